@@ -1,0 +1,47 @@
+# Everything runs in .venv, which the first command makes; only Python 3.11 to 3.13 and make are needed.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	"$$p" -c 'import sys; raise SystemExit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+DATA := $(abspath ../shared/data)
+ifneq ($(wildcard $(DATA)/README.md),)
+export PREIMAGE_DATA ?= $(DATA)
+endif
+
+.PHONY: demo test check bench clean
+
+demo: .venv/installed
+	@$(BIN)/preimage demo --output out/demo.png --figure out/demo-figure.png --overwrite
+
+test: .venv/installed-test
+	$(BIN)/python -m pytest
+
+check: .venv/installed-test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	@long=$$(git ls-files '*.py' | xargs wc -l | awk '$$2 != "total" && $$1 > 400 {print $$2 " has " $$1 " lines"}'); \
+		test -z "$$long" || { echo "over 400 lines: $$long"; exit 1; }
+
+bench: .venv/installed-bench
+	$(BIN)/python -m benchmarks
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 to 3.13 is needed; name one with make PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+.venv/installed: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+.venv/installed-test: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@touch $@ .venv/installed
+
+.venv/installed-bench: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[test,bench]'
+	@touch $@
+
+clean:
+	rm -rf .venv out build dist .pytest_cache .ruff_cache

@@ -1,0 +1,69 @@
+"""preimage: the deep image prior. An untrained network g is the prior; every task finds a pre-image under an operator Phi.
+
+    theta* = argmin_theta  E(Phi(g_theta(z)), y)  +  sum_i lambda_i R_i(g_theta(z)),        x* = g_theta*(z)
+
+Denoising: Phi is the identity and y the noisy picture. Inpainting: Phi is a mask. Super-resolution: Phi is down-sampling.
+
+    from preimage import denoise
+    denoise("photo.png").run().save("clean.png")
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from preimage.version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from preimage.checkpoint import autosave as autosave
+    from preimage.errors import InputError as InputError
+    from preimage.fit import Fit as Fit
+    from preimage.images import Picture as Picture
+    from preimage.images import read as read
+    from preimage.networks import DeepDecoder as DeepDecoder
+    from preimage.networks import Pixels as Pixels
+    from preimage.networks import SkipNet as SkipNet
+    from preimage.prior import Mesh as Mesh
+    from preimage.prior import Noise as Noise
+    from preimage.prior import Prior as Prior
+    from preimage.problem import Problem as Problem
+    from preimage.recipes import Recipe as Recipe
+    from preimage.restore.denoise import denoise as denoise
+    from preimage.result import Result as Result
+    from preimage.step import Step as Step
+    from preimage.stopping import Rule as Rule
+
+_PLACES = {
+    "autosave": "checkpoint",
+    "InputError": "errors",
+    "Fit": "fit",
+    "Picture": "images",
+    "read": "images",
+    "DeepDecoder": "networks",
+    "Pixels": "networks",
+    "SkipNet": "networks",
+    "Mesh": "prior",
+    "Noise": "prior",
+    "Prior": "prior",
+    "Problem": "problem",
+    "Recipe": "recipes",
+    "denoise": "restore.denoise",
+    "Result": "result",
+    "Step": "step",
+    "Rule": "stopping",
+}
+__all__ = ["__version__", *sorted(_PLACES)]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    """Public names are imported when they are first asked for, so that `import preimage` costs nothing."""
+    if name not in _PLACES:
+        raise AttributeError(f"module 'preimage' has no attribute {name!r}")
+    value = getattr(import_module(f"preimage.{_PLACES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,76 @@
+"""Checkpoints: save and load a Run so that a crash loses only the steps since the last save, and resuming loses nothing.
+
+A checkpoint holds tensors and plain options, never code: it is read with weights_only. It is written beside its place,
+flushed to the disk and renamed, so that there is always either the old one or the new one, whole.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from preimage.errors import InputError
+from preimage.fit import Run
+from preimage.images import write_bytes_atomically
+from preimage.step import Step
+
+VERSION = 1
+
+
+def save(run: Run, path: str | Path) -> None:
+    """Write a checkpoint of a run, atomically; an old one is replaced only by a whole new one."""
+    buffer = io.BytesIO()
+    state = {"version": VERSION, "task": run.task, "identity": run.identity, "state": run.state_dict()}
+    torch.save(state, buffer)
+    write_bytes_atomically(path, buffer.getvalue(), overwrite=True)
+
+
+def load(run: Run, path: str | Path) -> None:
+    """Put a run, made by the same call as then, into the state of a checkpoint.
+
+    Raises:
+        InputError: not a checkpoint, of another version, or of another task, other options or another input.
+    """
+    saved = read(path)
+    for key, now, then in _differences(run, saved):
+        raise InputError(f"{path} was made with {key} {then}, not {now}: repeat that call, or start afresh without resuming")
+    run.load_state_dict(saved["state"])
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """The contents of a checkpoint: version, task, identity and state."""
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        raise InputError(f"{path} is not a readable checkpoint: remove it, or start afresh without resuming") from error
+    if not isinstance(saved, dict) or saved.get("version") != VERSION:
+        version = saved.get("version") if isinstance(saved, dict) else None
+        raise InputError(f"{path} is a checkpoint of version {version}, this program reads {VERSION}: start afresh")
+    return saved
+
+
+def autosave(run: Run, path: str | Path, every: int) -> Iterator[Step]:
+    """Pass the Steps of a run through, saving a checkpoint every so many of them.
+
+    Example:
+        >>> for step in autosave(fit, "photo.checkpoint", every=50): ...
+    """
+    if every < 1:
+        raise InputError(f"autosave must be every 1 step or more, got {every}")
+    for step in run:
+        if step.index % every == 0:
+            save(run, path)
+        yield step
+
+
+def _differences(run: Run, saved: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    now = {"task": run.task, **run.identity}
+    then = {"task": saved["task"], **saved["identity"]}
+    for key in sorted(now.keys() | then.keys()):
+        if now.get(key) != then.get(key):
+            yield key, now.get(key), then.get(key)

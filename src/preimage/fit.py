@@ -1,0 +1,313 @@
+"""Fit: theta* = argmin E(Phi(g_theta(z)), y) + sum lambda_i R_i(g_theta(z)), as an iterator of Steps that its caller loops over.
+
+    for step in fit: ...        # a progress bar, a preview, autosave, cancelling are bodies of this loop
+    result = fit.result()       # or, in one go: fit.run()
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from preimage.devices import free_memory
+from preimage.errors import InputError
+from preimage.guard import Guard
+from preimage.images import Picture
+from preimage.memory import estimated_bytes
+from preimage.optimizers import Optimizer
+from preimage.prior import Prior
+from preimage.problem import Problem
+from preimage.recipes import Recipe
+from preimage.result import History, Result
+from preimage.step import Step
+from preimage.stopping import After, Rule
+
+# A number read from an accelerator waits for it, so what must be read is read together, every so many steps.
+READ_EVERY = 10
+
+
+class Run(Protocol):
+    """Anything that can be iterated for Steps and ends in a Result: a Fit, or a composition of Runs."""
+
+    task: str
+    identity: dict[str, Any]
+    remarks: tuple[str, ...]
+    overrun: float
+
+    def __iter__(self) -> Iterator[Step]: ...
+    def run(self) -> Result: ...
+    def result(self) -> Result: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+class Fit:
+    """The fit of b members, each with its own weights, code, jitter, loss and stop.
+
+    Example:
+        >>> problem = Problem(torch.rand(1, 3, 64, 64))
+        >>> fit = Fit(problem, FAST.prior(3, (64, 64)), recipe=FAST, rule=held_out() | after(200))
+        >>> for step in fit:
+        ...     print(step.index, step.loss)
+        >>> fit.result().image.shape
+        torch.Size([1, 3, 64, 64])
+
+    Args:
+        problem: what was given; its target has one entry per picture, or one that serves all members.
+        prior: the members; those of one picture lie side by side.
+        recipe: optimizer, rate, steps and averaging.
+        rule: when to stop and what to keep; all steps of the recipe if None.
+        restarts: members per picture; the result is their mean.
+        initial: weights of an earlier Result to start from.
+        picture: what the target was read from, so that the result can be written back in kind.
+        task, identity: the name and the plain options under which a checkpoint of this fit is known.
+        remarks: what the task decided by itself, in plain sentences for the user.
+        overrun: for reports only: after they have stopped members go on to this many times the last stopping step, which
+            changes nothing of what is returned and is not counted in `seconds`.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        prior: Prior,
+        *,
+        recipe: Recipe | None = None,
+        rule: Rule | None = None,
+        restarts: int = 1,
+        seed: int = 0,
+        initial: Result | Sequence[dict[str, Any]] | None = None,
+        picture: Picture | None = None,
+        task: str = "fit",
+        identity: dict[str, Any] | None = None,
+        remarks: tuple[str, ...] = (),
+        overrun: float = 1.0,
+    ) -> None:
+        members = len(prior)
+        self.recipe = recipe or Recipe()
+        self.prior, self.restarts, self.seed, self.picture = prior, restarts, seed, picture
+        self.task, self.identity = task, identity or {}
+        self.remarks = remarks
+        self.overrun = overrun
+        self.rule = rule or After()
+        if initial is not None:
+            prior.start_from(initial.weights if isinstance(initial, Result) else initial)
+        problem = problem.to(prior.device).for_members(members)
+        self.problem = self.rule.prepare(
+            problem, members=members, size=prior.size, total=self.recipe.steps, seed=seed
+        )
+        self.operators = self._own_operators()
+        self.optimizers = [self._optimizers(i) for i in range(members)]
+        self.index = 0
+        self.seconds = 0.0
+        self.stopped = [0] * members  # the step at which each member stopped; 0: still active
+        self.counts = [0] * members  # how many outputs each average has gathered
+        self.images: list[torch.Tensor] = []
+        self.averages: list[torch.Tensor] = []
+        self.history = History(list(self._term_names()))
+        self.guard = Guard(self)
+
+    # ------------------------------------------------------------------ the loop
+
+    def __iter__(self) -> Iterator[Step]:
+        if not self.index:
+            self._check_memory()
+        while not self.finished:
+            yield self._advance()
+
+    def run(self) -> Result:
+        """Iterate to the end and return the Result."""
+        for _ in self:
+            pass
+        return self.result()
+
+    @property
+    def blind_finished(self) -> bool:
+        """Whether every member has stopped, so that the result stands."""
+        return all(self.stopped)
+
+    @property
+    def finished(self) -> bool:
+        return self.blind_finished and self.index >= math.floor(self.overrun * max(self.stopped))
+
+    def _advance(self) -> Step:
+        begin = time.perf_counter()
+        self.index += 1
+        blind = not self.blind_finished
+        active = [i for i, stop in enumerate(self.stopped) if not stop]
+        trailing = [i for i, stop in enumerate(self.stopped) if stop] if self.overrun > 1 else []
+        losses = self._descend(active)
+        self.seconds += time.perf_counter() - begin
+        losses.update(self._descend(trailing))
+        begin = time.perf_counter()
+        table = self._table(losses)
+        reading = self.prior.device.type == "cpu" or self.index % READ_EVERY == 0
+        events = self.guard.watch(active + trailing, table) if reading else []
+        self.history.append(table, events)
+        step = self._step(table, tuple(events), blind)
+        if blind:
+            self._stop(step)
+            self.seconds += time.perf_counter() - begin
+        return step
+
+    def _descend(self, members: list[int]) -> dict[int, torch.Tensor]:
+        """One step of gradient descent of some members: the terms of each, (terms,), before the step."""
+        together = self.prior.stacks and not self.problem.trainable()
+        losses: dict[int, torch.Tensor] = {}
+        for group in [members] if together and members else [[i] for i in members]:
+            x = self.prior.images(group)
+            terms = torch.stack(list(self._problem_of(group).terms(x).values()))
+            terms.sum().backward()
+            for k, i in enumerate(group):
+                for optimizer in self.optimizers[i]:
+                    optimizer.step()
+                self.prior.networks[i].zero_grad(set_to_none=True)
+                self.operators[i].zero_grad(set_to_none=True)
+                losses[i] = terms[:, k].detach()
+                self._gather(i, x[k : k + 1].detach())
+        return losses
+
+    def _gather(self, i: int, image: torch.Tensor) -> None:
+        """The exponential average of outputs, as a running mean whose weights fall off by the recipe's factor."""
+        if not self.images:
+            self.images = [torch.zeros_like(image)] * len(self.prior)
+            self.averages = list(self.images)
+        self.images[i] = image
+        self.counts[i] += 1
+        factor, count = self.recipe.averaging, self.counts[i]
+        gathered = 1 - factor**count if self.recipe.debiased else 1.0
+        weight = 1.0 if count == 1 else (1 - factor) / gathered
+        self.averages[i] = image if weight == 1 else torch.lerp(self.averages[i], image, weight)
+
+    def _table(self, losses: dict[int, torch.Tensor]) -> torch.Tensor:
+        """(terms, b), NaN for members that were not computed."""
+        table = torch.full((len(self.history.names), len(self.prior)), float("nan"), device=self.prior.device)
+        for i, values in losses.items():
+            table[:, i] = values
+        return table
+
+    def _step(self, table: torch.Tensor, events: tuple[str, ...], blind: bool) -> Step:
+        return Step(
+            index=self.index,
+            total=self.recipe.steps,
+            seconds=self.seconds,
+            image=torch.cat(self.images),
+            average=torch.cat(self.averages),
+            terms=dict(zip(self.history.names, table, strict=True)),
+            active=tuple(not stop for stop in self.stopped),
+            restarts=self.restarts,
+            state=self.rule.state() if self.index > 1 and blind else "",
+            blind=blind,
+            events=events,
+        )
+
+    def _stop(self, step: Step) -> None:
+        stops = self.rule.look(step)
+        for i, stop in enumerate(stops):
+            last = self.index >= self.recipe.steps
+            if not self.stopped[i] and (stop or last or self.guard.gave_up(i)):
+                self.stopped[i] = self.index
+                if self.overrun <= 1 and self.rule.best is not None:
+                    self.averages[i] = self.rule.best[i : i + 1]
+
+    # ------------------------------------------------------------------ the result
+
+    def result(self) -> Result:
+        """The best so far, at any time after the first step: the mean over restarts of what the rule kept."""
+        if self.rule.best is None:
+            raise InputError("there is no result before the first step: iterate the fit, or call run()")
+        kept = self.rule.best.unflatten(0, (-1, self.restarts))
+        return Result(
+            image=kept.mean(1).cpu(),
+            uncertainty=kept.std(1).cpu() if self.restarts > 1 else None,
+            reason=self._reason(),
+            kept_step=list(self.rule.kept_step),
+            steps=max(self.stopped) or self.index,
+            seconds=self.seconds,
+            history=self.history,
+            recipe=self.recipe,
+            seed=self.seed,
+            device=str(self.prior.device),
+            precision=str(self.prior.dtype).removeprefix("torch."),
+            threads=torch.get_num_threads(),
+            task=self.task,
+            remarks=self.remarks,
+            picture=self.picture,
+            weights=self.prior.weights(),
+        )
+
+    def _reason(self) -> str:
+        reasons = [self.guard.reason(i) or self.rule.reason(i) for i in range(len(self.prior))]
+        if not self.blind_finished:
+            return f"interrupted at step {self.index}; kept the best so far, of step {self.rule.kept_step[0]}"
+        if len(reasons) == 1 or len(set(reasons)) == 1:
+            return reasons[0]
+        return f"{len(reasons)} fits, kept steps {', '.join(map(str, self.rule.kept_step))}; the first: {reasons[0]}"
+
+    # ------------------------------------------------------------------ state
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a fit is besides what it was made from: plain containers and tensors."""
+        return {
+            "prior": self.prior.state_dict(),
+            "operators": [operator.state_dict() for operator in self.operators],
+            "optimizers": [[o.state_dict() for o in each] for each in self.optimizers],
+            "rule": self.rule.state_dict(),
+            "guard": self.guard.state_dict(),
+            "history": self.history.state_dict(),
+            "images": list(self.images),
+            "averages": list(self.averages),
+            **{name: getattr(self, name) for name in ("index", "seconds", "stopped", "counts")},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state: on a CPU with as many threads, bit for bit as if it had never stopped."""
+        state = copy.deepcopy(state)
+        self.prior.load_state_dict(state["prior"])
+        for operator, saved in zip(self.operators, state["operators"], strict=True):
+            operator.load_state_dict(saved)
+        for each, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            for optimizer, values in zip(each, saved, strict=True):
+                optimizer.load_state_dict(values)
+        self.rule.load_state_dict(state["rule"])
+        self.guard.load_state_dict(state["guard"])
+        self.history.load_state_dict(state["history"])
+        for name in ("images", "averages", "index", "seconds", "stopped", "counts"):
+            setattr(self, name, state[name])
+
+    # ------------------------------------------------------------------ parts
+
+    def _own_operators(self) -> list[nn.Module]:
+        """A trainable operator is fitted by each member for itself; any other is shared and has nothing to save."""
+        operator = self.problem.operator
+        if isinstance(operator, nn.Module) and self.problem.trainable():
+            return [copy.deepcopy(operator) for _ in range(len(self.prior))]
+        return [nn.Identity() for _ in range(len(self.prior))]
+
+    def _optimizers(self, i: int) -> list[Optimizer]:
+        optimizers = self.recipe.optimizer(self.prior.networks[i].parameters(), self.recipe.rate)
+        own = [p for p in self.operators[i].parameters() if p.requires_grad]
+        return optimizers + ([torch.optim.Adam(own, lr=self.recipe.rate)] if own else [])
+
+    def _problem_of(self, group: list[int]) -> Problem:
+        problem = self.problem.members(group)
+        return problem.with_operator(self.operators[group[0]]) if self.problem.trainable() else problem
+
+    def _term_names(self) -> list[str]:
+        return self.problem.term_names()
+
+    def _check_memory(self) -> None:
+        needed = estimated_bytes(self.prior, self.recipe)
+        free = free_memory(self.prior.device)
+        if needed is None or free is None or needed <= free:
+            return
+        height, width = self.prior.size
+        raise InputError(
+            f"fitting {width} x {height} pixels needs about {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB is free: "
+            "take a smaller picture or a crop, a thinner network, fewer restarts, or precision bfloat16"
+        )

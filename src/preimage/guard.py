@@ -1,0 +1,92 @@
+"""Guard: a fit that diverges goes back to its last good state at a lower rate, and gives up after a few tries."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from preimage.fit import Fit
+
+JUMP = 10**0.5  # a loss this many times the recent one is a loss of 5 dB
+SETTLED = 20  # steps before which the loss may jump: the first steps of a fit do
+SNAPSHOT_EVERY = 25
+TRIES = 4
+
+
+class Guard:
+    """Watches the losses of every member of a fit and holds a snapshot of each: weights, optimizer and average."""
+
+    def __init__(self, fit: Fit) -> None:
+        self.fit = fit
+        members = range(len(fit.prior))
+        self.level = [math.inf for _ in members]  # the smoothed loss
+        self.tries = [0 for _ in members]
+        self.snapshots = [self._snapshot(i) for i in members]
+
+    def watch(self, members: list[int], table: torch.Tensor) -> list[str]:
+        """Look at the losses of one step, (terms, b); roll back what diverged and say so."""
+        losses = table.sum(0).tolist()
+        events = []
+        for i in members:
+            if self._diverged(i, losses[i]):
+                events.append(self._roll_back(i, losses[i]))
+                continue
+            known = math.isfinite(self.level[i])
+            self.level[i] = 0.9 * self.level[i] + 0.1 * losses[i] if known else losses[i]
+            if self.fit.counts[i] % SNAPSHOT_EVERY == 0:
+                self.snapshots[i] = self._snapshot(i)
+        return events
+
+    def _diverged(self, i: int, loss: float) -> bool:
+        if not math.isfinite(loss):
+            return True
+        return self.fit.counts[i] > SETTLED and loss > JUMP * max(self.level[i], 1e-12)
+
+    def gave_up(self, i: int) -> bool:
+        return self.tries[i] > TRIES
+
+    def reason(self, i: int) -> str:
+        """Advice if the member was given up, else nothing."""
+        if not self.gave_up(i):
+            return ""
+        kept = self.fit.rule.kept_step[i]
+        return f"the fit diverged {self.tries[i]} times, each time at a lower rate; kept step {kept}: try a lower rate"
+
+    def _roll_back(self, i: int, loss: float) -> str:
+        fit, snapshot = self.fit, self.snapshots[i]
+        fit.prior.networks[i].load_state_dict(snapshot["network"])
+        fit.operators[i].load_state_dict(snapshot["operator"])
+        self.tries[i] += 1
+        rate = fit.recipe.rate * 0.5 ** self.tries[i]
+        for optimizer, state in zip(fit.optimizers[i], snapshot["optimizers"], strict=True):
+            optimizer.load_state_dict(copy.deepcopy(state))
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+        fit.counts[i] = snapshot["count"]
+        if snapshot["average"] is not None:
+            fit.averages[i], fit.images[i] = snapshot["average"], snapshot["image"]
+        else:
+            fit.averages[i] = fit.images[i] = torch.zeros_like(fit.averages[i])
+        return f"step {fit.index}, fit {i + 1}: the loss jumped to {loss:.3g}; back to the last good state, rate {rate:.3g}"
+
+    def _snapshot(self, i: int) -> dict[str, Any]:
+        fit = self.fit
+        begun = fit.counts[i] > 0
+        return {
+            "network": copy.deepcopy(fit.prior.networks[i].state_dict()),
+            "operator": copy.deepcopy(fit.operators[i].state_dict()),
+            "optimizers": [copy.deepcopy(optimizer.state_dict()) for optimizer in fit.optimizers[i]],
+            "count": fit.counts[i],
+            "average": fit.averages[i] if begun else None,
+            "image": fit.images[i] if begun else None,
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"level": self.level, "tries": self.tries, "snapshots": self.snapshots}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.level, self.tries, self.snapshots = state["level"], state["tries"], state["snapshots"]

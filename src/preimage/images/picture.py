@@ -1,0 +1,235 @@
+"""A picture as the library computes with it, together with all that is needed to write a result back in kind."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from preimage.errors import InputError
+from preimage.images.atomic import check_place, write_bytes_atomically
+from preimage.images.formats import TIFF, Format, check_holds
+from preimage.images.orientation import as_stored, upright
+from preimage.images.ranges import choose_range, from_unit, quantize, to_unit
+from preimage.images.raster_writing import encode_raster
+from preimage.images.samples import SMALLEST_SIDE, Metadata, Samples, check_size, check_values
+from preimage.images.tiff_writing import write_tiff
+
+Layout = Literal["file", "hw", "hwc", "tensor hw", "chw", "bchw"]
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """The pixels as a tensor, and how they were stored.
+
+    Example:
+        >>> picture = read("photo.png")                                  # doctest: +SKIP
+        >>> picture.tensor.shape                                         # doctest: +SKIP
+        torch.Size([1, 3, 512, 768])
+        >>> picture.write(picture.tensor, "copy.png")                    # doctest: +SKIP
+
+    tensor is (b, c, h, w) float32, 0 to 1, upright, without alpha; b is the number of pages read. alpha is (b, h, w),
+    upright, in dtype. low and high are the values, in file units, that are 0 and 1 in the tensor.
+    """
+
+    tensor: torch.Tensor = field(repr=False)
+    low: float
+    high: float
+    dtype: np.dtype[Any]
+    format: str  # "PNG", "TIFF" ...; "array", "tensor" or "PIL image" for what came from memory
+    layout: Layout = "file"
+    path: Path | None = None
+    alpha: NDArray[Any] | None = field(default=None, repr=False)
+    orientation: int = 1
+    metadata: Metadata = field(default_factory=Metadata, repr=False)
+
+    @property
+    def name(self) -> str:
+        """How messages call it: its path, or "the array"."""
+        return str(self.path) if self.path is not None else f"the {self.format}"
+
+    def units(self) -> tuple[float, float]:
+        """(low, high) in file units: value = low + x * (high - low).
+
+        Example:
+            >>> as_picture(np.zeros((16, 16), np.uint8)).units()
+            (0.0, 255.0)
+        """
+        return self.low, self.high
+
+    def to_array(self, tensor: torch.Tensor) -> NDArray[Any]:
+        """A result of this picture in its own dtype and layout, upright.
+
+        Example:
+            >>> image = np.zeros((16, 20, 3), np.uint16)
+            >>> picture = as_picture(image)
+            >>> picture.to_array(picture.tensor).shape
+            (16, 20, 3)
+
+        tensor is (b, c, h, w) or (c, h, w), 0 to 1; h and w may differ from the picture's (super-resolution: alpha is
+        enlarged too). What came as an array or a tensor comes back arranged as it came. A file or PIL image comes back
+        (h, w) or (h, w, c), alpha as the last channel, with b in front if several pages were read.
+        Raises InputError if pages or channels differ from the picture's, or values are not finite.
+        """
+        pages, alpha = self._in_kind(tensor, self.dtype, self.low, self.high)
+        if self.layout == "tensor hw":
+            return pages[0, ..., 0]
+        if self.layout in ("chw", "bchw"):
+            channels_first = np.ascontiguousarray(pages.transpose(0, 3, 1, 2))
+            return channels_first[0] if self.layout == "chw" else channels_first
+        if alpha is not None:
+            pages = np.concatenate([pages, alpha[..., None]], axis=3)
+        if self.layout != "hwc" and pages.shape[3] == 1:
+            pages = pages[..., 0]
+        return pages[0] if pages.shape[0] == 1 else pages
+
+    def check_destination(self, path: str | Path, *, overwrite: bool = False) -> None:
+        """Find out before hours of fitting whether a result can be written to path.
+
+        Example:
+            >>> as_picture(np.zeros((16, 16), np.uint16)).check_destination("out.jpg")
+            Traceback (most recent call last):
+            ...
+            preimage.errors.InputError: out.jpg: JPEG cannot hold uint16 values: use .png, .tif or .tiff
+
+        Raises InputError where the folder is missing or not writable, the file exists and overwrite is False, it is the
+        input itself, its extension names no format that is written, or the format cannot hold such a picture.
+        """
+        path = Path(path)
+        self._destination(path, tuple(self.tensor.shape))
+        check_place(path, overwrite=overwrite)
+        # A corner, encoded with all metadata: a profile too long for the format shows now.
+        corner = np.s_[..., :SMALLEST_SIDE, :SMALLEST_SIDE]
+        trial = replace(self, tensor=self.tensor[corner], alpha=None if self.alpha is None else self.alpha[corner])
+        trial._encode(trial.tensor, path, io.BytesIO())
+
+    def write(self, tensor: torch.Tensor, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write a result of this picture in kind: dtype, range, alpha, orientation, profile and metadata as they were.
+
+        Example:
+            >>> picture.write(result, "restored.png", overwrite=True)    # doctest: +SKIP
+            PosixPath('restored.png')
+
+        The extension chooses the format; of another format than the input's, what it can hold is carried over.
+        JPEG is written with quality 95 and full colour resolution, WebP without loss. The file is there whole or not
+        at all. Raises InputError as `check_destination` and `to_array` do, and if the disk is full.
+        """
+        path = Path(path)
+        self._destination(path, tuple(self._four_axes(tensor).shape))
+        return write_bytes_atomically(path, partial(self._encode, tensor, path), overwrite=overwrite)
+
+    def _encode(self, tensor: torch.Tensor, path: Path, file: BinaryIO) -> None:
+        form, dtype, low, high = self._destination(path, tuple(self._four_axes(tensor).shape))
+        pages, alpha = self._in_kind(tensor, dtype, low, high)
+        # A format without a place for the orientation gets the picture upright.
+        keeps = form is TIFF or (self.metadata.exif is not None and form.name in ("PNG", "JPEG", "WebP"))
+        orientation = self.orientation if keeps else 1
+        samples = Samples(
+            as_stored(pages, orientation),
+            form.name,
+            None if alpha is None else as_stored(alpha, orientation),
+            orientation,
+            self._metadata_for(pages.shape[1:3], orientation),
+        )
+        if form is TIFF:
+            write_tiff(samples, file, str(path))
+        else:
+            file.write(encode_raster(samples, form, str(path)))
+
+    def _destination(self, path: Path, shape: tuple[int, ...]) -> tuple[Format, np.dtype[Any], float, float]:
+        if self.path is not None and _same_file(path, self.path):
+            raise InputError(f"{path} is the input itself, which is never overwritten: choose another name")
+        dtype, low, high = self.dtype, self.low, self.high
+        # No image file holds bool as such; a float tensor has no kind of file of its own, and 8 bits are customary.
+        if dtype == np.bool_ or (self.format == "tensor" and dtype.kind == "f" and _is_raster(path)):
+            dtype, low, high = np.dtype(np.uint8), 0.0, 255.0
+        b, c, h, w = shape
+        form = check_holds(path, dtype=dtype, channels=c, alpha=self.alpha is not None, pages=b, width=w, height=h)
+        return form, dtype, low, high
+
+    def _four_axes(self, tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.ndim == 3:
+            tensor = tensor[None]
+        expected = tuple(self.tensor.shape)
+        if tensor.ndim != 4 or tuple(tensor.shape[:2]) != expected[:2]:
+            raise InputError(
+                f"{self.name}: expected a result of {expected[0]} pages and {expected[1]} channels, (b, c, h, w), "
+                f"got shape {tuple(tensor.shape)}: give the tensor that was made from this picture"
+            )
+        return tensor
+
+    def _in_kind(
+        self, tensor: torch.Tensor, dtype: np.dtype[Any], low: float, high: float
+    ) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        tensor = self._four_axes(tensor).detach().float()
+        bad = int((~torch.isfinite(tensor)).sum())
+        if bad:
+            raise InputError(
+                f"the result for {self.name} has {bad} values that are not finite, of {tensor.numel()}: "
+                f"fit again with a lower learning rate"
+            )
+        return from_unit(tensor, low, high, dtype), self._alpha_of_size(int(tensor.shape[2]), int(tensor.shape[3]))
+
+    def _alpha_of_size(self, h: int, w: int) -> NDArray[Any] | None:
+        if self.alpha is None or self.alpha.shape[1:] == (h, w):
+            return self.alpha
+        values = torch.from_numpy(self.alpha.astype(np.float64))[:, None]
+        resized = torch.nn.functional.interpolate(values, size=(h, w), mode="bilinear", align_corners=False)
+        return quantize(resized[:, 0].numpy(), self.alpha.dtype)
+
+    def _metadata_for(self, size: tuple[int, ...], orientation: int) -> Metadata:
+        """Of an enlarged picture each pixel is smaller: more dots per inch."""
+        if self.metadata.dpi is None:
+            return self.metadata
+        rows, columns = size[0] / self.tensor.shape[2], size[1] / self.tensor.shape[3]
+        x, y = self.metadata.dpi
+        if self.orientation >= 5:
+            rows, columns = columns, rows
+        x, y = x * columns, y * rows
+        if self.orientation >= 5 and orientation == 1:
+            x, y = y, x
+        return replace(self.metadata, dpi=(x, y))
+
+
+def picture_from(
+    samples: Samples,
+    name: str,
+    *,
+    value_range: tuple[float, float] | None,
+    layout: Layout = "file",
+    path: Path | None = None,
+) -> Picture:
+    """Samples -> Picture: checked, turned upright, scaled to 0..1."""
+    check_size(samples.pages.shape[2], samples.pages.shape[1], samples.pages.shape[3], name)
+    check_values(samples.pages, name)
+    low, high = choose_range(samples.pages, value_range, name)
+    pages = upright(samples.pages, samples.orientation)
+    return Picture(
+        tensor=to_unit(pages, low, high),
+        low=low,
+        high=high,
+        dtype=samples.pages.dtype.newbyteorder("="),
+        format=samples.format,
+        layout=layout,
+        path=path,
+        alpha=None if samples.alpha is None else upright(samples.alpha, samples.orientation),
+        orientation=samples.orientation,
+        metadata=samples.metadata,
+    )
+
+
+def _same_file(path: Path, other: Path) -> bool:
+    with contextlib.suppress(OSError):  # one of them is not there
+        return path.samefile(other)
+    return False
+
+
+def _is_raster(path: Path) -> bool:
+    return path.suffix.lower() not in (".tif", ".tiff")

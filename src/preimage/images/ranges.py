@@ -1,0 +1,89 @@
+"""Values of files and the range of the prior: x = (value - low) / (high - low), and exactly back.
+
+x is float32, so a value comes back to within (high - low) * 2**-24: identical for integers that span less than 2**23,
+to about seven digits of the range for floats (float64 data included).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from preimage.errors import InputError
+
+_ROWS = 512  # bands: the float64 arithmetic of a big picture never needs a second copy of it
+_WIDEST_EXACT = 2**23
+
+
+def choose_range(pages: NDArray[Any], value_range: tuple[float, float] | None, name: str) -> tuple[float, float]:
+    """The values that become 0 and 1: (0, 255) for uint8, (0, 1) for bool, else the data's own ends or value_range.
+
+    Example:
+        >>> choose_range(np.array([[[[7], [1007]]]], np.uint16), None, "a.tif")
+        (7.0, 1007.0)
+
+    Raises InputError if value_range is empty or leaves values out, or an integer range is too wide to be kept exactly.
+    """
+    lowest, highest = float(pages.min()), float(pages.max())
+    if value_range is not None:
+        low, high = float(value_range[0]), float(value_range[1])
+        if not (np.isfinite(low) and np.isfinite(high) and low < high):
+            raise InputError(f"value_range must be two finite numbers, low < high, got {low:g} and {high:g}")
+        if lowest < low or highest > high:
+            raise InputError(
+                f"{name}: its values go from {lowest:g} to {highest:g}, outside the value range {low:g} to {high:g}: "
+                f"give a range that holds them, or clip the data first"
+            )
+    elif pages.dtype == np.uint8:
+        low, high = 0.0, 255.0
+    elif pages.dtype == np.bool_:
+        low, high = 0.0, 1.0
+    elif lowest == highest:  # constant: any span will do, as long as it is not zero
+        low, high = lowest, lowest + max(1.0, abs(lowest) * 2**-10)
+    else:
+        low, high = lowest, highest
+    if not np.isfinite(high - low):
+        raise InputError(f"{name}: its values go from {low:g} to {high:g}, too wide to compute with: scale them first")
+    if pages.dtype.kind in "iu" and high - low > _WIDEST_EXACT:
+        raise InputError(
+            f"{name}: {pages.dtype} values that span {high - low:.0f}, more than {_WIDEST_EXACT}, cannot be kept "
+            f"exactly: convert to float32 or uint16 first"
+        )
+    return low, high
+
+
+def to_unit(pages: NDArray[Any], low: float, high: float) -> torch.Tensor:
+    """(b, h, w, c) of any real dtype -> (b, c, h, w) float32, low to high becoming 0 to 1."""
+    b, h, w, c = pages.shape
+    tensor = torch.empty((b, c, h, w), dtype=torch.float32)
+    view = tensor.numpy().transpose(0, 2, 3, 1)
+    for i in range(b):
+        for top in range(0, h, _ROWS):
+            rows = slice(top, top + _ROWS)
+            view[i, rows] = (pages[i, rows].astype(np.float64) - low) / (high - low)
+    return tensor
+
+
+def from_unit(tensor: torch.Tensor, low: float, high: float, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """(b, c, h, w) -> (b, h, w, c) of dtype: rounded to the nearest integer and clipped to what dtype holds."""
+    view = tensor.detach().cpu().numpy().transpose(0, 2, 3, 1)
+    pages = np.empty(view.shape, dtype)
+    for i in range(view.shape[0]):
+        for top in range(0, view.shape[1], _ROWS):
+            rows = slice(top, top + _ROWS)
+            pages[i, rows] = quantize(low + view[i, rows].astype(np.float64) * (high - low), dtype)
+    return pages
+
+
+def quantize(values: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """float64 values -> dtype: nearest integer within its limits, or the nearest float."""
+    if dtype == np.bool_:
+        return values >= 0.5
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        return np.clip(np.rint(values), limits.min, limits.max).astype(dtype)
+    ends = np.finfo(dtype)
+    return np.clip(values, float(ends.min), float(ends.max)).astype(dtype)

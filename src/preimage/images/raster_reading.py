@@ -1,0 +1,185 @@
+"""PNG, JPEG, WebP, BMP and GIF files -> samples: Pillow decodes, and OpenCV the 16-bit PNG that it would cut to 8."""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preimage.errors import InputError
+from preimage.images.samples import Metadata, Samples, check_size
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+READABLE = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+_NAMES = {"WEBP": "WebP", "MPO": "JPEG"}  # a phone's MPO is a JPEG followed by other views of it
+_EXIF_HEADER = b"Exif\x00\x00"
+_ORIENTATION_TAG = 274
+_TO_RGB = "convert it to RGB first"
+_lock = threading.Lock()
+
+
+def read_raster(path: Path, name: str) -> Samples:
+    """Decode a file of one picture.
+
+    Raises InputError if it is none of the formats, damaged, truncated, animated, too large or not grey or RGB.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    with pillow_unguarded():
+        try:
+            image = Image.open(path, formats=READABLE)
+        except UnidentifiedImageError as error:
+            raise InputError(
+                f"{name} is no picture that can be read, or is damaged: give a PNG, JPEG, WebP, BMP, GIF or TIFF file"
+            ) from error
+        except Exception as error:
+            raise damaged(name, error) from error
+        with image:
+            form = image.format or ""
+            check_size(image.width, image.height, len(image.getbands()), name)
+            coding = coding_of(image)
+            try:
+                frames = 1 if form == "MPO" else int(getattr(image, "n_frames", 1))
+                if frames == 1:
+                    image.load()
+            except Exception as error:
+                raise damaged(name, error) from error
+            if frames > 1:
+                raise InputError(f"{name} is an animation of {frames} frames: save the frame to be restored as a PNG")
+            return samples_of_image(image, name, _NAMES.get(form, form), coding=coding, path=path)
+
+
+def samples_of_image(
+    image: Image.Image, name: str, form: str, *, coding: str = "", path: Path | None = None
+) -> Samples:
+    """A loaded Pillow image -> samples.
+
+    coding is `coding_of` the image before it was loaded; path lets all 16 bits of a PNG be read.
+    """
+    if path is not None and coding.endswith("16B"):
+        pixels, alpha = _decode_png16(image, path, coding, name)
+    else:
+        pixels, alpha = _decode(image, coding, name)
+    metadata = _metadata(image)
+    return Samples(pixels[None], form, None if alpha is None else alpha[None], _orientation(metadata.exif), metadata)
+
+
+def coding_of(image: Image.Image) -> str:
+    """Pillow's name for the samples as stored, such as "RGB;16B"; known only until the image is loaded."""
+    tiles = getattr(image, "tile", None)
+    arguments = tiles[0][3] if tiles else ""
+    return str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)
+
+
+def damaged(name: str, error: Exception) -> InputError:
+    """The error for a file whose header was understood and whose rest was not."""
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return InputError(f"{name} is damaged or truncated and cannot be decoded ({reason[:200]}): get or save it again")
+
+
+@contextlib.contextmanager
+def pillow_unguarded() -> Iterator[None]:
+    """Without Pillow's own limit, which lies below real pictures, and its warnings: check_size has the limit.
+
+    Both are settings of the whole process, hence the lock.
+    """
+    from PIL import Image
+
+    with _lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _decode(image: Image.Image, coding: str, name: str) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    mode = image.mode
+    if mode in ("1", "L") and isinstance(image.info.get("transparency"), int):
+        grey = np.asarray(image.convert("L"))
+        # Pillow widens 2 and 4 bits to 8, but not the transparent one among their values.
+        transparent = image.info["transparency"] * {"L;2": 85, "L;4": 17}.get(coding, 1)
+        return grey[..., None], np.where(grey == transparent, 0, 255).astype(np.uint8)
+    if mode in ("P", "PA", "RGB", "RGBa") and image.has_transparency_data:
+        image = image.convert("RGBA")
+    elif mode in ("P", "RGBX"):
+        image = image.convert("RGB")
+    elif mode == "La":
+        image = image.convert("LA")
+    elif mode == "1":
+        image = image.convert("L")
+    elif mode == "PA":
+        image = image.convert("RGBA")
+    if image.mode in ("L", "RGB", "F", "I") or image.mode.startswith("I;16"):
+        pixels = np.asarray(image)
+        return pixels.reshape(*pixels.shape[:2], -1), None
+    if image.mode in ("LA", "RGBA"):
+        pixels = np.asarray(image)
+        return pixels[..., :-1], pixels[..., -1]
+    raise InputError(f"{name} is a {mode} picture, neither grey nor RGB: {_TO_RGB}")
+
+
+def _decode_png16(image: Image.Image, path: Path, coding: str, name: str) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    import cv2
+
+    decoded = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+    if decoded is None or decoded.dtype != np.uint16 or decoded.shape[:2] != (image.height, image.width):
+        raise damaged(name, ValueError("its 16-bit pixels could not be decoded"))
+    if decoded.ndim == 2:
+        transparent = image.info.get("transparency")
+        alpha = None if transparent is None else np.where(decoded == transparent, 0, 65535).astype(np.uint16)
+        return decoded[..., None], alpha
+    colors = decoded[..., :1] if coding.startswith("LA") else decoded[..., 2::-1]  # OpenCV has blue first
+    return np.ascontiguousarray(colors), decoded[..., 3] if decoded.shape[2] == 4 else None
+
+
+def _metadata(image: Image.Image) -> Metadata:
+    info = image.info
+    exif = info.get("exif")
+    if exif and not exif.startswith(_EXIF_HEADER):
+        exif = _EXIF_HEADER + exif
+    dpi = info.get("dpi")
+    return Metadata(
+        icc=info.get("icc_profile") or None,
+        exif=exif or None,
+        xmp=info.get("xmp") or None,
+        dpi=(float(dpi[0]), float(dpi[1])) if dpi and min(dpi) > 0 else None,
+        text=tuple(getattr(image, "text", {}).items()) if image.format == "PNG" else (),
+        png_chunks=_png_chunks(info) if image.format == "PNG" else (),
+        comment=info.get("comment") if image.format in ("JPEG", "MPO") else None,
+    )
+
+
+def _png_chunks(info: dict[Any, Any]) -> tuple[tuple[bytes, bytes], ...]:
+    """What the values of a PNG mean as light, in the units of the PNG specification."""
+    chunks = []
+    if "chromaticity" in info:
+        chunks.append((b"cHRM", struct.pack(">8I", *(round(value * 100_000) for value in info["chromaticity"]))))
+    if "gamma" in info:
+        chunks.append((b"gAMA", struct.pack(">I", round(info["gamma"] * 100_000))))
+    if "srgb" in info:
+        chunks.append((b"sRGB", bytes([info["srgb"]])))
+    return tuple(chunks)
+
+
+def _orientation(exif: bytes | None) -> int:
+    from PIL import Image
+
+    if exif is None:
+        return 1
+    tags = Image.Exif()
+    with contextlib.suppress(Exception):  # an EXIF block that cannot be read is carried along all the same
+        tags.load(exif)
+        value = tags.get(_ORIENTATION_TAG, 1)
+        return value if value in range(1, 9) else 1
+    return 1

@@ -1,0 +1,140 @@
+"""One door for whatever a user holds a picture in: a file, an array, a tensor, a Pillow image."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from preimage.errors import InputError
+from preimage.images.picture import Layout, Picture, picture_from
+from preimage.images.raster_reading import coding_of, read_raster, samples_of_image
+from preimage.images.samples import Samples, check_size
+from preimage.images.tiff_reading import SIGNATURES, no_such_page, read_tiff
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+def read(
+    path: str | Path,
+    *,
+    page: int | Literal["all"] | None = None,
+    value_range: tuple[float, float] | None = None,
+) -> Picture:
+    """Read a picture file: PNG, JPEG, WebP, BMP, a still GIF, or TIFF.
+
+    Example:
+        >>> read("cells.tif", page="all").tensor.shape                   # doctest: +SKIP
+        torch.Size([31, 1, 512, 512])
+
+    page is 1 to the number of pages, or "all", which become the axis b; a file of several pages needs it. value_range
+    are the values that become 0 and 1; by default 0 and 255 for 8 bits, else the least and greatest of the pages read.
+    Raises InputError, one line with the way out, for a file that is missing, damaged, or no picture of real numbers.
+    """
+    path = Path(path)
+    name = str(path)
+    if page is not None and page != "all" and (isinstance(page, bool) or not isinstance(page, int) or page < 1):
+        raise InputError(f'page must be a number from 1 or "all", got {page!r}')
+    head = _head(path)
+    try:
+        if head in SIGNATURES:
+            samples = read_tiff(path, name, page)
+        else:
+            samples = read_raster(path, name)
+            if page not in (None, "all", 1):
+                raise no_such_page(name, page, 1)
+        return picture_from(samples, name, value_range=value_range, path=path)
+    except MemoryError as error:
+        raise InputError(f"{name} is too large for the memory of this machine: cut it, or read one page") from error
+
+
+def as_picture(
+    image: torch.Tensor | NDArray[Any] | Image.Image | str | Path | Picture,
+    *,
+    value_range: tuple[float, float] | None = None,
+) -> Picture:
+    """A Picture of whatever holds the pixels.
+
+    Example:
+        >>> as_picture(np.zeros((16, 20, 3), np.uint8)).tensor.shape
+        torch.Size([1, 3, 16, 20])
+
+    A numpy array is (h, w) or (h, w, c) of bool, integers or floats; its channels are all data, none is alpha. A tensor
+    is (h, w), (c, h, w) or (b, c, h, w): uint8, or float within 0 to 1 unless value_range is given. Strings and paths
+    are read, a Picture is passed on. Raises InputError for anything else.
+    """
+    if isinstance(image, Picture):
+        if value_range is not None and value_range != image.units():
+            raise InputError(f"{image.name} has its value range already, {image.units()}: give it when reading")
+        return image
+    if isinstance(image, (str, Path)):
+        return read(image, value_range=value_range)
+    if isinstance(image, torch.Tensor):
+        return _from_tensor(image, value_range)
+    if isinstance(image, np.ndarray):
+        return _from_array(image, value_range)
+    pillow = sys.modules.get("PIL.Image")  # who gives a Pillow image has imported it
+    if pillow is not None and isinstance(image, pillow.Image):
+        return _from_pillow(image, value_range)
+    raise InputError(f"expected a path, a numpy array, a tensor or a Pillow image, got {type(image).__name__}")
+
+
+def _head(path: Path) -> bytes:
+    try:
+        if path.is_dir():
+            raise InputError(f"{path} is a folder: give the name of one picture file in it")
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path} is a device or a pipe: give the name of a file")
+        with path.open("rb") as file:
+            head = file.read(4)
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist: check the name") from error
+    except PermissionError as error:
+        raise InputError(f"{path} cannot be read, permission denied: change its permissions or copy it") from error
+    except (OSError, ValueError) as error:
+        reason = "the name is too long" if getattr(error, "errno", 0) == errno.ENAMETOOLONG else str(error)
+        raise InputError(f"{path} cannot be read ({reason}): check the name") from error
+    if not head:
+        raise InputError(f"{path} is empty (0 bytes): get or save it again")
+    return head
+
+
+def _from_array(array: NDArray[Any], value_range: tuple[float, float] | None) -> Picture:
+    if array.ndim not in (2, 3) or array.size == 0:
+        raise InputError(f"expected an array (h, w) or (h, w, c), got shape {array.shape}: give one picture")
+    layout: Layout = "hw" if array.ndim == 2 else "hwc"
+    pages = array.reshape(1, *array.shape[:2], -1)
+    return picture_from(Samples(pages, "array"), "the array", value_range=value_range, layout=layout)
+
+
+def _from_tensor(tensor: torch.Tensor, value_range: tuple[float, float] | None) -> Picture:
+    if tensor.ndim not in (2, 3, 4) or tensor.numel() == 0:
+        raise InputError(
+            f"expected a tensor (h, w), (c, h, w) or (b, c, h, w), got shape {tuple(tensor.shape)}: give one picture"
+        )
+    layouts: dict[int, Layout] = {2: "tensor hw", 3: "chw", 4: "bchw"}
+    four = tensor.detach().cpu().reshape(*[1] * (4 - tensor.ndim), *tensor.shape)
+    pages = (four.float() if four.dtype == torch.bfloat16 else four).numpy().transpose(0, 2, 3, 1)
+    check_size(pages.shape[2], pages.shape[1], pages.shape[3], "the tensor")
+    if value_range is None and pages.dtype.kind == "f" and np.isfinite(pages).all():
+        if pages.min() < 0 or pages.max() > 1:
+            raise InputError(
+                f"the tensor's values go from {pages.min():g} to {pages.max():g}, and 0 to 1 is expected: "
+                f"give value_range=(low, high), or scale it"
+            )
+        value_range = (0.0, 1.0)
+    samples = Samples(pages, "tensor")
+    return picture_from(samples, "the tensor", value_range=value_range, layout=layouts[tensor.ndim])
+
+
+def _from_pillow(image: Image.Image, value_range: tuple[float, float] | None) -> Picture:
+    name = "the PIL image"
+    check_size(image.width, image.height, len(image.getbands()), name)
+    coding = coding_of(image)
+    return picture_from(samples_of_image(image, name, "PIL image", coding=coding), name, value_range=value_range)

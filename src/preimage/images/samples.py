@@ -1,0 +1,96 @@
+"""What a file holds before ranges and orientation are applied: pages of samples, and all that is carried along."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preimage.errors import InputError
+
+SMALLEST_SIDE = 16
+MOST_CHANNELS = 16
+MOST_PIXELS = 20_000 * 10_000
+"""Pixels of one page beyond which a header is taken for a decompression bomb, or a picture for one to be cut."""
+
+Rational = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class TiffLayout:
+    """How a TIFF arranged its pages, so that it can be written in the same way."""
+
+    kind: Literal["plain", "shaped", "imagej", "ome"]
+    axes: str  # tifffile's letters: T time, Z depth, C channel, Y, X, S sample, I or Q any other page
+    shape: tuple[int, ...]  # along axes, of the pages that were read
+    page_axes: str  # the last of axes: those of one stored page, YX, YXS or SYX
+    byteorder: Literal["<", ">"]
+    photometric: Literal["minisblack", "miniswhite", "rgb"]
+    extrasamples: tuple[int, ...] = ()
+    deflate: bool = False
+    bigtiff: bool = False
+    description: str | None = None  # plain: ImageDescription; ome: the XML
+    metadata: dict[str, Any] = field(default_factory=dict)  # ImageJ's or tifffile's own entries
+    resolution: tuple[Rational, Rational] | None = None
+    resolution_unit: int = 1
+    tags: tuple[tuple[int, int, int, Any, bool], ...] = ()
+    """Copyright, camera, geographic tags and the like: (code, dtype, count, value, first page only)."""
+    series: int = 0  # which OME image was read
+    complete: bool = True  # all pages of the file were read
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What is no pixel and is carried from file to file as far as the format can hold it."""
+
+    icc: bytes | None = None
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    dpi: tuple[float, float] | None = None  # along the stored columns, along the stored rows
+    text: tuple[tuple[str, str], ...] = ()
+    png_chunks: tuple[tuple[bytes, bytes], ...] = ()  # gAMA, cHRM, sRGB
+    comment: bytes | None = None
+    tiff: TiffLayout | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Decoded pages as stored: (b, h, w, c) in the file's dtype, alpha (b, h, w) apart, orientation not yet applied."""
+
+    pages: NDArray[Any]
+    format: str
+    alpha: NDArray[Any] | None = None
+    orientation: int = 1
+    metadata: Metadata = field(default_factory=Metadata)
+
+
+def check_size(width: int, height: int, channels: int, name: str) -> None:
+    """Raise InputError for a picture too small, too large or of too many channels; costs no decoding."""
+    if width * height > MOST_PIXELS:
+        raise InputError(
+            f"{name} is {width} x {height} = {width * height} pixels, more than the {MOST_PIXELS} that are read: "
+            f"cut or reduce it first"
+        )
+    if min(width, height) < SMALLEST_SIDE:
+        raise InputError(
+            f"{name} is {width} x {height} pixels, and {SMALLEST_SIDE} x {SMALLEST_SIDE} is the least: "
+            f"give a larger picture"
+        )
+    if channels > MOST_CHANNELS:
+        raise InputError(f"{name} has {channels} channels, and {MOST_CHANNELS} is the most: choose some of them first")
+
+
+def check_values(pages: NDArray[Any], name: str) -> None:
+    """Raise InputError for values that no range can be made of: complex numbers, NaN, infinities."""
+    if pages.dtype.kind not in "biuf":
+        way_out = "give its magnitude or its real part" if pages.dtype.kind == "c" else "convert it to float32"
+        raise InputError(f"{name} holds {pages.dtype} values, not real numbers: {way_out}")
+    if pages.dtype.kind != "f" or np.isfinite(pages).all():
+        return
+    nan, infinite = int(np.isnan(pages).sum()), int(np.isinf(pages).sum())
+    raise InputError(
+        f"{name}: {nan} values are NaN and {infinite} are infinite, of {pages.size}: "
+        f"replace them first, for example by numpy.nan_to_num"
+    )

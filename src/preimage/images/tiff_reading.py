@@ -1,0 +1,268 @@
+"""TIFF files -> samples, with axes, pixel size and description: tifffile, and Pillow or OpenCV for what it cannot.
+
+Axes C and S are channels; every other axis but Y and X counts pages.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preimage.errors import InputError
+from preimage.images.raster_reading import damaged
+from preimage.images.samples import Metadata, Samples, TiffLayout, check_size
+from preimage.images.tiff_compressed import decode_page
+
+if TYPE_CHECKING:
+    from tifffile import TiffFile, TiffPage, TiffPageSeries
+
+SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_COLORS = {0: "miniswhite", 1: "minisblack", 2: "rgb", 3: "palette", 6: "ycbcr"}
+# Document and page names, camera, software, date, artist, copyright, IPTC, geography: carried as they are.
+_KEPT_TAGS = (269, 271, 272, 285, 305, 306, 315, 316, 33432, 33723, 33550, 33922, 34264, 34735, 34736, 34737)
+_KEPT_TAGS += (42112, 42113)
+_ORIENTATION, _XMP, _ICC = 274, 700, 34675
+_YCBCR = 6
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """One page of a series, or all of them (index None)."""
+
+    series: TiffPageSeries
+    number: int
+    index: int | None
+    complete: bool
+
+
+def read_tiff(path: Path, name: str, page: int | Literal["all"] | None) -> Samples:
+    """Decode the page, or all pages, of a TIFF file.
+
+    Raises InputError if it is damaged or truncated, has several pages and none was chosen, has no such page, or holds
+    colors that are neither grey nor RGB.
+    """
+    import tifffile
+
+    record = _Record()
+    logger = logging.getLogger("tifffile")
+    logger.addHandler(record)  # what the reader would print
+    propagate, logger.propagate = logger.propagate, False
+    try:
+        with tifffile.TiffFile(path) as tif:
+            choice = _choose(tif, page, name)
+            if record.lost_pages:
+                raise ValueError(record.lost_pages)
+            return _read_choice(tif, choice, path, name)
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:
+        raise damaged(name, error) from error
+    finally:
+        logger.removeHandler(record)
+        logger.propagate = propagate
+
+
+class _Record(logging.Handler):
+    """Remembers the one message that means pages are missing; the others concern entries that are not needed."""
+
+    lost_pages = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "invalid page offset" in record.getMessage():
+            self.lost_pages = record.getMessage()
+
+
+def _choose(tif: TiffFile, page: int | Literal["all"] | None, name: str) -> _Choice:
+    every = [
+        _Choice(series, number, index, complete=False)
+        for number, series in enumerate(tif.series)
+        for index in range(_page_count(series))
+    ]
+    if not every:
+        raise ValueError("it holds no page")
+    if len(every) == 1 or page == "all":
+        if page not in (None, "all", 1):
+            raise no_such_page(name, page, len(every))
+        if len(tif.series) > 1:
+            raise InputError(f"{name} has {len(every)} pages of different sizes or kinds: choose one with --page N")
+        return _Choice(tif.series[0], 0, None, complete=True)
+    if page is None:
+        raise InputError(f"{name} has {len(every)} pages: choose one with --page N (from 1) or take --page all")
+    if not 1 <= page <= len(every):
+        raise no_such_page(name, page, len(every))
+    return every[page - 1]
+
+
+def no_such_page(name: str, page: object, count: int) -> InputError:
+    """The error for a page number out of range."""
+    held = "1 page" if count == 1 else f"{count} pages"
+    return InputError(f"{name} has {held}, got page {page}: choose from 1 to {count}")
+
+
+def _page_count(series: TiffPageSeries) -> int:
+    return int(np.prod([size for axis, size in zip(series.axes, series.shape, strict=True) if axis not in "CYXS"]))
+
+
+def _read_choice(tif: TiffFile, choice: _Choice, path: Path, name: str) -> Samples:
+    series = choice.series
+    sizes = dict(zip(series.axes, series.shape, strict=True))
+    if series.axes.count("Y") != 1 or series.axes.count("X") != 1:
+        raise InputError(f"{name} holds no rows and columns (axes {series.axes}): export it as a plain TIFF")
+    check_size(sizes["X"], sizes["Y"], sizes.get("C", 1) * sizes.get("S", 1), name)
+    first = series.keyframe
+    color = _COLORS.get(int(first.photometric))
+    if color is None:
+        kind = getattr(first.photometric, "name", first.photometric)
+        raise InputError(f"{name} is a {kind} picture, neither grey nor RGB: convert it to RGB first")
+    array, axes, stored = _decode(tif, choice, path, name)
+    layout = _layout(tif, choice, axes, array.shape, stored, color)
+    pages = split_axes(array, axes)
+    if color == "palette" and not tif.is_imagej:  # ImageJ's palettes color a measurement, others are the picture
+        pages = _through_palette(pages, first)
+    if pages.dtype == np.bool_:
+        pages = pages.astype(np.uint8) * 255
+    if color == "miniswhite" and pages.dtype.kind == "u":
+        pages = np.iinfo(pages.dtype).max - pages
+    pages, alpha = _apart(pages, layout)
+    orientation = int(first.tags.valueof(_ORIENTATION, 1))
+    return Samples(pages, "TIFF", alpha, orientation if orientation in range(1, 9) else 1, _metadata(first, layout))
+
+
+def split_axes(array: NDArray[Any], axes: str) -> NDArray[Any]:
+    """An array along tifffile's axes -> (b, h, w, c)."""
+    order = [i for i, axis in enumerate(axes) if axis not in "YXCS"]
+    order += [axes.index("Y"), axes.index("X")] + [i for i, axis in enumerate(axes) if axis in "CS"]
+    h, w = array.shape[axes.index("Y")], array.shape[axes.index("X")]
+    b = int(np.prod([size for axis, size in zip(axes, array.shape, strict=True) if axis not in "YXCS"]))
+    return array.transpose(order).reshape(b, h, w, -1)
+
+
+def _decode(tif: TiffFile, choice: _Choice, path: Path, name: str) -> tuple[NDArray[Any], str, str]:
+    """The chosen pages as an array, its axes, and those of one stored page; no other page is decoded if it can be."""
+    series, keyframe = choice.series, choice.series.keyframe
+    inner = keyframe.ndim
+    lead_axes, lead = series.axes[:-inner], series.shape[:-inner]
+    stored = "".join(axis for axis in keyframe.axes if axis in "YXS")
+    regular = series.shape[-inner:] == keyframe.shape and len(stored) == inner
+    if not regular or len(series.pages) != int(np.prod(lead)):
+        axes = series.axes if choice.index is None else "".join(axis for axis in series.axes if axis in "CYXS")
+        stored = "".join(axis for axis in axes if axis in "YXS")
+        return _part(series.asarray(), series, choice.index), axes, stored
+    planes = np.arange(int(np.prod(lead))).reshape(lead)
+    if choice.index is not None:
+        kept = [i for i, axis in enumerate(lead_axes) if axis == "C"]
+        others = [i for i in range(len(lead)) if i not in kept]
+        planes = planes.transpose(others + kept).reshape(-1, *(lead[i] for i in kept))[choice.index]
+        lead_axes = "C" * len(kept)
+    axes, shape = lead_axes + keyframe.axes, (*planes.shape, *keyframe.shape)
+    try:
+        if int(keyframe.photometric) == _YCBCR:
+            raise NotImplementedError("YCbCr needs imagecodecs")
+        if choice.index is None:
+            return series.asarray().reshape(shape), axes, stored
+        return tif.asarray(key=planes.ravel().tolist(), series=choice.number).reshape(shape), axes, stored
+    except (ValueError, NotImplementedError, ImportError) as error:
+        if "imagecodecs" not in str(error):
+            raise
+    pages: Any = series.pages
+    decoded = [decode_page(path, pages[int(plane)], keyframe, name) for plane in planes.ravel()]
+    return np.stack(decoded).reshape(shape), axes, stored
+
+
+def _part(array: NDArray[Any], series: TiffPageSeries, index: int | None) -> NDArray[Any]:
+    if index is None:
+        return array
+    pages = [i for i, axis in enumerate(series.axes) if axis not in "CYXS"]
+    rest = [i for i in range(array.ndim) if i not in pages]
+    return array.transpose(pages + rest).reshape(-1, *(array.shape[i] for i in rest))[index]
+
+
+def _through_palette(pages: NDArray[Any], first: TiffPage) -> NDArray[Any]:
+    colormap: Any = first.colormap
+    if pages.shape[3] != 1 or colormap is None:
+        raise ValueError("a palette picture without palette")
+    return (colormap[:, pages[..., 0]] >> 8).astype(np.uint8).transpose(1, 2, 3, 0)
+
+
+def _apart(pages: NDArray[Any], layout: TiffLayout) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    colors = 3 if layout.photometric == "rgb" else 1
+    if (
+        "C" in layout.axes
+        or "S" not in layout.axes
+        or layout.extrasamples not in ((1,), (2,))
+        or pages.shape[3] != colors + 1
+    ):
+        return pages, None
+    return pages[..., :colors], pages[..., colors]
+
+
+def _layout(tif: TiffFile, choice: _Choice, axes: str, shape: tuple[int, ...], stored: str, color: str) -> TiffLayout:
+    first = choice.series.keyframe
+    kind: Literal["plain", "shaped", "imagej", "ome"] = "plain"
+    description: str | None = first.description or None
+    metadata: dict[str, Any] = {}
+    if tif.is_ome and choice.series.kind == "ome":
+        kind, description = "ome", tif.ome_metadata
+    elif tif.is_imagej:
+        kind, metadata = "imagej", {key: _escaped(value) for key, value in (tif.imagej_metadata or {}).items()}
+        if not choice.complete:
+            metadata.pop("Labels", None)  # they are counted by plane
+    elif choice.series.kind == "shaped":
+        described = tif.shaped_metadata
+        kind, description, metadata = "shaped", None, dict(described[choice.number]) if described else {}
+        metadata = {key: value for key, value in metadata.items() if key not in ("shape", "truncated")}
+        if "axes" in metadata and not choice.complete:
+            metadata["axes"] = "".join(axis for axis in choice.series.axes if axis in "CYXS")
+    if color == "palette" and not tif.is_imagej:
+        axes, shape, stored, color = axes + "S", (*shape, 3), stored + "S", "rgb"
+    # Inches are the default of the format, but of a file without a resolution there is nothing to count in them.
+    resolution, unit = (first.tags.valueof(282), first.tags.valueof(283)), int(first.tags.valueof(296, 2))
+    sized = all(isinstance(value, tuple) and min(value) > 0 for value in resolution)
+    return TiffLayout(
+        kind=kind,
+        axes=axes,
+        shape=shape,
+        page_axes=stored,
+        byteorder=tif.byteorder,
+        photometric="rgb" if color in ("rgb", "ycbcr") else "miniswhite" if color == "miniswhite" else "minisblack",
+        extrasamples=tuple(int(value) for value in first.extrasamples),
+        deflate=int(first.compression) != 1,
+        bigtiff=tif.is_bigtiff,
+        description=description,
+        metadata=metadata,
+        resolution=resolution if sized else None,
+        resolution_unit=unit if sized and unit in (1, 2, 3, 4, 5) else 1,
+        tags=_kept_tags(first),
+        series=choice.number,
+        complete=choice.complete,
+    )
+
+
+def _escaped(value: Any) -> Any:
+    """ImageJ's own way to write other letters than ASCII, as in the unit \\u00B5m."""
+    if not isinstance(value, str):
+        return value
+    return "".join(letter if letter.isascii() else f"\\u{ord(letter):04X}" for letter in value)
+
+
+def _kept_tags(first: TiffPage) -> tuple[tuple[int, int, int, Any, bool], ...]:
+    return tuple(
+        (tag.code, int(tag.dtype), tag.count, tag.value.encode() if isinstance(tag.value, str) else tag.value, True)
+        for tag in first.tags
+        if tag.code in _KEPT_TAGS and not (tag.code == 305 and str(tag.value).startswith("tifffile"))
+    )
+
+
+def _metadata(first: TiffPage, layout: TiffLayout) -> Metadata:
+    dpi = None
+    if layout.resolution is not None and layout.resolution_unit in (2, 3):
+        inch = 1.0 if layout.resolution_unit == 2 else 2.54
+        x, y = (inch * top / bottom for top, bottom in layout.resolution)
+        dpi = (x, y)
+    icc, xmp = first.tags.valueof(_ICC), first.tags.valueof(_XMP)
+    return Metadata(icc=icc or None, xmp=xmp or None, dpi=dpi, tiff=layout)

@@ -1,0 +1,173 @@
+"""Samples -> TIFF files as they came: axes, byte order, pixel size, description; nothing of our own is added."""
+
+from __future__ import annotations
+
+import struct
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from preimage.errors import InputError
+from preimage.images.atomic import write_bytes_atomically
+from preimage.images.ome import updated_ome
+from preimage.images.samples import Samples, TiffLayout, check_values
+
+_LARGEST_CLASSIC = 2**32 - 2**25  # offsets of 32 bits, and room for the tags
+_ORIENTATION, _XMP = 274, 700
+_SHORT, _BYTE = 3, 1
+
+
+def write_tiff(samples: Samples, file: BinaryIO, name: str) -> None:
+    """Write samples to an open file, arranged by their TiffLayout, or page by page if they came from elsewhere.
+
+    Equal samples give equal bytes: no dates, no identifiers, no name of a program. Raises InputError if the writer
+    refuses them, naming the reason.
+    """
+    pages = samples.pages
+    if samples.alpha is not None:
+        pages = np.concatenate([pages, samples.alpha[..., None]], axis=3)
+    layout = samples.metadata.tiff or _new_layout(samples)
+    if layout.photometric == "miniswhite" and pages.dtype.kind == "u":
+        pages = np.iinfo(pages.dtype).max - pages
+    try:
+        _write(join_axes(pages, layout), samples, layout, file)
+    except (ValueError, TypeError, KeyError, struct.error) as error:  # such as an entry its writer does not take
+        raise InputError(f"{name} cannot be encoded as TIFF ({error}): use another format") from error
+
+
+def _write(array: NDArray[Any], samples: Samples, layout: TiffLayout, file: BinaryIO) -> None:
+    import tifffile
+
+    options = _options(samples, layout, array)
+    as_imagej = layout.kind == "imagej" and set(layout.axes) <= set("TZCYXS")  # else its description as it was
+    with tifffile.TiffWriter(
+        file,
+        bigtiff=(layout.bigtiff or array.nbytes > _LARGEST_CLASSIC) and not as_imagej,
+        byteorder=layout.byteorder,
+        imagej=as_imagej,
+        ome=False,
+    ) as tif:
+        if as_imagej:
+            options["compression"] = None
+            del options["extrasamples"]
+            tif.write(array, metadata={**layout.metadata, "axes": layout.axes}, **options)
+        elif layout.kind == "shaped":
+            tif.write(array, metadata=layout.metadata, **options)
+        else:
+            _write_pages(tif, array, layout, options)
+
+
+def write_float_tiff(tensor: torch.Tensor | NDArray[Any], path: str | Path, *, overwrite: bool = False) -> Path:
+    """Write a map of real numbers, such as an uncertainty, as float32 TIFF.
+
+    Example:
+        >>> write_float_tiff(torch.zeros(1, 1, 32, 32), "uncertainty.tif")   # doctest: +SKIP
+        PosixPath('uncertainty.tif')
+
+    A tensor is (h, w), (c, h, w) or (b, c, h, w), an array (h, w) or (h, w, c); any unit; one channel becomes (h, w),
+    and b > 1 pages. Raises InputError for another shape, values that are not finite, another extension than .tif or
+    .tiff, or a place that cannot be written to.
+    """
+    if Path(path).suffix.lower() not in (".tif", ".tiff"):
+        raise InputError(f"{path}: a map of float values is written as TIFF: use .tif or .tiff")
+    if tensor.ndim not in (2, 3, 4) or (tensor.ndim == 4 and not isinstance(tensor, torch.Tensor)):
+        raise InputError(f"expected a map (h, w), (h, w, c) or a tensor (b, c, h, w), got {tuple(tensor.shape)}")
+    if isinstance(tensor, torch.Tensor):
+        four = tensor.detach().cpu().float()
+        pages = four.reshape(*[1] * (4 - four.ndim), *four.shape).numpy().transpose(0, 2, 3, 1)
+    else:
+        pages = np.asarray(tensor, np.float32).reshape(1, *tensor.shape[:2], -1)
+    check_values(pages, "the map")
+    samples = Samples(np.ascontiguousarray(pages), "TIFF")
+    return write_bytes_atomically(path, lambda file: write_tiff(samples, file, str(path)), overwrite=overwrite)
+
+
+def join_axes(pages: NDArray[Any], layout: TiffLayout) -> NDArray[Any]:
+    """(b, h, w, c) -> an array along layout.axes: the inverse of `split_axes`, whatever h and w have become."""
+    sizes = dict(zip(layout.axes, layout.shape, strict=True)) | {"Y": pages.shape[1], "X": pages.shape[2]}
+    order = [i for i, axis in enumerate(layout.axes) if axis not in "YXCS"]
+    order += [layout.axes.index("Y"), layout.axes.index("X")]
+    order += [i for i, axis in enumerate(layout.axes) if axis in "CS"]
+    split = pages.reshape([sizes[layout.axes[i]] for i in order])
+    return np.ascontiguousarray(split.transpose(np.argsort(order)))
+
+
+def _new_layout(samples: Samples) -> TiffLayout:
+    b, h, w, c = samples.pages.shape
+    total = c + (samples.alpha is not None)
+    dpi = samples.metadata.dpi
+    return TiffLayout(
+        kind="plain",
+        axes="QYX" if total == 1 else "QYXS",
+        shape=(b, h, w) if total == 1 else (b, h, w, total),
+        page_axes="YX" if total == 1 else "YXS",
+        byteorder="<",
+        photometric="rgb" if c == 3 else "minisblack",
+        extrasamples=(2,) if samples.alpha is not None else (),
+        resolution=None if dpi is None else (_rational(dpi[0]), _rational(dpi[1])),
+        resolution_unit=1 if dpi is None else 2,
+    )
+
+
+def _rational(value: float) -> tuple[int, int]:
+    fraction = Fraction(value).limit_denominator(max(1, min(10_000, int(2**31 / value))))  # both are of 32 bits
+    return fraction.numerator, fraction.denominator
+
+
+def _options(samples: Samples, layout: TiffLayout, array: NDArray[Any]) -> dict[str, Any]:
+    tags = list(layout.tags)
+    if samples.orientation != 1:
+        tags.append((_ORIENTATION, _SHORT, 1, samples.orientation, False))
+    if samples.metadata.xmp:
+        tags.append((_XMP, _BYTE, len(samples.metadata.xmp), samples.metadata.xmp, True))
+    planar = None
+    if "S" in layout.page_axes:
+        planar = "contig" if layout.page_axes.endswith("S") else "separate"
+    return {
+        "photometric": layout.photometric,
+        "planarconfig": planar,
+        "extrasamples": _extrasamples(samples, layout, array),
+        "compression": "zlib" if layout.deflate else None,
+        "iccprofile": samples.metadata.icc,
+        "resolution": _resolution(layout, array),
+        "resolutionunit": layout.resolution_unit,
+        "software": False,  # else the writer names itself
+        "extratags": tags,
+    }
+
+
+def _extrasamples(samples: Samples, layout: TiffLayout, array: NDArray[Any]) -> tuple[int, ...] | None:
+    stored = array.shape[layout.axes.index("S")] if "S" in layout.page_axes else 1
+    extra = stored - (3 if layout.photometric == "rgb" else 1)
+    if extra <= 0:
+        return None
+    if len(layout.extrasamples) == extra:
+        return layout.extrasamples
+    return (2,) if samples.alpha is not None and extra == 1 else (0,) * extra
+
+
+def _resolution(layout: TiffLayout, array: NDArray[Any]) -> Any:
+    """Pixels per unit: more of them if the picture was enlarged, else the file's own fractions."""
+    if layout.resolution is None:
+        return None
+    scaled: list[Any] = []
+    for axis, (top, bottom) in zip("XY", layout.resolution, strict=True):
+        i = layout.axes.index(axis)
+        same = array.shape[i] == layout.shape[i]
+        scaled.append((top, bottom) if same else top / bottom * array.shape[i] / layout.shape[i])
+    return tuple(scaled)
+
+
+def _write_pages(tif: Any, array: NDArray[Any], layout: TiffLayout, options: dict[str, Any]) -> None:
+    planes = array.reshape(-1, *array.shape[-len(layout.page_axes) :])
+    description = layout.description
+    if layout.kind == "ome" and description is not None:
+        description = updated_ome(description, layout, array.shape, len(planes))
+    text = None if description is None else description.encode()
+    for number, plane in enumerate(planes):
+        tif.write(plane, metadata=None, description=text if number == 0 else None, **options)
+        options["extratags"] = [tag for tag in options["extratags"] if not tag[-1]]  # the others only once

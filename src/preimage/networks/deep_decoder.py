@@ -1,0 +1,65 @@
+"""The deep decoder (Heckel and Hand 2019): no convolution wider than one pixel, too few parameters to fit noise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from preimage.networks.layers import Head, Norm, Output, Upsample, upsampled
+
+
+class DeepDecoder(nn.Module):
+    """A code (1, in_channels, h / scale, w / scale) -> a picture (1, out_channels, h, w).
+
+    Each layer mixes channels with a 1x1 convolution, doubles the size, and applies ReLU and batch norm; a last layer does
+    so without doubling.
+
+    Example:
+        >>> net = DeepDecoder(64, 3, widths=[64] * 5)
+        >>> net.scale, net(torch.rand(1, 64, 4, 6)).shape
+        (32, torch.Size([1, 3, 128, 192]))
+
+    Args:
+        in_channels, out_channels: channels of the code and of the picture.
+        widths: channels after each doubling.
+        upsample: "bilinear" or "nearest".
+        output: "sigmoid" (0 to 1) or "linear".
+
+    Raises:
+        ValueError: no width.
+
+    Source: Heckel, Hand, Deep Decoder, ICLR 2019, equation 1 (batch norm standing for its channel normalization).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        widths: Sequence[int],
+        upsample: Upsample = "bilinear",
+        output: Output = "sigmoid",
+    ) -> None:
+        super().__init__()
+        if not widths:
+            raise ValueError("widths must have at least one layer, got none")
+        self.upsample: Upsample = upsample
+        self.stride = self.scale = 2 ** len(widths)
+        before = [in_channels, *widths]
+        after = [*widths, widths[-1]]
+        self.convs = nn.ModuleList(nn.Conv2d(a, b, 1, bias=False) for a, b in zip(before, after, strict=True))
+        self.norms = nn.ModuleList(Norm(b) for b in after)
+        self.out = Head(widths[-1], out_channels, output, bias=False)
+
+    def forward(self, code: torch.Tensor) -> torch.Tensor:
+        x = code
+        last = len(self.convs) - 1
+        for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
+            x = conv(x)
+            if i < last:
+                x = upsampled(x, self.upsample)
+            x = norm(functional.relu(x))
+        return self.out(x)

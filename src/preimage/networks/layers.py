@@ -1,0 +1,97 @@
+"""The layers that networks share: a convolution, a batch norm of the current image, and the two of them with an activation."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeVar, cast
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+Padding = Literal["reflect", "zeros"]
+Upsample = Literal["bilinear", "nearest"]
+Output = Literal["sigmoid", "linear"]
+T = TypeVar("T")
+
+
+class Norm(nn.Module):
+    """Batch norm by the statistics of the current image always: no running averages, so that the state is what is learned.
+
+    Example: (1, c, h, w) -> (1, c, h, w), each channel with mean 0 and variance 1, times `weight` plus `bias`.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return functional.batch_norm(x, None, None, self.weight, self.bias, training=True)
+
+
+class Block(nn.Module):
+    """Convolution, batch norm, LeakyReLU 0.2; with `pool`, the convolution runs at stride 1 and averages follow it."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, pool: bool = False, padding: Padding
+    ) -> None:
+        super().__init__()
+        self.conv = Convolution(in_channels, out_channels, kernel, stride=1 if pool else stride, padding=padding)
+        self.norm = Norm(out_channels)
+        self.pool = stride if pool else 1
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.conv(x)
+        if self.pool > 1:
+            x = functional.avg_pool2d(x, self.pool)
+        return functional.leaky_relu(self.norm(x), 0.2, inplace=True)
+
+
+class Head(nn.Module):
+    """The last 1x1 convolution, and the range of the picture: 0 to 1, or linear; in float32 whatever came before."""
+
+    def __init__(self, in_channels: int, out_channels: int, output: Output, *, bias: bool = True) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, 1, bias=bias)
+        self.output = output
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.conv(x).float()
+        return torch.sigmoid(x) if self.output == "sigmoid" else x
+
+
+class Convolution(nn.Conv2d):
+    """A convolution that keeps the size (over stride): an odd kernel, padded by half of it with zeros or by reflection.
+
+    Reflection is done here rather than by `padding_mode`, outside autocast, which would turn it to float32 and back.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, padding: Padding) -> None:
+        if kernel < 1 or kernel % 2 == 0:
+            raise ValueError(f"a kernel size must be odd and at least 1, got {kernel}")
+        self.reflection = kernel // 2 if padding == "reflect" else 0
+        super().__init__(in_channels, out_channels, kernel, stride, 0 if padding == "reflect" else kernel // 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.reflection:
+            with torch.autocast(x.device.type, enabled=False):
+                x = functional.pad(x, (self.reflection,) * 4, mode="reflect")
+        return super().forward(x)
+
+
+def upsampled(x: torch.Tensor, mode: Upsample) -> torch.Tensor:
+    """(1, c, h, w) -> (1, c, 2h, 2w); bilinear as published, with align_corners=False; in the precision of x."""
+    with torch.autocast(x.device.type, enabled=False):
+        if mode == "nearest":
+            return functional.interpolate(x, scale_factor=2, mode="nearest")
+        return functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def per_level(name: str, value: T | tuple[T, ...] | list[T], levels: int) -> tuple[T, ...]:
+    """One value for each level: (3, levels=2) -> (3, 3); a sequence must have one entry a level."""
+    if not isinstance(value, tuple | list):
+        return (value,) * levels
+    values = tuple(cast("list[T]", value))
+    if len(values) != levels:
+        raise ValueError(f"{name} must have one entry for each of the {levels} levels, got {len(values)}: {values}")
+    return values

@@ -1,0 +1,30 @@
+"""No prior: the picture itself is the parameter, for comparison and for penalties alone (total variation, say)."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+class Pixels(nn.Module):
+    """A picture (1, out_channels, h, w) that starts at grey and is fitted value by value; the code is not looked at.
+
+    Example:
+        >>> Pixels(3, size=(32, 48))(torch.empty(1, 1, 32, 48)).shape
+        torch.Size([1, 3, 32, 48])
+
+    Args:
+        out_channels: channels of the picture.
+        size: its height and width in pixels.
+    """
+
+    stride = 1
+    scale = 1
+
+    def __init__(self, out_channels: int, *, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.image = nn.Parameter(torch.full((1, out_channels, *size), 0.5))
+
+    def forward(self, code: torch.Tensor) -> torch.Tensor:
+        del code
+        return self.image * 1.0  # a new tensor: what is handed out never changes when the parameter does

@@ -1,0 +1,139 @@
+"""The hourglass with skip connections of the deep image prior (Ulyanov et al. 2018), exactly as published.
+
+A level halves the picture with two convolutions, hands it to the next level, doubles what comes back, concatenates it
+behind a narrow 1x1 branch of its own input, normalizes, and mixes with one wide and one 1x1 convolution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, cast
+
+import torch
+from torch import nn
+
+from preimage.networks.layers import Block, Head, Norm, Output, Padding, Upsample, per_level, upsampled
+
+Downsample = Literal["stride", "average"]
+
+
+class SkipNet(nn.Module):
+    """The published hourglass: a code (1, in_channels, h, w) -> a picture (1, out_channels, h, w).
+
+    Example:
+        >>> net = SkipNet(32, 3, down=[128] * 5, up=[128] * 5, skip=[4] * 5)  # the denoising network of the paper
+        >>> sum(p.numel() for p in net.parameters())
+        2217831
+        >>> net(torch.rand(1, 32, 64, 96)).shape, net.stride
+        (torch.Size([1, 3, 64, 96]), 32)
+
+    Args:
+        in_channels, out_channels: channels of the code and of the picture.
+        down, up, skip: channels of each level on the way down, on the way up and in the skip branch (0: no branch);
+            level 0 is full resolution.
+        down_kernel, up_kernel, skip_kernel: odd kernel sizes, one for all levels or one for each.
+        downsample: "stride" (the first convolution of a level has stride 2) or "average" (2 x 2 averages after it).
+        upsample: "bilinear" or "nearest", one for all levels or one for each.
+        padding: "reflect" or "zeros".
+        pointwise: a 1x1 convolution after each convolution on the way up.
+        output: "sigmoid" (0 to 1) or "linear".
+
+    Raises:
+        ValueError: an even kernel; a list that does not have one entry a level.
+
+    Source: Ulyanov, Vedaldi, Lempitsky, Deep Image Prior, CVPR 2018, supplementary material and code.
+    """
+
+    scale = 1
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        down: Sequence[int],
+        up: Sequence[int],
+        skip: Sequence[int],
+        down_kernel: int | Sequence[int] = 3,
+        up_kernel: int | Sequence[int] = 3,
+        skip_kernel: int | Sequence[int] = 1,
+        downsample: Downsample = "stride",
+        upsample: Upsample | Sequence[Upsample] = "bilinear",
+        padding: Padding = "reflect",
+        pointwise: bool = True,
+        output: Output = "sigmoid",
+    ) -> None:
+        super().__init__()
+        levels = len(down)
+        if levels < 1:
+            raise ValueError("down must have at least one level, got none")
+        ups = per_level("up", tuple(up), levels)
+        skips = per_level("skip", tuple(skip), levels)
+        modes = per_level("upsample", cast("Upsample | list[Upsample]", upsample), levels)
+        self.stride = 2**levels
+        kernels = [
+            per_level(name, cast("int | list[int]", value), levels)
+            for name, value in (("down_kernel", down_kernel), ("up_kernel", up_kernel), ("skip_kernel", skip_kernel))
+        ]
+        before = in_channels
+        for i in range(levels):
+            below = ups[i + 1] if i + 1 < levels else down[i]
+            level = Level(
+                before,
+                (down[i], skips[i], below, ups[i]),
+                (kernels[0][i], kernels[1][i], kernels[2][i]),
+                average=downsample == "average",
+                upsample=modes[i],
+                padding=padding,
+                pointwise=pointwise,
+            )
+            self.add_module(f"level{i}", level)
+            before = down[i]
+        self.levels = levels
+        self.out = Head(ups[0], out_channels, output)
+
+    def forward(self, code: torch.Tensor) -> torch.Tensor:
+        return self.out(self._through(0, code))
+
+    def _through(self, i: int, x: torch.Tensor) -> torch.Tensor:
+        level = cast("Level", self.get_submodule(f"level{i}"))
+        deeper = level.downward(x)
+        if i + 1 < self.levels:
+            deeper = self._through(i + 1, deeper)
+        return level.upward(x, deeper)
+
+
+class Level(nn.Module):
+    """One level of the hourglass; channels = (down, skip, what comes back from below, up)."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: tuple[int, int, int, int],
+        kernels: tuple[int, int, int],
+        *,
+        average: bool,
+        upsample: Upsample,
+        padding: Padding,
+        pointwise: bool,
+    ) -> None:
+        super().__init__()
+        down, skip, below, up = channels
+        down_kernel, up_kernel, skip_kernel = kernels
+        self.upsample: Upsample = upsample
+        self.skip = Block(in_channels, skip, skip_kernel, padding=padding) if skip else None
+        self.down1 = Block(in_channels, down, down_kernel, stride=2, pool=average, padding=padding)
+        self.down2 = Block(down, down, down_kernel, padding=padding)
+        self.cat_norm = Norm(skip + below)
+        self.up = Block(skip + below, up, up_kernel, padding=padding)
+        self.mix = Block(up, up, 1, padding=padding) if pointwise else None
+
+    def downward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.down2(self.down1(x))
+
+    def upward(self, x: torch.Tensor, deeper: torch.Tensor) -> torch.Tensor:
+        deeper = upsampled(deeper, self.upsample)
+        if self.skip is not None:
+            deeper = torch.cat([self.skip(x), deeper], dim=1)
+        y = self.up(self.cat_norm(deeper))
+        return y if self.mix is None else self.mix(y)

@@ -1,0 +1,217 @@
+"""Prior: x = g_theta(z + jitter), for b members, each with its own weights, code and streams of random numbers.
+
+Members are computed one after another, or stacked into one call with torch.func where that is faster; which of the two is
+chosen by a fixed table and changes nothing but time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+NetworkFactory = Callable[[], nn.Module]
+SOURCES = ("weights", "code", "jitter", "hold-out")
+SHARED = 2**32 - 1  # the "member" of what all members share
+
+
+def seeded(seed: int, source: str, member: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """The generator of one source of randomness of one member: streams that never meet, from one seed."""
+    words = np.random.SeedSequence([seed, SOURCES.index(source), member]).generate_state(2)
+    return torch.Generator(device).manual_seed(int(words[0]) << 31 | int(words[1]) >> 1)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """A code of uniform noise, scale * U(0, 1): the published one is Noise(32, 0.1)."""
+
+    channels: int = 32
+    scale: float = 0.1
+
+    def draw(self, height: int, width: int, generator: torch.Generator) -> torch.Tensor:
+        return self.scale * torch.rand(1, self.channels, height, width, generator=generator)
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """A code of two channels that hold the horizontal and the vertical position, 0 to 1."""
+
+    channels: int = 2
+
+    def draw(self, height: int, width: int, generator: torch.Generator) -> torch.Tensor:
+        y, x = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
+        return torch.stack([x, y])[None]
+
+
+Code = Noise | Mesh
+
+
+class Jitter:
+    """Gaussian noise added to the codes at every step, each member with a stream of its own.
+
+    Drawn afresh at each step, as published; or, since that costs a quarter of a fast step, one of a `pool` of noise
+    tensors that all members share, shifted around by a random offset and with a random sign.
+    """
+
+    def __init__(self, deviation: float, pool: int | None, seed: int, like: list[torch.Tensor]) -> None:
+        self.deviation = deviation
+        device = like[0].device
+        # Apple's generator cannot be seeded apart; and the choice among a pool must never wait for the device.
+        place = "cpu" if pool is not None or device.type == "mps" else device
+        self.generators = [seeded(seed, "jitter", i, place) for i in range(len(like))]
+        self.pool: list[torch.Tensor] = []
+        if pool is not None and deviation:
+            generator = seeded(seed, "jitter", SHARED)
+            for _ in range(pool):
+                noise = torch.empty(like[0].shape).normal_(0, deviation, generator=generator)
+                self.pool.append(torch.empty_like(like[0]).copy_(noise))
+
+    def added_to(self, code: torch.Tensor, member: int) -> torch.Tensor:
+        generator = self.generators[member]
+        if not self.deviation:
+            return code
+        if not self.pool:
+            noise = torch.empty_like(code, device=generator.device).normal_(0, self.deviation, generator=generator)
+            return code + noise.to(code.device)
+        high = torch.tensor([len(self.pool), 2, *code.shape[-2:]])
+        pick, sign, *shift = (torch.rand(4, generator=generator) * high).long().tolist()
+        return torch.add(code, self.pool[pick].roll(shift, dims=(-2, -1)), alpha=1 - 2 * sign)
+
+
+class Prior:
+    """b members x_i = g_i(z_i + jitter), each cropped to the picture's size.
+
+    Example:
+        >>> prior = Prior(lambda: SkipNet(32, 3, down=[64] * 4, up=[64] * 4, skip=[4] * 4), Noise(32), (50, 71), members=2)
+        >>> prior.images([0, 1]).shape
+        torch.Size([2, 3, 50, 71])
+
+    Args:
+        network: makes a fresh network at each call; it may say `stride`, of which number height and width must be
+            multiples, and `scale`, how many times larger than its code its picture is (both 1 if it does not say).
+        code: a Noise or a Mesh, drawn at the next multiple of the stride; or an image (1, c, h, w), padded by reflection.
+        size: height and width of the picture.
+        members, seed: how many, and the one seed of all randomness.
+        jitter: standard deviation of the Gaussian noise added to the code at each step; `pool` as in Jitter.
+        channels_last: memory format of weights and codes; faster for wide networks.
+    """
+
+    def __init__(
+        self,
+        network: NetworkFactory,
+        code: Code | torch.Tensor,
+        size: tuple[int, int],
+        *,
+        members: int = 1,
+        seed: int = 0,
+        jitter: float = 0.0,
+        pool: int | None = None,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        channels_last: bool = True,
+    ) -> None:
+        self.device = torch.device(device)
+        self.dtype = dtype
+        self.size = size
+        memory = torch.channels_last if channels_last else torch.contiguous_format
+        self.networks = nn.ModuleList(self._fresh(network, seed, i) for i in range(members))
+        self.networks.to(self.device, memory_format=memory)  # pyright: ignore[reportCallIssue]
+        stride = int(getattr(self.networks[0], "stride", 1))
+        scale = int(getattr(self.networks[0], "scale", 1))
+        height, width = (-(-side // stride) * stride for side in size)
+        self.codes: list[torch.Tensor] = []
+        for i in range(members):
+            if isinstance(code, torch.Tensor):
+                drawn = reflected(code[i % len(code)][None], height, width)
+            else:
+                drawn = code.draw(height // scale, width // scale, seeded(seed, "code", i))
+            self.codes.append(drawn.to(self.device, memory_format=memory))
+        self.jitter = Jitter(jitter, pool, seed, self.codes)
+        self.stacks = self._stacking_pays()
+
+    @staticmethod
+    def _fresh(network: NetworkFactory, seed: int, member: int) -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.random.set_rng_state(seeded(seed, "weights", member).get_state())
+            return network()
+
+    def _stacking_pays(self) -> bool:
+        """The fixed table (measured on 2 cores): on a CPU only small pictures under thin networks gain from stacking."""
+        if len(self.networks) == 1 or any(True for _ in self.networks[0].buffers()):
+            return False
+        if self.device.type != "cpu":
+            return True
+        parameters = sum(p.numel() for p in self.networks[0].parameters())
+        return parameters <= 100_000 and self.size[0] * self.size[1] <= 64 * 64
+
+    def __len__(self) -> int:
+        return len(self.networks)
+
+    def image(self, member: int) -> torch.Tensor:
+        """One output of one member, (1, c, h, w), its code jittered anew."""
+        code = self.jitter.added_to(self.codes[member], member)
+        with self._precision():
+            return self._cropped(self.networks[member](code).float())
+
+    def images(self, members: Sequence[int]) -> torch.Tensor:
+        """One output of each of some members, (len(members), c, h, w), in one stacked call where the table says so."""
+        if not self.stacks or len(members) == 1:
+            return torch.cat([self.image(i) for i in members])
+        codes = torch.stack([self.jitter.added_to(self.codes[i], i) for i in members])
+        states = [dict(self.networks[i].named_parameters()) for i in members]
+        stacked = {name: torch.stack([state[name] for state in states]) for name in states[0]}
+        base = self.networks[0]
+
+        def one(parameters: dict[str, torch.Tensor], code: torch.Tensor) -> torch.Tensor:
+            return torch.func.functional_call(base, parameters, (code,))
+
+        with self._precision():
+            return self._cropped(torch.vmap(one)(stacked, codes).squeeze(1).float())
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16)
+
+    def _cropped(self, x: torch.Tensor) -> torch.Tensor:
+        height, width = self.size
+        return x[..., :height, :width]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "networks": [network.state_dict() for network in self.networks],
+            "codes": list(self.codes),
+            "jitter": [generator.get_state() for generator in self.jitter.generators],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.start_from([{"network": n, "code": c} for n, c in zip(state["networks"], state["codes"], strict=True)])
+        for generator, saved in zip(self.jitter.generators, state["jitter"], strict=True):
+            generator.set_state(saved)
+
+    def weights(self) -> list[dict[str, Any]]:
+        """What another fit can start from: of each member the weights and the code (copies)."""
+        return [
+            {"network": {k: v.detach().clone() for k, v in network.state_dict().items()}, "code": code}
+            for network, code in zip(self.networks, self.codes, strict=True)
+        ]
+
+    def start_from(self, weights: Sequence[dict[str, Any]]) -> None:
+        """Take over weights, and codes where they have this size; fewer members than here are used in turn."""
+        for i, network in enumerate(self.networks):
+            given = weights[i % len(weights)]
+            network.load_state_dict(given["network"])
+            if given["code"].shape == self.codes[i].shape:
+                self.codes[i].copy_(given["code"])
+
+
+def reflected(image: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """An image (1, c, h, w) padded at the bottom and on the right by reflection, in several folds where it is small."""
+    while image.shape[-2] < height or image.shape[-1] < width:
+        below = min(height - image.shape[-2], image.shape[-2] - 1)
+        beside = min(width - image.shape[-1], image.shape[-1] - 1)
+        image = functional.pad(image, (0, beside, 0, below), mode="reflect")
+    return image

@@ -1,0 +1,107 @@
+"""Problem: what was given, and how a picture is held against it: E(Phi(x), y) + sum_i lambda_i R_i(x)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+
+from preimage.distances import squared
+from preimage.errors import InputError
+
+Operator = Callable[[torch.Tensor], torch.Tensor]
+Distance = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+Penalty = Callable[[torch.Tensor], torch.Tensor]
+
+
+def identity(x: torch.Tensor) -> torch.Tensor:
+    """The operator of denoising: a picture is seen as it is."""
+    return x
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """min over x of E(Phi(x), y) + sum_i lambda_i R_i(x), for b members at once.
+
+    Example:
+        >>> problem = Problem(target=torch.rand(1, 3, 32, 32), penalties=((1e-7, total_variation),))
+        >>> problem.terms(torch.rand(2, 3, 32, 32))  # the target serves both members
+        {'squared': tensor([0.1666, 0.1680]), 'total_variation': tensor([0.0002, 0.0002])}
+
+    Args:
+        target: y, (b, ...) or (1, ...) for one that serves every member.
+        operator: Phi, any callable on (b, c, h, w). If it is an nn.Module with trainable parameters these are fitted.
+        distance: E, one value per entry of the target (averaged), or (b,).
+        penalties: pairs (lambda, R).
+        weight: of each entry of the target, at least 0 (0: left out), broadcast to it; None: all alike.
+        variance: expected squared error of the target's entries where it is known, for rules that ask.
+    """
+
+    target: torch.Tensor
+    operator: Operator = identity
+    distance: Distance = squared
+    penalties: tuple[tuple[float, Penalty], ...] = ()
+    weight: torch.Tensor | None = None
+    variance: torch.Tensor | None = None
+
+    def terms(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The loss of each member, part by part: (b, c, h, w) -> {name: (b,)}; their sum is what is minimized."""
+        values = {name_of(self.distance): self.data_term(self.operator(x))}
+        for strength, penalty in self.penalties:
+            values[name_of(penalty)] = strength * penalty(x)
+        return values
+
+    def data_term(self, prediction: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
+        """E of each member, (b,), from Phi(x); `weight` instead of the problem's own."""
+        weight = self.weight if weight is None else weight
+        if prediction.ndim == self.target.ndim and prediction.shape[1:] != self.target.shape[1:]:
+            raise InputError(
+                f"the operator returned {tuple(prediction.shape[1:])} where the target is {tuple(self.target.shape[1:])}:"
+                " they must have the same shape"
+            )
+        entries = self.distance(prediction, self.target)
+        if entries.ndim == 1:
+            return entries
+        if weight is None:
+            return entries.flatten(1).mean(1)
+        weight = weight.expand_as(entries)
+        return (entries * weight).flatten(1).sum(1) / weight.flatten(1).sum(1).clamp_min(1e-12)
+
+    def members(self, indices: list[int]) -> Problem:
+        """The problem of some members, in that order; what serves all members stays as it is."""
+        return self._each(lambda value: value if value.shape[0] == 1 else value[indices])
+
+    def for_members(self, members: int) -> Problem:
+        """The same problem for `members` members: what there is of each picture is repeated for its restarts."""
+        return self._each(
+            lambda value: value if value.shape[0] in (1, members) else value.repeat_interleave(members // len(value), 0)
+        )
+
+    def with_operator(self, operator: Operator) -> Problem:
+        """The same problem seen through another operator."""
+        return replace(self, operator=operator)
+
+    def term_names(self) -> list[str]:
+        """The names of the terms, data term first."""
+        return list(dict.fromkeys([name_of(self.distance), *(name_of(penalty) for _, penalty in self.penalties)]))
+
+    def to(self, device: torch.device) -> Problem:
+        """The same problem on another device; an operator that is a module goes along."""
+        operator = self.operator.to(device) if isinstance(self.operator, torch.nn.Module) else self.operator
+        return replace(self._each(lambda value: value.to(device)), operator=operator)
+
+    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Problem:
+        weight = None if self.weight is None else change(self.weight)
+        variance = None if self.variance is None else change(self.variance)
+        return replace(self, target=change(self.target), weight=weight, variance=variance)
+
+    def trainable(self) -> bool:
+        """Whether the operator has parameters of its own to be fitted (an unknown blur kernel, say)."""
+        return isinstance(self.operator, torch.nn.Module) and any(p.requires_grad for p in self.operator.parameters())
+
+
+def name_of(function: Callable[..., object]) -> str:
+    """The name a term is shown under: that of the function, also inside functools.partial, or of the object's class."""
+    function = getattr(function, "func", function)
+    return getattr(function, "__name__", type(function).__name__)

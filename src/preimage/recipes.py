@@ -1,0 +1,199 @@
+"""Recipe: everything about a fit that is not the problem: network, code, jitter, optimizer, rate, steps, averaging.
+
+A recipe is plain data. Its network is one of the small descriptions below, or any function of (in_channels, out_channels,
+height, width) that returns a fresh nn.Module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from preimage.devices import choose_device, choose_precision
+from preimage.errors import InputError
+from preimage.networks import DeepDecoder, Pixels, SkipNet
+from preimage.networks.layers import Output, Padding, Upsample
+from preimage.networks.skip import Downsample
+from preimage.optimizers import OptimizerFactory, adam, muon
+from preimage.prior import Code, Mesh, Noise, Prior
+from preimage.problem import name_of
+
+PerLevel = int | tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Hourglass:
+    """A SkipNet, with as many of its levels as the picture can take: the coarsest keeps at least 4 pixels a side.
+
+    Example:
+        >>> Hourglass()(32, 3, 40, 200).levels  # 40 / 2**3 = 5
+        3
+    """
+
+    down: tuple[int, ...] = (128,) * 5
+    up: tuple[int, ...] = (128,) * 5
+    skip: tuple[int, ...] = (4,) * 5
+    down_kernel: PerLevel = 3
+    up_kernel: PerLevel = 3
+    skip_kernel: PerLevel = 1
+    downsample: Downsample = "stride"
+    upsample: Upsample | tuple[Upsample, ...] = "bilinear"
+    padding: Padding = "reflect"
+    pointwise: bool = True
+    output: Output = "sigmoid"
+
+    def __call__(self, in_channels: int, out_channels: int, height: int, width: int) -> SkipNet:
+        levels = min(len(self.down), halvings(min(height, width)))
+        settings = {field.name: getattr(self, field.name) for field in fields(self)}
+        cut = {name: value[:levels] if isinstance(value, tuple) else value for name, value in settings.items()}
+        return SkipNet(in_channels, out_channels, **cut)
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """A DeepDecoder; a small picture takes fewer doublings."""
+
+    widths: tuple[int, ...] = (128,) * 6
+    upsample: Upsample = "bilinear"
+    output: Output = "sigmoid"
+
+    def __call__(self, in_channels: int, out_channels: int, height: int, width: int) -> DeepDecoder:
+        widths = self.widths[: max(1, halvings(min(height, width)))]
+        return DeepDecoder(in_channels, out_channels, widths=widths, upsample=self.upsample, output=self.output)
+
+
+@dataclass(frozen=True)
+class Free:
+    """Pixels: no network at all."""
+
+    def __call__(self, in_channels: int, out_channels: int, height: int, width: int) -> Pixels:
+        return Pixels(out_channels, size=(height, width))
+
+
+def halvings(side: int, smallest: int = 4) -> int:
+    """How often a side can be halved so that at least `smallest` pixels remain: 64 -> 4, 40 -> 3, at least 1."""
+    return max(1, (side // smallest).bit_length() - 1)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The settings of a fit; `dataclasses.replace(FAST, steps=100)` makes another.
+
+    Args:
+        network: description of g, called with (in_channels, out_channels, height, width).
+        code: Noise(channels, scale) or Mesh().
+        jitter: standard deviation of the noise added to the code at every step.
+        jitter_pool: None: drawn afresh at each step; n: from a pool of n, shifted and signed at random (faster).
+        optimizer, rate: how weights move.
+        steps: the most that are done.
+        averaging: factor of the exponential average of the outputs; 0 returns the output itself.
+        debiased: whether the average is divided by the weight it has gathered (published: it starts at the first output).
+        precision: "auto", "float32" or "bfloat16".
+        restarts: members per picture, averaged.
+        stop: "auto": the task chooses a rule; "steps": all steps are done.
+    """
+
+    network: Callable[[int, int, int, int], nn.Module] = Hourglass()
+    code: Code = Noise()
+    jitter: float = 1 / 30
+    jitter_pool: int | None = None
+    optimizer: OptimizerFactory = adam
+    rate: float = 0.01
+    steps: int = 3000
+    averaging: float = 0.99
+    debiased: bool = True
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    restarts: int = 1
+    stop: Literal["auto", "steps"] = "auto"
+
+    def __post_init__(self) -> None:
+        checks = (
+            ("steps", self.steps >= 1, "at least 1"),
+            ("restarts", self.restarts >= 1, "at least 1"),
+            ("rate", self.rate > 0, "above 0"),
+            ("averaging", 0 <= self.averaging < 1, "from 0 to below 1"),
+            ("jitter", self.jitter >= 0, "at least 0"),
+            ("jitter_pool", self.jitter_pool is None or self.jitter_pool >= 1, "at least 1, or none"),
+        )
+        for name, fine, constraint in checks:
+            if not fine:
+                raise InputError(f"{name} must be {constraint}, got {getattr(self, name)}")
+
+    def prior(
+        self,
+        channels: int,
+        size: tuple[int, int],
+        *,
+        members: int = 1,
+        seed: int = 0,
+        device: str | torch.device = "auto",
+    ) -> Prior:
+        """The prior of this recipe for pictures of so many channels and this (height, width).
+
+        Raises:
+            InputError: a side under 16 pixels, no channel or more than 16, or a device that is not there.
+        """
+        if min(size) < 16:
+            raise InputError(f"a picture must have at least 16 pixels a side, got {size[1]} x {size[0]}")
+        if not 1 <= channels <= 16:
+            raise InputError(f"a picture must have 1 to 16 channels, got {channels}")
+        place = choose_device(device)
+        return Prior(
+            partial(self.network, self.code.channels, channels, *size),
+            self.code,
+            size,
+            members=members,
+            seed=seed,
+            jitter=self.jitter,
+            pool=self.jitter_pool,
+            device=place,
+            dtype=choose_precision(self.precision, place, size[0] * size[1]),
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """The recipe as plain data for reports and checkpoints: functions by name, descriptions as dictionaries."""
+        return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return {"kind": type(value).__name__} | {k: _plain(v) for k, v in asdict(value).items()}
+    if isinstance(value, tuple):
+        return [_plain(v) for v in value]
+    return name_of(value) if callable(value) else value
+
+
+def read_recipe(settings: dict[str, Any], base: Recipe) -> Recipe:
+    """A recipe from plain data, what it does not name taken from `base`: the inverse of `describe`.
+
+    Example:
+        >>> read_recipe({"steps": 200, "network": {"kind": "Hourglass", "down": [32] * 5}}, FAST).steps
+        200
+
+    Raises:
+        InputError: an unknown setting or kind, or a value out of range.
+    """
+    kinds = {kind.__name__: kind for kind in (Hourglass, Decoder, Free, Noise, Mesh)}
+    optimizers = {"adam": adam, "muon": muon}
+    known = {field.name for field in fields(Recipe)}
+    values = {field.name: getattr(base, field.name) for field in fields(Recipe)}
+    for name, value in settings.items():
+        if name not in known:
+            raise InputError(f"a recipe has no setting {name!r}: it has {', '.join(sorted(known))}")
+        try:
+            if name in ("network", "code"):
+                options = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items() if k != "kind"}
+                values[name] = kinds[value["kind"]](**options)
+            else:
+                values[name] = optimizers[value] if name == "optimizer" else value
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"recipe setting {name!r} cannot be {value!r}: {error}") from error
+    try:
+        return Recipe(**values)
+    except TypeError as error:
+        raise InputError(f"a recipe value has the wrong type: {error}") from error

@@ -1,0 +1,48 @@
+"""Step: one iterate of a fit, and what was known about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One iterate of b members. Its tensors are never changed after it was handed out.
+
+    Args:
+        index: 1 for the first.
+        total: the step at which the fit ends at the latest.
+        seconds: time spent on the fit so far, without what reports alone ask for.
+        image: (b, c, h, w), the outputs g(z + jitter).
+        average: (b, c, h, w), what would be returned if the fit stopped here: the exponential average of the outputs, or
+            the output itself where the recipe has no averaging.
+        terms: the loss of each member, part by part: {name: (b,)}.
+        active: which members still count (the others have stopped and stand still, or go on for a report alone).
+        restarts: members that share a picture lie side by side, this many each.
+        state: what the rule has to say, in a few words.
+        blind: False in steps that come after every member has stopped and are only looked at by a report.
+    """
+
+    index: int
+    total: int
+    seconds: float
+    image: torch.Tensor
+    average: torch.Tensor
+    terms: dict[str, torch.Tensor]
+    active: tuple[bool, ...] = (True,)
+    restarts: int = 1
+    state: str = ""
+    blind: bool = True
+    events: tuple[str, ...] = field(default=())
+
+    @property
+    def loss(self) -> torch.Tensor:
+        """The sum of the terms of each member, (b,)."""
+        return torch.stack(list(self.terms.values())).sum(0)
+
+    @property
+    def picture(self) -> torch.Tensor:
+        """The averages, averaged over the restarts of each picture: (b, c, h, w) -> (b / restarts, c, h, w)."""
+        return self.average.unflatten(0, (-1, self.restarts)).mean(1)

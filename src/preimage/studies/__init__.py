@@ -1,0 +1,35 @@
+"""The studies: one file per table or figure of the papers, which regenerates it beside the published numbers."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+from preimage.errors import InputError
+from preimage.studies.scales import SCALES, Scale, Study
+
+STUDIES = {
+    "denoising": "nine pictures, four kinds of noise: this library blind beside NLM, TV and CBM3D (Ulyanov et al. 2018, table 2)",
+    "paper_curve": "PSNR against steps of the published setting on F16 at 256 px, in float32",
+    "noise_impedance": "how fast a picture, a noisy one, a shuffled one and noise are fitted (Ulyanov et al. 2018, figure 2)",
+    "real_noise": "pictures with real noise and no truth: photographs and microscopy, as figures",
+}
+
+
+def run_study(name: str, *, scale: Scale = "small", data: Path | None = None, output: Path | None = None) -> Path:
+    """Run a study, or go on with one that was interrupted; the path of the table it wrote.
+
+    Args:
+        name: one of STUDIES.
+        scale: "smoke" (seconds, generated pictures), "small" (2 cores, at most two hours) or "paper".
+        data: the folder of pictures; PREIMAGE_DATA if None.
+        output: where results.md, results/*.csv and figures/ are written: docs if there is one here, else out.
+
+    Raises:
+        InputError: an unknown study or scale, or pictures that are not there.
+    """
+    if name not in STUDIES:
+        raise InputError(f"there is no study {name!r}: there are {', '.join(STUDIES)}")
+    if scale not in SCALES:
+        raise InputError(f"scale must be smoke, small or paper, got {scale!r}")
+    return import_module(f"preimage.studies.{name}").run(Study(name, scale, data, output))
