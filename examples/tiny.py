@@ -26,16 +26,16 @@ def block(a, b, kernel=3, stride=1):
 class Level(nn.Module):
     """Half the size and back, around the next level, beside a narrow skip branch."""
 
-    def __init__(self, a, width, skip, inner):
+    def __init__(self, a: int, width: int, skip: int, inner: nn.Module):
         super().__init__()
         self.skip = block(a, skip, 1)
         self.down = nn.Sequential(block(a, width, 3, 2), block(width, width))
         self.inner = inner
-        self.double = nn.Upsample(scale_factor=2, mode="bilinear")
+        self.enlarge = nn.Upsample(scale_factor=2, mode="bilinear")
         self.up = nn.Sequential(nn.BatchNorm2d(width + skip), block(width + skip, width), block(width, width, 1))
 
     def forward(self, x):
-        return self.up(torch.cat([self.skip(x), self.double(self.inner(self.down(x)))], 1))
+        return self.up(torch.cat([self.skip(x), self.enlarge(self.inner(self.down(x)))], 1))
 
 
 def hourglass(code=32, out=3, width=128, skip=4, levels=5):
@@ -56,7 +56,9 @@ def main():
     options = parser.parse_args()
     from skimage import data, transform
 
-    photo = torch.tensor(transform.resize(data.astronaut(), options.size, anti_aliasing=True)).movedim(-1, 0)[None].float()
+    photo = (
+        torch.tensor(transform.resize(data.astronaut(), options.size, anti_aliasing=True)).movedim(-1, 0)[None].float()
+    )
     torch.manual_seed(0)
     noisy = (photo + 25 / 255 * torch.randn_like(photo)).clamp(0, 1)
     height, width = (-(-side // 32) * 32 for side in options.size)
@@ -73,8 +75,11 @@ def main():
         average = out.detach() if average is None else 0.99 * average + 0.01 * out.detach()
         seconds.append(time.perf_counter() - begin)
         if step % 50 == 0 or step == options.steps:
-            print(f"step {step}: {psnr(average, photo):.2f} dB (noisy {psnr(noisy, photo):.2f}), "
-                  f"median step {statistics.median(seconds):.3f} s", flush=True)
+            print(
+                f"step {step}: {psnr(average, photo):.2f} dB (noisy {psnr(noisy, photo):.2f}), "
+                f"median step {statistics.median(seconds):.3f} s",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

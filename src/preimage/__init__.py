@@ -53,7 +53,26 @@ _PLACES = {
     "Step": "step",
     "Rule": "stopping",
 }
-__all__ = ["__version__", *sorted(_PLACES)]  # noqa: PLE0604
+__all__ = [
+    "DeepDecoder",
+    "Fit",
+    "InputError",
+    "Mesh",
+    "Noise",
+    "Picture",
+    "Pixels",
+    "Prior",
+    "Problem",
+    "Recipe",
+    "Result",
+    "Rule",
+    "SkipNet",
+    "Step",
+    "__version__",
+    "autosave",
+    "denoise",
+    "read",
+]
 
 
 def __getattr__(name: str) -> Any:

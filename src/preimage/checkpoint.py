@@ -7,7 +7,7 @@ flushed to the disk and renamed, so that there is always either the old one or t
 from __future__ import annotations
 
 import io
-import pickle
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ VERSION = 1
 def save(run: Run, path: str | Path) -> None:
     """Write a checkpoint of a run, atomically; an old one is replaced only by a whole new one."""
     buffer = io.BytesIO()
-    state = {"version": VERSION, "task": run.task, "identity": run.identity, "state": run.state_dict()}
+    state = {"version": VERSION, "task": run.task, "identity": _plain(run.identity), "state": run.state_dict()}
     torch.save(state, buffer)
     write_bytes_atomically(path, buffer.getvalue(), overwrite=True)
 
@@ -38,7 +38,9 @@ def load(run: Run, path: str | Path) -> None:
     """
     saved = read(path)
     for key, now, then in _differences(run, saved):
-        raise InputError(f"{path} was made with {key} {then}, not {now}: repeat that call, or start afresh without resuming")
+        raise InputError(
+            f"{path} was made with {key} {then}, not {now}: repeat that call, or start afresh without resuming"
+        )
     run.load_state_dict(saved["state"])
 
 
@@ -46,10 +48,11 @@ def read(path: str | Path) -> dict[str, Any]:
     """The contents of a checkpoint: version, task, identity and state."""
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except Exception as error:  # what is no checkpoint makes the reader fail in any way
         raise InputError(f"{path} is not a readable checkpoint: remove it, or start afresh without resuming") from error
-    if not isinstance(saved, dict) or saved.get("version") != VERSION:
-        version = saved.get("version") if isinstance(saved, dict) else None
+    if not isinstance(saved, dict) or not {"version", "task", "identity", "state"} <= saved.keys():
+        raise InputError(f"{path} is not a checkpoint: remove it, or start afresh without resuming")
+    if (version := saved["version"]) != VERSION:
         raise InputError(f"{path} is a checkpoint of version {version}, this program reads {VERSION}: start afresh")
     return saved
 
@@ -69,8 +72,15 @@ def autosave(run: Run, path: str | Path, every: int) -> Iterator[Step]:
 
 
 def _differences(run: Run, saved: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    now = {"task": run.task, **run.identity}
+    now = {"task": run.task, **_plain(run.identity)}
     then = {"task": saved["task"], **saved["identity"]}
     for key in sorted(now.keys() | then.keys()):
         if now.get(key) != then.get(key):
             yield key, now.get(key), then.get(key)
+
+
+def _plain(identity: dict[str, Any]) -> dict[str, Any]:
+    """Options as plain data, whatever they were given as: a numpy number is no different from Python's."""
+    return json.loads(
+        json.dumps(identity, default=lambda value: value.item() if hasattr(value, "item") else str(value))
+    )

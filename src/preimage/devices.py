@@ -13,7 +13,7 @@ SMALLEST_BF16_PIXELS = 96 * 96
 
 
 def choose_device(device: str | torch.device = "auto") -> torch.device:
-    """"auto": CUDA, else Apple's MPS, else the CPU; otherwise the device asked for, if it is there.
+    """ "auto": CUDA, else Apple's MPS, else the CPU; otherwise the device asked for, if it is there.
 
     Example:
         >>> choose_device("cpu")
@@ -36,7 +36,7 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
 
 
 def choose_precision(precision: str, device: torch.device, pixels: int) -> torch.dtype:
-    """"auto": bfloat16 where the processor multiplies it natively and the picture is large enough, else float32."""
+    """ "auto": bfloat16 where the processor multiplies it natively and the picture is large enough, else float32."""
     if precision == "auto":
         large = device.type == "cuda" or pixels >= SMALLEST_BF16_PIXELS
         return torch.bfloat16 if large and has_native_bfloat16(device) else torch.float32

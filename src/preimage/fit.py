@@ -1,7 +1,7 @@
 """Fit: theta* = argmin E(Phi(g_theta(z)), y) + sum lambda_i R_i(g_theta(z)), as an iterator of Steps that its caller loops over.
 
-    for step in fit: ...        # a progress bar, a preview, autosave, cancelling are bodies of this loop
-    result = fit.result()       # or, in one go: fit.run()
+for step in fit: ...        # a progress bar, a preview, autosave, cancelling are bodies of this loop
+result = fit.result()       # or, in one go: fit.run()
 """
 
 from __future__ import annotations
@@ -98,9 +98,7 @@ class Fit:
         if initial is not None:
             prior.start_from(initial.weights if isinstance(initial, Result) else initial)
         problem = problem.to(prior.device).for_members(members)
-        self.problem = self.rule.prepare(
-            problem, members=members, size=prior.size, total=self.recipe.steps, seed=seed
-        )
+        self.problem = self.rule.prepare(problem, members=members, size=prior.size, total=self.recipe.steps, seed=seed)
         self.operators = self._own_operators()
         self.optimizers = [self._optimizers(i) for i in range(members)]
         self.index = 0
@@ -290,7 +288,7 @@ class Fit:
         return [nn.Identity() for _ in range(len(self.prior))]
 
     def _optimizers(self, i: int) -> list[Optimizer]:
-        optimizers = self.recipe.optimizer(self.prior.networks[i].parameters(), self.recipe.rate)
+        optimizers = self.recipe.optimizer(self.prior.networks[i].parameters(), float(self.recipe.rate))
         own = [p for p in self.operators[i].parameters() if p.requires_grad]
         return optimizers + ([torch.optim.Adam(own, lr=self.recipe.rate)] if own else [])
 

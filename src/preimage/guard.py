@@ -61,7 +61,7 @@ class Guard:
         fit.prior.networks[i].load_state_dict(snapshot["network"])
         fit.operators[i].load_state_dict(snapshot["operator"])
         self.tries[i] += 1
-        rate = fit.recipe.rate * 0.5 ** self.tries[i]
+        rate = float(fit.recipe.rate) * 0.5 ** self.tries[i]
         for optimizer, state in zip(fit.optimizers[i], snapshot["optimizers"], strict=True):
             optimizer.load_state_dict(copy.deepcopy(state))
             for group in optimizer.param_groups:

@@ -98,7 +98,7 @@ class Prior:
         size: height and width of the picture.
         members, seed: how many, and the one seed of all randomness.
         jitter: standard deviation of the Gaussian noise added to the code at each step; `pool` as in Jitter.
-        channels_last: memory format of weights and codes; faster for wide networks.
+        stacks: whether members are computed in one stacked call; None: by the table of what is faster.
     """
 
     def __init__(
@@ -113,16 +113,19 @@ class Prior:
         pool: int | None = None,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
-        channels_last: bool = True,
+        stacks: bool | None = None,
     ) -> None:
         self.device = torch.device(device)
         self.dtype = dtype
         self.size = size
-        memory = torch.channels_last if channels_last else torch.contiguous_format
         self.networks = nn.ModuleList(self._fresh(network, seed, i) for i in range(members))
+        self.stacks = self._stacking_pays() if stacks is None else stacks
+        # Stacked convolutions are grouped ones, whose 1x1 weight gradients PyTorch 2.15 gets wrong on one CPU thread in
+        # channels_last; alone, channels_last is right and a third faster.
+        memory = torch.contiguous_format if self.stacks else torch.channels_last
         self.networks.to(self.device, memory_format=memory)  # pyright: ignore[reportCallIssue]
-        stride = int(getattr(self.networks[0], "stride", 1))
-        scale = int(getattr(self.networks[0], "scale", 1))
+        said = (getattr(self.networks[0], name, 1) for name in ("stride", "scale"))
+        stride, scale = (value if isinstance(value, int) else 1 for value in said)  # a convolution's stride is a pair
         height, width = (-(-side // stride) * stride for side in size)
         self.codes: list[torch.Tensor] = []
         for i in range(members):
@@ -132,7 +135,6 @@ class Prior:
                 drawn = code.draw(height // scale, width // scale, seeded(seed, "code", i))
             self.codes.append(drawn.to(self.device, memory_format=memory))
         self.jitter = Jitter(jitter, pool, seed, self.codes)
-        self.stacks = self._stacking_pays()
 
     @staticmethod
     def _fresh(network: NetworkFactory, seed: int, member: int) -> nn.Module:

@@ -35,7 +35,8 @@ class Problem:
         distance: E, one value per entry of the target (averaged), or (b,).
         penalties: pairs (lambda, R).
         weight: of each entry of the target, at least 0 (0: left out), broadcast to it; None: all alike.
-        variance: expected squared error of the target's entries where it is known, for rules that ask.
+        noise_level: the data term that the clean picture would have (sigma^2 for Gaussian noise and squared error), known
+            or estimated, for rules that ask; None where nothing is known.
     """
 
     target: torch.Tensor
@@ -43,7 +44,7 @@ class Problem:
     distance: Distance = squared
     penalties: tuple[tuple[float, Penalty], ...] = ()
     weight: torch.Tensor | None = None
-    variance: torch.Tensor | None = None
+    noise_level: float | None = None
 
     def terms(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """The loss of each member, part by part: (b, c, h, w) -> {name: (b,)}; their sum is what is minimized."""
@@ -93,8 +94,7 @@ class Problem:
 
     def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Problem:
         weight = None if self.weight is None else change(self.weight)
-        variance = None if self.variance is None else change(self.variance)
-        return replace(self, target=change(self.target), weight=weight, variance=variance)
+        return replace(self, target=change(self.target), weight=weight)
 
     def trainable(self) -> bool:
         """Whether the operator has parameters of its own to be fitted (an unknown blur kernel, say)."""

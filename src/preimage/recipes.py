@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import partial
-from typing import Any, Literal
+from numbers import Integral
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
@@ -24,6 +25,8 @@ from preimage.prior import Code, Mesh, Noise, Prior
 from preimage.problem import name_of
 
 PerLevel = int | tuple[int, ...]
+Precision = Literal["auto", "float32", "bfloat16"]
+Stop = Literal["auto", "steps"]
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,13 @@ class Hourglass:
     pointwise: bool = True
     output: Output = "sigmoid"
 
+    def __post_init__(self) -> None:
+        _check_choices(self)
+
     def __call__(self, in_channels: int, out_channels: int, height: int, width: int) -> SkipNet:
         levels = min(len(self.down), halvings(min(height, width)))
         settings = {field.name: getattr(self, field.name) for field in fields(self)}
-        cut = {name: value[:levels] if isinstance(value, tuple) else value for name, value in settings.items()}
+        cut: dict[str, Any] = {k: v[:levels] if isinstance(v, tuple) else v for k, v in settings.items()}
         return SkipNet(in_channels, out_channels, **cut)
 
 
@@ -61,6 +67,9 @@ class Decoder:
     widths: tuple[int, ...] = (128,) * 6
     upsample: Upsample = "bilinear"
     output: Output = "sigmoid"
+
+    def __post_init__(self) -> None:
+        _check_choices(self)
 
     def __call__(self, in_channels: int, out_channels: int, height: int, width: int) -> DeepDecoder:
         widths = self.widths[: max(1, halvings(min(height, width)))]
@@ -73,6 +82,19 @@ class Free:
 
     def __call__(self, in_channels: int, out_channels: int, height: int, width: int) -> Pixels:
         return Pixels(out_channels, size=(height, width))
+
+
+def _check_choices(network: Hourglass | Decoder) -> None:
+    choices = {"downsample": Downsample, "upsample": Upsample, "padding": Padding, "output": Output}
+    for name in choices.keys() & {field.name for field in fields(network)}:
+        value = getattr(network, name)
+        known = get_args(choices[name])
+        if any(each not in known for each in (value if isinstance(value, tuple) else (value,))):
+            raise InputError(f"{name} must be {' or '.join(known)}, got {value!r}")
+
+
+def _counts(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
 
 
 def halvings(side: int, smallest: int = 4) -> int:
@@ -107,22 +129,24 @@ class Recipe:
     steps: int = 3000
     averaging: float = 0.99
     debiased: bool = True
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Precision = "auto"
     restarts: int = 1
-    stop: Literal["auto", "steps"] = "auto"
+    stop: Stop = "auto"
 
     def __post_init__(self) -> None:
         checks = (
-            ("steps", self.steps >= 1, "at least 1"),
-            ("restarts", self.restarts >= 1, "at least 1"),
-            ("rate", self.rate > 0, "above 0"),
+            ("steps", _counts(self.steps), "a whole number, at least 1"),
+            ("restarts", _counts(self.restarts), "a whole number, at least 1"),
+            ("rate", 0 < self.rate < float("inf"), "above 0"),
             ("averaging", 0 <= self.averaging < 1, "from 0 to below 1"),
             ("jitter", self.jitter >= 0, "at least 0"),
-            ("jitter_pool", self.jitter_pool is None or self.jitter_pool >= 1, "at least 1, or none"),
+            ("jitter_pool", self.jitter_pool is None or _counts(self.jitter_pool), "a whole number, or none"),
+            ("precision", self.precision in get_args(Precision), "auto, float32 or bfloat16"),
+            ("stop", self.stop in get_args(Stop), "auto or steps"),
         )
         for name, fine, constraint in checks:
             if not fine:
-                raise InputError(f"{name} must be {constraint}, got {getattr(self, name)}")
+                raise InputError(f"{name} must be {constraint}, got {getattr(self, name)!r}")
 
     def prior(
         self,
@@ -178,7 +202,10 @@ def read_recipe(settings: dict[str, Any], base: Recipe) -> Recipe:
     Raises:
         InputError: an unknown setting or kind, or a value out of range.
     """
-    kinds = {kind.__name__: kind for kind in (Hourglass, Decoder, Free, Noise, Mesh)}
+    kinds: dict[str, dict[str, Any]] = {
+        "network": {kind.__name__: kind for kind in (Hourglass, Decoder, Free)},
+        "code": {kind.__name__: kind for kind in (Noise, Mesh)},
+    }
     optimizers = {"adam": adam, "muon": muon}
     known = {field.name for field in fields(Recipe)}
     values = {field.name: getattr(base, field.name) for field in fields(Recipe)}
@@ -186,14 +213,29 @@ def read_recipe(settings: dict[str, Any], base: Recipe) -> Recipe:
         if name not in known:
             raise InputError(f"a recipe has no setting {name!r}: it has {', '.join(sorted(known))}")
         try:
-            if name in ("network", "code"):
+            if name in kinds:
                 options = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items() if k != "kind"}
-                values[name] = kinds[value["kind"]](**options)
+                values[name] = kinds[name][value["kind"]](**options)
             else:
                 values[name] = optimizers[value] if name == "optimizer" else value
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"recipe setting {name!r} cannot be {value!r}: {error}") from error
     try:
-        return Recipe(**values)
+        recipe = Recipe(**values)
     except TypeError as error:
         raise InputError(f"a recipe value has the wrong type: {error}") from error
+    _try(recipe)
+    return recipe
+
+
+def _try(recipe: Recipe) -> None:
+    """Build the code and the network once, small or without memory, so that what cannot be is said before any work."""
+    side = 2**8
+    try:
+        if recipe.code.channels < 1:
+            raise InputError(f"a code must have at least 1 channel, got {recipe.code.channels}")
+        recipe.code.draw(1, 1, torch.Generator())
+        with torch.device("meta"):
+            recipe.network(recipe.code.channels, 3, side, side)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"no network can be built from this recipe: {' '.join(str(error).split())}") from error

@@ -104,7 +104,11 @@ class Result:
         return self._picture().to_array(self.image)
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write the picture with the input's bit depth, alpha, profile, orientation and metadata; the name's end chooses the format."""
+        """Write the picture with the input's bit depth, alpha, profile, orientation and metadata.
+
+        The end of the name chooses the format; one that cannot hold the input is an InputError, and so is an existing file
+        unless `overwrite`.
+        """
         return self._picture().write(self.image, path, overwrite=overwrite)
 
     def plot(self) -> Figure:

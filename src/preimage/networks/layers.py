@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Literal, TypeVar, cast
 
 import torch
@@ -44,7 +45,7 @@ class Block(nn.Module):
         x = self.conv(x)
         if self.pool > 1:
             x = functional.avg_pool2d(x, self.pool)
-        return functional.leaky_relu(self.norm(x), 0.2, inplace=True)
+        return functional.leaky_relu(self.norm(x), 0.2)
 
 
 class Head(nn.Module):
@@ -72,16 +73,22 @@ class Convolution(nn.Conv2d):
         self.reflection = kernel // 2 if padding == "reflect" else 0
         super().__init__(in_channels, out_channels, kernel, stride, 0 if padding == "reflect" else kernel // 2)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 (the name in PyTorch)
         if self.reflection:
-            with torch.autocast(x.device.type, enabled=False):
-                x = functional.pad(x, (self.reflection,) * 4, mode="reflect")
-        return super().forward(x)
+            with full_precision(input):
+                input = functional.pad(input, (self.reflection,) * 4, mode="reflect")  # noqa: A001
+        return super().forward(input)
+
+
+def full_precision(x: torch.Tensor) -> contextlib.AbstractContextManager[object]:
+    """No autocast where x is; the meta device, on which memory is estimated, knows none."""
+    known = torch.amp.is_autocast_available(x.device.type)
+    return torch.autocast(x.device.type, enabled=False) if known else contextlib.nullcontext()
 
 
 def upsampled(x: torch.Tensor, mode: Upsample) -> torch.Tensor:
     """(1, c, h, w) -> (1, c, 2h, 2w); bilinear as published, with align_corners=False; in the precision of x."""
-    with torch.autocast(x.device.type, enabled=False):
+    with full_precision(x):
         if mode == "nearest":
             return functional.interpolate(x, scale_factor=2, mode="nearest")
         return functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
-from os import PathLike
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from numpy.typing import NDArray
+from PIL.Image import Image
 from torch.nn import functional
 
 from preimage.distances import absolute, poisson_nll, squared
@@ -18,7 +20,7 @@ from preimage.problem import Problem
 from preimage.recipes import Hourglass, Noise, Recipe
 from preimage.restore import noise as noises
 from preimage.restore.start import Initial, start
-from preimage.stopping import After, Rule, held_out
+from preimage.stopping import After, Rule, held_out, risk
 
 # Ulyanov et al. 2018, supplementary material: sigma 25.
 PAPER = Recipe(debiased=False, precision="float32", stop="steps")
@@ -26,21 +28,19 @@ PAPER = Recipe(debiased=False, precision="float32", stop="steps")
 # MEASURED on set12 and kodak24: Muon needs ten times fewer steps; nearest up-sampling peaks sooner and sharper, so that
 # several restarts fit into the time of one; the thin full-resolution level costs 0.1 dB on smooth pictures and none elsewhere.
 FAST = Recipe(
-    network=Hourglass(
-        down=(32, 64, 64, 64, 64), up=(32, 64, 64, 64, 64), upsample="nearest", padding="zeros"
-    ),
+    network=Hourglass(down=(32, 64, 64, 64, 64), up=(32, 64, 64, 64, 64), upsample="nearest", padding="zeros"),
     code=Noise(32),
     jitter_pool=4,
     optimizer=muon,
     rate=0.02,
-    steps=600,
+    steps=1000,
     averaging=0.95,
     restarts=3,
 )
 
 
 def denoise(
-    image: torch.Tensor | str | PathLike[str] | Picture | Any,
+    image: torch.Tensor | NDArray[Any] | Image | str | Path | Picture,
     *,
     noise: Literal["auto", "gaussian", "poisson", "speckle", "impulse"] = "auto",
     sigma: float | None = None,
@@ -65,7 +65,7 @@ def denoise(
         tv: weight of a total variation penalty, a sum over pixels; 0 for none. 1e-7 is light, 1e-6 strong at 256 x 256.
         recipe: FAST, or PAPER for the published settings.
         stop: a stopping rule; None takes the default of the recipe and the noise.
-        restarts: fits that are averaged; None takes the recipe's.
+        restarts: fits that are averaged; None takes the recipe's, but one for impulses, whose other values have no noise.
         initial: a Result, or the weights of one, to start from.
         seed: of all randomness: the same seed, device and thread count give the same picture.
         device: "auto", "cpu", "cuda", "mps".
@@ -80,33 +80,52 @@ def denoise(
     low, high = picture.units()
     relative = None if sigma is None else sigma / (high - low)
     found = noises.estimate_noise(target[:1], kind=noise, sigma=relative)
+    problem = noise_problem(target, found, tv)
+    if restarts is None and found.kind == "impulse":
+        restarts = 1
     return start(
         "denoise",
-        noise_problem(target, found, tv),
+        problem,
         picture,
         recipe,
-        rule=stop or (After() if recipe.stop == "steps" else held_out()),
+        rule=stop or default_rule(problem, recipe),
         restarts=restarts,
         initial=initial,
         seed=seed,
         device=device,
         options={"noise": noise, "sigma": sigma, "tv": tv},
-        remarks=(found.explanation,),
+        remarks=(found.explanation, _in_units(found.sigma, low, high)),
     )
 
 
+def _in_units(sigma: float, low: float, high: float) -> str:
+    return f"sigma is {sigma * (high - low):.4g} in units of the input, {sigma:.4f} in 0..1"
+
+
 def noise_problem(target: torch.Tensor, noise: noises.Noise, tv: float = 0.0) -> Problem:
-    """E for one kind of noise: squared for Gaussian, Poisson's own likelihood, squared over the variance for speckle, and
-    absolute on the values that are not impulses."""
+    """E for one kind of noise, and its value at the clean picture: squared for Gaussian, Poisson's own likelihood, squared
+    over the variance for speckle, and absolute on the values that are not impulses (which carry no noise)."""
     penalties = ((tv, total_variation),) if tv else ()
-    variance = torch.full((1, 1, 1, 1), noise.sigma**2)
-    if noise.kind == "poisson":
-        return Problem(target, distance=partial(poisson_nll, gain=noise.level), penalties=penalties, variance=variance)
-    if noise.kind == "speckle":
-        smooth = functional.avg_pool2d(target, 5, stride=1, padding=2, count_include_pad=False)
-        weight = noise.sigma**2 / noise.variance(smooth).clamp_min(0.1 * noise.sigma**2)
-        return Problem(target, distance=squared, weight=weight, penalties=penalties, variance=variance)
     if noise.kind == "impulse":
         weight = torch.cat([1.0 - noises.impulse_mask(page[None]).float() for page in target])
-        return Problem(target, distance=absolute, weight=weight, penalties=penalties)
-    return Problem(target, distance=squared, penalties=penalties, variance=variance)
+        return Problem(target, distance=absolute, weight=weight, penalties=penalties, noise_level=0.0)
+    # A box average stands for the clean picture where only the local brightness matters.
+    smooth = functional.avg_pool2d(target, 5, stride=1, padding=2, count_include_pad=False)
+    variance = noise.clipped_variance(smooth)
+    if noise.kind == "poisson":
+        # Before clipping each value's likelihood ratio is half a squared standard normal deviate, whatever the brightness.
+        level = 0.5 * float((variance / noise.variance(smooth).clamp_min(1e-12)).clamp_max(1).mean())
+        distance = partial(poisson_nll, gain=max(noise.level, 1e-6))
+        return Problem(target, distance=distance, penalties=penalties, noise_level=level)
+    if noise.kind == "speckle":
+        weight = noise.sigma**2 / variance.clamp_min(0.1 * noise.sigma**2)
+        level = float((weight * variance).sum() / weight.sum())
+        return Problem(target, distance=squared, weight=weight, penalties=penalties, noise_level=level)
+    return Problem(target, distance=squared, penalties=penalties, noise_level=float(variance.mean()))
+
+
+def default_rule(problem: Problem, recipe: Recipe) -> Rule:
+    """All steps where the recipe says so, as published; else the least risk, or held-out pixels where no noise was found."""
+    if recipe.stop == "steps":
+        return After()
+    return risk() if problem.noise_level or problem.weight is not None else held_out()

@@ -20,13 +20,11 @@ from preimage.errors import InputError
 
 Kind = Literal["gaussian", "poisson", "speckle", "impulse"]
 
-# Found on clean pictures with simulated noise; nothing here was tuned on a picture of the reports.
 _MODELS: tuple[Kind, ...] = ("gaussian", "poisson", "speckle")
 _MARGIN = 0.02  # by how much another model must fit better before gaussian is given up
 _BAD_MISFIT = 0.12  # a model that misses more explains no noise, only texture
 _HARDLY = 2 / 255  # noise this weak cannot be told from faint texture: its kind is not asked
-_BLOCK = 8
-_LOW = 8  # DCT coefficients with i + j up to this tell texture, those above measure the noise
+_BLOCK, _LOW = 8, 8  # DCT coefficients with i + j up to _LOW tell texture, those above measure the noise
 _MOST_BLOCKS = 60_000  # more blocks add time and hardly any accuracy
 _FLATTEST = 0.06  # the share of the blocks of one brightness that is taken as flat
 _FLAT_RATIO = 0.7  # low over high frequency power in flat blocks of pure noise; below 1, for the lowest were selected
@@ -58,6 +56,10 @@ class Noise:
         """Expected squared deviation at a clean signal in 0..1, same shape; impulses: half salt, half pepper."""
         return _variance(self.kind, torch.tensor(self.level, dtype=signal.dtype, device=signal.device), signal)
 
+    def clipped_variance(self, signal: Tensor) -> Tensor:
+        """The same after the noisy value was clipped to 0..1, around the clipped value's own mean."""
+        return _clipped(signal, self.variance(signal).clamp_min(1e-12).sqrt())[1]
+
 
 def estimate_noise(image: Tensor, *, kind: Kind | Literal["auto"] = "auto", sigma: float | None = None) -> Noise:
     """Tell which noise a picture carries and how strong it is, from this picture alone; in doubt, gaussian.
@@ -68,8 +70,8 @@ def estimate_noise(image: Tensor, *, kind: Kind | Literal["auto"] = "auto", sigm
         ('gaussian', 0.1)
 
     image: (1, c, h, w), values in 0..1, c in 1..16, h and w at least 16; noise independent from value to value (what
-    JPEG, demosaicing or resizing smoothed is underestimated). kind: "auto", or a known one, of which only the level is
-    estimated. sigma: a known standard deviation in 0..1, which makes the noise gaussian; nothing is estimated then.
+    JPEG, demosaicing or resizing smoothed is underestimated). kind: "auto" (the model that best describes variance
+    against brightness, black taken as 0), or a known one. sigma: a known standard deviation of gaussian noise, in 0..1.
     Raises InputError for another shape or range, an unknown kind, a sigma out of range or beside a kind that has none.
     Source: Ponomarenko et al., "An automatic approach to lossy compression of AVIRIS images", IGARSS 2007 (the flat
     blocks); Foi, "Clipped noisy images", Signal Processing 89 (2009) (mean and variance after clipping).
@@ -79,8 +81,7 @@ def estimate_noise(image: Tensor, *, kind: Kind | Literal["auto"] = "auto", sigm
     picture = _checked(image)
     if sigma is not None:
         if kind not in ("auto", "gaussian") or not 0 < sigma <= 1:
-            wanted = "above 0, at most 1 (8-bit values: divide by 255), and of gaussian noise"
-            raise InputError(f"sigma must be {wanted}, got {sigma} and kind={kind!r}")
+            raise InputError(f"sigma must be in 0..1 (8-bit: divide by 255) and gaussian, got {sigma}, kind={kind!r}")
         return Noise("gaussian", sigma, sigma, f"Gaussian noise of standard deviation {sigma:.4f}, as stated.")
     if kind in ("auto", "impulse"):
         sample = _windows(picture)
@@ -91,8 +92,7 @@ def estimate_noise(image: Tensor, *, kind: Kind | Literal["auto"] = "auto", sigm
     curve = _curve(picture)
     if curve is None:
         return Noise("gaussian" if kind == "auto" else kind, 0.0, 0.0, "Nothing in this picture varies as noise does.")
-    fits: dict[Kind, tuple[float, float]] = {each: _fit(curve, each) for each in _MODELS}
-    return _varying(picture, _likeliest(picture, fits) if kind == "auto" else kind, fits)
+    return _varying(picture, curve, kind)
 
 
 def impulse_mask(image: Tensor) -> Tensor:
@@ -104,9 +104,8 @@ def impulse_mask(image: Tensor) -> Tensor:
         >>> impulse_mask(picture).nonzero()
         tensor([[0, 0, 8, 8]])
 
-    image: (1, c, h, w), values in 0..1, c in 1..16, h and w at least 16. Returns bool, same shape, same device; each
-    channel is judged by itself. Random values close to their surroundings cannot be seen and are not marked; strong
-    noise of another kind shows a few strays. Raises InputError for another shape or range.
+    image: (1, c, h, w), values in 0..1, c in 1..16, h and w at least 16. Returns bool, same shape, channels judged one
+    by one. Random values close to their surroundings are not seen. Raises InputError for another shape or range.
     Source: after Chan, Ho, Nikolova, "Salt-and-pepper noise removal by median-type noise detectors", TIP 14 (2005).
     """
     picture = _checked(image)
@@ -115,8 +114,7 @@ def impulse_mask(image: Tensor) -> Tensor:
         return salt.mask.to(image.device)
     padded = F.pad(picture, (2, 2, 2, 2), mode="reflect")
     far = torch.cat([_outlying(padded[:, :, top : top + 68])[0] for top in range(0, picture.shape[2], 64)], 2)
-    lone = far if _random_valued(_windows(picture)).convincing else far & (_marked_near(far) < 1)
-    return lone.to(image.device)
+    return (far if _random_valued(_windows(picture)).convincing else far & (_marked_near(far) < 1)).to(image.device)
 
 
 def _checked(image: Tensor) -> Tensor:
@@ -126,25 +124,17 @@ def _checked(image: Tensor) -> Tensor:
     if not image.is_floating_point():
         raise InputError(f"image must hold floats in 0..1, got {image.dtype}: divide by the largest possible value")
     picture = image.detach().float().cpu()
-    low, high = float(picture.min()), float(picture.max())
-    if not (low >= -1e-3 and high <= 1 + 1e-3):
-        raise InputError(f"image must lie in 0..1, got {low:.4g} to {high:.4g}: scale or clamp it, and replace nan")
+    if not bool(((picture >= -1e-3) & (picture <= 1 + 1e-3)).all()):
+        ends = f"{float(picture.min()):.4g} to {float(picture.max()):.4g}"
+        raise InputError(f"image must lie in 0..1, got {ends}: scale or clamp it, and replace nan")
     return picture.clamp(0, 1)
 
 
 def _variance(kind: Kind, level: Tensor, signal: Tensor) -> Tensor:
     if kind == "impulse":
         return level * (signal.square() + (1 - signal).square()) / 2
-    if kind == "poisson":
-        return level * signal.clamp(min=0)
-    return (level * (signal.clamp(min=0) if kind == "speckle" else torch.ones_like(signal))).square()
-
-
-def _likeliest(image: Tensor, fits: dict[Kind, tuple[float, float]]) -> Kind:
-    best = min(_MODELS, key=lambda each: fits[each])
-    misfit, level = fits[best]
-    vague = misfit > _BAD_MISFIT or _rms(image, best, level) < _HARDLY
-    return "gaussian" if vague or misfit > fits["gaussian"][0] - _MARGIN else best
+    scale = torch.ones_like(signal) if kind == "gaussian" else signal.clamp(min=0)
+    return level * scale if kind == "poisson" else (level * scale).square()
 
 
 def _rms(image: Tensor, kind: Kind, level: float) -> float:
@@ -154,17 +144,21 @@ def _rms(image: Tensor, kind: Kind, level: float) -> float:
     return level if kind == "gaussian" else level * math.sqrt(float(image.square().mean()) / (1 + level**2))
 
 
-def _varying(image: Tensor, kind: Kind, fits: dict[Kind, tuple[float, float]]) -> Noise:
+def _varying(image: Tensor, curve: Tensor, kind: Kind | Literal["auto"]) -> Noise:
+    fits: dict[Kind, tuple[float, float]] = {each: _fit(curve, each) for each in _MODELS}
+    if kind == "auto":
+        kind = min(_MODELS, key=lambda each: fits[each])
+        vague = fits[kind][0] > _BAD_MISFIT or _rms(image, kind, fits[kind][1]) < _HARDLY
+        kind = "gaussian" if vague or fits[kind][0] > fits["gaussian"][0] - _MARGIN else kind
     misfit, level = fits[kind]
-    what = {
-        "gaussian": f"Gaussian noise of standard deviation {level:.4f} ({255 * level:.1f} of 255)",
-        "poisson": f"Poisson noise of gain {level:.5f} (about {1 / level:.0f} counts at full white)",
-        "speckle": f"Speckle of {100 * level:.1f} % of the brightness",
-    }[kind]
+    what = f"Gaussian noise of standard deviation {level:.4f} ({255 * level:.1f} of 255)"
+    if kind != "gaussian":
+        counts = f"Poisson noise of gain {level:.5f} (about {1 / level:.0f} counts at full white)"
+        what = counts if kind == "poisson" else f"Speckle of {100 * level:.1f} % of the brightness"
     misfits = ", ".join(f"{each} {fits[each][0]:.2f}" for each in _MODELS)
     doubt = "; rough, for little of the picture is flat" if misfit > _BAD_MISFIT else ""
-    how = f"from how much flat parts vary at each brightness (misfits: {misfits}){doubt}"
-    return Noise(kind, level, _rms(image, kind, level), f"{what}, {how}.")
+    sentence = f"{what}, from how much flat parts vary at each brightness (misfits: {misfits}){doubt}."
+    return Noise(kind, level, _rms(image, kind, level), sentence)
 
 
 def _dct_basis() -> Tensor:
@@ -182,20 +176,16 @@ def _curve(image: Tensor) -> Tensor | None:
     extreme = ((channels < _STEP / 2) | (channels > 1 - _STEP / 2)).float()
     saturated = F.avg_pool2d(extreme, _BLOCK, stride).flatten(1) > _SATURATED
     diagonal = (torch.arange(_BLOCK)[:, None] + torch.arange(_BLOCK)).flatten()
-    is_low, is_high = (diagonal > 0) & (diagonal <= _LOW), diagonal > _LOW
     points: list[tuple[float, float, float]] = []
     for blocks in (spectrum[~lost] for spectrum, lost in zip(spectra, saturated, strict=True) if not lost.all()):
-        brightness, low = blocks[:, 0] / _BLOCK, blocks[:, is_low].square().mean(1)
+        brightness, low = blocks[:, 0] / _BLOCK, blocks[:, (diagonal > 0) & (diagonal <= _LOW)].square().mean(1)
         groups = max(1, min(12, len(blocks) // 300, 96 // len(spectra)))
         for group in brightness.argsort().chunk(groups):
-            count = min(len(group), max(24, int(_FLATTEST * len(group))))
-            flat = group[low[group].topk(count, largest=False).indices]
-            noise = float(blocks[flat][:, is_high].square().mean(0).median())
+            flat = group[low[group].topk(min(len(group), max(24, int(_FLATTEST * len(group)))), largest=False).indices]
+            noise = float(blocks[flat][:, diagonal > _LOW].square().mean(0).median())
             excess = math.log(max(float(low[flat].mean()) / max(noise, 1e-12) / _FLAT_RATIO, 1.0))
             points.append((float(brightness[flat].mean()), noise, math.exp(-((excess / 0.4) ** 2)) + 1e-4))
-    if max((noise for _, noise, _ in points), default=0.0) < 1e-8:
-        return None
-    return torch.tensor(points, dtype=torch.float64).T
+    return torch.tensor(points, dtype=torch.float64).T if any(noise > 1e-8 for _, noise, _ in points) else None
 
 
 def _clipped(mean: Tensor, deviation: Tensor) -> tuple[Tensor, Tensor]:
@@ -222,27 +212,24 @@ def _fit(curve: Tensor, kind: Kind) -> tuple[float, float]:
 
 
 def _misfits(curve: Tensor, kind: Kind, levels: Tensor) -> Tensor:
-    observed, measured, weight = curve
     signal = torch.linspace(0.0, 1.25, 161, dtype=torch.float64).repeat(len(levels), 1)  # above 1: overexposed
     mean, variance = _clipped(signal, _variance(kind, levels[:, None], signal).sqrt())
     mean = mean.cummax(1).values
-    observed = observed.repeat(len(levels), 1)
+    observed = curve[0].repeat(len(levels), 1)
     right = torch.searchsorted(mean, observed).clamp(1, signal.shape[1] - 1)
     start, stop = mean.gather(1, right - 1), mean.gather(1, right)
     along = ((observed - start) / (stop - start).clamp(min=1e-9)).clamp(0, 1)
     predicted = torch.lerp(variance.gather(1, right - 1), variance.gather(1, right), along)
     floor = (_STEP / 7) ** 2  # half the deviation of rounding to 8 bits: keeps the logarithm of nothing finite
-    error = ((measured + floor) / (predicted + floor)).log()
+    error = ((curve[1] + floor) / (predicted + floor)).log()
     # texture only ever adds: what lies above the model counts less than what lies below it
-    return (weight * torch.where(error > 0, 0.4 * error, -0.6 * error)).sum(1) / weight.sum()
+    return (curve[2] * torch.where(error > 0, 0.4 * error, -0.6 * error)).sum(1) / curve[2].sum()
 
 
 @dataclass(frozen=True)
 class _Impulses:
     mask: Tensor  # bool
-    pepper: float  # share of values replaced by 0
-    salt: float  # share of values replaced by 1
-    uniform: float  # share of values replaced by anything in 0..1
+    shares: tuple[float, float, float]  # of values replaced by 0, by 1, by anything in 0..1
     convincing: bool
 
 
@@ -250,15 +237,15 @@ def _windows(image: Tensor) -> Tensor:
     """Some 100 windows, (n, 1, 40, 40), of a big picture: they tell shares as well as all of it, and sooner."""
     if image.numel() <= 160_000:
         return image
-    stride = max(40, math.ceil(math.sqrt(image.numel() / 100)))
-    h, w = (max(40, min(stride, size // 2)) for size in image.shape[2:])
-    return image.unfold(2, 40, h).unfold(3, 40, w).reshape(-1, 1, 40, 40)
+    h, w = (min(40, size) for size in image.shape[2:])
+    stride = max(40, math.ceil(40 * math.sqrt(image.numel() / 160_000)))
+    return image.unfold(2, h, stride).unfold(3, w, stride).reshape(-1, 1, h, w)
 
 
 def _replacing(image: Tensor, found: _Impulses) -> Noise:
-    x, level = image[~found.mask], min(found.pepper + found.salt + found.uniform, 1.0)
-    squares = found.pepper * x.square() + found.salt * (1 - x).square() + found.uniform * ((x - 0.5).square() + 1 / 12)
-    by = "random values" if found.uniform else f"black ({100 * found.pepper:.1f} %) or white ({100 * found.salt:.1f} %)"
+    x, (pepper, salt, uniform), level = image[~found.mask], found.shares, min(sum(found.shares), 1.0)
+    squares = pepper * x.square() + salt * (1 - x).square() + uniform * ((x - 0.5).square() + 1 / 12)
+    by = "random values" if uniform else f"black ({100 * pepper:.1f} %) or white ({100 * salt:.1f} %)"
     doubt = "" if found.convincing else "; so few or so clustered that they may be the picture's own"
     sentence = f"Impulses: {100 * level:.1f} % of the values were replaced by {by}, far from their neighbors{doubt}."
     return Noise("impulse", level, math.sqrt(float(squares.mean())), sentence)
@@ -284,35 +271,33 @@ def _salt_and_pepper(image: Tensor) -> _Impulses:
     far = [(count > 0.1) & (distance > reach) for distance in (around, 1 - around)]
     pepper, salt = (float((e & f).sum() / f.sum().clamp(min=1)) for e, f in zip(extremes, far, strict=True))
     judged, marks = far[0] | far[1], (extremes[0] & far[0]) | (extremes[1] & far[1])
-    many, wide = int(marks.sum()), int(judged.sum())
-    # clipped noise, too, reaches an extreme, but only where few places are judged at all
-    common = wide > 0.2 * image.numel() and many > max(8.0, 0.3 * (pepper + salt) * wide)
+    wide = int(judged.sum())  # clipped noise, too, reaches an extreme, but where few places are judged at all
+    common = wide > 0.2 * image.numel() and int(marks.sum()) > max(8.0, 0.3 * (pepper + salt) * wide)
     convincing = common and pepper + salt > _FEWEST_IMPULSES and _clustering(marks, judged) < 4
     mask = torch.zeros_like(marks)
     for extreme, share in zip(extremes, (pepper, salt), strict=True):  # all but the picture's own black and white
         mask |= extreme & (_marked_near(extreme, 3) / 48 < share + 4 * math.sqrt(max(share * (1 - share), 0.01) / 48))
-    return _Impulses(mask, pepper, salt, 0.0, convincing)
+    return _Impulses(mask, (pepper, salt, 0.0), convincing)
 
 
 def _outlying(padded: Tensor, times: float = 1.0) -> tuple[Tensor, Tensor]:
-    """Which values lie far from the median of those around them, and how likely a random value there would be seen to."""
-    n, c, h, w = padded.shape
+    """Which values lie far from the median around them, and how likely a random value there would be seen to."""
     around = F.unfold(padded.flatten(0, 1)[:, None], 5).transpose(1, 2)
     own, around = around[..., 12], torch.cat((around[..., :12], around[..., 13:]), 2)
     median = around.median(2).values
     reach = times * (5 * 1.4826 * (around - median[..., None]).abs().median(2).values + 0.08)
     judged = ((around < _STEP / 2) | (around > 1 - _STEP / 2)).float().mean(2) < 0.2  # else clipping shaped the median
     seen = (1 - ((median + reach).clamp(max=1) - (median - reach).clamp(min=0))) * judged
-    shape = (n, c, h - 4, w - 4)
-    return (((own - median).abs() > reach) & judged).view(shape), seen.view(shape)
+    far, inner = ((own - median).abs() > reach) & judged, padded[:, :, 2:-2, 2:-2]
+    return far.view_as(inner), seen.view_as(inner)
 
 
 def _random_valued(image: Tensor) -> _Impulses:
     """The share also counts those values that fell too close to be seen."""
     padded = F.pad(image, (2, 2, 2, 2), mode="reflect")
-    (far, seen), (further, seen_further) = _outlying(padded), _outlying(padded, 1.5)
+    (far, seen), (further, seen_further) = (_outlying(padded, times) for times in (1.0, 1.5))
     share, share_further = (float(x.sum() / y.sum().clamp(min=1)) for x, y in ((far, seen), (further, seen_further)))
     # heavy tails thin out further off, impulses do not
     steady = share_further > 0.7 * share and float(seen_further.mean()) > 0.05 and int(far.sum()) >= 8
     convincing = steady and share > 2 * _FEWEST_IMPULSES and _clustering(far, seen > 0) < 3
-    return _Impulses(far, 0.0, 0.0, share, convincing)
+    return _Impulses(far, (0.0, 0.0, share), convincing)

@@ -49,12 +49,16 @@ class Study:
         folder.mkdir(parents=True, exist_ok=True)
         return folder / name
 
-    def picture(self, path: str) -> torch.Tensor:
-        """A picture of the data folder, (1, c, h, w) in 0..1."""
+    def path(self, name: str) -> Path:
+        """A file of the data folder."""
         root = self.data or (Path(os.environ["PREIMAGE_DATA"]) if os.environ.get("PREIMAGE_DATA") else None)
         if root is None:
             raise InputError(f"study {self.name} needs a folder of pictures: give --data or set PREIMAGE_DATA")
-        return read(root / path).tensor
+        return root / name
+
+    def picture(self, name: str) -> torch.Tensor:
+        """A picture of the data folder, (1, c, h, w) in 0..1."""
+        return read(self.path(name)).tensor
 
     def rows(self) -> list[Row]:
         """The rows known so far."""

@@ -1,0 +1,30 @@
+"""The `preimage` command: `main` runs it and returns its exit code; whatever goes wrong becomes one line.
+
+0 all done      2 an input or an option that cannot be used      130, 143 stopped by Ctrl-C or SIGTERM
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+
+def main(tokens: Sequence[str] | None = None) -> int:
+    """Run the command line, `sys.argv[1:]` unless given.
+
+    Example:
+        >>> main(["denoise", "photo.png", "--output", "clean.png"])      # doctest: +SKIP
+        0
+    """
+    try:
+        # Within the try, for Ctrl-C may come while the many modules of the libraries underneath are read.
+        from preimage.cli.app import call
+        from preimage.cli.failures import report_failure
+
+        try:
+            return call(sys.argv[1:] if tokens is None else list(tokens))
+        except Exception as error:
+            return report_failure(error)
+    except KeyboardInterrupt:
+        print("preimage: aborted", file=sys.stderr)
+        return 130

@@ -1,0 +1,52 @@
+"""The commands and their help; what a command needs is imported when it is called, so that --help is quick."""
+
+from __future__ import annotations
+
+from cyclopts import App, CycloptsError, Parameter
+
+from preimage.cli.tasks import TASKS
+from preimage.errors import InputError
+from preimage.version import __version__
+
+_EXAMPLES = """Examples:
+  preimage denoise photo.png -o clean.png
+  preimage denoise scans/*.tif -o restored/ --report report.json
+  preimage denoise --help
+  preimage demo"""
+
+
+def build() -> App:
+    """The command line, without running it."""
+    app = App(
+        name="preimage",
+        help="Restore a picture with an untrained network as its prior: no training data, and it stops by itself.",
+        help_epilogue=_EXAMPLES,
+        help_format="plaintext",
+        version=__version__,
+        default_parameter=Parameter(negative=()),
+    )
+    for task in TASKS:
+        app.command(
+            f"preimage.cli.tasks:{task.name}",
+            name=task.name,
+            help=task.summary,
+            help_epilogue=f"Example:\n  {task.example}",
+            usage=f"Usage: preimage {task.name} INPUT... [OPTIONS]",
+        )
+    for name, summary, example in (
+        ("demo", "Restore a noisy photograph that comes with scikit-image.", "preimage demo --output out/demo.png"),
+        ("study", "Regenerate a table or figure of the documentation.", "preimage study denoising --scale smoke"),
+        ("info", "Print device, precision, threads, memory, versions and extras.", "preimage info"),
+    ):
+        app.command(f"preimage.cli.{name}:{name}", name=name, help=summary, help_epilogue=f"Example:\n  {example}")
+    return app
+
+
+def call(tokens: list[str]) -> int:
+    """Run one command; its exit code."""
+    app = build()
+    try:
+        code = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        raise InputError(f"{' '.join(str(error).split())} (preimage --help shows the way)") from error
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,207 @@
+"""Restore the pictures of one command, one after another; one that fails does not stop the others."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from preimage import checkpoint
+from preimage.cli.choices import choose_recipe, choose_rule, recipe_name
+from preimage.cli.failures import closed_pipe_is_no_failure, report_failure
+from preimage.cli.film import write_film
+from preimage.cli.interrupt import Interrupt
+from preimage.cli.options import Options
+from preimage.cli.places import Places, check_apart, check_folders, places_of
+from preimage.cli.progress import Progress
+from preimage.cli.report import (
+    Report,
+    as_json,
+    earlier_reports,
+    make_report,
+    print_summary,
+    read_reference,
+    write_reports,
+)
+from preimage.cli.watched import Watched
+from preimage.errors import InputError
+from preimage.figures import restoration_figure, save_figure
+from preimage.fit import Run
+from preimage.images import Picture, check_place, read, write_float_tiff
+from preimage.recipes import Recipe
+from preimage.result import Result
+
+
+@dataclass(frozen=True)
+class Job:
+    """One command: the task's name, function and module, and all options."""
+
+    task: str
+    function: Callable[..., Run]
+    module: ModuleType
+    options: Options
+    own: dict[str, Any] = field(default_factory=dict)
+
+
+def restore_all(job: Job, inputs: Sequence[Path]) -> int:
+    """Restore every input; the exit code: 0, 2 if one could not be, 130 or 143 if a signal ended it."""
+    options = job.options
+    several = len(inputs) > 1
+    recipe = _checked_recipe(job)
+    if several:
+        check_folders(options)
+    plans, code = _plans(job, inputs)
+    reports: list[Report] = []
+    if options.report is not None:
+        going_on = options.resume and (several or any(places.checkpoint.exists() for places in plans))
+        check_place(options.report, overwrite=options.overwrite or going_on)
+        if several and options.resume:
+            again = {str(places.output) for places in plans}
+            reports = [each for each in earlier_reports(options.report) if each.get("output") not in again]
+    with Interrupt(quiet=options.quiet) as interrupt, _threads(options.threads):
+        for places in plans:
+            try:
+                report = _restore(job, recipe, places, interrupt)
+                if report is not None:
+                    reports.append(report)
+                    if options.report is not None:
+                        write_reports(reports, options.report, several=several)
+            except Exception as error:
+                code = report_failure(error, places.input)
+            if interrupt.number:
+                code = interrupt.exit_code
+                break
+    if options.json and (reports or several):
+        with closed_pipe_is_no_failure():
+            print(as_json(reports, several=several))
+    return code
+
+
+def _plans(job: Job, inputs: Sequence[Path]) -> tuple[list[Places], int]:
+    """Where everything goes; what cannot be read or written is said now, hours before the last fit."""
+    plans: list[Places] = []
+    code = 0
+    for path in inputs:
+        try:
+            places = places_of(path, job.task, job.options)
+            check_apart(places, plans, inputs, job.options.report)
+            places.check(job.options)
+            _read(places, job.options)
+            plans.append(places)
+        except Exception as error:
+            code = report_failure(error, path)
+    return plans, code
+
+
+def _read(places: Places, options: Options) -> tuple[Picture, torch.Tensor | None]:
+    """The input and the reference, known to be of one kind, and that a result can be written as is asked."""
+    picture = read(places.input, page=options.page, value_range=options.value_range)
+    picture.check_destination(places.output, overwrite=places.may_replace(options))
+    reference = None if places.reference is None else read_reference(places.reference, picture, options.page)
+    return picture, reference
+
+
+def _restore(job: Job, recipe: Recipe, places: Places, interrupt: Interrupt) -> Report | None:
+    """One picture, from reading to the last file; None if it was interrupted before there was anything to write."""
+    options = job.options
+    _, reference = _read(places, options)
+    # The first optimizer of a process imports PyTorch's compiler, which is no time spent on the picture.
+    torch.optim.SGD([torch.zeros(1, requires_grad=True)])
+    begin = time.perf_counter()
+    picture = read(places.input, page=options.page, value_range=options.value_range)
+    run = job.function(
+        picture,
+        **job.own,
+        recipe=recipe,
+        stop=choose_rule(options),
+        restarts=options.restarts,
+        seed=options.seed,
+        device=options.device,
+    )
+    setup = time.perf_counter() - begin
+    film_every = None if places.film is None else options.every or 10
+    watched = Watched(run, picture, reference=reference, strength=options.strength, film_every=film_every)
+    saving = options.autosave is not None or options.resume
+    if options.resume and places.checkpoint.exists():
+        checkpoint.load(watched, places.checkpoint)
+    complete = _iterate(watched, options, places, interrupt)
+    if not watched.begun:
+        print(f"preimage: {places.input}: ended before the first step, nothing was written", file=sys.stderr)
+        return None
+    if not complete and saving:
+        checkpoint.save(watched, places.checkpoint)
+    result = watched.result()
+    _write(result, watched, places, replace=places.may_replace(options))
+    report = make_report(result, watched, places, recipe=recipe_name(options), seconds=setup + result.seconds)
+    if complete and saving:
+        places.checkpoint.unlink(missing_ok=True)
+    if not options.quiet:
+        with closed_pipe_is_no_failure():
+            print_summary(report, places.written(), sys.stderr if options.json else sys.stdout)
+    return report
+
+
+def _iterate(watched: Watched, options: Options, places: Places, interrupt: Interrupt) -> bool:
+    """To the end, or to where a signal ended it; whether the result stands."""
+    steps: Iterator[Any] = iter(watched)
+    if options.autosave is not None:
+        steps = checkpoint.autosave(watched, places.checkpoint, options.autosave)
+    with Progress(places.input.name, quiet=options.quiet) as progress:
+        while not interrupt.number:
+            step = next(steps, None)
+            if step is None:
+                return True
+            progress.show(step)
+    return watched.stands
+
+
+def _write(result: Result, watched: Watched, places: Places, *, replace: bool) -> None:
+    picture = watched.picture
+    image = watched.returned(result.image)
+    picture.write(image, places.output, overwrite=replace)
+    if places.uncertainty is not None and result.uncertainty is not None:
+        low, high = picture.units()
+        write_float_tiff(result.uncertainty * (high - low), places.uncertainty, overwrite=replace)
+    if places.film is not None:
+        write_film(watched.film(image), places.film, overwrite=replace)
+    if places.figure is not None:
+        figure = restoration_figure(
+            result, image=image, reference=watched.reference, scores=watched.scores, psnrs=watched.psnrs
+        )
+        save_figure(figure, places.figure, overwrite=replace)
+
+
+def _checked_recipe(job: Job) -> Recipe:
+    """The recipe; and every option that is wrong whatever the picture is."""
+    options = job.options
+    recipe = choose_recipe(options, job.module)
+    choose_rule(options)
+    for name in ("threads", "autosave", "every", "restarts"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise InputError(f"--{name} must be at least 1, got {value}")
+    if not 0 <= options.strength <= 1:
+        raise InputError(f"--strength must be from 0 (the input) to 1 (the result), got {options.strength}")
+    if options.every is not None and options.film is None:
+        raise InputError("--every is of the film: give --film FILE.gif too, or leave it out")
+    if options.uncertainty is not None and (options.restarts or recipe.restarts) < 2:
+        raise InputError("--uncertainty is the deviation between fits: give --restarts 2 or more")
+    return recipe
+
+
+@contextlib.contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    try:
+        if count is not None:
+            torch.set_num_threads(count)
+        yield
+    finally:
+        torch.set_num_threads(before)

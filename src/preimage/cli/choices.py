@@ -1,0 +1,78 @@
+"""Names on the command line -> recipes, priors and rules; nowhere else does a name choose an object."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from preimage import stopping
+from preimage.cli.options import Options
+from preimage.errors import InputError
+from preimage.optimizers import adam
+from preimage.prior import Noise
+from preimage.recipes import Decoder, Free, Recipe, read_recipe
+
+RULES: dict[str, Callable[[], stopping.Rule]] = {
+    "steps": stopping.after,
+    "risk": stopping.risk,
+    "held-out": stopping.held_out,
+    "windowed-variance": stopping.windowed_variance,
+    "moving-variance": stopping.moving_variance,
+    "discrepancy": stopping.discrepancy,
+    "plateau": stopping.plateau,
+}
+
+_ALONE: dict[str, Any] = {"optimizer": adam, "rate": 0.01, "jitter": 0.0, "jitter_pool": None, "restarts": 1}
+# A deep decoder is too small to fit noise, and pixels start from no randomness: one fit each, to where the loss rests.
+PRIORS: dict[str, dict[str, Any]] = {
+    "skip": {},
+    "deep-decoder": {**_ALONE, "network": Decoder(), "code": Noise(Decoder().widths[0]), "steps": 2000},
+    "pixels": {**_ALONE, "network": Free(), "averaging": 0.0, "steps": 500},
+}
+
+
+def choose_recipe(options: Options, task: ModuleType) -> Recipe:
+    """The recipe that the options name, with what they change in it.
+
+    Raises:
+        InputError: a file that is no recipe, or a recipe and a prior that exclude each other.
+    """
+    changes = PRIORS[options.prior]
+    if changes and options.recipe is not None:
+        raise InputError(f"--prior {options.prior} brings its own settings: leave --recipe out")
+    recipe = replace(_named(options.recipe or "fast", task), **changes)
+    return recipe if options.steps is None else replace(recipe, steps=options.steps)
+
+
+def choose_rule(options: Options) -> stopping.Rule | None:
+    """A fresh rule, for a rule belongs to one fit; None where the task chooses."""
+    if options.stop != "auto":
+        return RULES[options.stop]()
+    return stopping.plateau() if PRIORS[options.prior] else None
+
+
+def recipe_name(options: Options) -> str:
+    """What a report calls the recipe: fast, paper, the file, or the prior that brought it."""
+    return options.prior if PRIORS[options.prior] else options.recipe or "fast"
+
+
+def _named(name: str, task: ModuleType) -> Recipe:
+    known = {"fast": task.FAST, "paper": task.PAPER}
+    if name in known:
+        return known[name]
+    path = Path(name)
+    if path.suffix.lower() != ".json":
+        raise InputError(f"--recipe must be fast, paper or a FILE.json, got {name!r}")
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"recipe {name} cannot be read ({error.strerror}): check the name") from error
+    except ValueError as error:
+        raise InputError(f"recipe {name} is no JSON ({error}): correct it there") from error
+    if not isinstance(settings, dict):
+        raise InputError(f'recipe {name} must hold settings by name, as {{"steps": 300}}')
+    return read_recipe(settings, task.FAST)

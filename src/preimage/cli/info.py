@@ -1,0 +1,81 @@
+"""`preimage info`: what this installation would compute with."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from preimage.version import __version__
+
+if TYPE_CHECKING:
+    import torch
+
+LIBRARIES = (
+    "torch",
+    "numpy",
+    "pillow",
+    "tifffile",
+    "opencv-python-headless",
+    "scikit-image",
+    "torchmetrics",
+    "matplotlib",
+)
+# The extras of pip install 'preimage[NAME]', and the package by which each is known to be there.
+EXTRAS = {"bench": "bm3d"}
+
+
+def info() -> int:
+    """Print device, precision, threads, memory, versions and extras."""
+    import torch
+
+    from preimage.devices import SMALLEST_BF16_PIXELS, choose_device, choose_precision, free_memory
+
+    device = choose_device()
+    free = free_memory(device)
+    small, large = (
+        str(choose_precision("auto", device, pixels)).removeprefix("torch.") for pixels in (1, SMALLEST_BF16_PIXELS)
+    )
+    side = round(SMALLEST_BF16_PIXELS**0.5)
+    lines = {
+        "preimage": f"{__version__} in {Path(__file__).parents[1]}",
+        "Python": f"{platform.python_version()} on {platform.platform()}",
+        "device": f"{device} ({_name_of(device)})",
+        "precision": large if small == large else f"{large}; {small} below {side} x {side} pixels",
+        "threads": str(torch.get_num_threads()),
+        "memory": _memory(device, free),
+        **{name: _version(name) or "not installed" for name in LIBRARIES},
+        **{f"extra {extra}": _extra(extra, package) for extra, package in EXTRAS.items()},
+    }
+    width = max(map(len, lines))
+    for name, value in lines.items():
+        print(f"{name:<{width}}  {value}")
+    return 0
+
+
+def _memory(device: torch.device, free: int | None) -> str:
+    import psutil
+
+    whole = f"{psutil.virtual_memory().total / 1e9:.1f} GB in this machine"
+    return whole if free is None else f"{free / 1e9:.1f} GB free on {device}, {whole}"
+
+
+def _name_of(device: torch.device) -> str:
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return platform.processor() or platform.machine()
+
+
+def _extra(extra: str, package: str) -> str:
+    version = _version(package)
+    return f"{package} {version}" if version else f"not installed: pip install 'preimage[{extra}]'"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,129 @@
+"""The options that every task has: where files go, how the fit runs, what is printed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Group, Parameter, Token
+
+_FILES = Group.create_ordered("Files")
+_FIT = Group.create_ordered("Fit")
+_RUN = Group.create_ordered("Run")
+
+StopName = Literal[
+    "auto", "steps", "risk", "held-out", "windowed-variance", "moving-variance", "discrepancy", "plateau"
+]
+PriorName = Literal["skip", "deep-decoder", "pixels"]
+
+
+def whole(kind: Any, tokens: Sequence[Token]) -> int:
+    """A whole number, of which 3.5 is none (it would be rounded)."""
+    del kind
+    return int(tokens[0].value)
+
+
+def _count(text: str, group: Group) -> Parameter:
+    return Parameter(help=text, group=group, converter=whole)
+
+
+def _flag(text: str, group: Group) -> Parameter:
+    return Parameter(help=text, group=group, show_default=False)
+
+
+@dataclass(frozen=True)
+class Options:
+    """File and run options, the same in every command that makes pictures from pictures."""
+
+    output: Annotated[
+        Path | None,
+        Parameter(
+            name=("--output", "-o"),
+            help="The picture to write, or a folder that is there (needed for several inputs). Its extension chooses "
+            "the format. By default NAME-TASK.EXT in the current folder.",
+            group=_FILES,
+        ),
+    ] = None
+    overwrite: Annotated[bool, _flag("Replace files that are there already.", _FILES)] = False
+    report: Annotated[
+        Path | None, Parameter(help="JSON with what was done; a list for several inputs.", group=_FILES)
+    ] = None
+    reference: Annotated[
+        Path | None,
+        Parameter(
+            help="The true picture, or a folder with one of the same name for each input: PSNR and SSIM are reported, "
+            "never used by the fit, which goes on half as long again to find its best step.",
+            group=_FILES,
+        ),
+    ] = None
+    figure: Annotated[
+        Path | None,
+        Parameter(help="PNG, or a folder: before, after, difference, loss and stop curve.", group=_FILES),
+    ] = None
+    uncertainty: Annotated[
+        Path | None,
+        Parameter(
+            help="TIFF, or a folder: standard deviation over the restarts, in units of the input file.", group=_FILES
+        ),
+    ] = None
+    film: Annotated[
+        Path | None, Parameter(help="GIF or WebP, or a folder: the outputs over the steps.", group=_FILES)
+    ] = None
+    every: Annotated[
+        int | None,
+        _count("Steps between two pictures of the film, 10 if not given.", _FILES),
+    ] = None
+    page: Annotated[
+        int | Literal["all"] | None,
+        Parameter(help="Which page of a file of several: a number from 1, or all.", group=_FILES),
+    ] = None
+    value_range: Annotated[
+        tuple[float, float] | None,
+        Parameter(
+            name="--range",
+            help="LOW HIGH: the values of the file that are black and white; by default 0 and 255 for 8 bits, else the "
+            "least and greatest value.",
+            group=_FILES,
+        ),
+    ] = None
+
+    recipe: Annotated[
+        str | None,
+        Parameter(help="fast (what is taken if not given), paper (as published), or a FILE.json.", group=_FIT),
+    ] = None
+    prior: Annotated[
+        PriorName,
+        Parameter(
+            help="skip: the network of the recipe. deep-decoder and pixels (no network; best with --tv 1e-6)"
+            " bring settings of their own.",
+            group=_FIT,
+        ),
+    ] = "skip"
+    stop: Annotated[StopName, Parameter(help="The rule that ends the fit; auto: the task chooses.", group=_FIT)] = (
+        "auto"
+    )
+    steps: Annotated[int | None, _count("At most so many; exactly, with --stop steps.", _FIT)] = None
+    restarts: Annotated[int | None, _count("Fits that are averaged; by default the recipe's.", _FIT)] = None
+    strength: Annotated[
+        float, Parameter(help="Blend with the input: 1 is the result alone, 0 the input.", group=_FIT)
+    ] = 1.0
+    seed: Annotated[int, _count("Of all randomness.", _FIT)] = 0
+
+    device: Annotated[str, Parameter(help="auto, cpu, cuda, cuda:1, mps.", group=_RUN)] = "auto"
+    threads: Annotated[int | None, _count("Processor threads; by default PyTorch's choice.", _RUN)] = None
+    autosave: Annotated[
+        int | None,
+        _count(
+            "Save a checkpoint every so many steps as OUTPUT.checkpoint; removed once the output is complete.", _RUN
+        ),
+    ] = None
+    resume: Annotated[
+        bool,
+        _flag(
+            "Go on from OUTPUT.checkpoint where there is one (and then replace what an interrupted run wrote).", _RUN
+        ),
+    ] = False
+    quiet: Annotated[bool, _flag("Print nothing but errors.", _RUN)] = False
+    json: Annotated[bool, _flag("Print the report on stdout, and nothing else there.", _RUN)] = False

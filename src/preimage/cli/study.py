@@ -1,0 +1,36 @@
+"""`preimage study NAME`: regenerate a table or figure of the documentation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+
+def study(
+    name: Annotated[str | None, Parameter(name="NAME", help="Which study; without it they are listed.")] = None,
+    /,
+    *,
+    scale: Annotated[
+        Literal["smoke", "small", "paper"],
+        Parameter(
+            help="smoke: seconds, to see that it works; small: at most two hours on two cores; paper: all of it."
+        ),
+    ] = "small",
+    data: Annotated[Path | None, Parameter(help="Folder of the real pictures; PREIMAGE_DATA if not given.")] = None,
+    output: Annotated[
+        Path | None,
+        Parameter(help="Folder for results, docs or else out if not given; what it holds is not computed again."),
+    ] = None,
+) -> int:
+    """Run one study, or list all of them."""
+    from preimage.studies import STUDIES, run_study
+
+    if name is None:
+        width = max(map(len, STUDIES), default=0)
+        for each, summary in STUDIES.items():
+            print(f"{each:<{width}}  {summary}")
+        return 0
+    print(run_study(name, scale=scale, data=data, output=output))
+    return 0

@@ -1,0 +1,143 @@
+"""A Run with an observer: its Steps pass through, and what reports, figures and films need is noted on the way.
+
+The observer is saved and resumed with the Run, and never changes what it returns.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from preimage.errors import InputError
+from preimage.figures import display_range, displayed
+from preimage.fit import Run
+from preimage.images import Picture
+from preimage.metrics import psnr
+from preimage.result import Result
+from preimage.step import Step
+
+# The fit goes on to this many times its last step, where a reference is given, to see how good it could have been.
+OVERRUN = 1.5
+_LONGEST_SIDE = 480  # of a picture in a film
+
+
+class Watched:
+    """A Run itself, so that it can be checkpointed as one.
+
+    Args:
+        run: what is watched.
+        picture: the input.
+        reference: the truth, (b, c, h, w) in the input's 0..1, or None.
+        strength: how much of the result is returned, the rest being the input.
+        film_every: steps between pictures of the film; None for no film.
+    """
+
+    def __init__(
+        self, run: Run, picture: Picture, *, reference: torch.Tensor | None, strength: float, film_every: int | None
+    ) -> None:
+        self.run_inside = run
+        self.picture, self.reference, self.strength, self.film_every = picture, reference, strength, film_every
+        self.task, self.identity, self.remarks = run.task, run.identity, run.remarks
+        self.overrun = run.overrun if reference is None else OVERRUN
+        run.overrun = self.overrun
+        self.scores: list[tuple[int, float]] = []
+        self.psnrs: list[tuple[int, float]] = []
+        self.frames: list[torch.Tensor] = []
+        self.begun = False  # whether there is a result, if only of one step
+
+    def __iter__(self) -> Iterator[Step]:
+        for step in self.run_inside:
+            if not self.begun:
+                self._check(step)
+                self.begun = True
+            self._note(step)
+            yield step
+
+    def run(self) -> Result:
+        for _ in self:
+            pass
+        return self.result()
+
+    def result(self) -> Result:
+        return self.run_inside.result()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of the run, with one entry more: a checkpoint of the run alone can be resumed as well."""
+        notes = {"scores": self.scores, "psnrs": self.psnrs, "frames": self.frames}
+        return {**self.run_inside.state_dict(), "notes": notes}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        notes = state.get("notes", {})
+        self.scores = [tuple(pair) for pair in notes.get("scores", ())]
+        self.psnrs = [tuple(pair) for pair in notes.get("psnrs", ())]
+        self.frames = list(notes.get("frames", ()))
+        self.run_inside.load_state_dict({name: value for name, value in state.items() if name != "notes"})
+        self.begun = True
+
+    @property
+    def stands(self) -> bool:
+        """Whether the result is final: every member has stopped by itself."""
+        return bool(getattr(self.run_inside, "blind_finished", False))
+
+    def film(self, image: torch.Tensor) -> list[torch.Tensor]:
+        """The frames so far, and what is returned as the last."""
+        return [*self.frames, self._frame(image[0])]
+
+    @property
+    def peak(self) -> tuple[float, int] | None:
+        """The best PSNR of what would have been returned at any step, and that step."""
+        if not self.psnrs:
+            return None
+        step, best = max(self.psnrs, key=lambda pair: pair[1])
+        return best, step
+
+    def returned(self, image: torch.Tensor) -> torch.Tensor:
+        """What the user gets for a result of the fit, (b, c, h, w)."""
+        image = image.cpu()
+        return image if self.strength == 1 else torch.lerp(self.picture.tensor, image, self.strength)
+
+    def _note(self, step: Step) -> None:
+        if self.reference is not None:
+            value = float(psnr(self.returned(step.picture).clamp(0, 1), self.reference).mean())
+            self.psnrs.append((step.index, value))
+        if not step.blind:
+            return
+        score = rule_score(getattr(self.run_inside, "rule", None), step.index)
+        if score is not None:
+            self.scores.append((step.index, score))
+        if self.film_every and (step.index % self.film_every == 0 or step.index == 1):
+            self.frames.append(self._frame(step.picture[0].cpu()))
+
+    def _frame(self, image: torch.Tensor) -> torch.Tensor:
+        """(h, w, 3) uint8, of the first page, small enough for a film."""
+        shrunk = image[None]
+        longest = max(image.shape[-2:])
+        if longest > _LONGEST_SIDE:
+            shrunk = torch.nn.functional.interpolate(shrunk, scale_factor=_LONGEST_SIDE / longest, mode="area")
+        shown = displayed(shrunk[0], display_range(self.picture))
+        return torch.from_numpy(shown).mul(255).round().byte()
+
+    def _check(self, step: Step) -> None:
+        shape = tuple(step.picture.shape)
+        given = tuple(self.picture.tensor.shape)
+        if self.reference is not None and tuple(self.reference.shape) != shape:
+            raise InputError(f"the reference is {_words(tuple(self.reference.shape))}, the result {_words(shape)}")
+        if self.strength != 1 and given != shape:
+            raise InputError(f"--strength needs a result of the input's size: {_words(given)} became {_words(shape)}")
+
+
+def rule_score(rule: Any, index: int) -> float | None:
+    """The number a rule decides by, the mean over members, where it has one that was worked out at this step."""
+    for part in getattr(rule, "rules", (rule,)):  # of rules joined by |, the first that has a score
+        scores = [score for score in getattr(part, "last_score", ()) if math.isfinite(score)]
+        if scores and getattr(part, "name", "") != "steps" and index % getattr(part, "every", 1) == 0:
+            return sum(scores) / len(scores)
+    return None
+
+
+def _words(shape: tuple[int, ...]) -> str:
+    pages, channels, height, width = shape
+    return f"{width} x {height} pixels, {channels} channels" + (f", {pages} pages" if pages > 1 else "")

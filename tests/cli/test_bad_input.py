@@ -1,0 +1,157 @@
+"""Whatever is wrong: one line, exit code 2, no traceback, nothing written."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import json
+import os
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from cli.tiny import ENVIRONMENT, pictures
+from PIL import Image
+
+import preimage.restore.denoise as module
+from preimage.cli.failures import explain
+from preimage.errors import InputError
+
+
+def bomb() -> bytes:
+    header = struct.pack(">IIBBBBB", 20000, 20000, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(b"\0")), (b"IEND", b""))
+    body = (struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(body)
+
+
+def bad_files() -> dict[str, bytes]:
+    whole = Path("noisy.png").read_bytes()
+    Image.fromarray(np.full((20, 20, 4), 90, np.uint8), "CMYK").save("c.jpg")
+    frames = [Image.fromarray(np.full((20, 20), 99 * i, np.uint8)) for i in range(2)]
+    frames[0].save("a.gif", save_all=True, append_images=frames[1:])
+    spoilt = np.ones((20, 20), np.float32)
+    spoilt[3, 3] = np.nan
+    tifffile.imwrite("n.tif", spoilt)
+    Image.fromarray(np.zeros((8, 40), np.uint8)).save("s.png")
+    found = {"cmyk.jpg": "c.jpg", "moving.gif": "a.gif", "nan.tif": "n.tif", "small.png": "s.png"}
+    made = {name: Path(source).read_bytes() for name, source in found.items()}
+    for source in found.values():
+        Path(source).unlink()
+    return {"truncated.png": whole[:200], "text.png": b"hello", "empty.png": b"", "bomb.png": bomb(), **made}
+
+
+def test_bad_pictures(here, run):
+    files = bad_files()
+    for name, content in files.items():
+        Path(name).write_bytes(content)
+    Path("folder.png").mkdir()
+    before = sorted(here.iterdir())
+    for name in [*files, "folder.png", "nowhere.png"]:
+        ran = run("denoise", name, "--recipe", "tiny.json", "--report", "report.json")
+        assert ran.failed_in_one_line(name), (name, ran)
+        assert sorted(here.iterdir()) == before, name
+
+
+@pytest.mark.parametrize(
+    ("tokens", "words"),
+    [
+        (["-o", "nowhere/out.png"], ["nowhere", "does not exist"]),
+        (["-o", "out.xyz"], [".xyz"]),
+        (["-o", "out"], ["extension"]),
+        (["--figure", "f.jpg"], ["--figure", ".png"]),
+        (["--film", "f.mp4"], ["--film", ".gif"]),
+        (["--uncertainty", "u.png", "--restarts", "2"], ["--uncertainty", ".tif"]),
+        (["--report", "nowhere/r.json"], ["nowhere"]),
+        (["--reference", "nowhere.png"], ["nowhere.png"]),
+        (["--reference", "grey.png"], ["reference"]),
+        (["--reference", "deep.png"], ["reference", "uint16"]),
+        (["--recipe", "nowhere.json"], ["nowhere.json"]),
+        (["--recipe", "noisy.json"], ["noisy.json", "JSON"]),
+        (["--recipe", "list.json"], ["list.json"]),
+        (["--recipe", "odd.json"], ["colour"]),
+        (["--recipe", "best"], ["fast, paper"]),
+        (["--recipe", "paper", "--prior", "pixels"], ["--prior", "--recipe"]),
+        (["--steps", "0"], ["steps"]),
+        (["--steps", "3.5"], ["--steps"]),
+        (["--restarts", "0"], ["--restarts"]),
+        (["--threads", "0"], ["--threads"]),
+        (["--autosave", "0"], ["--autosave"]),
+        (["--strength", "1.5"], ["--strength"]),
+        (["--seed", "-1"], ["seed"]),
+        (["--page", "2"], ["page"]),
+        (["--page", "0"], ["page"]),
+        (["--range", "9", "3"], ["range"]),
+        (["--sigma", "-3"], ["sigma"]),
+        (["--device", "abacus"], ["abacus"]),
+    ],
+    ids=lambda value: " ".join(value) if value and value[0].startswith("-") else "",
+)
+def test_bad_options(here, run, tokens, words):
+    Image.fromarray(pictures()[0][..., 0]).save("grey.png")
+    Image.fromarray(np.zeros((20, 24), np.uint16)).save("deep.png")
+    Path("noisy.json").write_text("{steps: 3")
+    Path("list.json").write_text("[1]")
+    Path("odd.json").write_text(json.dumps({"colour": 3}))
+    before = sorted(here.iterdir())
+    recipe = [] if "--recipe" in tokens else ["--recipe", "tiny.json"]
+    ran = run("denoise", "noisy.png", *recipe, *tokens)
+    assert ran.failed_in_one_line(*words), ran
+    assert sorted(here.iterdir()) == before
+
+
+def test_a_full_disk_keeps_what_was_there(here, run, monkeypatch):
+    Path("out.png").write_text("mine")
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    ran = run("denoise", "noisy.png", "--recipe", "tiny.json", "-o", "out.png", "--overwrite")
+    assert ran.failed_in_one_line("out.png", "disk is full")
+    assert Path("out.png").read_text() == "mine"
+    assert not list(here.glob(".preimage*"))
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (InputError("one\n  two"), "one two"),
+        (MemoryError(), "memory is used up"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "memory is used up"),
+        (RuntimeError("CUDA out of memory. Tried to allocate"), "memory is used up"),
+        (OSError(errno.EIO, "Input/output error", "x.png"), "x.png: Input/output error"),
+        (KeyError("lost"), "unexpected KeyError: 'lost'"),
+    ],
+)
+def test_every_failure_is_one_line(error, words):
+    assert words in explain(error)
+    assert "\n" not in explain(error)
+
+
+def test_an_unexpected_failure_of_one_picture(here, run, monkeypatch):
+    @functools.wraps(module.denoise)
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("a defect\nof two lines")
+
+    monkeypatch.setattr(module, "denoise", broken)
+    ran = run("denoise", "noisy.png", "clean.png", "--recipe", "tiny.json")
+    assert ran.code == 2
+    assert len(ran.err.splitlines()) == 2
+    assert "noisy.png: unexpected RuntimeError: a defect of two lines" in ran.err
+    monkeypatch.setenv("PREIMAGE_DEBUG", "1")
+    assert "Traceback" in run("denoise", "noisy.png", "--recipe", "tiny.json").err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a POSIX shell")
+def test_a_reader_that_goes_away_is_no_failure(here):
+    options = "--recipe tiny.json --steps 2 --json"
+    command = f"{sys.executable} -m preimage denoise noisy.png {options} | true; exit ${{PIPESTATUS[0]}}"
+    ran = subprocess.run(["bash", "-c", command], env=ENVIRONMENT, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert "Broken" not in ran.stderr

@@ -1,0 +1,110 @@
+"""Overwriting, several inputs, and files that would meet."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+EXTRAS = {"--report": "r.json", "--figure": "f.png", "--film": "f.gif", "--uncertainty": "u.tif", "-o": "o.png"}
+
+
+@pytest.mark.parametrize(("option", "name"), EXTRAS.items())
+def test_nothing_is_overwritten_unasked(here, run, option, name):
+    Path(name).write_text("mine")
+    tokens = ("denoise", "noisy.png", "--recipe", "tiny.json", "--restarts", "2", option, name)
+    ran = run(*tokens)
+    assert ran.failed_in_one_line(name, "exists already", "--overwrite")
+    assert "step" not in ran.err  # found out before the fit
+    assert Path(name).read_text() == "mine"
+    assert run(*tokens, "--overwrite").code == 0
+    assert Path(name).read_bytes() != b"mine"
+
+
+def test_the_input_is_never_overwritten(here, run):
+    before = Path("noisy.png").read_bytes()
+    ran = run("denoise", "noisy.png", "--recipe", "tiny.json", "-o", "noisy.png", "--overwrite")
+    assert ran.failed_in_one_line("noisy.png", "the input")
+    assert run("denoise", "noisy.png", "--figure", "noisy.png", "--overwrite").failed_in_one_line("the input")
+    assert run("denoise", "noisy.png", "--report", "noisy.png", "--overwrite").failed_in_one_line("the input")
+    assert Path("noisy.png").read_bytes() == before
+
+
+def test_two_outputs_of_one_name(here, run):
+    ran = run("denoise", "noisy.png", "--recipe", "tiny.json", "-o", "o.png", "--figure", "o.png")
+    assert ran.failed_in_one_line("--figure", "--output")
+    ran = run(
+        "denoise", "noisy.png", "--recipe", "tiny.json", "--reference", "clean.png", "-o", "clean.png", "--overwrite"
+    )
+    assert ran.failed_in_one_line("the reference")
+
+
+def test_several_inputs_of_which_one_is_bad(here, run):
+    shutil.copy("noisy.png", "second.png")
+    Path("text.png").write_text("not a picture")
+    ran = run("denoise", "noisy.png", "text.png", "second.png", "--recipe", "tiny.json", "--report", "r.json")
+    assert ran.failed_in_one_line("text.png")
+    assert Path("noisy-denoise.png").read_bytes() == Path("second-denoise.png").read_bytes()
+    assert [report["input"] for report in json.loads(Path("r.json").read_text())] == ["noisy.png", "second.png"]
+    assert not Path("text-denoise.png").exists()
+
+
+def test_several_inputs_into_folders(here, run):
+    for folder in ("a", "out", "truth"):
+        Path(folder).mkdir()
+    shutil.copy("noisy.png", "a/other.png")
+    for name in ("noisy.png", "other.png"):
+        shutil.copy("clean.png", f"truth/{name}")
+    ran = run("denoise", "noisy.png", "a/other.png", "--recipe", "tiny.json", "--restarts", "2", "-o", "out",
+              "--figure", "out", "--film", "out", "--uncertainty", "out", "--reference", "truth", "--json")  # fmt: skip
+    assert ran.code == 0, ran.err
+    kinds = ("-denoise.png", "-denoise-figure.png", "-denoise-uncertainty.tif", "-denoise.gif")
+    expected = {name + kind for name in ("noisy", "other") for kind in kinds}
+    assert {path.name for path in Path("out").iterdir()} == expected
+    assert all("psnr" in report for report in json.loads(ran.out))
+
+
+@pytest.mark.parametrize("option", ["--output", "--figure", "--film", "--uncertainty", "--reference"])
+def test_several_inputs_need_a_folder_that_is_there(here, run, option):
+    ran = run("denoise", "noisy.png", "clean.png", "--recipe", "tiny.json", "--restarts", "2", option, "nowhere/")
+    assert ran.failed_in_one_line(option, "folder", "create it first")
+
+
+def test_equal_names_from_two_folders_do_not_meet(here, run):
+    for folder in ("a", "b"):
+        Path(folder).mkdir()
+        shutil.copy("noisy.png", f"{folder}/x.png")
+    ran = run("denoise", "a/x.png", "b/x.png", "--recipe", "tiny.json", "--report", "r.json", "--overwrite")
+    assert ran.failed_in_one_line("x-denoise.png", "b/x.png", "a/x.png")
+    assert [report["input"] for report in json.loads(Path("r.json").read_text())] == ["a/x.png"]
+
+
+def test_autosave_leaves_nothing_behind_and_changes_nothing(here, run):
+    assert run("denoise", "noisy.png", "--recipe", "tiny.json", "-o", "a.png").code == 0
+    assert run("denoise", "noisy.png", "--recipe", "tiny.json", "-o", "b.png", "--autosave", "2").code == 0
+    assert run("denoise", "noisy.png", "--recipe", "tiny.json", "-o", "c.png", "--resume").code == 0  # none: afresh
+    assert Path("a.png").read_bytes() == Path("b.png").read_bytes() == Path("c.png").read_bytes()
+    assert not list(here.glob("*.checkpoint"))
+
+
+def test_resume_refuses_what_is_no_checkpoint_of_this_fit(here, run):
+    Path("a.png.checkpoint").write_text("nonsense")
+    tokens = ("denoise", "noisy.png", "--recipe", "tiny.json", "-o", "a.png")
+    assert run(*tokens, "--resume").failed_in_one_line("a.png.checkpoint")
+    assert run(*tokens, "--autosave", "5").code == 0  # without --resume an old one is replaced
+    assert not Path("a.png.checkpoint").exists()
+
+
+def test_a_resumed_command_keeps_the_reports_of_what_was_done(here, run):
+    shutil.copy("noisy.png", "second.png")
+    tokens = ("denoise", "noisy.png", "second.png", "--recipe", "tiny.json", "--report", "r.json")
+    assert run(*tokens).code == 0
+    Path("second-denoise.png").unlink()
+    first, second = json.loads(Path("r.json").read_text())
+    ran = run(*tokens, "--resume")
+    assert ran.failed_in_one_line("noisy-denoise.png", "exists already")
+    kept, again = json.loads(Path("r.json").read_text())
+    assert kept == first
+    assert again["output"] == second["output"] == "second-denoise.png"

@@ -1,0 +1,51 @@
+"""What is seen while a fit runs."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import torch
+
+from preimage.cli.progress import Progress
+from preimage.step import Step
+
+
+def step(index: int, **given: object) -> Step:
+    image = torch.zeros(1, 1, 16, 16)
+    options = {"total": 40, "seconds": 2.0 * index, "state": "held out 0.01", **given}
+    return Step(index=index, image=image, average=image, terms={"squared": torch.tensor([0.25])}, **options)  # pyright: ignore
+
+
+def test_a_terminal_shows_steps_time_left_loss_and_the_rule(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "150")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with Progress("photo [1].png") as progress:
+        for index in range(1, 31):
+            progress.show(step(index))
+    shown = capsys.readouterr().err
+    # The last step is shown, however soon it came after the one before.
+    for words in ("photo [1].png", "30/40", "0:20", "loss 0.25", "held out 0.01"):
+        assert words in shown
+
+
+def test_plain_lines_are_few(capsys: pytest.CaptureFixture[str]):
+    with Progress("photo.png") as progress:
+        for index in range(1, 31):
+            progress.show(step(index))
+    assert capsys.readouterr().err == "photo.png: step 1 of 40, at most 1:18 left, loss 0.25 held out 0.01\n"
+
+
+def test_looking_for_the_peak_is_told_apart(capsys: pytest.CaptureFixture[str]):
+    with Progress("photo.png") as progress:
+        progress.show(step(41, blind=False))
+    assert "the result stands" in capsys.readouterr().err
+
+
+def test_quiet(capsys: pytest.CaptureFixture[str]):
+    with Progress("photo.png", quiet=True) as progress:
+        progress.show(step(1))
+    assert capsys.readouterr().err == ""

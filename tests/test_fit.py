@@ -1,0 +1,234 @@
+"""Fit: members, determinism, averaging, divergence, trainable operators, and what comes out."""
+
+from __future__ import annotations
+
+import copy
+import io
+from dataclasses import replace
+
+import pytest
+import torch
+from specimens import THIN, THIN_ADAM, clean, fit_of, noisy
+
+from preimage.errors import InputError
+from preimage.fit import Fit
+from preimage.guard import TRIES
+from preimage.metrics import psnr
+from preimage.problem import Problem
+from preimage.recipes import Hourglass, Noise, Recipe
+from preimage.stopping import Rule, after, held_out
+
+
+def images_of(fit: Fit) -> list[torch.Tensor]:
+    return [step.image for step in fit]
+
+
+@pytest.mark.parametrize("recipe", [THIN, THIN_ADAM], ids=["muon", "adam"])
+def test_it_learns_the_picture_before_the_noise(recipe):
+    target = noisy(64)
+    result = fit_of(target, replace(recipe, steps=150)).run()
+    assert float(psnr(result.image, clean(64))) > float(psnr(target, clean(64))) + 3
+
+
+def test_equal_seeds_equal_bits_and_other_seeds_other_pictures():
+    first, second, other = (fit_of(noisy(), seed=seed).run().image for seed in (3, 3, 4))
+    assert torch.equal(first, second)
+    assert not torch.allclose(first, other, atol=1e-3)
+
+
+@pytest.mark.parametrize("stacks", [True, False])
+def test_a_member_does_not_depend_on_its_neighbors(stacks):
+    """From equal weights each step agrees; rounding grows over a fit, so that a few steps are compared."""
+    target = torch.cat([noisy(), clean(), noisy(sigma=0.3)])
+
+    def first_steps(members: int) -> torch.Tensor:
+        recipe = replace(THIN, precision="float32")
+        prior = recipe.prior(3, (32, 32), members=members, device="cpu")
+        prior.stacks = stacks and members > 1
+        fit = Fit(Problem(target[:members]), prior, recipe=recipe)
+        return torch.stack([step.image[0] for step, _ in zip(fit, range(4), strict=False)])
+
+    assert torch.allclose(first_steps(1), first_steps(3), atol=2e-3)
+
+
+class StopMember(Rule):
+    """Stops member 0 at step 5 and the others never."""
+
+    name = "test"
+
+    def score(self, step):
+        return step.loss
+
+    def patience_ends(self, step, member):
+        return member == 0 and step.index >= 5
+
+
+def test_stopped_members_leave_the_computation():
+    fit = fit_of(noisy(), rule=StopMember(), restarts=3)
+    steps = list(fit)
+    assert fit.stopped == [5, 30, 30]
+    loss = fit.history["loss"]
+    assert bool(torch.isfinite(loss[:5]).all())
+    assert bool(loss[5:, 0].isnan().all())
+    assert bool(torch.isfinite(loss[:, 1:]).all())
+    assert steps[10].active == (False, True, True)
+
+
+def test_overrun_changes_nothing_of_the_result():
+    plain, longer = fit_of(noisy(), rule=after(10), restarts=2), fit_of(noisy(), rule=after(10), restarts=2)
+    longer.overrun = 1.5
+    expected = plain.run().image
+    steps = list(longer)
+    assert [step.index for step in steps if not step.blind] == [11, 12, 13, 14, 15]
+    assert torch.equal(longer.result().image, expected)
+    assert longer.result().steps == 10
+    assert not torch.equal(steps[-1].average, steps[9].average)
+
+
+def test_a_step_is_never_changed_after_it_was_handed_out():
+    fit = fit_of(noisy(), restarts=2)
+    kept = [(step, copy.deepcopy(step)) for step in fit]
+    for step, then in kept:
+        assert torch.equal(step.image, then.image)
+        assert torch.equal(step.average, then.average)
+        assert all(torch.equal(step.terms[name], then.terms[name]) for name in step.terms)
+
+
+def test_the_average_is_debiased_or_as_published():
+    debiased = fit_of(noisy(), replace(THIN, averaging=0.9, steps=3))
+    images = images_of(debiased)
+    weights = torch.tensor([0.81, 0.9, 1.0])
+    expected = sum(w * x for w, x in zip(weights / weights.sum(), images, strict=True))
+    assert torch.allclose(debiased.result().image, expected, atol=1e-6)
+    published = fit_of(noisy(), replace(THIN, averaging=0.9, steps=3, debiased=False))
+    images = images_of(published)
+    assert torch.allclose(published.result().image, 0.81 * images[0] + 0.09 * images[1] + 0.1 * images[2], atol=1e-6)
+    last = fit_of(noisy(), replace(THIN, averaging=0, steps=3))
+    assert torch.equal(images_of(last)[-1], last.result().image)
+
+
+def test_restarts_are_averaged_and_their_spread_is_the_uncertainty():
+    result = fit_of(torch.cat([noisy(), clean()]), restarts=3).run()
+    assert result.image.shape == (2, 3, 32, 32)
+    assert result.uncertainty is not None
+    assert result.uncertainty.shape == (2, 3, 32, 32)
+    assert float(result.uncertainty.min()) > 0
+    assert fit_of(noisy()).run().uncertainty is None
+
+
+@pytest.mark.parametrize("restarts", [1, 2])
+def test_resuming_is_bit_identical(restarts):
+    straight = fit_of(noisy(), rule=held_out(), restarts=restarts)
+    expected = straight.run()
+    first = fit_of(noisy(), rule=held_out(), restarts=restarts)
+    for step in first:
+        if step.index == 13:
+            break
+    buffer = io.BytesIO()
+    torch.save(first.state_dict(), buffer)
+    buffer.seek(0)
+    second = fit_of(noisy(), rule=held_out(), restarts=restarts)
+    second.load_state_dict(torch.load(buffer, weights_only=True))
+    resumed = second.run()
+    assert torch.equal(resumed.image, expected.image)
+    assert torch.equal(resumed.history["loss"].nan_to_num(), expected.history["loss"].nan_to_num())
+    assert resumed.reason == expected.reason
+
+
+class Spoiled:
+    """An operator that ruins chosen calls: NaN, or a picture far off."""
+
+    def __init__(self, calls: range, value: float) -> None:
+        self.calls, self.value, self.count = calls, value, 0
+
+    def __call__(self, x):
+        self.count += 1
+        return x + self.value if self.count in self.calls else x
+
+
+@pytest.mark.parametrize("value", [float("nan"), 3.0])
+def test_divergence_rolls_back_lowers_the_rate_and_goes_on(value):
+    recipe = replace(THIN, steps=60)
+    prior = recipe.prior(3, (32, 32), device="cpu")
+    fit = Fit(Problem(noisy(), operator=Spoiled(range(40, 42), value)), prior, recipe=recipe)
+    result = fit.run()
+    assert len(result.history.events) == 2
+    assert "back to the last good state, rate 0.01" in result.history.events[0]
+    assert bool(torch.isfinite(result.image).all())
+    assert float(result.history["loss"][-1]) < float(result.history["loss"][0])
+    rates = {group["lr"] for optimizer in fit.optimizers[0] for group in optimizer.param_groups}
+    assert rates == {recipe.rate / 4}
+
+
+def test_a_fit_that_keeps_diverging_is_given_up_with_its_best():
+    recipe = replace(THIN, steps=100)
+    prior = recipe.prior(3, (32, 32), device="cpu")
+    fit = Fit(Problem(noisy(), operator=Spoiled(range(30, 200), float("nan"))), prior, recipe=recipe)
+    result = fit.run()
+    assert result.steps == 30 + TRIES
+    assert bool(torch.isfinite(result.image).all())
+    assert "diverged" in result.reason
+    assert "lower rate" in result.reason
+
+
+class Brightness(torch.nn.Module):
+    """A trainable operator: one unknown factor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = torch.nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, x):
+        return self.factor * x
+
+
+def test_a_trainable_operator_is_fitted_by_each_member_for_itself():
+    operator = Brightness()
+    recipe = replace(THIN, steps=40, rate=0.05)
+    fit = Fit(
+        Problem(2 * clean(), operator=operator), recipe.prior(3, (32, 32), members=2, device="cpu"), recipe=recipe
+    )
+    fit.run()
+    factors = [float(own.state_dict()["factor"]) for own in fit.operators]
+    assert float(operator.factor.detach()) == 1.0
+    assert min(factors) > 1.2
+    assert factors[0] != factors[1]
+    assert fit.state_dict()["operators"][0]["factor"].item() == factors[0]
+
+
+def test_a_result_can_start_another_fit():
+    first = fit_of(noisy(), replace(THIN, steps=60)).run()
+    fresh, warm = fit_of(noisy()), fit_of(noisy(), initial=first)
+    assert float(next(iter(warm)).loss) < 0.5 * float(next(iter(fresh)).loss)
+
+
+def test_bfloat16_keeps_losses_and_pictures_in_float32():
+    fit = fit_of(noisy(), replace(THIN, precision="bfloat16", steps=3))
+    step = next(iter(fit))
+    assert step.image.dtype == step.loss.dtype == torch.float32
+    assert fit.result().precision == "bfloat16"
+
+
+def test_too_large_a_picture_is_one_line_before_the_first_step(monkeypatch):
+    monkeypatch.setattr("preimage.fit.free_memory", lambda device: 1_000_000)
+    with pytest.raises(InputError, match=r"needs about .* GB of memory and 0.0 GB is free: take a smaller"):
+        fit_of(noisy()).run()
+
+
+@pytest.mark.parametrize(
+    "network", [None, lambda a, b, h, w: torch.nn.Sequential(torch.nn.Conv2d(a, b, 1), torch.nn.Sigmoid())]
+)
+def test_any_network_serves(network):
+    recipe = replace(THIN, network=network or THIN.network, code=Noise(4))
+    assert fit_of(noisy(17), recipe).run().image.shape == (1, 3, 17, 17)
+
+
+def test_no_result_before_the_first_step():
+    with pytest.raises(InputError, match="before the first step"):
+        fit_of(noisy()).result()
+
+
+def test_the_published_recipe_is_the_default():
+    recipe = Recipe()
+    assert isinstance(recipe.network, Hourglass)
+    assert (recipe.rate, recipe.steps, recipe.jitter, recipe.averaging) == (0.01, 3000, 1 / 30, 0.99)

@@ -1,0 +1,69 @@
+"""Adam and Muon: which parameters go where, and what a Muon step is."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from preimage.optimizers import KernelMuon, adam, muon
+
+
+def kernel(out: int, inner: int, size: int = 3, *, channels_last: bool = False) -> nn.Parameter:
+    values = torch.randn(out, inner, size, size, generator=torch.Generator().manual_seed(out))
+    return nn.Parameter(values.contiguous(memory_format=torch.channels_last) if channels_last else values)
+
+
+def test_narrow_kernels_and_vectors_go_to_adam():
+    wide, narrow, vector = kernel(16, 16), kernel(4, 16), nn.Parameter(torch.zeros(16))
+    first, second = muon([wide, narrow, vector], 0.1)
+    assert isinstance(first, KernelMuon)
+    assert first.kernels[0] is wide
+    assert [id(p) for p in second.param_groups[0]["params"]] == [id(narrow), id(vector)]
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize(("out", "inner"), [(8, 16), (32, 8)])
+def test_a_step_moves_every_direction_equally(out, inner, channels_last):
+    p = kernel(out, inner, 1 if out > inner else 3, channels_last=channels_last)
+    before = p.detach().clone()
+    p.grad = torch.randn(p.shape, generator=torch.Generator().manual_seed(1))
+    muon([p], 0.1)[0].step()
+    moved = (before - p.detach()).flatten(1) / 0.1
+    scale = max(1, moved.shape[0] / moved.shape[1]) ** 0.5
+    singular = torch.linalg.svdvals(moved) / scale
+    assert float(singular.min()) > 0.5
+    assert float(singular.max()) < 1.4
+    assert float((moved * p.grad.flatten(1)).sum()) > 0  # downhill
+
+
+def test_memory_order_of_a_kernel_does_not_matter():
+    a, b = kernel(16, 8), kernel(16, 8, channels_last=True)
+    gradient = torch.randn(a.shape, generator=torch.Generator().manual_seed(2))
+    for p in (a, b):
+        optimizer = muon([p], 0.1)[0]
+        for _ in range(3):
+            p.grad = gradient.clone()
+            optimizer.step()
+    assert torch.allclose(a, b, atol=2e-2)
+
+
+def test_a_rate_can_be_lowered_after_loading_a_state():
+    p = kernel(16, 8)
+    optimizer = muon([p], 0.1)[0]
+    p.grad = torch.ones_like(p)
+    optimizer.step()
+    optimizer.load_state_dict(optimizer.state_dict())
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+    before = p.detach().clone()
+    optimizer.step()
+    assert torch.equal(before, p.detach())
+
+
+def test_adam_is_the_published_one():
+    p = nn.Parameter(torch.tensor([1.0]))
+    optimizer = adam([p], 0.01)[0]
+    p.grad = torch.tensor([3.0])
+    optimizer.step()
+    assert float(p.detach()) == pytest.approx(0.99, abs=1e-6)  # the first step of Adam has the length of the rate

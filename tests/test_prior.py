@@ -1,0 +1,101 @@
+"""Prior: sizes, codes, jitter and members."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from specimens import THIN, THIN_ADAM
+
+from preimage.prior import Mesh, Noise, Prior, reflected, seeded
+from preimage.recipes import Hourglass, Recipe
+
+
+@pytest.mark.parametrize("size", [(16, 16), (17, 16), (33, 47), (31, 64)])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 7])
+def test_any_size_and_channels(size, channels):
+    prior = THIN.prior(channels, size, device="cpu")
+    assert prior.images([0]).shape == (1, channels, *size)
+
+
+def test_members_differ_and_do_not_depend_on_their_number():
+    alone = THIN.prior(3, (32, 32), members=1, device="cpu").images([0])
+    together = THIN.prior(3, (32, 32), members=3, device="cpu").images([0, 1, 2])
+    assert torch.allclose(alone[0], together[0], atol=1e-5)
+    assert not torch.allclose(together[0], together[1], atol=1e-2)
+
+
+def stackable(*, stacks: bool) -> Prior:
+    network = Hourglass(down=(16, 16), up=(16, 16), skip=(4, 4))
+    return Prior(lambda: network(8, 3, 33, 47), Noise(8), (33, 47), members=3, jitter=0.03, stacks=stacks)
+
+
+def test_stacked_and_one_after_another_agree_in_images_and_gradients():
+    """Also on one thread, where grouped 1x1 convolutions in channels_last have wrong gradients in PyTorch 2.15."""
+    images, gradients = [], []
+    for stacks in (True, False):
+        prior = stackable(stacks=stacks)
+        x = prior.images([2, 0]) if stacks else torch.cat([prior.image(2), prior.image(0)])
+        x.square().sum().backward()
+        images.append(x.detach())
+        gradients.append([p.grad for name, p in prior.networks[0].named_parameters() if not name.endswith("conv.bias")])
+        assert all(p.grad is None for p in prior.networks[1].parameters())
+    assert torch.allclose(images[0], images[1], atol=1e-5)
+    for ours, expected in zip(*gradients, strict=True):
+        assert float((ours - expected).abs().max()) <= 1e-3 * float(expected.abs().max()) + 1e-2
+
+
+def test_streams_never_meet():
+    draws = {
+        tuple(torch.rand(4, generator=seeded(seed, source, member)).tolist())
+        for seed in (0, 1)
+        for source in ("weights", "code", "jitter", "hold-out")
+        for member in (0, 1, 2)
+    }
+    assert len(draws) == 24
+
+
+def test_weights_do_not_touch_the_global_generator():
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    THIN.prior(3, (32, 32), members=2, device="cpu")
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("recipe", [THIN, THIN_ADAM], ids=["pool", "fresh"])
+def test_jitter_has_its_deviation_and_changes_at_every_step(recipe):
+    prior = recipe.prior(3, (64, 64), device="cpu")
+    code = prior.codes[0]
+    noises = [prior.jitter.added_to(code, 0) - code for _ in range(3)]
+    assert float(torch.stack(noises).std()) == pytest.approx(recipe.jitter, rel=0.05)
+    assert not torch.equal(noises[0], noises[1])
+    assert not torch.equal(noises[1], noises[2])
+
+
+def test_published_code_is_uniform_and_narrower_than_its_jitter():
+    code = Noise().draw(64, 64, seeded(0, "code", 0))
+    assert 0 <= float(code.min()) < 0.001 < 0.099 < float(code.max()) <= 0.1
+    assert float(code.std()) == pytest.approx(0.1 / 12**0.5, rel=0.02)
+    assert float(code.std()) < Recipe().jitter
+
+
+def test_mesh_holds_positions():
+    x, y = Mesh().draw(3, 5, seeded(0, "code", 0))[0]
+    assert x[0].tolist() == [0, 0.25, 0.5, 0.75, 1]
+    assert y[:, 0].tolist() == [0, 0.5, 1]
+
+
+def test_a_code_that_is_an_image_is_padded_by_reflection():
+    image = torch.arange(5.0).reshape(1, 1, 1, 5).expand(1, 1, 5, 5)
+    assert reflected(image, 5, 12)[0, 0, 0].tolist() == [0, 1, 2, 3, 4, 3, 2, 1, 0, 1, 2, 3]
+    prior = Prior(lambda: Hourglass(down=(8,), up=(8,), skip=(0,))(1, 3, 17, 19), image.expand(1, 1, 5, 5), (17, 19))
+    assert prior.codes[0].shape == (1, 1, 18, 20)
+
+
+def test_state_brings_back_weights_and_streams():
+    prior = THIN_ADAM.prior(3, (32, 32), members=2, device="cpu")
+    prior.images([0, 1])
+    saved = {**prior.state_dict(), "jitter": [g.clone() for g in prior.state_dict()["jitter"]]}
+    expected = prior.images([0, 1])
+    prior.images([0, 1])
+    prior.load_state_dict(saved)
+    assert torch.equal(prior.images([0, 1]), expected)
