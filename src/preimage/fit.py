@@ -206,6 +206,8 @@ class Fit:
 
     def _stop(self, step: Step) -> None:
         stops = self.rule.look(step)
+        if self.index >= self.recipe.steps:
+            self.rule.conclude(step)
         for i, stop in enumerate(stops):
             last = self.index >= self.recipe.steps
             if not self.stopped[i] and (stop or last or self.guard.gave_up(i)):
@@ -217,9 +219,10 @@ class Fit:
 
     def result(self) -> Result:
         """The best so far, at any time after the first step: the mean over restarts of what the rule kept."""
-        if self.rule.best is None:
+        if not self.index:
             raise InputError("there is no result before the first step: iterate the fit, or call run()")
-        kept = self.rule.best.unflatten(0, (-1, self.restarts))
+        best = torch.cat(self.averages) if self.rule.best is None else self.rule.best
+        kept = best.unflatten(0, (-1, self.restarts))
         return Result(
             image=kept.mean(1).cpu(),
             uncertainty=kept.std(1).cpu() if self.restarts > 1 else None,
@@ -242,7 +245,8 @@ class Fit:
     def _reason(self) -> str:
         reasons = [self.guard.reason(i) or self.rule.reason(i) for i in range(len(self.prior))]
         if not self.blind_finished:
-            return f"interrupted at step {self.index}; kept the best so far, of step {self.rule.kept_step[0]}"
+            kept_step = self.rule.kept_step[0] or self.index
+            return f"interrupted at step {self.index}; kept the best so far, of step {kept_step}"
         if len(reasons) == 1 or len(set(reasons)) == 1:
             return reasons[0]
         return f"{len(reasons)} fits, kept steps {', '.join(map(str, self.rule.kept_step))}; the first: {reasons[0]}"
@@ -272,10 +276,12 @@ class Fit:
         for each, saved in zip(self.optimizers, state["optimizers"], strict=True):
             for optimizer, values in zip(each, saved, strict=True):
                 optimizer.load_state_dict(values)
-        self.rule.load_state_dict(state["rule"])
         self.guard.load_state_dict(state["guard"])
-        self.history.load_state_dict(state["history"])
-        for name in ("images", "averages", "index", "seconds", "stopped", "counts"):
+        here = _moved({name: state[name] for name in ("rule", "history", "images", "averages")}, self.prior.device)
+        self.rule.load_state_dict(here["rule"])
+        self.history.load_state_dict(here["history"])
+        self.images, self.averages = here["images"], here["averages"]
+        for name in ("index", "seconds", "stopped", "counts"):
             setattr(self, name, state[name])
 
     # ------------------------------------------------------------------ parts
@@ -309,3 +315,12 @@ class Fit:
             f"fitting {width} x {height} pixels needs about {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB is free: "
             "take a smaller picture or a crop, a thinner network, fewer restarts, or precision bfloat16"
         )
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    """Plain containers with their tensors on a device: a checkpoint is read on the CPU."""
+    if isinstance(value, torch.Tensor):
+        return value.to(device)
+    if isinstance(value, dict):
+        return {key: _moved(each, device) for key, each in value.items()}
+    return type(value)(_moved(each, device) for each in value) if isinstance(value, list | tuple) else value

@@ -90,3 +90,7 @@ class Guard:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.level, self.tries, self.snapshots = state["level"], state["tries"], state["snapshots"]
+        for snapshot in self.snapshots:
+            for name in ("average", "image"):
+                if snapshot[name] is not None:  # networks and optimizers take in tensors of any device
+                    snapshot[name] = snapshot[name].to(self.fit.prior.device)

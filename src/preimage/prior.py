@@ -76,7 +76,9 @@ class Jitter:
         if not self.deviation:
             return code
         if not self.pool:
-            noise = torch.empty_like(code, device=generator.device).normal_(0, self.deviation, generator=generator)
+            # Filled in one memory order, whatever that of the code: the noise must not depend on how members are computed.
+            noise = torch.empty_like(code, device=generator.device, memory_format=torch.channels_last)
+            noise.normal_(0, self.deviation, generator=generator)
             return code + noise.to(code.device)
         high = torch.tensor([len(self.pool), 2, *code.shape[-2:]])
         pick, sign, *shift = (torch.rand(4, generator=generator) * high).long().tolist()

@@ -117,7 +117,7 @@ def noise_problem(target: torch.Tensor, noise: noises.Noise, tv: float = 0.0) ->
         level = 0.5 * float((variance / noise.variance(smooth).clamp_min(1e-12)).clamp_max(1).mean())
         distance = partial(poisson_nll, gain=max(noise.level, 1e-6))
         return Problem(target, distance=distance, penalties=penalties, noise_level=level)
-    if noise.kind == "speckle":
+    if noise.kind == "speckle" and noise.sigma:
         weight = noise.sigma**2 / variance.clamp_min(0.1 * noise.sigma**2)
         level = float((weight * variance).sum() / weight.sum())
         return Problem(target, distance=squared, weight=weight, penalties=penalties, noise_level=level)

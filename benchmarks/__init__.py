@@ -1,0 +1,1 @@
+"""Speed and memory, never run as tests: `make bench`."""

@@ -1,0 +1,94 @@
+"""What the fit has not seen judges it: held-out pixels, and the risk whose degrees of freedom they tell."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from preimage.errors import InputError
+from preimage.prior import seeded
+from preimage.problem import Problem
+from preimage.step import Step
+from preimage.stopping.rule import Rule
+
+
+class HeldOut(Rule):
+    """Leaves a share of the values out of E, and keeps the average that predicts them best.
+
+    Values are left out by pixel (all channels of it), each member its own. It needs no noise level, but takes noise to be
+    independent from pixel to pixel; and on fine texture it stops too early, for the fit cannot guess a pixel that it has
+    not seen, while the returned picture has seen it.
+    """
+
+    name = "held out"
+    meaning = "the least error on pixels that were left out"
+    remembers = ("mask",)
+
+    def __init__(self, share: float = 0.03, patience: int | None = None, *, every: int = 3) -> None:
+        super().__init__(patience=patience, slack=0.15, worth=0.01, every=every)
+        if not 0 < share <= 0.5:
+            raise InputError(f"the share of held-out pixels must be above 0 and at most 0.5, got {share}")
+        self.share = share
+
+    def prepare(self, problem: Problem, *, members: int, size: tuple[int, int], total: int, seed: int) -> Problem:
+        target = problem.target
+        if target.ndim != 4:
+            raise InputError(
+                f"held-out pixels need a target (b, c, h, w), got shape {tuple(target.shape)}: use after(n)"
+            )
+        super().prepare(problem, members=members, size=size, total=total, seed=seed)
+        self.limit = self.patience or max(10, total // 50)
+        masks = []
+        for i in range(members):
+            draws = torch.rand(1, 1, *target.shape[-2:], generator=seeded(seed, "hold-out", i))
+            masks.append((draws < self.share).float())
+        self.mask = torch.cat(masks).to(target.device)
+        own = torch.ones_like(self.mask) if problem.weight is None else problem.weight
+        self.watched, self.fitted = own * self.mask, own * (1 - self.mask)
+        if not bool(self.watched.flatten(1).any(1).all()):
+            raise InputError(
+                f"a share of {self.share} holds out no value that was given and is not held out already: "
+                "take a larger share, and only one rule that holds out"
+            )
+        self.problem = problem
+        return replace(problem, weight=self.fitted)
+
+    def score(self, step: Step) -> torch.Tensor:
+        with torch.no_grad():
+            return self.problem.data_term(self.problem.operator(step.average), self.watched)
+
+
+class Risk(HeldOut):
+    """Keeps the average whose estimated distance to the clean picture is least; needs the noise level, known or estimated.
+
+    On values that were given, Stein's unbiased estimate of the risk is E + 2 s h - s: E the error on the fitted values, s
+    what it would be at the clean picture (sigma^2), h the fit's degrees of freedom over the number of values. For a linear
+    smoother the error on a value that was left out is the fitted one's over (1 - h)^2, so held-out values tell h: it is
+    1 - sqrt(E / E_out). On values that were not given (a mask, impulses) the risk is E_out - s. Restarts of one picture are
+    judged by the risk of their mean, which is what is returned, and stop together: the mean may go on longer than each.
+
+    Source: Stein, Annals of Statistics 1981; Craven and Wahba, Numerische Mathematik 1979 (the leaving-one-out lemma).
+    """
+
+    name = "risk"
+    meaning = "the least estimated distance to the clean picture"
+
+    def prepare(self, problem: Problem, *, members: int, size: tuple[int, int], total: int, seed: int) -> Problem:
+        if problem.noise_level is None:
+            raise InputError("the risk rule must know the noise: give the problem a noise_level, or take held_out()")
+        self.given = 1.0 if problem.weight is None else float((problem.weight > 0).float().mean())
+        return super().prepare(problem, members=members, size=size, total=total, seed=seed)
+
+    def score(self, step: Step) -> torch.Tensor:
+        level = self.problem.noise_level or 0.0
+        with torch.no_grad():
+            seen = self.problem.operator(step.average)
+            fitted = self.problem.data_term(seen, self.fitted)
+            watched = self.problem.data_term(seen, self.watched)
+            freedom = 1 - (fitted / watched.clamp_min(1e-12)).clamp(0, 1).sqrt()
+            if step.restarts > 1:  # what is returned is the mean: its error, but the mean freedom of its members
+                mean = self.problem.operator(step.picture.repeat_interleave(step.restarts, 0))
+                fitted = self.problem.data_term(mean, self.fitted)
+        risks = self.given * (fitted + 2 * level * freedom) + (1 - self.given) * watched - level
+        return risks.unflatten(0, (-1, step.restarts)).mean(1).repeat_interleave(step.restarts)

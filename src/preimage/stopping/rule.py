@@ -1,0 +1,181 @@
+"""Rule: what every stopping rule shares, and two of them as one."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from preimage.errors import InputError
+from preimage.problem import Problem
+from preimage.step import Step
+
+
+class Rule:
+    """What every rule shares: the best average of each member so far, the step it came from, and patience.
+
+    A subclass gives `score`: a number for each member, the lower the better. A member stops when the last improvement
+    (by more than the share `worth` of the score) is older than `patience` steps and than `slack` times its own age. To
+    write one, define `score` and a `name`:
+
+        class Quiet(Rule):
+            name = "quiet"
+            def score(self, step):
+                return step.loss
+    """
+
+    name = "rule"
+    meaning = "the lowest score"
+
+    def __init__(self, *, patience: int | None = None, slack: float = 0.0, worth: float = 0.0, every: int = 1) -> None:
+        if patience is not None and patience < 1:
+            raise InputError(f"patience must be at least 1 step, got {patience}")
+        self.patience = patience
+        self.slack = slack
+        self.worth = worth
+        self.every = every
+        self.best: torch.Tensor | None = None
+        self.kept_step: list[int] = []
+        self.best_score: list[float] = []
+        self.renewed: list[tuple[int, float]] = []
+        self.last_score: list[float] = []
+        self.stopped_at: list[int] = []
+
+    def prepare(self, problem: Problem, *, members: int, size: tuple[int, int], total: int, seed: int) -> Problem:
+        """Called once before a fit: forgets what was seen, and may change the problem (held-out values need it)."""
+        del size, seed
+        self.best = None
+        self.kept_step, self.stopped_at = [0] * members, [0] * members
+        self.best_score = [float("inf")] * members
+        self.renewed = [(0, float("inf"))] * members
+        self.last_score = [float("nan")] * members
+        self.limit = self.patience or max(1, total // 3)
+        return problem
+
+    def score(self, step: Step) -> torch.Tensor:
+        """A number for each member, (b,), the lower the better; NaN where nothing can be said yet."""
+        raise TypeError(f"{type(self).__name__} must define score(step)")
+
+    def look(self, step: Step) -> list[bool]:
+        """Which members to stop now; members that are not active are left alone."""
+        self.take(step, [active and not since for active, (since, _) in zip(step.active, self.renewed, strict=True)])
+        if step.index % self.every and step.index < step.total:
+            return [False] * len(step.active)
+        self.last_score = self.score(step).tolist()
+        better = [
+            active and self.accepts(step, i) and score < self.best_score[i]
+            for i, (active, score) in enumerate(zip(step.active, self.last_score, strict=True))
+        ]
+        self.keep(step, better)
+        stops = [active and self.patience_ends(step, i) for i, active in enumerate(step.active)]
+        self.stopped_at = [step.index if s else old for s, old in zip(stops, self.stopped_at, strict=True)]
+        return stops
+
+    def accepts(self, step: Step, member: int) -> bool:
+        """Whether a score counts at this step (a guard against minima that come too early)."""
+        del step, member
+        return True
+
+    def patience_ends(self, step: Step, member: int) -> bool:
+        since, _ = self.renewed[member]
+        return since > 0 and step.index - since >= max(self.limit, self.slack * since)
+
+    def keep(self, step: Step, better: list[bool]) -> None:
+        """Take over the averages of some members, whose scores are the best so far."""
+        self.take(step, better)
+        for i, is_better in enumerate(better):
+            if is_better:
+                self.best_score[i] = self.last_score[i]
+                before = self.renewed[i][1]
+                if math.isinf(before) or self.last_score[i] < before - self.worth * abs(before):
+                    self.renewed[i] = (step.index, self.last_score[i])
+
+    def take(self, step: Step, members: list[bool]) -> None:
+        """Hold the averages of some members: the latest until a first score is known, then the best."""
+        if any(members):
+            chosen = torch.tensor(members, device=step.average.device).reshape(-1, 1, 1, 1)
+            self.best = step.average if self.best is None else torch.where(chosen, step.average, self.best)
+            self.kept_step = [step.index if c else kept for c, kept in zip(members, self.kept_step, strict=True)]
+
+    def conclude(self, step: Step) -> None:
+        """Called when the steps end: a member of which nothing was kept yet keeps its last average."""
+        self.keep(step, [active and not kept for active, kept in zip(step.active, self.kept_step, strict=True)])
+
+    def reason(self, member: int) -> str:
+        """Why this member stopped and what was kept, as advice."""
+        kept, stopped = self.kept_step[member], self.stopped_at[member]
+        if not stopped:
+            return (
+                f"all steps were done before {self.name} saw {self.meaning} pass; kept step {kept}: more steps may help"
+            )
+        return f"{self.name}: {self.meaning} was at step {kept}, nothing better until {stopped}; kept step {kept}"
+
+    def state(self) -> str:
+        """A few words for a progress line."""
+        known = [score for score in self.last_score if score == score]
+        return f"{self.name} {sum(known) / len(known):.3g}" if known else self.name
+
+    def state_dict(self) -> dict[str, Any]:
+        names = ("best", "kept_step", "best_score", "renewed", "last_score", "stopped_at", "limit", *self.remembers)
+        return {name: getattr(self, name) for name in names}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value)
+
+    remembers: tuple[str, ...] = ()
+
+    def __or__(self, other: Rule) -> Rule:
+        return Either(self, other)
+
+
+class Either(Rule):
+    """Stops at whichever of two rules says so first, and keeps what that one kept."""
+
+    def __init__(self, first: Rule, second: Rule) -> None:
+        super().__init__()
+        self.rules = (first, second)
+        self.name = f"{first.name} | {second.name}"
+
+    def prepare(self, problem: Problem, *, members: int, size: tuple[int, int], total: int, seed: int) -> Problem:
+        super().prepare(problem, members=members, size=size, total=total, seed=seed)
+        self.chosen = [0] * members
+        for rule in self.rules:
+            problem = rule.prepare(problem, members=members, size=size, total=total, seed=seed)
+        return problem
+
+    def look(self, step: Step) -> list[bool]:
+        answers = [rule.look(step) for rule in self.rules]
+        self.chosen = [
+            (0 if a else 1 if b else old) if active else old
+            for a, b, old, active in zip(*answers, self.chosen, step.active, strict=True)
+        ]
+        self._take_over()
+        return [a or b for a, b in zip(*answers, strict=True)]
+
+    def conclude(self, step: Step) -> None:
+        for rule in self.rules:
+            rule.conclude(step)
+        self._take_over()
+
+    def _take_over(self) -> None:
+        self.kept_step = [self.rules[rule].kept_step[i] for i, rule in enumerate(self.chosen)]
+        bests = [rule.best for rule in self.rules]
+        if all(best is not None for best in bests):
+            self.best = torch.stack([b[i] for i, rule in enumerate(self.chosen) if (b := bests[rule]) is not None])
+
+    def reason(self, member: int) -> str:
+        return self.rules[self.chosen[member]].reason(member)
+
+    def state(self) -> str:
+        return ", ".join(rule.state() for rule in self.rules)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"own": super().state_dict(), "chosen": self.chosen, "rules": [rule.state_dict() for rule in self.rules]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state["own"])
+        self.chosen = state["chosen"]
+        for rule, saved in zip(self.rules, state["rules"], strict=True):
+            rule.load_state_dict(saved)
