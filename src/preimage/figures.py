@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -18,15 +18,30 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from preimage.result import Result
-
 Curve = Sequence[tuple[int, float]]
 
 _MAGENTA_GREEN = torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
 
 
+class Restored(Protocol):
+    """What a figure shows of a Result."""
+
+    @property
+    def image(self) -> torch.Tensor: ...
+    @property
+    def picture(self) -> Picture | None: ...
+    @property
+    def history(self) -> Any: ...
+    @property
+    def kept_step(self) -> list[int]: ...
+    @property
+    def task(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
+
+
 def restoration_figure(
-    result: Result,
+    result: Restored,
     *,
     image: torch.Tensor | None = None,
     reference: torch.Tensor | None = None,
@@ -105,7 +120,7 @@ def _difference(change: torch.Tensor) -> NDArray[np.float32]:
     return displayed(0.5 + shown / (2 * max(largest, 1e-6)))
 
 
-def _curves(place: Any, result: Result, scores: Curve, psnrs: Curve) -> None:
+def _curves(place: Any, result: Restored, scores: Curve, psnrs: Curve) -> None:
     curves = [(name, curve) for name, curve in (("stop curve", scores), ("PSNR, dB", psnrs)) if len(curve)]
     every = place.subplots(1, 1 + len(curves), squeeze=False)[0]
     loss = result.history["loss"]

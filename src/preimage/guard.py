@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
+from torch import nn
 
-if TYPE_CHECKING:
-    from preimage.fit import Fit
+from preimage.optimizers import Optimizer
+from preimage.prior import Prior
+from preimage.recipes import Recipe
+from preimage.stopping import Rule
 
 JUMP = 10**0.5  # a loss this many times the recent one is a loss of 5 dB
 SETTLED = 20  # steps before which the loss may jump: the first steps of a fit do
@@ -17,10 +20,24 @@ SNAPSHOT_EVERY = 25
 TRIES = 4
 
 
+class Guarded(Protocol):
+    """What a guard looks at and puts back: a Fit."""
+
+    index: int
+    prior: Prior
+    recipe: Recipe
+    rule: Rule
+    operators: list[nn.Module]
+    optimizers: list[list[Optimizer]]
+    counts: list[int]
+    images: list[torch.Tensor]
+    averages: list[torch.Tensor]
+
+
 class Guard:
     """Watches the losses of every member of a fit and holds a snapshot of each: weights, optimizer and average."""
 
-    def __init__(self, fit: Fit) -> None:
+    def __init__(self, fit: Guarded) -> None:
         self.fit = fit
         members = range(len(fit.prior))
         self.level = [math.inf for _ in members]  # the smoothed loss
