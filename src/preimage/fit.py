@@ -206,8 +206,6 @@ class Fit:
 
     def _stop(self, step: Step) -> None:
         stops = self.rule.look(step)
-        if self.index >= self.recipe.steps:
-            self.rule.conclude(step)
         for i, stop in enumerate(stops):
             last = self.index >= self.recipe.steps
             if not self.stopped[i] and (stop or last or self.guard.gave_up(i)):

@@ -98,10 +98,6 @@ class Rule:
             self.best = step.average if self.best is None else torch.where(chosen, step.average, self.best)
             self.kept_step = [step.index if c else kept for c, kept in zip(members, self.kept_step, strict=True)]
 
-    def conclude(self, step: Step) -> None:
-        """Called when the steps end: a member of which nothing was kept yet keeps its last average."""
-        self.keep(step, [active and not kept for active, kept in zip(step.active, self.kept_step, strict=True)])
-
     def reason(self, member: int) -> str:
         """Why this member stopped and what was kept, as advice."""
         kept, stopped = self.kept_step[member], self.stopped_at[member]
@@ -151,19 +147,11 @@ class Either(Rule):
             (0 if a else 1 if b else old) if active else old
             for a, b, old, active in zip(*answers, self.chosen, step.active, strict=True)
         ]
-        self._take_over()
-        return [a or b for a, b in zip(*answers, strict=True)]
-
-    def conclude(self, step: Step) -> None:
-        for rule in self.rules:
-            rule.conclude(step)
-        self._take_over()
-
-    def _take_over(self) -> None:
         self.kept_step = [self.rules[rule].kept_step[i] for i, rule in enumerate(self.chosen)]
         bests = [rule.best for rule in self.rules]
         if all(best is not None for best in bests):
             self.best = torch.stack([b[i] for i, rule in enumerate(self.chosen) if (b := bests[rule]) is not None])
+        return [a or b for a, b in zip(*answers, strict=True)]
 
     def reason(self, member: int) -> str:
         return self.rules[self.chosen[member]].reason(member)
