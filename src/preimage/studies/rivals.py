@@ -36,7 +36,7 @@ def tv_denoising(noisy: torch.Tensor) -> torch.Tensor:
 def bm3d_told_sigma(noisy: torch.Tensor, sigma: float) -> torch.Tensor:
     """BM3D, or CBM3D for color (Dabov et al. 2007), told the true sigma (0..1); extra `bench`."""
     try:
-        import bm3d
+        import bm3d  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise MissingExtra.of("bm3d", "bench") from error
     image, axis = _array(noisy)
