@@ -24,7 +24,7 @@ def run(study: Study) -> Path:
     smoke = study.scale == "smoke"
     clean = generated_picture(32) if smoke else reduced(study.picture("dip_paper/denoising/F16_GT.png"), 256)
     noisy = with_gaussian_noise(clean, 25 / 255, SEED)
-    recipe = replace(PAPER, steps=1500)
+    recipe = replace(PAPER, steps=1600)
     if smoke:
         recipe = replace(PAPER, network=Hourglass(down=(8,) * 2, up=(8,) * 2, skip=(4,) * 2), steps=100)
     fit = denoise(noisy, noise="gaussian", sigma=25 / 255, recipe=recipe)
