@@ -25,8 +25,10 @@ class HeldOut(Rule):
     meaning = "the least error on pixels that were left out"
     remembers = ("mask",)
 
-    def __init__(self, share: float = 0.03, patience: int | None = None, *, every: int = 3) -> None:
-        super().__init__(patience=patience, slack=0.15, worth=0.01, every=every)
+    def __init__(
+        self, share: float = 0.03, patience: int | None = None, *, worth: float = 0.01, every: int = 3
+    ) -> None:
+        super().__init__(patience=patience, slack=0.15, worth=worth, every=every)
         if not 0 < share <= 0.5:
             raise InputError(f"the share of held-out pixels must be above 0 and at most 0.5, got {share}")
         self.share = share

@@ -17,7 +17,7 @@ from preimage.recipes import Hourglass
 from preimage.restore.denoise import PAPER
 from preimage.studies.scales import Study, center_crop, generated_picture, markdown_table, with_gaussian_noise
 
-SIZES = {"smoke": (32, 40), "small": (128, 400), "paper": (512, 2400)}
+SIZES = {"smoke": (32, 40), "small": (96, 400), "paper": (512, 2400)}
 SEED = 1234
 
 

@@ -18,7 +18,7 @@ PICTURES = {
     "staph_16bit": "microscopy/staph_16bit.tif",
     "coloc_2ch": "microscopy/coloc_2ch_16bit_512.tif",
 }
-SIDE = {"smoke": 32, "small": 256, "paper": 100_000}
+SIDE = {"smoke": 32, "small": 160, "paper": 100_000}
 
 
 def run(study: Study) -> Path:
