@@ -295,3 +295,10 @@ def test_smoke_of_the_recipes_as_they_are(recipe):
     result = fit.run()
     assert result.steps == 2
     assert bool(result.image.isfinite().all())
+
+
+def test_hardly_any_noise_is_said_with_the_way_out():
+    quiet = torch.full((1, 3, 32, 32), 0.5)
+    assert "say how much with sigma" in denoise(quiet, recipe=THIN, device="cpu").remarks[-1]
+    told = denoise(quiet, sigma=0.001, recipe=THIN, device="cpu").remarks
+    assert not any("say how much" in remark for remark in told)

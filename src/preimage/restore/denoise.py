@@ -38,6 +38,8 @@ FAST = Recipe(
     restarts=3,
 )
 
+FAINT = 2 / 255  # below this deviation noise cannot be told from texture
+
 
 def denoise(
     image: torch.Tensor | NDArray[Any] | Image | str | Path | Picture,
@@ -94,12 +96,21 @@ def denoise(
         seed=seed,
         device=device,
         options={"noise": noise, "sigma": sigma, "tv": tv},
-        remarks=(found.explanation, _in_units(found.sigma, low, high)),
+        remarks=(found.explanation, _in_units(found.sigma, low, high), *_advice(found.sigma, told=sigma is not None)),
     )
 
 
 def _in_units(sigma: float, low: float, high: float) -> str:
     return f"sigma is {sigma * (high - low):.4g} in units of the input, {sigma:.4f} in 0..1"
+
+
+def _advice(sigma: float, *, told: bool) -> tuple[str, ...]:
+    """Noise that a camera or JPEG has smoothed over neighbors looks like the picture's own texture."""
+    if told or sigma >= FAINT:
+        return ()
+    return (
+        "hardly any noise was found: if there is some, it is not independent between pixels; say how much with sigma",
+    )
 
 
 def noise_problem(target: torch.Tensor, noise: noises.Noise, tv: float = 0.0) -> Problem:
