@@ -107,7 +107,7 @@ class Fit:
         self.counts = [0] * members  # how many outputs each average has gathered
         self.images: list[torch.Tensor] = []
         self.averages: list[torch.Tensor] = []
-        self.history = History(list(self._term_names()))
+        self.history = History(self.problem.term_names())
         self.guard = Guard(self)
 
     # ------------------------------------------------------------------ the loop
@@ -299,9 +299,6 @@ class Fit:
     def _problem_of(self, group: list[int]) -> Problem:
         problem = self.problem.members(group)
         return problem.with_operator(self.operators[group[0]]) if self.problem.trainable() else problem
-
-    def _term_names(self) -> list[str]:
-        return self.problem.term_names()
 
     def _check_memory(self) -> None:
         needed = estimated_bytes(self.prior, self.recipe)
