@@ -10,11 +10,12 @@ import torch
 from specimens import THIN, THIN_ADAM
 
 from preimage.errors import InputError
-from preimage.networks import DeepDecoder, Pixels, SkipNet
+from preimage.networks import DeepDecoder, Pixels, ResNet, SkipNet, UNet
 from preimage.optimizers import adam, muon
-from preimage.recipes import Decoder, Free, Hourglass, Mesh, Noise, Recipe, halvings, read_recipe
+from preimage.recipes import Decoder, Free, Hourglass, Mesh, Noise, Recipe, Residual, UShape, halvings, read_recipe
 from preimage.restore.denoise import FAST, PAPER
 
+HOLE = UShape((8, 16, 32, 64, 128, 128), upsample="transposed", padding="zeros", norm="instance", up_norm=False)
 OTHERS = replace(THIN, precision="bfloat16", stop="steps", debiased=False, restarts=4)
 RECIPES = {
     "paper": PAPER,
@@ -23,6 +24,9 @@ RECIPES = {
     "adam": THIN_ADAM,
     "others": OTHERS,
     "decoder": Recipe(network=Decoder(widths=(8, 8)), code=Noise(8, 1.0), jitter=0.0),
+    "U": Recipe(network=UShape()),
+    "hole": Recipe(network=HOLE, code=Noise(1), rate=0.001),
+    "residual": Recipe(network=Residual(width=8, blocks=3, padding="zeros", residual=False, output="linear")),
     "free": Recipe(network=Free(), code=Mesh(), jitter_pool=None),
     "kernels": Recipe(
         network=Hourglass((8,) * 2, (8,) * 2, (0, 4), down_kernel=(5, 3), upsample=("nearest", "bilinear"))
@@ -69,6 +73,20 @@ def test_describe_names_everything_that_a_fit_depends_on():
         ({"network": {"kind": "Hourglass", "upsample": ["nearest", "cubic"]}}, "upsample must be bilinear or nearest"),
         ({"network": {"kind": "Hourglass", "downsample": "max"}}, "downsample must be stride or average, got 'max'"),
         ({"network": {"kind": "Decoder", "output": "tanh"}}, "output must be sigmoid or linear, got 'tanh'"),
+        (
+            {"network": {"kind": "UShape", "upsample": "cubic"}},
+            "upsample must be transposed or bilinear or nearest, got",
+        ),
+        ({"network": {"kind": "Hourglass", "upsample": "transposed"}}, "upsample must be bilinear or nearest, got"),
+        ({"network": {"kind": "UShape", "norm": "layer"}}, "norm must be batch or instance, got 'layer'"),
+        ({"network": {"kind": "UShape", "output": "tanh"}}, "output must be sigmoid or linear, got 'tanh'"),
+        ({"network": {"kind": "UShape", "widths": []}}, r"each at least 1, got \(\)"),
+        ({"network": {"kind": "UShape", "widths": 8}}, "no network can be built"),
+        ({"network": {"kind": "UShape", "levels": 4}}, "unexpected keyword argument 'levels'"),
+        ({"network": {"kind": "Residual", "padding": "mirror"}}, "padding must be reflect or zeros, got 'mirror'"),
+        ({"network": {"kind": "Residual", "blocks": -1}}, "blocks must be at least 0, got -1"),
+        ({"network": {"kind": "Residual", "width": 0}}, "width must be at least 1, got 0"),
+        ({"network": {"kind": "Residual", "blocks": "many"}}, "no network can be built"),
         ({"network": {"kind": "Hourglass", "down": [8] * 3, "up": [8] * 2, "skip": [0] * 3}}, "one entry for each"),
         ({"network": {"kind": "Hourglass", "down": 8}}, "no network can be built"),
         ({"network": {"kind": "Hourglass", "down_kernel": 4}}, "kernel size must be odd"),
@@ -126,6 +144,48 @@ def test_a_cut_network_has_the_settings_of_its_levels():
     made = deep(4, 3, 16, 40)
     assert {k: v.shape for k, v in made.state_dict().items()} == {k: v.shape for k, v in expected.state_dict().items()}
     assert sum(p.numel() for p in deep(4, 3, 64, 64).parameters()) > sum(p.numel() for p in made.parameters())
+
+
+@pytest.mark.parametrize("side", [16, 17, 33, 64, 127, 128, 300])
+def test_a_small_picture_takes_fewer_levels_of_a_u(side):
+    with torch.device("meta"):
+        network = HOLE(1, 3, 3 * side, side)
+    assert network.levels == {16: 2, 17: 2, 33: 3, 64: 4, 127: 4}.get(side, 5)
+    assert -(-side // network.stride) >= 4
+    assert [down.conv1.out_channels for down in network.downs] == [8, 16, 32, 64, 128, 128][: network.levels + 1]
+
+
+def test_descriptions_hand_every_setting_on():
+    """What is described is what is built: by the names, shapes and settings of all layers."""
+    with torch.device("meta"):
+        pairs = [
+            (
+                HOLE(2, 5, 512, 512),
+                UNet(2, 5, widths=HOLE.widths, upsample="transposed", padding="zeros", norm="instance", up_norm=False),
+            ),
+            (
+                UShape(upsample="nearest", output="linear")(4, 3, 256, 300),
+                UNet(4, 3, upsample="nearest", output="linear"),
+            ),
+            (UShape()(4, 3, 256, 300), UNet(4, 3)),
+            (Residual()(1, 3, 16, 20), ResNet(1, 3)),
+            (
+                Residual(8, 3, "zeros", residual=False, output="linear")(1, 3, 16, 20),
+                ResNet(1, 3, width=8, blocks=3, padding="zeros", residual=False, output="linear"),
+            ),
+        ]
+    for made, expected in pairs:
+        assert type(made) is type(expected)
+        assert settings_of(made) == settings_of(expected)
+
+
+def settings_of(network: torch.nn.Module) -> dict[str, dict[str, object]]:
+    """Of each layer its plain attributes, strides, choices and switches, and the shapes of what it learns."""
+    return {
+        name: {k: v for k, v in vars(layer).items() if isinstance(v, int | str | tuple)}
+        | {k: None if v is None else v.shape for k, v in layer._parameters.items()}
+        for name, layer in network.named_modules()
+    }
 
 
 def test_other_networks_suit_the_size():

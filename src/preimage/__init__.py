@@ -23,13 +23,20 @@ if TYPE_CHECKING:
     from preimage.images import read as read
     from preimage.networks import DeepDecoder as DeepDecoder
     from preimage.networks import Pixels as Pixels
+    from preimage.networks import ResNet as ResNet
     from preimage.networks import SkipNet as SkipNet
+    from preimage.networks import UNet as UNet
     from preimage.prior import Mesh as Mesh
     from preimage.prior import Noise as Noise
     from preimage.prior import Prior as Prior
     from preimage.problem import Problem as Problem
     from preimage.recipes import Recipe as Recipe
+    from preimage.restore.deblur import deblur as deblur
     from preimage.restore.denoise import denoise as denoise
+    from preimage.restore.flash_no_flash import flash_no_flash as flash_no_flash
+    from preimage.restore.inpaint import inpaint as inpaint
+    from preimage.restore.remove_jpeg_artifacts import remove_jpeg_artifacts as remove_jpeg_artifacts
+    from preimage.restore.super_resolve import super_resolve as super_resolve
     from preimage.result import Result as Result
     from preimage.step import Step as Step
     from preimage.stopping import Rule as Rule
@@ -42,13 +49,20 @@ _PLACES = {
     "read": "images",
     "DeepDecoder": "networks",
     "Pixels": "networks",
+    "ResNet": "networks",
     "SkipNet": "networks",
+    "UNet": "networks",
     "Mesh": "prior",
     "Noise": "prior",
     "Prior": "prior",
     "Problem": "problem",
     "Recipe": "recipes",
     "denoise": "restore.denoise",
+    "deblur": "restore.deblur",
+    "flash_no_flash": "restore.flash_no_flash",
+    "inpaint": "restore.inpaint",
+    "remove_jpeg_artifacts": "restore.remove_jpeg_artifacts",
+    "super_resolve": "restore.super_resolve",
     "Result": "result",
     "Step": "step",
     "Rule": "stopping",
@@ -64,14 +78,21 @@ __all__ = [
     "Prior",
     "Problem",
     "Recipe",
+    "ResNet",
     "Result",
     "Rule",
     "SkipNet",
     "Step",
+    "UNet",
     "__version__",
     "autosave",
+    "deblur",
     "denoise",
+    "flash_no_flash",
+    "inpaint",
     "read",
+    "remove_jpeg_artifacts",
+    "super_resolve",
 ]
 
 

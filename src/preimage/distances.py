@@ -39,6 +39,14 @@ def poisson_nll(prediction: torch.Tensor, target: torch.Tensor, *, gain: float, 
     return (x - y - y * (x / y).log()) / gain
 
 
+def beyond(prediction: torch.Tensor, target: torch.Tensor, *, slack: torch.Tensor) -> torch.Tensor:
+    """Squared distance to the interval target +- slack, zero within: for values known only up to rounding.
+
+    Example: beyond(tensor([1.0, 3.0]), tensor([2.0, 2.0]), slack=tensor([1.0, 0.5])) -> tensor([0.0000, 0.2500]).
+    """
+    return ((prediction - target).abs() - slack).clamp_min(0).square()
+
+
 def laplacian_pyramid(prediction: torch.Tensor, target: torch.Tensor, *, levels: int = 4) -> torch.Tensor:
     """Sum over levels of 2^(2j) mean |L_j(a) - L_j(b)| (Bojanowski et al. 2018, appendix): (b, c, h, w) x 2 -> (b,).
 

@@ -21,8 +21,8 @@ from preimage.guard import Guard
 from preimage.images import Picture
 from preimage.memory import estimated_bytes
 from preimage.optimizers import Optimizer
-from preimage.prior import Prior
-from preimage.problem import Problem
+from preimage.prior import Prior, take_over
+from preimage.problem import PerMember, Problem
 from preimage.recipes import Recipe
 from preimage.result import History, Result
 from preimage.step import Step
@@ -95,16 +95,20 @@ class Fit:
         self.remarks = remarks
         self.overrun = overrun
         self.rule = rule or After()
-        if initial is not None:
-            prior.start_from(initial.weights if isinstance(initial, Result) else initial)
         problem = problem.to(prior.device).for_members(members)
         self.problem = self.rule.prepare(problem, members=members, size=prior.size, total=self.recipe.steps, seed=seed)
-        self.operators = self._own_operators()
+        own = self.problem.operator
+        # A trainable operator is fitted by each member for itself; any other is shared and has nothing to save.
+        fitted = own.operators if isinstance(own, PerMember) else (nn.Identity() for _ in range(members))
+        self.operators: list[nn.Module] = list(fitted)
+        if initial is not None:
+            self._start_from(initial)
         self.optimizers = [self._optimizers(i) for i in range(members)]
         self.index = 0
         self.seconds = 0.0
         self.stopped = [0] * members  # the step at which each member stopped; 0: still active
         self.counts = [0] * members  # how many outputs each average has gathered
+        self.ends: dict[int, dict[str, Any]] = {}  # the weights with which members stopped that went on for a report
         self.images: list[torch.Tensor] = []
         self.averages: list[torch.Tensor] = []
         self.history = History(self.problem.term_names())
@@ -141,6 +145,9 @@ class Fit:
         trailing = [i for i, stop in enumerate(self.stopped) if stop] if self.overrun > 1 else []
         losses = self._descend(active)
         self.seconds += time.perf_counter() - begin
+        if not self.ends.keys() >= set(trailing):
+            now = self.weights()
+            self.ends |= {i: now[i] for i in trailing if i not in self.ends}
         losses.update(self._descend(trailing))
         begin = time.perf_counter()
         table = self._table(losses)
@@ -155,11 +162,10 @@ class Fit:
 
     def _descend(self, members: list[int]) -> dict[int, torch.Tensor]:
         """One step of gradient descent of some members: the terms of each, (terms,), before the step."""
-        together = self.prior.stacks and not self.problem.trainable()
         losses: dict[int, torch.Tensor] = {}
-        for group in [members] if together and members else [[i] for i in members]:
+        for group in [members] if self.prior.stacks and members else [[i] for i in members]:
             x = self.prior.images(group)
-            terms = torch.stack(list(self._problem_of(group).terms(x).values()))
+            terms = torch.stack(list(self.problem.members(group).terms(x).values()))
             terms.sum().backward()
             for k, i in enumerate(group):
                 for optimizer in self.optimizers[i]:
@@ -202,6 +208,7 @@ class Fit:
             state=self.rule.state() if self.index > 1 and blind else "",
             blind=blind,
             events=events,
+            finish=self.problem.finish,
         )
 
     def _stop(self, step: Step) -> None:
@@ -221,6 +228,8 @@ class Fit:
             raise InputError("there is no result before the first step: iterate the fit, or call run()")
         best = torch.cat(self.averages) if self.rule.best is None else self.rule.best
         kept = best.unflatten(0, (-1, self.restarts))
+        if self.problem.finish is not None:
+            kept = torch.stack([self.problem.finish(each) for each in kept.unbind(1)], 1)
         return Result(
             image=kept.mean(1).cpu(),
             uncertainty=kept.std(1).cpu() if self.restarts > 1 else None,
@@ -237,8 +246,15 @@ class Fit:
             task=self.task,
             remarks=self.remarks,
             picture=self.picture,
-            weights=self.prior.weights(),
+            weights=self.weights(),
+            operators=self._fitted_operators(),
         )
+
+    def weights(self) -> list[dict[str, Any]]:
+        """Of each member what another fit can start from: as they are now, or as they were when it stopped (copies)."""
+        own = [{"operator": copy.deepcopy(o.state_dict())} if o.state_dict() else {} for o in self.operators]
+        now = [of_network | of_operator for of_network, of_operator in zip(self.prior.weights(), own, strict=True)]
+        return [self.ends.get(i, weights) for i, weights in enumerate(now)]
 
     def _reason(self) -> str:
         reasons = [self.guard.reason(i) or self.rule.reason(i) for i in range(len(self.prior))]
@@ -262,7 +278,7 @@ class Fit:
             "history": self.history.state_dict(),
             "images": list(self.images),
             "averages": list(self.averages),
-            **{name: getattr(self, name) for name in ("index", "seconds", "stopped", "counts")},
+            **{name: getattr(self, name) for name in ("index", "seconds", "stopped", "counts", "ends")},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -281,24 +297,33 @@ class Fit:
         self.images, self.averages = here["images"], here["averages"]
         for name in ("index", "seconds", "stopped", "counts"):
             setattr(self, name, state[name])
+        self.ends = state.get("ends", {})
 
     # ------------------------------------------------------------------ parts
 
-    def _own_operators(self) -> list[nn.Module]:
-        """A trainable operator is fitted by each member for itself; any other is shared and has nothing to save."""
-        operator = self.problem.operator
-        if isinstance(operator, nn.Module) and self.problem.trainable():
-            return [copy.deepcopy(operator) for _ in range(len(self.prior))]
-        return [nn.Identity() for _ in range(len(self.prior))]
+    def _fitted_operators(self) -> list[nn.Module]:
+        if not self.problem.trainable():
+            return []
+        fitted = [copy.deepcopy(operator).cpu() for operator in self.operators]
+        for operator, weights in zip(fitted, self.weights(), strict=True):
+            operator.load_state_dict(weights["operator"])
+        return fitted
+
+    def _start_from(self, initial: Result | Sequence[dict[str, Any]]) -> None:
+        weights = initial.weights if isinstance(initial, Result) else initial
+        known = isinstance(weights, Sequence) and len(weights) > 0
+        if not known or not all(isinstance(each, dict) and {"network", "code"} <= each.keys() for each in weights):
+            raise InputError(f"initial must be a Result or its weights, got {type(initial).__name__} without weights")
+        self.prior.start_from(weights)
+        for i, operator in enumerate(self.operators):
+            saved = weights[i % len(weights)].get("operator")
+            if saved and operator.state_dict():  # a known operator has nothing to take over
+                take_over(operator, saved, "operator")
 
     def _optimizers(self, i: int) -> list[Optimizer]:
         optimizers = self.recipe.optimizer(self.prior.networks[i].parameters(), float(self.recipe.rate))
         own = [p for p in self.operators[i].parameters() if p.requires_grad]
         return optimizers + ([torch.optim.Adam(own, lr=self.recipe.rate)] if own else [])
-
-    def _problem_of(self, group: list[int]) -> Problem:
-        problem = self.problem.members(group)
-        return problem.with_operator(self.operators[group[0]]) if self.problem.trainable() else problem
 
     def _check_memory(self) -> None:
         needed = estimated_bytes(self.prior, self.recipe)

@@ -15,6 +15,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from preimage.errors import InputError
+
 NetworkFactory = Callable[[], nn.Module]
 SOURCES = ("weights", "code", "jitter", "hold-out")
 SHARED = 2**32 - 1  # the "member" of what all members share
@@ -129,10 +131,11 @@ class Prior:
         said = (getattr(self.networks[0], name, 1) for name in ("stride", "scale"))
         stride, scale = (value if isinstance(value, int) else 1 for value in said)  # a convolution's stride is a pair
         height, width = (-(-side // stride) * stride for side in size)
+        self.draws = not isinstance(code, torch.Tensor)
         self.codes: list[torch.Tensor] = []
         for i in range(members):
             if isinstance(code, torch.Tensor):
-                drawn = reflected(code[i % len(code)][None], height, width)
+                drawn = reflected(code[i * len(code) // members][None], height, width)
             else:
                 drawn = code.draw(height // scale, width // scale, seeded(seed, "code", i))
             self.codes.append(drawn.to(self.device, memory_format=memory))
@@ -193,6 +196,8 @@ class Prior:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.start_from([{"network": n, "code": c} for n, c in zip(state["networks"], state["codes"], strict=True)])
+        for code, saved in zip(self.codes, state["codes"], strict=True):
+            code.copy_(saved)
         for generator, saved in zip(self.jitter.generators, state["jitter"], strict=True):
             generator.set_state(saved)
 
@@ -204,12 +209,28 @@ class Prior:
         ]
 
     def start_from(self, weights: Sequence[dict[str, Any]]) -> None:
-        """Take over weights, and codes where they have this size; fewer members than here are used in turn."""
+        """Take over weights, and drawn codes where they have this size; fewer members than here are used in turn.
+
+        Raises:
+            InputError: weights of another network.
+        """
         for i, network in enumerate(self.networks):
             given = weights[i % len(weights)]
-            network.load_state_dict(given["network"])
-            if given["code"].shape == self.codes[i].shape:
+            take_over(network, given["network"], "network")
+            if self.draws and given["code"].shape == self.codes[i].shape:  # an image is what this very fit was given
                 self.codes[i].copy_(given["code"])
+
+
+def take_over(module: nn.Module, given: dict[str, torch.Tensor], name: str) -> None:
+    """Load what a module of another fit has learned; InputError in one line where the two are not alike."""
+    own, came = ({key: tuple(value.shape) for key, value in d.items()} for d in (module.state_dict(), given))
+    for key in own | came:
+        if own.get(key) != came.get(key):
+            raise InputError(
+                f"initial holds the weights of another {name}: {key} is {came.get(key, 'not there')}, expected "
+                f"{own.get(key, 'none')}: take a result of the same task and recipe, with as many channels"
+            )
+    module.load_state_dict(given)
 
 
 def reflected(image: torch.Tensor, height: int, width: int) -> torch.Tensor:

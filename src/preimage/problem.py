@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from torch import nn
 
 from preimage.distances import squared
 from preimage.errors import InputError
+from preimage.operators import noiseless
 
 Operator = Callable[[torch.Tensor], torch.Tensor]
 Distance = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -31,12 +34,14 @@ class Problem:
 
     Args:
         target: y, (b, ...) or (1, ...) for one that serves every member.
-        operator: Phi, any callable on (b, c, h, w). If it is an nn.Module with trainable parameters these are fitted.
+        operator: Phi, any callable on (b, c, h, w); of a deepinv Physics the part without noise. If it is an nn.Module with
+            trainable parameters these are fitted, by each member for itself.
         distance: E, one value per entry of the target (averaged), or (b,).
         penalties: pairs (lambda, R).
         weight: of each entry of the target, at least 0 (0: left out), broadcast to it; None: all alike.
         noise_level: the data term that the clean picture would have (sigma^2 for Gaussian noise and squared error), known
             or estimated, for rules that ask; None where nothing is known.
+        finish: what is handed out of x, (b, c, h, w) -> (b, c, h', w'): a margin cut off, known pixels put back; None: x.
     """
 
     target: torch.Tensor
@@ -45,10 +50,15 @@ class Problem:
     penalties: tuple[tuple[float, Penalty], ...] = ()
     weight: torch.Tensor | None = None
     noise_level: float | None = None
+    finish: Callable[[torch.Tensor], torch.Tensor] | None = None
+
+    def see(self, x: torch.Tensor) -> torch.Tensor:
+        """Phi(x), without the noise that a Physics would add."""
+        return noiseless(self.operator)(x)
 
     def terms(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """The loss of each member, part by part: (b, c, h, w) -> {name: (b,)}; their sum is what is minimized."""
-        values = {name_of(self.distance): self.data_term(self.operator(x))}
+        values = {name_of(self.distance): self.data_term(self.see(x))}
         for strength, penalty in self.penalties:
             values[name_of(penalty)] = strength * penalty(x)
         return values
@@ -71,17 +81,21 @@ class Problem:
 
     def members(self, indices: list[int]) -> Problem:
         """The problem of some members, in that order; what serves all members stays as it is."""
-        return self._each(lambda value: value if value.shape[0] == 1 else value[indices])
+        chosen = self._each(lambda value: value if value.shape[0] == 1 else value[indices])
+        own = self.operator
+        if isinstance(own, PerMember):
+            chosen = replace(chosen, operator=PerMember([own.operators[i] for i in indices]))
+        return chosen
 
     def for_members(self, members: int) -> Problem:
-        """The same problem for `members` members: what there is of each picture is repeated for its restarts."""
-        return self._each(
+        """The same problem for `members` members: what there is of each picture is repeated for its restarts, and an
+        operator that is fitted becomes one for each."""
+        repeated = self._each(
             lambda value: value if value.shape[0] in (1, members) else value.repeat_interleave(members // len(value), 0)
         )
-
-    def with_operator(self, operator: Operator) -> Problem:
-        """The same problem seen through another operator."""
-        return replace(self, operator=operator)
+        if isinstance(self.operator, nn.Module) and self.trainable():
+            repeated = replace(repeated, operator=PerMember([copy.deepcopy(self.operator) for _ in range(members)]))
+        return repeated
 
     def term_names(self) -> list[str]:
         """The names of the terms, data term first."""
@@ -89,7 +103,7 @@ class Problem:
 
     def to(self, device: torch.device) -> Problem:
         """The same problem on another device; an operator that is a module goes along."""
-        operator = self.operator.to(device) if isinstance(self.operator, torch.nn.Module) else self.operator
+        operator = self.operator.to(device) if isinstance(self.operator, nn.Module) else self.operator
         return replace(self._each(lambda value: value.to(device)), operator=operator)
 
     def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Problem:
@@ -98,7 +112,18 @@ class Problem:
 
     def trainable(self) -> bool:
         """Whether the operator has parameters of its own to be fitted (an unknown blur kernel, say)."""
-        return isinstance(self.operator, torch.nn.Module) and any(p.requires_grad for p in self.operator.parameters())
+        return isinstance(self.operator, nn.Module) and any(p.requires_grad for p in self.operator.parameters())
+
+
+class PerMember(nn.Module):
+    """An operator that is fitted: one for each member, (b, c, h, w) -> (b, ...)."""
+
+    def __init__(self, operators: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.operators = nn.ModuleList(operators)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([operator(each[None]) for operator, each in zip(self.operators, x, strict=True)])
 
 
 def name_of(function: Callable[..., object]) -> str:

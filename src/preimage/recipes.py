@@ -17,9 +17,10 @@ from torch import nn
 
 from preimage.devices import choose_device, choose_precision
 from preimage.errors import InputError
-from preimage.networks import DeepDecoder, Pixels, SkipNet
+from preimage.networks import DeepDecoder, Pixels, ResNet, SkipNet, UNet
 from preimage.networks.layers import Output, Padding, Upsample
 from preimage.networks.skip import Downsample
+from preimage.networks.unet import UNetNorm, UNetUpsample
 from preimage.optimizers import OptimizerFactory, adam, muon
 from preimage.prior import Code, Mesh, Noise, Prior
 from preimage.problem import name_of
@@ -55,8 +56,7 @@ class Hourglass:
 
     def __call__(self, in_channels: int, out_channels: int, height: int, width: int) -> SkipNet:
         levels = min(len(self.down), halvings(min(height, width)))
-        settings = {field.name: getattr(self, field.name) for field in fields(self)}
-        cut: dict[str, Any] = {k: v[:levels] if isinstance(v, tuple) else v for k, v in settings.items()}
+        cut: dict[str, Any] = {k: v[:levels] if isinstance(v, tuple) else v for k, v in _settings(self).items()}
         return SkipNet(in_channels, out_channels, **cut)
 
 
@@ -77,6 +77,48 @@ class Decoder:
 
 
 @dataclass(frozen=True)
+class UShape:
+    """A UNet, with as many of its levels as the picture can take: the coarsest keeps at least 4 pixels a side.
+
+    Example:
+        >>> UShape()(32, 3, 40, 200).levels  # 40 / 2**3 = 5
+        3
+    """
+
+    widths: tuple[int, ...] = (16, 32, 64, 128, 256)
+    upsample: UNetUpsample = "bilinear"
+    padding: Padding = "reflect"
+    norm: UNetNorm = "batch"
+    up_norm: bool = True
+    output: Output = "sigmoid"
+
+    def __post_init__(self) -> None:
+        _check_choices(self, upsample=UNetUpsample)
+
+    def __call__(self, in_channels: int, out_channels: int, height: int, width: int) -> UNet:
+        levels = min(len(self.widths) - 1, halvings(min(height, width)))
+        settings: dict[str, Any] = _settings(self) | {"widths": self.widths[: levels + 1]}
+        return UNet(in_channels, out_channels, **settings)
+
+
+@dataclass(frozen=True)
+class Residual:
+    """A ResNet, the same for every size."""
+
+    width: int = 32
+    blocks: int = 8
+    padding: Padding = "reflect"
+    residual: bool = True
+    output: Output = "sigmoid"
+
+    def __post_init__(self) -> None:
+        _check_choices(self)
+
+    def __call__(self, in_channels: int, out_channels: int, height: int, width: int) -> ResNet:
+        return ResNet(in_channels, out_channels, **_settings(self))
+
+
+@dataclass(frozen=True)
 class Free:
     """Pixels: no network at all."""
 
@@ -84,8 +126,13 @@ class Free:
         return Pixels(out_channels, size=(height, width))
 
 
-def _check_choices(network: Hourglass | Decoder) -> None:
-    choices = {"downsample": Downsample, "upsample": Upsample, "padding": Padding, "output": Output}
+def _settings(network: Hourglass | UShape | Residual) -> dict[str, Any]:
+    return {field.name: getattr(network, field.name) for field in fields(network)}
+
+
+def _check_choices(network: Hourglass | Decoder | UShape | Residual, upsample: object = Upsample) -> None:
+    choices: dict[str, Any] = {"downsample": Downsample, "upsample": upsample, "padding": Padding, "output": Output}
+    choices["norm"] = UNetNorm
     for name in choices.keys() & {field.name for field in fields(network)}:
         value = getattr(network, name)
         known = get_args(choices[name])
@@ -156,8 +203,11 @@ class Recipe:
         members: int = 1,
         seed: int = 0,
         device: str | torch.device = "auto",
+        code: torch.Tensor | None = None,
     ) -> Prior:
         """The prior of this recipe for pictures of so many channels and this (height, width).
+
+        `code`: an image (1, c, h, w) that stands for the recipe's own code.
 
         Raises:
             InputError: a side under 16 pixels, no channel or more than 16, or a device that is not there.
@@ -168,8 +218,8 @@ class Recipe:
             raise InputError(f"a picture must have 1 to 16 channels, got {channels}")
         place = choose_device(device)
         return Prior(
-            partial(self.network, self.code.channels, channels, *size),
-            self.code,
+            partial(self.network, self.code.channels if code is None else code.shape[1], channels, *size),
+            self.code if code is None else code,
             size,
             members=members,
             seed=seed,
@@ -203,7 +253,7 @@ def read_recipe(settings: dict[str, Any], base: Recipe) -> Recipe:
         InputError: an unknown setting or kind, or a value out of range.
     """
     kinds: dict[str, dict[str, Any]] = {
-        "network": {kind.__name__: kind for kind in (Hourglass, Decoder, Free)},
+        "network": {kind.__name__: kind for kind in (Hourglass, Decoder, UShape, Residual, Free)},
         "code": {kind.__name__: kind for kind in (Noise, Mesh)},
     }
     optimizers = {"adam": adam, "muon": muon}

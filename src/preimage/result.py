@@ -74,6 +74,7 @@ class Result:
         remarks: what the task decided by itself (the kind of noise, say).
         picture: what was read, so that the result can be written back in kind.
         weights: of each member, for `initial=`.
+        operators: of each member the operator that was fitted with the picture (an unknown blur kernel); else none.
     """
 
     image: torch.Tensor
@@ -92,6 +93,7 @@ class Result:
     remarks: tuple[str, ...] = ()
     picture: Picture | None = None
     weights: list[dict[str, Any]] = field(default_factory=list, repr=False)
+    operators: list[torch.nn.Module] = field(default_factory=list, repr=False)
 
     def blended(self, strength: float) -> torch.Tensor:
         """strength * result + (1 - strength) * input, where both have one shape: 1 is the result alone."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -22,6 +23,7 @@ class Step:
         active: which members still count (the others have stopped and stand still, or go on for a report alone).
         restarts: members that share a picture lie side by side, this many each.
         state: what the rule has to say, in a few words.
+        finish: what is handed out of a picture (Problem.finish).
         blind: False in steps that come after every member has stopped and are only looked at by a report.
     """
 
@@ -36,6 +38,7 @@ class Step:
     state: str = ""
     blind: bool = True
     events: tuple[str, ...] = field(default=())
+    finish: Callable[[torch.Tensor], torch.Tensor] | None = None
 
     @property
     def loss(self) -> torch.Tensor:
@@ -43,6 +46,11 @@ class Step:
         return torch.stack(list(self.terms.values())).sum(0)
 
     @property
-    def picture(self) -> torch.Tensor:
+    def mean(self) -> torch.Tensor:
         """The averages, averaged over the restarts of each picture: (b, c, h, w) -> (b / restarts, c, h, w)."""
         return self.average.unflatten(0, (-1, self.restarts)).mean(1)
+
+    @property
+    def picture(self) -> torch.Tensor:
+        """What would be handed out if the fit stopped here: the finished mean, (b / restarts, c, h', w')."""
+        return self.mean if self.finish is None else self.finish(self.mean)

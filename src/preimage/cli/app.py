@@ -11,6 +11,9 @@ from preimage.version import __version__
 _EXAMPLES = """Examples:
   preimage denoise photo.png -o clean.png
   preimage denoise scans/*.tif -o restored/ --report report.json
+  preimage super-resolve small.png --factor 4
+  preimage inpaint photo.png --mask holes.png --mask-white missing
+  preimage deblur photo.png --kernel motion:15,30
   preimage denoise --help
   preimage demo"""
 
@@ -35,6 +38,12 @@ def build() -> App:
         )
     for name, summary, example in (
         ("demo", "Restore a noisy photograph that comes with scikit-image.", "preimage demo --output out/demo.png"),
+        (
+            "calibrate",
+            "Find the recipe and steps that are best for pictures like those of a folder.",
+            "preimage calibrate clean/ --degradation gaussian:25 -o recipe.json\n"
+            "  preimage denoise photo.png --recipe recipe.json",
+        ),
         ("study", "Regenerate a table or figure of the documentation.", "preimage study denoising --scale smoke"),
         ("info", "Print device, precision, threads, memory, versions and extras.", "preimage info"),
     ):

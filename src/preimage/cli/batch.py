@@ -48,6 +48,7 @@ class Job:
     module: ModuleType
     options: Options
     own: dict[str, Any] = field(default_factory=dict)
+    fills_missing: bool = False
 
 
 def restore_all(job: Job, inputs: Sequence[Path]) -> int:
@@ -93,16 +94,21 @@ def _plans(job: Job, inputs: Sequence[Path]) -> tuple[list[Places], int]:
             places = places_of(path, job.task, job.options)
             check_apart(places, plans, inputs, job.options.report)
             places.check(job.options)
-            _read(places, job.options)
+            _read(places, job)
             plans.append(places)
         except Exception as error:
             code = report_failure(error, path)
     return plans, code
 
 
-def _read(places: Places, options: Options) -> tuple[Picture, torch.Tensor | None]:
+def _input(places: Places, job: Job) -> Picture:
+    return read(places.input, page=job.options.page, value_range=job.options.value_range, missing=job.fills_missing)
+
+
+def _read(places: Places, job: Job) -> tuple[Picture, torch.Tensor | None]:
     """The input and the reference, known to be of one kind, and that a result can be written as is asked."""
-    picture = read(places.input, page=options.page, value_range=options.value_range)
+    options = job.options
+    picture = _input(places, job)
     picture.check_destination(places.output, overwrite=places.may_replace(options))
     reference = None if places.reference is None else read_reference(places.reference, picture, options.page)
     return picture, reference
@@ -111,11 +117,11 @@ def _read(places: Places, options: Options) -> tuple[Picture, torch.Tensor | Non
 def _restore(job: Job, recipe: Recipe, places: Places, interrupt: Interrupt) -> Report | None:
     """One picture, from reading to the last file; None if it was interrupted before there was anything to write."""
     options = job.options
-    _, reference = _read(places, options)
+    _, reference = _read(places, job)
     # The first optimizer of a process imports PyTorch's compiler, which is no time spent on the picture.
     torch.optim.SGD([torch.zeros(1, requires_grad=True)])
     begin = time.perf_counter()
-    picture = read(places.input, page=options.page, value_range=options.value_range)
+    picture = _input(places, job)
     run = job.function(
         picture,
         **job.own,
@@ -131,6 +137,7 @@ def _restore(job: Job, recipe: Recipe, places: Places, interrupt: Interrupt) -> 
     saving = options.autosave is not None or options.resume
     if options.resume and places.checkpoint.exists():
         checkpoint.load(watched, places.checkpoint)
+    _say_remarks(run, options)
     complete = _iterate(watched, options, places, interrupt)
     if not watched.begun:
         print(f"preimage: {places.input}: ended before the first step, nothing was written", file=sys.stderr)
@@ -148,6 +155,14 @@ def _restore(job: Job, recipe: Recipe, places: Places, interrupt: Interrupt) -> 
     return report
 
 
+def _say_remarks(run: Run, options: Options) -> None:
+    """What the task decided by itself, before the hours that it decides over."""
+    if not options.quiet:
+        with closed_pipe_is_no_failure():
+            for line in run.remarks:
+                print(line, file=sys.stderr if options.json else sys.stdout, flush=True)
+
+
 def _iterate(watched: Watched, options: Options, places: Places, interrupt: Interrupt) -> bool:
     """To the end, or to where a signal ended it; whether the result stands."""
     steps: Iterator[Any] = iter(watched)
@@ -163,7 +178,7 @@ def _iterate(watched: Watched, options: Options, places: Places, interrupt: Inte
 
 
 def _write(result: Result, watched: Watched, places: Places, *, replace: bool) -> None:
-    picture = watched.picture
+    picture = result.picture or watched.picture  # the task may have changed what it is written with: alpha, say
     image = watched.returned(result.image)
     picture.write(image, places.output, overwrite=replace)
     if places.uncertainty is not None and result.uncertainty is not None:

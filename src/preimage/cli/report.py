@@ -136,7 +136,7 @@ def print_summary(report: Report, written: dict[str, Path], file: Any) -> None:
 
     console = Console(file=file, highlight=False, markup=False, soft_wrap=True, emoji=False)
     console.print(f"{report['input']} -> {report['output']}")
-    for line in (report["reason"], *report["remarks"], *report["events"]):
+    for line in (report["reason"], *report["events"]):
         console.print(f"  {line}")
     precision = f"{report['device']}, {report['precision']}"
     console.print(f"  {report['steps']} steps in {report['seconds']:.1f} s ({precision})")

@@ -21,15 +21,52 @@ from preimage.cli.options import Options, whole
 
 @dataclass(frozen=True)
 class Task:
-    """A command made from a function of one of the wings: `name` with underscores, in `module`."""
+    """A command made from a function of one of the wings: `name` with underscores, in `module`.
+
+    `fills_missing`: NaNs of an input are what it fills in, for any other task they are an error.
+    """
 
     name: str
     module: str
     summary: str
     example: str
+    fills_missing: bool = False
 
 
-TASKS = (Task("denoise", "preimage.restore.denoise", "Remove noise.", "preimage denoise photo.png -o clean.png"),)
+TASKS = (
+    Task("denoise", "preimage.restore.denoise", "Remove noise.", "preimage denoise photo.png -o clean.png"),
+    Task(
+        "remove-jpeg-artifacts",
+        "preimage.restore.remove_jpeg_artifacts",
+        "Remove the blocks and ringing of JPEG compression.",
+        "preimage remove-jpeg-artifacts photo.jpg -o clean.png",
+    ),
+    Task(
+        "super-resolve",
+        "preimage.restore.super_resolve",
+        "Enlarge a picture.",
+        "preimage super-resolve small.png --factor 4 -o large.png",
+    ),
+    Task(
+        "inpaint",
+        "preimage.restore.inpaint",
+        "Fill in missing pixels.",
+        "preimage inpaint photo.png --mask holes.png --mask-white missing",
+        fills_missing=True,
+    ),
+    Task(
+        "deblur",
+        "preimage.restore.deblur",
+        "Undo a blur, and the noise beside it.",
+        "preimage deblur photo.png --kernel gaussian:1.6 -o sharp.png",
+    ),
+    Task(
+        "flash-no-flash",
+        "preimage.restore.flash_no_flash",
+        "Clean a picture taken without flash by one taken with it.",
+        "preimage flash-no-flash ambient.png --flash flash.png -o clean.png",
+    ),
+)
 
 _INPUTS = Annotated[Path, Parameter(name="INPUT", help="Pictures: PNG, JPEG, WebP, TIFF, BMP or GIF.", required=True)]
 _OPTIONS = Annotated[Options, Parameter(name="*")]
@@ -55,7 +92,7 @@ def command_of(task: Task) -> Callable[..., int]:
     def command(*inputs: Path, options: Options | None = None, **own: Any) -> int:
         from preimage.cli.batch import Job, restore_all
 
-        return restore_all(Job(task.name, function, module, options or Options(), own), inputs)
+        return restore_all(Job(task.name, function, module, options or Options(), own, task.fills_missing), inputs)
 
     shown = [
         inspect.Parameter("inputs", inspect.Parameter.VAR_POSITIONAL, annotation=_INPUTS),

@@ -10,7 +10,8 @@ from preimage.images.samples import TiffLayout
 def updated_ome(xml: str, layout: TiffLayout, shape: tuple[int, ...], planes: int) -> str:
     """The description for an array of this shape along layout.axes, stored as so many planes in their order.
 
-    Other images of the source, identifiers of the source file and where its planes lay in it are left out.
+    Other images of the source, identifiers of the source file and where its planes lay in it are left out, and so are
+    regions of interest, which count in pixels of the source, if the picture is of another size.
     """
     root = ElementTree.fromstring(xml)
     namespace = root.tag[1:].partition("}")[0] if root.tag.startswith("{") else ""
@@ -28,6 +29,10 @@ def updated_ome(xml: str, layout: TiffLayout, shape: tuple[int, ...], planes: in
         physical = pixels.attrib.get(f"PhysicalSize{axis}")
         if physical is not None and new != old:
             pixels.set(f"PhysicalSize{axis}", repr(float(physical) * old / new))
+        if new != old:
+            for parent in (root, *images):
+                for child in [child for child in parent if _local(child) in ("ROI", "ROIRef")]:
+                    parent.remove(child)
     if not layout.complete:
         pixels.set("SizeZ", "1")
         pixels.set("SizeT", "1")

@@ -17,7 +17,8 @@ from preimage.errors import InputError
 from preimage.images.atomic import check_place, write_bytes_atomically
 from preimage.images.formats import TIFF, Format, check_holds
 from preimage.images.orientation import as_stored, upright
-from preimage.images.ranges import choose_range, from_unit, quantize, to_unit
+from preimage.images.pixel_size import enlarged_exif
+from preimage.images.ranges import choose_range, fill_missing, from_unit, quantize, to_unit
 from preimage.images.raster_writing import encode_raster
 from preimage.images.samples import SMALLEST_SIDE, Metadata, Samples, check_size, check_values
 from preimage.images.tiff_writing import write_tiff
@@ -36,7 +37,10 @@ class Picture:
         >>> picture.write(picture.tensor, "copy.png")                    # doctest: +SKIP
 
     tensor is (b, c, h, w) float32, 0 to 1, upright, without alpha; b is the number of pages read. alpha is (b, h, w),
-    upright, in dtype. low and high are the values, in file units, that are 0 and 1 in the tensor.
+    upright, in dtype. low and high are the values, in file units, that are 0 and 1 in the tensor. orientation is the
+    EXIF value that was applied: 1 if the file has the rows and columns as they are in the tensor. missing, of a picture
+    read with missing=True, is (b, c, h, w) bool, True where the value was NaN and the tensor holds a stand-in (the mean
+    of what is known of that page and channel); None if no value is missing.
     """
 
     tensor: torch.Tensor = field(repr=False)
@@ -49,6 +53,7 @@ class Picture:
     alpha: NDArray[Any] | None = field(default=None, repr=False)
     orientation: int = 1
     metadata: Metadata = field(default_factory=Metadata, repr=False)
+    missing: torch.Tensor | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
@@ -63,6 +68,35 @@ class Picture:
             (0.0, 255.0)
         """
         return self.low, self.high
+
+    def transparent(self) -> torch.Tensor | None:
+        """Where the picture is not fully opaque: (b, 1, h, w) bool, or None if it has no alpha or is opaque everywhere.
+
+        Example:
+            >>> picture.transparent().float().mean()                     # doctest: +SKIP
+            tensor(0.0312)
+
+        Half transparent pixels count: their color is mixed with one that is not known. Opaque is the greatest value of
+        an integer dtype, and 1 of a float.
+        """
+        if self.alpha is None:
+            return None
+        holes = torch.from_numpy(self.alpha < _full_alpha(self.alpha.dtype))
+        return holes[:, None] if holes.any() else None
+
+    def opaque(self) -> Picture:
+        """This picture with all of its alpha fully opaque, to write a result whose transparent part was filled.
+
+        Example:
+            >>> picture.opaque().write(filled, "whole.png")              # doctest: +SKIP
+            PosixPath('whole.png')
+
+        A picture without alpha is returned as it is.
+        """
+        if self.alpha is None:
+            return self
+        greatest = np.fmax.reduce(self.alpha, axis=None)  # more than 1 in a float file that counts to 255
+        return replace(self, alpha=np.full_like(self.alpha, max(_full_alpha(self.alpha.dtype), greatest)))
 
     def to_array(self, tensor: torch.Tensor) -> NDArray[Any]:
         """A result of this picture in its own dtype and layout, upright.
@@ -90,7 +124,9 @@ class Picture:
             pages = pages[..., 0]
         return pages[0] if pages.shape[0] == 1 else pages
 
-    def check_destination(self, path: str | Path, *, overwrite: bool = False) -> None:
+    def check_destination(
+        self, path: str | Path, *, overwrite: bool = False, size: tuple[int, int] | None = None
+    ) -> None:
         """Find out before hours of fitting whether a result can be written to path.
 
         Example:
@@ -99,11 +135,13 @@ class Picture:
             ...
             preimage.errors.InputError: out.jpg: JPEG cannot hold uint16 values: use .png, .tif or .tiff
 
-        Raises InputError where the folder is missing or not writable, the file exists and overwrite is False, it is the
-        input itself, its extension names no format that is written, or the format cannot hold such a picture.
+        size is the height and width of the result, if it will be larger than the picture. Raises InputError where the
+        folder is missing or not writable, the file exists and overwrite is False, it is the input itself, its extension
+        names no format that is written, or the format cannot hold such a picture.
         """
         path = Path(path)
-        self._destination(path, tuple(self.tensor.shape))
+        b, c, h, w = self.tensor.shape
+        self._destination(path, (b, c, *(size or (h, w))))
         check_place(path, overwrite=overwrite)
         # A corner, encoded with all metadata: a profile too long for the format shows now.
         corner = np.s_[..., :SMALLEST_SIDE, :SMALLEST_SIDE]
@@ -185,17 +223,17 @@ class Picture:
         return quantize(resized[:, 0].numpy(), self.alpha.dtype)
 
     def _metadata_for(self, size: tuple[int, ...], orientation: int) -> Metadata:
-        """Of an enlarged picture each pixel is smaller: more dots per inch."""
-        if self.metadata.dpi is None:
-            return self.metadata
-        rows, columns = size[0] / self.tensor.shape[2], size[1] / self.tensor.shape[3]
-        x, y = self.metadata.dpi
-        if self.orientation >= 5:
-            rows, columns = columns, rows
-        x, y = x * columns, y * rows
-        if self.orientation >= 5 and orientation == 1:
-            x, y = y, x
-        return replace(self.metadata, dpi=(x, y))
+        """Of an enlarged picture each pixel is smaller: more dots per inch. size is upright."""
+        before, after = tuple(self.tensor.shape[2:]), tuple(size)
+        if self.orientation >= 5:  # rows and columns as they were stored
+            before, after = before[::-1], after[::-1]
+        exif = None if self.metadata.exif is None else enlarged_exif(self.metadata.exif, before, after)
+        dpi = self.metadata.dpi
+        if dpi is not None:
+            dpi = (dpi[0] * after[1] / before[1], dpi[1] * after[0] / before[0])
+            if self.orientation >= 5 and orientation == 1:
+                dpi = dpi[::-1]
+        return replace(self.metadata, dpi=dpi, exif=exif)
 
 
 def picture_from(
@@ -205,14 +243,15 @@ def picture_from(
     value_range: tuple[float, float] | None,
     layout: Layout = "file",
     path: Path | None = None,
+    missing: bool = False,
 ) -> Picture:
-    """Samples -> Picture: checked, turned upright, scaled to 0..1."""
+    """Samples -> Picture: checked, turned upright, scaled to 0..1; missing lets NaN be values that are not known."""
     check_size(samples.pages.shape[2], samples.pages.shape[1], samples.pages.shape[3], name)
-    check_values(samples.pages, name)
+    check_values(samples.pages, name, missing=missing)
     low, high = choose_range(samples.pages, value_range, name)
-    pages = upright(samples.pages, samples.orientation)
+    tensor = to_unit(upright(samples.pages, samples.orientation), low, high)
     return Picture(
-        tensor=to_unit(pages, low, high),
+        tensor=tensor,
         low=low,
         high=high,
         dtype=samples.pages.dtype.newbyteorder("="),
@@ -222,7 +261,12 @@ def picture_from(
         alpha=None if samples.alpha is None else upright(samples.alpha, samples.orientation),
         orientation=samples.orientation,
         metadata=samples.metadata,
+        missing=fill_missing(tensor) if missing and samples.pages.dtype.kind == "f" else None,
     )
+
+
+def _full_alpha(dtype: np.dtype[Any]) -> int:
+    return int(np.iinfo(dtype).max) if dtype.kind in "iu" else 1
 
 
 def _same_file(path: Path, other: Path) -> bool:

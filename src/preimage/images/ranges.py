@@ -25,9 +25,10 @@ def choose_range(pages: NDArray[Any], value_range: tuple[float, float] | None, n
         >>> choose_range(np.array([[[[7], [1007]]]], np.uint16), None, "a.tif")
         (7.0, 1007.0)
 
-    Raises InputError if value_range is empty or leaves values out, or an integer range is too wide to be kept exactly.
+    NaN counts as no value. Raises InputError if value_range is empty or leaves values out, or an integer range is too
+    wide to be kept exactly.
     """
-    lowest, highest = float(pages.min()), float(pages.max())
+    lowest, highest = known_ends(pages)
     if value_range is not None:
         low, high = float(value_range[0]), float(value_range[1])
         if not (np.isfinite(low) and np.isfinite(high) and low < high):
@@ -55,6 +56,16 @@ def choose_range(pages: NDArray[Any], value_range: tuple[float, float] | None, n
     return low, high
 
 
+def known_ends(pages: NDArray[Any]) -> tuple[float, float]:
+    """The least and the greatest value that is not NaN.
+
+    Example:
+        >>> known_ends(np.array([3.0, np.nan, -1.0]))
+        (-1.0, 3.0)
+    """
+    return float(np.fmin.reduce(pages, axis=None)), float(np.fmax.reduce(pages, axis=None))
+
+
 def to_unit(pages: NDArray[Any], low: float, high: float) -> torch.Tensor:
     """(b, h, w, c) of any real dtype -> (b, c, h, w) float32, low to high becoming 0 to 1."""
     b, h, w, c = pages.shape
@@ -63,8 +74,23 @@ def to_unit(pages: NDArray[Any], low: float, high: float) -> torch.Tensor:
     for i in range(b):
         for top in range(0, h, _ROWS):
             rows = slice(top, top + _ROWS)
-            view[i, rows] = (pages[i, rows].astype(np.float64) - low) / (high - low)
+            with np.errstate(invalid="ignore"):  # a signaling NaN becomes a quiet one
+                view[i, rows] = (pages[i, rows].astype(np.float64) - low) / (high - low)
     return tensor
+
+
+def fill_missing(tensor: torch.Tensor) -> torch.Tensor | None:
+    """Replace NaN, in place, by the mean of what is known of its page and channel, or by 0.5 if nothing is.
+
+    Returns where that was, bool (b, c, h, w), or None if nothing is missing.
+    """
+    missing = tensor.isnan()
+    if not missing.any():
+        return None
+    for values, holes in zip(tensor.flatten(0, 1), missing.flatten(0, 1), strict=True):
+        known = values[~holes]
+        values[holes] = float(known.mean(dtype=torch.float64)) if len(known) else 0.5
+    return missing
 
 
 def from_unit(tensor: torch.Tensor, low: float, high: float, dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preimage.errors import InputError
+from preimage.images.jpeg_coding import jpeg_coding_of
 from preimage.images.samples import Metadata, Samples, check_size
 
 if TYPE_CHECKING:
@@ -157,6 +158,7 @@ def _metadata(image: Image.Image) -> Metadata:
         text=tuple(getattr(image, "text", {}).items()) if image.format == "PNG" else (),
         png_chunks=_png_chunks(info) if image.format == "PNG" else (),
         comment=info.get("comment") if image.format in ("JPEG", "MPO") else None,
+        quantization=jpeg_coding_of(image),
     )
 
 

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from preimage.errors import InputError
 from preimage.images.picture import Layout, Picture, picture_from
+from preimage.images.ranges import known_ends
 from preimage.images.raster_reading import coding_of, read_raster, samples_of_image
-from preimage.images.samples import Samples, check_size
+from preimage.images.samples import Samples, check_size, check_values
 from preimage.images.tiff_reading import SIGNATURES, no_such_page, read_tiff
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def read(
     *,
     page: int | Literal["all"] | None = None,
     value_range: tuple[float, float] | None = None,
+    missing: bool = False,
 ) -> Picture:
     """Read a picture file: PNG, JPEG, WebP, BMP, a still GIF, or TIFF.
 
@@ -35,7 +37,9 @@ def read(
 
     page is 1 to the number of pages, or "all", which become the axis b; a file of several pages needs it. value_range
     are the values that become 0 and 1; by default 0 and 255 for 8 bits, else the least and greatest of the pages read.
-    Raises InputError, one line with the way out, for a file that is missing, damaged, or no picture of real numbers.
+    missing takes NaN for values that are not known: they count for nothing, and `Picture.missing` says where they are.
+    Raises InputError, one line with the way out, for a file that does not exist, is damaged or no picture of real
+    numbers, for infinite values, and for NaN unless missing.
     """
     path = Path(path)
     name = str(path)
@@ -49,7 +53,7 @@ def read(
             samples = read_raster(path, name)
             if page not in (None, "all", 1):
                 raise no_such_page(name, page, 1)
-        return picture_from(samples, name, value_range=value_range, path=path)
+        return picture_from(samples, name, value_range=value_range, path=path, missing=missing)
     except MemoryError as error:
         raise InputError(f"{name} is too large for the memory of this machine: cut it, or read one page") from error
 
@@ -58,6 +62,7 @@ def as_picture(
     image: torch.Tensor | NDArray[Any] | Image.Image | str | Path | Picture,
     *,
     value_range: tuple[float, float] | None = None,
+    missing: bool = False,
 ) -> Picture:
     """A Picture of whatever holds the pixels.
 
@@ -67,21 +72,25 @@ def as_picture(
 
     A numpy array is (h, w) or (h, w, c) of bool, integers or floats; its channels are all data, none is alpha. A tensor
     is (h, w), (c, h, w) or (b, c, h, w): uint8, or float within 0 to 1 unless value_range is given. Strings and paths
-    are read, a Picture is passed on. Raises InputError for anything else.
+    are read, a Picture is passed on. missing, as for `read`, takes NaN for values that are not known.
+    Raises InputError for anything else, and for a Picture with missing values unless missing.
     """
     if isinstance(image, Picture):
         if value_range is not None and value_range != image.units():
             raise InputError(f"{image.name} has its value range already, {image.units()}: give it when reading")
+        if image.missing is not None and not missing:
+            count, total = int(image.missing.sum()), image.missing.numel()
+            raise InputError(f"{image.name} has {count} missing values, of {total}: fill them first (inpaint does)")
         return image
     if isinstance(image, (str, Path)):
-        return read(image, value_range=value_range)
+        return read(image, value_range=value_range, missing=missing)
     if isinstance(image, torch.Tensor):
-        return _from_tensor(image, value_range)
+        return _from_tensor(image, value_range, missing)
     if isinstance(image, np.ndarray):
-        return _from_array(image, value_range)
+        return _from_array(image, value_range, missing)
     pillow = sys.modules.get("PIL.Image")  # who gives a Pillow image has imported it
     if pillow is not None and isinstance(image, pillow.Image):
-        return _from_pillow(image, value_range)
+        return _from_pillow(image, value_range, missing)
     raise InputError(f"expected a path, a numpy array, a tensor or a Pillow image, got {type(image).__name__}")
 
 
@@ -105,15 +114,16 @@ def _head(path: Path) -> bytes:
     return head
 
 
-def _from_array(array: NDArray[Any], value_range: tuple[float, float] | None) -> Picture:
+def _from_array(array: NDArray[Any], value_range: tuple[float, float] | None, missing: bool) -> Picture:
     if array.ndim not in (2, 3) or array.size == 0:
         raise InputError(f"expected an array (h, w) or (h, w, c), got shape {array.shape}: give one picture")
     layout: Layout = "hw" if array.ndim == 2 else "hwc"
     pages = array.reshape(1, *array.shape[:2], -1)
-    return picture_from(Samples(pages, "array"), "the array", value_range=value_range, layout=layout)
+    samples = Samples(pages, "array")
+    return picture_from(samples, "the array", value_range=value_range, layout=layout, missing=missing)
 
 
-def _from_tensor(tensor: torch.Tensor, value_range: tuple[float, float] | None) -> Picture:
+def _from_tensor(tensor: torch.Tensor, value_range: tuple[float, float] | None, missing: bool) -> Picture:
     if tensor.ndim not in (2, 3, 4) or tensor.numel() == 0:
         raise InputError(
             f"expected a tensor (h, w), (c, h, w) or (b, c, h, w), got shape {tuple(tensor.shape)}: give one picture"
@@ -122,19 +132,23 @@ def _from_tensor(tensor: torch.Tensor, value_range: tuple[float, float] | None) 
     four = tensor.detach().cpu().reshape(*[1] * (4 - tensor.ndim), *tensor.shape)
     pages = (four.float() if four.dtype == torch.bfloat16 else four).numpy().transpose(0, 2, 3, 1)
     check_size(pages.shape[2], pages.shape[1], pages.shape[3], "the tensor")
-    if value_range is None and pages.dtype.kind == "f" and np.isfinite(pages).all():
-        if pages.min() < 0 or pages.max() > 1:
+    if value_range is None and pages.dtype.kind == "f":
+        check_values(pages, "the tensor", missing=missing)
+        lowest, highest = known_ends(pages)
+        if lowest < 0 or highest > 1:
             raise InputError(
-                f"the tensor's values go from {pages.min():g} to {pages.max():g}, and 0 to 1 is expected: "
+                f"the tensor's values go from {lowest:g} to {highest:g}, and 0 to 1 is expected: "
                 f"give value_range=(low, high), or scale it"
             )
         value_range = (0.0, 1.0)
     samples = Samples(pages, "tensor")
-    return picture_from(samples, "the tensor", value_range=value_range, layout=layouts[tensor.ndim])
+    layout = layouts[tensor.ndim]
+    return picture_from(samples, "the tensor", value_range=value_range, layout=layout, missing=missing)
 
 
-def _from_pillow(image: Image.Image, value_range: tuple[float, float] | None) -> Picture:
+def _from_pillow(image: Image.Image, value_range: tuple[float, float] | None, missing: bool) -> Picture:
     name = "the PIL image"
     check_size(image.width, image.height, len(image.getbands()), name)
     coding = coding_of(image)
-    return picture_from(samples_of_image(image, name, "PIL image", coding=coding), name, value_range=value_range)
+    samples = samples_of_image(image, name, "PIL image", coding=coding)
+    return picture_from(samples, name, value_range=value_range, missing=missing)

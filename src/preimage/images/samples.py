@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preimage.errors import InputError
+from preimage.images.jpeg_coding import JpegCoding
 
 SMALLEST_SIDE = 16
 MOST_CHANNELS = 16
@@ -53,6 +54,7 @@ class Metadata:
     png_chunks: tuple[tuple[bytes, bytes], ...] = ()  # gAMA, cHRM, sRGB
     comment: bytes | None = None
     tiff: TiffLayout | None = None
+    quantization: JpegCoding | None = None  # of the JPEG it was read from; only read, no writer takes it
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,15 +84,26 @@ def check_size(width: int, height: int, channels: int, name: str) -> None:
         raise InputError(f"{name} has {channels} channels, and {MOST_CHANNELS} is the most: choose some of them first")
 
 
-def check_values(pages: NDArray[Any], name: str) -> None:
-    """Raise InputError for values that no range can be made of: complex numbers, NaN, infinities."""
+def check_values(pages: NDArray[Any], name: str, *, missing: bool = False) -> None:
+    """Raise InputError for values that no range can be made of: complex numbers, infinities, NaN.
+
+    missing lets NaN pass, as long as some values are known.
+    """
     if pages.dtype.kind not in "biuf":
         way_out = "give its magnitude or its real part" if pages.dtype.kind == "c" else "convert it to float32"
         raise InputError(f"{name} holds {pages.dtype} values, not real numbers: {way_out}")
     if pages.dtype.kind != "f" or np.isfinite(pages).all():
         return
     nan, infinite = int(np.isnan(pages).sum()), int(np.isinf(pages).sum())
+    if missing and nan == pages.size:
+        raise InputError(f"{name}: all {nan} values are NaN, none is known: give a picture with some known values")
+    if missing and not infinite:
+        return
+    if missing:
+        raise InputError(
+            f"{name}: {infinite} values are infinite, of {pages.size}: replace them first, by NaN if they are missing"
+        )
     raise InputError(
         f"{name}: {nan} values are NaN and {infinite} are infinite, of {pages.size}: "
-        f"replace them first, for example by numpy.nan_to_num"
+        f"replace them first, for example by numpy.nan_to_num{' (inpaint fills NaN)' if nan else ''}"
     )

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from preimage.errors import InputError
 from preimage.images.atomic import write_bytes_atomically
 from preimage.images.ome import updated_ome
+from preimage.images.pixel_size import enlarged_layout, rational
 from preimage.images.samples import Samples, TiffLayout, check_values
 
 _LARGEST_CLASSIC = 2**32 - 2**25  # offsets of 32 bits, and room for the tags
@@ -31,6 +32,7 @@ def write_tiff(samples: Samples, file: BinaryIO, name: str) -> None:
     if samples.alpha is not None:
         pages = np.concatenate([pages, samples.alpha[..., None]], axis=3)
     layout = samples.metadata.tiff or _new_layout(samples)
+    layout = enlarged_layout(layout, (pages.shape[1], pages.shape[2]))
     if layout.photometric == "miniswhite" and pages.dtype.kind == "u":
         pages = np.iinfo(pages.dtype).max - pages
     try:
@@ -108,14 +110,9 @@ def _new_layout(samples: Samples) -> TiffLayout:
         byteorder="<",
         photometric="rgb" if c == 3 else "minisblack",
         extrasamples=(2,) if samples.alpha is not None else (),
-        resolution=None if dpi is None else (_rational(dpi[0]), _rational(dpi[1])),
+        resolution=None if dpi is None else (rational(Fraction(dpi[0])), rational(Fraction(dpi[1]))),
         resolution_unit=1 if dpi is None else 2,
     )
-
-
-def _rational(value: float) -> tuple[int, int]:
-    fraction = Fraction(value).limit_denominator(max(1, min(10_000, int(2**31 / value))))  # both are of 32 bits
-    return fraction.numerator, fraction.denominator
 
 
 def _options(samples: Samples, layout: TiffLayout, array: NDArray[Any]) -> dict[str, Any]:
@@ -133,7 +130,7 @@ def _options(samples: Samples, layout: TiffLayout, array: NDArray[Any]) -> dict[
         "extrasamples": _extrasamples(samples, layout, array),
         "compression": "zlib" if layout.deflate else None,
         "iccprofile": samples.metadata.icc,
-        "resolution": _resolution(layout, array),
+        "resolution": layout.resolution,
         "resolutionunit": layout.resolution_unit,
         "software": False,  # else the writer names itself
         "extratags": tags,
@@ -148,18 +145,6 @@ def _extrasamples(samples: Samples, layout: TiffLayout, array: NDArray[Any]) -> 
     if len(layout.extrasamples) == extra:
         return layout.extrasamples
     return (2,) if samples.alpha is not None and extra == 1 else (0,) * extra
-
-
-def _resolution(layout: TiffLayout, array: NDArray[Any]) -> Any:
-    """Pixels per unit: more of them if the picture was enlarged, else the file's own fractions."""
-    if layout.resolution is None:
-        return None
-    scaled: list[Any] = []
-    for axis, (top, bottom) in zip("XY", layout.resolution, strict=True):
-        i = layout.axes.index(axis)
-        same = array.shape[i] == layout.shape[i]
-        scaled.append((top, bottom) if same else top / bottom * array.shape[i] / layout.shape[i])
-    return tuple(scaled)
 
 
 def _write_pages(tif: Any, array: NDArray[Any], layout: TiffLayout, options: dict[str, Any]) -> None:

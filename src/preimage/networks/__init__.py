@@ -6,6 +6,8 @@ h and w must be multiples, and with `scale` how many times larger than its code 
 
 from preimage.networks.deep_decoder import DeepDecoder
 from preimage.networks.pixels import Pixels
+from preimage.networks.resnet import ResNet
 from preimage.networks.skip import SkipNet
+from preimage.networks.unet import UNet
 
-__all__ = ["DeepDecoder", "Pixels", "SkipNet"]
+__all__ = ["DeepDecoder", "Pixels", "ResNet", "SkipNet", "UNet"]

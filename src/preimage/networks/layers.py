@@ -18,13 +18,14 @@ T = TypeVar("T")
 class Norm(nn.Module):
     """Batch norm by the statistics of the current image always: no running averages, so that the state is what is learned.
 
-    Example: (1, c, h, w) -> (1, c, h, w), each channel with mean 0 and variance 1, times `weight` plus `bias`.
+    Example: (1, c, h, w) -> (1, c, h, w), each channel with mean 0 and variance 1, times `weight` plus `bias`; without
+    these two (`affine=False`) it is the instance norm of one image, which keeps channels_last as PyTorch's own does not.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, *, affine: bool = True) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
+        self.weight = nn.Parameter(torch.ones(channels)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(channels)) if affine else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return functional.batch_norm(x, None, None, self.weight, self.bias, training=True)
@@ -49,11 +50,20 @@ class Block(nn.Module):
 
 
 class Head(nn.Module):
-    """The last 1x1 convolution, and the range of the picture: 0 to 1, or linear; in float32 whatever came before."""
+    """The last convolution, 1x1 if not said, and the picture's range: 0 to 1, or linear; in float32 whatever came before."""
 
-    def __init__(self, in_channels: int, out_channels: int, output: Output, *, bias: bool = True) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        output: Output,
+        *,
+        kernel: int = 1,
+        padding: Padding = "zeros",
+        bias: bool = True,
+    ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, 1, bias=bias)
+        self.conv = Convolution(in_channels, out_channels, kernel, padding=padding, bias=bias)
         self.output = output
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -67,11 +77,14 @@ class Convolution(nn.Conv2d):
     Reflection is done here rather than by `padding_mode`, outside autocast, which would turn it to float32 and back.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, padding: Padding) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, padding: Padding, bias: bool = True
+    ) -> None:
         if kernel < 1 or kernel % 2 == 0:
             raise ValueError(f"a kernel size must be odd and at least 1, got {kernel}")
         self.reflection = kernel // 2 if padding == "reflect" else 0
-        super().__init__(in_channels, out_channels, kernel, stride, 0 if padding == "reflect" else kernel // 2)
+        margin = 0 if padding == "reflect" else kernel // 2
+        super().__init__(in_channels, out_channels, kernel, stride, margin, bias=bias)
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 (the name in PyTorch)
         if self.reflection:

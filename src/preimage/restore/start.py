@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
@@ -33,15 +34,18 @@ def start(
     device: str | torch.device = "auto",
     options: dict[str, Any] | None = None,
     remarks: tuple[str, ...] = (),
+    code: torch.Tensor | None = None,
 ) -> Fit:
-    """The Run of a task: a fit of `restarts` members for each page of the picture, at the result's (height, width)."""
+    """The Run of a task: a fit of `restarts` members for each page of the picture, at the result's (height, width);
+    `code`: an image to start from instead of the recipe's noise."""
     restarts = recipe.restarts if restarts is None else restarts
     if restarts < 1:
         raise InputError(f"restarts must be at least 1, got {restarts}")
     if not 0 <= seed < 2**31:
         raise InputError(f"seed must be from 0 to {2**31 - 1}, got {seed}")
     pages, channels, height, width = picture.tensor.shape
-    prior = recipe.prior(channels, size or (height, width), members=pages * restarts, seed=seed, device=device)
+    members = pages * restarts
+    prior = recipe.prior(channels, size or (height, width), members=members, seed=seed, device=device, code=code)
     identity = {
         **(options or {}),
         "recipe": recipe.describe(),
@@ -63,6 +67,18 @@ def start(
         identity=identity,
         remarks=remarks,
     )
+
+
+def variant(recipe: Recipe, base: Recipe, other: Recipe) -> Recipe:
+    """`other`, with what `recipe` changes in `base`, if it has the base's network; else the recipe as it is.
+
+    So that a user's --steps or --rate hold whichever of a task's settings the picture asks for.
+    """
+    if recipe.network != base.network:
+        return recipe
+    settings = [field.name for field in fields(Recipe)]
+    changed = {name: getattr(recipe, name) for name in settings if getattr(recipe, name) != getattr(base, name)}
+    return replace(other, **changed)
 
 
 def fingerprint(tensor: torch.Tensor) -> str:

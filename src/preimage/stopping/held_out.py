@@ -58,7 +58,7 @@ class HeldOut(Rule):
 
     def score(self, step: Step) -> torch.Tensor:
         with torch.no_grad():
-            return self.problem.data_term(self.problem.operator(step.average), self.watched)
+            return self.problem.data_term(self.problem.see(step.average), self.watched)
 
 
 class Risk(HeldOut):
@@ -85,12 +85,12 @@ class Risk(HeldOut):
     def score(self, step: Step) -> torch.Tensor:
         level = self.problem.noise_level or 0.0
         with torch.no_grad():
-            seen = self.problem.operator(step.average)
+            seen = self.problem.see(step.average)
             fitted = self.problem.data_term(seen, self.fitted)
             watched = self.problem.data_term(seen, self.watched)
             freedom = 1 - (fitted / watched.clamp_min(1e-12)).clamp(0, 1).sqrt()
             if step.restarts > 1:  # what is returned is the mean: its error, but the mean freedom of its members
-                mean = self.problem.operator(step.picture.repeat_interleave(step.restarts, 0))
+                mean = self.problem.see(step.mean.repeat_interleave(step.restarts, 0))
                 fitted = self.problem.data_term(mean, self.fitted)
         risks = self.given * (fitted + 2 * level * freedom) + (1 - self.given) * watched - level
         return risks.unflatten(0, (-1, step.restarts)).mean(1).repeat_interleave(step.restarts)

@@ -61,7 +61,7 @@ class Discrepancy(Rule):
 
     def score(self, step: Step) -> torch.Tensor:
         with torch.no_grad():
-            return (self.problem.data_term(self.problem.operator(step.average)) - self.floor).clamp_min(0)
+            return (self.problem.data_term(self.problem.see(step.average)) - self.floor).clamp_min(0)
 
     def accepts(self, step: Step, member: int) -> bool:
         return self.best_score[member] > 0

@@ -1,0 +1,106 @@
+"""A kernel that was measured: from an array, a table of numbers or a picture of it, scaled to sum 1."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from preimage.errors import InputError
+from preimage.images import read
+
+_TABLES = (".txt", ".csv")
+_SMALLEST_PICTURE = 16
+
+
+def read_kernel(source: torch.Tensor | NDArray[Any] | str | Path) -> torch.Tensor:
+    """A kernel of whatever holds it, (kh, kw) float32, divided by its sum.
+
+    Example:
+        >>> read_kernel(np.ones((3, 5))).shape
+        torch.Size([3, 5])
+        >>> read_kernel("kernel.png")                                    # doctest: +SKIP
+
+    Args:
+        source: an array or tensor (kh, kw); or the path of a .npy file, of a .txt or .csv table of numbers (a line for
+            each row, separated by spaces, commas, semicolons or tabs; # begins a remark), or of a picture, whose values
+            (the mean of its channels) are proportional to the kernel's.
+
+    Raises:
+        InputError: a file that is missing or cannot be read, values that are not real, finite and (kh, kw), or whose
+            sum is not above 0.
+    """
+    if isinstance(source, (str, Path)):
+        values, name = _from_file(Path(source)), str(source)
+    elif isinstance(source, torch.Tensor):
+        tensor = source.detach().cpu()
+        values, name = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy(), "the kernel"
+    elif isinstance(source, np.ndarray):
+        values, name = source, "the kernel"
+    else:
+        raise InputError(f"a kernel must be a path, a numpy array or a tensor, got {type(source).__name__}")
+    return _normalized(values, name)
+
+
+def _normalized(values: NDArray[Any], name: str) -> torch.Tensor:
+    if values.dtype.kind not in "biuf":
+        raise InputError(f"{name} must be of real numbers, got {values.dtype}: take its real part or modulus")
+    if values.ndim != 2 or not values.size:
+        raise InputError(f"{name} must be (kh, kw), got shape {values.shape}: give one kernel for all channels")
+    values = values.astype(np.float64)
+    bad = int((~np.isfinite(values)).sum())
+    if bad:
+        raise InputError(f"{name} has {bad} values that are not finite, of {values.size}: mend them first")
+    total = float(values.sum())
+    if not total > 1e-9 * float(np.abs(values).sum()):
+        raise InputError(f"{name} sums to {total:g}, and a sum above 0 is needed: a blur keeps the mean of a picture")
+    return torch.from_numpy((values / total).astype(np.float32))
+
+
+def _from_file(path: Path) -> NDArray[Any]:
+    suffix = path.suffix.lower()
+    if suffix == ".npy" or suffix in _TABLES:
+        try:
+            return np.load(path, allow_pickle=False) if suffix == ".npy" else _table(path.read_text("utf-8-sig"))
+        except FileNotFoundError as error:
+            raise InputError(f"{path} does not exist: check the name") from error
+        except (OSError, ValueError, EOFError) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise InputError(f"{path} cannot be read as a kernel ({reason[:200]}): check the file") from error
+    small = _small_picture(path)
+    if small is not None:
+        return small
+    picture = read(path)
+    low, high = picture.units()
+    return low + picture.tensor[0].mean(0).double().numpy() * (high - low)
+
+
+def _table(text: str) -> NDArray[Any]:
+    lines = (line.split("#")[0].replace(",", " ").replace(";", " ").split() for line in text.splitlines())
+    rows = [[float(word) for word in words] for words in lines if words]
+    if not rows:
+        raise ValueError("no numbers in it")
+    widths = sorted({len(row) for row in rows})
+    if len(widths) > 1:
+        raise ValueError(f"its rows have from {widths[0]} to {widths[-1]} numbers")
+    return np.array(rows)
+
+
+def _small_picture(path: Path) -> NDArray[Any] | None:
+    """A picture below the least size that `images.read` takes, as many a kernel is; None for any other file."""
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")) as image:
+            pages = int(getattr(image, "n_frames", 1))
+            if min(image.size) >= _SMALLEST_PICTURE or pages > 1:
+                return None
+            if image.mode not in ("1", "L", "I", "F", "I;16", "I;16B", "RGB"):
+                image = image.convert("L" if image.mode in ("LA", "La") else "RGB")
+            values = np.asarray(image, dtype=np.float64)
+    except Exception:  # whatever is wrong with it, images.read says so
+        return None
+    return values if values.ndim == 2 else values.mean(2)

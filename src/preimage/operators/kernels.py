@@ -1,0 +1,215 @@
+"""k: the kernels of down-sampling and blur, each a (kh, kw) float32 tensor that sums to 1.
+
+Kernels for down-sampling by f are centered on the middle of a block of f x f pixels. For an even f that lies between
+pixels (phase 0.5 in the published code) and the size is even; for an odd f it is a pixel and the size is odd. In both:
+
+    k(i, j) ~ w((i - (n - 1) / 2) / f) w((j - (n - 1) / 2) / f),        i, j = 0 ... n - 1
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+
+from preimage.errors import InputError
+
+LARGEST_SIDE = 4095
+"""Pixels of a kernel's side beyond which sigma or length is taken for a mistake."""
+
+
+def lanczos2(factor: int) -> torch.Tensor:
+    """The published down-sampler's kernel: w(t) = sinc(t) sinc(t / 2) for |t| < 2, the same for every channel.
+
+    Example:
+        >>> lanczos2(4).shape, lanczos2(3).shape
+        (torch.Size([16, 16]), torch.Size([11, 11]))
+
+    Args:
+        factor: whole, at least 2. The size is 4 * factor for an even factor, as published, and 4 * factor - 1 for an
+            odd one: the next row on either side would be all zeros, since w(2) = 0.
+
+    Raises:
+        InputError: a factor that is not whole or below 2.
+
+    Source: Ulyanov et al., Deep Image Prior, CVPR 2018, section 3.2 (kernel "lanczos2", phase 0.5).
+    """
+    return _resampling(lambda t: torch.sinc(t) * torch.sinc(t / 2), factor)
+
+
+def bicubic(factor: int) -> torch.Tensor:
+    """Cubic convolution with a = -1/2, stretched by the factor against aliasing, as MATLAB's imresize and Pillow do it.
+
+    Example:
+        >>> bicubic(2).shape, bicubic(3).shape
+        (torch.Size([8, 8]), torch.Size([11, 11]))
+
+    Args:
+        factor: whole, at least 2. The size is 4 * factor, and 4 * factor - 1 for an odd factor, as in `lanczos2`.
+
+    Raises:
+        InputError: a factor that is not whole or below 2.
+
+    Source: Keys, Cubic Convolution Interpolation for Digital Image Processing, 1981, equation 15.
+    """
+
+    def cubic(t: torch.Tensor) -> torch.Tensor:
+        t = t.abs()
+        near = 1.5 * t**3 - 2.5 * t**2 + 1
+        far = -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2
+        return torch.where(t < 1, near, far)
+
+    return _resampling(cubic, factor)
+
+
+def box(factor: int) -> torch.Tensor:
+    """The mean of each block of factor x factor pixels: what a camera of larger pixels sees.
+
+    Example:
+        >>> box(2)
+        tensor([[0.2500, 0.2500],
+                [0.2500, 0.2500]])
+
+    Args:
+        factor: whole, at least 2; the size of the kernel.
+
+    Raises:
+        InputError: a factor that is not whole or below 2.
+    """
+    factor = whole_factor(factor)
+    _check_side(factor, f"the kernel for factor {factor}")
+    return torch.full((factor, factor), 1 / factor**2)
+
+
+def gaussian(sigma: float, size: int | None = None) -> torch.Tensor:
+    """k(r) ~ exp(-r^2 / (2 sigma^2)), sampled at the pixels: defocus, or the air.
+
+    Example:
+        >>> gaussian(1.0).shape, gaussian(1.6, size=12).shape
+        (torch.Size([7, 7]), torch.Size([12, 12]))
+
+    Args:
+        sigma: standard deviation in pixels, above 0.
+        size: pixels a side. None: the least odd number that reaches 3 sigma. An even size serves for down-sampling by
+            an even factor, where the center lies between pixels.
+
+    Raises:
+        InputError: a sigma that is not finite and above 0, a size below 1, or more than 4095 pixels a side.
+    """
+    if not (math.isfinite(sigma) and sigma > 0):
+        raise InputError(f"sigma must be finite and above 0 pixels, got {sigma:g}: give 1.5, say")
+    if size is None:
+        size = 2 * math.ceil(min(3 * sigma, LARGEST_SIDE)) + 1
+    if size != int(size) or size < 1:
+        raise InputError(f"size must be a whole number of pixels, at least 1, got {size}: leave it out for 3 sigma")
+    _check_side(int(size), f"a Gaussian of sigma {sigma:g}")
+    t = _centered(int(size)) / sigma
+    # softmax is exp over its sum, also where every exp would vanish
+    weights = torch.softmax(-t.square() / 2, 0)
+    return _outer(weights)
+
+
+def motion(length: float, angle: float) -> torch.Tensor:
+    """A camera that moved evenly along a straight line: k(p) ~ max(0, 1 - distance of p to the line).
+
+    The line runs between the centers of its first and last pixel, length - 1 apart; one pixel across, it is
+    anti-aliased.
+
+    Example:
+        >>> motion(5, 0)
+        tensor([[0.2000, 0.2000, 0.2000, 0.2000, 0.2000]])
+        >>> motion(15, 45).shape  # from the lower left to the upper right
+        torch.Size([11, 11])
+
+    Args:
+        length: pixels, at least 1, not necessarily whole; 1 is no blur, whatever the angle.
+        angle: degrees, counter-clockwise from the horizontal.
+
+    Raises:
+        InputError: a length below 1 or beyond 4095, an angle that is not finite.
+
+    Source: the definition of MATLAB's fspecial("motion").
+    """
+    if not (math.isfinite(length) and length >= 1):
+        raise InputError(f"length must be finite and at least 1 pixel, got {length:g}: give 15, say")
+    if not math.isfinite(angle):
+        raise InputError(f"angle must be a finite number of degrees, got {angle:g}: give 45, say")
+    _check_side(math.ceil(length), f"motion of length {length:g}")
+    half = (length - 1) / 2
+    right, up = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    x = _centered(2 * math.floor(half * abs(right) + 1) + 1)
+    y = -_centered(2 * math.floor(half * abs(up) + 1) + 1)[:, None]  # rows count downward
+    along = (x * right + y * up).clamp(-half, half)
+    distance = torch.hypot(x - along * right, y - along * up)
+    weights = (1 - distance).clamp_min(0)
+    weights[weights < 1e-6] = 0  # cos(90 degrees) is not quite 0
+    weights = weights[weights.any(1)][:, weights.any(0)]
+    return (weights / weights.sum()).float()
+
+
+def check_kernel(kernel: torch.Tensor, size: tuple[int, int] | None = None, *, odd: bool) -> None:
+    """Find out before a fit whether a kernel can be used at all, and on a picture of that size.
+
+    Example:
+        >>> check_kernel(gaussian(2.0), (32, 32), odd=True)
+        >>> check_kernel(box(2), (32, 32), odd=True)
+        Traceback (most recent call last):
+        ...
+        preimage.errors.InputError: the kernel must have odd sides, got 2 x 2: an even one moves the picture by half ...
+
+    Args:
+        kernel: (kh, kw).
+        size: (h, w) of the picture; None where it is not known yet.
+        odd: whether both sides must be odd, as for a blur.
+
+    Raises:
+        InputError: not (kh, kw), not finite, not of sum 1, larger than the picture, or even where it must be odd.
+    """
+    if kernel.ndim != 2 or not kernel.numel():
+        raise InputError(
+            f"the kernel must be (kh, kw), got shape {tuple(kernel.shape)}: give one kernel for all channels"
+        )
+    kh, kw = kernel.shape
+    if odd and not (kh % 2 and kw % 2):
+        raise InputError(
+            f"the kernel must have odd sides, got {kw} x {kh}: an even one moves the picture by half a pixel, "
+            f"so give one of {kw // 2 * 2 + 1} x {kh // 2 * 2 + 1}"
+        )
+    if size is not None and (kh > size[0] or kw > size[1]):
+        raise InputError(
+            f"the kernel is {kw} x {kh} pixels, larger than the picture of {size[1]} x {size[0]}: "
+            f"give a smaller kernel or a larger picture"
+        )
+    total = float(kernel.detach().double().sum())
+    if not abs(total - 1) < 1e-3:  # also for NaN
+        raise InputError(f"the kernel must be finite and sum to 1, it sums to {total:g}: pass it through read_kernel")
+
+
+def whole_factor(factor: float) -> int:
+    """The factor as an int. Raises InputError for one that is not whole or below 2."""
+    if not (math.isfinite(factor) and factor == int(factor) and factor >= 2):
+        raise InputError(f"factor must be a whole number, at least 2, got {factor:g}: give 2, 3, 4 or 8, say")
+    return int(factor)
+
+
+def _resampling(profile: Callable[[torch.Tensor], torch.Tensor], factor: float) -> torch.Tensor:
+    factor = whole_factor(factor)
+    size = 4 * factor - factor % 2
+    _check_side(size, f"the kernel for factor {factor}")
+    weights = profile(_centered(size) / factor)
+    return _outer(weights / weights.sum())
+
+
+def _centered(size: int) -> torch.Tensor:
+    """-(n - 1) / 2 ... (n - 1) / 2, in float64: kernels are computed in it and rounded once."""
+    return torch.arange(size, dtype=torch.float64) - (size - 1) / 2
+
+
+def _outer(weights: torch.Tensor) -> torch.Tensor:
+    return torch.outer(weights, weights).float()
+
+
+def _check_side(side: int, subject: str) -> None:
+    if side > LARGEST_SIDE:
+        raise InputError(f"{subject} is more than {LARGEST_SIDE} pixels wide: give a smaller one, in pixels")

@@ -1,0 +1,137 @@
+"""Deblurring: Phi = convolution with a blur kernel, y = the blurred picture, which may be noisy as well.
+
+A camera's picture is a window: what lies just outside was blurred into its edge. So x is larger than y by the kernel's reach,
+Phi keeps only what needs no pixel from further out, and the margin is cut off the result. Nothing rings.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from PIL.Image import Image
+
+from preimage.errors import InputError
+from preimage.fit import Fit
+from preimage.images import Picture, as_picture
+from preimage.operators import Blur, check_kernel, gaussian, motion, read_kernel
+from preimage.optimizers import muon
+from preimage.penalties import total_variation
+from preimage.problem import Problem
+from preimage.recipes import Hourglass, Noise, Recipe
+from preimage.restore.noise import estimate_noise
+from preimage.restore.start import Initial, start
+from preimage.stopping import After, Rule, risk
+
+# The paper does not deblur: these are its settings for super-resolution, the nearest of its tasks.
+PAPER = Recipe(jitter=0.03, precision="float32", steps=2000, stop="steps")
+
+FAST = Recipe(
+    network=Hourglass(down=(32, 64, 64, 64, 64), up=(32, 64, 64, 64, 64), padding="zeros"),
+    code=Noise(32),
+    jitter_pool=4,
+    optimizer=muon,
+    rate=0.02,
+    steps=600,
+    averaging=0.95,
+)
+
+
+def deblur(
+    image: torch.Tensor | NDArray[Any] | Image | str | Path | Picture,
+    *,
+    kernel: str | Path | torch.Tensor | NDArray[Any],
+    kernel_size: int = 15,
+    sigma: float | None = None,
+    tv: float = 0.0,
+    recipe: Recipe = FAST,
+    stop: Rule | None = None,
+    restarts: int | None = None,
+    initial: Initial = None,
+    seed: int = 0,
+    device: str | torch.device = "auto",
+) -> Fit:
+    """Undo a blur, and remove the noise beside it.
+
+    Example:
+        >>> result = deblur("blurred.png", kernel="gaussian:1.6").run()
+        >>> result.save("sharp.png")
+
+    Args:
+        image: a tensor (c, h, w) or (b, c, h, w) in 0..1, a numpy array, a PIL image, or a path.
+        kernel: gaussian:SIGMA (in pixels), motion:LENGTH,ANGLE (in pixels, and degrees counter-clockwise from the horizontal), a
+            FILE or an array of numbers of odd height and width, or unknown, which fits the kernel with the picture.
+        kernel_size: height and width in pixels of an unknown kernel, odd.
+        sigma: standard deviation of the noise in units of the input (0..255 for an 8-bit picture); estimated if None.
+        tv: weight of a total variation penalty, a sum over pixels; 0 for none.
+        recipe: FAST, or PAPER.
+        stop: a stopping rule; None takes the default of the recipe.
+        restarts: fits that are averaged; None takes the recipe's.
+        initial: a Result, or the weights of one, to start from.
+        seed: of all randomness.
+        device: "auto", "cpu", "cuda", "mps".
+
+    Raises:
+        InputError: a picture, kernel or device that cannot be used.
+
+    Source: equation 1 of Ulyanov, Vedaldi, Lempitsky, CVPR 2018, with a convolution; for an unknown kernel after Ren et al.,
+    Neural Blind Deconvolution Using Deep Priors, CVPR 2020.
+    """
+    picture = as_picture(image)
+    target = picture.tensor
+    height, width = target.shape[-2:]
+    weights, fitted = blur_kernel(kernel, kernel_size)
+    check_kernel(weights, (height, width), odd=True)
+    operator = Blur(weights, boundary="valid", trainable=fitted)
+    below, beside = operator.margin
+    low, high = picture.units()
+    found = estimate_noise(target[:1], kind="gaussian", sigma=None if sigma is None else sigma / (high - low))
+    problem = Problem(
+        target,
+        operator=operator,
+        penalties=((tv, total_variation),) if tv else (),
+        noise_level=float(found.variance(target).mean()),
+        finish=lambda x: x[..., below : below + height, beside : beside + width],
+    )
+    stated = "fitted with the picture" if fitted else f"{kernel}" if isinstance(kernel, str | Path) else "as given"
+    return start(
+        "deblur",
+        problem,
+        picture,
+        recipe,
+        rule=stop or (After() if recipe.stop == "steps" else risk()),
+        size=(height + 2 * below, width + 2 * beside),
+        restarts=restarts,
+        initial=initial,
+        seed=seed,
+        device=device,
+        options={"kernel": weights.tolist(), "fitted": fitted, "sigma": sigma, "tv": tv},
+        remarks=(f"blur kernel of {weights.shape[1]} x {weights.shape[0]} pixels, {stated}", found.explanation),
+    )
+
+
+def blur_kernel(kernel: str | Path | torch.Tensor | NDArray[Any], size: int) -> tuple[torch.Tensor, bool]:
+    """The (kh, kw) weights of a blur, and whether they are to be fitted."""
+    name = str(kernel) if isinstance(kernel, str | Path) else ""
+    if name == "unknown":
+        if isinstance(size, bool) or not isinstance(size, int) or size < 3 or size % 2 == 0:
+            raise InputError(f"kernel_size must be an odd whole number, at least 3, got {size!r}")
+        return gaussian(size / 6, size), True
+    if name.startswith("gaussian:"):
+        return gaussian(_numbers(name, 1)[0]), False
+    if name.startswith("motion:"):
+        length, angle = _numbers(name, 2)
+        return motion(length, angle), False
+    return read_kernel(kernel), False
+
+
+def _numbers(name: str, count: int) -> list[float]:
+    try:
+        values = [float(each) for each in name.partition(":")[2].split(",")]
+    except ValueError:
+        values = []
+    if len(values) != count:
+        raise InputError(f"kernel {name!r}: say gaussian:SIGMA (gaussian:1.6) or motion:LENGTH,ANGLE (motion:15,30)")
+    return values

@@ -1,0 +1,150 @@
+"""Inpainting: y = the known pixels, and E counts nothing else; the prior fills in what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from numpy.typing import NDArray
+from PIL.Image import Image
+
+from preimage.errors import InputError
+from preimage.fit import Fit
+from preimage.images import Picture, as_picture
+from preimage.optimizers import muon
+from preimage.penalties import total_variation
+from preimage.problem import Problem
+from preimage.recipes import Hourglass, Mesh, Noise, Recipe
+from preimage.restore.missing import describe, kind_of_missing, missing_of
+from preimage.restore.start import Initial, fingerprint, start, variant
+from preimage.stopping import After, Rule, risk
+
+Kind = Literal["text", "region", "hole", "scattered", "sparse"]
+
+# Ulyanov et al. 2018, supplementary material: the last output, without an average.
+_PUBLISHED = {"jitter": 0.03, "averaging": 0.0, "precision": "float32", "stop": "steps"}
+_NO_SKIP = (0,) * 6
+PAPERS: Mapping[Kind, Recipe] = {
+    "text": Recipe(**_PUBLISHED | {"network": Hourglass(skip=(128,) * 5, upsample="nearest"), "steps": 6000}),
+    "region": Recipe(
+        **_PUBLISHED | {"network": Hourglass(skip=(0,) * 5, upsample="nearest"), "code": Mesh(), "steps": 5000}
+    ),
+    "hole": Recipe(
+        **_PUBLISHED
+        | {
+            "network": Hourglass(
+                down=(16, 32, 64, 128, 128, 128),
+                up=(16, 32, 64, 128, 128, 128),
+                skip=_NO_SKIP,
+                down_kernel=5,
+                upsample="nearest",
+                pointwise=False,
+            ),
+            "code": Noise(1),
+            "jitter": 0.0,
+            "steps": 3000,
+        }
+    ),
+    "scattered": Recipe(**_PUBLISHED | {"rate": 0.001, "steps": 11000}),
+    "sparse": Recipe(
+        **_PUBLISHED
+        | {
+            "network": Hourglass(
+                down=(16, 32, 64, 128, 128), up=(16, 32, 64, 128, 128), skip=(0,) * 5, downsample="average"
+            ),
+            "jitter": 0.0,
+            "steps": 1000,
+        }
+    ),
+}
+PAPER = PAPERS["text"]
+
+_FAST = {"code": Noise(32), "jitter_pool": 4, "optimizer": muon, "rate": 0.02, "averaging": 0.95}
+_WIDTHS = {"down": (32, 64, 64, 64, 64), "up": (32, 64, 64, 64, 64), "padding": "zeros"}
+FASTS: Mapping[Kind, Recipe] = {
+    "text": Recipe(**_FAST | {"network": Hourglass(**_WIDTHS), "steps": 400, "stop": "steps"}),
+    "region": Recipe(**_FAST | {"network": Hourglass(**_WIDTHS, skip=(0,) * 5), "steps": 300, "stop": "steps"}),
+    "hole": Recipe(
+        **_FAST
+        | {"network": Hourglass(**_WIDTHS, skip=(0,) * 5, down_kernel=5), "jitter": 0.0, "steps": 300, "stop": "steps"}
+    ),
+    "scattered": Recipe(**_FAST | {"network": Hourglass(**_WIDTHS), "steps": 1000}),
+    "sparse": Recipe(
+        **_FAST | {"network": Hourglass(**_WIDTHS, skip=(0,) * 5), "jitter": 0.0, "steps": 200, "stop": "steps"}
+    ),
+}
+FAST = FASTS["text"]
+
+
+def inpaint(
+    image: torch.Tensor | NDArray[Any] | Image | str | Path | Picture,
+    *,
+    mask: torch.Tensor | NDArray[Any] | Image | str | Path | Picture | None = None,
+    mask_white: Literal["known", "missing"] | None = None,
+    kind: Literal["auto", "text", "region", "hole", "scattered", "sparse"] = "auto",
+    fit_known: bool = False,
+    tv: float = 0.0,
+    recipe: Recipe = FAST,
+    stop: Rule | None = None,
+    restarts: int | None = None,
+    initial: Initial = None,
+    seed: int = 0,
+    device: str | torch.device = "auto",
+) -> Fit:
+    """Fill in the missing pixels of a picture.
+
+    Example:
+        >>> result = inpaint("photo.png", mask="scratches.png", mask_white="missing").run()
+        >>> result.save("whole.png")
+
+    Args:
+        image: a tensor (c, h, w) or (b, c, h, w) in 0..1, a numpy array, a PIL image, or a path.
+        mask: a black and white picture of the same height and width, or a folder with one of the input's name for each input;
+            without one, transparent pixels and NaNs of the input are missing.
+        mask_white: what is white in the mask: known or missing. There is no default, since both are in use.
+        kind: of what is missing, which chooses the settings: text (thin strokes), region, hole (a large one), scattered (single
+            pixels, about half of them), sparse (nearly all pixels); auto decides from the mask.
+        fit_known: whether known pixels, too, are taken from the fit, for noisy pictures; else they are returned exactly.
+        tv: weight of a total variation penalty, a sum over pixels; 0 for none.
+        recipe: FAST, or PAPER for the published settings, those of the kind.
+        stop: a stopping rule; None takes the default of the recipe.
+        restarts: fits that are averaged; None takes the recipe's.
+        initial: a Result, or the weights of one, to start from.
+        seed: of all randomness.
+        device: "auto", "cpu", "cuda", "mps".
+
+    Raises:
+        InputError: no mask, an empty or a full one, or one of another size; a picture or device that cannot be used.
+
+    Source: Ulyanov, Vedaldi, Lempitsky, Deep Image Prior, CVPR 2018, section 3.4.
+    """
+    picture = as_picture(image, missing=True)
+    missing, picture = missing_of(picture, mask, mask_white)
+    if kind not in ("auto", *get_args(Kind)):
+        raise InputError(f"kind must be auto, {', '.join(get_args(Kind))}, got {kind!r}")
+    chosen = kind_of_missing(missing) if kind == "auto" else kind
+    recipe = variant(variant(recipe, FAST, FASTS[chosen]), PAPER, PAPERS[chosen])
+    given = picture.tensor
+    known = ~missing
+    problem = Problem(
+        given,
+        weight=known.float().expand(given.shape[0], *known.shape[1:]),
+        penalties=((tv, total_variation),) if tv else (),
+        noise_level=0.0,
+        finish=None if fit_known else lambda x: torch.where(known.to(x.device), given.to(x.device), x),
+    )
+    return start(
+        "inpaint",
+        problem,
+        picture,
+        recipe,
+        rule=stop or (After() if recipe.stop == "steps" else risk(worth=0.03)),
+        restarts=restarts,
+        initial=initial,
+        seed=seed,
+        device=device,
+        options={"missing": fingerprint(missing), "fit_known": fit_known, "tv": tv},
+        remarks=(*describe(missing, chosen),),
+    )

@@ -1,0 +1,93 @@
+"""Which pixels are missing: told by a mask, by transparency or by NaNs; and what kind of gap they make."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch.nn import functional
+
+from preimage.errors import InputError
+from preimage.images import Picture, as_picture
+
+SPARSE = 0.9  # a larger share missing: single pixels are what is known
+SCATTERED = 3  # gaps this many pixels deep, from the nearest known one, at most: single pixels
+THIN = 12  # the same: strokes
+HOLE = 32  # deeper: a large hole
+WARN_ABOVE = 0.5
+
+
+def missing_of(
+    picture: Picture, mask: Any, mask_white: Literal["known", "missing"] | None
+) -> tuple[torch.Tensor, Picture]:
+    """(b or 1, c or 1, h, w) True where a value is missing, and the picture as it is to be written: without the hole.
+
+    Raises:
+        InputError: nothing says what is missing, or all or nothing is; a mask of another size; a mask without mask_white.
+    """
+    missing = picture.missing
+    if mask is not None:
+        drawn = drawn_missing(picture, mask, mask_white)
+        missing = drawn if missing is None else missing | drawn
+    elif mask_white is not None:
+        raise InputError(f"mask_white={mask_white!r} says what is white in a mask, and there is none: give a mask")
+    elif (transparent := picture.transparent()) is not None:
+        missing = transparent if missing is None else missing | transparent
+        picture = picture.opaque()
+    if missing is None:
+        raise InputError(
+            f"{picture.name}: nothing says what is missing: give a mask, or an input with transparency or NaNs"
+        )
+    share = float(missing.float().mean())
+    if share in (0.0, 1.0):
+        found = "nothing is missing" if share == 0 else "everything is missing"
+        turn = "" if mask_white is None else f" (white is {mask_white}: is it the other way round?)"
+        raise InputError(f"{picture.name}: {found}, the mask is {'empty' if share == 0 else 'full'}{turn}")
+    return missing, picture
+
+
+def drawn_missing(picture: Picture, mask: Any, mask_white: Literal["known", "missing"] | None) -> torch.Tensor:
+    """(b or 1, 1, h, w) from a black and white picture: white is what is above half of its brightest value."""
+    if mask_white not in ("known", "missing"):
+        raise InputError(f"say with mask_white whether white in the mask is known or missing, got {mask_white!r}")
+    if isinstance(mask, str | Path) and Path(mask).is_dir() and picture.path is not None:
+        mask = Path(mask) / picture.path.name
+    drawn = as_picture(mask)
+    pages, height, width = picture.tensor.shape[0], *picture.tensor.shape[-2:]
+    if tuple(drawn.tensor.shape[-2:]) != (height, width) or drawn.tensor.shape[0] not in (1, pages):
+        of = f"{drawn.tensor.shape[-1]} x {drawn.tensor.shape[-2]} pixels"
+        raise InputError(
+            f"the mask {drawn.name} is {of} and {picture.name} {width} x {height}: they must have one size"
+        )
+    brightness = drawn.tensor.mean(1, keepdim=True)
+    white = brightness > 0.5 * float(brightness.max()) if float(brightness.max()) > 0 else brightness > 1
+    return white if mask_white == "missing" else ~white
+
+
+def kind_of_missing(missing: torch.Tensor) -> Literal["text", "region", "hole", "scattered", "sparse"]:
+    """What kind of gap, from the share that is missing and how far the deepest missing pixel is from a known one."""
+    if float(missing.float().mean()) > SPARSE:
+        return "sparse"
+    deep = depth(missing)
+    if deep <= SCATTERED:
+        return "scattered" if float(missing.float().mean()) > 0.1 else "text"
+    return "text" if deep <= THIN else "hole" if deep > HOLE else "region"
+
+
+def depth(missing: torch.Tensor) -> int:
+    """How many times the gaps can be made smaller by one pixel on all sides until nothing is left."""
+    gap = missing.all(1, keepdim=True).float()
+    for shrunk in range(max(gap.shape[-2:])):
+        if not bool(gap.any()):
+            return shrunk
+        gap = -functional.max_pool2d(-functional.pad(gap, (1, 1, 1, 1), value=1.0), 3, stride=1)
+    return max(gap.shape[-2:])
+
+
+def describe(missing: torch.Tensor, kind: str) -> tuple[str, ...]:
+    """What will be filled, and a warning where that is more than half."""
+    share = float(missing.float().mean())
+    said = f"{100 * share:.1f} % of the picture will be filled; settings for {kind}"
+    warning = f"more than half of the picture is missing ({100 * share:.1f} %): if that is not so, white means the other thing"
+    return (said, f"warning: {warning}") if share > WARN_ABOVE else (said,)
