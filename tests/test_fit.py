@@ -202,6 +202,128 @@ def test_a_trainable_operator_is_fitted_by_each_member_for_itself():
     assert fit.state_dict()["operators"][0]["factor"].item() == factors[0]
 
 
+def brightness_fit(members: int, target: torch.Tensor, *, restarts: int | None = None, seed: int = 0) -> Fit:
+    recipe = replace(THIN, steps=8, rate=0.05)
+    prior = recipe.prior(3, (32, 32), members=members, seed=seed, device="cpu")
+    problem = Problem(target, operator=Brightness())
+    return Fit(problem, prior, recipe=recipe, restarts=restarts or members, seed=seed)
+
+
+def test_the_fitted_operators_are_in_the_result_one_for_each_member():
+    result = brightness_fit(3, 2 * clean()).run()
+    factors = [float(operator.state_dict()["factor"]) for operator in result.operators]
+    assert len(set(factors)) == 3
+    assert min(factors) > 1
+    assert [float(weights["operator"]["factor"]) for weights in result.weights] == factors
+    assert fit_of(noisy()).run().operators == []
+
+
+def test_the_operators_of_a_result_are_not_changed_by_going_on():
+    fit = brightness_fit(1, 2 * clean())
+    for step in fit:
+        if step.index == 4:
+            break
+    early = fit.result()
+    before = float(early.operators[0].state_dict()["factor"])
+    late = fit.run()
+    assert float(early.operators[0].state_dict()["factor"]) == before
+    assert float(late.operators[0].state_dict()["factor"]) != before
+
+
+def test_restarts_do_not_mix_their_operators():
+    """Of two members the first has the operator that it has alone; rounding grows over a fit."""
+    alone, both = (brightness_fit(members, 2 * clean()).run() for members in (1, 2))
+    first, second = (float(operator.state_dict()["factor"]) for operator in both.operators)
+    expected = float(alone.operators[0].state_dict()["factor"])
+    assert first == pytest.approx(expected, rel=0.02)
+    assert abs(second - first) > 3 * abs(first - expected)
+
+
+def test_pictures_do_not_mix_their_operators():
+    """One twice as bright as it can be, and one that is as it is."""
+    result = brightness_fit(2, torch.cat([2 * clean(), 0.4 * clean()]), restarts=1).run()
+    bright, dark = (float(operator.state_dict()["factor"]) for operator in result.operators)
+    assert bright > 1.03
+    assert dark < 0.99
+
+
+def test_resuming_goes_on_with_the_operators_as_they_were():
+    expected = brightness_fit(2, 2 * clean()).run()
+    first = brightness_fit(2, 2 * clean())
+    for step in first:
+        if step.index == 5:
+            break
+    buffer = io.BytesIO()
+    torch.save(first.state_dict(), buffer)
+    buffer.seek(0)
+    second = brightness_fit(2, 2 * clean())
+    second.load_state_dict(torch.load(buffer, weights_only=True))
+    resumed = second.run()
+    assert torch.equal(resumed.image, expected.image)
+    for operator, other in zip(resumed.operators, expected.operators, strict=True):
+        assert torch.equal(operator.state_dict()["factor"], other.state_dict()["factor"])
+
+
+def test_a_fitted_operator_starts_the_next_fit():
+    first = brightness_fit(2, 2 * clean()).run()
+    prior = THIN.prior(3, (32, 32), members=2, device="cpu")
+    warm = Fit(Problem(2 * clean(), operator=Brightness()), prior, recipe=THIN, restarts=2, initial=first)
+    for operator, other in zip(warm.operators, first.operators, strict=True):
+        assert torch.equal(operator.state_dict()["factor"], other.state_dict()["factor"])
+        assert float(operator.state_dict()["factor"]) != 1
+
+
+def finished_fit(restarts: int, finish) -> Fit:
+    prior = THIN.prior(3, (32, 32), members=restarts, device="cpu")
+    problem = Problem(noisy(), finish=finish)
+    return Fit(problem, prior, recipe=replace(THIN, steps=6), restarts=restarts)
+
+
+def cut(x: torch.Tensor) -> torch.Tensor:
+    return x[..., 2:-2, 3:-5]
+
+
+def bent(x: torch.Tensor) -> torch.Tensor:
+    """Not linear: the mean of what it makes is not what it makes of the mean."""
+    return x.clamp(0.4, 0.6)
+
+
+def restored(x: torch.Tensor) -> torch.Tensor:
+    """Known pixels are put back."""
+    return torch.where(torch.arange(32) < 20, noisy(), x)
+
+
+@pytest.mark.parametrize("restarts", [1, 2, 3])
+@pytest.mark.parametrize("finish", [cut, bent, restored])
+def test_what_is_handed_out_is_finished(finish, restarts):
+    fit = finished_fit(restarts, finish)
+    steps = list(fit)
+    for step in steps:
+        assert torch.equal(step.picture, finish(step.mean))
+        assert step.image.shape == (restarts, 3, 32, 32)
+    result = fit.result()
+    assert torch.equal(result.image, steps[-1].picture)
+    assert torch.allclose(result.image, finish(torch.cat(fit.averages).mean(0, keepdim=True)), atol=1e-6)
+    if restarts > 1:
+        assert result.uncertainty is not None
+        assert result.uncertainty.shape == result.image.shape
+        spread = torch.stack([finish(each) for each in fit.averages]).std(0)
+        assert torch.allclose(result.uncertainty, spread, atol=1e-6)
+
+
+def test_what_was_put_back_is_certain_and_exact():
+    result = finished_fit(3, restored).run()
+    assert torch.equal(result.image[..., :20], noisy()[..., :20])
+    assert result.uncertainty is not None
+    assert float(result.uncertainty[..., :20].max()) == 0
+    assert float(result.uncertainty[..., 20:].min()) > 0
+
+
+def test_the_fit_itself_knows_nothing_of_the_finish():
+    plain = fit_of(noisy(), replace(THIN, steps=6)).run()
+    assert torch.equal(finished_fit(1, cut).run().image, cut(plain.image))
+
+
 def test_a_result_can_start_another_fit():
     first = fit_of(noisy(), replace(THIN, steps=60)).run()
     fresh, warm = fit_of(noisy()), fit_of(noisy(), initial=first)

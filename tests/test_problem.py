@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ import torch
 from preimage.distances import absolute, cross_entropy, huber, laplacian_pyramid, poisson_nll, squared
 from preimage.errors import InputError
 from preimage.penalties import alpha_norm, total_variation
-from preimage.problem import Problem
+from preimage.problem import PerMember, Problem
 
 
 def pictures(b: int = 2, side: int = 16) -> tuple[torch.Tensor, torch.Tensor]:
@@ -96,3 +97,130 @@ def test_total_variation_sums_over_pixels():
 
 def test_alpha_norm_of_a_constant_is_zero():
     assert float(alpha_norm(torch.full((1, 3, 16, 16), 0.7))) == pytest.approx(0, abs=1e-9)
+
+
+# ---------------------------------------------------------------------- the operator
+
+
+class Physics:
+    """What deepinv calls so: calling it adds noise, `A` does not."""
+
+    noise_model = None
+
+    def __init__(self, view: Any) -> None:
+        self.view = view
+
+    def A(self, x: torch.Tensor) -> torch.Tensor:  # noqa: N802
+        return self.view(x)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return self.view(x) + torch.randn_like(x)
+
+
+def half(x: torch.Tensor) -> torch.Tensor:
+    return x / 2
+
+
+@pytest.mark.parametrize("operator", [half, Physics(half)], ids=["function", "Physics"])
+def test_what_is_seen_has_no_noise(operator):
+    x, y = pictures()
+    problem = Problem(y, operator=operator)
+    assert torch.equal(problem.see(x), x / 2)
+    assert torch.equal(problem.terms(x)["squared"], Problem(y).terms(x / 2)["squared"])
+
+
+VIEWS = {
+    "smaller": lambda x: x[..., :8, :8],
+    "of one channel": lambda x: x.mean(1, keepdim=True),
+    "flat": lambda x: x.flatten(1),
+    "without channels": lambda x: x[:, 0],
+    "of numbers": lambda x: x.flatten(1).mean(1),
+    "of one member": lambda x: x[:1],
+    "without members": lambda x: x[0],
+}
+
+
+@pytest.mark.parametrize(
+    ("view", "members"),
+    [(view, m) for name, view in VIEWS.items() for m in (1, 2) if (name, m) != ("of one member", 1)],
+)
+def test_a_physics_of_the_wrong_shape_is_one_line(view, members):
+    x, y = pictures(members)
+    with pytest.raises(InputError, match="the operator returned") as caught:
+        Problem(y, operator=Physics(view)).terms(x)
+    assert "\n" not in str(caught.value)
+    assert "16" in str(caught.value)
+
+
+def test_a_target_that_is_no_picture_is_held_against_a_view_of_its_shape():
+    x, _ = pictures()
+    problem = Problem(torch.zeros(1, 12), operator=lambda x: x.flatten(1)[:, :12])
+    assert torch.allclose(problem.terms(x)["squared"], x.flatten(1)[:, :12].square().mean(1))
+    logits = Problem(torch.tensor([1]), operator=lambda x: x.mean((2, 3)), distance=cross_entropy)
+    assert logits.terms(x[:1])["cross_entropy"].shape == (1,)
+
+
+# ---------------------------------------------------------------------- an operator that is fitted
+
+
+class Brightness(torch.nn.Module):
+    """One unknown factor."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = torch.nn.Parameter(torch.tensor(factor))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.factor * x
+
+
+def test_each_member_goes_through_its_own_operator():
+    x, _ = pictures(3)
+    own = PerMember([Brightness(factor) for factor in (1.0, 2.0, 3.0)])
+    assert torch.equal(own(x), x * torch.tensor([1.0, 2.0, 3.0]).reshape(3, 1, 1, 1))
+    own(x)[1].sum().backward()
+    grads = [operator.get_parameter("factor").grad for operator in own.operators]
+    assert grads[1] is not None
+    assert float(grads[1]) == pytest.approx(float(x[1].sum()), rel=1e-5)
+    assert all(grad is None or float(grad) == 0 for grad in (grads[0], grads[2]))
+
+
+def test_a_fitted_operator_becomes_one_for_each_member():
+    _, y = pictures()
+    operator = Brightness(2.0)
+    problem = Problem(y, operator=operator)
+    assert problem.trainable()
+    many = problem.for_members(3)
+    assert isinstance(many.operator, PerMember)
+    parts = list(many.operator.operators)
+    assert len(parts) == 3
+    assert len({id(part) for part in (operator, *parts)}) == 4
+    with torch.no_grad():
+        parts[0].get_parameter("factor").fill_(9.0)
+    assert [float(part.get_parameter("factor").detach()) for part in parts] == [9, 2, 2]
+    assert float(operator.factor.detach()) == 2
+
+
+@pytest.mark.parametrize("operator", [half, torch.nn.Identity(), torch.nn.AvgPool2d(1)])
+def test_a_known_operator_is_shared(operator):
+    _, y = pictures()
+    problem = Problem(y, operator=operator)
+    assert not problem.trainable()
+    assert problem.for_members(3).operator is operator
+    assert problem.for_members(3).members([1]).operator is operator
+
+
+def test_some_members_take_their_own_operators_along_in_that_order():
+    x, y = pictures(3)
+    problem = Problem(y, operator=PerMember([Brightness(factor) for factor in (1.0, 2.0, 3.0)]))
+    assert torch.equal(problem.members([2, 0]).see(x[[2, 0]]), torch.stack([3 * x[2], x[0]]))
+    chosen = problem.members([1]).operator
+    assert isinstance(chosen, PerMember)
+    assert isinstance(problem.operator, PerMember)
+    assert chosen.operators[0] is problem.operator.operators[1]  # the very one, so that what is fitted stays
+
+
+def test_a_wrong_number_of_members_is_no_silent_pairing():
+    x, _ = pictures(3)
+    with pytest.raises(ValueError, match="zip"):
+        PerMember([Brightness(1.0)] * 2)(x)

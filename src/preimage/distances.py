@@ -21,6 +21,17 @@ def absolute(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return (prediction - target).abs()
 
 
+def filtered(prediction: torch.Tensor, target: torch.Tensor, *, response: torch.Tensor) -> torch.Tensor:
+    """Square of the difference after a filter: |F^-1(response F(a - b))|^2, entry by entry.
+
+    Args:
+        prediction, target: (b, c, h, w).
+        response: (h, w // 2 + 1), what each frequency of `torch.fft.rfft2` is multiplied by.
+    """
+    spectrum = torch.fft.rfft2(prediction - target) * response.to(prediction.device)
+    return torch.fft.irfft2(spectrum, s=prediction.shape[-2:]).square()
+
+
 def huber(prediction: torch.Tensor, target: torch.Tensor, *, delta: float = 0.1) -> torch.Tensor:
     """Half the square up to `delta` (in units of the picture, 0 to 1), linear beyond (Huber 1964)."""
     return functional.huber_loss(prediction, target.expand_as(prediction), reduction="none", delta=delta)

@@ -228,11 +228,11 @@ class Fit:
             raise InputError("there is no result before the first step: iterate the fit, or call run()")
         best = torch.cat(self.averages) if self.rule.best is None else self.rule.best
         kept = best.unflatten(0, (-1, self.restarts))
-        if self.problem.finish is not None:
-            kept = torch.stack([self.problem.finish(each) for each in kept.unbind(1)], 1)
+        finish = self.problem.finish or (lambda x: x)
+        each = torch.stack([finish(one) for one in kept.unbind(1)], 1)
         return Result(
-            image=kept.mean(1).cpu(),
-            uncertainty=kept.std(1).cpu() if self.restarts > 1 else None,
+            image=finish(kept.mean(1)).cpu(),
+            uncertainty=each.std(1).cpu() if self.restarts > 1 else None,
             reason=self._reason(),
             kept_step=list(self.rule.kept_step),
             steps=max(self.stopped) or self.index,
@@ -323,7 +323,7 @@ class Fit:
     def _optimizers(self, i: int) -> list[Optimizer]:
         optimizers = self.recipe.optimizer(self.prior.networks[i].parameters(), float(self.recipe.rate))
         own = [p for p in self.operators[i].parameters() if p.requires_grad]
-        return optimizers + ([torch.optim.Adam(own, lr=self.recipe.rate)] if own else [])
+        return optimizers + ([torch.optim.Adam(own, lr=float(self.recipe.operator_rate))] if own else [])
 
     def _check_memory(self) -> None:
         needed = estimated_bytes(self.prior, self.recipe)

@@ -78,11 +78,14 @@ class Guard:
         fit.prior.networks[i].load_state_dict(snapshot["network"])
         fit.operators[i].load_state_dict(snapshot["operator"])
         self.tries[i] += 1
-        rate = float(fit.recipe.rate) * 0.5 ** self.tries[i]
+        slower = 0.5 ** self.tries[i]
+        rate = float(fit.recipe.rate) * slower
+        of_operator = set(fit.operators[i].parameters())
         for optimizer, state in zip(fit.optimizers[i], snapshot["optimizers"], strict=True):
             optimizer.load_state_dict(copy.deepcopy(state))
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                own = of_operator.issuperset(group["params"])
+                group["lr"] = float(fit.recipe.operator_rate) * slower if own else rate
         fit.counts[i] = snapshot["count"]
         if snapshot["average"] is not None:
             fit.averages[i], fit.images[i] = snapshot["average"], snapshot["image"]

@@ -58,7 +58,12 @@ class Problem:
 
     def terms(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """The loss of each member, part by part: (b, c, h, w) -> {name: (b,)}; their sum is what is minimized."""
-        values = {name_of(self.distance): self.data_term(self.see(x))}
+        seen = self.see(x)
+        if seen.ndim < 1 or len(seen) != len(x):
+            raise InputError(
+                f"the operator returned {tuple(seen.shape)} for {tuple(x.shape)}: it must have an entry for each of the pictures"
+            )
+        values = {name_of(self.distance): self.data_term(seen)}
         for strength, penalty in self.penalties:
             values[name_of(penalty)] = strength * penalty(x)
         return values
@@ -66,10 +71,11 @@ class Problem:
     def data_term(self, prediction: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
         """E of each member, (b,), from Phi(x); `weight` instead of the problem's own."""
         weight = self.weight if weight is None else weight
-        if prediction.ndim == self.target.ndim and prediction.shape[1:] != self.target.shape[1:]:
+        shape = tuple(self.target.shape[1:])
+        # A target that is one number each (the index of a class) says nothing of what it is held against.
+        if shape and tuple(prediction.shape[1:]) != shape:
             raise InputError(
-                f"the operator returned {tuple(prediction.shape[1:])} where the target is {tuple(self.target.shape[1:])}:"
-                " they must have the same shape"
+                f"the operator returned {tuple(prediction.shape[1:])} where the target is {shape}: they must have the same shape"
             )
         entries = self.distance(prediction, self.target)
         if entries.ndim == 1:

@@ -159,6 +159,7 @@ class Recipe:
         jitter: standard deviation of the noise added to the code at every step.
         jitter_pool: None: drawn afresh at each step; n: from a pool of n, shifted and signed at random (faster).
         optimizer, rate: how weights move.
+        operator_rate: rate of Adam for what an operator learns (an unknown blur kernel).
         steps: the most that are done.
         averaging: factor of the exponential average of the outputs; 0 returns the output itself.
         debiased: whether the average is divided by the weight it has gathered (published: it starts at the first output).
@@ -173,6 +174,7 @@ class Recipe:
     jitter_pool: int | None = None
     optimizer: OptimizerFactory = adam
     rate: float = 0.01
+    operator_rate: float = 0.01
     steps: int = 3000
     averaging: float = 0.99
     debiased: bool = True
@@ -185,6 +187,7 @@ class Recipe:
             ("steps", _counts(self.steps), "a whole number, at least 1"),
             ("restarts", _counts(self.restarts), "a whole number, at least 1"),
             ("rate", 0 < self.rate < float("inf"), "above 0"),
+            ("operator_rate", 0 < self.operator_rate < float("inf"), "above 0"),
             ("averaging", 0 <= self.averaging < 1, "from 0 to below 1"),
             ("jitter", self.jitter >= 0, "at least 0"),
             ("jitter_pool", self.jitter_pool is None or _counts(self.jitter_pool), "a whole number, or none"),

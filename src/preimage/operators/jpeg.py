@@ -18,6 +18,7 @@ from torch.nn import functional
 from preimage.errors import InputError
 
 BLOCK = 8
+_GREY = 128 / 255  # the level from which a JPEG counts
 # JFIF 1.02: Y, Cb, Cr from R, G, B, all in 0..1 (Cb and Cr about 0).
 _TO_YCBCR = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
 
@@ -38,6 +39,7 @@ class JpegCoefficients(nn.Module):
 
     Attributes:
         steps: (n,) the quantization step of each coefficient, in units of the picture.
+        whole: (n,) bool, whether its block lies within the picture: of the others only a part is in the decoded file.
 
     Raises:
         InputError: another number of channels, or a table that is not 8 x 8.
@@ -49,6 +51,7 @@ class JpegCoefficients(nn.Module):
     to_rgb: torch.Tensor
     to_ycbcr: torch.Tensor
     steps: torch.Tensor
+    whole: torch.Tensor
 
     def __init__(
         self,
@@ -71,9 +74,10 @@ class JpegCoefficients(nn.Module):
         self.register_buffer("to_ycbcr", to_ycbcr)
         self.register_buffer("to_rgb", torch.linalg.inv(to_ycbcr.double()).float())
         self.register_buffer("steps", self._laid_out([table.float() / 255 for table in tables]))
+        self.register_buffer("whole", self._inside())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.cat([self._coefficients(plane).flatten(1) for plane in self._planes(x - 0.5)], 1)
+        return torch.cat([self._coefficients(plane).flatten(1) for plane in self._planes(x - _GREY)], 1)
 
     def nearest(self, x: torch.Tensor, stored: torch.Tensor, slack: torch.Tensor) -> torch.Tensor:
         """The picture next to x, (b, c, h, w), whose coefficients lie within `slack` (n,) of the stored ones (b, n).
@@ -86,7 +90,7 @@ class JpegCoefficients(nn.Module):
         return x + self._from_coefficients(correction)
 
     def _from_coefficients(self, coefficients: torch.Tensor) -> torch.Tensor:
-        """The least picture that has these coefficients, (b, n) -> (b, c, h, w), with 0 for mid-grey."""
+        """The least picture that has these coefficients, (b, n) -> (b, c, h, w), counted from grey."""
         b = len(coefficients)
         empty = self._planes(coefficients.new_zeros(1, self.channels, *self.size))
         planes, begin = [], 0
@@ -121,6 +125,19 @@ class JpegCoefficients(nn.Module):
         b, _, h, w = plane.shape
         blocks = plane.reshape(b, h // BLOCK, BLOCK, w // BLOCK, BLOCK).transpose(2, 3).flatten(1, 2)
         return self.basis @ blocks @ self.basis.T
+
+    def _inside(self) -> torch.Tensor:
+        """Blocks whose last row and column are pixels of the picture."""
+        planes = self._planes(torch.zeros(1, self.channels, *self.size))
+        found = []
+        for i, plane in enumerate(planes):
+            reach = [BLOCK * factor if i else BLOCK for factor in self.subsampling]
+            inside = [
+                (torch.arange(side // BLOCK) + 1) * step <= limit
+                for side, step, limit in zip(plane.shape[-2:], reach, self.size, strict=True)
+            ]
+            found.append((inside[0][:, None] & inside[1]).flatten().repeat_interleave(BLOCK**2))
+        return torch.cat(found)
 
     def _laid_out(self, tables: list[torch.Tensor]) -> torch.Tensor:
         planes = self._planes(torch.zeros(1, self.channels, *self.size))

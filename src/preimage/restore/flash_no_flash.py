@@ -17,7 +17,7 @@ from preimage.fit import Fit
 from preimage.images import Picture, as_picture
 from preimage.optimizers import muon
 from preimage.problem import Problem
-from preimage.recipes import Hourglass, Recipe
+from preimage.recipes import Decoder, Free, Hourglass, Recipe
 from preimage.restore.start import Initial, fingerprint, start
 from preimage.stopping import After, Rule
 
@@ -78,6 +78,10 @@ def flash_no_flash(
     picture = as_picture(image)
     bright = as_picture(flash)
     _check_pair(picture, bright)
+    if isinstance(recipe.network, Decoder | Free):
+        raise InputError(
+            "the network must start from the flash picture: take a prior with the size of its code, such as skip"
+        )
     return start(
         "flash-no-flash",
         Problem(picture.tensor),

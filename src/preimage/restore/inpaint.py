@@ -61,19 +61,24 @@ PAPERS: Mapping[Kind, Recipe] = {
 }
 PAPER = PAPERS["text"]
 
-_FAST = {"code": Noise(32), "jitter_pool": 4, "optimizer": muon, "rate": 0.02, "averaging": 0.95}
+# MEASURED on set12 04 and kodak24: with bilinear up-sampling a fit to exact values goes on getting better, 3 dB beyond nearest
+# for half of the pixels, so that all steps are done; wide gaps vary from fit to fit, and the mean of three is closer.
 _WIDTHS = {"down": (32, 64, 64, 64, 64), "up": (32, 64, 64, 64, 64), "padding": "zeros"}
+_FAST = {
+    "network": Hourglass(**_WIDTHS),
+    "code": Noise(32),
+    "jitter_pool": 4,
+    "optimizer": muon,
+    "averaging": 0.95,
+    "stop": "steps",
+}
+_WIDE = _FAST | {"network": Hourglass(**_WIDTHS, skip=(0,) * 5), "rate": 0.02, "steps": 150, "restarts": 3}
 FASTS: Mapping[Kind, Recipe] = {
-    "text": Recipe(**_FAST | {"network": Hourglass(**_WIDTHS), "steps": 400, "stop": "steps"}),
-    "region": Recipe(**_FAST | {"network": Hourglass(**_WIDTHS, skip=(0,) * 5), "steps": 300, "stop": "steps"}),
-    "hole": Recipe(
-        **_FAST
-        | {"network": Hourglass(**_WIDTHS, skip=(0,) * 5, down_kernel=5), "jitter": 0.0, "steps": 300, "stop": "steps"}
-    ),
-    "scattered": Recipe(**_FAST | {"network": Hourglass(**_WIDTHS), "steps": 1000}),
-    "sparse": Recipe(
-        **_FAST | {"network": Hourglass(**_WIDTHS, skip=(0,) * 5), "jitter": 0.0, "steps": 200, "stop": "steps"}
-    ),
+    "text": Recipe(**_FAST | {"rate": 0.04, "steps": 400}),
+    "region": Recipe(**_WIDE),
+    "hole": Recipe(**_WIDE),
+    "scattered": Recipe(**_FAST | {"rate": 0.04, "steps": 600}),
+    "sparse": Recipe(**_FAST | {"rate": 0.02, "steps": 200}),
 }
 FAST = FASTS["text"]
 

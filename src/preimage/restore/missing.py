@@ -39,6 +39,9 @@ def missing_of(
         raise InputError(
             f"{picture.name}: nothing says what is missing: give a mask, or an input with transparency or NaNs"
         )
+    for number, page in enumerate(missing, 1):
+        if len(missing) > 1 and bool(page.all()):
+            raise InputError(f"{picture.name}: page {number} has no known pixel: leave it out")
     share = float(missing.float().mean())
     if share in (0.0, 1.0):
         found = "nothing is missing" if share == 0 else "everything is missing"
@@ -55,13 +58,20 @@ def drawn_missing(picture: Picture, mask: Any, mask_white: Literal["known", "mis
         mask = Path(mask) / picture.path.name
     drawn = as_picture(mask)
     pages, height, width = picture.tensor.shape[0], *picture.tensor.shape[-2:]
-    if tuple(drawn.tensor.shape[-2:]) != (height, width) or drawn.tensor.shape[0] not in (1, pages):
+    if drawn.tensor.shape[0] not in (1, pages):
+        raise InputError(
+            f"the mask {drawn.name} has {drawn.tensor.shape[0]} pages and {picture.name} {pages}: give one, or as many"
+        )
+    if tuple(drawn.tensor.shape[-2:]) != (height, width):
         of = f"{drawn.tensor.shape[-1]} x {drawn.tensor.shape[-2]} pixels"
         raise InputError(
             f"the mask {drawn.name} is {of} and {picture.name} {width} x {height}: they must have one size"
         )
-    brightness = drawn.tensor.mean(1, keepdim=True)
-    white = brightness > 0.5 * float(brightness.max()) if float(brightness.max()) > 0 else brightness > 1
+    # In the file's own values: a mask of 0 and 1, or one that is white all over, has no black or no white of its own.
+    low, high = drawn.units()
+    brightness = (low + drawn.tensor * (high - low)).mean(1, keepdim=True)
+    brightest = float(brightness.max())
+    white = brightness > 0.5 * brightest if brightest > 0 else torch.zeros_like(brightness, dtype=torch.bool)
     return white if mask_white == "missing" else ~white
 
 
@@ -69,20 +79,30 @@ def kind_of_missing(missing: torch.Tensor) -> Literal["text", "region", "hole", 
     """What kind of gap, from the share that is missing and how far the deepest missing pixel is from a known one."""
     if float(missing.float().mean()) > SPARSE:
         return "sparse"
-    deep = depth(missing)
+    deep = depth(missing, HOLE + 1)
+    share = float(missing.float().mean())
     if deep <= SCATTERED:
-        return "scattered" if float(missing.float().mean()) > 0.1 else "text"
+        return "scattered" if share > 0.1 else "text"
+    if deep <= THIN and _scattered(missing):
+        return "scattered"
     return "text" if deep <= THIN else "hole" if deep > HOLE else "region"
 
 
-def depth(missing: torch.Tensor) -> int:
-    """How many times the gaps can be made smaller by one pixel on all sides until nothing is left."""
+def _scattered(missing: torch.Tensor) -> bool:
+    """Whether what is known is single pixels: most of them have a missing one on each side or nearly so."""
+    known = 1 - missing.all(1, keepdim=True).float()
+    around = functional.avg_pool2d(functional.pad(known, (1, 1, 1, 1)), 3, stride=1, divisor_override=1) - known
+    return float((around * known).sum() / known.sum().clamp_min(1)) < 4
+
+
+def depth(missing: torch.Tensor, most: int | None = None) -> int:
+    """How many times the gaps can be made smaller by one pixel on all sides until nothing is left; `most` at most."""
     gap = missing.all(1, keepdim=True).float()
-    for shrunk in range(max(gap.shape[-2:])):
+    for shrunk in range(most or max(gap.shape[-2:])):
         if not bool(gap.any()):
             return shrunk
         gap = -functional.max_pool2d(-functional.pad(gap, (1, 1, 1, 1), value=1.0), 3, stride=1)
-    return max(gap.shape[-2:])
+    return most or max(gap.shape[-2:])
 
 
 def describe(missing: torch.Tensor, kind: str) -> tuple[str, ...]:

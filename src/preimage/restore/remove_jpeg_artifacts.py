@@ -50,6 +50,7 @@ FAST = Recipe(
     stop="steps",
 )
 
+_ROUNDS = 12
 _PIXELS = 0.5 / 255  # rounding of the decoded pixels to 8 bits
 
 
@@ -117,29 +118,50 @@ def jpeg_problem(picture: Picture, quality: int | None) -> tuple[Problem, str]:
         coding = as_picture(_encoded(quality, target.shape[1])).metadata.quantization
     if coding is None:
         return Problem(target), "no quantization table is known (no JPEG file, and no quality): only the prior is used"
-    turned = _stored(picture.orientation)
-    height, width = turned(target).shape[-2:]
+    low, high = _counted(picture)
+
+    def stored(x: torch.Tensor) -> torch.Tensor:
+        """As the file counts and arranges it: 0..1 for 0..255, in its own rows and columns."""
+        return _stored(picture.orientation)(low + x * (high - low))
+
+    def shown(x: torch.Tensor) -> torch.Tensor:
+        return (_upright(picture.orientation)(x) - low) / (high - low)
+
+    height, width = stored(target).shape[-2:]
     view = JpegCoefficients(
         [torch.tensor(table) for table in coding.tables],
         (height, width),
         subsampling=coding.subsampling,
         space=coding.space,
     )
-    coefficients = rounded(view(turned(target)), view.steps)
-    slack = view.steps / 2 + _PIXELS
+    decoded = view(stored(target))
+    coefficients = torch.where(view.whole, rounded(decoded, view.steps), decoded)
+    slack = torch.where(view.whole, view.steps / 2 + _PIXELS, torch.inf)
 
     def nearest(x: torch.Tensor) -> torch.Tensor:
         here = view.to(x.device)
-        moved = here.nearest(turned(x), coefficients.to(x.device), slack.to(x.device))
-        return _upright(picture.orientation)(moved).clamp(0, 1)
+        moved = stored(x)
+        for _ in range(_ROUNDS):  # to where both hold: values of 0..1, and coefficients that the file allows
+            moved = here.nearest(moved, coefficients.to(x.device), slack.to(x.device)).clamp(0, 1)
+        return shown(moved)
 
     known = (
         f"JPEG of quality {coding.quality} (from its table)"
         if quality is None
         else f"JPEG of quality {quality}, as said"
     )
-    problem = Problem(coefficients, operator=compose(turned, view), finish=nearest)
+    problem = Problem(coefficients, operator=compose(stored, view), finish=nearest)
     return problem, f"{known}, color {'x'.join(map(str, coding.subsampling))} sub-sampled"
+
+
+def _counted(picture: Picture) -> tuple[float, float]:
+    """What 0 and 1 of the tensor are where a JPEG's 0 and 255 are 0 and 1."""
+    low, high = picture.units()
+    if picture.dtype == np.uint8:
+        return low / 255, high / 255
+    if (low, high) == (0.0, 1.0):
+        return 0.0, 1.0
+    raise InputError(f"a JPEG holds 8 bits, and {picture.name} holds {picture.dtype} values: leave quality out")
 
 
 def _encoded(quality: int, channels: int) -> Image:

@@ -6,7 +6,7 @@ advice. Rules compose: `held_out() | after(500)` stops at whichever says so firs
 
 from __future__ import annotations
 
-from preimage.stopping.held_out import HeldOut, Risk
+from preimage.stopping.held_out import HeldOut, Risk, holds_out
 from preimage.stopping.rule import Either, Rule
 from preimage.stopping.thresholds import After, Discrepancy, Plateau
 from preimage.stopping.variance import MovingVariance, WindowedVariance
@@ -33,6 +33,7 @@ __all__ = [
     "after",
     "discrepancy",
     "held_out",
+    "holds_out",
     "moving_variance",
     "plateau",
     "risk",

@@ -61,6 +61,11 @@ class HeldOut(Rule):
             return self.problem.data_term(self.problem.see(step.average), self.watched)
 
 
+def holds_out(rule: Rule | None) -> bool:
+    """Whether a rule, or one of those joined in it, leaves values out of E: then each must be judged by itself."""
+    return isinstance(rule, HeldOut) or any(holds_out(part) for part in getattr(rule, "rules", ()))
+
+
 class Risk(HeldOut):
     """Keeps the average whose estimated distance to the clean picture is least; needs the noise level, known or estimated.
 
