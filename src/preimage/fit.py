@@ -40,6 +40,8 @@ class Run(Protocol):
     remarks: tuple[str, ...]
     overrun: float
 
+    @property
+    def size(self) -> tuple[int, int]: ...
     def __iter__(self) -> Iterator[Step]: ...
     def run(self) -> Result: ...
     def result(self) -> Result: ...
@@ -113,6 +115,11 @@ class Fit:
         self.averages: list[torch.Tensor] = []
         self.history = History(self.problem.term_names())
         self.guard = Guard(self)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of x, in pixels; what is handed out of it may be less by a margin."""
+        return self.prior.size
 
     # ------------------------------------------------------------------ the loop
 

@@ -137,11 +137,11 @@ def test_a_mask_and_nans_are_both_missing():
 # ---------------------------------------------------------------------- what kind of gap
 
 
-def written_text(size: int, side: int = 256) -> torch.Tensor:
-    """A page with a few lines of text."""
+def written_text(size: int, side: int = 256, leading: float = 4) -> torch.Tensor:
+    """A page with lines of text, so many times its size apart."""
     page = Image.new("L", (side, side))
     pen, font = ImageDraw.Draw(page), ImageFont.load_default(size=size)
-    for top in range(10, side, 4 * size):
+    for top in range(10, side, int(leading * size)):
         pen.text((4, top), "The quick brown fox jumps over the lazy dog", fill=255, font=font)
     return torch.from_numpy(np.asarray(page) > 127)[None, None]
 
@@ -161,6 +161,12 @@ def test_strokes_are_text(size):
     assert kind_of_missing(written_text(size)) == "text"
 
 
+@pytest.mark.parametrize("size", [10, 16, 24, 40])
+def test_a_page_full_of_text_is_text(size):
+    """Up to a fifth of it is covered, but what is between the strokes is known as a whole."""
+    assert kind_of_missing(written_text(size, leading=1.2)) == "text"
+
+
 def test_a_scratch_is_text():
     gap = torch.zeros(1, 1, 256, 256, dtype=torch.bool)
     gap[..., 100:103, :] = True
@@ -175,6 +181,13 @@ def test_a_patch_is_a_region(side):
 @pytest.mark.parametrize("side", [80, 128, 200])
 def test_a_large_patch_is_a_hole(side):
     assert kind_of_missing(square(side)) == "hole"
+
+
+def test_all_but_a_patch_is_a_hole():
+    """More than 90 % is missing, but no single pixels are what is known."""
+    known = torch.zeros(1, 1, 256, 256, dtype=torch.bool)
+    known[..., 90:150, 100:160] = True
+    assert kind_of_missing(~known) == "hole"
 
 
 @pytest.mark.parametrize("side", [64, 256])

@@ -15,6 +15,7 @@ import torch
 
 from preimage import checkpoint
 from preimage.cli.choices import choose_recipe, choose_rule, recipe_name
+from preimage.cli.companions import companions, files_read
 from preimage.cli.failures import closed_pipe_is_no_failure, report_failure
 from preimage.cli.film import write_film
 from preimage.cli.interrupt import Interrupt
@@ -30,13 +31,14 @@ from preimage.cli.report import (
     read_reference,
     write_reports,
 )
-from preimage.cli.watched import Watched
+from preimage.cli.watched import Watched, size_in_words
 from preimage.errors import InputError
 from preimage.figures import restoration_figure, save_figure
-from preimage.fit import Run
+from preimage.fit import Fit, Run
 from preimage.images import Picture, check_place, read, write_float_tiff
 from preimage.recipes import Recipe
 from preimage.result import Result
+from preimage.runs import Chain
 
 
 @dataclass(frozen=True)
@@ -44,11 +46,25 @@ class Job:
     """One command: the task's name, function and module, and all options."""
 
     task: str
-    function: Callable[..., Run]
+    function: Callable[..., Fit]
     module: ModuleType
     options: Options
     own: dict[str, Any] = field(default_factory=dict)
+    pictures: frozenset[str] = frozenset()  # which of its own options name a picture
     fills_missing: bool = False
+
+
+@dataclass
+class Passed:
+    """What --warm-start hands from one input to the next: weights, whose they are, and the checkpoint that still has them.
+
+    `last`: who hands nothing on; None: nobody does.
+    """
+
+    last: Places | None = None
+    weights: Sequence[dict[str, Any]] | None = None
+    source: Path | None = None
+    checkpoint: Path | None = None
 
 
 def restore_all(job: Job, inputs: Sequence[Path]) -> int:
@@ -59,6 +75,7 @@ def restore_all(job: Job, inputs: Sequence[Path]) -> int:
     if several:
         check_folders(options)
     plans, code = _plans(job, inputs)
+    passed = Passed(plans[-1] if plans and several and options.warm_start else None)
     reports: list[Report] = []
     if options.report is not None:
         going_on = options.resume and (several or any(places.checkpoint.exists() for places in plans))
@@ -69,7 +86,7 @@ def restore_all(job: Job, inputs: Sequence[Path]) -> int:
     with Interrupt(quiet=options.quiet) as interrupt, _threads(options.threads):
         for places in plans:
             try:
-                report = _restore(job, recipe, places, interrupt)
+                report = _restore(job, recipe, places, interrupt, passed)
                 if report is not None:
                     reports.append(report)
                     if options.report is not None:
@@ -88,17 +105,31 @@ def restore_all(job: Job, inputs: Sequence[Path]) -> int:
 def _plans(job: Job, inputs: Sequence[Path]) -> tuple[list[Places], int]:
     """Where everything goes; what cannot be read or written is said now, hours before the last fit."""
     plans: list[Places] = []
+    shapes: dict[Path, tuple[int, ...]] = {}
     code = 0
     for path in inputs:
         try:
             places = places_of(path, job.task, job.options)
-            check_apart(places, plans, inputs, job.options.report)
+            check_apart(places, plans, inputs, files_read(job.own, path), job.options.report)
             places.check(job.options)
-            _read(places, job)
+            shapes[path] = tuple(_read(places, job)[0].tensor.shape)
             plans.append(places)
         except Exception as error:
             code = report_failure(error, path)
+    if job.options.warm_start:
+        _check_one_size(shapes)
     return plans, code
+
+
+def _check_one_size(shapes: dict[Path, tuple[int, ...]]) -> None:
+    for path, shape in shapes.items():
+        first, expected = next(iter(shapes.items()))
+        if shape[1:] != expected[1:]:
+            one, other = (size_in_words((1, *size[1:])) for size in (expected, shape))
+            raise InputError(
+                f"--warm-start needs inputs of one size, and {first} is {one}, {path} {other}: "
+                "restore them apart, or without it"
+            )
 
 
 def _input(places: Places, job: Job) -> Picture:
@@ -114,7 +145,7 @@ def _read(places: Places, job: Job) -> tuple[Picture, torch.Tensor | None]:
     return picture, reference
 
 
-def _restore(job: Job, recipe: Recipe, places: Places, interrupt: Interrupt) -> Report | None:
+def _restore(job: Job, recipe: Recipe, places: Places, interrupt: Interrupt, passed: Passed) -> Report | None:
     """One picture, from reading to the last file; None if it was interrupted before there was anything to write."""
     options = job.options
     _, reference = _read(places, job)
@@ -122,37 +153,73 @@ def _restore(job: Job, recipe: Recipe, places: Places, interrupt: Interrupt) -> 
     torch.optim.SGD([torch.zeros(1, requires_grad=True)])
     begin = time.perf_counter()
     picture = _input(places, job)
-    run = job.function(
-        picture,
-        **job.own,
-        recipe=recipe,
-        stop=choose_rule(options),
-        restarts=options.restarts,
-        seed=options.seed,
-        device=options.device,
-    )
+    run = _run(job, recipe, picture, places, passed)
     setup = time.perf_counter() - begin
+    picture.check_destination(places.output, overwrite=places.may_replace(options), size=run.size)
     film_every = None if places.film is None else options.every or 10
     watched = Watched(run, picture, reference=reference, strength=options.strength, film_every=film_every)
     saving = options.autosave is not None or options.resume
-    if options.resume and places.checkpoint.exists():
+    resuming = options.resume and places.checkpoint.exists()
+    if resuming:
         checkpoint.load(watched, places.checkpoint)
+    if passed.last is not None:
+        _take_over(passed, watched, places, resuming=resuming)
     _say_remarks(run, options)
     complete = _iterate(watched, options, places, interrupt)
     if not watched.begun:
         print(f"preimage: {places.input}: ended before the first step, nothing was written", file=sys.stderr)
         return None
-    if not complete and saving:
+    handing_on = complete and passed.last not in (None, places)
+    if saving and (handing_on or not complete):
         checkpoint.save(watched, places.checkpoint)
     result = watched.result()
     _write(result, watched, places, replace=places.may_replace(options))
     report = make_report(result, watched, places, recipe=recipe_name(options), seconds=setup + result.seconds)
-    if complete and saving:
+    if handing_on:
+        passed.weights, passed.source = result.weights, places.input
+        passed.checkpoint = places.checkpoint if saving else None
+    elif complete and saving:
         places.checkpoint.unlink(missing_ok=True)
     if not options.quiet:
         with closed_pipe_is_no_failure():
             print_summary(report, places.written(), sys.stderr if options.json else sys.stdout)
     return report
+
+
+def _run(job: Job, recipe: Recipe, picture: Picture, places: Places, passed: Passed) -> Run:
+    """The fit of one picture; of its pages in turn, or from the weights of the input before, if so asked."""
+    options = job.options
+    own = companions(job.own, job.pictures, places.input, options.page)
+
+    def make(page: Picture, *, initial: Sequence[dict[str, Any]] | None) -> Fit:
+        return job.function(
+            page,
+            **own,
+            recipe=recipe,
+            stop=choose_rule(options),
+            restarts=options.restarts,
+            initial=initial,
+            seed=options.seed,
+            device=options.device,
+        )
+
+    chained = options.warm_start and len(picture.tensor) > 1
+    run = Chain(make, picture, initial=passed.weights) if chained else make(picture, initial=passed.weights)
+    if passed.last is not None:
+        run.identity = {**run.identity, "begun_from": "the last input"}
+    return run
+
+
+def _take_over(passed: Passed, watched: Watched, places: Places, *, resuming: bool) -> None:
+    """Say what the fit begins from; and save that, before the checkpoint of the input that it is from goes."""
+    source = "random weights" if passed.source is None else f"the weights of {passed.source}"
+    run = watched.run_inside
+    run.remarks = (*run.remarks, f"gone on from {places.checkpoint}" if resuming else f"begun from {source}")
+    if passed.checkpoint is not None:
+        if not resuming:
+            checkpoint.save(watched, places.checkpoint)
+        passed.checkpoint.unlink(missing_ok=True)
+        passed.checkpoint = None
 
 
 def _say_remarks(run: Run, options: Options) -> None:

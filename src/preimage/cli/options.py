@@ -106,6 +106,15 @@ class Options:
     )
     steps: Annotated[int | None, _count("At most so many; exactly, with --stop steps.", _FIT)] = None
     restarts: Annotated[int | None, _count("Fits that are averaged; by default the recipe's.", _FIT)] = None
+    warm_start: Annotated[
+        bool,
+        _flag(
+            "Fit the pages of --page all, or several inputs, one after another, each from the weights of the last; all "
+            "must have one size. Of an input that an earlier command finished there are weights only if --autosave kept "
+            "them; without any, the next begins afresh.",
+            _FIT,
+        ),
+    ] = False
     strength: Annotated[
         float, Parameter(help="Blend with the input: 1 is the result alone, 0 the input.", group=_FIT)
     ] = 1.0
@@ -116,7 +125,9 @@ class Options:
     autosave: Annotated[
         int | None,
         _count(
-            "Save a checkpoint every so many steps as OUTPUT.checkpoint; removed once the output is complete.", _RUN
+            "Save a checkpoint every so many steps as OUTPUT.checkpoint; removed once the output is complete (with "
+            "--warm-start: and the next input has its own).",
+            _RUN,
         ),
     ] = None
     resume: Annotated[

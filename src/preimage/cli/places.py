@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,13 +82,16 @@ def places_of(path: Path, task: str, options: Options) -> Places:
     )
 
 
-def check_apart(places: Places, others: Iterable[Places], inputs: Iterable[Path], report: Path | None) -> None:
+def check_apart(
+    places: Places, others: Iterable[Places], inputs: Iterable[Path], read: Mapping[Path, str], report: Path | None
+) -> None:
     """No file may be written twice, or over something that is read.
 
     Raises:
         InputError: naming the two that meet.
     """
     taken = {_key(path): f"the input {path}" for path in inputs}
+    taken |= {_key(path): f"what {option} reads" for path, option in read.items()}
     if places.reference is not None:
         taken[_key(places.reference)] = "the reference"
     for other in others:

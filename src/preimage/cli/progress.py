@@ -57,7 +57,8 @@ class Progress:
         self._unseen = None
         loss = f"loss {float(step.loss.nanmean()):.3g}"
         left = _clock((step.total - step.index) * step.seconds / step.index)
-        state = step.state if step.blind else "the result stands; looking for the best step, for the report"
+        beyond = "" if step.blind else "the result stands; looking for the best step, for the report"
+        state = ": ".join(words for words in (step.state, beyond) if words)
         if self._bar is None:
             ending = f", at most {left} left" if step.blind else ""
             print(f"{self.name}: step {step.index} of {step.total}{ending}, {loss} {state}".rstrip(), file=sys.stderr)

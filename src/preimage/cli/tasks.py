@@ -88,11 +88,14 @@ def command_of(task: Task) -> Callable[..., int]:
     """A function whose signature is the command: INPUT..., the task's own options, the shared ones."""
     module = importlib.import_module(task.module)
     function = getattr(module, task.name.replace("-", "_"))
+    hints = get_type_hints(function)
+    pictures = frozenset(name for name, hint in hints.items() if _takes_pictures(hint))
 
     def command(*inputs: Path, options: Options | None = None, **own: Any) -> int:
         from preimage.cli.batch import Job, restore_all
 
-        return restore_all(Job(task.name, function, module, options or Options(), own, task.fills_missing), inputs)
+        job = Job(task.name, function, module, options or Options(), own, pictures, task.fills_missing)
+        return restore_all(job, inputs)
 
     shown = [
         inspect.Parameter("inputs", inspect.Parameter.VAR_POSITIONAL, annotation=_INPUTS),
@@ -149,6 +152,10 @@ def command_line_type(hint: Any, name: str) -> Any:
     raise TypeError(
         f"argument {name!r} of type {hint} has no form on the command line: add it to SHARED, or change its type"
     )
+
+
+def _takes_pictures(hint: Any) -> bool:
+    return any(getattr(kind, "__name__", "") == "Picture" for kind in get_args(hint))
 
 
 def _is_picture(hint: Any) -> bool:

@@ -6,6 +6,7 @@ The observer is saved and resumed with the Run, and never changes what it return
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterator
 from typing import Any
 
@@ -45,6 +46,7 @@ class Watched:
         run.overrun = self.overrun
         self.scores: list[tuple[int, float]] = []
         self.psnrs: list[tuple[int, float]] = []
+        self.peaks: dict[int, tuple[float, int]] = {}  # of each page the best PSNR so far, and its step
         self.frames: list[torch.Tensor] = []
         self.begun = False  # whether there is a result, if only of one step
 
@@ -66,16 +68,21 @@ class Watched:
 
     def state_dict(self) -> dict[str, Any]:
         """The state of the run, with one entry more: a checkpoint of the run alone can be resumed as well."""
-        notes = {"scores": self.scores, "psnrs": self.psnrs, "frames": self.frames}
+        notes = {"scores": self.scores, "psnrs": self.psnrs, "peaks": self.peaks, "frames": self.frames}
         return {**self.run_inside.state_dict(), "notes": notes}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         notes = state.get("notes", {})
         self.scores = [tuple(pair) for pair in notes.get("scores", ())]
         self.psnrs = [tuple(pair) for pair in notes.get("psnrs", ())]
+        self.peaks = {page: tuple(best) for page, best in notes.get("peaks", {}).items()}
         self.frames = list(notes.get("frames", ()))
         self.run_inside.load_state_dict({name: value for name, value in state.items() if name != "notes"})
-        self.begun = True
+        self.begun = bool(state.get("index", 1))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.run_inside.size
 
     @property
     def stands(self) -> bool:
@@ -88,11 +95,12 @@ class Watched:
 
     @property
     def peak(self) -> tuple[float, int] | None:
-        """The best PSNR of what would have been returned at any step, and that step."""
-        if not self.psnrs:
+        """The best PSNR of what would have been returned at any step, and that step; of several pages, for each has a stop
+        of its own, the mean of the best of each, and the middle one of their steps."""
+        if not self.peaks:
             return None
-        step, best = max(self.psnrs, key=lambda pair: pair[1])
-        return best, step
+        values, steps = zip(*self.peaks.values(), strict=True)
+        return statistics.fmean(values), statistics.median_low(steps)
 
     def returned(self, image: torch.Tensor) -> torch.Tensor:
         """What the user gets for a result of the fit, (b, c, h, w)."""
@@ -100,16 +108,30 @@ class Watched:
         return image if self.strength == 1 else torch.lerp(self.picture.tensor, image, self.strength)
 
     def _note(self, step: Step) -> None:
+        # In a Chain one page is at hand, and its steps are counted from its own first one, as in its result.
+        page: int | None = getattr(self.run_inside, "page", None)
+        index = step.index - getattr(self.run_inside, "offset", 0)
+        if page and index == 1:  # nothing joins the curves of two pages
+            for curve in (self.scores, self.psnrs):
+                curve += [(0, math.nan)] if curve else []
         if self.reference is not None:
-            value = float(psnr(self.returned(step.picture).clamp(0, 1), self.reference).mean())
-            self.psnrs.append((step.index, value))
+            self._compare(step, index, page)
         if not step.blind:
             return
-        score = rule_score(getattr(self.run_inside, "rule", None), step.index)
+        score = rule_score(getattr(self.run_inside, "rule", None), index)
         if score is not None:
-            self.scores.append((step.index, score))
-        if self.film_every and (step.index % self.film_every == 0 or step.index == 1):
+            self.scores.append((index, score))
+        if self.film_every and not page and (index % self.film_every == 0 or index == 1):
             self.frames.append(self._frame(step.picture[0].cpu()))
+
+    def _compare(self, step: Step, index: int, page: int | None) -> None:
+        assert self.reference is not None
+        pages = slice(None) if page is None else slice(page, page + 1)
+        values = psnr(self.returned(step.picture)[pages].clamp(0, 1), self.reference[pages]).tolist()
+        self.psnrs.append((index, statistics.fmean(values)))
+        for each, value in zip(range(len(self.reference))[pages], values, strict=True):
+            if value > self.peaks.get(each, (-math.inf, 0))[0]:
+                self.peaks[each] = (value, index)
 
     def _frame(self, image: torch.Tensor) -> torch.Tensor:
         """(h, w, 3) uint8, of the first page, small enough for a film."""
@@ -124,9 +146,13 @@ class Watched:
         shape = tuple(step.picture.shape)
         given = tuple(self.picture.tensor.shape)
         if self.reference is not None and tuple(self.reference.shape) != shape:
-            raise InputError(f"the reference is {_words(tuple(self.reference.shape))}, the result {_words(shape)}")
+            raise InputError(
+                f"the reference is {size_in_words(tuple(self.reference.shape))}, the result {size_in_words(shape)}"
+            )
         if self.strength != 1 and given != shape:
-            raise InputError(f"--strength needs a result of the input's size: {_words(given)} became {_words(shape)}")
+            raise InputError(
+                f"--strength needs a result of the input's size: {size_in_words(given)} became {size_in_words(shape)}"
+            )
 
 
 def rule_score(rule: Any, index: int) -> float | None:
@@ -138,6 +164,7 @@ def rule_score(rule: Any, index: int) -> float | None:
     return None
 
 
-def _words(shape: tuple[int, ...]) -> str:
+def size_in_words(shape: tuple[int, ...]) -> str:
+    """(b, c, h, w) for a message: "640 x 480 pixels, 3 channels, 12 pages"."""
     pages, channels, height, width = shape
     return f"{width} x {height} pixels, {channels} channels" + (f", {pages} pages" if pages > 1 else "")

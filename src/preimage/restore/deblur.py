@@ -37,7 +37,7 @@ FAST = Recipe(
     jitter_pool=4,
     optimizer=muon,
     rate=0.04,
-    steps=380,
+    steps=520,
     averaging=0.95,
     stop="steps",
 )

@@ -62,7 +62,8 @@ def flash_no_flash(
 
     Args:
         image: the picture without flash, whose light is kept.
-        flash: the picture with flash: of the same size, bit depth and number of pages, aligned with the other.
+        flash: the picture with flash: of the same size, bit depth and number of pages, aligned with the other. On the command
+            line also a folder with one of the input's name for each input.
         recipe: FAST, or PAPER for the published settings.
         stop: a stopping rule; None does the recipe's steps.
         restarts: fits that are averaged; None takes the recipe's.

@@ -11,10 +11,10 @@ from torch.nn import functional
 from preimage.errors import InputError
 from preimage.images import Picture, as_picture
 
-SPARSE = 0.9  # a larger share missing: single pixels are what is known
-SCATTERED = 3  # gaps this many pixels deep, from the nearest known one, at most: single pixels
-THIN = 12  # the same: strokes
-HOLE = 32  # deeper: a large hole
+SPARSE = 0.9  # of single pixels: a larger share missing
+CLUSTERED = 0.15  # below: single pixels; text has 0.3 and more, patches nearly 1
+THIN = 12  # gaps this many pixels deep, from the nearest known one, at most: strokes
+HOLE = 24  # deeper: a large hole; of the published masks the region is 18 deep and the hole 27
 WARN_ABOVE = 0.5
 
 
@@ -76,23 +76,18 @@ def drawn_missing(picture: Picture, mask: Any, mask_white: Literal["known", "mis
 
 
 def kind_of_missing(missing: torch.Tensor) -> Literal["text", "region", "hole", "scattered", "sparse"]:
-    """What kind of gap, from the share that is missing and how far the deepest missing pixel is from a known one."""
-    if float(missing.float().mean()) > SPARSE:
-        return "sparse"
+    """What kind of gap: whether the pixels are missing one by one, and how deep the deepest is if they are not."""
+    if clustering(missing.float()) < CLUSTERED:
+        return "sparse" if float(missing.float().mean()) > SPARSE else "scattered"
     deep = depth(missing, HOLE + 1)
-    share = float(missing.float().mean())
-    if deep <= SCATTERED:
-        return "scattered" if share > 0.1 else "text"
-    if deep <= THIN and _scattered(missing):
-        return "scattered"
     return "text" if deep <= THIN else "hole" if deep > HOLE else "region"
 
 
-def _scattered(missing: torch.Tensor) -> bool:
-    """Whether what is known is single pixels: most of them have a missing one on each side or nearly so."""
-    known = 1 - missing.all(1, keepdim=True).float()
-    around = functional.avg_pool2d(functional.pad(known, (1, 1, 1, 1)), 3, stride=1, divisor_override=1) - known
-    return float((around * known).sum() / known.sum().clamp_min(1)) < 4
+def clustering(gap: torch.Tensor) -> float:
+    """How much likelier than others the neighbours of a missing pixel are missing: 0 if drawn at random, 1 of one whole."""
+    share = float(gap.mean())
+    both = float((gap[..., 1:, :] * gap[..., :-1, :]).mean() + (gap[..., 1:] * gap[..., :-1]).mean()) / 2
+    return (both / share - share) / (1 - share)
 
 
 def depth(missing: torch.Tensor, most: int | None = None) -> int:

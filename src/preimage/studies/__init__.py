@@ -12,7 +12,15 @@ STUDIES = {
     "denoising": "nine pictures, four kinds of noise: this library blind beside NLM, TV and CBM3D (Ulyanov et al. 2018, table 2)",
     "paper_curve": "PSNR against steps of the published setting on F16 at 256 px, in float32",
     "noise_impedance": "how fast a picture, a noisy one, a shuffled one and noise are fitted (Ulyanov et al. 2018, figure 2)",
+    "gallery": "one picture per task, of photographs in the public domain: the pictures of README",
+    "prior_effect": "one picture enlarged with no prior, total variation and the deep prior (Ulyanov et al. 2018, section 3.2)",
+    "architecture": "depth, skips, 1x1 filters, U-Net, ResNet, rates, on denoising and a large hole (both papers' claims)",
     "real_noise": "pictures with real noise and no truth: photographs and microscopy, as figures",
+    "super_resolution": "enlarging by 4 and 8: this library blind beside bicubic and total variation (Ulyanov et al. 2018)",
+    "inpainting": "half the pixels, text, a hole, an object, 98 % missing: this library blind beside biharmonic equations",
+    "deblurring": "Gaussian and motion blur: this library blind beside Richardson-Lucy, Wiener and total variation",
+    "jpeg": "JPEG of quality 10 and 20: what this library brings back, and one real file as a figure",
+    "flash": "the published pair with and without flash, as a figure and by the noise that is left",
 }
 
 

@@ -27,7 +27,7 @@ from preimage.restore.remove_jpeg_artifacts import remove_jpeg_artifacts
 from preimage.restore.super_resolve import super_resolve
 from preimage.studies.scales import Study, generated_picture, markdown_table, with_gaussian_noise
 
-SIDE = {"smoke": 32, "small": 192, "paper": 256}
+SIDE = {"smoke": 64, "small": 192, "paper": 256}
 # Where the interesting part lies: photograph of skimage.data, top, left.
 CROPS = {
     "denoise": ("chelsea", 30, 130),

@@ -1,0 +1,393 @@
+"""The commands of the restoration tasks besides denoising, from file to file; and every line about a bad input."""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from cli.tiny import pictures
+from PIL import Image
+
+from preimage.cli.tasks import TASKS, own_parameters
+from preimage.images import read
+from preimage.metrics import psnr
+
+KEYS = {"task", "input", "output", "size", "channels", "pages", "recipe", "recipe_name", "seed", "device", "precision"}
+KEYS |= {"threads", "steps", "kept_step", "kept_steps", "reason", "seconds", "peak_memory_bytes", "remarks", "events"}
+
+# Each command, its own options, the size of its result for the input of 24 x 20, and words of its remarks.
+COMMANDS = {
+    "super-resolve": (["--factor", "2"], (40, 48), ["2 times as large: 48 x 40 pixels", "kernel lanczos2"]),
+    "inpaint": (
+        ["--mask", "mask.png", "--mask-white", "missing"], (20, 24), ["% of the picture will be filled", "settings for"]
+    ),
+    "deblur": (["--kernel", "gaussian:1"], (20, 24), ["blur kernel of 7 x 7 pixels, gaussian:1"]),
+    "remove-jpeg-artifacts": (["--quality", "40"], (20, 24), ["JPEG of quality 40, as said"]),
+    "flash-no-flash": (["--flash", "clean.png"], (20, 24), []),
+}  # fmt: skip
+each_command = pytest.mark.parametrize("command", COMMANDS)
+TINY = ("--recipe", "tiny.json", "--steps", "3", "--stop", "steps")
+
+
+@pytest.fixture(autouse=True)
+def more(here):
+    """More files beside noisy.png, clean.png and tiny.json."""
+    clean, noisy = pictures()
+    mask = np.zeros((20, 24), np.uint8)
+    mask[3:7, 5:15] = 255
+    Image.fromarray(mask).save("mask.png")
+    Image.fromarray(mask[::-1].copy()).save("other-mask.png")
+    Image.fromarray(np.zeros_like(mask)).save("empty.png")
+    Image.fromarray(np.full_like(mask, 255)).save("full.png")
+    Image.fromarray(np.kron(clean, np.ones((2, 2, 1), np.uint8))).save("large.png")
+    Image.fromarray(clean).save("photo.jpg", quality=40)
+    Image.fromarray(np.dstack([clean, 255 - mask])).save("hole.png")
+    Image.fromarray(np.zeros((20, 24), np.uint16)).save("deep.png")
+    stack = np.stack([noisy[..., 0], clean[..., 0]])
+    tifffile.imwrite("stack.tif", stack, photometric="minisblack", metadata=None)
+    tifffile.imwrite("flashes.tif", stack[::-1].copy(), photometric="minisblack", metadata=None)
+    tifffile.imwrite("masks.tif", np.stack([mask, mask[::-1]]), photometric="minisblack", metadata=None)
+    values = clean[..., 0] / np.float32(7)
+    values[mask > 0] = np.nan
+    tifffile.imwrite("nan.tif", values)
+    np.save("even.npy", np.ones((4, 4)))
+    np.save("odd.npy", np.ones((3, 3)))
+    np.save("large.npy", np.ones((63, 63)))
+    for folder in ("out", "masks"):
+        Path(folder).mkdir()
+    Image.fromarray(mask).save("masks/noisy.png")
+    Image.fromarray(mask[::-1].copy()).save("masks/clean.png")
+
+
+def pixels(path: str | Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+# ---------------------------------------------------------------------- what every command does
+
+
+@each_command
+def test_help_shows_its_example_and_its_own_options(command, run):
+    ran = run(command, "--help")
+    assert ran.code == 0
+    (task,) = (each for each in TASKS if each.name == command)
+    assert task.example.startswith(f"preimage {command} ")
+    assert task.example in ran.out
+    for parameter in own_parameters(getattr(import_module(task.module), command.replace("-", "_"))):
+        assert f"--{parameter.name.replace('_', '-')}" in ran.out
+
+
+@each_command
+def test_the_result_stands_beside_the_caller(here, run, command):
+    options, size, words = COMMANDS[command]
+    ran = run(command, "noisy.png", *options, *TINY, "--report", "report.json")
+    assert ran.code == 0, ran.err
+    assert pixels(f"noisy-{command}.png").shape == (*size, 3)
+    assert not (pixels(f"noisy-{command}.png") == pixels(f"noisy-{command}.png")[0, 0]).all()
+    report = json.loads(Path("report.json").read_text())
+    assert report.keys() == KEYS
+    assert (report["task"], report["size"], report["channels"], report["steps"]) == (command, list(size), 3, 3)
+    assert (report["output"], report["recipe"]["steps"]) == (f"noisy-{command}.png", 3)
+    for word in words:
+        assert word in ran.out
+        assert any(word in remark for remark in report["remarks"])
+
+
+@each_command
+def test_what_was_decided_is_said_before_the_fit(here, run, command, monkeypatch):
+    options, _, words = COMMANDS[command]
+
+    def broken(self: object) -> None:
+        raise RuntimeError("no step is done")
+
+    monkeypatch.setattr("preimage.fit.Fit._advance", broken)
+    ran = run(command, "noisy.png", *options, *TINY)
+    assert ran.failed_in_one_line("noisy.png", "no step is done")
+    assert all(word in ran.out for word in words)
+
+
+@each_command
+def test_figure_film_uncertainty_and_json(here, run, command):
+    options, size, _ = COMMANDS[command]
+    ran = run(command, "noisy.png", *options, *TINY, "--restarts", "2", "--figure", "figure.png", "--film", "film.gif",
+              "--every", "1", "--uncertainty", "u.tif", "--json")  # fmt: skip
+    assert ran.code == 0, ran.err
+    assert json.loads(ran.out)["kept_steps"] == [3, 3]
+    assert pixels("figure.png").shape[0] > 500
+    with Image.open("film.gif") as film:
+        assert film.size == size[::-1]
+        assert getattr(film, "n_frames", 1) >= 3  # of steps 1 to 3; the result is that of the last
+    assert tifffile.imread("u.tif").shape == (*size, 3)
+
+
+@each_command
+def test_several_inputs_go_to_a_folder(here, run, command):
+    options, size, _ = COMMANDS[command]
+    ran = run(command, "noisy.png", "clean.png", *options, *TINY, "-o", "out", "--report", "report.json")
+    assert ran.code == 0, ran.err
+    for name in ("noisy", "clean"):
+        assert pixels(f"out/{name}-{command}.png").shape == (*size, 3)
+    assert [each["input"] for each in json.loads(Path("report.json").read_text())] == ["noisy.png", "clean.png"]
+
+
+@each_command
+def test_pages_of_a_stack(here, run, command):
+    options, size, _ = COMMANDS[command]
+    options = ["flashes.tif" if option == "clean.png" else option for option in options]
+    ran = run(command, "stack.tif", *options, *TINY, "--page", "all", "--report", "report.json")
+    assert ran.code == 0, ran.err
+    assert tifffile.imread(f"stack-{command}.tif").shape == (2, *size)
+    assert json.loads(Path("report.json").read_text())["pages"] == 2
+    one = run(command, "stack.tif", *options, *TINY, "--page", "2", "-o", "one.tif")
+    assert one.code == 0, one.err
+    assert tifffile.imread("one.tif").shape == size
+
+
+@each_command
+def test_a_reference_of_the_result_s_size(here, run, command):
+    options, size, _ = COMMANDS[command]
+    name = "large.png" if size[0] == 40 else "clean.png"
+    ran = run(command, "noisy.png", *options, *TINY, "--reference", name, "--report", "report.json", "-o", "a.png")
+    assert ran.code == 0, ran.err
+    report = json.loads(Path("report.json").read_text())
+    assert report["psnr"] == pytest.approx(float(psnr(read("a.png").tensor, read(name).tensor)), abs=1e-4)
+    assert 1 <= report["peak_step"] <= 4
+    assert ("input_psnr" in report) == (command != "super-resolve")
+    assert run(command, "noisy.png", *options, *TINY, "-o", "b.png").code == 0
+    assert Path("a.png").read_bytes() == Path("b.png").read_bytes()
+
+
+@each_command
+@pytest.mark.parametrize("recipe", ["fast", "paper"])
+def test_the_recipes_by_name(here, run, command, recipe):
+    options, _, _ = COMMANDS[command]
+    ran = run(
+        command, "noisy.png", *options, "--recipe", recipe, "--steps", "1", "--restarts", "1", "--report", "r.json"
+    )
+    assert ran.code == 0, ran.err
+    report = json.loads(Path("r.json").read_text())
+    assert (report["recipe_name"], report["steps"]) == (recipe, 1)
+    assert report["recipe"]["optimizer"] == ("muon" if recipe == "fast" else "adam")
+
+
+@each_command
+def test_interrupted_and_resumed_is_as_if_it_never_was(here, run, command, monkeypatch):
+    options, _, _ = COMMANDS[command]
+    options = ["unknown" if option == "gaussian:1" else option for option in options]
+    assert run(command, "noisy.png", *options, *TINY, "-o", "whole.png").code == 0
+    from preimage.fit import Fit
+
+    advance = Fit._advance
+
+    def failing(self: Fit) -> object:
+        if self.index == 2:
+            raise RuntimeError("the power failed")
+        return advance(self)
+
+    monkeypatch.setattr(Fit, "_advance", failing)
+    assert run(command, "noisy.png", *options, *TINY, "-o", "a.png", "--autosave", "1").failed_in_one_line("power")
+    monkeypatch.setattr(Fit, "_advance", advance)
+    assert Path("a.png.checkpoint").exists()
+    ran = run(command, "noisy.png", *options, *TINY, "-o", "a.png", "--resume")
+    assert ran.code == 0, ran.err
+    assert Path("a.png").read_bytes() == Path("whole.png").read_bytes()
+    assert not Path("a.png.checkpoint").exists()
+
+
+# ---------------------------------------------------------------------- each by itself
+
+
+@pytest.mark.parametrize("kernel", ["bicubic", "gaussian:0.8", "even.npy", "estimate"])
+def test_super_resolve_with_kernels(here, run, kernel):
+    ran = run("super-resolve", "noisy.png", "--factor", "2", "--kernel", kernel, *TINY)
+    assert ran.code == 0, ran.err
+    assert f"kernel {kernel}" in ran.out
+
+
+@pytest.mark.parametrize("kernel", ["motion:5,30", "odd.npy", "unknown"])
+def test_deblur_with_kernels(here, run, kernel):
+    size = ["--kernel-size", "5"] if kernel == "unknown" else []
+    ran = run("deblur", "noisy.png", "--kernel", kernel, *size, *TINY)
+    assert ran.code == 0, ran.err
+    assert ("fitted with the picture" if kernel == "unknown" else kernel) in ran.out
+
+
+@pytest.mark.parametrize(("factor", "steps", "jitter"), [("4", 2000, 0.03), ("8", 4000, 0.05)])
+def test_the_paper_s_settings_are_the_factor_s(here, run, factor, steps, jitter, monkeypatch):
+    seen = {}
+    monkeypatch.setattr("preimage.fit.Fit._advance", lambda self: seen.update(recipe=self.recipe) or exit_now())
+    run("super-resolve", "noisy.png", "--factor", factor, "--recipe", "paper")
+    assert (seen["recipe"].steps, seen["recipe"].jitter) == (steps, jitter)
+
+
+def exit_now() -> None:
+    raise RuntimeError("enough")
+
+
+def test_known_pixels_are_the_same_bytes_in_the_png(here, run):
+    ran = run("inpaint", "noisy.png", "--mask", "mask.png", "--mask-white", "missing", "--restarts", "3", *TINY)
+    assert ran.code == 0, ran.err
+    known = pixels("mask.png") == 0
+    written = pixels("noisy-inpaint.png")
+    assert (written[known] == pixels("noisy.png")[known]).all()
+    assert (written[~known] != pixels("noisy.png")[~known]).any()
+    assert f"{100 * (1 - known.mean()):.1f} % of the picture will be filled" in ran.out
+    assert "warning" not in ran.out
+
+
+def test_white_may_be_known(here, run):
+    ran = run("inpaint", "noisy.png", "--mask", "mask.png", "--mask-white", "known", *TINY)
+    assert ran.code == 0, ran.err
+    known = pixels("mask.png") > 0
+    assert (pixels("noisy-inpaint.png")[known] == pixels("noisy.png")[known]).all()
+    assert "warning: more than half of the picture is missing" in ran.out
+
+
+def test_a_folder_of_masks(here, run):
+    common = ("--mask", "masks", "--mask-white", "missing", *TINY, "-o", "out")
+    ran = run("inpaint", "noisy.png", "clean.png", *common)
+    assert ran.code == 0, ran.err
+    for name in ("noisy", "clean"):
+        known = pixels(f"masks/{name}.png") == 0
+        assert (pixels(f"out/{name}-inpaint.png")[known] == pixels(f"{name}.png")[known]).all()
+        assert (pixels(f"out/{name}-inpaint.png")[~known] != pixels(f"{name}.png")[~known]).any()
+
+
+def test_a_mask_for_each_page(here, run):
+    ran = run("inpaint", "stack.tif", "--page", "all", "--mask", "masks.tif", "--mask-white", "missing", *TINY)
+    assert ran.code == 0, ran.err
+    known = tifffile.imread("masks.tif") == 0
+    assert (tifffile.imread("stack-inpaint.tif")[known] == tifffile.imread("stack.tif")[known]).all()
+
+
+def test_the_page_of_the_mask_is_that_of_the_input(here, run):
+    ran = run("inpaint", "stack.tif", "--page", "2", "--mask", "masks.tif", "--mask-white", "missing", *TINY)
+    assert ran.code == 0, ran.err
+    known = tifffile.imread("masks.tif")[1] == 0
+    assert (tifffile.imread("stack-inpaint.tif")[known] == tifffile.imread("stack.tif")[1][known]).all()
+
+
+def test_transparency_is_filled_and_gone(here, run):
+    ran = run("inpaint", "hole.png", *TINY)
+    assert ran.code == 0, ran.err
+    written, given = pixels("hole-inpaint.png"), pixels("hole.png")
+    assert (written[..., 3] == 255).all()
+    known = given[..., 3] == 255
+    assert (written[known] == given[known]).all()
+
+
+def test_nans_are_filled(here, run):
+    ran = run("inpaint", "nan.tif", *TINY)
+    assert ran.code == 0, ran.err
+    written, given = tifffile.imread("nan-inpaint.tif"), tifffile.imread("nan.tif")
+    assert np.isfinite(written).all()
+    np.testing.assert_allclose(written[np.isfinite(given)], given[np.isfinite(given)], rtol=0, atol=1e-5)
+    for command in ("denoise", "deblur"):
+        kernel = ["--kernel", "gaussian:1"] if command == "deblur" else []
+        assert run(command, "nan.tif", *kernel, *TINY).failed_in_one_line("nan.tif", "NaN", "inpaint")
+
+
+def test_a_jpeg_tells_its_own_quality(here, run):
+    ran = run("remove-jpeg-artifacts", "photo.jpg", *TINY, "-o", "clean.tif")
+    assert ran.code == 0, ran.err
+    assert "JPEG of quality 40 (from its table)" in ran.out
+    ran = run("remove-jpeg-artifacts", "clean.png", *TINY, "-o", "b.png")
+    assert ran.code == 0, ran.err
+    assert "no quantization table is known" in ran.out
+
+
+def test_a_flash_picture_of_other_channels(here, run):
+    ran = run("flash-no-flash", "noisy.png", "--flash", "mask.png", *TINY)
+    assert ran.code == 0, ran.err
+    assert pixels("noisy-flash-no-flash.png").shape == (20, 24, 3)
+
+
+@pytest.mark.parametrize("name", ["mask.png", "clean.png", "odd.npy"])
+def test_what_is_read_is_never_written_over(here, run, name):
+    """Also with --overwrite, which is of results."""
+    options = {
+        "mask.png": ("inpaint", "--mask", "mask.png", "--mask-white", "missing"),
+        "clean.png": ("flash-no-flash", "--flash", "clean.png"),
+        "odd.npy": ("deblur", "--kernel", "odd.npy"),
+    }[name]
+    before = Path(name).read_bytes()
+    place = ("--report", name) if name.endswith("npy") else ("-o", name)
+    ran = run(options[0], "noisy.png", *options[1:], *TINY, *place, "--overwrite")
+    assert ran.failed_in_one_line(name), ran
+    assert Path(name).read_bytes() == before
+
+
+# ---------------------------------------------------------------------- bad input
+
+
+BAD = [
+    ("super-resolve", ["--factor", "0"], ["factor", "2 to 16", "got 0"]),
+    ("super-resolve", ["--factor", "1"], ["factor", "2 to 16", "got 1"]),
+    ("super-resolve", ["--factor", "17"], ["factor", "2 to 16", "got 17"]),
+    ("super-resolve", ["--factor", "2.5"], ["--factor", "2.5"]),
+    ("super-resolve", ["--kernel", "odd.npy"], ["even sides for factor 4", "3 x 3"]),
+    ("super-resolve", ["--factor", "3", "--kernel", "even.npy"], ["odd sides for factor 3", "4 x 4"]),
+    ("super-resolve", ["--factor", "3", "--kernel", "large.npy"], ["63 x 63", "larger than the picture of 72 x 60"]),
+    ("super-resolve", ["--kernel", "gaussian:wide"], ["gaussian:wide", "sigma"]),
+    ("super-resolve", ["--kernel", "lanczos3"], ["lanczos3"]),
+    ("super-resolve", ["--kernel", "nowhere.npy"], ["nowhere.npy"]),
+    ("super-resolve", ["--strength", "0.5"], ["--strength", "24 x 20", "96 x 80"]),
+    ("super-resolve", ["--reference", "clean.png"], ["reference", "24 x 20", "96 x 80"]),
+    ("super-resolve", ["--reference", "deep.png"], ["reference", "uint16"]),
+    ("inpaint", [], ["noisy.png", "nothing says what is missing"]),
+    ("inpaint", ["--mask", "mask.png"], ["mask_white"]),
+    ("inpaint", ["--mask-white", "known"], ["give a mask"]),
+    ("inpaint", ["--mask", "mask.png", "--mask-white", "black"], ["--mask-white", "black"]),
+    ("inpaint", ["--mask", "large.png", "--mask-white", "known"], ["large.png is 48 x 40", "noisy.png 24 x 20"]),
+    ("inpaint", ["--mask", "empty.png", "--mask-white", "missing"], ["noisy.png", "nothing is missing", "empty"]),
+    ("inpaint", ["--mask", "full.png", "--mask-white", "missing"], ["noisy.png", "everything is missing", "full"]),
+    ("inpaint", ["--mask", "full.png", "--mask-white", "known"], ["noisy.png", "nothing is missing"]),
+    ("inpaint", ["--mask", "nowhere.png", "--mask-white", "known"], ["nowhere.png"]),
+    ("inpaint", ["--mask", "out", "--mask-white", "known"], ["out/noisy.png", "does not exist"]),
+    ("inpaint", ["--mask", "mask.png", "--mask-white", "known", "--kind", "blob"], ["--kind", "blob"]),
+    ("deblur", [], ["--kernel"]),
+    ("deblur", ["--kernel", "even.npy"], ["odd sides", "4 x 4"]),
+    ("deblur", ["--kernel", "large.npy"], ["63 x 63", "larger than the picture of 24 x 20"]),
+    ("deblur", ["--kernel", "gaussian:"], ["gaussian:SIGMA"]),
+    ("deblur", ["--kernel", "gaussian:0"], ["sigma"]),
+    ("deblur", ["--kernel", "motion:5"], ["motion:LENGTH,ANGLE"]),
+    ("deblur", ["--kernel", "fuzzy"], ["fuzzy"]),
+    ("deblur", ["--kernel", "unknown", "--kernel-size", "4"], ["kernel_size", "odd", "got 4"]),
+    ("deblur", ["--kernel", "unknown", "--kernel-size", "4.5"], ["--kernel-size", "4.5"]),
+    ("deblur", ["--kernel", "gaussian:1", "--sigma", "-2"], ["sigma"]),
+    ("remove-jpeg-artifacts", ["--quality", "0"], ["quality", "1 to 100", "got 0"]),
+    ("remove-jpeg-artifacts", ["--quality", "101"], ["quality", "1 to 100", "got 101"]),
+    ("remove-jpeg-artifacts", ["--quality", "best"], ["--quality", "best"]),
+    ("flash-no-flash", [], ["--flash"]),
+    ("flash-no-flash", ["--flash", "large.png"], ["noisy.png is 24 x 20", "large.png 48 x 40"]),
+    ("flash-no-flash", ["--flash", "deep.png"], ["noisy.png holds uint8", "deep.png uint16"]),
+    ("flash-no-flash", ["--flash", "nowhere.png"], ["nowhere.png"]),
+    ("flash-no-flash", ["--flash", "clean.png", "--prior", "pixels"], ["flash"]),
+]
+
+
+@pytest.mark.parametrize(("command", "tokens", "words"), BAD, ids=[" ".join([c, *t]) for c, t, _ in BAD])
+def test_bad_input_is_one_line_and_nothing_is_written(here, run, command, tokens, words):
+    before = sorted(here.rglob("*"))
+    tiny = TINY if "--prior" not in tokens else ("--steps", "3")
+    ran = run(command, "noisy.png", *tokens, *tiny)
+    assert ran.failed_in_one_line(*words), ran
+    assert sorted(here.rglob("*")) == before
+
+
+def test_a_quality_beside_a_jpeg_s_own(here, run):
+    ran = run("remove-jpeg-artifacts", "photo.jpg", "--quality", "40", *TINY)
+    assert ran.failed_in_one_line("photo.jpg is a JPEG of quality 40 by its own table: leave quality out")
+
+
+def test_one_bad_input_of_several_does_not_stop_the_others(here, run):
+    ran = run("inpaint", "noisy.png", "large.png", "clean.png", "--mask", "mask.png", "--mask-white", "missing", *TINY,
+              "-o", "out")  # fmt: skip
+    assert ran.failed_in_one_line("mask.png is 24 x 20 pixels and large.png 48 x 40")
+    assert Path("out/noisy-inpaint.png").exists()
+    assert Path("out/clean-inpaint.png").exists()

@@ -1,0 +1,172 @@
+"""Rivals: each does what it is known for, on the same shapes as the library, so that a study compares like with like."""
+
+from __future__ import annotations
+
+import math
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from preimage.errors import MissingExtra
+from preimage.metrics import psnr
+from preimage.operators import gaussian, motion
+from preimage.studies import deblurring, rival_settings
+from preimage.studies.deblurring import inner, seen
+from preimage.studies.rivals import (
+    bicubic_enlarged,
+    biharmonic,
+    richardson_lucy,
+    tapered,
+    tv_deconvolution,
+    unsupervised_wiener,
+)
+from preimage.studies.scales import Study, generated_picture
+from preimage.studies.super_resolution import luma, luma_psnr, tv_enlarged
+
+KERNELS = {"gaussian": gaussian(1.6), "motion": motion(9, 30)}
+DECONVOLUTIONS = {
+    "Richardson-Lucy": lambda given, kernel: richardson_lucy(given, kernel, 20),
+    "Wiener": unsupervised_wiener,
+}
+
+
+def textured(side: int = 64) -> torch.Tensor:
+    """A generated picture with a grating, which a blur takes away."""
+    x = torch.arange(side) / side
+    return 0.7 * generated_picture(side, channels=1) + 0.15 + 0.15 * torch.sin(30 * x)
+
+
+# ---------------------------------------------------------------------- enlarging
+
+
+def test_luma_is_that_of_broadcast_video():
+    white, black = torch.ones(1, 3, 4, 4), torch.zeros(1, 3, 4, 4)
+    assert luma(white) * 255 == pytest.approx(np.full((1, 4, 4), 235.0), abs=1e-3)
+    assert luma(black) * 255 == pytest.approx(np.full((1, 4, 4), 16.0), abs=1e-3)
+    assert torch.equal(luma(white + 1), luma(white)), "what is beyond the range is clipped"
+
+
+def test_luma_psnr_is_that_computed_by_hand():
+    clean = torch.full((1, 3, 12, 12), 0.5)
+    redder = clean.clone()
+    redder[:, 0] += 0.1
+    assert luma_psnr(redder, clean, 4) == pytest.approx(-20 * math.log10(0.1 * 65.481 / 255), abs=1e-3)
+    assert luma_psnr(redder, clean, 4) == pytest.approx(31.81, abs=0.005)
+
+
+def test_luma_psnr_leaves_the_border_out():
+    clean = torch.full((1, 3, 12, 12), 0.5)
+    framed = torch.ones(1, 3, 12, 12)
+    framed[..., 3:-3, 3:-3] = 0.5
+    assert luma_psnr(framed, clean, 3) == math.inf
+    assert luma_psnr(framed, clean, 2) < 20
+
+
+def test_bicubic_keeps_a_plane_and_does_not_move_it():
+    ramp = torch.linspace(0.2, 0.8, 16).expand(1, 3, 16, 16)
+    large = bicubic_enlarged(ramp, 4)
+    assert large.shape == (1, 3, 64, 64)
+    expected = 0.2 + 0.6 * ((torch.arange(64) + 0.5) / 4 - 0.5) / 15
+    assert torch.allclose(large[0, 0, 8, 8:-8], expected[8:-8], atol=1.5 / 255)
+
+
+def test_total_variation_keeps_to_the_given_pixels_and_a_heavy_weight_flattens():
+    small = generated_picture(16)
+    near, flat = tv_enlarged(small, 4, steps=60), tv_enlarged(small, 4, weight=1e-3, steps=60)
+    assert near.shape == flat.shape == (1, 3, 64, 64)
+    assert float(near.diff(dim=-1).abs().mean()) > 3 * float(flat.diff(dim=-1).abs().mean())
+
+
+# ---------------------------------------------------------------------- gaps
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_biharmonic_continues_a_plane_and_keeps_what_is_known(channels):
+    plane = torch.linspace(0.2, 0.8, 24).expand(1, channels, 24, 24).contiguous()
+    known = torch.ones(1, 1, 24, 24, dtype=torch.bool)
+    known[..., 9:14, 10:13] = False
+    given = torch.where(known, plane, torch.zeros(()))
+    filled = biharmonic(given, known)
+    assert torch.equal(filled[known.expand_as(plane)], plane[known.expand_as(plane)])
+    assert torch.allclose(filled, plane, atol=1e-4)
+
+
+# ---------------------------------------------------------------------- blur
+
+
+@pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS)
+@pytest.mark.parametrize("deconvolve", DECONVOLUTIONS.values(), ids=DECONVOLUTIONS)
+def test_deconvolution_sharpens_and_moves_nothing(deconvolve, kernel):
+    truth, given = seen(textured(), kernel)
+    sharp = deconvolve(given, kernel)
+    assert sharp.shape == given.shape
+    before = float(psnr(inner(given, kernel), inner(truth, kernel)))
+    assert float(psnr(inner(sharp, kernel), inner(truth, kernel))) > before + 1
+    assert torch.equal(sharp, deconvolve(given, kernel)), "the same again"
+
+
+@pytest.mark.parametrize("deconvolve", DECONVOLUTIONS.values(), ids=DECONVOLUTIONS)
+def test_each_channel_is_its_own(deconvolve):
+    kernel = KERNELS["gaussian"]
+    _, given = seen(torch.cat([textured(48), textured(48).flip(-1)], 1), kernel)
+    both = deconvolve(given, kernel)
+    assert torch.equal(both[:, :1], deconvolve(given[:, :1], kernel))
+
+
+def test_richardson_lucy_darkens_no_edge():
+    """It takes what lies beyond for black; the mirror image around the picture keeps that away."""
+    flat = torch.full((1, 1, 32, 32), 0.5)
+    assert torch.allclose(richardson_lucy(flat, KERNELS["gaussian"], 10), flat, atol=2e-3)
+
+
+def test_tapering_joins_opposite_edges_and_leaves_the_middle():
+    plane = np.linspace(0, 1, 48)[:, None] * np.ones(48)
+    joined = tapered(plane, KERNELS["gaussian"].double().numpy())
+    assert joined[16:-16, 16:-16] == pytest.approx(plane[16:-16, 16:-16])
+    assert abs(joined[0, 24] - joined[-1, 24]) < 0.3
+
+
+def test_total_variation_of_deepinv_sharpens():
+    pytest.importorskip("deepinv")
+    kernel = KERNELS["gaussian"]
+    truth, given = seen(generated_picture(48, channels=1), kernel)
+    sharp = tv_deconvolution(given, kernel, 1e-3)
+    assert sharp.shape == given.shape
+    before = float(psnr(inner(given, kernel), inner(truth, kernel)))
+    assert float(psnr(inner(sharp, kernel), inner(truth, kernel))) > before + 1
+
+
+def test_without_deepinv_the_column_is_empty_and_says_why(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "deepinv", None)
+    given = torch.full((1, 1, 24, 24), 0.5)
+    with pytest.raises(MissingExtra, match=r"deepinv is not installed: pip install 'preimage\[physics\]'"):
+        tv_deconvolution(given, KERNELS["gaussian"], 1e-3)
+    assert math.isnan(deblurring.score_of_tv(given, KERNELS["gaussian"], 1e-3, lambda image: 1.0))
+    assert "deepinv is not installed" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------------- their settings
+
+
+def test_settings_are_tried_on_pictures_that_no_study_reports(monkeypatch, capsys):
+    read: list[str] = []
+
+    def picture(study: Study, name: str) -> torch.Tensor:
+        read.append(name)
+        return generated_picture(32, channels=1 if "set12" in name else 3)
+
+    monkeypatch.setattr(Study, "picture", picture)
+    monkeypatch.setattr(rival_settings, "ITERATIONS", (5, 10))
+    monkeypatch.setattr(rival_settings, "TV_ENLARGING", ())
+    monkeypatch.setattr(rival_settings, "TV_DEBLURRING", ())
+    rival_settings.deblur(Study("rival_settings", "small"))
+    rival_settings.enlarge(Study("rival_settings", "small"))
+    assert {f"restoration/{name}.png" for name in deblurring.PICTURES}.isdisjoint(read)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(": ")[:2] for line in lines] == [
+        [f"Richardson-Lucy, {blur}", str(count)] for blur in ("gaussian:1.6", "motion:15,30") for count in (5, 10)
+    ]
+    each, mean = lines[0].rsplit(", mean ", 1)
+    assert float(mean) == pytest.approx(sum(map(float, each.split(": ")[-1].split())) / 3, abs=0.01)
