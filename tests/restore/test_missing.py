@@ -265,7 +265,7 @@ def test_the_share_is_said_and_more_than_half_is_warned_of():
 @pytest.mark.parametrize(
     ("mask", "white", "said"),
     [
-        (drawn(), None, "say with mask_white whether white in the mask is known or missing, got None"),
+        (drawn(), None, "whether white in the mask is known or missing, got None"),
         (drawn(), "black", "known or missing, got 'black'"),
         (None, "known", "mask_white='known' .* there is none: give a mask"),
         (None, None, "nothing says what is missing: give a mask, or an input with transparency or NaNs"),

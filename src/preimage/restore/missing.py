@@ -53,7 +53,9 @@ def missing_of(
 def drawn_missing(picture: Picture, mask: Any, mask_white: Literal["known", "missing"] | None) -> torch.Tensor:
     """(b or 1, 1, h, w) from a black and white picture: white is what is above half of its brightest value."""
     if mask_white not in ("known", "missing"):
-        raise InputError(f"say with mask_white whether white in the mask is known or missing, got {mask_white!r}")
+        raise InputError(
+            f"say with mask_white (--mask-white) whether white in the mask is known or missing, got {mask_white!r}"
+        )
     if isinstance(mask, str | Path) and Path(mask).is_dir() and picture.path is not None:
         mask = Path(mask) / picture.path.name
     drawn = as_picture(mask)

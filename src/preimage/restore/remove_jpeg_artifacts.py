@@ -38,14 +38,16 @@ PAPER = Recipe(
     stop="steps",
 )
 
-# MEASURED on kodim05 at quality 10: bilinear up-sampling ends 0.3 dB above nearest, its best steps, 160 to 240, within 0.1 dB.
+# MEASURED on crops of 256 px: kodim14 at quality 10 is best at 360 steps (0.9 dB above its JPEG) and 0.03 dB lower at 440,
+# kodim05 at quality 20 passes its JPEG at 220 and still rises at 500 (0.7 dB above). Rates 0.02 and 0.04 are alike; bilinear
+# up-sampling ends 0.3 dB above nearest.
 FAST = Recipe(
     network=Hourglass(down=(32, 64, 64, 64, 64), up=(32, 64, 64, 64, 64), padding="zeros"),
     code=Noise(32),
     jitter_pool=4,
     optimizer=muon,
     rate=0.02,
-    steps=200,
+    steps=480,
     averaging=0.95,
     stop="steps",
 )

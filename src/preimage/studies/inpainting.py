@@ -16,6 +16,7 @@ from preimage.restore.missing import kind_of_missing
 from preimage.studies.crops import center_multiple, reduced, reduced_mask
 from preimage.studies.panels import save_panels, titled
 from preimage.studies.peaks import blind_beside_peak, dB, size_of
+from preimage.studies.published import COLUMN, HALF_MISSING, beside
 from preimage.studies.rivals import biharmonic
 from preimage.studies.scales import Row, Study, generated_picture
 from preimage.studies.tables import FITTED, Target, mean, rows_table, verdict
@@ -148,8 +149,11 @@ def section(study: Study) -> str:
     rows = study.rows()
     for missing, title in TITLES.items():
         chosen = [row | {"percent": f"{float(row['percent']):.1f}"} for row in rows if row["missing"] == missing]
+        also = {COLUMN: COLUMN} if missing == HALF else {}
+        chosen = [beside(row, HALF_MISSING) for row in chosen]
         if chosen:
-            parts.append(f"### {title}\n\n{rows_table(chosen, columns, ('biharmonic', 'blind', 'peak'))}")
+            table = rows_table(chosen, columns | also, ("biharmonic", "blind", "peak", COLUMN))
+            parts.append(f"### {title}\n\n{table}")
     if study.scale != "smoke":
         parts.append(verdict(targets(rows)))
     return "\n\n".join(parts)
