@@ -277,7 +277,7 @@ def test_a_total_variation_penalty_is_a_term_of_its_own():
     ("options", "said"),
     [
         ({"mask": None, "mask_white": None}, "nothing says what is missing: give a mask"),
-        ({"mask_white": None}, "say with mask_white whether white"),
+        ({"mask_white": None}, "whether white in the mask is known or missing"),
         ({"mask": None}, "there is none: give a mask"),
         ({"mask": gap()[:20]}, "32 x 20 pixels and the tensor 32 x 32: they must have one size"),
         ({"mask": torch.zeros(32, 32)}, "nothing is missing, the mask is empty"),
