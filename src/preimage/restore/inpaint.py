@@ -77,7 +77,7 @@ FASTS: Mapping[Kind, Recipe] = {
     "text": Recipe(**_FAST | {"rate": 0.04, "steps": 400}),
     "region": Recipe(**_WIDE),
     "hole": Recipe(**_WIDE),
-    "scattered": Recipe(**_FAST | {"rate": 0.04, "steps": 900}),
+    "scattered": Recipe(**_FAST | {"rate": 0.04, "steps": 1100}),
     "sparse": Recipe(**_FAST | {"rate": 0.02, "steps": 200}),
 }
 FAST = FASTS["text"]

@@ -169,4 +169,7 @@ def targets(rows: list[Row]) -> list[Target]:
             aims.append(
                 Target(f"{missing}: blind above biharmonic, mean of {len(chosen)}", gain, 2.0 * (missing == HALF))
             )
+        if missing == HALF:
+            below = mean(chosen, "peak") - mean(chosen, "blind")
+            aims.append(Target(f"{missing}: blind below its peak, mean", below, 0.3, at_most=True))
     return aims
