@@ -53,7 +53,8 @@ def read_tiff(path: Path, name: str, page: int | Literal["all"] | None) -> Sampl
     logger.addHandler(record)  # what the reader would print
     propagate, logger.propagate = logger.propagate, False
     try:
-        with tifffile.TiffFile(path) as tif:
+        # Geographic tags are carried, not interpreted: damaged ones must not keep a picture from being read.
+        with tifffile.TiffFile(path, is_geotiff=False) as tif:
             choice = _choose(tif, page, name)
             if record.lost_pages:
                 raise ValueError(record.lost_pages)
