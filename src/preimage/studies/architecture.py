@@ -23,6 +23,7 @@ from preimage.networks.layers import Block, Head
 from preimage.problem import Problem
 from preimage.recipes import Noise, Recipe, Residual, UShape
 from preimage.restore.super_resolve import FAST
+from preimage.studies.crops import pillow_of
 from preimage.studies.scales import Study, center_crop, generated_picture, markdown_table, with_gaussian_noise
 
 SIDE = {"smoke": 64, "small": 192, "paper": 384}
@@ -99,10 +100,8 @@ def large_hole(study: Study, name: str, recipe: Recipe) -> dict[str, Any]:
 
     curve, image = measured(recipe, Problem(clean * known, weight=known.expand_as(clean)), inside)
     filled = torch.where(hole, image, clean).clamp(0, 1)
-    _save(
-        filled,
-        study.figure(f"{study.name}-{study.scale}-{name.replace(' ', '-').replace(',', '').replace('/', 'by')}.png"),
-    )
+    label = name.replace(" ", "-").replace(",", "").replace("/", "by")
+    pillow_of(filled).save(study.figure(f"{study.name}-{study.scale}-{label}.png"))
     return _row(curve)
 
 
@@ -138,13 +137,6 @@ def reduced(picture: torch.Tensor, side: int) -> torch.Tensor:
     """The central square, reduced by averaging until it is `side` pixels wide."""
     square = center_crop(picture, min(picture.shape[-2:]))
     return functional.interpolate(square, size=(side, side), mode="bilinear", antialias=True).clamp(0, 1)
-
-
-def _save(image: torch.Tensor, path: Path) -> None:
-    from PIL import Image
-
-    array = (image[0] * 255).round().byte().movedim(0, -1).contiguous().numpy()
-    Image.fromarray(array).save(path)
 
 
 CLAIMS = """[U]: many skips invite over-fitting, none are used for large holes.
