@@ -265,6 +265,15 @@ def test_a_mask_for_each_page(here, run):
     assert (tifffile.imread("stack-inpaint.tif")[known] == tifffile.imread("stack.tif")[known]).all()
 
 
+def test_a_mask_for_each_page_of_a_warm_start(here, run):
+    common = ("--warm-start", "--mask", "masks.tif", "--mask-white", "missing", *TINY)
+    ran = run("inpaint", "stack.tif", "--page", "all", *common)
+    assert ran.code == 0, ran.err
+    known = tifffile.imread("masks.tif") == 0
+    assert (tifffile.imread("stack-inpaint.tif")[known] == tifffile.imread("stack.tif")[known]).all()
+    assert (tifffile.imread("stack-inpaint.tif")[~known] != tifffile.imread("stack.tif")[~known]).any()
+
+
 def test_the_page_of_the_mask_is_that_of_the_input(here, run):
     ran = run("inpaint", "stack.tif", "--page", "2", "--mask", "masks.tif", "--mask-white", "missing", *TINY)
     assert ran.code == 0, ran.err

@@ -190,11 +190,13 @@ def _run(job: Job, recipe: Recipe, picture: Picture, places: Places, passed: Pas
     """The fit of one picture; of its pages in turn, or from the weights of the input before, if so asked."""
     options = job.options
     own = companions(job.own, job.pictures, places.input, options.page)
+    beside = {name: own.pop(name) for name in job.pictures if isinstance(own.get(name), Picture)}
 
-    def make(page: Picture, *, initial: Sequence[dict[str, Any]] | None) -> Fit:
+    def make(page: Picture, *, initial: Sequence[dict[str, Any]] | None, **pictures: Picture) -> Fit:
         return job.function(
             page,
             **own,
+            **pictures,
             recipe=recipe,
             stop=choose_rule(options),
             restarts=options.restarts,
@@ -203,8 +205,10 @@ def _run(job: Job, recipe: Recipe, picture: Picture, places: Places, passed: Pas
             device=options.device,
         )
 
-    chained = options.warm_start and len(picture.tensor) > 1
-    run = Chain(make, picture, initial=passed.weights) if chained else make(picture, initial=passed.weights)
+    if options.warm_start and len(picture.tensor) > 1:
+        run: Run = Chain(make, picture, beside=beside, initial=passed.weights)
+    else:
+        run = make(picture, initial=passed.weights, **beside)
     if passed.last is not None:
         run.identity = {**run.identity, "begun_from": "the last input"}
     return run

@@ -19,7 +19,7 @@ def companions(own: dict[str, Any], named: frozenset[str], source: Path, page: A
     for name in named & own.keys():
         given = own[name]
         if isinstance(given, Path):
-            path = given / source.name if given.is_dir() else given
+            path = _file_for(source, given)
             found[name] = path if page is None else _page_of(path, page)
     return found
 
@@ -29,10 +29,14 @@ def files_read(own: dict[str, Any], source: Path) -> dict[Path, str]:
     read_by: dict[Path, str] = {}
     for name, given in own.items():
         if isinstance(given, Path):
-            path = given / source.name if given.is_dir() else given
+            path = _file_for(source, given)
             if path.is_file():
                 read_by[path] = f"--{name.replace('_', '-')}"
     return read_by
+
+
+def _file_for(source: Path, given: Path) -> Path:
+    return given / source.name if given.is_dir() else given
 
 
 def _page_of(path: Path, page: Any) -> Picture:
