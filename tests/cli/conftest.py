@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 from cli.tiny import TINY, pictures
 from PIL import Image
 
@@ -51,3 +53,34 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Image.fromarray(noisy).save("noisy.png")
     Path("tiny.json").write_text(json.dumps(TINY))
     return tmp_path
+
+
+@pytest.fixture
+def more(here: Path) -> Path:
+    """More files beside noisy.png, clean.png and tiny.json."""
+    clean, noisy = pictures()
+    mask = np.zeros((20, 24), np.uint8)
+    mask[3:7, 5:15] = 255
+    Image.fromarray(mask).save("mask.png")
+    Image.fromarray(mask[::-1].copy()).save("other-mask.png")
+    Image.fromarray(np.zeros_like(mask)).save("empty.png")
+    Image.fromarray(np.full_like(mask, 255)).save("full.png")
+    Image.fromarray(np.kron(clean, np.ones((2, 2, 1), np.uint8))).save("large.png")
+    Image.fromarray(clean).save("photo.jpg", quality=40)
+    Image.fromarray(np.dstack([clean, 255 - mask])).save("hole.png")
+    Image.fromarray(np.zeros((20, 24), np.uint16)).save("deep.png")
+    stack = np.stack([noisy[..., 0], clean[..., 0]])
+    tifffile.imwrite("stack.tif", stack, photometric="minisblack", metadata=None)
+    tifffile.imwrite("flashes.tif", stack[::-1].copy(), photometric="minisblack", metadata=None)
+    tifffile.imwrite("masks.tif", np.stack([mask, mask[::-1]]), photometric="minisblack", metadata=None)
+    values = clean[..., 0] / np.float32(7)
+    values[mask > 0] = np.nan
+    tifffile.imwrite("nan.tif", values)
+    np.save("even.npy", np.ones((4, 4)))
+    np.save("odd.npy", np.ones((3, 3)))
+    np.save("large.npy", np.ones((63, 63)))
+    for folder in ("out", "masks"):
+        Path(folder).mkdir()
+    Image.fromarray(mask).save("masks/noisy.png")
+    Image.fromarray(mask[::-1].copy()).save("masks/clean.png")
+    return here

@@ -1,4 +1,4 @@
-"""The commands of the restoration tasks besides denoising, from file to file; and every line about a bad input."""
+"""The commands of the restoration tasks besides denoising, from file to file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from cli.tiny import pictures
 from PIL import Image
 
 from preimage.cli.tasks import TASKS, own_parameters
@@ -31,36 +30,7 @@ COMMANDS = {
 }  # fmt: skip
 each_command = pytest.mark.parametrize("command", COMMANDS)
 TINY = ("--recipe", "tiny.json", "--steps", "3", "--stop", "steps")
-
-
-@pytest.fixture(autouse=True)
-def more(here):
-    """More files beside noisy.png, clean.png and tiny.json."""
-    clean, noisy = pictures()
-    mask = np.zeros((20, 24), np.uint8)
-    mask[3:7, 5:15] = 255
-    Image.fromarray(mask).save("mask.png")
-    Image.fromarray(mask[::-1].copy()).save("other-mask.png")
-    Image.fromarray(np.zeros_like(mask)).save("empty.png")
-    Image.fromarray(np.full_like(mask, 255)).save("full.png")
-    Image.fromarray(np.kron(clean, np.ones((2, 2, 1), np.uint8))).save("large.png")
-    Image.fromarray(clean).save("photo.jpg", quality=40)
-    Image.fromarray(np.dstack([clean, 255 - mask])).save("hole.png")
-    Image.fromarray(np.zeros((20, 24), np.uint16)).save("deep.png")
-    stack = np.stack([noisy[..., 0], clean[..., 0]])
-    tifffile.imwrite("stack.tif", stack, photometric="minisblack", metadata=None)
-    tifffile.imwrite("flashes.tif", stack[::-1].copy(), photometric="minisblack", metadata=None)
-    tifffile.imwrite("masks.tif", np.stack([mask, mask[::-1]]), photometric="minisblack", metadata=None)
-    values = clean[..., 0] / np.float32(7)
-    values[mask > 0] = np.nan
-    tifffile.imwrite("nan.tif", values)
-    np.save("even.npy", np.ones((4, 4)))
-    np.save("odd.npy", np.ones((3, 3)))
-    np.save("large.npy", np.ones((63, 63)))
-    for folder in ("out", "masks"):
-        Path(folder).mkdir()
-    Image.fromarray(mask).save("masks/noisy.png")
-    Image.fromarray(mask[::-1].copy()).save("masks/clean.png")
+pytestmark = pytest.mark.usefixtures("more")
 
 
 def pixels(path: str | Path) -> np.ndarray:
@@ -329,74 +299,3 @@ def test_what_is_read_is_never_written_over(here, run, name):
     ran = run(options[0], "noisy.png", *options[1:], *TINY, *place, "--overwrite")
     assert ran.failed_in_one_line(name), ran
     assert Path(name).read_bytes() == before
-
-
-# ---------------------------------------------------------------------- bad input
-
-
-BAD = [
-    ("super-resolve", ["--factor", "0"], ["factor", "2 to 16", "got 0"]),
-    ("super-resolve", ["--factor", "1"], ["factor", "2 to 16", "got 1"]),
-    ("super-resolve", ["--factor", "17"], ["factor", "2 to 16", "got 17"]),
-    ("super-resolve", ["--factor", "2.5"], ["--factor", "2.5"]),
-    ("super-resolve", ["--kernel", "odd.npy"], ["even sides for factor 4", "3 x 3"]),
-    ("super-resolve", ["--factor", "3", "--kernel", "even.npy"], ["odd sides for factor 3", "4 x 4"]),
-    ("super-resolve", ["--factor", "3", "--kernel", "large.npy"], ["63 x 63", "larger than the picture of 72 x 60"]),
-    ("super-resolve", ["--kernel", "gaussian:wide"], ["gaussian:wide", "sigma"]),
-    ("super-resolve", ["--kernel", "lanczos3"], ["lanczos3"]),
-    ("super-resolve", ["--kernel", "nowhere.npy"], ["nowhere.npy"]),
-    ("super-resolve", ["--strength", "0.5"], ["--strength", "24 x 20", "96 x 80"]),
-    ("super-resolve", ["--reference", "clean.png"], ["reference", "24 x 20", "96 x 80"]),
-    ("super-resolve", ["--reference", "deep.png"], ["reference", "uint16"]),
-    ("inpaint", [], ["noisy.png", "nothing says what is missing"]),
-    ("inpaint", ["--mask", "mask.png"], ["mask_white"]),
-    ("inpaint", ["--mask-white", "known"], ["give a mask"]),
-    ("inpaint", ["--mask", "mask.png", "--mask-white", "black"], ["--mask-white", "black"]),
-    ("inpaint", ["--mask", "large.png", "--mask-white", "known"], ["large.png is 48 x 40", "noisy.png 24 x 20"]),
-    ("inpaint", ["--mask", "empty.png", "--mask-white", "missing"], ["noisy.png", "nothing is missing", "empty"]),
-    ("inpaint", ["--mask", "full.png", "--mask-white", "missing"], ["noisy.png", "everything is missing", "full"]),
-    ("inpaint", ["--mask", "full.png", "--mask-white", "known"], ["noisy.png", "nothing is missing"]),
-    ("inpaint", ["--mask", "nowhere.png", "--mask-white", "known"], ["nowhere.png"]),
-    ("inpaint", ["--mask", "out", "--mask-white", "known"], ["out/noisy.png", "does not exist"]),
-    ("inpaint", ["--mask", "mask.png", "--mask-white", "known", "--kind", "blob"], ["--kind", "blob"]),
-    ("deblur", [], ["--kernel"]),
-    ("deblur", ["--kernel", "even.npy"], ["odd sides", "4 x 4"]),
-    ("deblur", ["--kernel", "large.npy"], ["63 x 63", "larger than the picture of 24 x 20"]),
-    ("deblur", ["--kernel", "gaussian:"], ["gaussian:SIGMA"]),
-    ("deblur", ["--kernel", "gaussian:0"], ["sigma"]),
-    ("deblur", ["--kernel", "motion:5"], ["motion:LENGTH,ANGLE"]),
-    ("deblur", ["--kernel", "fuzzy"], ["fuzzy"]),
-    ("deblur", ["--kernel", "unknown", "--kernel-size", "4"], ["kernel_size", "odd", "got 4"]),
-    ("deblur", ["--kernel", "unknown", "--kernel-size", "4.5"], ["--kernel-size", "4.5"]),
-    ("deblur", ["--kernel", "gaussian:1", "--sigma", "-2"], ["sigma"]),
-    ("remove-jpeg-artifacts", ["--quality", "0"], ["quality", "1 to 100", "got 0"]),
-    ("remove-jpeg-artifacts", ["--quality", "101"], ["quality", "1 to 100", "got 101"]),
-    ("remove-jpeg-artifacts", ["--quality", "best"], ["--quality", "best"]),
-    ("flash-no-flash", [], ["--flash"]),
-    ("flash-no-flash", ["--flash", "large.png"], ["noisy.png is 24 x 20", "large.png 48 x 40"]),
-    ("flash-no-flash", ["--flash", "deep.png"], ["noisy.png holds uint8", "deep.png uint16"]),
-    ("flash-no-flash", ["--flash", "nowhere.png"], ["nowhere.png"]),
-    ("flash-no-flash", ["--flash", "clean.png", "--prior", "pixels"], ["flash"]),
-]
-
-
-@pytest.mark.parametrize(("command", "tokens", "words"), BAD, ids=[" ".join([c, *t]) for c, t, _ in BAD])
-def test_bad_input_is_one_line_and_nothing_is_written(here, run, command, tokens, words):
-    before = sorted(here.rglob("*"))
-    tiny = TINY if "--prior" not in tokens else ("--steps", "3")
-    ran = run(command, "noisy.png", *tokens, *tiny)
-    assert ran.failed_in_one_line(*words), ran
-    assert sorted(here.rglob("*")) == before
-
-
-def test_a_quality_beside_a_jpeg_s_own(here, run):
-    ran = run("remove-jpeg-artifacts", "photo.jpg", "--quality", "40", *TINY)
-    assert ran.failed_in_one_line("photo.jpg is a JPEG of quality 40 by its own table: leave quality out")
-
-
-def test_one_bad_input_of_several_does_not_stop_the_others(here, run):
-    ran = run("inpaint", "noisy.png", "large.png", "clean.png", "--mask", "mask.png", "--mask-white", "missing", *TINY,
-              "-o", "out")  # fmt: skip
-    assert ran.failed_in_one_line("mask.png is 24 x 20 pixels and large.png 48 x 40")
-    assert Path("out/noisy-inpaint.png").exists()
-    assert Path("out/clean-inpaint.png").exists()
