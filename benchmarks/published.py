@@ -88,7 +88,9 @@ def filled(name: str) -> Case:
     whole, known = gap_study.specimen(Study("published", "small"), gap_study.HALF, name)
     given = torch.where(known, whole, torch.zeros(()))
     recipe = replace(inpainting.PAPERS["scattered"], precision="bfloat16", averaging=0.99, debiased=False)
-    fit = inpainting.inpaint(given, mask=known.float(), mask_white="known", kind="scattered", recipe=recipe, stop=After())
+    fit = inpainting.inpaint(
+        given, mask=known.float(), mask_white="known", kind="scattered", recipe=recipe, stop=After()
+    )
     return Case(fit, lambda image: dB(image, whole))
 
 

@@ -37,6 +37,44 @@ def test_a_step_moves_every_direction_equally(out, inner, channels_last):
     assert float((moved * p.grad.flatten(1)).sum()) > 0  # downhill
 
 
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_steps_are_those_of_torch_optim_muon(channels_last):
+    """Three kernels of two shapes, four steps each."""
+    ours = [kernel(out, 16, channels_last=channels_last) for out in (8, 8, 200)]
+    theirs = [nn.Parameter(p.detach().flatten(1).clone()) for p in ours]
+    optimizer = muon(ours, 0.1)[0]
+    published = torch.optim.Muon(
+        theirs, lr=0.1, momentum=0.9, nesterov=False, weight_decay=0.0, adjust_lr_fn="original"
+    )
+    before = [p.detach().clone() for p in theirs]
+    generator = torch.Generator().manual_seed(3)
+    for _ in range(4):
+        for p, q in zip(ours, theirs, strict=True):
+            q.grad = torch.randn(q.shape, generator=generator)
+            p.grad = q.grad.reshape(p.shape).clone()
+        optimizer.step()
+        published.step()
+    for p, q, old in zip(ours, theirs, before, strict=True):
+        moved = float((q.detach() - old).norm())
+        assert float((p.detach().flatten(1) - q.detach()).norm()) < 0.02 * moved  # bfloat16 has three digits
+
+
+def test_a_state_resumes_exactly():
+    a, b = kernel(16, 8), kernel(16, 8)
+    generator = torch.Generator().manual_seed(4)
+    gradients = [torch.randn(a.shape, generator=generator) for _ in range(4)]
+    whole, first = muon([a], 0.1)[0], muon([b], 0.1)[0]
+    for step, gradient in enumerate(gradients):
+        if step == 2:
+            saved = first.state_dict()
+            first = muon([b], 0.3)[0]
+            first.load_state_dict(saved)
+        for p, optimizer in ((a, whole), (b, first)):
+            p.grad = gradient.clone()
+            optimizer.step()
+    assert torch.equal(a, b)
+
+
 def test_memory_order_of_a_kernel_does_not_matter():
     a, b = kernel(16, 8), kernel(16, 8, channels_last=True)
     gradient = torch.randn(a.shape, generator=torch.Generator().manual_seed(2))

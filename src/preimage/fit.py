@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from preimage.devices import free_memory
+from preimage.devices import free_memory, give_back_memory, keep_freed_memory
 from preimage.errors import InputError
 from preimage.guard import Guard
 from preimage.images import Picture
@@ -126,8 +126,15 @@ class Fit:
     def __iter__(self) -> Iterator[Step]:
         if not self.index:
             self._check_memory()
-        while not self.finished:
-            yield self._advance()
+        on_cpu = self.prior.device.type == "cpu"
+        if on_cpu:
+            keep_freed_memory()
+        try:
+            while not self.finished:
+                yield self._advance()
+        finally:
+            if on_cpu:
+                give_back_memory()
 
     def run(self) -> Result:
         """Iterate to the end and return the Result."""

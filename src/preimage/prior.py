@@ -20,6 +20,7 @@ from preimage.errors import InputError
 NetworkFactory = Callable[[], nn.Module]
 SOURCES = ("weights", "code", "jitter", "hold-out")
 SHARED = 2**32 - 1  # the "member" of what all members share
+PLACES = 64  # a pooled noise tensor is so many rows and columns larger than the code (at most twice as large)
 
 
 def seeded(seed: int, source: str, member: int, device: torch.device | str = "cpu") -> torch.Generator:
@@ -56,8 +57,8 @@ Code = Noise | Mesh
 class Jitter:
     """Gaussian noise added to the codes at every step, each member with a stream of its own.
 
-    Drawn afresh at each step, as published; or, since that costs a quarter of a fast step, one of a `pool` of noise
-    tensors that all members share, shifted around by a random offset and with a random sign.
+    Drawn afresh at each step, as published; or, since that costs a quarter of a fast step, cut out of one of a `pool` of
+    noise tensors, a little larger, that all members share: at a random place and with a random sign.
     """
 
     def __init__(self, deviation: float, pool: int | None, seed: int, like: list[torch.Tensor]) -> None:
@@ -69,9 +70,13 @@ class Jitter:
         self.pool: list[torch.Tensor] = []
         if pool is not None and deviation:
             generator = seeded(seed, "jitter", SHARED)
+            _, channels, *sides = like[0].shape
+            height, width = (side + min(side, PLACES) for side in sides)
+            memory = torch.channels_last if like[0].is_contiguous(memory_format=torch.channels_last) else None
             for _ in range(pool):
-                noise = torch.empty(like[0].shape).normal_(0, deviation, generator=generator)
-                self.pool.append(torch.empty_like(like[0]).copy_(noise))
+                noise = torch.empty(1, channels, height, width).normal_(0, deviation, generator=generator)
+                noise = noise.to(device, like[0].dtype)
+                self.pool.append(noise if memory is None else noise.contiguous(memory_format=memory))
 
     def added_to(self, code: torch.Tensor, member: int) -> torch.Tensor:
         generator = self.generators[member]
@@ -79,12 +84,17 @@ class Jitter:
             return code
         if not self.pool:
             # Filled in one memory order, whatever that of the code: the noise must not depend on how members are computed.
-            noise = torch.empty_like(code, device=generator.device, memory_format=torch.channels_last)
+            noise = torch.empty_like(
+                code, dtype=torch.float32, device=generator.device, memory_format=torch.channels_last
+            )
             noise.normal_(0, self.deviation, generator=generator)
-            return code + noise.to(code.device)
-        high = torch.tensor([len(self.pool), 2, *code.shape[-2:]])
-        pick, sign, *shift = (torch.rand(4, generator=generator) * high).long().tolist()
-        return torch.add(code, self.pool[pick].roll(shift, dims=(-2, -1)), alpha=1 - 2 * sign)
+            return (code + noise.to(code.device)).to(code.dtype)
+        height, width = code.shape[-2:]
+        places = [len(self.pool), 2, min(height, PLACES) + 1, min(width, PLACES) + 1]
+        draws = torch.rand(4, generator=generator).tolist()
+        pick, sign, top, left = (int(draw * count) for draw, count in zip(draws, places, strict=True))
+        window = self.pool[pick][..., top : top + height, left : left + width]
+        return torch.add(code, window, alpha=1 - 2 * sign)
 
 
 class Prior:
@@ -138,7 +148,8 @@ class Prior:
                 drawn = reflected(code[i * len(code) // members][None], height, width)
             else:
                 drawn = code.draw(height // scale, width // scale, seeded(seed, "code", i))
-            self.codes.append(drawn.to(self.device, memory_format=memory))
+            # In the precision of the first convolution, which would have to convert it at every step.
+            self.codes.append(drawn.to(self.device, dtype, memory_format=memory))
         self.jitter = Jitter(jitter, pool, seed, self.codes)
 
     @staticmethod

@@ -30,6 +30,13 @@ class Norm(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return functional.batch_norm(x, None, None, self.weight, self.bias, training=True)
 
+    def of_channels(self, x: torch.Tensor, first: int) -> torch.Tensor:
+        """The norm of some neighboring channels alone, from `first` on: a channel's norm asks for no other channel."""
+        last = first + x.shape[1]
+        weight = None if self.weight is None else self.weight[first:last]
+        bias = None if self.bias is None else self.bias[first:last]
+        return functional.batch_norm(x, None, None, weight, bias, training=True)
+
 
 class Block(nn.Module):
     """Convolution, batch norm, LeakyReLU 0.2; with `pool`, the convolution runs at stride 1 and averages follow it."""
@@ -44,9 +51,12 @@ class Block(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.conv(x)
-        if self.pool > 1:
-            x = functional.avg_pool2d(x, self.pool)
-        return functional.leaky_relu(self.norm(x), 0.2)
+        return self.activated(functional.avg_pool2d(x, self.pool) if self.pool > 1 else x)
+
+    def activated(self, x: torch.Tensor) -> torch.Tensor:
+        """What follows the convolution: norm and activation."""
+        # In place: the norm's backward pass needs its input, not its output, and a picture-sized tensor less is kept.
+        return functional.leaky_relu(self.norm(x), 0.2, inplace=True)
 
 
 class Head(nn.Module):
@@ -87,10 +97,14 @@ class Convolution(nn.Conv2d):
         super().__init__(in_channels, out_channels, kernel, stride, margin, bias=bias)
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 (the name in PyTorch)
+        return self.by(self.weight, input, self.bias)
+
+    def by(self, kernel: torch.Tensor, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+        """The convolution with the same stride and padding by another kernel: a part of its own, say."""
         if self.reflection:
-            with full_precision(input):
-                input = functional.pad(input, (self.reflection,) * 4, mode="reflect")  # noqa: A001
-        return super().forward(input)
+            with full_precision(x):
+                x = functional.pad(x, (self.reflection,) * 4, mode="reflect")
+        return functional.conv2d(x, kernel, bias, self.stride, self.padding)
 
 
 def full_precision(x: torch.Tensor) -> contextlib.AbstractContextManager[object]:
@@ -105,6 +119,18 @@ def upsampled(x: torch.Tensor, mode: Upsample) -> torch.Tensor:
         if mode == "nearest":
             return functional.interpolate(x, scale_factor=2, mode="nearest")
         return functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def of_doubled(x: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """The 3x3 convolution, zeros beyond the edge, of x doubled by nearest neighbor, without making the doubled picture.
+
+    (1, c, h, w), kernel (out, c, 3, 3) -> (1, out, 2h, 2w). Each pixel of the doubled picture sees at most 2 x 2 pixels of
+    x, so that this is the transposed convolution of stride 2 by a 4x4 kernel: 16 products for 4 pixels instead of 36.
+    """
+    with full_precision(x):
+        spread = kernel.new_tensor([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]])
+        kernel = torch.einsum("ai,bj,oxij->xoab", spread, spread, kernel)
+    return functional.conv_transpose2d(x, kernel, bias, stride=2, padding=1)
 
 
 def per_level(name: str, value: T | tuple[T, ...] | list[T], levels: int) -> tuple[T, ...]:

@@ -12,7 +12,7 @@ from typing import Literal, cast
 import torch
 from torch import nn
 
-from preimage.networks.layers import Block, Head, Norm, Output, Padding, Upsample, per_level, upsampled
+from preimage.networks.layers import Block, Head, Norm, Output, Padding, Upsample, of_doubled, per_level, upsampled
 
 Downsample = Literal["stride", "average"]
 
@@ -121,6 +121,8 @@ class Level(nn.Module):
         down, skip, below, up = channels
         down_kernel, up_kernel, skip_kernel = kernels
         self.upsample: Upsample = upsample
+        self.skip_channels = skip
+        self.doubles_at_once = upsample == "nearest" and padding == "zeros" and up_kernel == 3
         self.skip = Block(in_channels, skip, skip_kernel, padding=padding) if skip else None
         self.down1 = Block(in_channels, down, down_kernel, stride=2, pool=average, padding=padding)
         self.down2 = Block(down, down, down_kernel, padding=padding)
@@ -132,8 +134,18 @@ class Level(nn.Module):
         return self.down2(self.down1(x))
 
     def upward(self, x: torch.Tensor, deeper: torch.Tensor) -> torch.Tensor:
-        deeper = upsampled(deeper, self.upsample)
+        """Published: mix(up(norm(skip(x) and the doubled picture, concatenated))); here in parts, whose sum is the same.
+
+        A norm of both is one of each, and the convolution of both the sum of two: nothing is copied together.
+        """
+        kernel, bias, skipped = self.up.conv.weight, self.up.conv.bias, 0 if self.skip is None else self.skip_channels
+        of_deeper = kernel[:, skipped:]
+        if self.doubles_at_once:
+            y = of_doubled(self.cat_norm.of_channels(deeper, skipped), of_deeper, bias)
+        else:
+            doubled = upsampled(deeper, self.upsample)
+            y = self.up.conv.by(of_deeper, self.cat_norm.of_channels(doubled, skipped), bias)
         if self.skip is not None:
-            deeper = torch.cat([self.skip(x), deeper], dim=1)
-        y = self.up(self.cat_norm(deeper))
+            y = y + self.up.conv.by(kernel[:, :skipped], self.cat_norm.of_channels(self.skip(x), 0))
+        y = self.up.activated(y)
         return y if self.mix is None else self.mix(y)
