@@ -8,6 +8,7 @@ import torch
 
 from preimage.fit import Fit
 from preimage.optimizers import adam, muon
+from preimage.prior import Masked
 from preimage.problem import Problem
 from preimage.recipes import Hourglass, Noise, Recipe
 from preimage.stopping import Rule
@@ -23,6 +24,7 @@ THIN = Recipe(
     averaging=0.9,
 )
 THIN_ADAM = replace(THIN, optimizer=adam, rate=0.01, jitter_pool=None)
+THIN_MASKED = replace(THIN, code=Masked(0.7), jitter=0.0)
 
 
 def clean(side: int = 32, channels: int = 3) -> torch.Tensor:

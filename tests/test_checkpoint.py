@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from specimens import THIN, THIN_ADAM, clean, fit_of, noisy
+from specimens import THIN, THIN_ADAM, THIN_MASKED, clean, fit_of, noisy
 
 import preimage
 from preimage import checkpoint
@@ -30,7 +30,7 @@ def denoising(image: torch.Tensor | None = None, **changes) -> Fit:
     return denoise(noisy(16) if image is None else image, **options)
 
 
-@pytest.mark.parametrize("recipe", [THIN, THIN_ADAM], ids=["muon", "adam"])
+@pytest.mark.parametrize("recipe", [THIN, THIN_ADAM, THIN_MASKED], ids=["muon", "adam", "masked"])
 @pytest.mark.parametrize("broken_at", [1, 7, 12])
 def test_a_resumed_fit_ends_bit_for_bit_as_if_it_had_never_stopped(tmp_path, recipe, broken_at):
     recipe = replace(recipe, steps=12, restarts=2)

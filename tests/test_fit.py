@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from specimens import THIN, THIN_ADAM, clean, fit_of, noisy
+from specimens import THIN, THIN_ADAM, THIN_MASKED, clean, fit_of, noisy
 
 from preimage.errors import InputError
 from preimage.fit import Fit
@@ -24,7 +24,7 @@ def images_of(fit: Fit) -> list[torch.Tensor]:
     return [step.image for step in fit]
 
 
-@pytest.mark.parametrize("recipe", [THIN, THIN_ADAM], ids=["muon", "adam"])
+@pytest.mark.parametrize("recipe", [THIN, THIN_ADAM, THIN_MASKED], ids=["muon", "adam", "masked"])
 def test_it_learns_the_picture_before_the_noise(recipe):
     target = noisy(64)
     result = fit_of(target, replace(recipe, steps=150)).run()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from specimens import THIN, THIN_ADAM
+from specimens import THIN, THIN_ADAM, THIN_MASKED, noisy
 
-from preimage.prior import Mesh, Noise, Prior, reflected, seeded
+from preimage.errors import InputError
+from preimage.prior import Masked, Mesh, Noise, Prior, reflected, seeded
+from preimage.problem import Problem
 from preimage.recipes import Hourglass, Recipe
 
 
@@ -99,3 +101,86 @@ def test_state_brings_back_weights_and_streams():
     prior.images([0, 1])
     prior.load_state_dict(saved)
     assert torch.equal(prior.images([0, 1]), expected)
+
+
+# ---------------------------------------------------------------------- a masked code
+
+
+def masked_prior(weight: torch.Tensor | None = None, members: int = 2, seed: int = 0) -> Prior:
+    prior = THIN_MASKED.prior(3, (30, 33), members=members, seed=seed, device="cpu")
+    prior.show(noisy(40)[..., :30, :33], weight)
+    return prior
+
+
+def test_a_masked_code_is_what_is_shown_and_where():
+    prior, picture = masked_prior(), noisy(40)[..., :30, :33]
+    values, shown = prior.input(0)[..., :30, :33].chunk(2, 1)
+    assert set(shown.unique().tolist()) == {0.0, 1.0}
+    assert float(shown.mean()) == pytest.approx(0.7, abs=0.05)
+    assert torch.equal(values, picture * shown)
+    asked = prior.asked([0])
+    assert asked is not None
+    assert torch.equal(asked, 1 - shown)
+
+
+def test_masks_are_new_at_each_step_and_of_each_member_and_repeat_with_the_seed():
+    prior = masked_prior()
+    first, other, second = prior.input(0), prior.input(1), prior.input(0)
+    assert not torch.equal(first, second)
+    assert not torch.equal(first, other)
+    assert torch.equal(first, masked_prior().input(0))
+    assert not torch.equal(first, masked_prior(seed=1).input(0))
+
+
+def test_what_has_no_weight_is_neither_shown_nor_asked_for():
+    weight = (torch.rand(1, 1, 30, 33, generator=torch.Generator().manual_seed(0)) < 0.5).float()
+    prior = masked_prior(weight)
+    prior.known[0][..., 30:, :] = 0  # beyond the picture it goes on by reflection
+    for _ in range(3):
+        shown = prior.input(0)[:, 3:, :30, :33]
+        asked = prior.asked([0])
+        assert asked is not None
+        assert torch.equal(shown + asked, weight.expand(1, 3, 30, 33))
+
+
+def test_only_hidden_values_count():
+    prior = masked_prior(members=1)
+    x = prior.images([0]).detach().requires_grad_()
+    asked = prior.asked([0])
+    assert asked is not None
+    Problem(noisy(40)[..., :30, :33]).terms(x, asked)["squared"].sum().backward()
+    assert x.grad is not None
+    assert torch.equal((x.grad != 0).float(), asked)
+
+
+def test_masks_do_not_depend_on_how_members_are_computed():
+    inputs = []
+    for stacks in (True, False):
+        network = Hourglass(down=(16, 16), up=(16, 16), skip=(4, 4))
+        prior = Prior(lambda n=network: n(6, 3, 32, 32), Masked(0.5), (32, 32), members=2, stacks=stacks)
+        prior.show(noisy(32))
+        inputs.append(prior.input(1))
+    assert torch.equal(*inputs)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 16, 16), (1, 8)])
+def test_a_masked_code_shows_a_picture_of_the_prior_s_size_alone(shape):
+    prior = THIN_MASKED.prior(3, (32, 32), device="cpu")
+    with pytest.raises(InputError, match="32 x 32 pixels, got"):
+        prior.show(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("keep", [0.0, 1.0, -1.0])
+def test_shares_that_cannot_be_kept(keep):
+    with pytest.raises(InputError, match=f"got {keep}"):
+        Masked(keep)
+
+
+def test_networks_are_taken_in_turn():
+    nearest, bilinear = (Hourglass((16,) * 2, (16,) * 2, (4,) * 2, upsample=mode) for mode in ("nearest", "bilinear"))
+    for stacks in (True, False):
+        factories = [lambda n=network: n(8, 3, 32, 32) for network in (nearest, bilinear)]
+        prior = Prior(factories, Noise(8), (32, 32), members=3, stacks=stacks)
+        modes = [network.get_submodule("level0").upsample for network in prior.networks]
+        assert modes == ["nearest", "bilinear", "nearest"]
+        assert torch.allclose(prior.images([2, 1, 0]), torch.cat([prior.image(i) for i in (2, 1, 0)]), atol=1e-4)

@@ -99,6 +99,7 @@ class Fit:
         self.rule = rule or After()
         problem = problem.to(prior.device).for_members(members)
         self.problem = self.rule.prepare(problem, members=members, size=prior.size, total=self.recipe.steps, seed=seed)
+        prior.show(self.problem.target, self.problem.weight)
         own = self.problem.operator
         # A trainable operator is fitted by each member for itself; any other is shared and has nothing to save.
         fitted = own.operators if isinstance(own, PerMember) else (nn.Identity() for _ in range(members))
@@ -179,7 +180,7 @@ class Fit:
         losses: dict[int, torch.Tensor] = {}
         for group in [members] if self.prior.stacks and members else [[i] for i in members]:
             x = self.prior.images(group)
-            terms = torch.stack(list(self.problem.members(group).terms(x).values()))
+            terms = torch.stack(list(self.problem.members(group).terms(x, self.prior.asked(group)).values()))
             terms.sum().backward()
             for k, i in enumerate(group):
                 for optimizer in self.optimizers[i]:

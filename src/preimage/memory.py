@@ -44,7 +44,7 @@ def saved_bytes(prior: Prior) -> int | None:
     try:
         network = copy.deepcopy(prior.networks[0]).to("meta")
         with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-            network(prior.codes[0].to("meta", torch.float32))
+            network(torch.empty(prior.input_shape, device="meta"))
     except (RuntimeError, NotImplementedError):
         return None
     total = sum(storage.nbytes() for storage in saved.values())

@@ -51,7 +51,42 @@ class Mesh:
         return torch.stack([x, y])[None]
 
 
-Code = Noise | Mesh
+@dataclass(frozen=True)
+class Masked:
+    """The given picture itself as the code, new values of it hidden at random at every step, beside the mask of the others.
+
+    The network must tell the hidden values from those that are shown, and is judged by the hidden ones alone (Prior.hidden):
+    what it cannot know of them is noise that is independent from value to value. It never sees what has no weight.
+
+    Source: Batson and Royer, Noise2Self, ICML 2019; Quan et al., Self2Self, CVPR 2020.
+
+    Args:
+        keep: the share of the values that is shown.
+    """
+
+    keep: float = 0.7
+
+    def __post_init__(self) -> None:
+        if not 0 < self.keep < 1:
+            raise InputError(f"the share of values that a masked code keeps must be between 0 and 1, got {self.keep}")
+
+    def drawn(self, picture: torch.Tensor, known: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """(1, 2c, h, w): what is shown of a picture (1, c, h, w) of which `known` (1, c, h, w) may be, and where that is."""
+        # Filled in one memory order, whatever that of the picture: masks must not depend on how members are computed.
+        draws = torch.empty_like(picture, device=generator.device, memory_format=torch.channels_last)
+        draws.bernoulli_(self.keep, generator=generator)
+        shown = draws.to(picture.device) * known
+        return torch.cat([picture * shown, shown], 1)
+
+
+Code = Noise | Mesh | Masked
+
+
+def channels_of(code: Code | torch.Tensor, picture_channels: int) -> int:
+    """How many channels the network's input has."""
+    if isinstance(code, torch.Tensor):
+        return code.shape[1]
+    return 2 * picture_channels if isinstance(code, Masked) else code.channels
 
 
 class Jitter:
@@ -107,8 +142,10 @@ class Prior:
 
     Args:
         network: makes a fresh network at each call; it may say `stride`, of which number height and width must be
-            multiples, and `scale`, how many times larger than its code its picture is (both 1 if it does not say).
-        code: a Noise or a Mesh, drawn at the next multiple of the stride; or an image (1, c, h, w), padded by reflection.
+            multiples, and `scale`, how many times larger than its code its picture is (both 1 if it does not say). Or
+            several of one stride and scale, which members take in turn.
+        code: a Noise or a Mesh, drawn at the next multiple of the stride; an image (1, c, h, w), padded by reflection; or a
+            Masked, whose picture comes with `show`.
         size: height and width of the picture.
         members, seed: how many, and the one seed of all randomness.
         jitter: standard deviation of the Gaussian noise added to the code at each step; `pool` as in Jitter.
@@ -117,7 +154,7 @@ class Prior:
 
     def __init__(
         self,
-        network: NetworkFactory,
+        network: NetworkFactory | Sequence[NetworkFactory],
         code: Code | torch.Tensor,
         size: tuple[int, int],
         *,
@@ -132,24 +169,24 @@ class Prior:
         self.device = torch.device(device)
         self.dtype = dtype
         self.size = size
-        self.networks = nn.ModuleList(self._fresh(network, seed, i) for i in range(members))
+        factories = network if isinstance(network, Sequence) else (network,)
+        self.kinds = [i % len(factories) for i in range(members)]
+        self.networks = nn.ModuleList(self._fresh(factories[kind], seed, i) for i, kind in enumerate(self.kinds))
         self.stacks = self._stacking_pays() if stacks is None else stacks
         # Stacked convolutions are grouped ones, whose 1x1 weight gradients PyTorch 2.15 gets wrong on one CPU thread in
         # channels_last; alone, channels_last is right and a third faster.
-        memory = torch.contiguous_format if self.stacks else torch.channels_last
-        self.networks.to(self.device, memory_format=memory)  # pyright: ignore[reportCallIssue]
+        self.memory = torch.contiguous_format if self.stacks else torch.channels_last
+        self.networks.to(self.device, memory_format=self.memory)  # pyright: ignore[reportCallIssue]
         said = (getattr(self.networks[0], name, 1) for name in ("stride", "scale"))
-        stride, scale = (value if isinstance(value, int) else 1 for value in said)  # a convolution's stride is a pair
-        height, width = (-(-side // stride) * stride for side in size)
-        self.draws = not isinstance(code, torch.Tensor)
-        self.codes: list[torch.Tensor] = []
-        for i in range(members):
-            if isinstance(code, torch.Tensor):
-                drawn = reflected(code[i * len(code) // members][None], height, width)
-            else:
-                drawn = code.draw(height // scale, width // scale, seeded(seed, "code", i))
-            # In the precision of the first convolution, which would have to convert it at every step.
-            self.codes.append(drawn.to(self.device, dtype, memory_format=memory))
+        stride, self.scale = (
+            value if isinstance(value, int) else 1 for value in said
+        )  # a convolution's stride is a pair
+        self.padded = tuple(-(-side // stride) * stride for side in size)
+        self.draws = isinstance(code, Noise | Mesh)
+        self.masked = code if isinstance(code, Masked) else None
+        self.codes = [self._laid_out(self._code(code, i, seed)) for i in range(members)]
+        self.known: list[torch.Tensor] = []  # where a masked code may show its picture
+        self.hidden: list[torch.Tensor] = []  # what the latest input of each member did not show of what is known
         self.jitter = Jitter(jitter, pool, seed, self.codes)
 
     @staticmethod
@@ -157,6 +194,19 @@ class Prior:
         with torch.random.fork_rng(devices=[]):
             torch.random.set_rng_state(seeded(seed, "weights", member).get_state())
             return network()
+
+    def _code(self, code: Code | torch.Tensor, member: int, seed: int) -> torch.Tensor:
+        """The code of one member, (1, c, h, w): drawn, cut out of the images given, or empty until it is shown."""
+        height, width = self.padded
+        if isinstance(code, Masked):
+            return torch.zeros(1, 1, height, width)
+        if isinstance(code, torch.Tensor):
+            return reflected(code[member * len(code) // len(self)][None], height, width)
+        return code.draw(height // self.scale, width // self.scale, seeded(seed, "code", member))
+
+    def _laid_out(self, x: torch.Tensor) -> torch.Tensor:
+        """In the precision of the first convolution, which would have to convert it at every step, and in its order."""
+        return x.to(self.device, self.dtype, memory_format=self.memory)
 
     def _stacking_pays(self) -> bool:
         """The fixed table (measured on 2 cores): on a CPU only small pictures under thin networks gain from stacking."""
@@ -170,9 +220,54 @@ class Prior:
     def __len__(self) -> int:
         return len(self.networks)
 
+    def show(self, picture: torch.Tensor, weight: torch.Tensor | None = None) -> None:
+        """Give a masked code what it masks: (1 or b, c, h, w), never shown where its weight is 0. No other code asks for it.
+
+        Raises:
+            InputError: something that is not a picture of the prior's size.
+        """
+        if self.masked is None:
+            return
+        if picture.ndim != 4 or tuple(picture.shape[-2:]) != self.size:
+            height, width = self.size
+            raise InputError(
+                f"a masked code shows what was given, which must be a picture of {width} x {height} pixels, got "
+                f"{tuple(picture.shape)}: take a recipe with another code"
+            )
+        known = torch.ones_like(picture) if weight is None else (weight > 0).to(picture)
+        picture, known = torch.broadcast_tensors(torch.where(known > 0, picture, 0), known)
+        height, width = self.padded
+        each = [i if len(picture) > 1 else 0 for i in range(len(self))]
+        self.codes, self.known = (
+            [self._laid_out(reflected(given[i : i + 1], height, width)) for i in each] for given in (picture, known)
+        )
+        self.hidden = [torch.zeros_like(self._cropped(known)) for known in self.known]
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """(1, channels, h, w) of what a network is given."""
+        _, channels, *sides = self.codes[0].shape
+        return (1, channels if self.masked is None else 2 * channels, *sides)
+
+    def input(self, member: int) -> torch.Tensor:
+        """What the network of a member is given next: its code jittered anew, or masked anew."""
+        if self.masked is None:
+            return self.jitter.added_to(self.codes[member], member)
+        known = self.known[member]
+        drawn = self.masked.drawn(self.codes[member], known, self.jitter.generators[member])
+        self.hidden[member] = self._cropped(known - drawn[:, known.shape[1] :])
+        return drawn
+
+    def asked(self, members: Sequence[int]) -> torch.Tensor | None:
+        """(len(members), c, h, w), 1 where the latest inputs hid a known value: there alone the outputs are judged.
+
+        None: everywhere, as with any code but a masked one.
+        """
+        return None if self.masked is None else torch.cat([self.hidden[i] for i in members]).float()
+
     def image(self, member: int) -> torch.Tensor:
-        """One output of one member, (1, c, h, w), its code jittered anew."""
-        code = self.jitter.added_to(self.codes[member], member)
+        """One output of one member, (1, c, h, w), from its next input."""
+        code = self.input(member)
         with self._precision():
             return self._cropped(self.networks[member](code).float())
 
@@ -180,10 +275,16 @@ class Prior:
         """One output of each of some members, (len(members), c, h, w), in one stacked call where the table says so."""
         if not self.stacks or len(members) == 1:
             return torch.cat([self.image(i) for i in members])
-        codes = torch.stack([self.jitter.added_to(self.codes[i], i) for i in members])
+        alike = {kind: [i for i in members if self.kinds[i] == kind] for kind in self.kinds}
+        images = {i: x for group in alike.values() if group for i, x in zip(group, self._stacked(group), strict=True)}
+        return torch.stack([images[i] for i in members])
+
+    def _stacked(self, members: Sequence[int]) -> torch.Tensor:
+        """One output of each of some members, whose networks are alike, in one call."""
+        codes = torch.stack([self.input(i) for i in members])
         states = [dict(self.networks[i].named_parameters()) for i in members]
         stacked = {name: torch.stack([state[name] for state in states]) for name in states[0]}
-        base = self.networks[0]
+        base = self.networks[members[0]]
 
         def one(parameters: dict[str, torch.Tensor], code: torch.Tensor) -> torch.Tensor:
             return torch.func.functional_call(base, parameters, (code,))

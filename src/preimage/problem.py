@@ -56,14 +56,19 @@ class Problem:
         """Phi(x), without the noise that a Physics would add."""
         return noiseless(self.operator)(x)
 
-    def terms(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The loss of each member, part by part: (b, c, h, w) -> {name: (b,)}; their sum is what is minimized."""
+    def terms(self, x: torch.Tensor, asked: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+        """The loss of each member, part by part: (b, c, h, w) -> {name: (b,)}; their sum is what is minimized.
+
+        `asked`: 0 where an entry of the target does not count this time (Prior.asked); None: all count.
+        """
         seen = self.see(x)
         if seen.ndim < 1 or len(seen) != len(x):
             raise InputError(
                 f"the operator returned {tuple(seen.shape)} for {tuple(x.shape)}: it must have an entry for each of the pictures"
             )
-        values = {name_of(self.distance): self.data_term(seen)}
+        if asked is not None and self.weight is not None:
+            asked = asked * self.weight
+        values = {name_of(self.distance): self.data_term(seen, asked)}
         for strength, penalty in self.penalties:
             values[name_of(penalty)] = strength * penalty(x)
         return values

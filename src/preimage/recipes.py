@@ -22,7 +22,7 @@ from preimage.networks.layers import Output, Padding, Upsample
 from preimage.networks.skip import Downsample
 from preimage.networks.unet import UNetNorm, UNetUpsample
 from preimage.optimizers import OptimizerFactory, adam, muon
-from preimage.prior import Code, Mesh, Noise, Prior
+from preimage.prior import Code, Masked, Mesh, Noise, Prior, channels_of
 from preimage.problem import name_of
 
 PerLevel = int | tuple[int, ...]
@@ -149,13 +149,17 @@ def halvings(side: int, smallest: int = 4) -> int:
     return max(1, (side // smallest).bit_length() - 1)
 
 
+Network = Callable[[int, int, int, int], nn.Module]
+
+
 @dataclass(frozen=True)
 class Recipe:
     """The settings of a fit; `dataclasses.replace(FAST, steps=100)` makes another.
 
     Args:
-        network: description of g, called with (in_channels, out_channels, height, width).
-        code: Noise(channels, scale) or Mesh().
+        network: description of g, called with (in_channels, out_channels, height, width); or several, taken in turn by the
+            restarts, whose errors are then less alike.
+        code: Noise(channels, scale), Mesh(), or Masked(keep): the given picture itself, values of it hidden at random.
         jitter: standard deviation of the noise added to the code at every step.
         jitter_pool: None: drawn afresh at each step; n: from a pool of n, shifted and signed at random (faster).
         optimizer, rate: how weights move.
@@ -168,7 +172,7 @@ class Recipe:
         stop: "auto": the task chooses a rule; "steps": all steps are done.
     """
 
-    network: Callable[[int, int, int, int], nn.Module] = Hourglass()
+    network: Network | tuple[Network, ...] = Hourglass()
     code: Code = Noise()
     jitter: float = 1 / 30
     jitter_pool: int | None = None
@@ -184,6 +188,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         checks = (
+            ("network", self.network != (), "a description of a network, or several"),
             ("steps", _counts(self.steps), "a whole number, at least 1"),
             ("restarts", _counts(self.restarts), "a whole number, at least 1"),
             ("rate", 0 < self.rate < float("inf"), "above 0"),
@@ -220,8 +225,9 @@ class Recipe:
         if not 1 <= channels <= 16:
             raise InputError(f"a picture must have 1 to 16 channels, got {channels}")
         place = choose_device(device)
-        return Prior(
-            partial(self.network, self.code.channels if code is None else code.shape[1], channels, *size),
+        inner = channels_of(self.code if code is None else code, channels)
+        prior = Prior(
+            [partial(network, inner, channels, *size) for network in self.networks],
             self.code if code is None else code,
             size,
             members=members,
@@ -231,6 +237,13 @@ class Recipe:
             device=place,
             dtype=choose_precision(self.precision, place, size[0] * size[1]),
         )
+        prior.show(torch.zeros(1, channels, *size))  # until the fit shows what was given
+        return prior
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """The descriptions that restarts take in turn; mostly one."""
+        return self.network if isinstance(self.network, tuple) else (self.network,)
 
     def describe(self) -> dict[str, Any]:
         """The recipe as plain data for reports and checkpoints: functions by name, descriptions as dictionaries."""
@@ -257,7 +270,7 @@ def read_recipe(settings: dict[str, Any], base: Recipe) -> Recipe:
     """
     kinds: dict[str, dict[str, Any]] = {
         "network": {kind.__name__: kind for kind in (Hourglass, Decoder, UShape, Residual, Free)},
-        "code": {kind.__name__: kind for kind in (Noise, Mesh)},
+        "code": {kind.__name__: kind for kind in (Noise, Mesh, Masked)},
     }
     optimizers = {"adam": adam, "muon": muon}
     known = {field.name for field in fields(Recipe)}
@@ -267,8 +280,10 @@ def read_recipe(settings: dict[str, Any], base: Recipe) -> Recipe:
             raise InputError(f"a recipe has no setting {name!r}: it has {', '.join(sorted(known))}")
         try:
             if name in kinds:
-                options = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items() if k != "kind"}
-                values[name] = kinds[name][value["kind"]](**options)
+                if isinstance(value, list) and name == "code":
+                    raise TypeError("there is one code")
+                made = [_described(kinds[name], each) for each in (value if isinstance(value, list) else [value])]
+                values[name] = made[0] if len(made) == 1 and not isinstance(value, list) else tuple(made)
             else:
                 values[name] = optimizers[value] if name == "optimizer" else value
         except (KeyError, TypeError, AttributeError) as error:
@@ -281,14 +296,21 @@ def read_recipe(settings: dict[str, Any], base: Recipe) -> Recipe:
     return recipe
 
 
+def _described(kinds: dict[str, Any], value: dict[str, Any]) -> Any:
+    options = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items() if k != "kind"}
+    return kinds[value["kind"]](**options)
+
+
 def _try(recipe: Recipe) -> None:
     """Build the code and the network once, small or without memory, so that what cannot be is said before any work."""
     side = 2**8
     try:
-        if recipe.code.channels < 1:
-            raise InputError(f"a code must have at least 1 channel, got {recipe.code.channels}")
-        recipe.code.draw(1, 1, torch.Generator())
+        if not isinstance(recipe.code, Masked):
+            if recipe.code.channels < 1:
+                raise InputError(f"a code must have at least 1 channel, got {recipe.code.channels}")
+            recipe.code.draw(1, 1, torch.Generator())
         with torch.device("meta"):
-            recipe.network(recipe.code.channels, 3, side, side)
+            for network in recipe.networks:
+                network(channels_of(recipe.code, 3), 3, side, side)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"no network can be built from this recipe: {' '.join(str(error).split())}") from error

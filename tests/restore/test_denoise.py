@@ -18,8 +18,9 @@ from preimage.images import read
 from preimage.metrics import psnr
 from preimage.optimizers import muon
 from preimage.penalties import total_variation
+from preimage.prior import Masked
 from preimage.recipes import Hourglass
-from preimage.restore.denoise import FAST, PAPER, default_rule, denoise, noise_problem
+from preimage.restore.denoise import BALANCED, BEST, FAST, PAPER, UNMASKED, default_rule, denoise, noise_problem
 from preimage.restore.noise import Noise, estimate_noise
 from preimage.stopping import After, HeldOut, Risk, after, held_out
 
@@ -130,11 +131,11 @@ def test_impulses_are_marked_on_each_page_by_itself():
     assert torch.equal(weight[0], weight[1].flip(-1))
 
 
-def test_restarts_are_the_recipe_s_but_one_for_impulses():
+def test_restarts_are_the_recipe_s():
     recipe = replace(BRIEF, restarts=3)
     for kind, level in LEVELS.items():
         image = spoiled(clean(32), kind, level)
-        assert len(denoise(image, noise=kind, recipe=recipe, device="cpu").prior) == (1 if kind == "impulse" else 3)
+        assert len(denoise(image, noise=kind, recipe=recipe, device="cpu").prior) == 3
         assert len(denoise(image, noise=kind, recipe=recipe, restarts=2, device="cpu").prior) == 2
 
 
@@ -288,13 +289,33 @@ def test_a_result_starts_the_next_frame():
     assert float(next(iter(warm)).loss) < 0.5 * float(next(iter(fresh)).loss)
 
 
-@pytest.mark.parametrize("recipe", [FAST, PAPER], ids=["fast", "paper"])
-def test_smoke_of_the_recipes_as_they_are(recipe):
+@pytest.mark.parametrize(
+    ("recipe", "members"), [(FAST, 1), (BALANCED, 3), (BEST, 8), (UNMASKED, 3), (PAPER, 1)],
+    ids=["fast", "balanced", "best", "unmasked", "paper"],
+)  # fmt: skip
+def test_smoke_of_the_recipes_as_they_are(recipe, members):
     fit = denoise(noisy(20), recipe=replace(recipe, steps=2), device="cpu")
-    assert (len(fit.prior), fit.recipe.optimizer is muon) == ((3, True) if recipe is FAST else (1, False))
+    assert (len(fit.prior), fit.recipe.optimizer is muon) == (members, recipe is not PAPER)
     result = fit.run()
     assert result.steps == 2
     assert bool(result.image.isfinite().all())
+
+
+def test_a_grey_picture_shows_less_of_itself():
+    for channels, keep in ((1, 0.4), (3, 0.85)):
+        assert denoise(noisy(20, channels), device="cpu").recipe.code == Masked(keep)
+    own = replace(FAST, code=Masked(0.6))
+    assert denoise(noisy(20, 1), recipe=own, device="cpu").recipe.code == Masked(0.6)
+
+
+def test_impulses_and_held_out_values_are_never_shown():
+    image = spoiled(clean(32), "impulse", LEVELS["impulse"])
+    fit = denoise(image, noise="impulse", recipe=replace(BRIEF, code=Masked(0.9), jitter=0.0), device="cpu")
+    assert fit.problem.weight is not None
+    left_out = fit.problem.weight[0] == 0
+    shown = fit.prior.input(0)[0, 3:, :32, :32] > 0
+    assert bool(left_out.any())
+    assert not bool((shown & left_out).any())
 
 
 def test_hardly_any_noise_is_said_with_the_way_out():

@@ -31,7 +31,7 @@ _ALONE: dict[str, Any] = {"optimizer": adam, "rate": 0.01, "jitter": 0.0, "jitte
 PRIORS: dict[str, dict[str, Any]] = {
     "skip": {},
     "deep-decoder": {**_ALONE, "network": Decoder(), "code": Noise(Decoder().widths[0]), "steps": 2000},
-    "pixels": {**_ALONE, "network": Free(), "averaging": 0.0, "steps": 500},
+    "pixels": {**_ALONE, "network": Free(), "code": Noise(1), "averaging": 0.0, "steps": 500},
 }
 
 

@@ -16,9 +16,9 @@ from preimage.stopping.rule import Rule
 class HeldOut(Rule):
     """Leaves a share of the values out of E, and keeps the average that predicts them best.
 
-    Values are left out by pixel (all channels of it), each member its own. It needs no noise level, but takes noise to be
-    independent from pixel to pixel; and on fine texture it stops too early, for the fit cannot guess a pixel that it has
-    not seen, while the returned picture has seen it.
+    Values are left out by pixel (all channels of it) or one by one (`by_value`), each member its own. It needs no noise
+    level, but takes noise to be independent from pixel to pixel; and on fine texture it stops too early, for the fit
+    cannot guess a pixel that it has not seen, while the returned picture has seen it.
     """
 
     name = "held out"
@@ -26,12 +26,19 @@ class HeldOut(Rule):
     remembers = ("mask",)
 
     def __init__(
-        self, share: float = 0.03, patience: int | None = None, *, worth: float = 0.01, every: int = 3
+        self,
+        share: float = 0.03,
+        patience: int | None = None,
+        *,
+        by_value: bool = False,
+        worth: float = 0.01,
+        every: int = 3,
     ) -> None:
         super().__init__(patience=patience, slack=0.15, worth=worth, every=every)
         if not 0 < share <= 0.5:
             raise InputError(f"the share of held-out pixels must be above 0 and at most 0.5, got {share}")
         self.share = share
+        self.by_value = by_value
 
     def prepare(self, problem: Problem, *, members: int, size: tuple[int, int], total: int, seed: int) -> Problem:
         target = problem.target
@@ -43,7 +50,8 @@ class HeldOut(Rule):
         self.limit = self.patience or max(10, total // 50)
         masks = []
         for i in range(members):
-            draws = torch.rand(1, 1, *target.shape[-2:], generator=seeded(seed, "hold-out", i))
+            planes = target.shape[1] if self.by_value else 1
+            draws = torch.rand(1, planes, *target.shape[-2:], generator=seeded(seed, "hold-out", i))
             masks.append((draws < self.share).float())
         self.mask = torch.cat(masks).to(target.device)
         own = torch.ones_like(self.mask) if problem.weight is None else problem.weight
