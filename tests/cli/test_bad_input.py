@@ -77,6 +77,9 @@ def test_bad_pictures(here, run):
         (["--recipe", "odd.json"], ["colour"]),
         (["--recipe", "best"], ["fast, paper"]),
         (["--recipe", "paper", "--prior", "pixels"], ["--prior", "--recipe"]),
+        (["--recipe", "paper", "--quality", "best"], ["--quality best and --recipe paper"]),
+        (["--quality", "best", "--prior", "pixels"], ["--quality best and --prior pixels"]),
+        (["--quality", "good"], ["--quality", "good"]),
         (["--steps", "0"], ["steps"]),
         (["--steps", "3.5"], ["--steps"]),
         (["--restarts", "0"], ["--restarts"]),
@@ -99,7 +102,7 @@ def test_bad_options(here, run, tokens, words):
     Path("list.json").write_text("[1]")
     Path("odd.json").write_text(json.dumps({"colour": 3}))
     before = sorted(here.iterdir())
-    recipe = [] if "--recipe" in tokens else ["--recipe", "tiny.json"]
+    recipe = [] if {"--recipe", "--quality"} & set(tokens) else ["--recipe", "tiny.json"]
     ran = run("denoise", "noisy.png", *recipe, *tokens)
     assert ran.failed_in_one_line(*words), ran
     assert sorted(here.iterdir()) == before

@@ -242,3 +242,14 @@ def test_pages(here, run):
     assert ran.code == 0, ran.err
     assert tifffile.imread("all.tif").shape == (3, 20, 24)
     assert json.loads(ran.out)["pages"] == 3
+
+
+@pytest.mark.parametrize(("quality", "restarts"), [("fast", 1), ("balanced", 3), ("best", 8)])
+def test_quality_is_how_many_fits_are_averaged(here, run, quality, restarts):
+    Image.fromarray(pictures(16, 16)[1]).save("small.png")
+    ran = run(
+        "denoise", "small.png", "--quality", quality, "--steps", "1", "--stop", "steps", "--report", "report.json"
+    )
+    assert ran.code == 0, ran.err
+    report = json.loads(Path("report.json").read_text())
+    assert (report["recipe_name"], len(report["kept_steps"])) == (quality, restarts)

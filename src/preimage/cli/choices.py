@@ -44,7 +44,11 @@ def choose_recipe(options: Options, task: ModuleType) -> Recipe:
     changes = PRIORS[options.prior]
     if changes and options.recipe is not None:
         raise InputError(f"--prior {options.prior} brings its own settings: leave --recipe out")
-    recipe = replace(_named(options.recipe or "fast", task), **changes)
+    if options.quality is not None and (changes or options.recipe is not None):
+        other = f"--prior {options.prior}" if changes else f"--recipe {options.recipe}"
+        raise InputError(f"--quality {options.quality} and {other} are two recipes: leave one out")
+    recipe = task.QUALITIES[options.quality] if options.quality else _named(options.recipe or "fast", task)
+    recipe = replace(recipe, **changes)
     return recipe if options.steps is None else replace(recipe, steps=options.steps)
 
 
@@ -57,7 +61,7 @@ def choose_rule(options: Options) -> stopping.Rule | None:
 
 def recipe_name(options: Options) -> str:
     """What a report calls the recipe: fast, paper, the file, or the prior that brought it."""
-    return options.prior if PRIORS[options.prior] else options.recipe or "fast"
+    return options.prior if PRIORS[options.prior] else options.recipe or options.quality or "fast"
 
 
 def _named(name: str, task: ModuleType) -> Recipe:

@@ -16,6 +16,7 @@ _RUN = Group.create_ordered("Run")
 StopName = Literal[
     "auto", "steps", "risk", "held-out", "windowed-variance", "moving-variance", "discrepancy", "plateau"
 ]
+QualityName = Literal["fast", "balanced", "best"]
 PriorName = Literal["skip", "deep-decoder", "pixels"]
 
 
@@ -92,6 +93,14 @@ class Options:
     recipe: Annotated[
         str | None,
         Parameter(help="fast (what is taken if not given), paper (as published), or a FILE.json.", group=_FIT),
+    ] = None
+    quality: Annotated[
+        QualityName | None,
+        Parameter(
+            help="fast (what is taken if not given): one fit mostly; balanced: the mean of 2 or 3, in as many times the time; "
+            "best: of 4 to 8. Not beside --recipe.",
+            group=_FIT,
+        ),
     ] = None
     prior: Annotated[
         PriorName,

@@ -19,7 +19,7 @@ from preimage.optimizers import muon
 from preimage.penalties import total_variation
 from preimage.prior import Masked, Noise
 from preimage.problem import Problem
-from preimage.recipes import Hourglass, Recipe
+from preimage.recipes import Hourglass, Recipe, qualities
 from preimage.restore import noise as noises
 from preimage.restore.start import Initial, start
 from preimage.stopping import After, Rule, held_out, risk
@@ -42,9 +42,8 @@ FAST = Recipe(
     averaging=0.95,
     restarts=1,
 )
-BALANCED = replace(FAST, restarts=3)
-BEST = replace(FAST, network=(_NEAREST, _BILINEAR), restarts=8)
-QUALITIES = {"fast": FAST, "balanced": BALANCED, "best": BEST}
+QUALITIES = qualities(FAST, balanced=3, best=8, network=(_NEAREST, _BILINEAR))
+BALANCED, BEST = QUALITIES["balanced"], QUALITIES["best"]
 
 # One channel tells nothing of a hidden value but by its neighbors: more must be asked for at a time.
 KEPT_OF_GREY = 0.4
@@ -153,7 +152,9 @@ def default_rule(problem: Problem, recipe: Recipe) -> Rule:
     """All steps where the recipe says so, as published; else the least risk, or held-out pixels where no noise was found."""
     if recipe.stop == "steps":
         return After()
+    # A masked code tells a value from the other channels of its pixel as well: one that is left out alone costs less.
+    by_value = isinstance(recipe.code, Masked)
     if problem.noise_level:
-        return risk()
+        return risk(by_value=by_value)
     # Where the given values carry no noise (impulses) a fit gets better ever more slowly: it ends when 3 % is not worth it.
-    return held_out() if problem.weight is None else risk(worth=0.03)
+    return held_out(by_value=by_value) if problem.weight is None else risk(worth=0.03, by_value=by_value)

@@ -17,7 +17,7 @@ from preimage.fit import Fit
 from preimage.images import Picture, as_picture
 from preimage.optimizers import muon
 from preimage.problem import Problem
-from preimage.recipes import Decoder, Free, Hourglass, Recipe
+from preimage.recipes import Decoder, Free, Hourglass, Recipe, qualities
 from preimage.restore.start import Initial, fingerprint, start
 from preimage.stopping import After, Rule
 
@@ -41,6 +41,7 @@ FAST = Recipe(
     averaging=0.95,
     stop="steps",
 )
+QUALITIES = qualities(FAST)
 
 
 def flash_no_flash(

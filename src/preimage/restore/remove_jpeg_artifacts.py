@@ -24,7 +24,7 @@ from preimage.images import Picture, as_picture
 from preimage.operators import JpegCoefficients, compose, rounded
 from preimage.optimizers import muon
 from preimage.problem import Problem
-from preimage.recipes import Hourglass, Noise, Recipe
+from preimage.recipes import Hourglass, Noise, Recipe, qualities
 from preimage.restore.start import Initial, start
 from preimage.stopping import After, Rule
 
@@ -51,6 +51,7 @@ FAST = Recipe(
     averaging=0.95,
     stop="steps",
 )
+QUALITIES = qualities(FAST)
 
 _ROUNDS = 12
 _PIXELS = 0.5 / 255  # rounding of the decoded pixels to 8 bits

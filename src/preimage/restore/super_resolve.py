@@ -17,7 +17,7 @@ from preimage.operators import Downsample, bicubic, box, check_kernel, gaussian,
 from preimage.optimizers import muon
 from preimage.penalties import total_variation
 from preimage.problem import Problem
-from preimage.recipes import Hourglass, Noise, Recipe
+from preimage.recipes import Hourglass, Noise, Recipe, qualities
 from preimage.restore.start import Initial, start, variant
 from preimage.stopping import After, Rule
 
@@ -37,6 +37,7 @@ FAST = Recipe(
     averaging=0.95,
     stop="steps",
 )
+QUALITIES = qualities(FAST)
 
 _NAMED = {"lanczos2": lanczos2, "bicubic": bicubic, "box": box}
 
