@@ -1,0 +1,173 @@
+"""How far each stopping rule ends from the best picture of the same fit: nine pictures, five kinds of damage, every rule.
+
+The rules look on at one fit, each for itself; the fit goes on to PAST times the step at which the default rule stopped, so
+that the peak is known. Only this study sees the clean picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from preimage.errors import InputError
+from preimage.fit import Fit
+from preimage.prior import Masked
+from preimage.problem import Problem
+from preimage.recipes import Recipe
+from preimage.restore import denoise as denoising
+from preimage.restore import remove_jpeg_artifacts as jpeg
+from preimage.step import Step
+from preimage.stopping import After, Discrepancy, HeldOut, MovingVariance, Plateau, Risk, Rule, WindowedVariance
+from preimage.studies.denoising import KINDS, PICTURES, SIDE, specimen
+from preimage.studies.jpeg import encoded
+from preimage.studies.peaks import dB
+from preimage.studies.scales import Row, Study, markdown_table
+from preimage.studies.tables import Target, verdict
+
+JPEG = "JPEG 10"
+PAST = 1.6
+RULES: dict[str, Callable[[bool], Rule]] = {
+    "risk": lambda by_value: Risk(by_value=by_value),
+    "held out": lambda by_value: HeldOut(by_value=by_value),
+    "windowed variance": lambda _: WindowedVariance(),
+    "moving variance": lambda _: MovingVariance(),
+    "discrepancy": lambda _: Discrepancy(),
+    "plateau": lambda _: Plateau(),
+}
+DEFAULT = "default"
+MEAN, WORST = 0.15, 0.5
+
+
+class Onlookers(Rule):
+    """Rules that look at one fit without ending it; the first is the fit's own, and may change the problem."""
+
+    name = "onlookers"
+
+    def __init__(self, own: Rule, others: dict[str, Rule]) -> None:
+        super().__init__()
+        self.rules = {DEFAULT: own, **others}
+        self.ended: dict[str, int] = {}
+
+    def prepare(self, problem: Problem, *, members: int, size: tuple[int, int], total: int, seed: int) -> Problem:
+        given = {"members": members, "size": size, "total": total, "seed": seed}
+        super().prepare(problem, **given)
+        prepared = self.rules[DEFAULT].prepare(problem, **given)
+        for name in [name for name in self.rules if name != DEFAULT]:
+            try:
+                self.rules[name].prepare(problem, **given)
+            except InputError:  # it asks for a noise level, and none is known
+                del self.rules[name]
+        return prepared
+
+    def look(self, step: Step) -> list[bool]:
+        for name, rule in self.rules.items():
+            if name not in self.ended and all(rule.look(step)):
+                self.ended[name] = step.index
+        self.best = self.rules[DEFAULT].best
+        end = PAST * self.ended.get(DEFAULT, step.total)
+        return [step.index >= end] * len(step.active)
+
+
+def run(study: Study) -> Path:
+    """Every kind on every picture, those already in the CSV left out; then the section of results.md."""
+    names = PICTURES[:1] if study.scale == "smoke" else PICTURES
+    for kind, name in [(kind, name) for kind in (*KINDS, JPEG) for name in names]:
+        known = {(r["damage"], r["picture"]) for r in study.rows() if str(r["rule"]).startswith(DEFAULT)}
+        if (kind, name) not in known:
+            measure(study, kind, name)
+    return study.write_section("Stopping blind", section(study))
+
+
+def measure(study: Study, kind: str, name: str) -> None:
+    """Add one row for each rule on one picture."""
+    clean, start = case(study, kind, name)
+    fit, onlookers = start()
+    curve = [dB(step.picture, clean) for step in fit]
+    peak = max(curve)
+    finish = fit.problem.finish or (lambda x: x)
+    for rule_name, rule in reversed(onlookers.rules.items()):  # the default last: its row says that the case is whole
+        if rule.best is not None:
+            kept = dB(finish(rule.best), clean)
+            row: Row = {
+                "damage": kind,
+                "picture": name,
+                "rule": f"{DEFAULT}: {rule.name}" if rule_name == DEFAULT else rule_name,
+                "kept": kept,
+                "peak": peak,
+                "below": peak - kept,
+                "kept_step": rule.kept_step[0],
+                "peak_step": curve.index(peak) + 1,
+                "stopped": onlookers.ended.get(rule_name, "not"),
+                "steps": len(curve),
+            }
+            study.keep(row)
+
+
+def case(study: Study, kind: str, name: str) -> tuple[torch.Tensor, Callable[[], tuple[Fit, Onlookers]]]:
+    """The clean picture, and what begins the fit as a user would, with every rule looking on."""
+    smoke = study.scale == "smoke"
+    if kind == JPEG:
+        clean = specimen(study, KINDS[0], name)[0]
+        coded = encoded(clean, 10)
+        fast = replace(jpeg.FAST, steps=20) if smoke else jpeg.FAST
+        # The task ends after a number of steps; here the fit goes on, so that the peak is known.
+        longer = replace(fast, steps=int(PAST * fast.steps))
+        return clean, lambda: looked_on(
+            lambda rule: jpeg.remove_jpeg_artifacts(coded, recipe=longer, stop=rule), After(fast.steps), fast
+        )
+    clean, noisy = specimen(study, kind, name)
+    fast = replace(denoising.FAST, steps=20) if smoke else denoising.FAST
+    own = denoising.denoise(noisy, recipe=fast).rule
+    return clean, lambda: looked_on(lambda rule: denoising.denoise(noisy, recipe=fast, stop=rule), own, fast)
+
+
+def looked_on(begin: Callable[[Rule], Fit], own: Rule, recipe: Recipe) -> tuple[Fit, Onlookers]:
+    """The fit, with its own rule and all others looking on."""
+    by_value = isinstance(recipe.code, Masked)
+    onlookers = Onlookers(own, {name: make(by_value) for name, make in RULES.items()})
+    return begin(onlookers), onlookers
+
+
+def section(study: Study) -> str:
+    """A table of all rules for each kind, and the default's targets."""
+    rows = study.rows()
+    side = SIDE[study.scale]
+    parts = [
+        f"Central crops of {side} x {side} of early_stopping, fast recipes, one fit each; dB below the oracle peak of the same "
+        f"fit, on the mean and at worst, and how many of the fits the rule ended before {PAST} times the default's last step "
+        f"(one that it did not end counts with the best it had kept). Rows: `{study.table.name}`."
+    ]
+    rules = sorted(
+        dict.fromkeys(str(row["rule"]) for row in rows), key=lambda rule: (not rule.startswith(DEFAULT), rule)
+    )
+    for kind in (*KINDS, JPEG):
+        chosen = [row for row in rows if row["damage"] == kind]
+        if chosen:
+            lines = [_line(rule, [row for row in chosen if row["rule"] == rule]) for rule in rules]
+            header = ["rule", "mean below", "worst below", "worst picture", "ended", "fits"]
+            parts.append(f"### {kind}\n\n{markdown_table(header, [line for line in lines if line])}")
+    own = [row for row in rows if str(row["rule"]).startswith(DEFAULT)]
+    if own:
+        below = [float(row["below"]) for row in own]
+        parts.append(
+            f"### All {len(own)} together, by default\n\n"
+            + verdict(
+                [
+                    Target("below the peak, mean", sum(below) / len(below), MEAN, at_most=True),
+                    Target("below the peak, worst", max(below), WORST, at_most=True),
+                ]
+            )
+        )
+    return "\n\n".join(parts)
+
+
+def _line(rule: str, rows: list[Row]) -> list[object]:
+    if not rows:
+        return []
+    below = [float(row["below"]) for row in rows]
+    worst = max(rows, key=lambda row: float(row["below"]))
+    ended = sum(row["stopped"] != "not" for row in rows)
+    return [rule, sum(below) / len(below), max(below), worst["picture"], ended, len(rows)]
