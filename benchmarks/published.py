@@ -15,6 +15,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,6 +23,7 @@ import torch
 from preimage.checkpoint import load, save
 from preimage.fit import Fit
 from preimage.operators import Downsample, lanczos2
+from preimage.recipes import Quality
 from preimage.restore import denoise as denoising
 from preimage.restore import inpaint as inpainting
 from preimage.restore import super_resolve as enlarging
@@ -45,22 +47,24 @@ Score = Callable[[torch.Tensor], float]
 
 @dataclass(frozen=True)
 class Case:
-    """A published setting on one picture: what it is given, and how its outputs are held against the truth."""
+    """One damaged picture: the published fit of it, this library's, and how a picture is held against the truth."""
 
-    fit: Fit
+    published: Callable[[], Fit]
+    ours: Callable[[Quality], Fit]
     score: Score
+    size: tuple[int, int]
 
 
 def cases() -> dict[str, Callable[[], Case]]:
     """Name -> the case, the most wanted first."""
     wanted: dict[str, Callable[[], Case]] = {}
     for name in noise_study.PICTURES:
-        wanted[f"denoise/{name}"] = lambda name=name: denoised(name, 256)
+        wanted[f"denoise/{name}"] = partial(denoised, name, 256)
     for name in size_study.SET5:
-        wanted[f"super_resolve_x4/{name}"] = lambda name=name: enlarged(name)
+        wanted[f"super_resolve_x4/{name}"] = partial(enlarged, name)
     for name in ("house", "barbara"):
-        wanted[f"inpaint_50/{name}"] = lambda name=name: filled(name)
-    wanted["denoise_512/F16"] = lambda: denoised("F16", 512)
+        wanted[f"inpaint_50/{name}"] = partial(filled, name)
+    wanted["denoise_512/F16"] = partial(denoised, "F16", 512)
     return wanted
 
 
@@ -69,8 +73,10 @@ def denoised(name: str, side: int) -> Case:
     noisy = with_gaussian_noise(clean, 25 / 255, noise_study.SEED)
     recipe = replace(denoising.PAPER, precision="bfloat16")
     return Case(
-        denoising.denoise(noisy, noise="gaussian", sigma=25 / 255, recipe=recipe, stop=After()),
+        lambda: denoising.denoise(noisy, noise="gaussian", sigma=25 / 255, recipe=recipe, stop=After()),
+        lambda quality: denoising.denoise(noisy, recipe=denoising.QUALITIES[quality]),
         lambda image: dB(image, clean),
+        (side, side),
     )
 
 
@@ -79,8 +85,10 @@ def enlarged(name: str) -> Case:
     small = eight_bit(Downsample(lanczos2(4), 4)(clean))
     recipe = replace(enlarging.PAPER, precision="bfloat16", averaging=0.99, debiased=False)
     return Case(
-        enlarging.super_resolve(small, factor=4, recipe=recipe, stop=After()),
+        lambda: enlarging.super_resolve(small, factor=4, recipe=recipe, stop=After()),
+        lambda quality: enlarging.super_resolve(small, factor=4, recipe=enlarging.QUALITIES[quality]),
         lambda image: size_study.luma_psnr(image, clean, 4),
+        (clean.shape[-2], clean.shape[-1]),
     )
 
 
@@ -88,10 +96,18 @@ def filled(name: str) -> Case:
     whole, known = gap_study.specimen(Study("published", "small"), gap_study.HALF, name)
     given = torch.where(known, whole, torch.zeros(()))
     recipe = replace(inpainting.PAPERS["scattered"], precision="bfloat16", averaging=0.99, debiased=False)
-    fit = inpainting.inpaint(
-        given, mask=known.float(), mask_white="known", kind="scattered", recipe=recipe, stop=After()
+
+    def ours(quality: Quality) -> Fit:
+        return inpainting.inpaint(given, mask=known.float(), mask_white="known", recipe=inpainting.QUALITIES[quality])
+
+    return Case(
+        lambda: inpainting.inpaint(
+            given, mask=known.float(), mask_white="known", kind="scattered", recipe=recipe, stop=After()
+        ),
+        ours,
+        lambda image: dB(image, whole),
+        (whole.shape[-2], whole.shape[-1]),
     )
-    return Case(fit, lambda image: dB(image, whole))
 
 
 def curves() -> dict[str, dict[int, float]]:
@@ -123,12 +139,13 @@ def steps_to_peak(curve: dict[int, float], below: float = 0.1) -> tuple[int, flo
 def measure(name: str, make: Callable[[], Case]) -> None:
     """Go on with one case until it is whole."""
     case = make()
-    if is_whole(curves().get(name, {}), case.fit.recipe.steps):
+    fit = case.published()
+    if is_whole(curves().get(name, {}), fit.recipe.steps):
         return
     checkpoint = Path("out") / f"published-{name.replace('/', '-')}.checkpoint"
     checkpoint.parent.mkdir(exist_ok=True)
     if checkpoint.exists():
-        load(case.fit, checkpoint)
+        load(fit, checkpoint)
     curve = curves().get(name, {})
     TABLE.parent.mkdir(parents=True, exist_ok=True)
     new = not TABLE.exists()
@@ -136,17 +153,17 @@ def measure(name: str, make: Callable[[], Case]) -> None:
         writer = csv.writer(file, lineterminator="\n")
         if new:
             writer.writerow(["case", "step", "average", "output", "seconds"])
-        for step in case.fit:
+        for step in fit:
             if step.index % EVERY == 0 and step.index not in curve:
-                average, output = case.score(step.picture), case.score(finished(case.fit, step.image))
+                average, output = case.score(step.picture), case.score(finished(fit, step.image))
                 curve[step.index] = average
                 writer.writerow([name, step.index, f"{average:.4f}", f"{output:.4f}", f"{step.seconds:.1f}"])
                 file.flush()
                 os.fsync(file.fileno())
             if step.index % SAVE_EVERY == 0:
-                save(case.fit, checkpoint)
+                save(fit, checkpoint)
                 print(f"{name}: step {step.index}, {curve[step.index]:.2f} dB", file=sys.stderr, flush=True)
-            if is_whole(curve, case.fit.recipe.steps):
+            if is_whole(curve, fit.recipe.steps):
                 break
     checkpoint.unlink(missing_ok=True)
 

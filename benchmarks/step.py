@@ -21,12 +21,12 @@ import torch
 WARM_UP = 3
 
 
-def plain_steps(side: int, steps: int) -> list[float]:
+def plain_steps(height: int, width: int, steps: int) -> list[float]:
     """Seconds of each step of examples/tiny.py's loop, its printing left out."""
     script = runpy.run_path(str(Path(__file__).parents[1] / "examples" / "tiny.py"))
     net = script["hourglass"]()
     optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
-    target, code = torch.rand(1, 3, side, side), 0.1 * torch.rand(1, 32, side, side)
+    target, code = torch.rand(1, 3, height, width), 0.1 * torch.rand(1, 32, height, width)
     average, seconds = torch.zeros_like(target), []
     for _ in range(steps):
         begin = time.perf_counter()
@@ -52,7 +52,7 @@ def recipe_steps(name: str, side: int, steps: int) -> list[float]:
 def main() -> None:
     name, side = sys.argv[1], int(sys.argv[2])
     steps = int(sys.argv[3]) if len(sys.argv) > 3 else 12
-    seconds = plain_steps(side, steps) if name == "plain" else recipe_steps(name, side, steps)
+    seconds = plain_steps(side, side, steps) if name == "plain" else recipe_steps(name, side, steps)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     counted = seconds[WARM_UP:] or seconds
     print(json.dumps({"seconds": statistics.median(counted), "least": min(counted), "peak_bytes": peak}))
