@@ -31,6 +31,7 @@ from torch.nn import functional
 from preimage.distances import squared
 from preimage.fit import Fit
 from preimage.problem import Problem
+from preimage.restore.correlation import estimate_correlation
 from preimage.restore.denoise import FAST, whitened
 from preimage.restore.noise import estimate_noise
 from preimage.stopping import After, HeldOut, WindowedVariance
@@ -163,9 +164,9 @@ def detect() -> None:
 
 
 def said(noisy: Tensor, clean: Tensor) -> dict[str, Any]:
-    found = estimate_noise(noisy)
+    found = estimate_correlation(noisy)
     sigma = 255 * float((noisy - clean).square().mean().sqrt())
-    return {"sigma": sigma, "kind": found.kind, "estimated": 255 * found.sigma, "length": found.length}
+    return {"sigma": sigma, "estimated": 255 * found.sigma if found else "", "length": found.length if found else 0}
 
 
 # ---------------------------------------------------------------------- fits
@@ -189,11 +190,11 @@ def fit(noise: str, name: str, way: str) -> None:
         given = whitened(problem, found)
     else:
         given = replace(problem, weight=left_out.fitted)
-    inner = -functional.max_pool2d(-functional.pad(left_out.mask, (1, 1, 1, 1)), 3, 1)  # a left-out square without its rim
+    without_rim = -functional.max_pool2d(-functional.pad(left_out.mask, (1, 1, 1, 1)), 3, 1)
     watched = {
         "fitted": 1 - left_out.mask,
         "left_out": left_out.mask,
-        "inner": inner if way == "blocks" else left_out.mask,
+        "inner": without_rim if way == "blocks" else left_out.mask,
     }
     variances = {f"variance_{n}": WindowedVariance(n) for n in (10, 20)}
     for rule in variances.values():
@@ -235,7 +236,7 @@ def table() -> None:
         groups[row["noise"], row["fit"]].append(row)
     for (noise, way), own in groups.items():
         gain = statistics.mean(row["peak"] - row["noisy"] for row in own)
-        rules = [key for key in own[0] if key not in ABOUT]
+        rules = [key for key in own[0] if key not in ABOUT and not any(math.isnan(row[key]) for row in own)]
         kept = [f"{key} {statistics.mean(r[key] for r in own):.2f} ({min(r[key] for r in own):.2f})" for key in rules]
         print(f"| {noise} | {way} | {len(own)} | {gain:.2f} | {', '.join(kept)} |")
 

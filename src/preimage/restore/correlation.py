@@ -143,6 +143,8 @@ def _flattest(windows: Tensor) -> Tensor:
 def _noise_alone(windows: Tensor) -> Tensor | None:
     """The median g of the flat windows, (_LAGS,); None where it is rather texture's."""
     flat = windows[:, windows[0] <= _AS_FLAT * _flattest(windows)]
+    if flat.shape[1] < _FEWEST:
+        return None
     curve = flat.median(1).values
     total = float(curve[_REST:].mean())
     if total < 1e-8 or float(curve[-1]) > _RISING * float(curve[_REST]):
