@@ -1,6 +1,6 @@
 """Noise that is correlated between pixels: what is said of it, and what each rule keeps of one fit beside the fit's peak.
 
-python -m benchmarks.correlated detect    # clean and noisy pictures, whole and as crops: docs/results/correlated_detection.csv
+python -m benchmarks.correlated detect    # crops, and whole clean pictures: docs/results/correlated_detection.csv
 python -m benchmarks.correlated fit       # hours on one core; curves go to out/correlated/, those that are there stay
 python -m benchmarks.correlated table     # docs/results/correlated.csv from the curves, and their means
 
@@ -146,7 +146,7 @@ def detect() -> None:
     rows: list[dict[str, Any]] = []
     for side in (SIDE, 512):
         clean = {name: specimen(name, side) for name in CLEAN}
-        for noise, spoil in SPOILED.items():
+        for noise, spoil in SPOILED.items() if side == SIDE else [("clean", SPOILED["clean"])]:
             for name, picture in (clean | photographs(side) if noise == "clean" else clean).items():
                 if not (noise.startswith("demosaiced") and picture.shape[1] == 1):
                     rows.append({"side": side, "noise": noise, "picture": name, **said(spoil(picture), picture)})
@@ -157,6 +157,8 @@ def detect() -> None:
     for noise in SPOILED:
         for side in (SIDE, 512):
             own = [row for row in rows if (row["noise"], row["side"]) == (noise, side)]
+            if not own:
+                continue
             found = [row for row in own if row["length"] > 0]
             ratios = [row["estimated"] / row["sigma"] for row in found if row["sigma"]]
             spread = f"{statistics.median(ratios):.2f} | {min(ratios):.2f} to {max(ratios):.2f}" if ratios else "- | -"
