@@ -55,6 +55,56 @@ def test_the_share_is_held_out_each_member_its_own(share):
     assert not torch.equal(rule.mask, other.mask)
 
 
+@pytest.mark.parametrize("block", [2, 5])
+def test_blocks_are_left_out_whole_each_member_its_own(block):
+    rule = held_out(0.1, block=block)
+    rule.prepare(Problem(torch.rand(1, 1, 200, 203)), members=3, size=(200, 203), total=30, seed=0)
+    assert rule.mask.shape == (3, 1, 200, 203)
+    assert rule.mask.flatten(1).mean(1).tolist() == pytest.approx([0.1] * 3, rel=0.3)
+    whole = rule.mask[..., : 200 // block * block, : 203 // block * block]
+    squares = whole.unfold(2, block, block).unfold(3, block, block).flatten(4).mean(-1)
+    assert set(squares.unique().tolist()) == {0.0, 1.0}
+    assert not torch.equal(rule.mask[0], rule.mask[1])
+
+
+def test_blocks_of_one_pixel_are_pixels():
+    pixels, blocks = held_out(0.1), held_out(0.1, block=1)
+    for rule in (pixels, blocks):
+        rule.prepare(Problem(noisy()), members=2, size=(32, 32), total=30, seed=0)
+    assert torch.equal(pixels.mask, blocks.mask)
+
+
+@pytest.mark.parametrize("rule", [held_out, risk])
+def test_held_out_blocks_resume(rule):
+    target = noisy()
+    given = {"recipe": replace(THIN, steps=12), "rule": rule(0.2, block=3)}
+    given["rule"].prepare(Problem(target, noise_level=LEVEL), members=1, size=(32, 32), total=12, seed=0)
+    again = rule(0.2, block=3)
+    again.prepare(Problem(target, noise_level=LEVEL), members=1, size=(32, 32), total=12, seed=0)
+    average = torch.rand(1, 3, 32, 32)
+    given["rule"].look(step_of(3, average))
+    again.load_state_dict(given["rule"].state_dict())
+    assert again.best_score == given["rule"].best_score
+    following = step_of(6, average + 0.1)
+    assert torch.equal(again.score(following), given["rule"].score(following))
+
+
+def test_a_neighbor_tells_a_left_out_pixel_of_correlated_noise_and_not_a_block():
+    """A smoother that never saw a value predicts shared noise, where the value alone was left out."""
+    generator = torch.Generator().manual_seed(3)
+    noise = smoothed(torch.randn(1, 1, 192, 192, generator=generator), 1.5)
+    problem = Problem(noise / noise.std() * LEVEL**0.5, noise_level=LEVEL)
+    errors = {}
+    for block in (1, 9):
+        rule = held_out(0.1, block=block)
+        prepared(rule, problem)
+        known = smoothed(rule.fitted, 1.0).clamp_min(1e-3)
+        guess = smoothed(problem.target * rule.fitted, 1.0) / known
+        errors[block] = float(problem.data_term(guess, rule.watched))
+    assert errors[1] < 0.5 * LEVEL
+    assert errors[9] > 0.6 * LEVEL
+
+
 def test_what_was_not_given_is_neither_fitted_nor_watched():
     weight = (torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0)) < 0.5).float()
     rule = held_out(0.3)
@@ -80,6 +130,8 @@ def test_nothing_to_hold_out_is_said():
         prepared(held_out(1e-6), Problem(torch.rand(1, 1, 16, 16)))
     with pytest.raises(InputError, match="only one rule that holds out"):
         prepared(held_out() | risk(), Problem(torch.rand(1, 1, 64, 64), noise_level=LEVEL))
+    with pytest.raises(InputError, match="at least 1 pixel"):
+        held_out(block=0)
     with pytest.raises(InputError, match=r"target \(b, c, h, w\)"):
         held_out().prepare(Problem(torch.rand(1, 10)), members=1, size=(16, 16), total=10, seed=0)
 

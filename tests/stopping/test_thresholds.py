@@ -9,6 +9,7 @@ import torch
 from sequences import TOTAL, follow, prepared, step_of
 from specimens import THIN, fit_of, noisy
 
+from preimage.distances import absolute, squared
 from preimage.errors import InputError
 from preimage.problem import Problem
 from preimage.stopping import (
@@ -40,6 +41,15 @@ def test_discrepancy_must_know_sigma_and_says_if_it_was_not_reached():
     assert follow(rule, [step_of(i, torch.ones(1, 1, 16, 16) / i, total=9) for i in range(1, 10)]) == [0]
     assert rule.kept_step == [9]
     assert "stayed above" in rule.reason(0)
+
+
+def test_discrepancy_measures_by_a_distance_of_its_own():
+    problem = Problem(torch.zeros(1, 1, 16, 16), distance=absolute, noise_level=0.5)
+    steps = [step_of(i, torch.full((1, 1, 16, 16), 2.0 / i)) for i in range(1, TOTAL + 1)]
+    rule = prepared(discrepancy(0.2, factor=1.0, every=1, distance=squared), problem)
+    assert follow(rule, steps) == [11]  # 4 / i^2 < 0.04
+    with pytest.raises(InputError, match="needs sigma"):
+        discrepancy(distance=squared)
 
 
 def test_plateau_stops_once_the_loss_rests():

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 from torch.nn import functional
 
-from preimage.distances import absolute, poisson_nll, squared
+from preimage.distances import absolute, filtered, poisson_nll, squared
 from preimage.fit import Fit
 from preimage.images import Picture, as_picture
 from preimage.optimizers import muon
@@ -21,8 +21,9 @@ from preimage.prior import Masked, Noise
 from preimage.problem import Problem
 from preimage.recipes import Hourglass, Recipe, qualities
 from preimage.restore import noise as noises
+from preimage.restore.correlation import whitening
 from preimage.restore.start import Initial, start
-from preimage.stopping import After, Rule, held_out, risk
+from preimage.stopping import After, Rule, discrepancy, held_out, holds_out, risk
 
 # Ulyanov et al. 2018, supplementary material: sigma 25.
 PAPER = Recipe(debiased=False, precision="float32", stop="steps")
@@ -48,9 +49,11 @@ BALANCED, BEST = QUALITIES["balanced"], QUALITIES["best"]
 # One channel tells nothing of a hidden value but by its neighbors: more must be asked for at a time.
 KEPT_OF_GREY = 0.4
 
-# From noise: for noise that is alike in neighboring pixels, which a masked code would tell from what is shown.
-UNMASKED = replace(FAST, code=Noise(32), jitter=1 / 30, jitter_pool=4, rate=0.02, steps=1000, restarts=3)
+# From noise: what neighboring pixels share of the noise, a masked code would tell from what is shown.
+UNMASKED = replace(FAST, code=Noise(32), jitter=1 / 30, jitter_pool=4, rate=0.02, restarts=3)
 
+# Of the noise's own error: there a fit of correlated noise is best, MEASURED in benchmarks/correlated.py.
+CORRELATED = 0.8
 FAINT = 2 / 255  # below this deviation noise cannot be told from texture
 
 
@@ -96,30 +99,49 @@ def denoise(
     relative = None if sigma is None else sigma / (high - low)
     found = noises.estimate_noise(target[:1], kind=noise, sigma=relative)
     problem = noise_problem(target, found, tv)
-    if recipe.code == FAST.code and target.shape[1] == 1:
-        recipe = replace(recipe, code=Masked(KEPT_OF_GREY))
+    if recipe.code == FAST.code:
+        recipe = unmasked(recipe) if found.length else masked_for(recipe, target.shape[1])
+    # Left-out pixels judge only an error that does not mix pixels; the published settings have one.
+    if found.length and recipe.stop != "steps" and not holds_out(stop):
+        problem = whitened(problem, found)
     return start(
         "denoise",
         problem,
         picture,
         recipe,
-        rule=stop or default_rule(problem, recipe),
+        rule=stop or default_rule(problem, recipe, found),
         restarts=restarts,
         initial=initial,
         seed=seed,
         device=device,
         options={"noise": noise, "sigma": sigma, "tv": tv},
-        remarks=(found.explanation, _in_units(found.sigma, low, high), *_advice(found.sigma, told=sigma is not None)),
+        remarks=(found.explanation, _in_units(found.sigma, low, high), *_advice(found, told=sigma is not None)),
     )
+
+
+def masked_for(recipe: Recipe, channels: int) -> Recipe:
+    """The recipe as it serves pictures of so many channels."""
+    return replace(recipe, code=Masked(KEPT_OF_GREY)) if channels == 1 else recipe
+
+
+def unmasked(recipe: Recipe) -> Recipe:
+    """The recipe with the code of UNMASKED, its jitter and rate, and at least as many restarts."""
+    changes = {name: getattr(UNMASKED, name) for name in ("code", "jitter", "jitter_pool", "rate")}
+    return replace(recipe, **changes, restarts=max(recipe.restarts, UNMASKED.restarts))
 
 
 def _in_units(sigma: float, low: float, high: float) -> str:
     return f"sigma is {sigma * (high - low):.4g} in units of the input, {sigma:.4f} in 0..1"
 
 
-def _advice(sigma: float, *, told: bool) -> tuple[str, ...]:
+def _advice(found: noises.Noise, *, told: bool) -> tuple[str, ...]:
     """Noise that a camera or JPEG has smoothed over neighbors looks like the picture's own texture."""
-    if told or sigma >= FAINT:
+    if found.length:
+        return (
+            "neighboring pixels share the noise, so that held-out pixels cannot tell when it is being fitted: the fit stops "
+            "by the size of its error instead, in which all frequencies of the noise weigh alike",
+        )
+    if told or found.sigma >= FAINT:
         return ()
     return (
         "hardly any noise was found: if there is some, it is not independent between pixels; say how much with sigma",
@@ -148,10 +170,20 @@ def noise_problem(target: torch.Tensor, noise: noises.Noise, tv: float = 0.0) ->
     return Problem(target, distance=squared, penalties=penalties, noise_level=float(variance.mean()))
 
 
-def default_rule(problem: Problem, recipe: Recipe) -> Rule:
-    """All steps where the recipe says so, as published; else the least risk, or held-out pixels where no noise was found."""
+def whitened(problem: Problem, noise: noises.Noise) -> Problem:
+    """E of correlated noise: the squared error after a filter that makes the noise whiter, nearer to its log likelihood."""
+    response, share = whitening(noise.length, (problem.target.shape[-2], problem.target.shape[-1]))
+    level = None if problem.noise_level is None else problem.noise_level * share
+    return replace(problem, distance=partial(filtered, response=response), noise_level=level)
+
+
+def default_rule(problem: Problem, recipe: Recipe, noise: noises.Noise | None = None) -> Rule:
+    """All steps where the recipe says so, as published; else the least risk, or held-out pixels where no noise was found.
+    Where neighbors share the noise, and so betray left-out pixels, the size of the error, as it is before any filter."""
     if recipe.stop == "steps":
         return After()
+    if noise is not None and noise.length:
+        return discrepancy(noise.sigma, factor=CORRELATED, distance=squared)
     # A masked code tells a value from the other channels of its pixel as well: one that is left out alone costs less.
     by_value = isinstance(recipe.code, Masked)
     if problem.noise_level:

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from preimage.errors import InputError
+from preimage.restore.correlation import estimate_correlation, rough_length
 
 Kind = Literal["gaussian", "poisson", "speckle", "impulse"]
 
@@ -30,6 +31,7 @@ _FLATTEST = 0.06  # the share of the blocks of one brightness that is taken as f
 _FLAT_RATIO = 0.7  # low over high frequency power in flat blocks of pure noise; below 1, for the lowest were selected
 _SATURATED = 0.75  # blocks with more of their values at 0 or 1 say nothing of the noise
 _STEP = 1 / 255  # values nearer than half of this to 0 or 1 are extremes, whatever the bit depth
+_QUIET = 0.6  # high frequencies with less than this share of a stated sigma belong to noise that neighbors share
 _FEWEST_IMPULSES = 0.008  # smaller shares are taken for the picture's own glints and specks
 
 
@@ -45,12 +47,15 @@ class Noise:
     speckle: the relative standard deviation of x * (1 + level * n); impulse: the share of values that were replaced.
     `sigma`: root mean square deviation of the noise over this picture, in 0..1, before clipping (gaussian: = level).
     `explanation`: one plain sentence: what was decided, and from which numbers.
+    `length`: of gaussian noise that neighboring pixels share, the pixels to where its autocorrelation falls to 0.1; 0 for
+    noise that is independent from pixel to pixel.
     """
 
     kind: Kind
     level: float
     sigma: float
     explanation: str
+    length: float = 0.0
 
     def variance(self, signal: Tensor) -> Tensor:
         """Expected squared deviation at a clean signal in 0..1, same shape; impulses: half salt, half pepper."""
@@ -69,9 +74,9 @@ def estimate_noise(image: Tensor, *, kind: Kind | Literal["auto"] = "auto", sigm
         >>> noise.kind, round(noise.level, 1)
         ('gaussian', 0.1)
 
-    image: (1, c, h, w), values in 0..1, c in 1..16, h and w at least 16; noise independent from value to value (what
-    JPEG, demosaicing or resizing smoothed is underestimated). kind: "auto" (the model that best describes variance
-    against brightness, black taken as 0), or a known one. sigma: a known standard deviation of gaussian noise, in 0..1.
+    image: (1, c, h, w), values in 0..1, c in 1..16, h and w at least 16. kind: "auto" (the model that best describes
+    variance against brightness, black taken as 0; gaussian with a `length` where neighboring pixels share the noise), or
+    a known one. sigma: a known standard deviation of gaussian noise, in 0..1, correlated or not.
     Raises InputError for another shape or range, an unknown kind, a sigma out of range or beside a kind that has none.
     Source: Ponomarenko et al., "An automatic approach to lossy compression of AVIRIS images", IGARSS 2007 (the flat
     blocks); Foi, "Clipped noisy images", Signal Processing 89 (2009) (mean and variance after clipping).
@@ -82,13 +87,19 @@ def estimate_noise(image: Tensor, *, kind: Kind | Literal["auto"] = "auto", sigm
     if sigma is not None:
         if kind not in ("auto", "gaussian") or not 0 < sigma <= 1:
             raise InputError(f"sigma must be in 0..1 (8-bit: divide by 255) and gaussian, got {sigma}, kind={kind!r}")
-        return Noise("gaussian", sigma, sigma, f"Gaussian noise of standard deviation {sigma:.4f}, as stated.")
+        return _stated(picture, sigma)
     if kind in ("auto", "impulse"):
         sample = _windows(picture)
         salt = _salt_and_pepper(sample)
         found = salt if salt.convincing else _random_valued(sample)
         if kind == "impulse" or found.convincing:
             return _replacing(sample, found if found.convincing else salt)
+    shared = estimate_correlation(picture) if kind in ("auto", "gaussian") else None
+    if shared is not None:
+        by = "from how flat parts vary with the distance of two pixels"
+        return Noise(
+            "gaussian", shared.sigma, shared.sigma, _correlated(shared.sigma, shared.length, by), shared.length
+        )
     curve = _curve(picture)
     if curve is None:
         return Noise("gaussian" if kind == "auto" else kind, 0.0, 0.0, "Nothing in this picture varies as noise does.")
@@ -144,6 +155,24 @@ def _rms(image: Tensor, kind: Kind, level: float) -> float:
     return level if kind == "gaussian" else level * math.sqrt(float(image.square().mean()) / (1 + level**2))
 
 
+def _correlated(sigma: float, length: float, by: str) -> str:
+    return f"{_gaussian(sigma)}, correlated over about {length:.0f} pixels, {by}."
+
+
+def _gaussian(sigma: float) -> str:
+    return f"Gaussian noise of standard deviation {sigma:.4f} ({255 * sigma:.1f} of 255)"
+
+
+def _stated(image: Tensor, sigma: float) -> Noise:
+    curve = _curve(image)
+    quiet = curve is None or _fit(curve, "gaussian")[1] < _QUIET * sigma
+    length = rough_length(image) if quiet else 0.0
+    if not length:
+        return Noise("gaussian", sigma, sigma, f"Gaussian noise of standard deviation {sigma:.4f}, as stated.")
+    by = "for its high frequencies hold less than the stated deviation"
+    return Noise("gaussian", sigma, sigma, _correlated(sigma, length, by), length)
+
+
 def _varying(image: Tensor, curve: Tensor, kind: Kind | Literal["auto"]) -> Noise:
     fits: dict[Kind, tuple[float, float]] = {each: _fit(curve, each) for each in _MODELS}
     if kind == "auto":
@@ -151,7 +180,7 @@ def _varying(image: Tensor, curve: Tensor, kind: Kind | Literal["auto"]) -> Nois
         vague = fits[kind][0] > _BAD_MISFIT or _rms(image, kind, fits[kind][1]) < _HARDLY
         kind = "gaussian" if vague or fits[kind][0] > fits["gaussian"][0] - _MARGIN else kind
     misfit, level = fits[kind]
-    what = f"Gaussian noise of standard deviation {level:.4f} ({255 * level:.1f} of 255)"
+    what = _gaussian(level)
     if kind != "gaussian":
         counts = f"Poisson noise of gain {level:.5f} (about {1 / level:.0f} counts at full white)"
         what = counts if kind == "poisson" else f"Speckle of {100 * level:.1f} % of the brightness"

@@ -18,7 +18,8 @@ class HeldOut(Rule):
 
     Values are left out by pixel (all channels of it) or one by one (`by_value`), each member its own. It needs no noise
     level, but takes noise to be independent from pixel to pixel; and on fine texture it stops too early, for the fit
-    cannot guess a pixel that it has not seen, while the returned picture has seen it.
+    cannot guess a pixel that it has not seen, while the returned picture has seen it. `block`: the side in pixels of the
+    squares that are left out whole; above 1 for noise that is correlated between pixels, which neighbors would tell.
     """
 
     name = "held out"
@@ -33,12 +34,16 @@ class HeldOut(Rule):
         by_value: bool = False,
         worth: float = 0.01,
         every: int = 3,
+        block: int = 1,
     ) -> None:
         super().__init__(patience=patience, slack=0.15, worth=worth, every=every)
         if not 0 < share <= 0.5:
             raise InputError(f"the share of held-out pixels must be above 0 and at most 0.5, got {share}")
+        if block < 1:
+            raise InputError(f"the side of held-out blocks must be at least 1 pixel, got {block}")
         self.share = share
         self.by_value = by_value
+        self.block = block
 
     def prepare(self, problem: Problem, *, members: int, size: tuple[int, int], total: int, seed: int) -> Problem:
         target = problem.target
@@ -48,11 +53,14 @@ class HeldOut(Rule):
             )
         super().prepare(problem, members=members, size=size, total=total, seed=seed)
         self.limit = self.patience or max(10, total // 50)
+        h, w = target.shape[-2:]
+        rows, columns = -(-h // self.block), -(-w // self.block)
         masks = []
         for i in range(members):
             planes = target.shape[1] if self.by_value else 1
-            draws = torch.rand(1, planes, *target.shape[-2:], generator=seeded(seed, "hold-out", i))
-            masks.append((draws < self.share).float())
+            draws = torch.rand(1, planes, rows, columns, generator=seeded(seed, "hold-out", i))
+            blocks = (draws < self.share).float()
+            masks.append(blocks.repeat_interleave(self.block, 2).repeat_interleave(self.block, 3)[..., :h, :w])
         self.mask = torch.cat(masks).to(target.device)
         own = torch.ones_like(self.mask) if problem.weight is None else problem.weight
         self.watched, self.fitted = own * self.mask, own * (1 - self.mask)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 
 from preimage.errors import InputError
-from preimage.problem import Problem
+from preimage.problem import Distance, Problem
 from preimage.step import Step
 from preimage.stopping.rule import Rule
 
@@ -39,20 +40,26 @@ class After(Rule):
 class Discrepancy(Rule):
     """Stops when the error to what was given has fallen to what the noise alone makes: E <= factor * sigma^2.
 
-    Morozov's principle. sigma, in 0..1, is the task's own estimate unless given.
+    Morozov's principle. sigma, in 0..1, is the task's own estimate unless given. distance: what the error is measured by,
+    if not by the problem's own (which may weigh frequencies by an uncertain estimate); then sigma must be given.
     """
 
     name = "discrepancy"
 
-    def __init__(self, sigma: float | None = None, *, factor: float = 0.95, every: int = 3) -> None:
+    def __init__(
+        self, sigma: float | None = None, *, factor: float = 0.95, every: int = 3, distance: Distance | None = None
+    ) -> None:
         super().__init__(every=every)
         if sigma is not None and sigma <= 0:
             raise InputError(f"sigma must be above 0, got {sigma}")
+        if sigma is None and distance is not None:
+            raise InputError("a distance of its own needs sigma beside it: discrepancy(sigma=..., distance=...)")
         self.sigma = sigma
         self.factor = factor
+        self.distance = distance
 
     def prepare(self, problem: Problem, *, members: int, size: tuple[int, int], total: int, seed: int) -> Problem:
-        self.problem = problem
+        self.problem = problem if self.distance is None else replace(problem, distance=self.distance)
         level = problem.noise_level if self.sigma is None else self.sigma**2
         if level is None:
             raise InputError("the discrepancy rule must know sigma: discrepancy(sigma=...) or --sigma")
