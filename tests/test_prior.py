@@ -174,13 +174,3 @@ def test_a_masked_code_shows_a_picture_of_the_prior_s_size_alone(shape):
 def test_shares_that_cannot_be_kept(keep):
     with pytest.raises(InputError, match=f"got {keep}"):
         Masked(keep)
-
-
-def test_networks_are_taken_in_turn():
-    nearest, bilinear = (Hourglass((16,) * 2, (16,) * 2, (4,) * 2, upsample=mode) for mode in ("nearest", "bilinear"))
-    for stacks in (True, False):
-        factories = [lambda n=network: n(8, 3, 32, 32) for network in (nearest, bilinear)]
-        prior = Prior(factories, Noise(8), (32, 32), members=3, stacks=stacks)
-        modes = [network.get_submodule("level0").upsample for network in prior.networks]
-        assert modes == ["nearest", "bilinear", "nearest"]
-        assert torch.allclose(prior.images([2, 1, 0]), torch.cat([prior.image(i) for i in (2, 1, 0)]), atol=1e-4)

@@ -244,5 +244,5 @@ def test_fast_is_thinner_shorter_and_stops_blindly():
     assert FAST.optimizer is muon
     assert FAST.steps <= PAPER.steps / 3
     with torch.device("meta"):
-        sizes = [sum(p.numel() for p in r.networks[0](32, 3, 256, 256).parameters()) for r in (FAST, PAPER)]
+        sizes = [sum(p.numel() for p in r.network(32, 3, 256, 256).parameters()) for r in (FAST, PAPER)]
     assert sizes[0] < sizes[1] / 3

@@ -142,8 +142,7 @@ class Prior:
 
     Args:
         network: makes a fresh network at each call; it may say `stride`, of which number height and width must be
-            multiples, and `scale`, how many times larger than its code its picture is (both 1 if it does not say). Or
-            several of one stride and scale, which members take in turn.
+            multiples, and `scale`, how many times larger than its code its picture is (both 1 if it does not say).
         code: a Noise or a Mesh, drawn at the next multiple of the stride; an image (1, c, h, w), padded by reflection; or a
             Masked, whose picture comes with `show`.
         size: height and width of the picture.
@@ -154,7 +153,7 @@ class Prior:
 
     def __init__(
         self,
-        network: NetworkFactory | Sequence[NetworkFactory],
+        network: NetworkFactory,
         code: Code | torch.Tensor,
         size: tuple[int, int],
         *,
@@ -169,9 +168,7 @@ class Prior:
         self.device = torch.device(device)
         self.dtype = dtype
         self.size = size
-        factories = network if isinstance(network, Sequence) else (network,)
-        self.kinds = [i % len(factories) for i in range(members)]
-        self.networks = nn.ModuleList(self._fresh(factories[kind], seed, i) for i, kind in enumerate(self.kinds))
+        self.networks = nn.ModuleList(self._fresh(network, seed, i) for i in range(members))
         self.stacks = self._stacking_pays() if stacks is None else stacks
         # Stacked convolutions are grouped ones, whose 1x1 weight gradients PyTorch 2.15 gets wrong on one CPU thread in
         # channels_last; alone, channels_last is right and a third faster.
@@ -275,16 +272,10 @@ class Prior:
         """One output of each of some members, (len(members), c, h, w), in one stacked call where the table says so."""
         if not self.stacks or len(members) == 1:
             return torch.cat([self.image(i) for i in members])
-        alike = {kind: [i for i in members if self.kinds[i] == kind] for kind in self.kinds}
-        images = {i: x for group in alike.values() if group for i, x in zip(group, self._stacked(group), strict=True)}
-        return torch.stack([images[i] for i in members])
-
-    def _stacked(self, members: Sequence[int]) -> torch.Tensor:
-        """One output of each of some members, whose networks are alike, in one call."""
         codes = torch.stack([self.input(i) for i in members])
         states = [dict(self.networks[i].named_parameters()) for i in members]
         stacked = {name: torch.stack([state[name] for state in states]) for name in states[0]}
-        base = self.networks[members[0]]
+        base = self.networks[0]
 
         def one(parameters: dict[str, torch.Tensor], code: torch.Tensor) -> torch.Tensor:
             return torch.func.functional_call(base, parameters, (code,))

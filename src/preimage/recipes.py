@@ -150,16 +150,12 @@ def halvings(side: int, smallest: int = 4) -> int:
     return max(1, (side // smallest).bit_length() - 1)
 
 
-Network = Callable[[int, int, int, int], nn.Module]
-
-
 @dataclass(frozen=True)
 class Recipe:
     """The settings of a fit; `dataclasses.replace(FAST, steps=100)` makes another.
 
     Args:
-        network: description of g, called with (in_channels, out_channels, height, width); or several, taken in turn by the
-            restarts, whose errors are then less alike.
+        network: description of g, called with (in_channels, out_channels, height, width).
         code: Noise(channels, scale), Mesh(), or Masked(keep): the given picture itself, values of it hidden at random.
         jitter: standard deviation of the noise added to the code at every step.
         jitter_pool: None: drawn afresh at each step; n: from a pool of n, shifted and signed at random (faster).
@@ -173,7 +169,7 @@ class Recipe:
         stop: "auto": the task chooses a rule; "steps": all steps are done.
     """
 
-    network: Network | tuple[Network, ...] = Hourglass()
+    network: Callable[[int, int, int, int], nn.Module] = Hourglass()
     code: Code = Noise()
     jitter: float = 1 / 30
     jitter_pool: int | None = None
@@ -189,7 +185,6 @@ class Recipe:
 
     def __post_init__(self) -> None:
         checks = (
-            ("network", self.network != (), "a description of a network, or several"),
             ("steps", _counts(self.steps), "a whole number, at least 1"),
             ("restarts", _counts(self.restarts), "a whole number, at least 1"),
             ("rate", 0 < self.rate < float("inf"), "above 0"),
@@ -228,7 +223,7 @@ class Recipe:
         place = choose_device(device)
         inner = channels_of(self.code if code is None else code, channels)
         prior = Prior(
-            [partial(network, inner, channels, *size) for network in self.networks],
+            partial(self.network, inner, channels, *size),
             self.code if code is None else code,
             size,
             members=members,
@@ -240,11 +235,6 @@ class Recipe:
         )
         prior.show(torch.zeros(1, channels, *size))  # until the fit shows what was given
         return prior
-
-    @property
-    def networks(self) -> tuple[Network, ...]:
-        """The descriptions that restarts take in turn; mostly one."""
-        return self.network if isinstance(self.network, tuple) else (self.network,)
 
     def describe(self) -> dict[str, Any]:
         """The recipe as plain data for reports and checkpoints: functions by name, descriptions as dictionaries."""
@@ -297,10 +287,8 @@ def read_recipe(settings: dict[str, Any], base: Recipe) -> Recipe:
             raise InputError(f"a recipe has no setting {name!r}: it has {', '.join(sorted(known))}")
         try:
             if name in kinds:
-                if isinstance(value, list) and name == "code":
-                    raise TypeError("there is one code")
-                made = [_described(kinds[name], each) for each in (value if isinstance(value, list) else [value])]
-                values[name] = made[0] if len(made) == 1 and not isinstance(value, list) else tuple(made)
+                options = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items() if k != "kind"}
+                values[name] = kinds[name][value["kind"]](**options)
             else:
                 values[name] = optimizers[value] if name == "optimizer" else value
         except (KeyError, TypeError, AttributeError) as error:
@@ -313,11 +301,6 @@ def read_recipe(settings: dict[str, Any], base: Recipe) -> Recipe:
     return recipe
 
 
-def _described(kinds: dict[str, Any], value: dict[str, Any]) -> Any:
-    options = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items() if k != "kind"}
-    return kinds[value["kind"]](**options)
-
-
 def _try(recipe: Recipe) -> None:
     """Build the code and the network once, small or without memory, so that what cannot be is said before any work."""
     side = 2**8
@@ -327,7 +310,6 @@ def _try(recipe: Recipe) -> None:
                 raise InputError(f"a code must have at least 1 channel, got {recipe.code.channels}")
             recipe.code.draw(1, 1, torch.Generator())
         with torch.device("meta"):
-            for network in recipe.networks:
-                network(channels_of(recipe.code, 3), 3, side, side)
+            recipe.network(channels_of(recipe.code, 3), 3, side, side)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"no network can be built from this recipe: {' '.join(str(error).split())}") from error

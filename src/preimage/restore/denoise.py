@@ -43,7 +43,7 @@ FAST = Recipe(
     averaging=0.95,
     restarts=1,
 )
-QUALITIES = qualities(FAST, balanced=3, best=8, network=(_NEAREST, _BILINEAR))
+QUALITIES = qualities(FAST, balanced=3, best=8, network=_BILINEAR)
 BALANCED, BEST = QUALITIES["balanced"], QUALITIES["best"]
 
 # One channel tells nothing of a hidden value but by its neighbors: more must be asked for at a time.
@@ -81,7 +81,7 @@ def denoise(
         noise: what kind; "auto" decides from the picture.
         sigma: standard deviation of Gaussian noise in units of the input (0..255 for an 8-bit picture); estimated if None.
         tv: weight of a total variation penalty, a sum over pixels; 0 for none. 1e-7 is light, 1e-6 strong at 256 x 256.
-        recipe: FAST, BALANCED (3 fits) or BEST (8 fits, 2 up-samplings), or PAPER for the published settings.
+        recipe: FAST, BALANCED (3 fits) or BEST (8 fits, bilinear up-sampling), or PAPER for the published settings.
         stop: a stopping rule; None takes the default of the recipe and the noise.
         restarts: fits that are averaged; None takes the recipe's.
         initial: a Result, or the weights of one, to start from.

@@ -17,6 +17,7 @@ STUDIES = {
     "architecture": "depth, skips, 1x1 filters, U-Net, ResNet, rates, on denoising and a large hole (both papers' claims)",
     "real_noise": "pictures with real noise and no truth: photographs and microscopy, as figures",
     "blindness": "how far every stopping rule ends from the best picture of its fit, under five kinds of damage",
+    "quality": "nine pictures at sigma 25, blind, by --quality fast, balanced and best, beside CBM3D that is told sigma",
     "super_resolution": "enlarging by 4 and 8: this library blind beside bicubic and total variation (Ulyanov et al. 2018)",
     "inpainting": "half the pixels, text, a hole, an object, 98 % missing: this library blind beside biharmonic equations",
     "deblurring": "Gaussian and motion blur: this library blind beside Richardson-Lucy, Wiener and total variation",
