@@ -25,7 +25,7 @@ COMMANDS = {
         ["--mask", "mask.png", "--mask-white", "missing"], (20, 24), ["% of the picture will be filled", "settings for"]
     ),
     "deblur": (["--kernel", "gaussian:1"], (20, 24), ["blur kernel of 7 x 7 pixels, gaussian:1"]),
-    "remove-jpeg-artifacts": (["--quality", "40"], (20, 24), ["JPEG of quality 40, as said"]),
+    "remove-jpeg-artifacts": (["--jpeg-quality", "40"], (20, 24), ["JPEG of quality 40, as said"]),
     "flash-no-flash": (["--flash", "clean.png"], (20, 24), []),
 }  # fmt: skip
 each_command = pytest.mark.parametrize("command", COMMANDS)

@@ -44,9 +44,9 @@ BAD = [
     ("deblur", ["--kernel", "unknown", "--kernel-size", "4"], ["kernel_size", "odd", "got 4"]),
     ("deblur", ["--kernel", "unknown", "--kernel-size", "4.5"], ["--kernel-size", "4.5"]),
     ("deblur", ["--kernel", "gaussian:1", "--sigma", "-2"], ["sigma"]),
-    ("remove-jpeg-artifacts", ["--quality", "0"], ["quality", "1 to 100", "got 0"]),
-    ("remove-jpeg-artifacts", ["--quality", "101"], ["quality", "1 to 100", "got 101"]),
-    ("remove-jpeg-artifacts", ["--quality", "best"], ["--quality", "best"]),
+    ("remove-jpeg-artifacts", ["--jpeg-quality", "0"], ["jpeg_quality", "1 to 100", "got 0"]),
+    ("remove-jpeg-artifacts", ["--jpeg-quality", "101"], ["jpeg_quality", "1 to 100", "got 101"]),
+    ("remove-jpeg-artifacts", ["--jpeg-quality", "best"], ["--jpeg-quality", "best"]),
     ("flash-no-flash", [], ["--flash"]),
     ("flash-no-flash", ["--flash", "large.png"], ["noisy.png is 24 x 20", "large.png 48 x 40"]),
     ("flash-no-flash", ["--flash", "deep.png"], ["noisy.png holds uint8", "deep.png uint16"]),
@@ -65,8 +65,8 @@ def test_bad_input_is_one_line_and_nothing_is_written(here, run, command, tokens
 
 
 def test_a_quality_beside_a_jpeg_s_own(here, run):
-    ran = run("remove-jpeg-artifacts", "photo.jpg", "--quality", "40", *TINY)
-    assert ran.failed_in_one_line("photo.jpg is a JPEG of quality 40 by its own table: leave quality out")
+    ran = run("remove-jpeg-artifacts", "photo.jpg", "--jpeg-quality", "40", *TINY)
+    assert ran.failed_in_one_line("photo.jpg is a JPEG of quality 40 by its own table: leave jpeg_quality out")
 
 
 def test_one_bad_input_of_several_does_not_stop_the_others(here, run):

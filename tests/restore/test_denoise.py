@@ -20,7 +20,7 @@ from preimage.optimizers import muon
 from preimage.penalties import total_variation
 from preimage.prior import Masked
 from preimage.recipes import Hourglass
-from preimage.restore.denoise import BALANCED, BEST, FAST, PAPER, UNMASKED, default_rule, denoise, noise_problem
+from preimage.restore.denoise import BALANCED, BEST, FAST, FROM_NOISE, PAPER, default_rule, denoise, noise_problem
 from preimage.restore.noise import Noise, estimate_noise
 from preimage.stopping import After, HeldOut, Risk, after, held_out
 
@@ -290,7 +290,7 @@ def test_a_result_starts_the_next_frame():
 
 
 @pytest.mark.parametrize(
-    ("recipe", "members"), [(FAST, 1), (BALANCED, 3), (BEST, 8), (UNMASKED, 3), (PAPER, 1)],
+    ("recipe", "members"), [(FAST, 1), (BALANCED, 3), (BEST, 8), (FROM_NOISE, 3), (PAPER, 1)],
     ids=["fast", "balanced", "best", "unmasked", "paper"],
 )  # fmt: skip
 def test_smoke_of_the_recipes_as_they_are(recipe, members):

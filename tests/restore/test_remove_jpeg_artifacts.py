@@ -129,7 +129,7 @@ def test_a_copy_in_png_is_the_jpeg_once_its_quality_is_said(tmp_path, grey):
     with Image.open(path) as file:
         file.save(tmp_path / "copy.png")
     own, copied = (
-        remove_jpeg_artifacts(tmp_path / name, quality=quality, recipe=BRIEF, device="cpu")
+        remove_jpeg_artifacts(tmp_path / name, jpeg_quality=quality, recipe=BRIEF, device="cpu")
         for name, quality in (("photo.jpg", None), ("copy.png", 35))
     )
     assert torch.equal(own.problem.target, copied.problem.target)
@@ -248,7 +248,7 @@ def test_it_does_the_recipe_s_steps_unless_told():
     fit = remove_jpeg_artifacts(file, recipe=BRIEF, stop=own, device="cpu")
     assert fit.rule is own
     assert fit.run().steps == 2
-    assert (fit.task, fit.identity["quality"]) == ("remove-jpeg-artifacts", None)
+    assert (fit.task, fit.identity["jpeg_quality"]) == ("remove-jpeg-artifacts", None)
 
 
 def test_it_comes_closer_to_the_original_than_the_file_is():
@@ -269,17 +269,17 @@ def test_the_result_is_written_upright_as_the_file_was(tmp_path, name):
 
 @pytest.mark.parametrize("quality", [0, 101, -3, 30.0, True, "30"])
 def test_a_quality_that_is_none(quality):
-    with pytest.raises(InputError, match="quality must be a whole number from 1 to 100, got"):
-        remove_jpeg_artifacts(photograph(), quality=quality, recipe=BRIEF, device="cpu")
+    with pytest.raises(InputError, match="jpeg_quality must be a whole number from 1 to 100, got"):
+        remove_jpeg_artifacts(photograph(), jpeg_quality=quality, recipe=BRIEF, device="cpu")
 
 
 def test_a_quality_beside_the_file_s_own(tmp_path):
     path = written(photograph(), tmp_path / "photo.jpg", quality=64)
-    with pytest.raises(InputError, match=r"photo.jpg is a JPEG of quality 64 by its own table: leave quality out"):
-        remove_jpeg_artifacts(path, quality=64, recipe=BRIEF, device="cpu")
+    with pytest.raises(InputError, match=r"photo.jpg is a JPEG of quality 64 by its own table: leave jpeg_quality out"):
+        remove_jpeg_artifacts(path, jpeg_quality=64, recipe=BRIEF, device="cpu")
 
 
 @pytest.mark.parametrize("channels", [2, 4])
 def test_a_quality_for_channels_that_no_jpeg_has(channels):
     with pytest.raises(InputError, match=f"a JPEG has 1 or 3 channels, and the tensor has {channels}"):
-        remove_jpeg_artifacts(torch.rand(channels, 20, 20), quality=50, recipe=BRIEF, device="cpu")
+        remove_jpeg_artifacts(torch.rand(channels, 20, 20), jpeg_quality=50, recipe=BRIEF, device="cpu")

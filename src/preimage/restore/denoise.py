@@ -50,7 +50,7 @@ BALANCED, BEST = QUALITIES["balanced"], QUALITIES["best"]
 KEPT_OF_GREY = 0.4
 
 # From noise: what neighboring pixels share of the noise, a masked code would tell from what is shown.
-UNMASKED = replace(FAST, code=Noise(32), jitter=1 / 30, jitter_pool=4, rate=0.02, restarts=3)
+FROM_NOISE = replace(FAST, code=Noise(32), jitter=1 / 30, jitter_pool=4, rate=0.02, restarts=3)
 
 # Of the noise's own error: there a fit of correlated noise is best, MEASURED in benchmarks/correlated.py.
 CORRELATED = 0.8
@@ -125,9 +125,9 @@ def masked_for(recipe: Recipe, channels: int) -> Recipe:
 
 
 def unmasked(recipe: Recipe) -> Recipe:
-    """The recipe with the code of UNMASKED, its jitter and rate, and at least as many restarts."""
-    changes = {name: getattr(UNMASKED, name) for name in ("code", "jitter", "jitter_pool", "rate")}
-    return replace(recipe, **changes, restarts=max(recipe.restarts, UNMASKED.restarts))
+    """The recipe with the code of FROM_NOISE, its jitter and rate, and at least as many restarts."""
+    changes = {name: getattr(FROM_NOISE, name) for name in ("code", "jitter", "jitter_pool", "rate")}
+    return replace(recipe, **changes, restarts=max(recipe.restarts, FROM_NOISE.restarts))
 
 
 def _in_units(sigma: float, low: float, high: float) -> str:

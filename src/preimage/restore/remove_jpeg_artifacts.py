@@ -60,7 +60,7 @@ _PIXELS = 0.5 / 255  # rounding of the decoded pixels to 8 bits
 def remove_jpeg_artifacts(
     image: torch.Tensor | NDArray[Any] | Image | str | Path | Picture,
     *,
-    quality: int | None = None,
+    jpeg_quality: int | None = None,
     recipe: Recipe = FAST,
     stop: Rule | None = None,
     restarts: int | None = None,
@@ -76,7 +76,7 @@ def remove_jpeg_artifacts(
 
     Args:
         image: a JPEG file or a PIL image of one, whose quantization table is used; or any picture that once was one, uncropped.
-        quality: the JPEG quality, 1 to 100 as in libjpeg, for a picture that is no JPEG file itself any more.
+        jpeg_quality: the JPEG quality, 1 to 100 as in libjpeg, for a picture that is no JPEG file itself any more.
         recipe: FAST, or PAPER for the published settings.
         stop: a stopping rule; None does the recipe's steps.
         restarts: fits that are averaged; None takes the recipe's.
@@ -91,7 +91,7 @@ def remove_jpeg_artifacts(
     IEEE Transactions on Circuits and Systems for Video Technology 2 (1992).
     """
     picture = as_picture(image)
-    problem, said = jpeg_problem(picture, quality)
+    problem, said = jpeg_problem(picture, jpeg_quality)
     return start(
         "remove-jpeg-artifacts",
         problem,
@@ -102,7 +102,7 @@ def remove_jpeg_artifacts(
         initial=initial,
         seed=seed,
         device=device,
-        options={"quality": quality},
+        options={"jpeg_quality": jpeg_quality},
         remarks=(said,),
     )
 
@@ -111,13 +111,13 @@ def jpeg_problem(picture: Picture, quality: int | None) -> tuple[Problem, str]:
     """Phi, y and the quantization constraint where a table is known; else the pixels as they are. And which it was."""
     coding = picture.metadata.quantization
     if quality is not None and (isinstance(quality, bool) or not isinstance(quality, int) or not 1 <= quality <= 100):
-        raise InputError(f"quality must be a whole number from 1 to 100, got {quality!r}")
+        raise InputError(f"jpeg_quality must be a whole number from 1 to 100, got {quality!r}")
     if coding is not None and quality is not None:
-        raise InputError(f"{picture.name} is a JPEG of quality {coding.quality} by its own table: leave quality out")
+        raise InputError(f"{picture.name} is a JPEG of quality {coding.quality} by its own table: leave jpeg_quality out")
     target = picture.tensor
     if coding is None and quality is not None:
         if target.shape[1] not in (1, 3):
-            raise InputError(f"a JPEG has 1 or 3 channels, and {picture.name} has {target.shape[1]}: leave quality out")
+            raise InputError(f"a JPEG has 1 or 3 channels, and {picture.name} has {target.shape[1]}: leave jpeg_quality out")
         coding = as_picture(_encoded(quality, target.shape[1])).metadata.quantization
     if coding is None:
         return Problem(target), "no quantization table is known (no JPEG file, and no quality): only the prior is used"
@@ -164,7 +164,7 @@ def _counted(picture: Picture) -> tuple[float, float]:
         return low / 255, high / 255
     if (low, high) == (0.0, 1.0):
         return 0.0, 1.0
-    raise InputError(f"a JPEG holds 8 bits, and {picture.name} holds {picture.dtype} values: leave quality out")
+    raise InputError(f"a JPEG holds 8 bits, and {picture.name} holds {picture.dtype} values: leave jpeg_quality out")
 
 
 def _encoded(quality: int, channels: int) -> Image:
