@@ -23,7 +23,7 @@ from preimage.recipes import Hourglass, Recipe, qualities
 from preimage.restore import noise as noises
 from preimage.restore.correlation import whitening
 from preimage.restore.start import Initial, start
-from preimage.stopping import After, Rule, discrepancy, held_out, holds_out, risk
+from preimage.stopping import After, Rule, discrepancy, held_out, holds_out, moving_variance, risk
 
 # Ulyanov et al. 2018, supplementary material: sigma 25.
 PAPER = Recipe(debiased=False, precision="float32", stop="steps")
@@ -54,6 +54,8 @@ FROM_NOISE = replace(FAST, code=Noise(32), jitter=1 / 30, jitter_pool=4, rate=0.
 
 # Of the noise's own error: there a fit of correlated noise is best, MEASURED in benchmarks/correlated.py.
 CORRELATED = 0.8
+# Steps without a lesser variance after which a fit from a masked code ends, and how many values tell that variance.
+PATIENCE, JUDGED = 30, 2**15
 FAINT = 2 / 255  # below this deviation noise cannot be told from texture
 
 
@@ -178,15 +180,17 @@ def whitened(problem: Problem, noise: noises.Noise) -> Problem:
 
 
 def default_rule(problem: Problem, recipe: Recipe, noise: noises.Noise | None = None) -> Rule:
-    """All steps where the recipe says so, as published; else the least risk, or held-out pixels where no noise was found.
+    """All steps where the recipe says so, as published; the least variance of the outputs from a masked code; from noise the
+    least risk, or held-out pixels where no noise was found.
     Where neighbors share the noise, and so betray left-out pixels, the size of the error, as it is before any filter."""
     if recipe.stop == "steps":
         return After()
     if noise is not None and noise.length:
         return discrepancy(noise.sigma, factor=CORRELATED, distance=squared)
-    # A masked code tells a value from the other channels of its pixel as well: one that is left out alone costs less.
-    by_value = isinstance(recipe.code, Masked)
+    # MEASURED in studies/blindness.py: under a masked code the outputs vary least where they are best. No value is held out.
+    if isinstance(recipe.code, Masked):
+        return moving_variance(patience=PATIENCE, values=JUDGED)
     if problem.noise_level:
-        return risk(by_value=by_value)
+        return risk()
     # Where the given values carry no noise (impulses) a fit gets better ever more slowly: it ends when 3 % is not worth it.
-    return held_out(by_value=by_value) if problem.weight is None else risk(worth=0.03, by_value=by_value)
+    return held_out() if problem.weight is None else risk(worth=0.03)

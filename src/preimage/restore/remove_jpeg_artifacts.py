@@ -113,11 +113,15 @@ def jpeg_problem(picture: Picture, quality: int | None) -> tuple[Problem, str]:
     if quality is not None and (isinstance(quality, bool) or not isinstance(quality, int) or not 1 <= quality <= 100):
         raise InputError(f"jpeg_quality must be a whole number from 1 to 100, got {quality!r}")
     if coding is not None and quality is not None:
-        raise InputError(f"{picture.name} is a JPEG of quality {coding.quality} by its own table: leave jpeg_quality out")
+        raise InputError(
+            f"{picture.name} is a JPEG of quality {coding.quality} by its own table: leave jpeg_quality out"
+        )
     target = picture.tensor
     if coding is None and quality is not None:
         if target.shape[1] not in (1, 3):
-            raise InputError(f"a JPEG has 1 or 3 channels, and {picture.name} has {target.shape[1]}: leave jpeg_quality out")
+            raise InputError(
+                f"a JPEG has 1 or 3 channels, and {picture.name} has {target.shape[1]}: leave jpeg_quality out"
+            )
         coding = as_picture(_encoded(quality, target.shape[1])).metadata.quantization
     if coding is None:
         return Problem(target), "no quantization table is known (no JPEG file, and no quality): only the prior is used"

@@ -1,0 +1,50 @@
+"""The figures of docs/speed.md and docs/stopping.md, drawn from the committed rows of docs/results.
+
+python -m benchmarks.figures
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+
+RESULTS, PICTURES = Path("docs/results"), Path("docs/pictures")
+SPREAD = 0.12
+
+
+def rows(name: str) -> list[dict[str, str]]:
+    """The rows of a table, none where it does not exist yet."""
+    path = RESULTS / name
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def stopping() -> None:
+    """Every fit of the study of blindness: dB below its peak, a column a rule, a color a kind of damage."""
+    known = rows("blindness-small.csv")
+    rules = sorted({row["rule"] for row in known}, key=lambda rule: (not rule.startswith("default"), rule))
+    damages = list(dict.fromkeys(row["damage"] for row in known))
+    figure, axes = plt.subplots(figsize=(9, 4), layout="constrained")
+    for number, damage in enumerate(damages):
+        chosen = [row for row in known if row["damage"] == damage]
+        places = [rules.index(row["rule"]) + SPREAD * (number - (len(damages) - 1) / 2) for row in chosen]
+        axes.plot(places, [float(row["below"]) for row in chosen], "o", markersize=4, alpha=0.7, label=damage)
+    axes.set_yscale("symlog", linthresh=0.1)
+    axes.axhline(0.5, color="grey", linewidth=0.8, linestyle="--")
+    axes.set_xticks(range(len(rules)), rules, rotation=20, ha="right")
+    axes.set_ylabel("dB below the peak of the same fit")
+    axes.legend(frameon=False, fontsize="small", ncols=len(damages))
+    figure.savefig(PICTURES / "stopping.png", dpi=120)
+    plt.close(figure)
+
+
+def main() -> None:
+    stopping()
+
+
+if __name__ == "__main__":
+    main()
