@@ -22,7 +22,7 @@ from preimage.prior import Masked
 from preimage.recipes import Hourglass
 from preimage.restore.denoise import BALANCED, BEST, FAST, FROM_NOISE, PAPER, default_rule, denoise, noise_problem
 from preimage.restore.noise import Noise, estimate_noise
-from preimage.stopping import After, HeldOut, Risk, after, held_out
+from preimage.stopping import After, HeldOut, MovingVariance, Risk, after, held_out
 
 BRIEF = replace(THIN, steps=3)
 # FAST, but for a quarter of its width.
@@ -141,9 +141,10 @@ def test_restarts_are_the_recipe_s():
 
 def test_the_rule_is_the_recipe_s_the_noise_s_or_the_caller_s():
     found, silent = (noise_problem(noisy(), Noise("gaussian", sigma, sigma, "")) for sigma in (0.1, 0.0))
-    assert isinstance(default_rule(found, FAST), Risk)
+    assert isinstance(default_rule(found, FROM_NOISE), Risk)
+    assert isinstance(default_rule(found, FAST), MovingVariance)
     assert isinstance(default_rule(found, PAPER), After)
-    assert type(default_rule(silent, FAST)) is HeldOut
+    assert type(default_rule(silent, FROM_NOISE)) is HeldOut
     own = after(2)
     assert denoise(noisy(), recipe=BRIEF, stop=own, device="cpu").rule is own
 

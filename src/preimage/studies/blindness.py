@@ -136,9 +136,9 @@ def section(study: Study) -> str:
     rows = study.rows()
     side = SIDE[study.scale]
     parts = [
-        f"Central crops of {side} x {side} of early_stopping, fast recipes; dB below the oracle peak of the same fit, on the mean "
-        f"and at worst. The first rule of each fit ends it, the others look on until {PAST} times that step (one that has not "
-        f"ended by then counts with the best it had kept). Risk and held out have a fit of their own, without 3 % of the "
+        f"Central crops of {side} x {side} of early_stopping, fast recipes; dB below the oracle peak of the same fit, on the "
+        f"mean and at worst. The first rule of each fit ends it, the others look on until {PAST} times that step (one that has "
+        "not ended by then counts with the best it had kept). Risk and held out have a fit of their own, without 3 % of the "
         f"values: its peak is lower. Rows: `{study.table.name}`."
     ]
     rules = sorted(
