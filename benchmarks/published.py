@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -47,7 +48,7 @@ Score = Callable[[torch.Tensor], float]
 class Case:
     """A published setting on one picture: what it is given, and how its outputs are held against the truth."""
 
-    fit: Fit
+    fit: Any  # a Fit, for none of these pictures is cut into tiles
     score: Score
 
 
@@ -69,7 +70,7 @@ def denoised(name: str, side: int) -> Case:
     noisy = with_gaussian_noise(clean, 25 / 255, noise_study.SEED)
     recipe = replace(denoising.PAPER, precision="bfloat16")
     return Case(
-        denoising.denoise(noisy, noise="gaussian", sigma=25 / 255, recipe=recipe, stop=After()),
+        denoising.denoise(noisy, noise="gaussian", sigma=25 / 255, recipe=recipe, stop=After(), tile=None),
         lambda image: dB(image, clean),
     )
 
@@ -79,7 +80,7 @@ def enlarged(name: str) -> Case:
     small = eight_bit(Downsample(lanczos2(4), 4)(clean))
     recipe = replace(enlarging.PAPER, precision="bfloat16", averaging=0.99, debiased=False)
     return Case(
-        enlarging.super_resolve(small, factor=4, recipe=recipe, stop=After()),
+        enlarging.super_resolve(small, factor=4, recipe=recipe, stop=After(), tile=None),
         lambda image: size_study.luma_psnr(image, clean, 4),
     )
 
@@ -88,7 +89,9 @@ def filled(name: str) -> Case:
     whole, known = gap_study.specimen(Study("published", "small"), gap_study.HALF, name)
     given = torch.where(known, whole, torch.zeros(()))
     recipe = replace(inpainting.PAPERS["scattered"], precision="bfloat16", averaging=0.99, debiased=False)
-    fit = inpainting.inpaint(given, mask=known.float(), mask_white="known", kind="scattered", recipe=recipe, stop=After())
+    fit = inpainting.inpaint(
+        given, mask=known.float(), mask_white="known", kind="scattered", recipe=recipe, stop=After(), tile=None
+    )
     return Case(fit, lambda image: dB(image, whole))
 
 

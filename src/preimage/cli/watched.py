@@ -85,6 +85,10 @@ class Watched:
         return self.run_inside.size
 
     @property
+    def rule(self) -> Any:
+        return self.run_inside.rule
+
+    @property
     def stands(self) -> bool:
         """Whether the result is final: every member has stopped by itself."""
         return bool(getattr(self.run_inside, "blind_finished", False))
@@ -118,7 +122,7 @@ class Watched:
             self._compare(step, index, page)
         if not step.blind:
             return
-        score = rule_score(getattr(self.run_inside, "rule", None), index)
+        score = rule_score(self.rule, index)
         if score is not None:
             self.scores.append((index, score))
         if self.film_every and not page and (index % self.film_every == 0 or index == 1):
