@@ -98,7 +98,9 @@ class Tiles:
         self.fit = self._made(0)
         self.scale = self._scale()
         self.task = self.fit.task
-        self.remarks = (*self.fit.remarks, *remarks)
+        rest = f", {self.not_fitted} of them as given, for nothing is missing there" if self.not_fitted else ""
+        said = f"{len(self.places)} tiles of {self.side} pixels that share {self.overlap} or more with the next{rest}"
+        self.remarks = (*self.fit.remarks, *remarks, said)
         own = {"tile": self.side, "overlap": self.overlap, "seed": seed, "input": fingerprint(self.picture.tensor)}
         self.identity: dict[str, Any] = {**self.fit.identity, **own}
 
@@ -167,18 +169,28 @@ class Tiles:
         """The tile at hand, row by row from the upper left corner, 0 for the first."""
         return self.order[len(self.done)]
 
+    @property
+    def not_fitted(self) -> int:
+        """How many tiles are returned as given, for nothing is missing in them."""
+        return len(self.places) - len(self.order)
+
+    @property
+    def steps_before(self) -> int:
+        """Steps of the tiles that are done, without those that only a report asked for."""
+        return sum(part["steps"] for part in self.done)
+
     def cut(self, whole: torch.Tensor) -> torch.Tensor:
         """Of a picture of the result's size the tile at hand: (b, c, h, w) -> (1, c, side, side)."""
         return cut(whole, self._region(self.places[self.number], self.scale))
 
     def described(self) -> dict[str, Any]:
-        """For a report: side and overlap, how many tiles, how many of them were fitted, and the kept steps of each."""
+        """For a report: side and overlap, how many tiles, how many of them were not fitted, and the kept steps of each."""
         parts = [*self.done, *([part_of(self.fit.result())] if self.fit.index else [])]
         return {
             "side": self.side,
             "overlap": self.overlap,
             "count": len(self.places),
-            "to_fit": len(self.order),
+            "as_given": self.not_fitted,
             "order": self.order[: len(parts)],
             "kept_steps": [part["kept_step"] for part in parts],
         }
