@@ -20,12 +20,13 @@ from preimage.errors import InputError
 from preimage.images import as_picture
 from preimage.recipes import Free
 from preimage.restore.denoise import denoise
+from preimage.restore.inpaint import inpaint
 from preimage.stopping import Rule, after, held_out
 from preimage.tiles import Tiles
 from preimage.tiling import tile_seed
 
 SHORT = replace(THIN, steps=6)
-PIXELS = replace(THIN, network=Free(), jitter=0.0, jitter_pool=None, steps=300, rate=0.05, averaging=0.0)
+PIXELS = replace(THIN, network=Free(), jitter=0.0, jitter_pool=None, steps=150, rate=0.1, averaging=0.0, stop="steps")
 known_noise = partial(denoise, noise="gaussian", sigma=0.1, recipe=SHORT, device="cpu", tile=None)
 
 
@@ -55,8 +56,7 @@ def given_back(page, *, seed):
 # ---------------------------------------------------------------------- tiles agree with the whole
 
 
-@pytest.mark.parametrize(("height", "width"), [(48, 48), (33, 70), (16, 65), (80, 31)])
-@pytest.mark.parametrize("overlap", [0, 3, 15])
+@pytest.mark.parametrize(("height", "width", "overlap"), [(48, 48, 15), (33, 70, 3), (16, 65, 0), (80, 31, 8)])
 def test_tiles_that_give_back_what_they_got_are_the_picture_bit_for_bit(height, width, overlap):
     image = noisy(80)[..., :height, :width]
     result = tiles_of(image, make=given_back, overlap=overlap).run()
@@ -71,13 +71,15 @@ def test_without_a_network_tiles_are_the_whole():
 
 
 def test_a_penalty_is_as_strong_in_a_tile_as_in_the_whole():
-    """E is a mean over pixels and a penalty a sum: the weight that is meant is that of the whole picture."""
-    options = {"noise": "gaussian", "sigma": 0.1, "recipe": PIXELS, "device": "cpu", "stop": after(), "tv": 3e-5}
-    whole, tiles = (denoise(noisy(48), **options, tile=tile) for tile in (None, (32, 15)))
-    assert isinstance(tiles, Tiles)
-    expected = whole.run().image
-    assert float((expected - noisy(48)).abs().mean()) > 0.02  # it does something
-    assert float((tiles.run().image - expected).abs().mean()) < 2e-3
+    """E is a mean over the known pixels and a penalty a sum: the weight that is meant is that of the whole picture."""
+    run = denoise(noisy(48), sigma=0.1, tv=1e-6, recipe=SHORT, device="cpu", tile=(32, 8))
+    assert isinstance(run, Tiles)
+    assert run.fit.problem.penalties[0][0] == pytest.approx(1e-6 * 48**2 / 32**2)
+    mask = torch.zeros(1, 1, 48, 48)
+    mask[..., :8, :8] = mask[..., 40:, :] = 1
+    run = inpaint(noisy(48), mask=mask, mask_white="missing", tv=1e-6, recipe=SHORT, device="cpu", tile=(32, 8))
+    assert isinstance(run, Tiles)
+    assert run.fit.problem.penalties[0][0] == pytest.approx(1e-6 * (48 * 40 - 64) / (32**2 - 64))
 
 
 def test_a_tile_is_the_fit_of_that_part_alone():
@@ -125,17 +127,18 @@ def test_tiles_stop_by_themselves():
 
 def test_steps_are_counted_on_and_show_the_whole_picture():
     run = tiles_of()
-    steps = []
+    steps, seen = [], []
     for step in run:
         steps.append((step.index, step.total, step.seconds, step.state, step.picture))
-        assert torch.allclose(run.cut(step.picture)[..., 12:16, 12:16], run.tile_of(step)[..., 12:16, 12:16], atol=1)
+        seen.append(torch.equal(run.cut(step.picture)[..., :8, :8], run.tile_of(step)[..., :8, :8]))
     result = run.result()
     assert [each[0] for each in steps] == list(range(1, 25))
     assert {each[1] for each in steps} == {24}
     assert all(a[2] < b[2] for a, b in pairwise(steps))
     assert steps[7][3].startswith("tile 2 of 4")
     shown = steps[7][4]
-    assert torch.equal(shown[..., :32, :16], result.image[..., :32, :16].clone()) or shown.shape == result.image.shape
+    assert all(seen[:6])  # the first tile's corner is its own
+    assert torch.equal(shown[..., :16, :16], result.image[..., :16, :16])
     assert torch.equal(shown[..., 40:, :], noisy(48)[..., 40:, :])
     assert torch.equal(steps[-1][4], result.image)
     assert run.blind_finished
@@ -169,8 +172,7 @@ def test_before_the_end_other_tiles_are_as_given():
     assert not run.blind_finished
 
 
-@pytest.mark.parametrize("overrun", [1.0, 1.5])
-@pytest.mark.parametrize("broken_at", [1, 6, 8, "random"])
+@pytest.mark.parametrize(("broken_at", "overrun"), [(6, 1.0), (8, 1.0), (9, 1.5), ("random", 1.5)])
 def test_resumed_tiles_end_bit_for_bit_as_if_they_had_never_stopped(tmp_path, broken_at, overrun):
     def made() -> Tiles:
         run = tiles_of(make=lambda page, seed: known_noise(page, seed=seed, restarts=2, stop=held_out()))
@@ -244,9 +246,9 @@ def test_restarts_tell_the_uncertainty_of_the_whole():
 def test_what_cannot_be_is_told():
     with pytest.raises(InputError, match="tile must be a side of at least 16 pixels, auto or none, got 8"):
         tiles_of(side=8)
-    with pytest.raises(InputError, match="overlap of tiles of 32 pixels must be .* got 16"):
+    with pytest.raises(InputError, match=r"overlap of tiles of 32 pixels must be .* got 16"):
         tiles_of(overlap=16)
-    with pytest.raises(InputError, match="flash has 1 pages of 32 x 32 pixels, expected 1, or one .* 48 x 48"):
+    with pytest.raises(InputError, match=r"flash has 1 pages of 32 x 32 pixels, expected 1, or one .* 48 x 48"):
         tiles_of(beside={"flash": clean(32)})
 
 
@@ -258,5 +260,7 @@ def test_only_tiles_with_something_missing_are_fitted():
     assert "3 of them as given, for nothing is missing there" in run.remarks[-1]
     assert len(list(run)) == 1
     image[..., 16:, 16:] = float("nan")
-    with pytest.raises(InputError, match=r"nothing is known of columns 16 to 47, rows 16 to 47: the gap is wider .* 32"):
+    with pytest.raises(
+        InputError, match=r"nothing is known of columns 16 to 47, rows 16 to 47: the gap is wider .* 32"
+    ):
         tiles_of(as_picture(image, missing=True), make=given_back)

@@ -25,6 +25,13 @@ def whole(kind: Any, tokens: Sequence[Token]) -> int:
     return int(tokens[0].value)
 
 
+def side(kind: Any, tokens: Sequence[Token]) -> int | str:
+    """The side of a tile: auto, none, or a whole number."""
+    del kind
+    given = tokens[0].value
+    return given if given in ("auto", "none") else int(given)
+
+
 def _count(text: str, group: Group) -> Parameter:
     return Parameter(help=text, group=group, converter=whole)
 
@@ -121,6 +128,7 @@ class Options:
             help="SIDE in pixels of the tiles that a large picture is cut into, at least 16, each a fit with a stop of its own; "
             "auto: only if it does not fit into memory; none: never.",
             group=_FIT,
+            converter=side,
         ),
     ] = "auto"
     tile_overlap: Annotated[
