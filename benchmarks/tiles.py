@@ -51,6 +51,7 @@ def memory(width: int, height: int, side: int | None, most: int | None) -> None:
     if not isinstance(run, Tiles):
         raise SystemExit("the picture fits into memory whole: give --tile SIDE")
     preparing = time.perf_counter() - begin
+    processor = time.process_time()
     before = peak_memory("cpu")
     wanted = min(most or len(run.order), len(run.order))
     for step in run:
@@ -58,10 +59,13 @@ def memory(width: int, height: int, side: int | None, most: int | None) -> None:
         if step.index == wanted * STEPS:
             break
     result = run.result()
-    a_step = result.seconds / (wanted * STEPS)
+    a_step = (time.process_time() - processor) / torch.get_num_threads() / (wanted * STEPS)  # as on an idle machine
     print(f"{width} x {height} pixels: {wanted} of {len(run.order)} tiles of {run.side} pixels, {STEPS} steps each")
     print(f"peak resident memory {peak_memory('cpu') / 1e9:.2f} GB, {before / 1e9:.2f} GB before the first step")
-    print(f"{preparing:.0f} s to decide and {result.seconds:.0f} s of steps, {a_step:.2f} s each ({result.precision})")
+    print(
+        f"{preparing:.0f} s to decide and {result.seconds:.0f} s of steps, {result.precision}, {result.threads} threads"
+    )
+    print(f"{a_step:.2f} s of processor time and thread for each step")
     hours = a_step * len(run.order) / 3600
     print(f"projected for all tiles: {100 * hours:.1f} h for every 100 steps, at most {FAST.steps * hours:.1f} h")
 

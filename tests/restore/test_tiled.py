@@ -210,8 +210,7 @@ def test_a_gap_wider_than_a_tile_is_told():
 # ---------------------------------------------------------------------- JPEG
 
 
-@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
-@pytest.mark.parametrize("color", [True, False])
+@pytest.mark.parametrize(("orientation", "color"), [(1, True), (6, True), (3, False), (8, False)])
 def test_tiles_hold_whole_blocks_of_the_file(orientation, color):
     picture = as_picture(grey_jpeg(orientation=orientation, color=color))
     run = remove_jpeg_artifacts(picture, **common, tile=(40, 8))
