@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from preimage.cli.report import peak_memory
 from preimage.metrics import psnr
 from preimage.restore.denoise import FAST, denoise
-from preimage.studies.scales import Study, with_gaussian_noise
+from preimage.studies.scales import Study, center_crop, with_gaussian_noise
 from preimage.tiles import Tiles
 
 TABLE = Path("docs/results/tiles-seams.csv")
@@ -70,12 +70,13 @@ def memory(width: int, height: int, side: int | None, most: int | None) -> None:
     print(f"projected for all tiles: {100 * hours:.1f} h for every 100 steps, at most {FAST.steps * hours:.1f} h")
 
 
-def seams(steps: int) -> None:
+def seams(steps: int, side: int, crop: int | None) -> None:
     """One row: mean absolute gradient across the seams over that elsewhere, of the result and of the clean picture."""
     study = Study("tiles", "small")
     clean = study.picture("early_stopping/clean/kodim01.png")
+    clean = clean if crop is None else center_crop(clean, crop)
     noisy = with_gaussian_noise(clean, 25 / 255, 0)
-    run = denoise(noisy, noise="gaussian", sigma=25 / 255, tile=256, restarts=1, recipe=replace(FAST, steps=steps))
+    run = denoise(noisy, noise="gaussian", sigma=25 / 255, tile=side, restarts=1, recipe=replace(FAST, steps=steps))
     assert isinstance(run, Tiles)
     for step in run:
         if step.index % 20 == 0:
@@ -83,6 +84,7 @@ def seams(steps: int) -> None:
     result = run.result()
     row = {
         "picture": "kodim01",
+        "size": "{3} x {2}".format(*clean.shape),
         "side": run.side,
         "overlap": run.overlap,
         "tiles": len(run.places),
@@ -93,9 +95,11 @@ def seams(steps: int) -> None:
         "seconds": f"{result.seconds:.0f}",
         "threads": result.threads,
     }
-    with TABLE.open("w", newline="") as file:
+    new = not TABLE.exists()
+    with TABLE.open("a", newline="") as file:
         writer = csv.DictWriter(file, list(row), lineterminator="\n")
-        writer.writeheader()
+        if new:
+            writer.writeheader()
         writer.writerow(row)
     print(row)
 
@@ -121,14 +125,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["memory", "seams"])
     parser.add_argument("--tiles", type=int, help="only the first so many, memory")
-    parser.add_argument("--tile", type=int, help="side; by default what auto takes, memory")
+    parser.add_argument("--tile", type=int, help="side; by default what auto takes for memory, 256 for seams")
     parser.add_argument("--size", type=int, nargs=2, default=(6000, 4000), help="width and height, memory")
     parser.add_argument("--steps", type=int, default=FAST.steps, help="at most, seams")
+    parser.add_argument("--crop", type=int, help="side of the middle that is taken, seams")
     given = parser.parse_args()
     if given.what == "memory":
         memory(*given.size, given.tile, given.tiles)
     else:
-        seams(given.steps)
+        seams(given.steps, given.tile or 256, given.crop)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import io
 import random
 import time
@@ -148,7 +147,6 @@ def test_one_fit_stands_at_a_time():
     made = []
 
     def make(page, *, seed):
-        gc.collect()
         assert not [fit for fit in made if fit().index]
         fit = known_noise(page, seed=seed)
         made.append(weakref.ref(fit, made.remove))

@@ -8,6 +8,7 @@ Only the fit at hand is held, and the sum so far: pictures of any size are resto
 from __future__ import annotations
 
 import copy
+import gc
 import statistics
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -234,6 +235,7 @@ class Tiles:
             self.taught = {"value": self.teach(result), "operators": operators}
         self.done.append({**part_of(result), "image": None, "uncertainty": None, "operators": []})
         del self.fit, result  # before the next is made: networks and codes of two would stand beside each other
+        gc.collect()  # a fit and its guard know one another
         self.fit = self._made(len(self.done))
 
     def _among_tiles(self, step: Step) -> Step:
