@@ -32,7 +32,7 @@ class Tiles:
     """The tiles of a picture, fitted in turn; a fit is made when its turn comes and dropped when it is done.
 
     A tile has weights, code, random numbers and a stopping step of its own. Steps are counted on from tile to tile, and
-    `Step.picture` shows the whole picture: tiles that are done, the one at hand, and the rest as it was given.
+    `Step.picture`, looked at before the next step, shows the whole: tiles that are done, the one at hand, the rest as given.
 
     Example:
         >>> tiles = Tiles(partial(denoise, sigma=25, tile=None), read("survey.tif"), side=512, overlap=64)
@@ -229,7 +229,7 @@ class Tiles:
         self.offset += self.fit.index
         if not self.canvas:
             self.canvas = self._blank(spread=result.uncertainty is not None)
-        self._blend(self.canvas, result.image, result.uncertainty)
+        self._blend(self.canvas, self.places[self.number], result.image, result.uncertainty)
         if self.teach is not None and not self.done:
             operators = [operator.state_dict() for operator in result.operators]
             self.taught = {"value": self.teach(result), "operators": operators}
@@ -240,11 +240,11 @@ class Tiles:
 
     def _among_tiles(self, step: Step) -> Step:
         turn, count = len(self.done), len(self.order)
-        finish = step.finish
+        finish, place = step.finish, self.places[self.number]
 
         def whole(mean: torch.Tensor) -> torch.Tensor:
             tile = (mean if finish is None else finish(mean)).cpu()
-            return self._blended(tile, None)["image"]
+            return self._blended(place, tile, None)["image"]
 
         return replace(
             step,
@@ -283,9 +283,10 @@ class Tiles:
         )
         return rows[:, None] * columns
 
-    def _blend(self, canvas: dict[str, torch.Tensor], tile: torch.Tensor, spread: torch.Tensor | None) -> None:
+    def _blend(
+        self, canvas: dict[str, torch.Tensor], place: Place, tile: torch.Tensor, spread: torch.Tensor | None
+    ) -> None:
         """Add a tile to the mean so far: m <- m + w / (W + w) (x - m), which leaves alone whatever all tiles agree on."""
-        place = self.places[self.number]
         region, weight = self._region_of_result(place), self._weight(place)
         coverage = canvas["coverage"][region] + weight
         share = weight / coverage
@@ -294,13 +295,13 @@ class Tiles:
             canvas["uncertainty"][region] = torch.lerp(canvas["uncertainty"][region], spread, share.expand_as(spread))
         canvas["coverage"][region] = coverage
 
-    def _blended(self, tile: torch.Tensor, spread: torch.Tensor | None) -> dict[str, torch.Tensor]:
-        """The picture as it would be with the tile at hand as it is now; the mean so far stays as it is."""
+    def _blended(self, place: Place, tile: torch.Tensor, spread: torch.Tensor | None) -> dict[str, torch.Tensor]:
+        """The picture as it would be with one tile more; the mean so far stays as it is."""
         if self.canvas:
             canvas = {name: value.clone() for name, value in self.canvas.items()}
         else:
             canvas = self._blank(spread=spread is not None)
-        self._blend(canvas, tile, spread)
+        self._blend(canvas, place, tile, spread)
         return canvas
 
     # ------------------------------------------------------------------ the result
@@ -312,7 +313,7 @@ class Tiles:
         are those of the last tile, `operators` those that were fitted; `uncertainty` is blended as the picture is.
         """
         last = self.fit.result()
-        whole = self._blended(last.image, last.uncertainty)
+        whole = self._blended(self.places[self.number], last.image, last.uncertainty)
         parts = [*self.done, part_of(last)]
         return replace(
             last,
