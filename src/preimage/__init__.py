@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from preimage.result import Result as Result
     from preimage.step import Step as Step
     from preimage.stopping import Rule as Rule
+    from preimage.tiles import Tiles as Tiles
 
 _PLACES = {
     "autosave": "checkpoint",
@@ -66,6 +67,7 @@ _PLACES = {
     "Result": "result",
     "Step": "step",
     "Rule": "stopping",
+    "Tiles": "tiles",
 }
 __all__ = [
     "DeepDecoder",
@@ -83,6 +85,7 @@ __all__ = [
     "Rule",
     "SkipNet",
     "Step",
+    "Tiles",
     "UNet",
     "__version__",
     "autosave",

@@ -6,6 +6,7 @@ flushed to the disk and renamed, so that there is always either the old one or t
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from collections.abc import Iterator
@@ -69,6 +70,13 @@ def autosave(run: Run, path: str | Path, every: int) -> Iterator[Step]:
         if step.index % every == 0:
             save(run, path)
         yield step
+
+
+def fingerprint(tensor: torch.Tensor) -> str:
+    """A hash of an input's values and shape, by which a checkpoint knows what it belongs to."""
+    digest = hashlib.sha256(str(tuple(tensor.shape)).encode())
+    digest.update(tensor.contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 def _differences(run: Run, saved: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:

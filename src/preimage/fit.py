@@ -41,6 +41,8 @@ class Run(Protocol):
     overrun: float
 
     @property
+    def rule(self) -> Any: ...
+    @property
     def size(self) -> tuple[int, int]: ...
     def __iter__(self) -> Iterator[Step]: ...
     def run(self) -> Result: ...
@@ -348,7 +350,7 @@ class Fit:
         height, width = self.prior.size
         raise InputError(
             f"fitting {width} x {height} pixels needs about {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB is free: "
-            "take a smaller picture or a crop, a thinner network, fewer restarts, or precision bfloat16"
+            "take tiles (tile=512, --tile 512), a smaller picture, a thinner network, fewer restarts, or precision bfloat16"
         )
 
 

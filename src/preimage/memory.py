@@ -12,6 +12,7 @@ from preimage.recipes import Recipe
 
 # What PyTorch's kernels keep beside the tensors saved for the backward pass, as a factor on these.
 WORKSPACE = 1.25
+_SMALL = 128  # pixels a side from which on networks have all of their levels, or nearly
 
 
 def estimated_bytes(prior: Prior, recipe: Recipe) -> int | None:
@@ -30,6 +31,37 @@ def estimated_bytes(prior: Prior, recipe: Recipe) -> int | None:
     pictures = 12 * prior.size[0] * prior.size[1] * 3 * 4
     pool = code * (2 if recipe.jitter_pool is None else recipe.jitter_pool + 1)
     return int(WORKSPACE * activations * at_once + len(prior) * (copies * weights + code + pictures) + pool)
+
+
+def expected_bytes(
+    recipe: Recipe,
+    channels: int,
+    size: tuple[int, int],
+    *,
+    members: int,
+    device: str | torch.device,
+    code: bool = False,
+) -> int | None:
+    """The same for a prior of so many members that is not made, since it may not fit; linear in the pixels where it is larger.
+
+    Example:
+        >>> expected_bytes(FAST, 3, (4000, 6000), members=3, device="cpu") / 1e9
+        101.9
+
+    `code`: whether the code is an image of that many channels.
+    """
+    height, width = size
+    sides = [(min(side, height), min(side, width)) for side in (_SMALL, 2 * _SMALL)]
+    needed, pixels = [], []
+    for h, w in sides:
+        image = torch.zeros(1, channels, h, w) if code else None
+        prior = recipe.prior(channels, (h, w), members=members, device=device, code=image)
+        needed.append(estimated_bytes(prior, recipe))
+        pixels.append(h * w)
+    less, more = needed
+    if less is None or more is None or pixels[0] == pixels[1]:
+        return more
+    return int(more + (height * width - pixels[1]) * (more - less) / (pixels[1] - pixels[0]))
 
 
 def saved_bytes(prior: Prior) -> int | None:

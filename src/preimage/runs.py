@@ -125,7 +125,7 @@ class Chain:
         """From one page to the next."""
         result = self.fit.result()
         self.offset += self.fit.index
-        self.done.append(_part(result))
+        self.done.append(part_of(result))
         del self.fit  # before the next is made: networks and codes of two would stand beside each other
         self.fit = self._made(self.page, result.weights)
 
@@ -156,7 +156,7 @@ class Chain:
         `weights` are those of the last page; `uncertainty` is None unless it is known of every page.
         """
         last = self.fit.result()
-        parts = [*self.done, _part(last)]
+        parts = [*self.done, part_of(last)]
         done, left = len(parts), self.pages[len(parts) :]
         images = [part["image"] for part in parts] + [as_given(page, last.image) for page in left]
         spreads = [part["uncertainty"] for part in parts if part["uncertainty"] is not None]
@@ -168,7 +168,7 @@ class Chain:
             kept_step=[step for part in parts for step in part["kept_step"]],
             steps=sum(part["steps"] for part in parts),
             seconds=sum(part["seconds"] for part in parts),
-            history=side_by_side([_history(part) for part in parts]),
+            history=side_by_side([history_of(part) for part in parts]),
             remarks=self.remarks,
             picture=_with_alpha(self.picture, self.written[:done] + left),
             operators=[operator for part in parts for operator in _operators(part, last.operators)],
@@ -225,7 +225,7 @@ def as_given(page: Picture, like: torch.Tensor) -> torch.Tensor:
 # ---------------------------------------------------------------------- pages together
 
 
-def side_by_side(histories: Sequence[History]) -> History:
+def side_by_side(histories: Sequence[History], word: str = "page") -> History:
     """The histories of fits that came one after another as that of one fit: a column a member, NaN after its end.
 
     A term that only some fits have is 0 in the others.
@@ -237,14 +237,14 @@ def side_by_side(histories: Sequence[History]) -> History:
         loss = history["loss"]
         table = torch.stack([history[name] if name in history.names else 0 * loss for name in names], 1)
         tables.append(functional.pad(table, (0, 0, 0, 0, 0, length - len(history)), value=float("nan")))
-        events += [f"page {number}, {event}" for event in history.events]
+        events += [f"{word} {number}, {event}" for event in history.events]
     joined = History(names)
     joined.load_state_dict({"tables": torch.cat(tables, 2), "events": events})
     return joined
 
 
-def _part(result: Result) -> dict[str, Any]:
-    """What is kept of a page, as plain containers and tensors."""
+def part_of(result: Result) -> dict[str, Any]:
+    """What is kept of a fit that is done, as plain containers and tensors."""
     names = ("image", "uncertainty", "kept_step", "steps", "seconds", "reason")
     return {
         **{name: getattr(result, name) for name in names},
@@ -253,7 +253,8 @@ def _part(result: Result) -> dict[str, Any]:
     }
 
 
-def _history(part: dict[str, Any]) -> History:
+def history_of(part: dict[str, Any]) -> History:
+    """The history that `part_of` kept."""
     history = History(part["history"]["names"])
     history.load_state_dict(part["history"])
     return history

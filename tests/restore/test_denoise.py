@@ -233,6 +233,7 @@ def test_array_image_path_and_picture_are_one(tmp_path):
 def test_the_truth_is_nowhere_to_be_given():
     assert list(inspect.signature(denoise).parameters) == [
         "image", "noise", "sigma", "tv", "recipe", "stop", "restarts", "initial", "seed", "device",
+        "tile",
     ]  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from preimage.metrics import psnr
 from preimage.operators import JpegCoefficients, rounded
 from preimage.optimizers import adam
 from preimage.recipes import Hourglass, Noise
-from preimage.restore.remove_jpeg_artifacts import FAST, PAPER, jpeg_problem, remove_jpeg_artifacts
+from preimage.restore.remove_jpeg_artifacts import FAST, PAPER, jpeg_coding, jpeg_problem, remove_jpeg_artifacts
 from preimage.stopping import After, after
 
 BRIEF = replace(THIN, steps=4)
@@ -34,6 +34,10 @@ STORED = {
     7: lambda x: x.flip(-1, -2).transpose(-1, -2),
     8: lambda x: x.rot90(-1, (-2, -1)),
 }
+
+
+def problem_of(picture, quality):
+    return jpeg_problem(picture, jpeg_coding(picture, quality)[0])
 
 
 def photograph(height: int = 48, width: int = 48, *, grey: bool = False) -> np.ndarray:
@@ -172,7 +176,7 @@ def test_without_the_constraint_it_would_not():
 def test_the_original_is_left_alone(quality, grey, subsampling, size):
     """It is one of the pictures that the file may have been, whatever the size: nothing may lead away from it."""
     pixels = photograph(*size, grey=grey)
-    problem, _ = jpeg_problem(as_picture(opened(pixels, quality=quality, subsampling=subsampling)), None)
+    problem = problem_of(as_picture(opened(pixels, quality=quality, subsampling=subsampling)), None)
     assert problem.finish is not None
     moved = (problem.finish(tensor_of(pixels)) - tensor_of(pixels)) * 255
     assert float(moved.abs().max()) < 0.1
@@ -184,7 +188,7 @@ def test_the_constraint_leads_closer_to_the_original(grey, subsampling, size):
     """Exactly where coefficients keep distances (grey); nearly so in color."""
     original = tensor_of(photograph(*size, grey=grey))
     file = opened(photograph(*size, grey=grey), quality=30, subsampling=subsampling)
-    problem, _ = jpeg_problem(as_picture(file), None)
+    problem = problem_of(as_picture(file), None)
     assert problem.finish is not None
     guesses = [original + strength * (random(original, 3) - 0.5) for strength in (0.02, 0.1, 0.5)]
     for guess in (*guesses, random(original, 4), torch.nn.functional.avg_pool2d(original, 3, 1, 1)):
@@ -205,7 +209,7 @@ def test_what_was_clipped_stays_near_the_file():
 @pytest.mark.parametrize("value_range", [(0, 400), (-100, 300)])
 def test_a_range_of_one_s_own_changes_nothing(tmp_path, value_range):
     path = written(photograph(), tmp_path / "photo.jpg", quality=50)
-    own, other = (jpeg_problem(read(path, value_range=each), None)[0] for each in (None, value_range))
+    own, other = (problem_of(read(path, value_range=each), None) for each in (None, value_range))
     low, high = value_range
     original = tensor_of(photograph())
     assert own.finish is not None
@@ -219,7 +223,7 @@ def test_a_table_of_8_bits_does_not_serve_other_values(kind):
     """It counts in 255ths of white, and where white is nobody knows."""
     decoded = np.asarray(opened(photograph(grey=True), quality=50))
     with pytest.raises(InputError, match="8 bits"):
-        jpeg_problem(as_picture(decoded.astype(kind) * 257), 50)
+        problem_of(as_picture(decoded.astype(kind) * 257), 50)
 
 
 # ---------------------------------------------------------------------- settings, the fit, errors

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from preimage import checkpoint
-from preimage.cli.choices import choose_recipe, choose_rule, recipe_name
+from preimage.cli.choices import choose_recipe, choose_rule, choose_tile, recipe_name
 from preimage.cli.companions import companions, files_read
 from preimage.cli.failures import closed_pipe_is_no_failure, report_failure
 from preimage.cli.film import write_film
@@ -34,7 +34,7 @@ from preimage.cli.report import (
 from preimage.cli.watched import Watched, size_in_words
 from preimage.errors import InputError
 from preimage.figures import restoration_figure, save_figure
-from preimage.fit import Fit, Run
+from preimage.fit import Run
 from preimage.images import Picture, check_place, read, write_float_tiff
 from preimage.recipes import Recipe
 from preimage.result import Result
@@ -46,7 +46,7 @@ class Job:
     """One command: the task's name, function and module, and all options."""
 
     task: str
-    function: Callable[..., Fit]
+    function: Callable[..., Run]
     module: ModuleType
     options: Options
     own: dict[str, Any] = field(default_factory=dict)
@@ -192,7 +192,9 @@ def _run(job: Job, recipe: Recipe, picture: Picture, places: Places, passed: Pas
     own = companions(job.own, job.pictures, places.input, options.page)
     beside = {name: own.pop(name) for name in job.pictures if isinstance(own.get(name), Picture)}
 
-    def make(page: Picture, *, initial: Sequence[dict[str, Any]] | None, **pictures: Picture) -> Fit:
+    tile = _tile(options, places)
+
+    def make(page: Picture, *, initial: Sequence[dict[str, Any]] | None, **pictures: Picture) -> Any:
         return job.function(
             page,
             **own,
@@ -203,6 +205,7 @@ def _run(job: Job, recipe: Recipe, picture: Picture, places: Places, passed: Pas
             initial=initial,
             seed=options.seed,
             device=options.device,
+            tile=tile,
         )
 
     if options.warm_start and len(picture.tensor) > 1:
@@ -212,6 +215,15 @@ def _run(job: Job, recipe: Recipe, picture: Picture, places: Places, passed: Pas
     if passed.last is not None:
         run.identity = {**run.identity, "begun_from": "the last input"}
     return run
+
+
+def _tile(options: Options, places: Places) -> Any:
+    """Tiles as the options say; where these leave it to the memory that is free, as the checkpoint has them."""
+    tile = choose_tile(options)
+    if tile != "auto" or not (options.resume and places.checkpoint.exists()):
+        return tile
+    begun = checkpoint.read(places.checkpoint)["identity"]
+    return (begun["tile"], begun["overlap"]) if "tile" in begun else None
 
 
 def _take_over(passed: Passed, watched: Watched, places: Places, *, resuming: bool) -> None:
@@ -269,6 +281,7 @@ def _checked_recipe(job: Job) -> Recipe:
     options = job.options
     recipe = choose_recipe(options, job.module)
     choose_rule(options)
+    choose_tile(options)
     for name in ("threads", "autosave", "every", "restarts"):
         value = getattr(options, name)
         if value is not None and value < 1:

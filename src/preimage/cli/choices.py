@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 from preimage import stopping
 from preimage.cli.options import Options
@@ -15,6 +15,7 @@ from preimage.errors import InputError
 from preimage.optimizers import adam
 from preimage.prior import Noise
 from preimage.recipes import Decoder, Free, Recipe, read_recipe
+from preimage.tiling import checked
 
 RULES: dict[str, Callable[[], stopping.Rule]] = {
     "steps": stopping.after,
@@ -57,6 +58,27 @@ def choose_rule(options: Options) -> stopping.Rule | None:
     if options.stop != "auto":
         return RULES[options.stop]()
     return stopping.plateau() if PRIORS[options.prior] else None
+
+
+def choose_tile(options: Options) -> int | tuple[int, int] | Literal["auto"] | None:
+    """What the options say of tiles, as a task takes it.
+
+    Raises:
+        InputError: a side or an overlap that cannot be, or tiles of pages or inputs that begin from the last one's weights.
+    """
+    side, overlap = options.tile, options.tile_overlap
+    if isinstance(side, str):
+        if overlap is not None:
+            raise InputError(
+                f"--tile-overlap is of tiles of one size, got --tile {side}: give --tile SIDE too, or leave it out"
+            )
+        return "auto" if side == "auto" and not options.warm_start else None
+    if options.warm_start:
+        raise InputError(
+            f"--warm-start hands the weights of whole pictures on, got --tile {side}: leave one of them out"
+        )
+    checked(side, overlap)
+    return side if overlap is None else (side, overlap)
 
 
 def recipe_name(options: Options) -> str:

@@ -48,13 +48,15 @@ def demo(
     chosen = replace(chosen, steps=min(_STEPS, chosen.steps))
     run = module.denoise(picture, recipe=chosen, restarts=min(_RESTARTS, chosen.restarts), seed=seed)
     scores: list[tuple[int, float]] = []
+    begun = False
     with Interrupt() as interrupt, Progress("demo") as progress:
         for step in run:
+            begun = True
             progress.show(step)
             _note(scores, run, step.index)
             if interrupt.number or step.seconds > _MOST_SECONDS:
                 break
-    if not run.index:
+    if not begun:
         return interrupt.exit_code
     result = run.result()
     result.save(output, overwrite=overwrite)

@@ -26,6 +26,13 @@ def whole(kind: Any, tokens: Sequence[Token]) -> int:
     return int(tokens[0].value)
 
 
+def side(kind: Any, tokens: Sequence[Token]) -> int | str:
+    """The side of a tile: auto, none, or a whole number."""
+    del kind
+    given = tokens[0].value
+    return given if given in ("auto", "none") else int(given)
+
+
 def _count(text: str, group: Group) -> Parameter:
     return Parameter(help=text, group=group, converter=whole)
 
@@ -124,6 +131,21 @@ class Options:
             _FIT,
         ),
     ] = False
+    tile: Annotated[
+        int | Literal["auto", "none"],
+        Parameter(
+            help="SIDE in pixels of the tiles that a large picture is cut into, at least 16, each a fit with a stop of its own; "
+            "auto: only if it does not fit into memory; none: never.",
+            group=_FIT,
+            converter=side,
+        ),
+    ] = "auto"
+    tile_overlap: Annotated[
+        int | None,
+        _count(
+            "Pixels that tiles of --tile SIDE share with the next, and are blended over; by default an eighth.", _FIT
+        ),
+    ] = None
     strength: Annotated[
         float, Parameter(help="Blend with the input: 1 is the result alone, 0 the input.", group=_FIT)
     ] = 1.0

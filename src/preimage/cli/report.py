@@ -17,6 +17,7 @@ from preimage.errors import InputError
 from preimage.images import Picture, read, write_bytes_atomically
 from preimage.metrics import psnr, ssim
 from preimage.result import Result
+from preimage.tiles import Tiles
 
 Report = dict[str, Any]
 
@@ -49,6 +50,8 @@ def make_report(result: Result, watched: Watched, places: Places, *, recipe: str
         "remarks": list(result.remarks),
         "events": list(result.history.events),
     }
+    if isinstance(watched.run_inside, Tiles):
+        report["tiles"] = watched.run_inside.described()
     if watched.reference is not None:
         report |= _quality(watched, places.output)
     return report

@@ -73,7 +73,7 @@ _OPTIONS = Annotated[Options, Parameter(name="*")]
 _TASK_GROUP = Group("Task", sort_key=0)
 
 # What the run options stand for; any other argument of a task is an option of its command alone.
-SHARED = ("recipe", "stop", "restarts", "initial", "seed", "device")
+SHARED = ("recipe", "stop", "restarts", "initial", "seed", "device", "tile")
 
 
 def __getattr__(name: str) -> Callable[..., int]:

@@ -19,6 +19,7 @@ from preimage.images import Picture
 from preimage.metrics import psnr
 from preimage.result import Result
 from preimage.step import Step
+from preimage.tiles import Tiles
 
 # The fit goes on to this many times its last step, where a reference is given, to see how good it could have been.
 OVERRUN = 1.5
@@ -46,7 +47,7 @@ class Watched:
         run.overrun = self.overrun
         self.scores: list[tuple[int, float]] = []
         self.psnrs: list[tuple[int, float]] = []
-        self.peaks: dict[int, tuple[float, int]] = {}  # of each page the best PSNR so far, and its step
+        self.peaks: dict[int, tuple[float, int]] = {}  # of each page or tile the best PSNR so far, and its step
         self.frames: list[torch.Tensor] = []
         self.begun = False  # whether there is a result, if only of one step
 
@@ -85,6 +86,10 @@ class Watched:
         return self.run_inside.size
 
     @property
+    def rule(self) -> Any:
+        return self.run_inside.rule
+
+    @property
     def stands(self) -> bool:
         """Whether the result is final: every member has stopped by itself."""
         return bool(getattr(self.run_inside, "blind_finished", False))
@@ -96,10 +101,13 @@ class Watched:
     @property
     def peak(self) -> tuple[float, int] | None:
         """The best PSNR of what would have been returned at any step, and that step; of several pages, for each has a stop
-        of its own, the mean of the best of each, and the middle one of their steps."""
+        of its own, the mean of the best of each, and the middle one of their steps; of tiles that of their mean error."""
         if not self.peaks:
             return None
         values, steps = zip(*self.peaks.values(), strict=True)
+        if isinstance(self.run_inside, Tiles):  # those that are returned as given have no error of the fit's
+            error = sum(10 ** (-value / 10) for value in values) / (len(values) + self.run_inside.not_fitted)
+            return -10 * math.log10(error) if error else math.inf, statistics.median_low(steps)
         return statistics.fmean(values), statistics.median_low(steps)
 
     def returned(self, image: torch.Tensor) -> torch.Tensor:
@@ -108,28 +116,48 @@ class Watched:
         return image if self.strength == 1 else torch.lerp(self.picture.tensor, image, self.strength)
 
     def _note(self, step: Step) -> None:
-        # In a Chain one page is at hand, and its steps are counted from its own first one, as in its result.
+        # In a Chain one page is at hand, of Tiles one tile, and steps are counted from its own first one, as in its result.
         page: int | None = getattr(self.run_inside, "page", None)
-        index = step.index - getattr(self.run_inside, "offset", 0)
-        if page and index == 1:  # nothing joins the curves of two pages
+        offset = getattr(self.run_inside, "offset", 0)
+        index = step.index - offset
+        if offset and index == 1:  # nothing joins the curves of two pages or tiles
             for curve in (self.scores, self.psnrs):
                 curve += [(0, math.nan)] if curve else []
         if self.reference is not None:
             self._compare(step, index, page)
         if not step.blind:
             return
-        score = rule_score(getattr(self.run_inside, "rule", None), index)
+        score = rule_score(self.rule, index)
         if score is not None:
             self.scores.append((index, score))
-        if self.film_every and not page and (index % self.film_every == 0 or index == 1):
+        if self.film_every and not page and self._films(index):
             self.frames.append(self._frame(step.picture[0].cpu()))
+
+    def _films(self, index: int) -> bool:
+        """Whether a step is one for the film, which has no more frames of many tiles than of one."""
+        assert self.film_every is not None
+        run, every = self.run_inside, self.film_every
+        if isinstance(run, Tiles):
+            index, every = run.steps_before + index, every * len(run.order)
+        return index % every == 0 or index == 1
 
     def _compare(self, step: Step, index: int, page: int | None) -> None:
         assert self.reference is not None
+        run = self.run_inside
+        if isinstance(run, Tiles):  # the tile alone: the whole picture at every step would take longer than the step
+            given = run.cut(self.picture.tensor) if self.strength != 1 else None
+            tile = run.tile_of(step)
+            shown = tile if given is None else torch.lerp(given, tile, self.strength)
+            value = float(psnr(shown.clamp(0, 1), run.cut(self.reference)))
+            self._compared(index, {run.number: value})
+            return
         pages = slice(None) if page is None else slice(page, page + 1)
         values = psnr(self.returned(step.picture)[pages].clamp(0, 1), self.reference[pages]).tolist()
-        self.psnrs.append((index, statistics.fmean(values)))
-        for each, value in zip(range(len(self.reference))[pages], values, strict=True):
+        self._compared(index, dict(zip(range(len(self.reference))[pages], values, strict=True)))
+
+    def _compared(self, index: int, values: dict[int, float]) -> None:
+        self.psnrs.append((index, statistics.fmean(values.values())))
+        for each, value in values.items():
             if value > self.peaks.get(each, (-math.inf, 0))[0]:
                 self.peaks[each] = (value, index)
 

@@ -17,7 +17,7 @@ from PIL.Image import Image
 
 from preimage.distances import filtered
 from preimage.errors import InputError
-from preimage.fit import Fit
+from preimage.fit import Run
 from preimage.images import Picture, as_picture
 from preimage.operators import Blur, check_kernel, gaussian, motion, read_kernel
 from preimage.optimizers import muon
@@ -25,7 +25,7 @@ from preimage.penalties import total_variation
 from preimage.problem import Problem
 from preimage.recipes import Hourglass, Noise, Recipe, qualities
 from preimage.restore.noise import estimate_noise
-from preimage.restore.start import Initial, start
+from preimage.restore.start import Initial, Tile, start
 from preimage.stopping import After, Rule, holds_out
 
 # The paper does not deblur: these are its settings for super-resolution, the nearest of its tasks.
@@ -67,7 +67,8 @@ def deblur(
     initial: Initial = None,
     seed: int = 0,
     device: str | torch.device = "auto",
-) -> Fit:
+    tile: Tile = "auto",
+) -> Run:
     """Undo a blur, and remove the noise beside it.
 
     Example:
@@ -88,6 +89,8 @@ def deblur(
         initial: a Result, or the weights of one, to start from.
         seed: of all randomness.
         device: "auto", "cpu", "cuda", "mps".
+        tile: side of the tiles that a large picture is cut into, or (side, overlap), in pixels; "auto": only if memory asks for
+            it; None: never. Each tile is a fit with a stop of its own, and they are blended.
 
     Raises:
         InputError: a picture, kernel or device that cannot be used.
@@ -100,34 +103,40 @@ def deblur(
     height, width = target.shape[-2:]
     weights, fitted = blur_kernel(kernel, kernel_size)
     check_kernel(weights, (height, width), odd=True)
-    operator = Blur(weights, boundary="valid", trainable=fitted)
-    below, beside = operator.margin
+    below, beside = Blur(weights, boundary="valid").margin
     low, high = picture.units()
     found = estimate_noise(target[:1], kind="gaussian", sigma=None if sigma is None else sigma / (high - low))
     if tv is None:
         tv = _TV_UNKNOWN / target[0].numel() if fitted else 0.0
-    problem = Problem(
-        target,
-        operator=operator,
-        penalties=((tv, total_variation),) if tv else (),
-        noise_level=float(found.variance(target).mean()),
-        finish=lambda x: x[..., below : below + height, beside : beside + width],
-    )
-    # Left-out pixels judge only an error that does not mix pixels; and an unknown blur has no response yet.
-    if not fitted and not holds_out(stop):
-        problem = _sharpened(problem, weights, found.sigma)
+
+    def problem(part: Picture, learned: torch.Tensor | None = None) -> Problem:
+        given, unknown = part.tensor, fitted and learned is None
+        known = weights if learned is None else learned
+        h, w = given.shape[-2:]
+        plain = Problem(
+            given,
+            operator=Blur(known, boundary="valid", trainable=unknown),
+            penalties=((tv, total_variation),) if tv else (),
+            noise_level=float(found.variance(given).mean()),
+            finish=lambda x: x[..., below : below + h, beside : beside + w],
+        )
+        # Left-out pixels judge only an error that does not mix pixels; and an unknown blur has no response yet.
+        return plain if unknown or holds_out(stop) else _sharpened(plain, known, found.sigma)
+
     stated = "fitted with the picture" if fitted else f"{kernel}" if isinstance(kernel, str | Path) else "as given"
     return start(
         "deblur",
         problem,
         picture,
         recipe,
-        rule=stop or After(),
-        size=(height + 2 * below, width + 2 * beside),
+        rule=lambda _: stop or After(),
+        margin=(below, beside),
+        fitted=fitted,
         restarts=restarts,
         initial=initial,
         seed=seed,
         device=device,
+        tile=tile,
         options={"kernel": weights.tolist(), "fitted": fitted, "sigma": sigma, "tv": tv},
         remarks=(f"blur kernel of {weights.shape[1]} x {weights.shape[0]} pixels, {stated}", found.explanation),
     )

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from torch import Tensor
 
+from preimage.checkpoint import fingerprint
 from preimage.errors import InputError
 from preimage.fit import Fit
 from preimage.images import Picture, as_picture
@@ -31,7 +32,6 @@ from preimage.metrics import psnr
 from preimage.operators import Blur, Downsample, lanczos2
 from preimage.recipes import Recipe
 from preimage.restore import deblur, denoise, inpaint, remove_jpeg_artifacts, super_resolve
-from preimage.restore.start import fingerprint
 
 Source = Tensor | NDArray[Any] | Pillow.Image | str | Path | Picture
 
@@ -91,7 +91,7 @@ class Degradation:
     def start(self, specimen: Specimen, recipe: Recipe, *, seed: int = 0, device: str | torch.device = "auto") -> Fit:
         """The task's Run on a specimen, stopped as the recipe says."""
         task = getattr(self.module, self.task.replace("-", "_"))
-        return task(specimen.given, **specimen.options, recipe=recipe, seed=seed, device=device)
+        return task(specimen.given, **specimen.options, recipe=recipe, seed=seed, device=device, tile=None)
 
 
 def read_degradation(text: str) -> Degradation:

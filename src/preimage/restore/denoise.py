@@ -13,7 +13,7 @@ from PIL.Image import Image
 from torch.nn import functional
 
 from preimage.distances import absolute, filtered, poisson_nll, squared
-from preimage.fit import Fit
+from preimage.fit import Run
 from preimage.images import Picture, as_picture
 from preimage.optimizers import muon
 from preimage.penalties import total_variation
@@ -22,7 +22,7 @@ from preimage.problem import Problem
 from preimage.recipes import Hourglass, Recipe, qualities
 from preimage.restore import noise as noises
 from preimage.restore.correlation import whitening
-from preimage.restore.start import Initial, start
+from preimage.restore.start import Initial, Tile, start
 from preimage.stopping import After, Rule, discrepancy, held_out, holds_out, moving_variance, risk
 
 # Ulyanov et al. 2018, supplementary material: sigma 25.
@@ -71,7 +71,8 @@ def denoise(
     initial: Initial = None,
     seed: int = 0,
     device: str | torch.device = "auto",
-) -> Fit:
+    tile: Tile = "auto",
+) -> Run:
     """Remove noise from a picture; nothing is computed before the Run that is returned is iterated or run.
 
     Example:
@@ -89,6 +90,8 @@ def denoise(
         initial: a Result, or the weights of one, to start from.
         seed: of all randomness: the same seed, device and thread count give the same picture.
         device: "auto", "cpu", "cuda", "mps".
+        tile: side of the tiles that a large picture is cut into, or (side, overlap), in pixels; "auto": only if memory asks for
+            it; None: never. Each tile is a fit with a stop of its own, and they are blended.
 
     Raises:
         InputError: a picture, option or device that cannot be used.
@@ -100,23 +103,31 @@ def denoise(
     low, high = picture.units()
     relative = None if sigma is None else sigma / (high - low)
     found = noises.estimate_noise(target[:1], kind=noise, sigma=relative)
-    problem = noise_problem(target, found, tv)
+    impulses = None
+    if found.kind == "impulse":
+        impulses = torch.cat([noises.impulse_mask(page[None]) for page in target])
     if recipe.code == FAST.code:
         recipe = unmasked(recipe) if found.length else masked_for(recipe, target.shape[1])
-    # Left-out pixels judge only an error that does not mix pixels; the published settings have one.
-    if found.length and recipe.stop != "steps" and not holds_out(stop):
-        problem = whitened(problem, found)
+
+    def problem(part: Picture) -> Problem:
+        stated = noise_problem(part.tensor, found, tv, impulses=part.missing)
+        # Left-out pixels judge only an error that does not mix pixels; the published settings have one.
+        whitens = found.length and recipe.stop != "steps" and not holds_out(stop)
+        return whitened(stated, found) if whitens else stated
+
     return start(
         "denoise",
         problem,
         picture,
         recipe,
-        rule=stop or default_rule(problem, recipe, found),
+        rule=lambda problem: stop or default_rule(problem, recipe, found),
         restarts=restarts,
         initial=initial,
         seed=seed,
         device=device,
+        tile=tile,
         options={"noise": noise, "sigma": sigma, "tv": tv},
+        missing=impulses,
         remarks=(found.explanation, _in_units(found.sigma, low, high), *_advice(found, told=sigma is not None)),
     )
 
@@ -150,12 +161,18 @@ def _advice(found: noises.Noise, *, told: bool) -> tuple[str, ...]:
     )
 
 
-def noise_problem(target: torch.Tensor, noise: noises.Noise, tv: float = 0.0) -> Problem:
+def noise_problem(
+    target: torch.Tensor, noise: noises.Noise, tv: float = 0.0, impulses: torch.Tensor | None = None
+) -> Problem:
     """E for one kind of noise, and its value at the clean picture: squared for Gaussian, Poisson's own likelihood, squared
-    over the variance for speckle, and absolute on the values that are not impulses (which carry no noise)."""
+    over the variance for speckle, and absolute on the values that are not impulses (which carry no noise).
+
+    `impulses`: where they are, (b, c, h, w) bool, if that is known."""
     penalties = ((tv, total_variation),) if tv else ()
     if noise.kind == "impulse":
-        weight = torch.cat([1.0 - noises.impulse_mask(page[None]).float() for page in target])
+        if impulses is None:
+            impulses = torch.cat([noises.impulse_mask(page[None]) for page in target])
+        weight = 1.0 - impulses.float()
         return Problem(target, distance=absolute, weight=weight, penalties=penalties, noise_level=0.0)
     # A box average stands for the clean picture where only the local brightness matters.
     smooth = functional.avg_pool2d(target, 5, stride=1, padding=2, count_include_pad=False)

@@ -12,13 +12,14 @@ import torch
 from numpy.typing import NDArray
 from PIL.Image import Image
 
+from preimage.checkpoint import fingerprint
 from preimage.errors import InputError
-from preimage.fit import Fit
+from preimage.fit import Run
 from preimage.images import Picture, as_picture
 from preimage.optimizers import muon
 from preimage.problem import Problem
 from preimage.recipes import Decoder, Free, Hourglass, Recipe, qualities
-from preimage.restore.start import Initial, fingerprint, start
+from preimage.restore.start import Initial, Tile, start
 from preimage.stopping import After, Rule
 
 # Ulyanov et al. 2018, supplementary material.
@@ -54,7 +55,8 @@ def flash_no_flash(
     initial: Initial = None,
     seed: int = 0,
     device: str | torch.device = "auto",
-) -> Fit:
+    tile: Tile = "auto",
+) -> Run:
     """Clean a noisy picture taken without flash by the detail of one of the same scene taken with it.
 
     Example:
@@ -71,6 +73,8 @@ def flash_no_flash(
         initial: a Result, or the weights of one, to start from.
         seed: of all randomness.
         device: "auto", "cpu", "cuda", "mps".
+        tile: side of the tiles that a large picture is cut into, or (side, overlap), in pixels; "auto": only if memory asks for
+            it; None: never. Each tile is a fit with a stop of its own, and they are blended.
 
     Raises:
         InputError: two pictures that do not belong together, or a picture or device that cannot be used.
@@ -86,14 +90,15 @@ def flash_no_flash(
         )
     return start(
         "flash-no-flash",
-        Problem(picture.tensor),
+        lambda part: Problem(part.tensor),
         picture,
         recipe,
-        rule=stop or After(),
+        rule=lambda _: stop or After(),
         restarts=restarts,
         initial=initial,
         seed=seed,
         device=device,
+        tile=tile,
         options={"flash": fingerprint(bright.tensor)},
         code=bright.tensor,
     )

@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from PIL.Image import Image
 
+from preimage.checkpoint import fingerprint
 from preimage.errors import InputError
-from preimage.fit import Fit
+from preimage.fit import Run
 from preimage.images import Picture, as_picture
 from preimage.optimizers import muon
 from preimage.penalties import total_variation
@@ -19,7 +20,7 @@ from preimage.prior import Masked
 from preimage.problem import Problem
 from preimage.recipes import Hourglass, Mesh, Noise, Recipe, qualities
 from preimage.restore.missing import describe, kind_of_missing, missing_of
-from preimage.restore.start import Initial, fingerprint, start, variant
+from preimage.restore.start import Initial, Tile, start, variant
 from preimage.stopping import After, Rule, risk
 
 Kind = Literal["text", "region", "hole", "scattered", "sparse"]
@@ -102,7 +103,8 @@ def inpaint(
     initial: Initial = None,
     seed: int = 0,
     device: str | torch.device = "auto",
-) -> Fit:
+    tile: Tile = "auto",
+) -> Run:
     """Fill in the missing pixels of a picture.
 
     Example:
@@ -124,6 +126,8 @@ def inpaint(
         initial: a Result, or the weights of one, to start from.
         seed: of all randomness.
         device: "auto", "cpu", "cuda", "mps".
+        tile: side of the tiles that a large picture is cut into, or (side, overlap), in pixels; "auto": only if memory asks for
+            it; None: never. Each tile is a fit with a stop of its own, and they are blended.
 
     Raises:
         InputError: no mask, an empty or a full one, or one of another size; a picture or device that cannot be used.
@@ -136,25 +140,30 @@ def inpaint(
         raise InputError(f"kind must be auto, {', '.join(get_args(Kind))}, got {kind!r}")
     chosen = kind_of_missing(missing) if kind == "auto" else kind
     recipe = variant(variant(recipe, FAST, FASTS[chosen]), PAPER, PAPERS[chosen])
-    given = picture.tensor
-    known = ~missing
-    problem = Problem(
-        given,
-        weight=known.float().expand(given.shape[0], *known.shape[1:]),
-        penalties=((tv, total_variation),) if tv else (),
-        noise_level=0.0,
-        finish=None if fit_known else lambda x: torch.where(known.to(x.device), given.to(x.device), x),
-    )
+
+    def problem(part: Picture) -> Problem:
+        given = part.tensor
+        known = torch.ones_like(given, dtype=torch.bool) if part.missing is None else ~part.missing
+        return Problem(
+            given,
+            weight=known.float(),
+            penalties=((tv, total_variation),) if tv else (),
+            noise_level=0.0,
+            finish=None if fit_known else lambda x: torch.where(known.to(x.device), given.to(x.device), x),
+        )
+
     return start(
         "inpaint",
         problem,
         picture,
         recipe,
-        rule=stop or (After() if recipe.stop == "steps" else risk(worth=0.03)),
+        rule=lambda _: stop or (After() if recipe.stop == "steps" else risk(worth=0.03)),
         restarts=restarts,
         initial=initial,
         seed=seed,
         device=device,
+        tile=tile,
+        missing=missing,
         options={"missing": fingerprint(missing), "fit_known": fit_known, "tv": tv},
         remarks=(*describe(missing, chosen),),
     )

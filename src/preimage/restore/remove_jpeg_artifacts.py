@@ -19,13 +19,15 @@ from PIL import Image as Pillow
 from PIL.Image import Image
 
 from preimage.errors import InputError
-from preimage.fit import Fit
+from preimage.fit import Run
 from preimage.images import Picture, as_picture
+from preimage.images.jpeg_coding import JpegCoding
 from preimage.operators import JpegCoefficients, compose, rounded
+from preimage.operators.jpeg import BLOCK
 from preimage.optimizers import muon
 from preimage.problem import Problem
 from preimage.recipes import Hourglass, Noise, Recipe, qualities
-from preimage.restore.start import Initial, start
+from preimage.restore.start import Initial, Tile, start
 from preimage.stopping import After, Rule
 
 # Ulyanov et al. 2018, supplementary material.
@@ -54,6 +56,10 @@ FAST = Recipe(
 QUALITIES = qualities(FAST)
 
 _ROUNDS = 12
+_FROM_BELOW, _FROM_THE_RIGHT = (
+    (3, 4, 7, 8),
+    (2, 3, 6, 7),
+)  # EXIF orientations by where the first stored row, column is seen
 _PIXELS = 0.5 / 255  # rounding of the decoded pixels to 8 bits
 
 
@@ -67,7 +73,8 @@ def remove_jpeg_artifacts(
     initial: Initial = None,
     seed: int = 0,
     device: str | torch.device = "auto",
-) -> Fit:
+    tile: Tile = "auto",
+) -> Run:
     """Remove the blocks and the ringing of JPEG compression.
 
     Example:
@@ -83,6 +90,8 @@ def remove_jpeg_artifacts(
         initial: a Result, or the weights of one, to start from.
         seed: of all randomness.
         device: "auto", "cpu", "cuda", "mps".
+        tile: side of the tiles that a large picture is cut into, or (side, overlap), in pixels; "auto": only if memory asks for
+            it; None: never. Each tile is a fit with a stop of its own, and they are blended.
 
     Raises:
         InputError: a quality out of range, or beside a JPEG file's own; a picture or device that cannot be used.
@@ -91,24 +100,27 @@ def remove_jpeg_artifacts(
     IEEE Transactions on Circuits and Systems for Video Technology 2 (1992).
     """
     picture = as_picture(image)
-    problem, said = jpeg_problem(picture, jpeg_quality)
+    coding, said = jpeg_coding(picture, jpeg_quality)
     return start(
         "remove-jpeg-artifacts",
-        problem,
+        lambda part: jpeg_problem(part, coding),
         picture,
         recipe,
-        rule=stop or After(),
+        rule=lambda _: stop or After(),
         restarts=restarts,
         initial=initial,
         seed=seed,
         device=device,
+        tile=tile,
+        grid=1 if coding is None else BLOCK * max(coding.subsampling),
+        from_end=(picture.orientation in _FROM_BELOW, picture.orientation in _FROM_THE_RIGHT),
         options={"jpeg_quality": jpeg_quality},
         remarks=(said,),
     )
 
 
-def jpeg_problem(picture: Picture, quality: int | None) -> tuple[Problem, str]:
-    """Phi, y and the quantization constraint where a table is known; else the pixels as they are. And which it was."""
+def jpeg_coding(picture: Picture, quality: int | None) -> tuple[JpegCoding | None, str]:
+    """The quantization tables where they are known, and a sentence that says so."""
     coding = picture.metadata.quantization
     if quality is not None and (isinstance(quality, bool) or not isinstance(quality, int) or not 1 <= quality <= 100):
         raise InputError(f"jpeg_quality must be a whole number from 1 to 100, got {quality!r}")
@@ -116,15 +128,23 @@ def jpeg_problem(picture: Picture, quality: int | None) -> tuple[Problem, str]:
         raise InputError(
             f"{picture.name} is a JPEG of quality {coding.quality} by its own table: leave jpeg_quality out"
         )
-    target = picture.tensor
+    channels = picture.tensor.shape[1]
     if coding is None and quality is not None:
-        if target.shape[1] not in (1, 3):
-            raise InputError(
-                f"a JPEG has 1 or 3 channels, and {picture.name} has {target.shape[1]}: leave jpeg_quality out"
-            )
-        coding = as_picture(_encoded(quality, target.shape[1])).metadata.quantization
+        if channels not in (1, 3):
+            raise InputError(f"a JPEG has 1 or 3 channels, and {picture.name} has {channels}: leave jpeg_quality out")
+        coding = as_picture(_encoded(quality, channels)).metadata.quantization
     if coding is None:
-        return Problem(target), "no quantization table is known (no JPEG file, and no quality): only the prior is used"
+        return None, "no quantization table is known (no JPEG file, and no quality): only the prior is used"
+    _counted(picture)
+    known = f"{coding.quality} (from its table)" if quality is None else f"{quality}, as said"
+    return coding, f"JPEG of quality {known}, color {'x'.join(map(str, coding.subsampling))} sub-sampled"
+
+
+def jpeg_problem(picture: Picture, coding: JpegCoding | None) -> Problem:
+    """Phi, y and the quantization constraint where the tables are known; else the pixels as they are."""
+    target = picture.tensor
+    if coding is None:
+        return Problem(target)
     low, high = _counted(picture)
 
     def stored(x: torch.Tensor) -> torch.Tensor:
@@ -152,13 +172,7 @@ def jpeg_problem(picture: Picture, quality: int | None) -> tuple[Problem, str]:
             moved = here.nearest(moved, coefficients.to(x.device), slack.to(x.device)).clamp(0, 1)
         return shown(moved)
 
-    known = (
-        f"JPEG of quality {coding.quality} (from its table)"
-        if quality is None
-        else f"JPEG of quality {quality}, as said"
-    )
-    problem = Problem(coefficients, operator=compose(stored, view), finish=nearest)
-    return problem, f"{known}, color {'x'.join(map(str, coding.subsampling))} sub-sampled"
+    return Problem(coefficients, operator=compose(stored, view), finish=nearest)
 
 
 def _counted(picture: Picture) -> tuple[float, float]:
@@ -181,7 +195,7 @@ def _encoded(quality: int, channels: int) -> Image:
 
 def _upright(orientation: int) -> Callable[[torch.Tensor], torch.Tensor]:
     """Stored rows and columns (..., h, w) turned the way they are looked at, by the EXIF orientation 1 to 8."""
-    flips = [axis for axis, those in ((-2, (3, 4, 7, 8)), (-1, (2, 3, 6, 7))) if orientation in those]
+    flips = [axis for axis, those in ((-2, _FROM_BELOW), (-1, _FROM_THE_RIGHT)) if orientation in those]
     return lambda x: (x.transpose(-1, -2) if orientation >= 5 else x).flip(flips)
 
 

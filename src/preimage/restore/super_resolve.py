@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from preimage.errors import InputError
-from preimage.fit import Fit
+from preimage.fit import Run
 from preimage.images import Picture, as_picture
 from preimage.operators import Downsample, bicubic, box, check_kernel, gaussian, lanczos2, read_kernel
 from preimage.optimizers import muon
 from preimage.penalties import total_variation
 from preimage.problem import Problem
 from preimage.recipes import Hourglass, Noise, Recipe, qualities
-from preimage.restore.start import Initial, start, variant
+from preimage.restore.start import Initial, Tile, start, variant
 from preimage.stopping import After, Rule
 
 # Ulyanov et al. 2018, supplementary material; `paper` takes the steps and the jitter of factor 8 from 8 on.
@@ -54,7 +54,8 @@ def super_resolve(
     initial: Initial = None,
     seed: int = 0,
     device: str | torch.device = "auto",
-) -> Fit:
+    tile: Tile = "auto",
+) -> Run:
     """Enlarge a picture so that, made small again, it is the given one.
 
     Example:
@@ -73,6 +74,8 @@ def super_resolve(
         initial: a Result, or the weights of one, to start from.
         seed: of all randomness.
         device: "auto", "cpu", "cuda", "mps".
+        tile: side of the tiles that a large picture is cut into, or (side, overlap), in pixels; "auto": only if memory asks for
+            it; None: never. Each tile is a fit with a stop of its own, and they are blended.
 
     Raises:
         InputError: a picture, factor, kernel or device that cannot be used.
@@ -87,22 +90,27 @@ def super_resolve(
     check_kernel(weights, (height, width), odd=False)
     if factor >= 8:
         recipe = variant(recipe, PAPER, PAPER_X8)
-    problem = Problem(
-        picture.tensor,
-        operator=Downsample(weights, factor, trainable=fitted),
-        penalties=((tv, total_variation),) if tv else (),
-    )
+
+    def problem(part: Picture, found: torch.Tensor | None = None) -> Problem:
+        return Problem(
+            part.tensor,
+            operator=Downsample(weights if found is None else found, factor, trainable=fitted and found is None),
+            penalties=((tv, total_variation),) if tv else (),
+        )
+
     return start(
         "super-resolve",
         problem,
         picture,
         recipe,
-        rule=stop or After(),
-        size=(height, width),
+        rule=lambda _: stop or After(),
+        scale=factor,
+        fitted=fitted,
         restarts=restarts,
         initial=initial,
         seed=seed,
         device=device,
+        tile=tile,
         options={"factor": factor, "kernel": weights.tolist(), "fitted": fitted, "tv": tv},
         remarks=(f"{factor} times as large: {width} x {height} pixels, kernel {_name(kernel)}",),
     )

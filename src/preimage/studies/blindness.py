@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from preimage.errors import InputError
-from preimage.fit import Fit
 from preimage.problem import Problem
 from preimage.restore import denoise as denoising
 from preimage.restore import remove_jpeg_artifacts as jpeg
@@ -115,8 +115,11 @@ def measure(study: Study, kind: str, name: str, group: str) -> None:
         study.keep(row)
 
 
-def case(study: Study, kind: str, name: str) -> tuple[torch.Tensor, Callable[[Rule], Fit], Rule]:
-    """The clean picture, what begins the fit of the damaged one under a rule, and the rule that the task takes by itself."""
+def case(study: Study, kind: str, name: str) -> tuple[torch.Tensor, Callable[[Rule], Any], Rule]:
+    """The clean picture, what begins the fit of the damaged one under a rule, and the rule that the task takes by itself.
+
+    The fit is a Fit, for none of these pictures is cut into tiles.
+    """
     smoke = study.scale == "smoke"
     if kind == JPEG:
         clean = specimen(study, KINDS[0], name)[0]

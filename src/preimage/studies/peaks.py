@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 
-from preimage.fit import Fit
+from preimage.fit import Run
 from preimage.metrics import psnr
 from preimage.result import Result
 from preimage.studies.scales import Row
@@ -17,7 +17,7 @@ CLEARLY_PAST = 0.5
 
 
 def blind_beside_peak(
-    start: Callable[[], Fit], score: Callable[[torch.Tensor], float] | None = None
+    start: Callable[[], Run], score: Callable[[torch.Tensor], float] | None = None
 ) -> tuple[Result, Row]:
     """The result of a task, and what a study's row says of it: blind, peak, peak_step, kept_steps, steps, seconds, threads.
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from preimage.fit import Fit
+from preimage.fit import Run
 from preimage.metrics import psnr
 from preimage.operators import Downsample, lanczos2
 from preimage.optimizers import adam
@@ -62,7 +62,7 @@ def specimen(study: Study) -> torch.Tensor:
     return generated_picture(64) if study.scale == "smoke" else study.picture("dip_paper/sr/zebra_crop.png")
 
 
-def fits(name: str, small: torch.Tensor, *, smoke: bool) -> Fit:
+def fits(name: str, small: torch.Tensor, *, smoke: bool) -> Run:
     """The same task with one prior or another."""
     recipe = FAST if name == "deep" else ALONE
     if smoke:
