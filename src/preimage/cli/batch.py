@@ -21,6 +21,7 @@ from preimage.cli.film import write_film
 from preimage.cli.interrupt import Interrupt
 from preimage.cli.options import Options
 from preimage.cli.places import Places, check_apart, check_folders, places_of
+from preimage.cli.preview import check_preview, middle_of, middle_of_reference, previewed, projected
 from preimage.cli.progress import Progress
 from preimage.cli.report import (
     Report,
@@ -39,6 +40,7 @@ from preimage.images import Picture, check_place, read, write_float_tiff
 from preimage.recipes import Recipe
 from preimage.result import Result
 from preimage.runs import Chain
+from preimage.tiling import check_beside
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,8 @@ def _plans(job: Job, inputs: Sequence[Path]) -> tuple[list[Places], int]:
     for path in inputs:
         try:
             places = places_of(path, job.task, job.options)
+            if job.options.preview and places.output != job.options.output:
+                places = previewed(places)
             check_apart(places, plans, inputs, files_read(job.own, path), job.options.report)
             places.check(job.options)
             shapes[path] = tuple(_read(places, job)[0].tensor.shape)
@@ -152,8 +156,11 @@ def _restore(job: Job, recipe: Recipe, places: Places, interrupt: Interrupt, pas
     # The first optimizer of a process imports PyTorch's compiler, which is no time spent on the picture.
     torch.optim.SGD([torch.zeros(1, requires_grad=True)])
     begin = time.perf_counter()
-    picture = _input(places, job)
-    run = _run(job, recipe, picture, places, passed)
+    picture = whole = _input(places, job)
+    if options.preview:
+        picture = middle_of(whole)
+        reference = None if reference is None else middle_of_reference(reference, whole)
+    run = _run(job, recipe, picture, places, passed, whole=whole)
     setup = time.perf_counter() - begin
     picture.check_destination(places.output, overwrite=places.may_replace(options), size=run.size)
     film_every = None if places.film is None else options.every or 10
@@ -183,14 +190,20 @@ def _restore(job: Job, recipe: Recipe, places: Places, interrupt: Interrupt, pas
     if not options.quiet:
         with closed_pipe_is_no_failure():
             print_summary(report, places.written(), sys.stderr if options.json else sys.stdout)
+            if options.preview:
+                print(projected(setup + result.seconds, whole), file=sys.stderr if options.json else sys.stdout)
     return report
 
 
-def _run(job: Job, recipe: Recipe, picture: Picture, places: Places, passed: Passed) -> Run:
+def _run(job: Job, recipe: Recipe, picture: Picture, places: Places, passed: Passed, *, whole: Picture) -> Run:
     """The fit of one picture; of its pages in turn, or from the weights of the input before, if so asked."""
     options = job.options
-    own = companions(job.own, job.pictures, places.input, options.page)
+    page = options.page or 1 if options.preview else options.page  # of a part, what lies beside must be read to be cut
+    own = companions(job.own, job.pictures, places.input, page)
     beside = {name: own.pop(name) for name in job.pictures if isinstance(own.get(name), Picture)}
+    if options.preview:
+        check_beside(whole, beside)
+        beside = {name: middle_of(given) for name, given in beside.items()}
 
     tile = _tile(options, places)
 
@@ -282,6 +295,7 @@ def _checked_recipe(job: Job) -> Recipe:
     recipe = choose_recipe(options, job.module)
     choose_rule(options)
     choose_tile(options)
+    check_preview(options)
     for name in ("threads", "autosave", "every", "restarts"):
         value = getattr(options, name)
         if value is not None and value < 1:

@@ -54,6 +54,14 @@ class Options:
             group=_FILES,
         ),
     ] = None
+    preview: Annotated[
+        bool,
+        _flag(
+            "Restore the middle 256 x 256 pixels alone, as NAME-TASK-preview.EXT if no file is named, and say how long the "
+            "whole will take.",
+            _FILES,
+        ),
+    ] = False
     overwrite: Annotated[bool, _flag("Replace files that are there already.", _FILES)] = False
     report: Annotated[
         Path | None, Parameter(help="JSON with what was done; a list for several inputs.", group=_FILES)
