@@ -339,7 +339,7 @@ def test_bfloat16_keeps_losses_and_pictures_in_float32():
 
 def test_too_large_a_picture_is_one_line_before_the_first_step(monkeypatch):
     monkeypatch.setattr("preimage.fit.free_memory", lambda device: 1_000_000)
-    with pytest.raises(InputError, match=r"needs about .* GB of memory and 0.0 GB is free: take a smaller"):
+    with pytest.raises(InputError, match=r"needs about .* GB of memory and 0.0 GB is free: take tiles"):
         fit_of(noisy()).run()
 
 
