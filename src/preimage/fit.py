@@ -10,6 +10,7 @@ import copy
 import math
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
@@ -17,10 +18,11 @@ from torch import nn
 
 from preimage.devices import free_memory, give_back_memory, keep_freed_memory
 from preimage.errors import InputError
+from preimage.graphs import Graphs, Move, Outputs
 from preimage.guard import Guard
 from preimage.images import Picture
 from preimage.memory import estimated_bytes
-from preimage.optimizers import Optimizer
+from preimage.optimizers import Optimizer, adam
 from preimage.prior import Prior, take_over
 from preimage.problem import PerMember, Problem
 from preimage.recipes import Recipe
@@ -118,6 +120,10 @@ class Fit:
         self.averages: list[torch.Tensor] = []
         self.history = History(self.problem.term_names())
         self.guard = Guard(self)
+        on_cuda = prior.device.type == "cuda"
+        self.move: Move = Graphs(self._move, self._terms_alone) if on_cuda else self._move
+        self.read_every = 1 if prior.device.type == "cpu" else READ_EVERY
+        self.unread: list[tuple[Step, torch.Tensor]] = []  # steps at which the rule has not decided yet
 
     @property
     def size(self) -> tuple[int, int]:
@@ -168,12 +174,16 @@ class Fit:
         losses.update(self._descend(trailing))
         begin = time.perf_counter()
         table = self._table(losses)
-        reading = self.prior.device.type == "cpu" or self.index % READ_EVERY == 0
+        reading = self.index % self.read_every == 0 or self.index >= self.recipe.steps
         events = self.guard.watch(active + trailing, table) if reading else []
+        if events and isinstance(self.move, Graphs):
+            self.move.forget()
         self.history.append(table, events)
         step = self._step(table, tuple(events), blind)
         if blind:
-            self._stop(step)
+            self.unread.append((step, self.rule.measured(step)))
+            if reading:
+                self._decide()
             self.seconds += time.perf_counter() - begin
         return step
 
@@ -181,17 +191,33 @@ class Fit:
         """One step of gradient descent of some members: the terms of each, (terms,), before the step."""
         losses: dict[int, torch.Tensor] = {}
         for group in [members] if self.prior.stacks and members else [[i] for i in members]:
-            x = self.prior.images(group)
-            terms = torch.stack(list(self.problem.members(group).terms(x, self.prior.asked(group)).values()))
-            terms.sum().backward()
+            inputs = [self.prior.input(i) for i in group]
+            terms, x = self.move(group, inputs, self.prior.asked(group))
             for k, i in enumerate(group):
-                for optimizer in self.optimizers[i]:
-                    optimizer.step()
-                self.prior.networks[i].zero_grad(set_to_none=True)
-                self.operators[i].zero_grad(set_to_none=True)
-                losses[i] = terms[:, k].detach()
-                self._gather(i, x[k : k + 1].detach())
+                losses[i] = terms[:, k]
+                self._gather(i, x[k : k + 1])
         return losses
+
+    def _move(self, group: Sequence[int], inputs: Sequence[torch.Tensor], asked: torch.Tensor | None) -> Outputs:
+        """Forward, backward and the optimizers of some members: (terms, b) and (b, c, h, w) before the step."""
+        terms, x = self._terms(group, inputs, asked)
+        terms.sum().backward()
+        for i in group:
+            for optimizer in self.optimizers[i]:
+                optimizer.step()
+            self.prior.networks[i].zero_grad(set_to_none=True)
+            self.operators[i].zero_grad(set_to_none=True)
+        return terms.detach(), x.detach()
+
+    def _terms(self, group: Sequence[int], inputs: Sequence[torch.Tensor], asked: torch.Tensor | None) -> Outputs:
+        x = self.prior.outputs(group, inputs)
+        return torch.stack(list(self.problem.members(list(group)).terms(x, asked).values())), x
+
+    @torch.no_grad()
+    def _terms_alone(
+        self, group: Sequence[int], inputs: Sequence[torch.Tensor], asked: torch.Tensor | None
+    ) -> torch.Tensor:
+        return self._terms(group, inputs, asked)[0]
 
     def _gather(self, i: int, image: torch.Tensor) -> None:
         """The exponential average of outputs, as a running mean whose weights fall off by the recipe's factor."""
@@ -228,14 +254,18 @@ class Fit:
             finish=self.problem.finish,
         )
 
-    def _stop(self, step: Step) -> None:
-        stops = self.rule.look(step)
-        for i, stop in enumerate(stops):
-            last = self.index >= self.recipe.steps
-            if not self.stopped[i] and (stop or last or self.guard.gave_up(i)):
-                self.stopped[i] = self.index
-                if self.overrun <= 1 and self.rule.best is not None:
-                    self.averages[i] = self.rule.best[i : i + 1]
+    def _decide(self) -> None:
+        """Tell the rule what it measured at the latest steps; stop the members that it stops at one of them."""
+        unread, self.unread = self.unread, []
+        numbers = torch.stack([measured for _, measured in unread]).tolist() if unread else []
+        for (step, _), of_step in zip(unread, numbers, strict=True):
+            active = tuple(not stopped for stopped in self.stopped)
+            for i, stop in enumerate(self.rule.decide(replace(step, active=active), of_step)):
+                last = step.index >= self.recipe.steps
+                if not self.stopped[i] and (stop or last or self.guard.gave_up(i)):
+                    self.stopped[i] = step.index
+                    if self.overrun <= 1 and self.rule.best is not None:
+                        self.averages[i] = self.rule.best[i : i + 1]
 
     # ------------------------------------------------------------------ the result
 
@@ -243,6 +273,7 @@ class Fit:
         """The best so far, at any time after the first step: the mean over restarts of what the rule kept."""
         if not self.index:
             raise InputError("there is no result before the first step: iterate the fit, or call run()")
+        self._decide()
         best = torch.cat(self.averages) if self.rule.best is None else self.rule.best
         kept = best.unflatten(0, (-1, self.restarts))
         finish = self.problem.finish or (lambda x: x)
@@ -286,6 +317,7 @@ class Fit:
 
     def state_dict(self) -> dict[str, Any]:
         """All that a fit is besides what it was made from: plain containers and tensors."""
+        self._decide()
         return {
             "prior": self.prior.state_dict(),
             "operators": [operator.state_dict() for operator in self.operators],
@@ -315,6 +347,8 @@ class Fit:
         for name in ("index", "seconds", "stopped", "counts"):
             setattr(self, name, state[name])
         self.ends = state.get("ends", {})
+        if isinstance(self.move, Graphs):
+            self.move.forget()
 
     # ------------------------------------------------------------------ parts
 
@@ -340,7 +374,7 @@ class Fit:
     def _optimizers(self, i: int) -> list[Optimizer]:
         optimizers = self.recipe.optimizer(self.prior.networks[i].parameters(), float(self.recipe.rate))
         own = [p for p in self.operators[i].parameters() if p.requires_grad]
-        return optimizers + ([torch.optim.Adam(own, lr=float(self.recipe.operator_rate))] if own else [])
+        return optimizers + (adam(own, float(self.recipe.operator_rate)) if own else [])
 
     def _check_memory(self) -> None:
         needed = estimated_bytes(self.prior, self.recipe)

@@ -33,7 +33,9 @@ OptimizerFactory = Callable[[Iterable[nn.Parameter], float], list[Optimizer]]
 
 def adam(parameters: Iterable[nn.Parameter], rate: float) -> list[Optimizer]:
     """Adam (Kingma and Ba 2015) with PyTorch's betas, fused into one kernel: `adam(net.parameters(), 0.01)`."""
-    return [torch.optim.Adam(list(parameters), lr=rate, fused=True)]
+    parameters = list(parameters)
+    on_cuda = any(p.device.type == "cuda" for p in parameters)
+    return [torch.optim.Adam(parameters, lr=rate, fused=True, capturable=on_cuda)]
 
 
 def muon(parameters: Iterable[nn.Parameter], rate: float) -> list[Optimizer]:

@@ -264,15 +264,19 @@ class Prior:
 
     def image(self, member: int) -> torch.Tensor:
         """One output of one member, (1, c, h, w), from its next input."""
-        code = self.input(member)
-        with self._precision():
-            return self._cropped(self.networks[member](code).float())
+        return self.images([member])
 
     def images(self, members: Sequence[int]) -> torch.Tensor:
-        """One output of each of some members, (len(members), c, h, w), in one stacked call where the table says so."""
+        """One output of each of some members, (len(members), c, h, w), from their next inputs."""
+        return self.outputs(members, [self.input(i) for i in members])
+
+    def outputs(self, members: Sequence[int], inputs: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The outputs of some members from inputs (1, channels, h, w); in one stacked call where the table says so."""
         if not self.stacks or len(members) == 1:
-            return torch.cat([self.image(i) for i in members])
-        codes = torch.stack([self.input(i) for i in members])
+            with self._precision():
+                each = [self.networks[i](given) for i, given in zip(members, inputs, strict=True)]
+                return self._cropped(torch.cat(each).float())
+        codes = torch.stack(list(inputs))
         states = [dict(self.networks[i].named_parameters()) for i in members]
         stacked = {name: torch.stack([state[name] for state in states]) for name in states[0]}
         base = self.networks[0]
@@ -284,7 +288,11 @@ class Prior:
             return self._cropped(torch.vmap(one)(stacked, codes).squeeze(1).float())
 
     def _precision(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16)
+        enabled = self.dtype == torch.bfloat16
+        # Weights converted within a CUDA graph must not be taken from outside it.
+        return torch.autocast(
+            self.device.type, torch.bfloat16, enabled=enabled, cache_enabled=self.device.type != "cuda"
+        )
 
     def _cropped(self, x: torch.Tensor) -> torch.Tensor:
         height, width = self.size

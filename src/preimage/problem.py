@@ -92,7 +92,14 @@ class Problem:
 
     def members(self, indices: list[int]) -> Problem:
         """The problem of some members, in that order; what serves all members stays as it is."""
-        chosen = self._each(lambda value: value if value.shape[0] == 1 else value[indices])
+        # Slices rather than a list of indices, which would have to go to the device.
+        chosen = self._each(
+            lambda value: (
+                value
+                if len(value) == 1 or indices == list(range(len(value)))
+                else torch.cat([value[i : i + 1] for i in indices])
+            )
+        )
         own = self.operator
         if isinstance(own, PerMember):
             chosen = replace(chosen, operator=PerMember([own.operators[i] for i in indices]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from typing import Literal, TypeVar, cast
 
 import torch
@@ -128,9 +129,15 @@ def of_doubled(x: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor | None)
     x, so that this is the transposed convolution of stride 2 by a 4x4 kernel: 16 products for 4 pixels instead of 36.
     """
     with full_precision(x):
-        spread = kernel.new_tensor([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]])
+        spread = _spread(kernel.device, kernel.dtype)
         kernel = torch.einsum("ai,bj,oxij->xoab", spread, spread, kernel)
     return functional.conv_transpose2d(x, kernel, bias, stride=2, padding=1)
+
+
+@functools.cache
+def _spread(device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    """Which of 4 rows each of 3 is added to; kept, for what is written down here would go to the device at every step."""
+    return torch.tensor([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]], device=device, dtype=dtype)
 
 
 def per_level(name: str, value: T | tuple[T, ...] | list[T], levels: int) -> tuple[T, ...]:

@@ -12,12 +12,18 @@ from preimage.problem import Problem
 from preimage.step import Step
 
 
+def wide(x: torch.Tensor) -> torch.Tensor:
+    """In float64, where the device knows it."""
+    return x.float() if x.device.type == "mps" else x.double()
+
+
 class Rule:
     """What every rule shares: the best average of each member so far, the step it came from, and patience.
 
     A subclass gives `score`: a number for each member, the lower the better. A member stops when the last improvement
-    (by more than the share `worth` of the score) is older than `patience` steps and than `slack` times its own age. To
-    write one, define `score` and a `name`:
+    (by more than the share `worth` of the score) is older than `patience` steps and than `slack` times its own age. A look
+    is in two parts, so that an accelerator is not waited for at every step: `measured` works out a few numbers where the
+    pictures are, `decide` is told them later, those of several steps at once. To write a rule, define `score` and a `name`:
 
         class Quiet(Rule):
             name = "quiet"
@@ -27,6 +33,7 @@ class Rule:
 
     name = "rule"
     meaning = "the lowest score"
+    rows = 2  # how many numbers of each member `measured` gives
 
     def __init__(self, *, patience: int | None = None, slack: float = 0.0, worth: float = 0.0, every: int = 1) -> None:
         if patience is not None and patience < 1:
@@ -40,6 +47,7 @@ class Rule:
         self.best_score: list[float] = []
         self.renewed: list[tuple[int, float]] = []
         self.last_score: list[float] = []
+        self.last_loss: list[float] = []
         self.stopped_at: list[int] = []
 
     def prepare(self, problem: Problem, *, members: int, size: tuple[int, int], total: int, seed: int) -> Problem:
@@ -59,10 +67,22 @@ class Rule:
 
     def look(self, step: Step) -> list[bool]:
         """Which members to stop now; members that are not active are left alone."""
+        return self.decide(step, self.measured(step).tolist())
+
+    def measured(self, step: Step) -> torch.Tensor:
+        """What `decide` asks for, (rows, b), without waiting for it: score and loss of each member."""
+        if self._passes_over(step):
+            return wide(step.loss.new_full((2, len(step.active)), float("nan")))
+        score = wide(self.score(step).to(step.loss.device))
+        return torch.stack([score, step.loss.to(score)])
+
+    def decide(self, step: Step, numbers: list[list[float]]) -> list[bool]:
+        """Which members to stop at a step of which these numbers were measured."""
         self.take(step, [active and not since for active, (since, _) in zip(step.active, self.renewed, strict=True)])
-        if step.index % self.every and step.index < step.total:
+        if self._passes_over(step):
             return [False] * len(step.active)
-        self.last_score = self.score(step).tolist()
+        scores, self.last_loss = numbers
+        self.last_score = self.judged(scores)
         better = [
             active and self.accepts(step, i) and score < self.best_score[i]
             for i, (active, score) in enumerate(zip(step.active, self.last_score, strict=True))
@@ -71,6 +91,13 @@ class Rule:
         stops = [active and self.patience_ends(step, i) for i, active in enumerate(step.active)]
         self.stopped_at = [step.index if s else old for s, old in zip(stops, self.stopped_at, strict=True)]
         return stops
+
+    def judged(self, scores: list[float]) -> list[float]:
+        """The scores as they are compared and shown (smoothed over the steps, say)."""
+        return scores
+
+    def _passes_over(self, step: Step) -> bool:
+        return step.index % self.every > 0 and step.index < step.total
 
     def accepts(self, step: Step, member: int) -> bool:
         """Whether a score counts at this step (a guard against minima that come too early)."""
@@ -94,8 +121,9 @@ class Rule:
     def take(self, step: Step, members: list[bool]) -> None:
         """Hold the averages of some members: the latest until a first score is known, then the best."""
         if any(members):
-            chosen = torch.tensor(members, device=step.average.device).reshape(-1, 1, 1, 1)
-            self.best = step.average if self.best is None else torch.where(chosen, step.average, self.best)
+            # Member by member rather than by a mask, which would have to go to the device.
+            chosen = zip(members, step.average, step.average if self.best is None else self.best, strict=True)
+            self.best = step.average if all(members) else torch.stack([new if c else old for c, new, old in chosen])
             self.kept_step = [step.index if c else kept for c, kept in zip(members, self.kept_step, strict=True)]
 
     def reason(self, member: int) -> str:
@@ -133,6 +161,7 @@ class Either(Rule):
         super().__init__()
         self.rules = (first, second)
         self.name = f"{first.name} | {second.name}"
+        self.rows = first.rows + second.rows
 
     def prepare(self, problem: Problem, *, members: int, size: tuple[int, int], total: int, seed: int) -> Problem:
         super().prepare(problem, members=members, size=size, total=total, seed=seed)
@@ -141,8 +170,12 @@ class Either(Rule):
             problem = rule.prepare(problem, members=members, size=size, total=total, seed=seed)
         return problem
 
-    def look(self, step: Step) -> list[bool]:
-        answers = [rule.look(step) for rule in self.rules]
+    def measured(self, step: Step) -> torch.Tensor:
+        return torch.cat([rule.measured(step) for rule in self.rules])
+
+    def decide(self, step: Step, numbers: list[list[float]]) -> list[bool]:
+        first, second = self.rules
+        answers = [first.decide(step, numbers[: first.rows]), second.decide(step, numbers[first.rows :])]
         self.chosen = [
             (0 if a else 1 if b else old) if active else old
             for a, b, old, active in zip(*answers, self.chosen, step.active, strict=True)

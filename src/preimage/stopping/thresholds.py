@@ -25,7 +25,7 @@ class After(Rule):
         self.steps = steps
 
     def score(self, step: Step) -> torch.Tensor:
-        return torch.full((len(step.active),), -float(step.index))
+        return torch.full_like(step.loss, -float(step.index))
 
     def patience_ends(self, step: Step, member: int) -> bool:
         return step.index >= (self.steps or step.total)
@@ -100,12 +100,14 @@ class Plateau(Rule):
         return prepared
 
     def score(self, step: Step) -> torch.Tensor:
-        losses = step.loss.tolist()
-        previous = self.smooth or losses
+        return step.loss
+
+    def judged(self, scores: list[float]) -> list[float]:
+        previous = self.smooth or scores
         self.smooth = [
-            0.9 * old + 0.1 * new if math.isfinite(new) else old for old, new in zip(previous, losses, strict=True)
+            0.9 * old + 0.1 * new if math.isfinite(new) else old for old, new in zip(previous, scores, strict=True)
         ]
-        return torch.tensor(self.smooth, dtype=torch.float64)
+        return self.smooth
 
     def accepts(self, step: Step, member: int) -> bool:
         return self.last_score[member] < (1 - self.share) * self.best_score[member]

@@ -8,7 +8,7 @@ from preimage.errors import InputError
 from preimage.prior import seeded
 from preimage.problem import Problem
 from preimage.step import Step
-from preimage.stopping.rule import Rule
+from preimage.stopping.rule import Rule, wide
 
 
 class WindowedVariance(Rule):
@@ -36,6 +36,7 @@ class WindowedVariance(Rule):
         self.span = self.window or max(5, total // 30)
         self.seed = seed
         self.ring: torch.Tensor | None = None
+        self.chosen: torch.Tensor | None = None
         self.total = self.squares = self.known_from = torch.zeros(())
         self.losses = [float("inf")] * members
         return super().prepare(problem, members=members, size=size, total=total, seed=seed)
@@ -44,13 +45,13 @@ class WindowedVariance(Rule):
         x = self.subset(step.image)
         if self.ring is None:
             self.ring = x.new_zeros(self.span, *x.shape)
-            self.total = x.new_zeros(x.shape, dtype=torch.float64)
-            self.squares = x.new_zeros(x.shape[0], dtype=torch.float64)
+            self.total = wide(x.new_zeros(x.shape))
+            self.squares = wide(x.new_zeros(x.shape[0]))
             self.known_from = torch.full((x.shape[0],), self.span, device=x.device)
         sound = step.image.flatten(1).isfinite().all(1)
         self.known_from = torch.where(sound, self.known_from, step.index + self.span)
         slot = step.index % self.span
-        old, new = self.ring[slot].double(), x.double()
+        old, new = wide(self.ring[slot]), wide(x)
         self.total = self.total + new - old
         self.squares = self.squares + new.square().sum(1) - old.square().sum(1)
         self.ring[slot] = x
@@ -63,20 +64,22 @@ class WindowedVariance(Rule):
         x = image.flatten(1).nan_to_num(0, 0, 0)
         if self.values is None or self.values >= x.shape[1]:
             return x
-        chosen = torch.randint(x.shape[1], (self.values,), generator=seeded(self.seed, "hold-out", 0))
-        return x[:, chosen.to(x.device)]
+        if self.chosen is None:
+            generator = seeded(self.seed, "hold-out", 0)
+            self.chosen = torch.randint(x.shape[1], (self.values,), generator=generator).to(x.device)
+        return x[:, self.chosen]
 
     def keep(self, step: Step, better: list[bool]) -> None:
         super().keep(step, better)
         for i, is_better in enumerate(better):
             if is_better:
-                self.losses[i] = float(step.loss[i])
+                self.losses[i] = self.last_loss[i]
 
     def patience_ends(self, step: Step, member: int) -> bool:
         """A minimum after which the loss fell on as only the learning of the picture makes it fall was premature."""
         if not super().patience_ends(step, member):
             return False
-        if float(step.loss[member]) < self.guard * self.losses[member]:
+        if self.last_loss[member] < self.guard * self.losses[member]:
             self.best_score[member] = float("inf")  # the first flat phase: look for the next minimum
             self.renewed[member] = (step.index, float("inf"))
             return False
@@ -102,7 +105,7 @@ class MovingVariance(WindowedVariance):
         return super().prepare(problem, members=members, size=size, total=total, seed=seed)
 
     def score(self, step: Step) -> torch.Tensor:
-        x = self.subset(step.image).double()
+        x = wide(self.subset(step.image))
         if self.mean is None or self.variance is None:
             self.mean, self.variance = x, x.new_zeros(len(x))
             return torch.full((len(x),), float("nan"))

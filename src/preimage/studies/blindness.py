@@ -63,9 +63,13 @@ class Onlookers(Rule):
                 del self.rules[name]
         return prepared
 
-    def look(self, step: Step) -> list[bool]:
+    def measured(self, step: Step) -> torch.Tensor:
+        return torch.cat([rule.measured(step) for rule in self.rules.values()])
+
+    def decide(self, step: Step, numbers: list[list[float]]) -> list[bool]:
         for name, rule in self.rules.items():
-            if name not in self.ended and all(rule.look(step)):
+            own, numbers = numbers[: rule.rows], numbers[rule.rows :]
+            if name not in self.ended and all(rule.decide(step, own)):
                 self.ended[name] = step.index
         self.best = self.rules[DEFAULT].best
         end = PAST * self.ended.get(DEFAULT, step.total)
