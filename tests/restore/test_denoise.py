@@ -20,7 +20,17 @@ from preimage.optimizers import muon
 from preimage.penalties import total_variation
 from preimage.prior import Masked
 from preimage.recipes import Hourglass
-from preimage.restore.denoise import BALANCED, BEST, FAST, FROM_NOISE, PAPER, default_rule, denoise, noise_problem
+from preimage.restore.denoise import (
+    BALANCED,
+    BEST,
+    FAST,
+    FROM_NOISE,
+    PAPER,
+    SCATTERED,
+    default_rule,
+    denoise,
+    noise_problem,
+)
 from preimage.restore.noise import Noise, estimate_noise
 from preimage.stopping import After, HeldOut, MovingVariance, Risk, after, held_out
 
@@ -308,6 +318,14 @@ def test_a_grey_picture_shows_less_of_itself():
         assert denoise(noisy(20, channels), device="cpu").recipe.code == Masked(keep)
     own = replace(FAST, code=Masked(0.6))
     assert denoise(noisy(20, 1), recipe=own, device="cpu").recipe.code == Masked(0.6)
+
+
+@pytest.mark.parametrize("recipe", [FAST, BEST], ids=["fast", "best"])
+def test_impulses_are_gaps_among_exact_values(recipe):
+    image = spoiled(clean(32), "impulse", LEVELS["impulse"])
+    gaps = denoise(image, noise="impulse", recipe=replace(recipe, steps=70), device="cpu")
+    assert gaps.recipe == replace(SCATTERED, steps=70, restarts=recipe.restarts)
+    assert isinstance(gaps.rule, After)
 
 
 def test_impulses_and_held_out_values_are_never_shown():

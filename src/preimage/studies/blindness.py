@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from preimage.errors import InputError
+from preimage.fit import Fit
 from preimage.problem import Problem
 from preimage.restore import denoise as denoising
 from preimage.restore import remove_jpeg_artifacts as jpeg
@@ -138,8 +139,12 @@ def case(study: Study, kind: str, name: str) -> tuple[torch.Tensor, Callable[[Ru
         return clean, lambda rule: jpeg.remove_jpeg_artifacts(coded, recipe=longer, stop=rule), After(fast.steps)
     clean, noisy = specimen(study, kind, name)
     fast = replace(denoising.FAST, steps=20) if smoke else denoising.FAST
-    own = denoising.denoise(noisy, recipe=fast).rule
-    return clean, lambda rule: denoising.denoise(noisy, recipe=fast, stop=rule), own
+    plain = denoising.denoise(noisy, recipe=fast)
+    assert isinstance(plain, Fit)
+    own, recipe = plain.rule, fast
+    if isinstance(own, After):  # impulses; as above
+        own, recipe = After(plain.recipe.steps), replace(plain.recipe, steps=int(PAST * plain.recipe.steps))
+    return clean, lambda rule: denoising.denoise(noisy, recipe=recipe, stop=rule), own
 
 
 def section(study: Study) -> str:
