@@ -14,13 +14,21 @@ from PIL import Image
 from specimens import THIN, clean
 
 from preimage.errors import InputError
+from preimage.fit import Fit
 from preimage.images import as_picture, read
 from preimage.metrics import psnr
 from preimage.operators import JpegCoefficients, rounded
 from preimage.optimizers import adam
 from preimage.recipes import Hourglass, Noise
-from preimage.restore.remove_jpeg_artifacts import FAST, PAPER, jpeg_coding, jpeg_problem, remove_jpeg_artifacts
-from preimage.stopping import After, after
+from preimage.restore.remove_jpeg_artifacts import (
+    FAST,
+    PAPER,
+    default_rule,
+    jpeg_coding,
+    jpeg_problem,
+    remove_jpeg_artifacts,
+)
+from preimage.stopping import After, Discrepancy, after
 
 BRIEF = replace(THIN, steps=4)
 # From what is shown to what is stored, by EXIF orientation.
@@ -245,9 +253,39 @@ def test_the_paper_s_settings(golden: Path):
         assert sum(p.numel() for p in network(3, 3, 512, 512).parameters()) == published
 
 
-def test_it_does_the_recipe_s_steps_unless_told():
+@pytest.mark.parametrize("quality", [10, 40])
+def test_the_original_s_error_is_that_of_rounding(quality):
+    """A twelfth of a step squared, on the mean over the coefficients that are not 0."""
+    pixels = photograph(96, 96)
+    problem = problem_of(as_picture(opened(pixels, quality=quality, subsampling=0)), None)
+    rule = default_rule(problem, FAST)
+    assert isinstance(rule, Discrepancy)
+    assert rule.distance is not None
+    error = rule.distance(problem.see(tensor_of(pixels)), problem.target)
+    assert float(error) == pytest.approx(1 / 12, rel=0.2)
+    stored = problem.target
+    assert float(rule.distance(stored, stored)) == 0
+
+
+def test_it_stops_when_the_error_is_that_of_rounding():
+    pixels = (clean(32)[0].movedim(0, -1) * 255).round().byte().numpy()
+    fit = remove_jpeg_artifacts(opened(pixels, quality=10), recipe=replace(THIN, steps=300), device="cpu")
+    result = fit.run()
+    assert isinstance(fit, Fit)
+    assert result.steps < 300
+    assert "the error fell to that of the noise" in result.reason
+
+
+def test_without_a_table_and_as_published_it_does_a_number_of_steps():
+    untold = remove_jpeg_artifacts(photograph(), recipe=FAST, device="cpu")
+    assert isinstance(untold.rule, After)
+    assert untold.rule.steps == 300
+    published = remove_jpeg_artifacts(opened(photograph()), recipe=PAPER, device="cpu")
+    assert isinstance(published.rule, After)
+
+
+def test_a_rule_of_one_s_own_is_taken():
     file = opened(photograph())
-    assert isinstance(remove_jpeg_artifacts(file, recipe=FAST, device="cpu").rule, After)
     own = after(2)
     fit = remove_jpeg_artifacts(file, recipe=BRIEF, stop=own, device="cpu")
     assert fit.rule is own

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,13 @@ from preimage.fit import Run
 from preimage.images import Picture, as_picture
 from preimage.images.jpeg_coding import JpegCoding
 from preimage.operators import JpegCoefficients, compose, rounded
+from preimage.operators.compose import Composed
 from preimage.operators.jpeg import BLOCK
 from preimage.optimizers import muon
 from preimage.problem import Problem
 from preimage.recipes import Hourglass, Noise, Recipe, qualities
 from preimage.restore.start import Initial, Tile, start
-from preimage.stopping import After, Rule
+from preimage.stopping import After, Rule, discrepancy
 
 # Ulyanov et al. 2018, supplementary material.
 PAPER = Recipe(
@@ -49,11 +51,13 @@ FAST = Recipe(
     jitter_pool=4,
     optimizer=muon,
     rate=0.02,
-    steps=480,
+    steps=1000,
     averaging=0.95,
-    stop="steps",
 )
 QUALITIES = qualities(FAST)
+# MEASURED on crops of 256 px: of the mean square of rounding, a twelfth of a step squared; there fits are best.
+ROUNDED = 1.2
+UNTOLD = 300  # steps where no table tells when to stop
 
 _ROUNDS = 12
 _FROM_BELOW, _FROM_THE_RIGHT = (
@@ -85,7 +89,7 @@ def remove_jpeg_artifacts(
         image: a JPEG file or a PIL image of one, whose quantization table is used; or any picture that once was one, uncropped.
         jpeg_quality: the JPEG quality, 1 to 100 as in libjpeg, for a picture that is no JPEG file itself any more.
         recipe: FAST, or PAPER for the published settings.
-        stop: a stopping rule; None does the recipe's steps.
+        stop: a stopping rule; None ends where the error is that of rounding, or, without a table, after the recipe's steps.
         restarts: fits that are averaged; None takes the recipe's.
         initial: a Result, or the weights of one, to start from.
         seed: of all randomness.
@@ -106,7 +110,7 @@ def remove_jpeg_artifacts(
         lambda part: jpeg_problem(part, coding),
         picture,
         recipe,
-        rule=lambda _: stop or After(),
+        rule=lambda problem: stop or default_rule(problem, recipe),
         restarts=restarts,
         initial=initial,
         seed=seed,
@@ -138,6 +142,32 @@ def jpeg_coding(picture: Picture, quality: int | None) -> tuple[JpegCoding | Non
     _counted(picture)
     known = f"{coding.quality} (from its table)" if quality is None else f"{quality}, as said"
     return coding, f"JPEG of quality {known}, color {'x'.join(map(str, coding.subsampling))} sub-sampled"
+
+
+def default_rule(problem: Problem, recipe: Recipe) -> Rule:
+    """All steps where the recipe says so, as published, and where no table is known; else the discrepancy principle.
+
+    What a file rounded is off by up to half a step either way, evenly: a twelfth of a step squared on the mean. A fit that
+    is nearer to the stored coefficients than that fits their rounding. Only those that are not 0 are looked at: what was
+    rounded to 0 is mostly much nearer to it.
+    """
+    view = problem.operator[-1] if isinstance(problem.operator, Composed) else None
+    if recipe.stop == "steps":
+        return After()
+    if not isinstance(view, JpegCoefficients):
+        return After(min(recipe.steps, UNTOLD))
+    distance = partial(rounding, steps=view.steps, whole=view.whole)
+    return discrepancy(sigma=12**-0.5, factor=ROUNDED, distance=distance)
+
+
+def rounding(
+    prediction: torch.Tensor, target: torch.Tensor, *, steps: torch.Tensor, whole: torch.Tensor
+) -> torch.Tensor:
+    """Mean square of how far coefficients (b, n) are from the stored ones that are not 0, in quantization steps: (b,)."""
+    steps, whole = steps.to(target.device), whole.to(target.device)
+    counted = (whole & (target.abs() > steps / 2)).to(prediction)
+    squares = ((prediction - target) / steps).square() * counted
+    return squares.sum(1) / counted.sum(1).clamp_min(1)
 
 
 def jpeg_problem(picture: Picture, coding: JpegCoding | None) -> Problem:
