@@ -56,7 +56,7 @@ FAST = Recipe(
 )
 QUALITIES = qualities(FAST)
 # MEASURED on crops of 256 px: of the mean square of rounding, a twelfth of a step squared; there fits are best.
-ROUNDED = 1.2
+ROUNDED = 1.0
 UNTOLD = 300  # steps where no table tells when to stop
 
 _ROUNDS = 12
