@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from preimage.networks import ResNet as ResNet
     from preimage.networks import SkipNet as SkipNet
     from preimage.networks import UNet as UNet
+    from preimage.predictors import LossEstimator as LossEstimator
+    from preimage.predictors import Predictor as Predictor
+    from preimage.predictors import load_predictor as load_predictor
     from preimage.prior import Mesh as Mesh
     from preimage.prior import Noise as Noise
     from preimage.prior import Prior as Prior
@@ -53,6 +56,9 @@ _PLACES = {
     "ResNet": "networks",
     "SkipNet": "networks",
     "UNet": "networks",
+    "LossEstimator": "predictors",
+    "Predictor": "predictors",
+    "load_predictor": "predictors",
     "Mesh": "prior",
     "Noise": "prior",
     "Prior": "prior",
@@ -73,10 +79,12 @@ __all__ = [
     "DeepDecoder",
     "Fit",
     "InputError",
+    "LossEstimator",
     "Mesh",
     "Noise",
     "Picture",
     "Pixels",
+    "Predictor",
     "Prior",
     "Problem",
     "Recipe",
@@ -93,6 +101,7 @@ __all__ = [
     "denoise",
     "flash_no_flash",
     "inpaint",
+    "load_predictor",
     "read",
     "remove_jpeg_artifacts",
     "super_resolve",

@@ -1,0 +1,202 @@
+"""load_predictor: a classifier by one word: of torchvision, timm or transformers, of a file of ours, or of your own function."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import torch
+from torch import nn
+
+from preimage.errors import InputError, MissingExtra
+from preimage.predictors.model_file import read_model
+from preimage.predictors.predictor import Predictor
+
+NO_WEIGHTS = "none"
+_WAYS = (
+    "torchvision:resnet18, timm:NAME, hf:NAME or hf:FOLDER, FILE.pt of `preimage train`, or module.path:function; "
+    "with @FILE weights of your own (torchvision:resnet18@weights.pth)"
+)
+
+
+def load_predictor(spec: str | Path, *, device: str | torch.device = "cpu") -> Predictor:
+    """The classifier that a word names, with its classes and normalization.
+
+    Example:
+        >>> load_predictor("lesions.pt").classes
+        ('akiec', 'bcc', 'bkl', 'df', 'mel', 'nv', 'vasc')
+
+    Args:
+        spec: `torchvision:NAME`, `timm:NAME`, `hf:NAME` (transformers; a folder too), each with its pretrained weights, or with
+            `@FILE` after it those of a file, or with `@none` none; `FILE.pt` of `preimage train`; `module.path:function`, a
+            function of yours without arguments that returns a Predictor.
+        device: where it runs.
+
+    Raises:
+        InputError: nothing of that name, weights that cannot be downloaded or do not fit, a package that is not installed.
+    """
+    text = str(spec)
+    kind, _, name = text.partition(":")
+    name, _, weights = name.partition("@")
+    if kind in _LIBRARIES and name:
+        predictor = _LIBRARIES[kind](name, weights or None)
+    elif Path(text).suffix in (".pt", ".pth"):
+        predictor = read_model(Path(text)).predictor
+    elif re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", text):
+        predictor = _of_function(kind, name)
+    else:
+        raise InputError(f"no classifier is called {text!r}: give {_WAYS}")
+    return predictor.to(device)
+
+
+def _torchvision(name: str, weights: str | None) -> Predictor:
+    from torchvision import models
+
+    try:
+        known: Any = models.get_model_weights(name).DEFAULT  # pyright: ignore[reportAttributeAccessIssue]
+    except (ValueError, AttributeError) as error:
+        raise InputError(f"torchvision has no model {name!r}: {_some(models.list_models(module=models))}") from error
+    preset = known.transforms()
+    if not hasattr(preset, "crop_size"):
+        raise InputError(f"torchvision:{name} is no classifier of pictures: {_some(models.list_models(module=models))}")
+    pretrained = known if weights is None else None
+    model = _downloaded(f"torchvision:{name}", known.url, lambda: models.get_model(name, weights=pretrained))
+    _take(model, weights, name)
+    return Predictor(model, known.meta["categories"], preset.mean, preset.std, size=preset.crop_size[0])
+
+
+def _timm(name: str, weights: str | None) -> Predictor:
+    try:
+        import timm  # pyright: ignore[reportMissingImports]
+        from timm.data.config import resolve_data_config  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise MissingExtra.of("timm", "explain") from error
+    if not timm.is_model(name.split(".")[0]):
+        near = timm.list_models(f"*{name}*")[:4] or timm.list_models()[:4]
+        raise InputError(f"timm has no model {name!r}: there are {', '.join(near)}, ...")
+    model = _downloaded(f"timm:{name}", None, lambda: timm.create_model(name, pretrained=weights is None))
+    _take(model, weights, name)
+    settings = resolve_data_config({}, model=model)
+    return Predictor(
+        model,
+        _imagenet_names(model.num_classes),
+        settings["mean"],
+        settings["std"],
+        size=tuple(settings["input_size"][1:]),
+    )
+
+
+def _transformers(name: str, weights: str | None) -> Predictor:
+    try:
+        from transformers import (  # pyright: ignore[reportMissingImports]
+            AutoConfig,
+            AutoImageProcessor,
+            AutoModelForImageClassification,
+        )
+    except ImportError as error:
+        raise MissingExtra.of("transformers", "explain") from error
+    spec = f"hf:{name}"
+    if weights is None:
+        model = _downloaded(spec, None, lambda: AutoModelForImageClassification.from_pretrained(name))
+    else:
+        config = _downloaded(spec, None, lambda: AutoConfig.from_pretrained(name))
+        model = AutoModelForImageClassification.from_config(config)
+        _take(model, weights, name)
+    processor = _downloaded(spec, None, lambda: AutoImageProcessor.from_pretrained(name, use_fast=False))
+    labels = [str(model.config.id2label[i]) for i in range(model.config.num_labels)]
+    return Predictor(model, labels, processor.image_mean, processor.image_std, size=_side_of(processor))
+
+
+def _side_of(processor: Any) -> int | tuple[int, int] | None:
+    """What side an image processor of transformers crops or resizes pictures to."""
+    for said in (getattr(processor, "crop_size", None), getattr(processor, "size", None)):
+        size = dict(said) if said else {}
+        if "height" in size:
+            return int(size["height"]), int(size["width"])
+        if "shortest_edge" in size:
+            return int(size["shortest_edge"])
+    return None
+
+
+def _of_function(module: str, function: str) -> Predictor:
+    """What a user's function returns; modules of the working folder are found as well."""
+    here = str(Path.cwd())
+    added = here not in sys.path
+    if added:
+        sys.path.insert(0, here)
+    try:
+        found: Any = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"{module}:{function} cannot be imported ({error}): give module.path:function") from error
+    finally:
+        if added:
+            sys.path.remove(here)
+    made = found()
+    if not isinstance(made, Predictor):
+        raise InputError(
+            f"{module}:{function}() returned {type(made).__name__}: it must return a preimage.Predictor, which says classes, "
+            "mean, std and size of your model"
+        )
+    return made
+
+
+_LIBRARIES: dict[str, Callable[[str, str | None], Predictor]] = {
+    "torchvision": _torchvision,
+    "timm": _timm,
+    "hf": _transformers,
+}
+
+
+def _downloaded(spec: str, address: str | None, make: Callable[[], Any]) -> Any:
+    """What a library makes with weights from the network; one line where these cannot be had."""
+    try:
+        return make()
+    except (URLError, OSError, RuntimeError, ValueError) as error:  # each library raises others
+        reason = " ".join(str(error).split())[:100]
+        fetch = f"fetch {address} elsewhere and " if address else ""
+        way = (
+            f"{fetch}give the file: {spec}@FILE"
+            if not spec.startswith("hf:")
+            else "give a folder that holds it: hf:FOLDER"
+        )
+        raise InputError(f"the weights of {spec} could not be loaded ({reason}): {way}") from error
+
+
+def _take(model: nn.Module, weights: str | None, name: str) -> None:
+    """Weights of a file (a state dict, or a checkpoint that holds one), read without running code of it."""
+    if weights in (None, NO_WEIGHTS):
+        return
+    path = Path(str(weights))
+    if not path.is_file():
+        raise InputError(f"{path} does not exist: give the weights of {name} as {name}@FILE")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file  # pyright: ignore[reportMissingImports]
+
+            held: Any = load_file(path)
+        else:
+            held = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # pickle, zip and safetensors each raise their own
+        raise InputError(f"{path} holds no weights that can be read: give a state dict saved by torch.save") from error
+    for key in ("state_dict", "model"):
+        held = held[key] if isinstance(held, dict) and isinstance(held.get(key), dict) else held
+    try:
+        model.load_state_dict(held)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        first = " ".join(str(error).split())[:160]
+        raise InputError(f"{path} does not hold the weights of {name}: {first}") from error
+
+
+def _imagenet_names(count: int) -> list[str] | int:
+    from timm.data.imagenet_info import ImageNetInfo  # pyright: ignore[reportMissingImports]
+
+    return [str(label) for label in ImageNetInfo().label_descriptions()] if count == 1000 else count
+
+
+def _some(names: list[str]) -> str:
+    return f"there are {', '.join(names[:6])}, ... ({len(names)} in all)"

@@ -1,0 +1,158 @@
+"""load_predictor and model files: by one word, without running anybody's code; what fails is one clear line."""
+
+from __future__ import annotations
+
+import urllib.error
+
+import pytest
+import torch
+from predictors.classifiers import Tiny
+
+from preimage.errors import InputError
+from preimage.predictors import LossEstimator, Predictor, TrainedModel, load_predictor, read_model
+from preimage.predictors.model_file import backbone, write_model
+
+X = torch.rand(1, 3, 40, 50)
+
+
+def test_torchvision_with_its_classes_and_normalization():
+    predictor = load_predictor("torchvision:resnet18@none")
+    assert (len(predictor.classes), predictor.classes[1], predictor.size) == (1000, "goldfish", (224, 224))
+    assert predictor.mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
+    assert predictor(X).shape == (1, 1000)
+    assert predictor.features(X, "layer1").shape == (1, 64, 56, 56)
+
+
+def test_timm_with_its_classes_and_normalization():
+    predictor = load_predictor("timm:test_vit@none")
+    assert (len(predictor.classes), predictor.size) == (1000, (160, 160))
+    assert predictor.classes[1].startswith("goldfish")
+    assert predictor(X).shape == (1, 1000)
+    assert predictor.features(X, "blocks.0").ndim == 3
+
+
+@pytest.fixture
+def folder(tmp_path):
+    from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
+
+    labels = {0: "benign", 1: "malignant"}
+    config = ViTConfig(
+        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16, image_size=32, patch_size=8,
+        id2label=labels, label2id={name: i for i, name in labels.items()},
+    )  # fmt: skip
+    ViTForImageClassification(config).save_pretrained(tmp_path / "vit")
+    ViTImageProcessor(size={"height": 32, "width": 32}, image_mean=[0.5] * 3, image_std=[0.25] * 3).save_pretrained(
+        tmp_path / "vit"
+    )
+    return tmp_path / "vit"
+
+
+def test_transformers_of_a_folder(folder):
+    predictor = load_predictor(f"hf:{folder}")
+    assert (predictor.classes, predictor.size) == (("benign", "malignant"), (32, 32))
+    assert predictor.std.flatten().tolist() == [0.25] * 3
+    assert predictor(X).shape == (1, 2)
+    layer = next(name for name in predictor.layers() if name.endswith("layer.0") or name.endswith("layers.0"))
+    assert predictor.features(X, layer).shape == (1, 17, 16)
+
+
+def test_weights_of_a_file(tmp_path):
+    from torchvision import models
+
+    model = models.resnet18(weights=None)
+    for name, held in (("plain", model.state_dict()), ("wrapped", {"state_dict": model.state_dict(), "epoch": 3})):
+        path = tmp_path / f"{name}.pth"
+        torch.save(held, path)
+        predictor = load_predictor(f"torchvision:resnet18@{path}")
+        assert torch.equal(predictor.model.fc.weight, model.fc.weight)
+
+
+def test_a_function_of_one_s_own():
+    assert load_predictor("predictors.classifiers:own_classifier").classes == ("round", "square", "star")
+
+
+# ---------------------------------------------------------------------- model files
+
+
+def test_a_model_file_is_read_as_it_was_written(tmp_path):
+    predictor = Predictor(backbone("resnet18", 4, small=True), list("abcd"), (0.4,) * 3, (0.2,) * 3, size=(40, 48))
+    estimator = LossEstimator({"layer1": 64, "layer4": 512})
+    estimator.settle(torch.rand(50))
+    path = write_model(tmp_path / "m.pt", TrainedModel(predictor, estimator, {"epochs": 3}), "resnet18", small=True)
+    read = read_model(path)
+    assert (read.predictor.classes, read.predictor.size, read.about) == (predictor.classes, (40, 48), {"epochs": 3})
+    assert torch.equal(read.predictor(X), predictor(X))
+    assert read.estimator is not None
+    assert not any(p.requires_grad for p in read.estimator.parameters())
+    _, features = predictor.logits_and_features(X, estimator.layers)
+    assert torch.equal(read.estimator(features), estimator(features))
+    assert torch.equal(read.estimator.quantiles, estimator.quantiles)
+    assert torch.equal(load_predictor(path)(X), predictor(X))
+
+
+def test_small_pictures_keep_their_pixels():
+    small, large = (Predictor(backbone("resnet18", 3, small=which), 3) for which in (True, False))
+    x = torch.rand(1, 3, 32, 32)
+    assert small.features(x, "layer1").shape[-1] == 32
+    assert large.features(x, "layer1").shape[-1] == 8
+
+
+def test_a_model_file_holds_no_code(tmp_path):
+    path = write_model(tmp_path / "m.pt", TrainedModel(Predictor(backbone("resnet18", 2), 2)), "resnet18", small=False)
+    assert torch.load(path, weights_only=True)["classes"] == ["0", "1"]
+    with pytest.raises(InputError, match="exists already"):
+        write_model(path, TrainedModel(Predictor(backbone("resnet18", 2), 2)), "resnet18", small=False)
+
+
+# ---------------------------------------------------------------------- errors
+
+
+def offline(monkeypatch):
+    def fails(*args, **options):
+        raise urllib.error.URLError("Name or service not known")
+
+    monkeypatch.setattr("torch.hub.load_state_dict_from_url", fails)
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fails)
+
+
+def test_weights_that_cannot_be_downloaded_are_one_line_with_the_way_out(monkeypatch):
+    offline(monkeypatch)
+    with pytest.raises(InputError, match=r"could not be loaded .*give the file: torchvision:resnet18@FILE") as caught:
+        load_predictor("torchvision:resnet18")
+    assert "https://download.pytorch.org/models/resnet18" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("nothing", "no classifier is called 'nothing'"),
+        ("torchvision:", "no classifier is called"),
+        ("torchvision:resnet99", "torchvision has no model 'resnet99'"),
+        ("torchvision:fcn_resnet50@none", "no classifier of pictures"),
+        ("timm:resnet99", "timm has no model 'resnet99'"),
+        ("hf:/no/such/folder", "give a folder that holds it: hf:FOLDER"),
+        ("no_such.module:function", "cannot be imported"),
+        ("predictors.classifiers:nothing", "cannot be imported"),
+        ("predictors.classifiers:no_classifier", "returned str: it must return a preimage.Predictor"),
+        ("missing.pt", "missing.pt does not exist"),
+        ("torchvision:resnet18@missing.pth", "missing.pth does not exist"),
+    ],
+)  # fmt: skip
+def test_what_is_not_there_is_one_line(spec, said):
+    with pytest.raises(InputError, match=said) as caught:
+        load_predictor(spec)
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_hold_something_else(tmp_path):
+    noise, other, late = (tmp_path / name for name in ("noise.pt", "other.pt", "late.pt"))
+    noise.write_bytes(b"not a model")
+    torch.save(Tiny().state_dict(), other)
+    torch.save({"format": "preimage model", "version": 99, "written_by": "9.9"}, late)
+    for path, said in ((noise, "is no model file"), (other, "given as torchvision:NAME@"), (late, "a later one")):
+        with pytest.raises(InputError, match=said):
+            load_predictor(path)
+    for path, said in ((noise, "holds no weights"), (other, "does not hold the weights of resnet18")):
+        with pytest.raises(InputError, match=said):
+            load_predictor(f"torchvision:resnet18@{path}")
