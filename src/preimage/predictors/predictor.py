@@ -125,12 +125,27 @@ class Predictor(nn.Module):
                 raise self._unused(layer)
         return logits, found
 
-    def _watched(self, looks: dict[str, Callable[[torch.Tensor], None]], x: torch.Tensor) -> Any:
+    @torch.no_grad()
+    def shapes(self, x: torch.Tensor) -> dict[str, tuple[int, ...]]:
+        """Of each layer that pictures (b, 1 or 3, h, w) go through the shape of what it gives, in the order they do."""
+        found: dict[str, tuple[int, ...]] = {}
+
+        def noted(layer: str) -> Callable[[Any], None]:
+            def note(output: Any) -> None:
+                if isinstance(output, torch.Tensor):
+                    found[layer] = tuple(output.shape)
+
+            return note
+
+        self._watched({layer: noted(layer) for layer in self.layers()}, x, strictly=False)
+        return found
+
+    def _watched(self, looks: dict[str, Callable[[Any], None]], x: torch.Tensor, *, strictly: bool = True) -> Any:
         modules = dict(self.model.named_modules())
         for layer in looks:
             if layer not in modules or not layer:
                 raise InputError(f"the classifier has no layer {layer!r}{_near(layer, self.layers())}")
-        handles = [modules[layer].register_forward_hook(_hook(look)) for layer, look in looks.items()]
+        handles = [modules[layer].register_forward_hook(_hook(look, strictly)) for layer, look in looks.items()]
         try:
             return self.model(self.prepared(x))
         finally:
@@ -192,10 +207,10 @@ class _FoundError(Exception):
     """Ends a pass once the layer that was asked for has been computed; never leaves `features`."""
 
 
-def _hook(look: Callable[[torch.Tensor], None]) -> Callable[[nn.Module, Any, Any], None]:
+def _hook(look: Callable[[Any], None], strictly: bool) -> Callable[[nn.Module, Any, Any], None]:
     def hook(module: nn.Module, inputs: Any, output: Any) -> None:
         del inputs
-        look(_tensor_in(output, f"a layer ({type(module).__name__})"))
+        look(_tensor_in(output, f"a layer ({type(module).__name__})") if strictly else output)
 
     return hook
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from preimage.errors import InputError
-from preimage.fit import Fit
+from preimage.fit import Fit, Run
 from preimage.problem import Problem
 from preimage.restore import denoise as denoising
 from preimage.restore import remove_jpeg_artifacts as jpeg
@@ -134,17 +134,22 @@ def case(study: Study, kind: str, name: str) -> tuple[torch.Tensor, Callable[[Ru
         clean = specimen(study, KINDS[0], name)[0]
         coded = encoded(clean, 10)
         fast = replace(jpeg.FAST, steps=20) if smoke else jpeg.FAST
-        # The task ends after a number of steps; here the fit goes on, so that the peak is known.
-        longer = replace(fast, steps=int(PAST * fast.steps))
-        return clean, lambda rule: jpeg.remove_jpeg_artifacts(coded, recipe=longer, stop=rule), After(fast.steps)
+        own = begun(jpeg.remove_jpeg_artifacts(coded, recipe=fast)).rule
+        return clean, lambda rule: jpeg.remove_jpeg_artifacts(coded, recipe=fast, stop=rule), own
     clean, noisy = specimen(study, kind, name)
     fast = replace(denoising.FAST, steps=20) if smoke else denoising.FAST
-    plain = denoising.denoise(noisy, recipe=fast)
-    assert isinstance(plain, Fit)
+    plain = begun(denoising.denoise(noisy, recipe=fast))
     own, recipe = plain.rule, fast
-    if isinstance(own, After):  # impulses; as above
+    if isinstance(own, After):  # impulses: the fit goes on after the task's number of steps, so that the peak is known
         own, recipe = After(plain.recipe.steps), replace(plain.recipe, steps=int(PAST * plain.recipe.steps))
     return clean, lambda rule: denoising.denoise(noisy, recipe=recipe, stop=rule), own
+
+
+def begun(run: Run) -> Fit:
+    """The Fit that a task returned."""
+    if not isinstance(run, Fit):
+        raise TypeError(f"a study's pictures are fitted whole, got {type(run).__name__}")
+    return run
 
 
 def section(study: Study) -> str:
