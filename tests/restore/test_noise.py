@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from preimage.errors import InputError
-from preimage.restore.noise import Kind, Noise, estimate_noise, impulse_mask
+from preimage.restore.noise import Kind, Noise, estimate_noise, impulse_mask, is_clipped
 
 
 def scene(channels: int = 3, size: int = 128) -> Tensor:
@@ -178,3 +178,21 @@ def test_variance_follows_the_signal() -> None:
 def test_what_cannot_be_used_is_said(image: Tensor, options: dict[str, object], said: str) -> None:
     with pytest.raises(InputError, match=said):
         estimate_noise(image, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("kind", "level"), [("gaussian", 0.1), ("speckle", 0.35), ("poisson", 1 / 30)])
+def test_clipping_takes_from_the_brightest_and_gives_to_the_darkest(kind, level):
+    noise = Noise(kind, level, 0.1, "")
+    signal = torch.tensor([0.02, 0.3, 0.5, 0.9, 1.0])
+    drawn = torch.randn(200_000, 5, generator=torch.Generator().manual_seed(0)) * noise.variance(signal).sqrt()
+    expected = (signal + drawn).clamp(0, 1).mean(0)
+    assert torch.allclose(noise.clipped_mean(signal), expected, atol=2e-3)
+    assert float(noise.clipped_mean(signal)[-1]) < 0.97
+
+
+def test_a_picture_is_clipped_where_many_values_are_at_a_limit():
+    picture = torch.full((1, 3, 40, 40), 0.5)
+    picture[0, 0, 0, 0] = 1
+    assert not is_clipped(picture)
+    picture[..., :2, :] = 0
+    assert is_clipped(picture)

@@ -18,7 +18,7 @@ from preimage.images import Picture, as_picture
 from preimage.optimizers import muon
 from preimage.penalties import total_variation
 from preimage.prior import Masked, Noise
-from preimage.problem import Problem
+from preimage.problem import Problem, identity
 from preimage.recipes import Hourglass, Recipe, qualities
 from preimage.restore import noise as noises
 from preimage.restore.correlation import whitening
@@ -113,8 +113,11 @@ def denoise(
     if recipe.code == FAST.code:
         recipe = suited(recipe, found, target.shape[1])
 
+    # The published settings fit what was given as it is.
+    clipped = recipe.stop != "steps" and noises.is_clipped(target)
+
     def problem(part: Picture) -> Problem:
-        stated = noise_problem(part.tensor, found, tv, impulses=part.missing)
+        stated = noise_problem(part.tensor, found, tv, impulses=part.missing, clipped=clipped)
         # Left-out pixels judge only an error that does not mix pixels; the published settings have one.
         whitens = found.length and recipe.stop != "steps" and not holds_out(stop)
         return whitened(stated, found) if whitens else stated
@@ -171,18 +174,25 @@ def _advice(found: noises.Noise, *, told: bool) -> tuple[str, ...]:
 
 
 def noise_problem(
-    target: torch.Tensor, noise: noises.Noise, tv: float = 0.0, impulses: torch.Tensor | None = None
+    target: torch.Tensor,
+    noise: noises.Noise,
+    tv: float = 0.0,
+    impulses: torch.Tensor | None = None,
+    *,
+    clipped: bool = False,
 ) -> Problem:
     """E for one kind of noise, and its value at the clean picture: squared for Gaussian, Poisson's own likelihood, squared
     over the variance for speckle, and absolute on the values that are not impulses (which carry no noise).
 
-    `impulses`: where they are, (b, c, h, w) bool, if that is known."""
+    `impulses`: where they are, (b, c, h, w) bool, if that is known. `clipped`: whether noise was cut off at 0 and 1."""
     penalties = ((tv, total_variation),) if tv else ()
     if noise.kind == "impulse":
         if impulses is None:
             impulses = torch.cat([noises.impulse_mask(page[None]) for page in target])
         weight = 1.0 - impulses.float()
         return Problem(target, distance=absolute, weight=weight, penalties=penalties, noise_level=0.0)
+    # Where noise was cut off at black or white the values are not those of the clean picture on the mean: Phi says what they are.
+    operator = noise.clipped_mean if clipped else identity
     # A box average stands for the clean picture where only the local brightness matters.
     smooth = functional.avg_pool2d(target, 5, stride=1, padding=2, count_include_pad=False)
     variance = noise.clipped_variance(smooth)
@@ -190,12 +200,13 @@ def noise_problem(
         # Before clipping each value's likelihood ratio is half a squared standard normal deviate, whatever the brightness.
         level = 0.5 * float((variance / noise.variance(smooth).clamp_min(1e-12)).clamp_max(1).mean())
         distance = partial(poisson_nll, gain=max(noise.level, 1e-6))
-        return Problem(target, distance=distance, penalties=penalties, noise_level=level)
+        return Problem(target, operator, distance=distance, penalties=penalties, noise_level=level)
     if noise.kind == "speckle" and noise.sigma:
-        weight = noise.sigma**2 / variance.clamp_min(0.1 * noise.sigma**2)
+        # No value weighs more than twice the middle one: what is dark in one color would lead the whole color astray.
+        weight = noise.sigma**2 / variance.clamp_min(0.5 * noise.sigma**2)
         level = float((weight * variance).sum() / weight.sum())
-        return Problem(target, distance=squared, weight=weight, penalties=penalties, noise_level=level)
-    return Problem(target, distance=squared, penalties=penalties, noise_level=float(variance.mean()))
+        return Problem(target, operator, distance=squared, weight=weight, penalties=penalties, noise_level=level)
+    return Problem(target, operator, distance=squared, penalties=penalties, noise_level=float(variance.mean()))
 
 
 def whitened(problem: Problem, noise: noises.Noise) -> Problem:

@@ -30,6 +30,7 @@ _MOST_BLOCKS = 60_000  # more blocks add time and hardly any accuracy
 _FLATTEST = 0.06  # the share of the blocks of one brightness that is taken as flat
 _FLAT_RATIO = 0.7  # low over high frequency power in flat blocks of pure noise; below 1, for the lowest were selected
 _SATURATED = 0.75  # blocks with more of their values at 0 or 1 say nothing of the noise
+CLIPPED_SHARE = 0.001  # of the values at 0 or 1: so many are no single glints
 _STEP = 1 / 255  # values nearer than half of this to 0 or 1 are extremes, whatever the bit depth
 _QUIET = 0.6  # high frequencies with less than this share of a stated sigma belong to noise that neighbors share
 _FEWEST_IMPULSES = 0.008  # smaller shares are taken for the picture's own glints and specks
@@ -60,6 +61,11 @@ class Noise:
     def variance(self, signal: Tensor) -> Tensor:
         """Expected squared deviation at a clean signal in 0..1, same shape; impulses: half salt, half pepper."""
         return _variance(self.kind, torch.tensor(self.level, dtype=signal.dtype, device=signal.device), signal)
+
+    def clipped_mean(self, signal: Tensor) -> Tensor:
+        """What a clean signal becomes on the mean when noise is added and the sum is clipped to 0..1: darker near white,
+        brighter near black, as it is elsewhere; the sensor's Phi (Foi, Clipped noisy images, Signal Processing 89, 2009)."""
+        return _clipped_mean(signal, self.variance(signal).clamp_min(1e-12).sqrt())
 
     def clipped_variance(self, signal: Tensor) -> Tensor:
         """The same after the noisy value was clipped to 0..1, around the clipped value's own mean."""
@@ -215,6 +221,20 @@ def _curve(image: Tensor) -> Tensor | None:
             excess = math.log(max(float(low[flat].mean()) / max(noise, 1e-12) / _FLAT_RATIO, 1.0))
             points.append((float(brightness[flat].mean()), noise, math.exp(-((excess / 0.4) ** 2)) + 1e-4))
     return torch.tensor(points, dtype=torch.float64).T if any(noise > 1e-8 for _, noise, _ in points) else None
+
+
+def is_clipped(image: Tensor) -> bool:
+    """Whether more than single values lie at a limit of 0..1, beyond which the noise was cut off."""
+    return float(((image <= 0) | (image >= 1)).float().mean()) > CLIPPED_SHARE
+
+
+def _clipped_mean(mean: Tensor, deviation: Tensor) -> Tensor:
+    """Of a normal value after it was clipped to 0..1."""
+    s = deviation.clamp(min=1e-6)
+    low, high = -mean / s, (1 - mean) / s
+    at_low, at_high = (torch.exp(-end.square() / 2) / math.sqrt(2 * math.pi) for end in (low, high))
+    above = torch.special.ndtr(-high)
+    return mean * (1 - torch.special.ndtr(low) - above) + s * (at_low - at_high) + above
 
 
 def _clipped(mean: Tensor, deviation: Tensor) -> tuple[Tensor, Tensor]:
