@@ -64,7 +64,7 @@ def race() -> None:
             if method != "published":
                 axes.plot(seconds[-1], psnr[-1], "o", color=color, label=None if len(chosen) > 1 else label)
         axes.set_xscale("log")
-        axes.set_xlim(left=1)
+        axes.set_xlim(left=0.1)
         best = max(float(row["psnr"]) for row in of_picture)
         axes.set_ylim(best - 8, best + 0.5)
         axes.set_title(picture, fontsize="medium")
