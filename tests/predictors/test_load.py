@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import urllib.error
+from dataclasses import replace
 
 import pytest
 import torch
 from predictors.classifiers import Tiny
 
 from preimage.errors import InputError
-from preimage.predictors import LossEstimator, Predictor, TrainedModel, load_predictor, read_model
-from preimage.predictors.model_file import backbone, write_model
+from preimage.predictors import LossEstimator, Predictor, TrainedModel, load_model, load_predictor, read_model
+from preimage.predictors.model_file import Backbone, backbone, write_model
 
 X = torch.rand(1, 3, 40, 50)
 
@@ -78,7 +79,9 @@ def test_a_model_file_is_read_as_it_was_written(tmp_path):
     predictor = Predictor(backbone("resnet18", 4, small=True), list("abcd"), (0.4,) * 3, (0.2,) * 3, size=(40, 48))
     estimator = LossEstimator({"layer1": 64, "layer4": 512})
     estimator.settle(torch.rand(50))
-    path = write_model(tmp_path / "m.pt", TrainedModel(predictor, estimator, {"epochs": 3}), "resnet18", small=True)
+    path = write_model(
+        tmp_path / "m.pt", TrainedModel(predictor, estimator, {"epochs": 3}, Backbone("resnet18", small=True))
+    )
     read = read_model(path)
     assert (read.predictor.classes, read.predictor.size, read.about) == (predictor.classes, (40, 48), {"epochs": 3})
     assert torch.equal(read.predictor(X), predictor(X))
@@ -98,10 +101,46 @@ def test_small_pictures_keep_their_pixels():
 
 
 def test_a_model_file_holds_no_code(tmp_path):
-    path = write_model(tmp_path / "m.pt", TrainedModel(Predictor(backbone("resnet18", 2), 2)), "resnet18", small=False)
+    model = TrainedModel(Predictor(backbone("resnet18", 2), 2), origin=Backbone("resnet18"))
+    path = write_model(tmp_path / "m.pt", model)
     assert torch.load(path, weights_only=True)["classes"] == ["0", "1"]
     with pytest.raises(InputError, match="exists already"):
-        write_model(path, TrainedModel(Predictor(backbone("resnet18", 2), 2)), "resnet18", small=False)
+        write_model(path, model)
+    with pytest.raises(InputError, match="has no origin"):
+        write_model(tmp_path / "other.pt", TrainedModel(model.predictor))
+
+
+@pytest.mark.parametrize(
+    "spec",
+    ["predictors.classifiers:own_classifier", "timm:test_resnet@none", "hf:vit@none", "torchvision:resnet18@w.pth"],
+)
+def test_a_foreign_classifier_is_written_with_its_weights(folder, tmp_path, monkeypatch, spec):
+    from torchvision import models
+
+    monkeypatch.chdir(tmp_path)
+    torch.save(models.resnet18(weights=None).state_dict(), "w.pth")
+    given = load_model(spec)
+    assert (given.estimator, given.about) == (None, {})
+    with torch.no_grad():
+        for parameter in given.predictor.model.parameters():
+            parameter.add_(0.01)
+    estimator = LossEstimator({"a": 4})
+    path = write_model(tmp_path / "m.pt", replace(given, estimator=estimator, about={"target_quantile": 0.2}))
+    (tmp_path / "w.pth").unlink()
+    monkeypatch.chdir(folder)
+    read = load_model(path)
+    assert read.predictor.classes == given.predictor.classes
+    assert torch.equal(read.predictor(X), given.predictor(X))
+    assert read.estimator is not None
+    assert torch.equal(read.estimator.head.weight, estimator.head.weight)
+    assert (read.about, read.origin) == ({"target_quantile": 0.2}, given.origin)
+
+
+def test_a_foreign_classifier_that_has_changed_is_one_line(tmp_path, monkeypatch):
+    path = write_model(tmp_path / "m.pt", load_model("predictors.classifiers:own_classifier"))
+    monkeypatch.setattr("predictors.classifiers.own_classifier", lambda: Predictor(backbone("resnet18", 3), 3))
+    with pytest.raises(InputError, match=r"does not fit predictors\.classifiers:own_classifier"):
+        load_model(path)
 
 
 # ---------------------------------------------------------------------- errors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 from dataclasses import replace
 
@@ -14,8 +15,9 @@ from predictors.classifiers import Tiny, tiny
 from preimage.errors import InputError
 from preimage.predictors import Predictor
 from preimage.predictors.labelled import Labelled, read_labelled
-from preimage.predictors.scores import Answers, score
-from preimage.predictors.train import Settings, Training, block_layers, target_quantile
+from preimage.predictors.loss_estimator import block_layers
+from preimage.predictors.scores import Answers, score, target_quantile
+from preimage.predictors.train import Batch, Epoch, Settings, Training
 
 COLORS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
 BRIEF = Settings(backbone="timm:test_resnet", epochs=2, batch=16)
@@ -125,6 +127,11 @@ def lines(folder, *text):
         (lambda p: written(p / "few", each=1), "has 1 picture"),
         (lambda p: lines(p, "filename,class_index"), "has no rows"),
         (lambda p: lines(p, "file,label", "x.png,1"), "has no column 'filename': it has file, label"),
+        (lambda p: lines(p, "filename,class_index", "a.png,0", ",1"), "line 3: filename or class_index is empty"),
+        (lambda p: lines(p, "filename,class_index", "a.png"), "line 2: filename or class_index is empty"),
+        (lambda p: lines(p, "filename,class_index", "a.png,0", "b.png,0"), "has pictures of 1 class"),
+        (lambda p: (p / "a.csv").write_bytes(b"\xff\xfe\x00") and p / "a.csv", "is no table of text"),
+        (lambda p: (p / "a.npz").write_bytes(b"PK") and p / "a.npz", "is no npz of plain arrays"),
         (lambda p: lines(p, "filename,class_index", *(f"{i}.png,{i % 2}" for i in range(8))), "0.png does not exist"),
     ],
 )  # fmt: skip
@@ -132,6 +139,19 @@ def test_data_that_cannot_be_used_is_one_line(tmp_path, make, said):
     with pytest.raises(InputError, match=said) as caught:
         read_labelled(make(tmp_path))
     assert "\n" not in str(caught.value)
+
+
+def test_a_split_with_a_group_on_two_sides_or_without_a_class_is_refused(tmp_path):
+    path = table(tmp_path)
+    with pytest.raises(InputError, match=r"has no columns"):
+        read_labelled(tmp_path, group="who")
+    said = path.read_text()
+    path.write_text(said.replace("test,red3", "train,red3", 1))
+    with pytest.raises(InputError, match=r"red3 \(1 of them\) is both in the training and the test part"):
+        read_labelled(path, split_column="split", group="who")
+    path.write_text(said.replace("train,red", "test,red"))
+    with pytest.raises(InputError, match="class red has no picture in the training part"):
+        read_labelled(path, split_column="split")
 
 
 # ---------------------------------------------------------------------- training
@@ -160,6 +180,43 @@ def test_resumed_it_ends_as_if_it_had_never_stopped(colors):
         assert torch.equal(again.predictor.state_dict()[name], value), name
     assert again.about["test"] == whole.about["test"]
     assert [row["loss"] for row in second.history] == [row["loss"] for row in straight.history]
+
+
+def test_what_is_left_in_the_midst_of_an_epoch_counts_for_nothing(colors):
+    straight, left = (Training(colors, BRIEF, device="cpu") for _ in range(2))
+    straight.run()
+    for step in left.steps():
+        if isinstance(step, Epoch):
+            state = copy.deepcopy(left.state_dict())
+        elif step.epoch == 2:
+            break
+    assert (left.index, step) == (1, Batch(1, 2, 2, 2))
+    going_on = Training(colors, BRIEF, device="cpu")
+    going_on.load_state_dict(state)
+    going_on.run()
+    assert going_on.history[-1]["loss"] == straight.history[-1]["loss"]
+
+
+def test_the_identity_tells_settings_pictures_and_classifiers_apart(colors):
+    other = replace(colors, pictures=255 - colors.pictures)
+    found = [
+        Training(data, settings, predictor=given, device="cpu").identity
+        for data, settings, given in (
+            (colors, BRIEF, None), (other, BRIEF, None), (colors, replace(BRIEF, rate=0.1), None),
+            (colors, BRIEF, tiny()), (colors, BRIEF, Predictor(Tiny(3), 3, std=(0.1,) * 3)),
+        )
+    ]  # fmt: skip
+    assert len({str(identity) for identity in found}) == 5
+    assert Training(colors, BRIEF, device="cpu").identity == found[0]
+
+
+def test_the_classes_of_a_finished_classifier_are_found_by_name(colors):
+    given = Predictor(Tiny(3), ["Blue", "red", "green"])
+    training = Training(colors, BRIEF, predictor=given, device="cpu")
+    blues = training.learned.pictures[training.learned.labels == 0].float().mean((0, 2, 3))
+    assert (int(blues.argmax()), training.data.classes) == (2, given.classes)
+    other = Training(colors, BRIEF, predictor=Predictor(Tiny(3), ["a", "b", "c"]), device="cpu")
+    assert other.data.labels.equal(colors.labels)
 
 
 def test_a_finished_classifier_stays_as_it_is(colors):
@@ -214,8 +271,11 @@ def test_the_target_quantile_is_the_widest_that_is_sure():
     ("changes", "said"),
     [
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"batch": 1}, "batch must be at least 2, got 1"),
         ({"rate": 0.0}, "rate must be above 0"),
         ({"backbone": "resnet99"}, "no model 'resnet99'"),
+        ({"backbone": "raft_large"}, "no model 'raft_large'"),
+        ({"backbone": "vit_b_16"}, "takes no pictures of 32 x 24"),
     ],
 )  # fmt: skip
 def test_settings_that_cannot_be_are_one_line(colors, changes, said):

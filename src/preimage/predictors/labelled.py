@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,8 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif")
 TEST_SHARE = VALIDATION_SHARE = 0.15
 LARGEST_SHORT_SIDE = 120  # to which larger pictures are reduced unless a size is said
 TRAIN, TEST = "train", "test"
+LABELS = "class_index"  # the column that says the class, unless another is named
+_TABLES = (".csv", ".tsv")
 _TESTS = ("test", "val", "valid", "validation")  # folders and values that mean the test part, the first that is there
 
 
@@ -70,12 +73,28 @@ class Labelled:
         held = set(held_out(self.labels.tolist(), self.groups, share, seed, self.classes))
         return self.chosen([i for i in range(len(self)) if i not in held]), self.chosen(sorted(held))
 
+    def with_classes_of(self, classes: Sequence[str]) -> Labelled:
+        """The same with the classes of a classifier: by their names where these are the same, else one after another.
+
+        Raises:
+            InputError: another number of classes.
+        """
+        if len(classes) != len(self.classes):
+            raise InputError(
+                f"the classifier has {len(classes)} classes, {self.name} has {len(self.classes)}: they must be the same"
+            )
+        own, others = ([name.lower() for name in names] for names in (self.classes, classes))
+        if sorted(own) != sorted(others):
+            return replace(self, classes=tuple(classes))
+        place = torch.tensor([others.index(name) for name in own])
+        return replace(self, classes=tuple(classes), labels=place[self.labels])
+
 
 def read_labelled(
     data: str | Path,
     *,
     size: int | tuple[int, int] | None = None,
-    label_column: str = "class_index",
+    label_column: str = LABELS,
     split_column: str | None = None,
     group: str | None = None,
     seed: int = 0,
@@ -99,30 +118,38 @@ def read_labelled(
         seed: of what is drawn for the test part.
 
     Raises:
-        InputError: nothing there, a column that is missing, a file that is no picture, fewer than two classes.
+        InputError: nothing there, a column that is missing, a file that is no picture, fewer than two classes, a group on
+            two sides of a split, a size below 16.
     """
     path = Path(data)
+    if np.min(16 if size is None else size) < 16:
+        raise InputError(f"a size must be at least 16 pixels, got {size}")
     if not path.exists():
         raise InputError(f"{path} does not exist: give a folder with one folder per class, a CSV or an npz")
+    if path.suffix.lower() not in _TABLES and (split_column, group, label_column) != (None, None, LABELS):
+        raise InputError(f"{path} has no columns: label, split and group columns are those of a CSV")
     if path.is_dir():
         found = _folder(path)
     elif path.suffix.lower() == ".npz":
         found = _npz(path)
-    elif path.suffix.lower() in (".csv", ".tsv"):
+    elif path.suffix.lower() in _TABLES:
         found = _table(path, label_column, split_column, group)
     else:
         raise InputError(f"{path} is no data set: give a folder with one folder per class, a CSV or an npz")
     pictures, labels, groups, parts, classes = found
     if len(classes) < 2 or len(set(labels)) < 2:
         raise InputError(f"{path} has pictures of {len(set(labels))} class: at least 2 are needed to tell them apart")
-    if isinstance(size, int) and size < 16:
-        raise InputError(f"a size must be at least 16 pixels, got {size}")
     if TEST not in parts:
         drawn = set(held_out(labels, groups, TEST_SHARE, seed, classes))
         parts = [TEST if i in drawn else TRAIN for i in range(len(labels))]
     elif TRAIN not in parts:
         raise InputError(f"{path} has no training part: name it train")
+    _check_sides(labels, groups, parts, classes, path)
     stacked = pictures(size)
+    if min(stacked.shape[-2:]) < 16:
+        raise InputError(
+            f"the pictures are {stacked.shape[-1]} x {stacked.shape[-2]}: give a size of 16 pixels or more"
+        )
     return Labelled(stacked, torch.tensor(labels), tuple(groups), tuple(parts), tuple(classes), path.name)
 
 
@@ -152,6 +179,21 @@ def held_out(
             held += members[names[k]]
             taken += len(members[names[k]])
     return held
+
+
+def _check_sides(labels: list[int], groups: list[str], parts: list[str], classes: list[str], path: Path) -> None:
+    """That nothing is learned from what is tested, and something of every class."""
+    sides = {part: {group for group, own in zip(groups, parts, strict=True) if own == part} for part in (TRAIN, TEST)}
+    both = sorted(sides[TRAIN] & sides[TEST])
+    if both:
+        raise InputError(
+            f"{path}: {both[0]} ({len(both)} of them) is both in the training and the test part: mend the split, or leave its "
+            "column out and one is drawn"
+        )
+    learned = {label for label, part in zip(labels, parts, strict=True) if part == TRAIN}
+    for label, name in enumerate(classes):
+        if label not in learned:
+            raise InputError(f"{path}: class {name} has no picture in the training part: it cannot be learned")
 
 
 # ---------------------------------------------------------------------- the three kinds
@@ -184,17 +226,23 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _table(path: Path, label_column: str, split_column: str | None, group: str | None) -> Found:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ","))
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ","))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} is no table of text: give a CSV in UTF-8") from error
     if not rows:
         raise InputError(f"{path} has no rows: it needs a header and a line a picture")
     for column in ("filename", label_column, split_column, group):
         if column is not None and column not in rows[0]:
             raise InputError(f"{path} has no column {column!r}: it has {', '.join(rows[0])}")
+    for number, row in enumerate(rows, 2):
+        if not row["filename"] or not row[label_column]:
+            raise InputError(f"{path}, line {number}: filename or {label_column} is empty: fill it, or remove the line")
     said = [row[label_column] for row in rows]
     names = sorted(set(said), key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name))
     labels = [names.index(each) for each in said]
-    parts = [TRAIN] * len(rows) if split_column is None else [_part(row[split_column], path) for row in rows]
+    parts = [TRAIN] * len(rows) if split_column is None else [_part(row[split_column] or "", path) for row in rows]
     groups = [row[group] or row["filename"] for row in rows] if group else [row["filename"] for row in rows]
     files = [path.parent / row["filename"] for row in rows]
     return _of_files(files), labels, groups, parts, _words_for(names, rows, label_column)
@@ -219,8 +267,13 @@ def _words_for(names: list[str], rows: list[dict[str, str]], label_column: str) 
 
 
 def _npz(path: Path) -> Found:
-    with np.load(path, allow_pickle=False) as held:
-        arrays = {name: held[name] for name in held.files}
+    try:
+        with np.load(path, allow_pickle=False) as held:
+            arrays = {name: held[name] for name in held.files}
+    except (ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{path} is no npz of plain arrays: np.savez(FILE, x_train=..., y_train=...) makes one"
+        ) from error
     parts = [(TRAIN, "x_train", "y_train"), (TEST, "x_test", "y_test")] if "x_train" in arrays else [(TRAIN, "x", "y")]
     parts = [part for part in parts if part[1] in arrays and part[2] in arrays]
     if not parts:

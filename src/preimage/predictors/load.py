@@ -1,4 +1,4 @@
-"""load_predictor: a classifier by one word: of torchvision, timm or transformers, of a file of ours, or of your own function."""
+"""load_predictor, load_model: a classifier by one word, of torchvision, timm, transformers, a file or a function of yours."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from preimage.errors import InputError, MissingExtra
-from preimage.predictors.model_file import read_model
+from preimage.predictors.model_file import Backbone, TrainedModel, estimator_of, read_held
 from preimage.predictors.predictor import Predictor
 
 NO_WEIGHTS = "none"
@@ -40,18 +40,58 @@ def load_predictor(spec: str | Path, *, device: str | torch.device = "cpu") -> P
     Raises:
         InputError: nothing of that name, weights that cannot be downloaded or do not fit, a package that is not installed.
     """
+    return load_model(spec).predictor.to(device)
+
+
+def load_model(spec: str | Path) -> TrainedModel:
+    """The classifier that a word names, as `load_predictor`, with what is known of its loss; on the CPU.
+
+    Example:
+        >>> model = load_model("lesions.pt")
+        >>> model.estimator.quantile(model.about["target_quantile"])
+        tensor(-1.8204)
+
+    Args:
+        spec: as for `load_predictor`; all but `FILE.pt` of `preimage train` have no estimator, and nothing in `about`.
+
+    Raises:
+        InputError: as `load_predictor`.
+    """
     text = str(spec)
     kind, _, name = text.partition(":")
     name, _, weights = name.partition("@")
     if kind in _LIBRARIES and name:
-        predictor = _LIBRARIES[kind](name, weights or None)
-    elif Path(text).suffix in (".pt", ".pth"):
-        predictor = read_model(Path(text)).predictor
-    elif re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", text):
-        predictor = _of_function(kind, name)
+        # Where the weights are in the model file, none are to be fetched to read it.
+        place = str(Path(name).resolve()) if Path(name).is_dir() else name
+        return TrainedModel(_LIBRARIES[kind](name, weights or None), origin=f"{kind}:{place}@{NO_WEIGHTS}")
+    if Path(text).suffix in (".pt", ".pth"):
+        return read_model(Path(text))
+    if re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", text):
+        return TrainedModel(_of_function(kind, name), origin=text)
+    raise InputError(f"no classifier is called {text!r}: give {_WAYS}")
+
+
+def read_model(path: Path) -> TrainedModel:
+    """Read a model file. No code is in it; but one that was made for a function of yours names it, and it is called again.
+
+    Raises:
+        InputError: a file that is not there, that is no model file, one of a later version, or of a classifier of yours
+            that is no longer what it was.
+    """
+    held = read_held(path)
+    spec = held.get("spec")
+    if spec is None:
+        origin = Backbone(held["backbone"], held["small"])
+        size = None if held["size"] is None else (held["size"][0], held["size"][1])
+        model = origin.build(len(held["classes"]))
+        predictor = Predictor(model, held["classes"], held["mean"], held["std"], size)
     else:
-        raise InputError(f"no classifier is called {text!r}: give {_WAYS}")
-    return predictor.to(device)
+        origin, predictor = spec, load_predictor(spec)
+    try:
+        predictor.model.load_state_dict(held["weights"])
+    except RuntimeError as error:
+        raise InputError(f"{path} does not fit {spec or origin}, for which it was made: train it anew") from error
+    return TrainedModel(predictor, estimator_of(held), held["about"], origin)
 
 
 def _torchvision(name: str, weights: str | None) -> Predictor:

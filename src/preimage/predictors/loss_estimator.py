@@ -14,8 +14,10 @@ import torch
 from torch import nn
 
 from preimage.errors import InputError
+from preimage.predictors.predictor import Predictor
 
 UNITS, MARGIN = 128, 1.0
+MOST_LAYERS = 4
 LEVELS = 101  # quantiles that are stored, 0 to 1 by hundredths
 
 
@@ -111,6 +113,27 @@ def pooled(features: torch.Tensor, channels: int) -> torch.Tensor:
     if features.ndim == 2 and features.shape[1] == channels:
         return features
     raise InputError(f"the loss estimator expects {channels} channels of a layer, got features {tuple(features.shape)}")
+
+
+def block_layers(predictor: Predictor, x: torch.Tensor) -> list[str]:
+    """The layers a loss estimator looks at: the last of each resolution, at most four; of a transformer, four spaced evenly.
+
+    Raises:
+        InputError: a classifier without blocks: name the layers.
+    """
+    # Of what gives the same shape the last is the whole of a block, for it is computed after its parts.
+    shapes = {name: shape[1:] for name, shape in predictor.shapes(x).items()}
+    chosen = list(
+        {shape[1:]: name for name, shape in shapes.items() if len(shape) == 3 and min(shape[1:]) > 1}.values()
+    )
+    if not chosen:
+        tokens = [name for name, shape in shapes.items() if len(shape) == 2 and name.count(".") <= 2]
+        chosen = (
+            [tokens[round(k * (len(tokens) - 1) / MOST_LAYERS)] for k in range(1, MOST_LAYERS + 1)] if tokens else []
+        )
+    if not chosen:
+        raise InputError("the classifier has no blocks that a loss estimator could look at: name layers of it")
+    return list(dict.fromkeys(chosen[-MOST_LAYERS:]))
 
 
 def ranking_loss(estimates: torch.Tensor, losses: torch.Tensor, margin: float = MARGIN) -> torch.Tensor:

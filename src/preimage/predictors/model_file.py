@@ -19,19 +19,42 @@ FORMAT, VERSION = "preimage model", 1
 SMALL_SIDE = 96  # below it ResNets begin with a 3x3 convolution of stride 1, without max-pooling
 
 
+@dataclass(frozen=True)
+class Backbone:
+    """An architecture that is trained here.
+
+    Args:
+        name: `resnet18` and the like of torchvision, or `timm:NAME`.
+        small: for pictures under 96 px.
+    """
+
+    name: str
+    small: bool = False
+
+    def build(self, classes: int) -> nn.Module:
+        """Untrained.
+
+        Raises:
+            InputError: a name that is not known.
+        """
+        return backbone(self.name, classes, small=self.small)
+
+
 @dataclass(frozen=True, eq=False)
 class TrainedModel:
-    """What `preimage train` writes.
+    """A classifier and what is known of its loss: what `preimage train` writes and `load_model` returns.
 
     Args:
         predictor: the classifier.
         estimator: its loss estimator, None if none was trained.
-        about: numbers and settings of the training, plain data.
+        about: numbers and settings of the training, plain data; `target_quantile` among them.
+        origin: how its architecture is built: a Backbone, or a word for `load_predictor`; None: it cannot be written.
     """
 
     predictor: Predictor
     estimator: LossEstimator | None = None
     about: dict[str, Any] = field(default_factory=dict)
+    origin: Backbone | str | None = None
 
 
 def backbone(name: str, classes: int, *, small: bool = False) -> nn.Module:
@@ -53,7 +76,7 @@ def backbone(name: str, classes: int, *, small: bool = False) -> nn.Module:
 
     try:
         model = models.get_model(name, weights=None, num_classes=classes)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise InputError(f"torchvision has no model {name!r}: resnet18, resnet34, mobilenet_v3_small, ...") from error
     if small and isinstance(model, models.ResNet):
         model.conv1 = nn.Conv2d(3, model.conv1.out_channels, 3, padding=1, bias=False)
@@ -61,15 +84,26 @@ def backbone(name: str, classes: int, *, small: bool = False) -> nn.Module:
     return model
 
 
-def write_model(path: Path, model: TrainedModel, name: str, *, small: bool, overwrite: bool = False) -> Path:
-    """Write a model file, whole or not at all; `name`, `small`: what `backbone` made its classifier from."""
-    predictor, estimator = model.predictor, model.estimator
+def write_model(path: Path, model: TrainedModel, *, overwrite: bool = False) -> Path:
+    """Write a model file, whole or not at all. The weights are in it, wherever the classifier came from.
+
+    Example:
+        >>> write_model(Path("lesions.pt"), training.run())
+        PosixPath('lesions.pt')
+
+    Raises:
+        InputError: a file that exists, a place that cannot be written, a model of unknown origin.
+    """
+    predictor, estimator, origin = model.predictor, model.estimator, model.origin
+    if origin is None:
+        raise InputError("the model has no origin, by which its file could be read again: give TrainedModel one")
     held = {
         "format": FORMAT,
         "version": VERSION,
         "written_by": __version__,
-        "backbone": name,
-        "small": small,
+        "backbone": None if isinstance(origin, str) else origin.name,
+        "small": not isinstance(origin, str) and origin.small,
+        "spec": origin if isinstance(origin, str) else None,
         "classes": list(predictor.classes),
         "mean": predictor.mean.flatten().tolist(),
         "std": predictor.std.flatten().tolist(),
@@ -87,8 +121,8 @@ def write_model(path: Path, model: TrainedModel, name: str, *, small: bool, over
     return write_bytes_atomically(path, lambda file: torch.save(held, file), overwrite=overwrite)
 
 
-def read_model(path: Path) -> TrainedModel:
-    """Read a model file.
+def read_held(path: Path) -> dict[str, Any]:
+    """What `write_model` put into a file.
 
     Raises:
         InputError: a file that is not there, that is no model file, or one of a later version.
@@ -106,13 +140,13 @@ def read_model(path: Path) -> TrainedModel:
         )
     if held["version"] > VERSION:
         raise InputError(f"{path} was written by preimage {held['written_by']}, a later one: update preimage")
-    model = backbone(held["backbone"], len(held["classes"]), small=held["small"])
-    model.load_state_dict(held["weights"])
-    size = None if held["size"] is None else (held["size"][0], held["size"][1])
-    predictor = Predictor(model, held["classes"], held["mean"], held["std"], size)
-    estimator = None
-    if held["estimator"] is not None:
-        estimator = LossEstimator(held["estimator"]["channels"], held["estimator"]["units"])
-        estimator.load_state_dict(held["estimator"]["weights"])
-        estimator.eval().requires_grad_(False)
-    return TrainedModel(predictor, estimator, held["about"])
+    return held
+
+
+def estimator_of(held: dict[str, Any]) -> LossEstimator | None:
+    """The loss estimator in what was read, if there is one."""
+    if held["estimator"] is None:
+        return None
+    estimator = LossEstimator(held["estimator"]["channels"], held["estimator"]["units"])
+    estimator.load_state_dict(held["estimator"]["weights"])
+    return estimator.eval().requires_grad_(False)

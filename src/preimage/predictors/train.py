@@ -11,8 +11,9 @@ import copy
 import hashlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -20,19 +21,18 @@ from torch import nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
-from preimage.devices import choose_device, has_native_bfloat16
+from preimage.devices import choose_device, give_back_memory, has_native_bfloat16, keep_freed_memory
 from preimage.errors import InputError
+from preimage.predictors.augmentation import augmented
 from preimage.predictors.labelled import TEST, TRAIN, VALIDATION_SHARE, Labelled
-from preimage.predictors.loss_estimator import LossEstimator, ranking_loss
-from preimage.predictors.model_file import SMALL_SIDE, TrainedModel, backbone
+from preimage.predictors.loss_estimator import LossEstimator, block_layers, ranking_loss
+from preimage.predictors.model_file import SMALL_SIDE, Backbone, TrainedModel
 from preimage.predictors.predictor import Predictor
-from preimage.predictors.scores import Answers, Scores, score
+from preimage.predictors.scores import Answers, Scores, score, target_quantile
 
 AUXILIARY = 0.5  # b2 of eq. 3
 WARM_UP = 0.05  # of all steps, in which the rate rises
 EMA = 0.998  # of the weights; in the first steps less, so that the first weights are forgotten
-QUANTILES, SURE = (0.3, 0.2, 0.1, 0.05), 0.95
-MOST_LAYERS = 4
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Settings:
         backbone: `resnet18` and the like of torchvision, or `timm:NAME`.
         epochs, batch, rate, decay: of AdamW, whose rate rises and then falls to 0 as a cosine.
         crop: share of each side that an augmented picture keeps.
-        upright: whether up and down, left and right differ in the pictures; if not (lesions, cells) they are turned as well.
+        upright: whether up and down differ in the pictures; if not (lesions, cells) they are turned by any angle.
         layers: those that the loss estimator looks at; none named: the last of each block.
         seed: of weights, order and augmentation.
     """
@@ -59,11 +59,21 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name, least in (("epochs", 1), ("batch", 2), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")
         if not self.rate > 0 or not 0 < self.crop <= 1:
             raise InputError(f"rate must be above 0 and crop from 0 to 1, got {self.rate} and {self.crop}")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step of an epoch: its number and that of the epoch, both from 1, and how many there are."""
+
+    index: int
+    total: int
+    epoch: int
+    epochs: int
 
 
 @dataclass(frozen=True)
@@ -91,9 +101,16 @@ class Training:
     Args:
         data: pictures of a training and a test part; validation is taken from the first, by whole groups.
         settings: how.
-        predictor: a finished classifier, which stays as it is: only the loss estimator is fitted to it.
+        predictor: a finished classifier, which stays as it is: only the loss estimator is fitted to it. Its classes are those of
+            the data by name where the names are the same, else by their order.
         device: "auto", "cpu", "cuda", "mps".
+
+    Raises:
+        InputError: a class with too few pictures, other classes than the classifier's, a backbone that is not known or cannot
+            take pictures of this size; while it goes on, a loss that is no number any more.
     """
+
+    task = "train"
 
     def __init__(
         self,
@@ -105,30 +122,41 @@ class Training:
     ) -> None:
         self.settings = settings = settings or Settings()
         self.device = choose_device(device)
-        self.data, self.frozen = data, predictor is not None
+        self.frozen = predictor is not None
+        self.data = data = data.with_classes_of(predictor.classes) if predictor is not None else data
         self.learned, self.validation = data.part(TRAIN).split(VALIDATION_SHARE, settings.seed)
-        if predictor is not None and len(predictor.classes) != len(data.classes):
-            raise InputError(
-                f"the classifier has {len(predictor.classes)} classes, {data.name} has {len(data.classes)}: they must be the same"
-            )
-        self.small = min(data.size) < SMALL_SIDE
+        self.backbone = Backbone(settings.backbone, small=min(data.size) < SMALL_SIDE)
         self.predictor = (predictor or self._fresh()).to(self.device)
-        layers = list(settings.layers) or block_layers(self.predictor, self._pictures(self.validation, [0]))
+        layers = list(settings.layers) or self._layers()
         self.estimator = self._estimator(layers)
         self.both = nn.ModuleList([self.predictor, self.estimator]).to(self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         if not self.frozen:
             self.predictor.model.requires_grad_(True)
         self.average = AveragedModel(self.both, multi_avg_fn=averaged, use_buffers=True)
         self.optimizer = torch.optim.AdamW(
-            [p for p in self.both.parameters() if p.requires_grad], lr=settings.rate, weight_decay=settings.decay
+            [p for p in self.both.parameters() if p.requires_grad],
+            lr=settings.rate,
+            weight_decay=settings.decay,
+            fused=True,
         )
         self.index, self.seconds = 0, 0.0
         self.best: dict[str, Any] = {}
         self.history: list[dict[str, float]] = []
 
     def __iter__(self) -> Iterator[Epoch]:
-        while self.index < self.settings.epochs:
-            yield self._epoch()
+        return (step for step in self.steps() if isinstance(step, Epoch))
+
+    def steps(self) -> Iterator[Batch | Epoch]:
+        """Every batch, and after the last of each pass its Epoch; what is left in the midst of one counts for nothing."""
+        on_cpu = self.device.type == "cpu"
+        if on_cpu:
+            keep_freed_memory()
+        try:
+            while self.index < self.settings.epochs:
+                yield from self._epoch()
+        finally:
+            if on_cpu:
+                give_back_memory()
 
     def run(self) -> TrainedModel:
         """All epochs, and the result."""
@@ -138,44 +166,54 @@ class Training:
 
     # ------------------------------------------------------------------ one epoch
 
-    def _epoch(self) -> Epoch:
+    def _epoch(self) -> Iterator[Batch | Epoch]:
         begin = time.perf_counter()
-        self.index += 1
+        index = self.index + 1
+        sums = torch.zeros(2)
         # Everything that is drawn in an epoch comes from its number, so that resuming goes on with the same draws.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.settings.seed * 100_003 + self.index)
-            losses = self._pass()
+        generator = torch.Generator().manual_seed(self.settings.seed * 100_003 + index)
+        batches = self._batches(generator)
+        for number, batch in enumerate(batches):
+            sums += self._step(batch, index - 1 + number / len(batches), generator)
+            yield Batch(number + 1, len(batches), index, self.settings.epochs)
+        self.index = index
+        primary, auxiliary = (sums / len(batches)).tolist()
+        if not math.isfinite(primary + auxiliary):
+            raise InputError(f"the loss is no number any more in epoch {index}: take a smaller rate")
         scores = score(self.answers(self.validation))
         if not self.best or scores.worth >= self.best["scores"]["worth"]:
             held = {name: value.detach().cpu().clone() for name, value in self.average.module.state_dict().items()}
-            self.best = {"epoch": self.index, "scores": asdict(scores) | {"worth": scores.worth}, "weights": held}
+            self.best = {"epoch": index, "scores": asdict(scores) | {"worth": scores.worth}, "weights": held}
         self.seconds += time.perf_counter() - begin
-        epoch = Epoch(self.index, self.settings.epochs, self.seconds, *losses, scores, self.best["epoch"])
-        row = {"epoch": self.index, "seconds": self.seconds, "loss": losses[0], "auxiliary": losses[1]}
+        row = {"epoch": index, "seconds": self.seconds, "loss": primary, "auxiliary": auxiliary}
         self.history.append(row | asdict(scores))
-        return epoch
+        yield Epoch(index, self.settings.epochs, self.seconds, primary, auxiliary, scores, self.best["epoch"])
 
-    def _pass(self) -> tuple[float, float]:
-        """One pass over as many draws as there are pictures, each class as often; the mean losses."""
+    def _batches(self, generator: torch.Generator) -> list[torch.Tensor]:
+        """As many draws as there are pictures, each class as often."""
+        counts = self.learned.labels.bincount(minlength=len(self.data.classes)).clamp_min(1)
+        shares = 1 / counts.double()[self.learned.labels]
+        order = torch.multinomial(shares, len(self.learned), replacement=True, generator=generator)
+        # One picture has no order among others, and no deviation that a normalization could divide by.
+        return [batch for batch in order.split(self.settings.batch) if len(batch) > 1]
+
+    def _step(self, batch: torch.Tensor, done: float, generator: torch.Generator) -> torch.Tensor:
+        """One step of the optimizer after so many epochs; its two losses."""
+        share = done / self.settings.epochs
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.rate * min(1, share / WARM_UP) * 0.5 * (1 + math.cos(math.pi * share))
         self.predictor.model.train(not self.frozen)
         self.estimator.train()
-        counts = self.learned.labels.bincount(minlength=len(self.data.classes)).clamp_min(1)
-        order = torch.multinomial(1 / counts.double()[self.learned.labels], len(self.learned), replacement=True)
-        batches = order.split(self.settings.batch)
-        sums = torch.zeros(2)
-        for number, batch in enumerate(batches):
-            done = (self.index - 1 + number / len(batches)) / self.settings.epochs
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.settings.rate * min(1, done / WARM_UP) * 0.5 * (1 + math.cos(math.pi * done))
-            losses = self._losses(self._augmented(batch), self.learned.labels[batch].to(self.device))
-            self.optimizer.zero_grad(set_to_none=True)
-            (losses[1] if self.frozen else losses[0] + AUXILIARY * losses[1]).backward()
-            self.optimizer.step()
-            self.average.update_parameters(self.both)
-            sums += torch.stack(losses).detach().cpu()
+        x, labels = self._augmented(batch, generator), self.learned.labels[batch].to(self.device)
+        with torch.random.fork_rng(devices=[]):  # a model's own draws, as of dropout
+            torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+            primary, auxiliary = self._losses(x, labels)
+        self.optimizer.zero_grad(set_to_none=True)
+        (auxiliary if self.frozen else primary + AUXILIARY * auxiliary).backward()
+        self.optimizer.step()
+        self.average.update_parameters(self.both)
         self.predictor.model.eval()
-        primary, auxiliary = (sums / len(batches)).tolist()
-        return primary, auxiliary
+        return torch.stack([primary, auxiliary]).detach().cpu()
 
     def _losses(self, x: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         with self._precision(), torch.set_grad_enabled(not self.frozen):
@@ -185,18 +223,11 @@ class Training:
             estimates = self.estimator(features)
         return primary.mean(), ranking_loss(estimates.float(), primary)
 
-    def _augmented(self, batch: torch.Tensor) -> torch.Tensor:
-        """Pictures of the training part, cropped, flipped and changed in color, each for itself: (b, 3, h, w) in 0 to 1."""
-        from torchvision.transforms import v2
-
+    def _augmented(self, batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         height, width = (max(16, round(self.settings.crop * side / 4) * 4) for side in self.data.size)
-        changes: list[Any] = [v2.RandomCrop((height, width)), v2.RandomHorizontalFlip()]
-        if not self.settings.upright:
-            changes.append(v2.RandomVerticalFlip())
-        changes.append(v2.ColorJitter(brightness=0.15, contrast=0.15, saturation=0.15, hue=0.02))
-        change = v2.Compose(changes)
-        pictures = torch.stack([change(self.learned.pictures[i]) for i in batch])
-        return self._laid_out(pictures)
+        size = min(height, self.data.size[0]), min(width, self.data.size[1])
+        seen = augmented(self._pictures(self.learned, batch), size, generator, upright=self.settings.upright)
+        return seen.contiguous(memory_format=torch.channels_last)
 
     # ------------------------------------------------------------------ what it answers
 
@@ -227,6 +258,7 @@ class Training:
         predictor.requires_grad_(False)
         estimator.eval().requires_grad_(False)
         estimator.settle(found.estimates)
+        predictor.size = predictor.size or self.data.size
         about = {
             "data": self.data.name,
             "settings": asdict(self.settings) | {"layers": list(self.estimator.layers)},
@@ -239,16 +271,20 @@ class Training:
             "test": asdict(score(self.answers(self.data.part(TEST)))),
             "history": self.history,
         }
-        return TrainedModel(predictor, estimator, about)
+        return TrainedModel(predictor, estimator, about, None if self.frozen else self.backbone)
 
     # ------------------------------------------------------------------ state
 
-    @property
+    @cached_property
     def identity(self) -> dict[str, Any]:
-        """What a saved state belongs to."""
-        digest = hashlib.sha256(self.learned.pictures.numpy().tobytes())
-        digest.update(self.learned.labels.numpy().tobytes())
-        return {"settings": asdict(self.settings), "frozen": self.frozen, "data": digest.hexdigest()[:16]}
+        """What a saved state belongs to: settings, and what the pictures and a finished classifier are, as hashes."""
+        data = (part for each in (self.learned, self.validation) for part in (each.pictures, each.labels))
+        given = self.predictor.state_dict().values() if self.frozen else ()
+        return {
+            **asdict(self.settings),
+            "data": digest(data),
+            "classifier": digest(given) if self.frozen else "its own",
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """All that an epoch leaves behind."""
@@ -272,10 +308,23 @@ class Training:
     def _fresh(self) -> Predictor:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.settings.seed)
-            model = backbone(self.settings.backbone, len(self.data.classes), small=self.small)
+            model = self.backbone.build(len(self.data.classes))
         sample = self.learned.pictures[:: max(1, len(self.learned) // 500)].float() / 255
         mean, std = sample.mean((0, 2, 3)), sample.std((0, 2, 3)).clamp_min(1e-3)
-        return Predictor(model, self.data.classes, mean.tolist(), std.tolist(), self.data.size)
+        # No size yet: what is cut out of the pictures is learned from as it is.
+        return Predictor(model, self.data.classes, mean.tolist(), std.tolist())
+
+    def _layers(self) -> list[str]:
+        height, width = self.data.size
+        try:
+            return block_layers(self.predictor, self._pictures(self.validation, [0]))
+        except InputError:
+            raise
+        except (RuntimeError, AssertionError, ValueError) as error:  # each library has its own
+            reason = " ".join(str(error).split())[:120]
+            raise InputError(
+                f"the classifier takes no pictures of {width} x {height} ({reason}): give another size or another classifier"
+            ) from error
 
     def _estimator(self, layers: list[str]) -> LossEstimator:
         with torch.no_grad():
@@ -297,6 +346,14 @@ class Training:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=has_native_bfloat16(self.device))
 
 
+def digest(tensors: Iterable[torch.Tensor]) -> str:
+    """A short hash of the values of some tensors."""
+    sha = hashlib.sha256()
+    for tensor in tensors:
+        sha.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
+    return sha.hexdigest()[:16]
+
+
 def averaged(averages: Any, currents: Any, count: Any) -> None:
     """One step of the running mean of weights and buffers, in place."""
     weight = max(1 - EMA, 9 / (10 + int(count)))
@@ -314,35 +371,3 @@ def parts(both: nn.Module) -> tuple[Predictor, LossEstimator]:
     assert isinstance(predictor, Predictor)
     assert isinstance(estimator, LossEstimator)
     return predictor, estimator
-
-
-def block_layers(predictor: Predictor, x: torch.Tensor) -> list[str]:
-    """The layers a loss estimator looks at: the last of each resolution, at most four; of a transformer, four spaced evenly.
-
-    Raises:
-        InputError: a classifier without blocks: name the layers.
-    """
-    # Of what gives the same shape the last is the whole of a block, for it is computed after its parts.
-    shapes = {name: shape[1:] for name, shape in predictor.shapes(x).items()}
-    chosen = list(
-        {shape[1:]: name for name, shape in shapes.items() if len(shape) == 3 and min(shape[1:]) > 1}.values()
-    )
-    if not chosen:
-        tokens = [name for name, shape in shapes.items() if len(shape) == 2 and name.count(".") <= 2]
-        chosen = (
-            [tokens[round(k * (len(tokens) - 1) / MOST_LAYERS)] for k in range(1, MOST_LAYERS + 1)] if tokens else []
-        )
-    if not chosen:
-        raise InputError("the classifier has no blocks that a loss estimator could look at: name layers of it")
-    return list(dict.fromkeys(chosen[-MOST_LAYERS:]))
-
-
-def target_quantile(found: Answers) -> float:
-    """The widest quantile of the estimated loss below which nearly all pictures are told right; 0.1 if there is none."""
-    right = found.logits.argmax(1) == found.labels
-    order = found.estimates.argsort()
-    for level in QUANTILES:
-        surest = order[: max(1, round(level * len(order)))]
-        if float(right[surest].float().mean()) >= SURE:
-            return level
-    return 0.1
