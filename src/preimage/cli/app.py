@@ -44,6 +44,11 @@ def build() -> App:
             "preimage calibrate clean/ --degradation gaussian:25 -o recipe.json\n"
             "  preimage denoise photo.png --recipe recipe.json",
         ),
+        (
+            "train",
+            "Train a classifier and the estimator of its loss on labelled pictures.",
+            "preimage train lesions/labels.csv --split-column split --group lesion_id --turned -o lesions.pt",
+        ),
         ("study", "Regenerate a table or figure of the documentation.", "preimage study denoising --scale smoke"),
         ("info", "Print device, precision, threads, memory, versions and extras.", "preimage info"),
     ):

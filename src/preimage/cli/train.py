@@ -1,0 +1,396 @@
+"""`preimage train DATA -o model.pt`: a classifier and the estimator of its loss, from labelled pictures; resumable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Group, Parameter
+
+from preimage.cli.options import whole
+
+if TYPE_CHECKING:
+    from preimage.cli.interrupt import Interrupt
+    from preimage.predictors.labelled import Labelled
+    from preimage.predictors.model_file import TrainedModel
+    from preimage.predictors.train import Batch, Epoch, Settings, Training
+
+_FILES, _DATA, _HOW, _RUN = (Group.create_ordered(name) for name in ("Files", "Data", "Training", "Run"))
+
+
+def _count(text: str, group: Group) -> Parameter:
+    return Parameter(help=text, group=group, converter=whole)
+
+
+def _flag(text: str, group: Group) -> Parameter:
+    return Parameter(help=text, group=group, show_default=False)
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """All options of the command."""
+
+    output: Annotated[Path, Parameter(name=("--output", "-o"), help="The model, a .pt file.", group=_FILES)]
+    overwrite: Annotated[bool, _flag("Replace files that are there already.", _FILES)] = False
+    report: Annotated[Path | None, Parameter(help="JSON with all numbers, of each epoch too.", group=_FILES)] = None
+
+    label_column: Annotated[
+        str | None, Parameter(help="Of a CSV: the class, a number or a word; class_index if not given.", group=_DATA)
+    ] = None
+    split_column: Annotated[
+        str | None, Parameter(help="Of a CSV: it holds train and test; if not given a test part is drawn.", group=_DATA)
+    ] = None
+    group: Annotated[
+        str | None,
+        Parameter(help="Of a CSV: what must not be on two sides, a patient or a lesion, say.", group=_DATA),
+    ] = None
+    size: Annotated[
+        int | None,
+        _count("The short side in pixels; the pictures' own if not given, at most 120 (or the --predictor's).", _DATA),
+    ] = None
+    turned: Annotated[
+        bool, _flag("The pictures have no upright (lesions, cells): learn from them in all directions.", _DATA)
+    ] = False
+
+    backbone: Annotated[
+        str | None,
+        Parameter(
+            help="Of torchvision, or timm:NAME; resnet18 if not given, with a stem for small ones under 96 px.",
+            group=_HOW,
+        ),
+    ] = None
+    epochs: Annotated[int, _count("Passes over the training part.", _HOW)] = 60
+    batch: Annotated[int, _count("Pictures a step.", _HOW)] = 64
+    rate: Annotated[float, Parameter(help="Learning rate of AdamW at its highest.", group=_HOW)] = 1e-3
+    seed: Annotated[int, _count("Of what is held out, the weights, the order and the augmentation.", _HOW)] = 0
+    predictor: Annotated[
+        str | None,
+        Parameter(
+            help="A finished classifier (torchvision:NAME@FILE, timm:NAME, hf:NAME, FILE.pt, module:function), with --freeze.",
+            group=_HOW,
+        ),
+    ] = None
+    freeze: Annotated[bool, _flag("Fit only the loss estimator, to the --predictor as it is.", _HOW)] = False
+
+    device: Annotated[str, Parameter(help="auto, cpu, cuda, cuda:1, mps.", group=_RUN)] = "auto"
+    threads: Annotated[int | None, _count("Processor threads; by default PyTorch's choice.", _RUN)] = None
+    resume: Annotated[
+        bool,
+        _flag("Go on from OUTPUT.checkpoint, which is saved after every epoch and removed at the end.", _RUN),
+    ] = False
+    quiet: Annotated[bool, _flag("Print nothing but errors.", _RUN)] = False
+    json: Annotated[bool, _flag("Print the report on stdout, and nothing else there.", _RUN)] = False
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.output.with_name(f"{self.output.name}.checkpoint")
+
+    @property
+    def may_replace(self) -> bool:
+        """What an interrupted training wrote belongs to its checkpoint."""
+        return self.overwrite or (self.resume and self.checkpoint.exists())
+
+
+def train(
+    data: Annotated[
+        Path,
+        Parameter(
+            name="DATA",
+            help="A folder with one folder per class (below train/ and test/ or not); a CSV with a column filename, relative to "
+            "it; or an npz with x_train, y_train, x_test, y_test, or x, y.",
+        ),
+    ],
+    /,
+    *,
+    options: Annotated[TrainOptions, Parameter(name="*")],
+) -> int:
+    """Learn from the training part, choose by a part of it that is held out, and read the test part once, at the end."""
+    from preimage import checkpoint
+    from preimage.cli.interrupt import Interrupt
+    from preimage.predictors.model_file import write_model
+
+    settings = _settings(options)
+    _check_places(data, options)
+    with _threads(options.threads), Interrupt(quiet=True) as interrupt:
+        training, given = _training(data, settings, options)
+        saved: Any = training  # a Run as far as a checkpoint asks
+        if options.resume and options.checkpoint.exists():
+            checkpoint.load(saved, options.checkpoint)
+        if not _learn(training, options, interrupt):
+            return interrupt.exit_code
+        model = _with_origin(training.result(), given)
+        report = _report(model, training, data, options)
+        write_model(options.output, model, overwrite=options.may_replace)
+        _write_report(report, options)
+        options.checkpoint.unlink(missing_ok=True)
+    _say(report, options)
+    return 0
+
+
+# ---------------------------------------------------------------------- what is known before the training
+
+
+def _settings(options: TrainOptions) -> Settings:
+    from preimage.errors import InputError
+    from preimage.predictors.train import Settings
+
+    if options.threads is not None and options.threads < 1:
+        raise InputError(f"--threads must be at least 1, got {options.threads}")
+    if options.freeze and options.predictor is None:
+        raise InputError("--freeze needs the finished classifier that stays as it is: give --predictor too")
+    if options.predictor is not None and not options.freeze:
+        raise InputError(
+            "--predictor without --freeze would train a finished classifier further, which is not supported: give --freeze to "
+            "fit its loss estimator alone, or leave --predictor out to train a classifier anew"
+        )
+    if options.freeze and options.backbone is not None:
+        raise InputError("--backbone is of a classifier that is trained anew: leave it out with --freeze")
+    return Settings(
+        backbone=options.backbone or Settings.backbone,
+        epochs=options.epochs,
+        batch=options.batch,
+        rate=options.rate,
+        upright=not options.turned,
+        seed=options.seed,
+    )
+
+
+def _check_places(data: Path, options: TrainOptions) -> None:
+    """Long before they are written."""
+    from preimage.errors import InputError
+    from preimage.images import check_place
+
+    if options.output.suffix.lower() != ".pt":
+        raise InputError(f"--output {options.output}: --predictor takes FILE.pt: give it such a name")
+    named = {"DATA": data, "--output": options.output, "its checkpoint": options.checkpoint}
+    named |= {} if options.report is None else {"--report": options.report}
+    if options.predictor is not None:
+        named["--predictor"] = Path(options.predictor.rpartition("@")[2])
+    seen: dict[Path, str] = {}
+    for what, path in named.items():
+        other = seen.setdefault(path.resolve(), what)
+        if other != what:
+            raise InputError(f"{other} and {what} are both {path}: give two names")
+    for path in (options.output, options.report):
+        if path is not None:
+            check_place(path, overwrite=options.may_replace)
+    check_place(options.checkpoint, overwrite=True)
+
+
+def _training(data: Path, settings: Settings, options: TrainOptions) -> tuple[Training, TrainedModel | None]:
+    """The training, and the finished classifier that was given."""
+    from preimage.predictors.labelled import LABELS, read_labelled
+    from preimage.predictors.load import load_model
+    from preimage.predictors.train import Training
+
+    given = None if options.predictor is None else load_model(options.predictor)
+    own = None if given is None else given.predictor.size
+    read = read_labelled(
+        data,
+        size=options.size if options.size is not None else own,
+        label_column=options.label_column or LABELS,
+        split_column=options.split_column,
+        group=options.group,
+        seed=options.seed,
+    )
+    training = Training(read, settings, predictor=None if given is None else given.predictor, device=options.device)
+    _introduce(training, read, options)
+    return training, given
+
+
+def _introduce(training: Training, read: Labelled, options: TrainOptions) -> None:
+    """What is learned from, before it takes its time."""
+    import sys
+
+    from preimage.cli.failures import closed_pipe_is_no_failure
+
+    if options.quiet:
+        return
+    height, width = read.size
+    parts = f"{len(training.learned)} to learn from, {len(training.validation)} to choose by, {len(read.part('test'))} to test"
+    lines = [f"{read.name}: {len(read)} pictures of {width} x {height} in {len(read.classes)} classes: {parts}"]
+    classes = training.data.classes
+    if sorted(name.lower() for name in read.classes) != sorted(name.lower() for name in classes):
+        pairs = ", ".join(f"{own} is {other}" for own, other in zip(read.classes, classes, strict=True))
+        lines.append(f"the classifier has other names, so its classes are taken in their order: {pairs}")
+    with closed_pipe_is_no_failure():
+        for line in lines:
+            print(line, file=sys.stderr if options.json else sys.stdout, flush=True)
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(count or before)
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+# ---------------------------------------------------------------------- the training
+
+
+def _learn(training: Training, options: TrainOptions, interrupt: Interrupt) -> bool:
+    """All epochs, each saved; whether they were done before a signal came."""
+    import sys
+
+    from preimage import checkpoint
+    from preimage.predictors.train import Epoch
+
+    saved: Any = training
+    with _Shown(training, quiet=options.quiet) as shown:
+        for step in training.steps():
+            if isinstance(step, Epoch):
+                checkpoint.save(saved, options.checkpoint)
+                shown.epoch(step)
+            else:
+                shown.batch(step)
+            if interrupt.number:
+                break
+        else:
+            return True
+    kept = f"{options.checkpoint} has epoch {training.index}: the same command with --resume goes on from there"
+    way = kept if training.index else "nothing was kept, for no epoch was whole"
+    print(f"preimage: ended before epoch {training.index + 1} of {options.epochs} was done; {way}", file=sys.stderr)
+    return False
+
+
+class _Shown:
+    """What is seen meanwhile: a bar on a terminal, and a line an epoch."""
+
+    def __init__(self, training: Training, *, quiet: bool) -> None:
+        self.training, self.quiet = training, quiet
+        self._bar: Any = None
+
+    def __enter__(self) -> _Shown:
+        import sys
+
+        if not self.quiet and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = (TextColumn("{task.description}"), BarColumn(24), TimeRemainingColumn())
+            self._bar = Progress(*columns, console=Console(stderr=True), refresh_per_second=5, transient=True)
+            self._bar.start()
+            self._line = self._bar.add_task("", total=None)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def batch(self, step: Batch) -> None:
+        if self._bar is not None:
+            done = (step.epoch - 1) * step.total + step.index
+            name = f"epoch {step.epoch} of {step.epochs}"
+            self._bar.update(self._line, completed=done, total=step.epochs * step.total, description=name)
+
+    def epoch(self, step: Epoch) -> None:
+        import sys
+
+        if self.quiet:
+            return
+        left = (step.total - step.index) * step.seconds / step.index / 60
+        best = "the best so far" if step.best == step.index else f"best: epoch {step.best}"
+        line = (
+            f"epoch {step.index} of {step.total}, {left:.1f} minutes left, loss {step.loss:.3f}, validation: balanced accuracy "
+            f"{step.validation.balanced_accuracy:.3f}, rank correlation {step.validation.rank_correlation:.3f} ({best})"
+        )
+        if self._bar is None:
+            print(line, file=sys.stderr, flush=True)
+        else:
+            self._bar.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+# ---------------------------------------------------------------------- what is written and said
+
+
+def _with_origin(model: TrainedModel, given: TrainedModel | None) -> TrainedModel:
+    from dataclasses import replace
+
+    return model if given is None else replace(model, origin=given.origin)
+
+
+def _report(model: TrainedModel, training: Training, data: Path, options: TrainOptions) -> dict[str, Any]:
+    import torch
+
+    return {
+        "task": "train",
+        "input": str(data),
+        "output": str(options.output),
+        "classes": list(model.predictor.classes),
+        "size": list(training.data.size),
+        "predictor": options.predictor,
+        "device": str(training.device),
+        "threads": torch.get_num_threads(),
+        **_plain(model.about),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """As JSON knows it: a correlation that there is not is null."""
+    import math
+
+    if isinstance(value, dict):
+        return {str(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _write_report(report: dict[str, Any], options: TrainOptions) -> None:
+    import json
+
+    from preimage.images import write_bytes_atomically
+
+    if options.report is not None:
+        content = json.dumps(report, indent=2, allow_nan=False)
+        write_bytes_atomically(options.report, f"{content}\n".encode(), overwrite=options.may_replace)
+
+
+def _say(report: dict[str, Any], options: TrainOptions) -> None:
+    import json
+    import sys
+
+    from preimage.cli.failures import closed_pipe_is_no_failure
+
+    with closed_pipe_is_no_failure():
+        if options.json:
+            print(json.dumps(report, indent=2, allow_nan=False))
+        if not options.quiet:
+            _print_summary(report, options, sys.stderr if options.json else sys.stdout)
+
+
+def _print_summary(report: dict[str, Any], options: TrainOptions, file: Any) -> None:
+    """How good it is on the test part, beside the part by which it was chosen, which it flatters."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(file=file, highlight=False, markup=False, soft_wrap=True, emoji=False)
+    console.print(f"{report['input']} -> {report['output']}")
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    for heading in ("", "test", "validation"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    test, validation = report["test"], report["validation"]
+    for name in ("balanced_accuracy", "accuracy", "calibration_error", "rank_correlation"):
+        note = " of estimated and true loss" if name == "rank_correlation" else ""
+        table.add_row(f"  {name.replace('_', ' ')}{note}", _number(test[name]), _number(validation[name]))
+    for name, *recalls in zip(report["classes"], test["recall"], validation["recall"], strict=True):
+        table.add_row(f"  recall of {name}", *map(_number, recalls))
+    console.print(table)
+    epochs, minutes = report["settings"]["epochs"], report["seconds"] / 60
+    console.print(f"  epoch {report['epoch']} of {epochs} was chosen, in {minutes:.1f} minutes ({report['device']})")
+    console.print(f"  target quantile of the estimated loss: {report['target_quantile']}")
+    if options.report is not None:
+        console.print(f"  report: {options.report}")
+    console.print(f"  use it so: preimage counterfactual PICTURE --predictor {options.output}")
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.3f}"
