@@ -3,6 +3,7 @@
     theta* = argmin_theta  E(Phi(g_theta(z)), y)  +  sum_i lambda_i R_i(g_theta(z)),        x* = g_theta*(z)
 
 Denoising: Phi is the identity and y the noisy picture. Inpainting: Phi is a mask. Super-resolution: Phi is down-sampling.
+Explaining a classifier: Phi is one of its layers, and R says which class it should see, and how sure it should be.
 
     from preimage import denoise
     denoise("photo.png").run().save("clean.png")
@@ -18,6 +19,10 @@ from preimage.version import __version__ as __version__
 if TYPE_CHECKING:
     from preimage.checkpoint import autosave as autosave
     from preimage.errors import InputError as InputError
+    from preimage.explain.counterfactual import counterfactual as counterfactual
+    from preimage.explain.invert import invert as invert
+    from preimage.explain.maximize import maximize as maximize
+    from preimage.explain.recover import recover as recover
     from preimage.fit import Fit as Fit
     from preimage.images import Picture as Picture
     from preimage.images import read as read
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
     from preimage.networks import UNet as UNet
     from preimage.predictors import LossEstimator as LossEstimator
     from preimage.predictors import Predictor as Predictor
+    from preimage.predictors import load_model as load_model
     from preimage.predictors import load_predictor as load_predictor
     from preimage.prior import Mesh as Mesh
     from preimage.prior import Noise as Noise
@@ -48,6 +54,10 @@ if TYPE_CHECKING:
 _PLACES = {
     "autosave": "checkpoint",
     "InputError": "errors",
+    "counterfactual": "explain.counterfactual",
+    "invert": "explain.invert",
+    "maximize": "explain.maximize",
+    "recover": "explain.recover",
     "Fit": "fit",
     "Picture": "images",
     "read": "images",
@@ -58,6 +68,7 @@ _PLACES = {
     "UNet": "networks",
     "LossEstimator": "predictors",
     "Predictor": "predictors",
+    "load_model": "predictors",
     "load_predictor": "predictors",
     "Mesh": "prior",
     "Noise": "prior",
@@ -97,12 +108,17 @@ __all__ = [
     "UNet",
     "__version__",
     "autosave",
+    "counterfactual",
     "deblur",
     "denoise",
     "flash_no_flash",
     "inpaint",
+    "invert",
+    "load_model",
     "load_predictor",
+    "maximize",
     "read",
+    "recover",
     "remove_jpeg_artifacts",
     "super_resolve",
 ]

@@ -61,6 +61,8 @@ class Guard:
     def _diverged(self, i: int, loss: float) -> bool:
         if not math.isfinite(loss):
             return True
+        if self.level[i] < 0:  # of what is made ever larger (an activation) no loss is a jump
+            return False
         return self.fit.counts[i] > SETTLED and loss > JUMP * max(self.level[i], 1e-12)
 
     def gave_up(self, i: int) -> bool:

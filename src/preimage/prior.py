@@ -96,12 +96,14 @@ class Jitter:
     noise tensors, a little larger, that all members share: at a random place and with a random sign.
     """
 
-    def __init__(self, deviation: float, pool: int | None, seed: int, like: list[torch.Tensor]) -> None:
+    def __init__(
+        self, deviation: float, pool: int | None, seed: int, like: list[torch.Tensor], streams: Sequence[int]
+    ) -> None:
         self.deviation = deviation
         device = like[0].device
         # Apple's generator cannot be seeded apart; and the choice among a pool must never wait for the device.
         place = "cpu" if pool is not None or device.type == "mps" else device
-        self.generators = [seeded(seed, "jitter", i, place) for i in range(len(like))]
+        self.generators = [seeded(seed, "jitter", stream, place) for stream in streams]
         self.pool: list[torch.Tensor] = []
         if pool is not None and deviation:
             generator = seeded(seed, "jitter", SHARED)
@@ -149,6 +151,8 @@ class Prior:
         members, seed: how many, and the one seed of all randomness.
         jitter: standard deviation of the Gaussian noise added to the code at each step; `pool` as in Jitter.
         stacks: whether members are computed in one stacked call; None: by the table of what is faster.
+        streams: of each member the stream of random numbers that is its own; those of one stream begin with the same weights
+            and code and have the same jitter. None: 0, 1, 2, ...
     """
 
     def __init__(
@@ -164,11 +168,13 @@ class Prior:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         stacks: bool | None = None,
+        streams: Sequence[int] | None = None,
     ) -> None:
+        own = list(range(members) if streams is None else streams)
         self.device = torch.device(device)
         self.dtype = dtype
         self.size = size
-        self.networks = nn.ModuleList(self._fresh(network, seed, i) for i in range(members))
+        self.networks = nn.ModuleList(self._fresh(network, seed, stream) for stream in own)
         self.stacks = self._stacking_pays() if stacks is None else stacks
         # Stacked convolutions are grouped ones, whose 1x1 weight gradients PyTorch 2.15 gets wrong on one CPU thread in
         # channels_last; alone, channels_last is right and a third faster.
@@ -181,10 +187,10 @@ class Prior:
         self.padded = tuple(-(-side // stride) * stride for side in size)
         self.draws = isinstance(code, Noise | Mesh)
         self.masked = code if isinstance(code, Masked) else None
-        self.codes = [self._laid_out(self._code(code, i, seed)) for i in range(members)]
+        self.codes = [self._laid_out(self._code(code, i, seed, own[i])) for i in range(members)]
         self.known: list[torch.Tensor] = []  # where a masked code may show its picture
         self.hidden: list[torch.Tensor] = []  # what the latest input of each member did not show of what is known
-        self.jitter = Jitter(jitter, pool, seed, self.codes)
+        self.jitter = Jitter(jitter, pool, seed, self.codes, own)
 
     @staticmethod
     def _fresh(network: NetworkFactory, seed: int, member: int) -> nn.Module:
@@ -192,14 +198,14 @@ class Prior:
             torch.random.set_rng_state(seeded(seed, "weights", member).get_state())
             return network()
 
-    def _code(self, code: Code | torch.Tensor, member: int, seed: int) -> torch.Tensor:
+    def _code(self, code: Code | torch.Tensor, member: int, seed: int, stream: int) -> torch.Tensor:
         """The code of one member, (1, c, h, w): drawn, cut out of the images given, or empty until it is shown."""
         height, width = self.padded
         if isinstance(code, Masked):
             return torch.zeros(1, 1, height, width)
         if isinstance(code, torch.Tensor):
             return reflected(code[member * len(code) // len(self)][None], height, width)
-        return code.draw(height // self.scale, width // self.scale, seeded(seed, "code", member))
+        return code.draw(height // self.scale, width // self.scale, seeded(seed, "code", stream))
 
     def _laid_out(self, x: torch.Tensor) -> torch.Tensor:
         """In the precision of the first convolution, which would have to convert it at every step, and in its order."""

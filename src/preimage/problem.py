@@ -37,7 +37,7 @@ class Problem:
         operator: Phi, any callable on (b, c, h, w); of a deepinv Physics the part without noise. If it is an nn.Module with
             trainable parameters these are fitted, by each member for itself.
         distance: E, one value per entry of the target (averaged), or (b,).
-        penalties: pairs (lambda, R).
+        penalties: pairs (lambda, R); lambda is one number, or a tensor (b,) with one for each member.
         weight: of each entry of the target, at least 0 (0: left out), broadcast to it; None: all alike.
         noise_level: the data term that the clean picture would have (sigma^2 for Gaussian noise and squared error), known
             or estimated, for rules that ask; None where nothing is known.
@@ -47,7 +47,7 @@ class Problem:
     target: torch.Tensor
     operator: Operator = identity
     distance: Distance = squared
-    penalties: tuple[tuple[float, Penalty], ...] = ()
+    penalties: tuple[tuple[float | torch.Tensor, Penalty], ...] = ()
     weight: torch.Tensor | None = None
     noise_level: float | None = None
     finish: Callable[[torch.Tensor], torch.Tensor] | None = None
@@ -126,7 +126,8 @@ class Problem:
 
     def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Problem:
         weight = None if self.weight is None else change(self.weight)
-        return replace(self, target=change(self.target), weight=weight)
+        penalties = tuple((change(s) if isinstance(s, torch.Tensor) else s, each) for s, each in self.penalties)
+        return replace(self, target=change(self.target), weight=weight, penalties=penalties)
 
     def trainable(self) -> bool:
         """Whether the operator has parameters of its own to be fitted (an unknown blur kernel, say)."""

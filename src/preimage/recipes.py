@@ -6,7 +6,7 @@ height, width) that returns a fresh nn.Module.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from functools import partial
 from numbers import Integral
@@ -208,10 +208,11 @@ class Recipe:
         seed: int = 0,
         device: str | torch.device = "auto",
         code: torch.Tensor | None = None,
+        streams: Sequence[int] | None = None,
     ) -> Prior:
         """The prior of this recipe for pictures of so many channels and this (height, width).
 
-        `code`: an image (1, c, h, w) that stands for the recipe's own code.
+        `code`: an image (1, c, h, w) that stands for the recipe's own code. `streams`: as in Prior.
 
         Raises:
             InputError: a side under 16 pixels, no channel or more than 16, or a device that is not there.
@@ -232,6 +233,7 @@ class Recipe:
             pool=self.jitter_pool,
             device=place,
             dtype=choose_precision(self.precision, place, size[0] * size[1]),
+            streams=streams,
         )
         prior.show(torch.zeros(1, channels, *size))  # until the fit shows what was given
         return prior

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cyclopts import App, CycloptsError, Parameter
 
+from preimage.cli.explain import TASKS as EXPLAINING
 from preimage.cli.tasks import TASKS
 from preimage.errors import InputError
 from preimage.version import __version__
@@ -14,6 +15,8 @@ _EXAMPLES = """Examples:
   preimage super-resolve small.png --factor 4
   preimage inpaint photo.png --mask holes.png --mask-white missing
   preimage deblur photo.png --kernel motion:15,30
+  preimage train lesions/ -o lesions.pt
+  preimage counterfactual lesion.jpg --predictor lesions.pt --html why.html
   preimage denoise --help
   preimage demo"""
 
@@ -22,7 +25,8 @@ def build() -> App:
     """The command line, without running it."""
     app = App(
         name="preimage",
-        help="Restore a picture with an untrained network as its prior: no training data, and it stops by itself.",
+        help="Restore a picture with an untrained network as its prior: no training data, and it stops by itself. "
+        "Explain what a classifier sees in one.",
         help_epilogue=_EXAMPLES,
         help_format="plaintext",
         version=__version__,
@@ -35,6 +39,15 @@ def build() -> App:
             help=task.summary,
             help_epilogue=f"Example:\n  {task.example}",
             usage=f"Usage: preimage {task.name} INPUT... [OPTIONS]",
+        )
+    for task in EXPLAINING:
+        takes_picture = "" if task.name == "maximize" else " INPUT"
+        app.command(
+            f"preimage.cli.explain:{task.name}",
+            name=task.name,
+            help=task.summary,
+            help_epilogue=f"Example:\n  {task.example}",
+            usage=f"Usage: preimage {task.name}{takes_picture} --predictor PREDICTOR [OPTIONS]",
         )
     for name, summary, example in (
         ("demo", "Restore a noisy photograph that comes with scikit-image.", "preimage demo --output out/demo.png"),

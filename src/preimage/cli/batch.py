@@ -85,7 +85,7 @@ def restore_all(job: Job, inputs: Sequence[Path]) -> int:
         if several and options.resume:
             again = {str(places.output) for places in plans}
             reports = [each for each in earlier_reports(options.report) if each.get("output") not in again]
-    with Interrupt(quiet=options.quiet) as interrupt, _threads(options.threads):
+    with Interrupt(quiet=options.quiet) as interrupt, threads_of(options.threads):
         for places in plans:
             try:
                 report = _restore(job, recipe, places, interrupt, passed)
@@ -310,11 +310,12 @@ def _checked_recipe(job: Job) -> Recipe:
 
 
 @contextlib.contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
+def threads_of(count: int | None) -> Iterator[None]:
+    """So many processor threads within; None: as they are."""
+    before = torch.get_numthreads_of()
     try:
         if count is not None:
-            torch.set_num_threads(count)
+            torch.set_numthreads_of(count)
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_numthreads_of(before)

@@ -108,12 +108,12 @@ def command_of(task: Task) -> Callable[..., int]:
     return command
 
 
-def own_parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
-    """The arguments of a task that are its own, with types and help for the command line."""
+def own_parameters(function: Callable[..., Any], skip: int = 1) -> list[inspect.Parameter]:
+    """The arguments of a task that are its own, but for the first (the input), with types and help for the command line."""
     hints = get_type_hints(function)
     help_of = described_arguments(function)
     own = []
-    for parameter in list(inspect.signature(function).parameters.values())[1:]:
+    for parameter in list(inspect.signature(function).parameters.values())[skip:]:
         if parameter.name in SHARED:
             continue
         hint = command_line_type(hints[parameter.name], parameter.name)
@@ -171,6 +171,6 @@ def described_arguments(function: Callable[..., Any]) -> dict[str, str]:
         return found
     for entry in re.split(r"^    (?=\S)", section[1], flags=re.MULTILINE):
         names, _, text = entry.partition(":")
-        text = " ".join(text.split()).replace("if None", "if not given")
+        text = " ".join(text.split()).replace("if None", "if not given").replace("None:", "if not given:")
         found.update({name.strip(): text[:1].upper() + text[1:] for name in names.split(",") if text})
     return found

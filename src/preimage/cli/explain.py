@@ -1,0 +1,390 @@
+"""Every explaining task is a command: its own options are read off its Python function, files and run are shared."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Group, Parameter
+
+from preimage.cli.options import whole
+from preimage.cli.tasks import Task, own_parameters
+
+if TYPE_CHECKING:
+    from preimage.explain.explanation import Explanation
+    from preimage.images import Picture
+
+TASKS = (
+    Task(
+        "counterfactual",
+        "preimage.explain.counterfactual",
+        "Change a picture so that a classifier takes it for another class.",
+        "preimage counterfactual lesion.jpg --predictor lesions.pt --target mel --html why.html",
+    ),
+    Task(
+        "recover",
+        "preimage.explain.recover",
+        "Recover a picture from its features under the first residual block, one that the classifier is sure of.",
+        "preimage recover lesion.jpg --predictor lesions.pt",
+    ),
+    Task(
+        "invert",
+        "preimage.explain.invert",
+        "Find a picture that has the features of a given one at a layer.",
+        "preimage invert photo.png --predictor torchvision:resnet18@weights.pth --layers all",
+    ),
+    Task(
+        "maximize",
+        "preimage.explain.maximize",
+        "Find a picture that excites a class, a channel or a unit the most.",
+        "preimage maximize --predictor lesions.pt --target mel",
+    ),
+)
+
+_FILES = Group.create_ordered("Files")
+_FIT = Group.create_ordered("Fit")
+_RUN = Group.create_ordered("Run")
+
+
+def _flag(text: str, group: Group) -> Parameter:
+    return Parameter(help=text, group=group, show_default=False)
+
+
+@dataclass(frozen=True)
+class Options:
+    """File and run options, the same in every explaining command."""
+
+    output: Annotated[
+        Path | None,
+        Parameter(
+            name=("--output", "-o"),
+            help="The picture to write; by default NAME-TASK.png in the current folder. Its extension chooses the format.",
+            group=_FILES,
+        ),
+    ] = None
+    overwrite: Annotated[bool, _flag("Replace files that are there already.", _FILES)] = False
+    figure: Annotated[Path | None, Parameter(help="PNG: all pictures, and the curves.", group=_FILES)] = None
+    html: Annotated[
+        Path | None,
+        Parameter(help="One self-contained page: pictures, numbers, settings, limits.", group=_FILES),
+    ] = None
+    report: Annotated[Path | None, Parameter(help="JSON with all numbers.", group=_FILES)] = None
+    recipe: Annotated[
+        str | None,
+        Parameter(help="fast (what is taken if not given), paper (as published), or a FILE.json.", group=_FIT),
+    ] = None
+    steps: Annotated[int | None, Parameter(help="At most so many.", group=_FIT, converter=whole)] = None
+    seed: Annotated[int, Parameter(help="Of all randomness.", group=_FIT, converter=whole)] = 0
+    device: Annotated[str, Parameter(help="auto, cpu, cuda, cuda:1, mps.", group=_RUN)] = "auto"
+    threads: Annotated[
+        int | None, Parameter(help="Processor threads; by default PyTorch's choice.", group=_RUN, converter=whole)
+    ] = None
+    autosave: Annotated[
+        int | None,
+        Parameter(
+            help="Save a checkpoint every so many steps as OUTPUT.checkpoint; removed once the output is complete.",
+            group=_RUN,
+            converter=whole,
+        ),
+    ] = None
+    resume: Annotated[bool, _flag("Go on from OUTPUT.checkpoint where there is one.", _RUN)] = False
+    quiet: Annotated[bool, _flag("Print nothing but errors.", _RUN)] = False
+    json: Annotated[bool, _flag("Print the report on stdout, and nothing else there.", _RUN)] = False
+
+
+_INPUT = Annotated[Path, Parameter(name="INPUT", help="A picture: PNG, JPEG, WebP, TIFF, BMP or GIF.")]
+_LAYERS = Annotated[
+    str,
+    Parameter(
+        name=("--layers", "--layer"),
+        help="A layer's name, several with commas between, or all: a sheet from shallow to deep.",
+        group=Group("Task", sort_key=0),
+    ),
+]
+_STRENGTHS = Annotated[
+    Path | None,
+    Parameter(help="PNG: a strip from none of the change to all of it.", group=_FILES),
+]
+
+
+def __getattr__(name: str) -> Callable[..., int]:
+    """The command of a task, so that its modules are imported only when it is called."""
+    for task in TASKS:
+        if task.name == name:
+            return command_of(task)
+    raise AttributeError(name)
+
+
+def command_of(task: Task) -> Callable[..., int]:
+    """A function whose signature is the command: INPUT, the task's own options, the shared ones."""
+    module = importlib.import_module(task.module)
+    function = getattr(module, task.name)
+    takes_picture = "image" in inspect.signature(function).parameters
+
+    def command(*inputs: Path, options: Options | None = None, **own: Any) -> int:
+        return _explained(task.name, module, function, inputs[0] if inputs else None, options or Options(), own)
+
+    shown = [inspect.Parameter("inputs", inspect.Parameter.POSITIONAL_ONLY, annotation=_INPUT)] if takes_picture else []
+    for parameter in own_parameters(function, skip=1 if takes_picture else 0):
+        if parameter.name == "layer" and task.name == "invert":
+            parameter = parameter.replace(name="layers", annotation=_LAYERS, default="all")
+        shown.append(parameter)
+    if task.name == "counterfactual":
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        shown.append(inspect.Parameter("strengths", keyword, default=None, annotation=_STRENGTHS))
+    options = Annotated[Options, Parameter(name="*")]
+    shown.append(inspect.Parameter("options", inspect.Parameter.KEYWORD_ONLY, default=Options(), annotation=options))
+    command.__signature__ = inspect.Signature(shown)  # pyright: ignore[reportFunctionMemberAccess]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in shown}
+    command.__doc__ = task.summary
+    return command
+
+
+# ---------------------------------------------------------------------- one explanation
+
+
+@dataclass(frozen=True)
+class _Places:
+    """The files of one explanation."""
+
+    output: Path
+    beside: dict[str, Path]  # option -> file
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.output.with_name(f"{self.output.name}.checkpoint")
+
+
+def _explained(
+    name: str,
+    module: ModuleType,
+    function: Callable[..., Any],
+    source: Path | None,
+    options: Options,
+    own: dict[str, Any],
+) -> int:
+    import torch
+
+    from preimage import checkpoint
+    from preimage.cli.batch import threads_of
+    from preimage.cli.choices import choose_recipe
+    from preimage.cli.interrupt import Interrupt
+    from preimage.cli.options import Options as FitOptions
+    from preimage.images import read
+
+    recipe = choose_recipe(FitOptions(recipe=options.recipe, steps=options.steps), module)
+    strengths = own.pop("strengths", None)
+    places = _places(name, source, options, strengths, own)
+    picture = None if source is None else read(source)
+    if picture is not None:
+        picture.check_destination(places.output, overwrite=_may_replace(places, options))
+    torch.optim.SGD([torch.zeros(1, requires_grad=True)])  # imports PyTorch's compiler, which is no time of the fit
+    begin = time.perf_counter()
+    settings = {"recipe": recipe, "seed": options.seed, "device": options.device}
+    with Interrupt(quiet=options.quiet) as interrupt, threads_of(options.threads):
+        run = _run(function, picture, own, settings)
+        resuming = options.resume and places.checkpoint.exists()
+        if resuming:
+            checkpoint.load(run, places.checkpoint)
+        setup = time.perf_counter() - begin
+        if not options.quiet:
+            for line in run.remarks:
+                print(line, file=sys.stderr if options.json else sys.stdout, flush=True)
+        began, complete = _iterate(run, options, places, interrupt, source.name if source else name)
+        if not (began or resuming):
+            print(f"preimage: {name}: ended before the first step, nothing was written", file=sys.stderr)
+            return interrupt.exit_code
+        if not complete and (options.autosave is not None or options.resume):
+            checkpoint.save(run, places.checkpoint)
+        found = run.result()
+        report = _report(found, source, places, setup)
+        _write(found, picture, places, options, report)
+    if complete:
+        places.checkpoint.unlink(missing_ok=True)
+    _say(found, report, options)
+    return interrupt.exit_code if interrupt.number else 0
+
+
+def _run(function: Callable[..., Any], picture: Picture | None, own: dict[str, Any], settings: dict[str, Any]) -> Any:
+    """The Run: of one layer, or a sheet of several."""
+    if "layers" not in own:
+        return function(**own, **settings) if picture is None else function(picture, **own, **settings)
+    from preimage.explain.invert import Sheet, depth
+    from preimage.explain.view import as_model, at_working_size
+
+    own = dict(own)
+    assert picture is not None
+    model = as_model(own.pop("predictor"))
+    asked = own.pop("layers")
+    layers = (
+        depth(model.predictor, at_working_size(picture.tensor, model.predictor))
+        if asked == "all"
+        else [each.strip() for each in asked.split(",")]
+    )
+    if len(layers) == 1:
+        return function(picture, predictor=model, layer=layers[0], **own, **settings)
+    return Sheet(picture, layers, predictor=model, **own, **settings)
+
+
+def _iterate(run: Any, options: Options, places: _Places, interrupt: Any, name: str) -> tuple[bool, bool]:
+    """To the end, or to where a signal ended it: whether a step was done, and whether the result stands."""
+    from preimage import checkpoint
+    from preimage.cli.progress import Progress
+
+    steps: Iterator[Any] = iter(run)
+    if options.autosave is not None:
+        steps = checkpoint.autosave(run, places.checkpoint, options.autosave)
+    began = False
+    with Progress(name, quiet=options.quiet) as progress:
+        while not interrupt.number:
+            step = next(steps, None)
+            if step is None:
+                return began, True
+            began = True
+            progress.show(step)
+    return began, bool(run.blind_finished)
+
+
+def _may_replace(places: _Places, options: Options) -> bool:
+    return options.overwrite or (options.resume and places.checkpoint.exists())
+
+
+def _places(name: str, source: Path | None, options: Options, strengths: Path | None, own: dict[str, Any]) -> _Places:
+    """Where everything goes, found out before any fit.
+
+    Raises:
+        InputError: a name that cannot be, two files that are one, or one that is there already.
+    """
+    from preimage.errors import InputError
+    from preimage.images import check_place
+
+    for option in ("threads", "autosave"):
+        value = getattr(options, option)
+        if value is not None and value < 1:
+            raise InputError(f"--{option} must be at least 1, got {value}")
+    stem = source.stem if source else "class"
+    output = options.output or Path(f"{stem}-{name}.png")
+    if output.is_dir():
+        output = output / f"{stem}-{name}.png"
+    kinds = {"--figure": (".png",), "--html": (".html", ".htm"), "--report": (".json",), "--strengths": (".png",)}
+    given = {
+        "--figure": options.figure,
+        "--html": options.html,
+        "--report": options.report,
+        "--strengths": strengths,
+    }
+    beside = {option: path for option, path in given.items() if path is not None}
+    places = _Places(output, beside)
+    taken = {} if source is None else {source.resolve(): "the input"}
+    taken |= {each.resolve(): "read" for each in own.values() if isinstance(each, Path) and each.is_file()}
+    further = {f"counterfactual {k}": _numbered(output, k) for k in range(2, (own.get("count") or 1) + 1)}
+    for option, path in ({"--output": output} | beside | further).items():
+        if option in kinds and path.suffix.lower() not in kinds[option]:
+            raise InputError(f"{option} {path}: it is written as {' or '.join(kinds[option])}: give such a name")
+        if path.resolve() in taken:
+            raise InputError(f"{path} ({option}) is also {taken[path.resolve()]}: choose another name")
+        taken[path.resolve()] = option
+        check_place(path, overwrite=_may_replace(places, options))
+    return places
+
+
+def _numbered(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.stem}-{number}{path.suffix}")
+
+
+def _report(found: Explanation, source: Path | None, places: _Places, setup: float) -> dict[str, Any]:
+    from preimage.cli.report import peak_memory
+
+    return {
+        "task": found.task,
+        "input": None if source is None else str(source),
+        "output": str(places.output),
+        "size": list(found.image.shape[-2:]),
+        **found.numbers,
+        "reason": found.reason,
+        "steps": found.steps,
+        "kept_step": found.kept_step[0],
+        "seconds": round(setup + found.seconds, 3),
+        "recipe": found.recipe.describe(),
+        "seed": found.seed,
+        "device": found.device,
+        "precision": found.precision,
+        "threads": found.threads,
+        "peak_memory_bytes": peak_memory(found.device),
+        "remarks": list(found.remarks),
+        "events": list(found.history.events),
+    }
+
+
+def _write(
+    found: Explanation, picture: Picture | None, places: _Places, options: Options, report: dict[str, Any]
+) -> None:
+    from preimage.explain.counterfactual import Counterfactual
+    from preimage.explain.figure import explanation_figure, strip_figure
+    from preimage.explain.page import save_page
+    from preimage.figures import save_figure
+    from preimage.images import as_picture, write_bytes_atomically
+
+    replace = _may_replace(places, options)
+    kind = picture or as_picture(found.image.clamp(0, 1))
+    kind.write(found.image, places.output, overwrite=replace)
+    for number, other in enumerate(getattr(found, "others", ()), 2):
+        kind.write(other.image, _numbered(places.output, number), overwrite=replace)
+    for option, path in places.beside.items():
+        if option == "--figure":
+            save_figure(explanation_figure(found), path, overwrite=replace)
+        elif option == "--strengths":
+            assert isinstance(found, Counterfactual)
+            save_figure(strip_figure(found), path, overwrite=replace)
+        elif option == "--html":
+            title = f"{found.task} of {report['input']}" if report["input"] else found.task
+            save_page(found, path, title=title, settings={"input": report["input"]}, overwrite=replace)
+        elif option == "--report":
+            content = json.dumps(_finite(report), indent=2, allow_nan=False)
+            write_bytes_atomically(path, f"{content}\n".encode(), overwrite=replace)
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows no NaN and no infinity."""
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not abs(value) < float("inf") else value
+
+
+def _say(found: Explanation, report: dict[str, Any], options: Options) -> None:
+    """The verdict first, then the numbers."""
+    from preimage.cli.failures import closed_pipe_is_no_failure
+
+    with closed_pipe_is_no_failure():
+        if options.json:
+            print(json.dumps(_finite(report), indent=2, allow_nan=False))
+        if options.quiet:
+            return
+        place = sys.stderr if options.json else sys.stdout
+        if report["input"]:
+            print(f"{report['input']} -> {report['output']}", file=place)
+        else:
+            print(f"-> {report['output']}", file=place)
+        for line in (found.reason, *found.history.events):
+            print(f"  {line}", file=place)
+        for name, value in found.numbers.items():
+            if not isinstance(value, dict | list):
+                shown = (
+                    f"{value:.3g}"
+                    if isinstance(value, float)
+                    else {True: "yes", False: "no"}.get(value, value)
+                    if isinstance(value, bool)
+                    else value
+                )
+                print(f"  {name.replace('_', ' '):24} {shown}", file=place)
+        print(f"  {found.steps} steps in {report['seconds']:.1f} s ({found.device}, {found.precision})", file=place)

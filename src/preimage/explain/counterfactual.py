@@ -1,0 +1,379 @@
+"""Counterfactual: what would have to change in a picture for another diagnosis, by a change that a person can read.
+
+    x* = argmin E(Psi(x), Psi(x0)) + l1 M(x) + l2 CE(F(x), y_t),   x = g_theta(z)
+
+Psi is the first residual block, M the estimated loss of the classifier against the one asked for, F the classifier. Beside it
+runs a second member with the same initial weights, code and jitter, and without the class term: the reconstruction. What
+the class asked for is the difference of the two, not what the prior leaves out of any picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from PIL.Image import Image
+from torch.nn import functional
+
+from preimage.checkpoint import fingerprint
+from preimage.errors import InputError
+from preimage.explain.explanation import Explaining, Explanation, extended
+from preimage.explain.fitting import explain
+from preimage.explain.panels import heat_map, magnified
+from preimage.explain.quality import judge, stability
+from preimage.explain.reached import Reached
+from preimage.explain.recipes import FAST_RECOVERY, PAPER_RECOVERY
+from preimage.explain.view import (
+    AnyPredictor,
+    Doubt,
+    Features,
+    View,
+    as_model,
+    at_working_size,
+    first_block,
+    one_picture,
+)
+from preimage.images import Picture, as_picture
+from preimage.predictors import Predictor
+from preimage.predictors.model_file import TrainedModel
+from preimage.problem import Problem
+from preimage.recipes import Recipe
+from preimage.result import Result
+
+FAST, PAPER = FAST_RECOVERY, PAPER_RECOVERY
+STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+LIMITS = (
+    "It shows what this classifier reacts to, not what the disease (or whatever the class is) does.",
+    "Another seed gives another change: ask for several (--count) and look at what they share.",
+    "A change that a second, independently trained classifier does not follow is likely to be peculiar to this one.",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Counterfactual(Explanation):
+    """A counterfactual; `image` is the picture, (1, c, h, w), of the size that was given.
+
+    Args:
+        changed, reconstruction: with and without the class term, (1, c, h, w), at the size it was explained in.
+        classes: the classifier's.
+        prediction, target: indices of what the given picture is told to be, and of what was asked for.
+        valid: whether the classifier says the target of `changed`.
+        confidence: the probability it gives the target there.
+        probabilities: {"given", "reconstruction", "counterfactual"}: (classes,) each.
+        along_strengths: the probability of the target for each picture of `strengths()`.
+        others: of further seeds.
+    """
+
+    changed: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
+    reconstruction: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
+    classes: tuple[str, ...] = ()
+    prediction: int = 0
+    target: int = 0
+    valid: bool = False
+    confidence: float = 0.0
+    probabilities: dict[str, torch.Tensor] = field(default_factory=dict)
+    along_strengths: tuple[float, ...] = ()
+    others: tuple[Counterfactual, ...] = ()
+
+    @property
+    def difference(self) -> torch.Tensor:
+        """What the class term changed, (1, c, h, w), signed."""
+        return self.changed - self.reconstruction
+
+    def strengths(self) -> list[tuple[float, torch.Tensor]]:
+        """A strip from the reconstruction (0) to the counterfactual (1): (strength, picture) each."""
+        return [(share, torch.lerp(self.reconstruction, self.changed, share)) for share in STRENGTHS]
+
+
+def counterfactual(
+    image: torch.Tensor | NDArray[Any] | Image | str | Path | Picture,
+    *,
+    predictor: AnyPredictor,
+    target: str | int | None = None,
+    confidence: float = 0.9,
+    layer: str | None = None,
+    doubt: Doubt = "auto",
+    loss_weight: float = 0.02,
+    class_weight: float = 0.1,
+    target_loss: float | None = None,
+    region: torch.Tensor | NDArray[Any] | Image | str | Path | Picture | None = None,
+    lesion_mask: torch.Tensor | NDArray[Any] | Image | str | Path | Picture | None = None,
+    second_predictor: AnyPredictor | None = None,
+    count: int = 1,
+    recipe: Recipe = FAST,
+    initial: Any = None,
+    seed: int = 0,
+    device: str | torch.device = "auto",
+) -> Explaining:
+    """Change a picture so that a classifier takes it for another class.
+
+    Example:
+        >>> found = counterfactual("lesion.jpg", predictor="lesions.pt", target="mel").run()
+        >>> found.valid, round(found.confidence, 2)
+        (True, 0.93)
+        >>> found.save("as-melanoma.png")
+
+    Args:
+        image: a tensor (c, h, w) in 0..1, a numpy array, a PIL image, or a path; one or three channels.
+        predictor: FILE.pt of `preimage train`, torchvision:NAME, timm:NAME, hf:NAME (each perhaps with @FILE of weights), or
+            module.path:function; in Python a Predictor or what load_model returns, too.
+        target: the class, by name or number; None: the runner-up, the most probable class but one.
+        confidence: the probability of the target that is asked for, between 0 and 1.
+        layer: Psi, whose features the picture keeps; None: the first residual block.
+        doubt: what keeps the picture one that the classifier knows: loss (estimated, from a model file of ours), entropy or
+            energy (without any estimator), none (the plain deep prior); auto: loss where there is an estimator, else entropy.
+        loss_weight: weight of that, l1.
+        class_weight: weight of the cross-entropy to the target, l2; with FAST it grows where the class is not reached.
+        target_loss: quantile of the estimated loss that is asked for, 0 to 1; None: what the training chose, else 0.1.
+        region: a black and white picture, white where it may change; None: everywhere.
+        lesion_mask: a black and white picture, white where the change should be: only for the report, the fit never sees it.
+        second_predictor: an independently trained classifier with the same classes, for the report: does it follow?
+        count: so many counterfactuals from different seeds.
+        recipe: FAST, or PAPER for the published settings.
+        initial: a Result, or the weights of one, to start from.
+        seed: of all randomness.
+        device: "auto", "cpu", "cuda", "mps".
+
+    Raises:
+        InputError: an unknown class or layer, a target that is the prediction already, a region of another size, a
+            classifier without gradient.
+
+    Source: Narayanaswamy, Thiagarajan, Spanias, ICASSP 2021, eq. 5; how E is normalized is unpublished: here by the mean square
+    of the target's features.
+    """
+    model = as_model(predictor)
+    asker = model.predictor
+    picture = one_picture(image)
+    x0 = at_working_size(picture.tensor, asker)
+    allowed = None if region is None else _region(region, picture, x0, "region")
+    lesion = None if lesion_mask is None else _region(lesion_mask, picture, x0, "lesion mask") > 0.5
+    second = None if second_predictor is None else as_model(second_predictor).predictor
+    if count < 1:
+        raise InputError(f"count must be at least 1, got {count}")
+    for name, value in (("loss_weight", loss_weight), ("class_weight", class_weight)):
+        if not value >= 0:
+            raise InputError(f"{name} must be at least 0, got {value}")
+    psi = layer or first_block(model, x0)
+    asker.check_gradient(x0.to(asker.mean.device))
+    quantile = float(model.about.get("target_quantile", 0.1)) if target_loss is None else target_loss
+    view = View(model, [psi], doubt=doubt, quantile=quantile, given=x0, region=allowed)
+    with torch.no_grad():
+        chances = asker.probabilities(x0.to(asker.mean.device))[0].cpu()
+    said = int(chances.argmax())
+    wanted = _target(asker, chances, target)
+    push = 1.0 if recipe.network == PAPER.network else 1.25
+    rule = Reached(lambda x: asker.probabilities(view.composed(x)), wanted, confidence=confidence, push=push)
+    judged = partial(_judged, model=model, target=wanted, mask=lesion, second=second)
+
+    def problem() -> Problem:
+        given = x0.to(asker.mean.device)
+        features = Features(view, psi, given)
+        if view.doubt == "energy":
+            view.rest = float(-view.seen(given).logits.logsumexp(1).detach())
+        strengths = torch.tensor([class_weight, 0.0] * count)
+        return Problem(
+            features.target,
+            operator=features,
+            penalties=((strengths, partial(cross_entropy, view, wanted)), *view.penalties(loss_weight)),
+            finish=view.composed,
+        )
+
+    names = asker.classes
+    return explain(
+        "counterfactual",
+        view,
+        problem,
+        (x0.shape[-2], x0.shape[-1]),
+        lambda result: _told(result, view, rule, x0, picture, said, wanted, judged),
+        recipe=recipe,
+        channels=x0.shape[1],
+        members=2 * count,
+        streams=[k // 2 for k in range(2 * count)],
+        picture=picture,
+        rule=rule,
+        initial=initial,
+        seed=seed,
+        device=device,
+        options={
+            "input": fingerprint(picture.tensor),
+            "region": None if allowed is None else fingerprint(allowed),
+            "target": wanted,
+            "layer": psi,
+            "doubt": [view.doubt, quantile],
+            "weights": [loss_weight, class_weight],
+            "confidence": confidence,
+            "count": count,
+        },
+        remarks=(
+            f"{names[said]} ({float(chances[said]):.2f}) -> {names[wanted]} ({float(chances[wanted]):.2f}); "
+            f"layer {psi}, doubt by {view.in_words()}",
+        ),
+    )
+
+
+def cross_entropy(view: View, target: int, x: torch.Tensor) -> torch.Tensor:
+    """-log of the probability of a class, (b,)."""
+    return -view.seen(x).logits.log_softmax(1)[:, target]
+
+
+def _target(predictor: Predictor, chances: torch.Tensor, target: str | int | None) -> int:
+    said = int(chances.argmax())
+    runner_up = int(chances.argsort(descending=True)[1])
+    if target is None:
+        return runner_up
+    wanted = predictor.class_index(target)
+    if wanted == said:
+        raise InputError(
+            f"the classifier says {predictor.classes[said]} of this picture already: choose another target (the runner-up is "
+            f"{predictor.classes[runner_up]})"
+        )
+    return wanted
+
+
+def _region(region: Any, picture: Picture, x0: torch.Tensor, name: str) -> torch.Tensor:
+    """(1, 1, h, w), 1 where a black and white picture is white, at the size the picture is explained in."""
+    mask = as_picture(region).tensor.mean(1, keepdim=True)
+    if mask.shape[0] != 1 or mask.shape[-2:] != picture.tensor.shape[-2:]:
+        (height, width), (rows, columns) = picture.tensor.shape[-2:], mask.shape[-2:]
+        raise InputError(
+            f"the {name} is {columns} x {rows} pixels, the picture {width} x {height}: they must be one size"
+        )
+    white = functional.interpolate((mask > 0.5).float(), size=x0.shape[-2:], mode="area")
+    if not bool((white > 0.5).any()):
+        raise InputError(f"the {name} is black everywhere: white is what is meant")
+    return white
+
+
+def _judged(
+    given: torch.Tensor,
+    reconstruction: torch.Tensor,
+    changed: torch.Tensor,
+    *,
+    model: TrainedModel,
+    target: int,
+    mask: torch.Tensor | None,
+    second: Predictor | None,
+) -> dict[str, Any]:
+    """All numbers of quality.py that what was given allows."""
+    place = model.predictor.mean.device
+    before, middle, after = (x.to(place) for x in (given, reconstruction, changed))
+    wanted: str | int = target
+    if second is not None:
+        second.to(place)
+        second.class_index(model.predictor.classes[target])
+        wanted = model.predictor.classes[target]
+    found = judge(
+        before,
+        after,
+        predictor=model.predictor,
+        target=wanted,
+        reconstruction=middle,
+        estimator=model.estimator,
+        mask=None if mask is None else mask.to(place),
+        second=second,
+        signs=mask is not None and given.shape[1] == 3,
+    )
+    return {name: value for name, value in found.as_dict().items() if value is not None}
+
+
+def _told(
+    result: Result,
+    view: View,
+    rule: Reached,
+    x0: torch.Tensor,
+    picture: Picture,
+    said: int,
+    wanted: int,
+    judged: Callable[..., dict[str, Any]],
+) -> Counterfactual:
+    """The first counterfactual, with the others in it and, of several, how much they agree."""
+    found = [_one(result, view, rule, k, x0, picture, said, wanted, judged) for k in range(len(result.image) // 2)]
+    first, *others = found
+    if not others:
+        return first
+    agreement = stability(torch.cat([each.difference for each in found]))
+    numbers = first.numbers | {
+        "count": len(found),
+        "valid_share": sum(each.valid for each in found) / len(found),
+        "stability": agreement.change,
+        "stability_of_heat_maps": agreement.heat_map,
+    }
+    panels = first.panels | {
+        f"counterfactual {k}: {first.classes[wanted]} {each.confidence:.2f}": each.changed[0]
+        for k, each in enumerate(others, 2)
+    }
+    return replace(first, numbers=numbers, panels=panels, others=tuple(others))
+
+
+def _one(
+    result: Result,
+    view: View,
+    rule: Reached,
+    k: int,
+    x0: torch.Tensor,
+    picture: Picture,
+    said: int,
+    wanted: int,
+    judged: Callable[..., dict[str, Any]],
+) -> Counterfactual:
+    predictor, place = view.predictor, view.predictor.mean.device
+    changed, reconstruction = (result.image[2 * k + i : 2 * k + i + 1].clamp(0, 1) for i in (0, 1))
+    strip = [torch.lerp(reconstruction, changed, share) for share in STRENGTHS]
+    with torch.no_grad():
+        each = predictor.probabilities(torch.cat([x0, reconstruction, changed, *strip]).to(place)).float().cpu()
+    probabilities = dict(zip(("given", "reconstruction", "counterfactual"), each[:3], strict=True))
+    change = changed - reconstruction
+    whole = changed
+    if x0.shape != picture.tensor.shape:
+        up = functional.interpolate(change, size=picture.tensor.shape[-2:], mode="bicubic", align_corners=False)
+        whole = (picture.tensor + up).clamp(0, 1)
+    names = predictor.classes
+    shown = list(dict.fromkeys([said, wanted, *each[2].argsort(descending=True)[:2].tolist()]))
+    confidence = float(each[2, wanted])
+    valid = int(each[2].argmax()) == wanted
+    return extended(
+        result,
+        Counterfactual,
+        given=x0,
+        changed=changed,
+        reconstruction=reconstruction,
+        classes=names,
+        prediction=said,
+        target=wanted,
+        valid=valid,
+        confidence=confidence,
+        along_strengths=tuple(each[3:, wanted].tolist()),
+        probabilities=probabilities,
+        panels={
+            f"given: {names[said]} {float(each[0, said]):.2f}": x0[0],
+            f"reconstruction: {_best(each[1], names)}": reconstruction[0],
+            f"counterfactual: {_best(each[2], names)}": changed[0],
+            "difference, magnified": magnified(change)[0],
+            "difference, heat map": heat_map(change)[0],
+        },
+        curves={"probability": {names[i]: rule.curve(2 * k, i) for i in shown}},
+        limits=LIMITS,
+        numbers={
+            "valid": valid,
+            "prediction": names[said],
+            "target": names[wanted],
+            "confidence": confidence,
+            "class_weight_grew": rule.pushed[2 * k],
+            **judged(x0, reconstruction, changed),
+            "probabilities": {
+                name: dict(zip(names, values.tolist(), strict=True)) for name, values in probabilities.items()
+            },
+        },
+        image=whole,
+        kept_step=result.kept_step[2 * k : 2 * k + 1],
+        reason=rule.reason(2 * k),
+    )
+
+
+def _best(chances: torch.Tensor, names: tuple[str, ...]) -> str:
+    return f"{names[int(chances.argmax())]} {float(chances.max()):.2f}"

@@ -1,0 +1,92 @@
+"""What an explaining task returns: a Result with the given picture beside it, numbers for a report, panels for a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+
+from preimage.fit import Fit
+from preimage.result import Result
+from preimage.step import Step
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Curve = list[tuple[int, float]]
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation(Result):
+    """A Result that says more of a classifier than its picture does.
+
+    Args:
+        given: the picture that was explained, (1, c, h, w), at the size it was explained in; None where there was none.
+        numbers: what a report says, plain data.
+        panels: pictures of the figure by title, (c, h, w) in 0 to 1 each.
+        curves: {title: {line: [(step, value)]}}, drawn below the pictures.
+        limits: what must not be read into it, a sentence each.
+    """
+
+    given: torch.Tensor | None = None
+    numbers: dict[str, Any] = field(default_factory=dict)
+    panels: dict[str, torch.Tensor] = field(default_factory=dict, repr=False)
+    curves: dict[str, dict[str, Curve]] = field(default_factory=dict, repr=False)
+    limits: tuple[str, ...] = ()
+
+    def plot(self) -> Figure:
+        """The panels, and the curves below, as a matplotlib Figure."""
+        from preimage.explain.figure import explanation_figure
+
+        return explanation_figure(self)
+
+
+Kind = TypeVar("Kind", bound=Explanation)
+
+
+def extended(result: Result, kind: type[Kind], **more: Any) -> Kind:
+    """A Result as an Explanation of some kind, with what that one says more."""
+    return kind(**{each.name: getattr(result, each.name) for each in fields(Result)} | more)
+
+
+class Explaining:
+    """A Fit whose Result is told as an Explanation; a Run like any other."""
+
+    def __init__(self, fit: Fit, told: Callable[[Result], Explanation]) -> None:
+        self.fit, self.told = fit, told
+        self.task, self.identity, self.remarks = fit.task, fit.identity, fit.remarks
+        self.overrun = 1.0
+
+    def __iter__(self) -> Iterator[Step]:
+        return iter(self.fit)
+
+    def run(self) -> Any:
+        """To the end; the Explanation."""
+        for _ in self:
+            pass
+        return self.result()
+
+    def result(self) -> Any:
+        """The Explanation by what the fit has now, at any time after the first step."""
+        return self.told(self.fit.result())
+
+    @property
+    def rule(self) -> Any:
+        return self.fit.rule
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.fit.size
+
+    @property
+    def blind_finished(self) -> bool:
+        """Whether the result stands."""
+        return self.fit.blind_finished
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.fit.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.fit.load_state_dict(state)

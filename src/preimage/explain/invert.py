@@ -1,0 +1,210 @@
+"""Inversion: the pre-image of a picture's features at a layer; what the layer has kept of it, seen through a prior.
+
+x* = argmin |Psi(x) - Psi(x0)|^2 / |Psi(x0)|^2 + R(x)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from numpy.typing import NDArray
+from PIL.Image import Image
+
+from preimage.checkpoint import fingerprint
+from preimage.errors import InputError
+from preimage.explain.explanation import Explaining, Explanation, extended
+from preimage.explain.fitting import explain
+from preimage.explain.recipes import FAST_INVERSION, PAPER_INVERSION, PIXELS
+from preimage.explain.view import AnyPredictor, Features, View, as_model, at_working_size, one_picture
+from preimage.images import Picture
+from preimage.metrics import psnr
+from preimage.penalties import alpha_norm, total_variation
+from preimage.predictors import Predictor
+from preimage.predictors.train import block_layers
+from preimage.problem import Penalty, Problem
+from preimage.recipes import Recipe
+from preimage.result import Result
+from preimage.step import Step
+from preimage.stopping import Rule
+
+PriorName = Literal["deep", "tv", "alpha", "none"]
+
+FAST, PAPER = FAST_INVERSION, PAPER_INVERSION
+LIMITS = ("What a layer keeps is shown as this prior fills it in: what looks sharp need not have been kept.",)
+# Relative to E, which is 1 for a picture of which nothing is kept.
+TV_WEIGHT, ALPHA_WEIGHT = 1.0, 1.0
+
+
+def penalties_of(prior: PriorName, size: tuple[int, int], channels: int) -> tuple[tuple[float, Penalty], ...]:
+    """R of the rivals, per value of the picture: total variation, or that and the alpha norm (Mahendran and Vedaldi 2015)."""
+    count = size[0] * size[1] * channels
+    smooth: tuple[tuple[float, Penalty], ...] = ((TV_WEIGHT / count, partial(total_variation, beta=2.0)),)
+    if prior == "tv":
+        return smooth
+    return (*smooth, (ALPHA_WEIGHT / count, partial(alpha_norm, alpha=6.0))) if prior == "alpha" else ()
+
+
+def with_prior(recipe: Recipe, prior: PriorName) -> Recipe:
+    """The recipe, with pixels instead of its network where the deep prior is not what is asked for.
+
+    Raises:
+        InputError: an unknown prior.
+    """
+    if prior not in get_args(PriorName):
+        raise InputError(f"prior must be {', '.join(get_args(PriorName))}, got {prior!r}")
+    return recipe if prior == "deep" else replace(recipe, **PIXELS)
+
+
+def invert(
+    image: torch.Tensor | NDArray[Any] | Image | str | Path | Picture,
+    *,
+    predictor: AnyPredictor,
+    layer: str,
+    prior: Literal["deep", "tv", "alpha", "none"] = "deep",
+    recipe: Recipe = FAST,
+    stop: Rule | None = None,
+    initial: Any = None,
+    seed: int = 0,
+    device: str | torch.device = "auto",
+) -> Explaining:
+    """Find a picture that has the features of a given one at a layer.
+
+    Example:
+        >>> found = invert("photo.png", predictor="torchvision:resnet18", layer="layer2").run()
+        >>> found.save("layer2.png")
+
+    Args:
+        image: a tensor (c, h, w) in 0..1, a numpy array, a PIL image, or a path; one or three channels. A picture much larger
+            than what the classifier looks at is inverted at that size.
+        predictor: FILE.pt of `preimage train`, torchvision:NAME, timm:NAME, hf:NAME (each perhaps with @FILE of weights), or
+            module.path:function; in Python a Predictor or what load_model returns, too.
+        layer: the name of the layer, as in Predictor.layers().
+        prior: deep (the network's structure), tv (pixels with total variation), alpha (and the alpha norm), none (pixels).
+        recipe: FAST, or PAPER for the published settings.
+        stop: a stopping rule; None: all steps.
+        initial: a Result, or the weights of one, to start from.
+        seed: of all randomness.
+        device: "auto", "cpu", "cuda", "mps".
+
+    Raises:
+        InputError: an unknown layer, of which the near ones are named, or a classifier without gradient.
+
+    Source: Ulyanov, Vedaldi, Lempitsky, Deep Image Prior, CVPR 2018; Mahendran and Vedaldi, CVPR 2015.
+    """
+    model = as_model(predictor)
+    picture = one_picture(image)
+    x0 = at_working_size(picture.tensor, model.predictor)
+    size = (x0.shape[-2], x0.shape[-1])
+    recipe = with_prior(recipe, prior)
+    model.predictor.check_gradient(x0.to(model.predictor.mean.device))
+    view = View(model, [layer])
+
+    def problem() -> Problem:
+        features = Features(view, layer, x0.to(model.predictor.mean.device))
+        return Problem(features.target, operator=features, penalties=penalties_of(prior, size, x0.shape[1]))
+
+    def told(result: Result) -> Explanation:
+        found = result.image.clamp(0, 1)
+        with torch.no_grad():
+            place = model.predictor.mean.device
+            features = Features(view, layer, x0.to(place))
+            error = float((features(found.to(place)) - features.target).square().mean())
+        return extended(
+            result,
+            Explanation,
+            given=x0,
+            numbers={"layer": layer, "prior": prior, "feature_error": error, "psnr": float(psnr(found, x0))},
+            panels={"given": x0[0], f"{layer}, {prior} prior": found[0]},
+            limits=LIMITS,
+        )
+
+    return explain(
+        "invert",
+        view,
+        problem,
+        size,
+        told,
+        recipe=recipe,
+        channels=x0.shape[1],
+        picture=picture,
+        rule=stop,
+        initial=initial,
+        seed=seed,
+        device=device,
+        options={"input": fingerprint(picture.tensor), "layer": layer, "prior": prior},
+        remarks=(f"layer {layer}, {prior} prior",),
+    )
+
+
+def depth(predictor: Predictor, image: torch.Tensor) -> list[str]:
+    """Layers from shallow to deep: the last of each block, then the logits' own."""
+    shapes = predictor.shapes(image.to(predictor.mean.device))
+    blocks = block_layers(predictor, image.to(predictor.mean.device))
+    last = [name for name, shape in shapes.items() if shape[1:] == (len(predictor.classes),)]
+    return [*blocks, *last[-1:]]
+
+
+class Sheet:
+    """Inversions at several layers, one after another, as one Run; its Explanation has a panel for each."""
+
+    def __init__(self, image: Any, layers: Sequence[str], *, predictor: AnyPredictor, **settings: Any) -> None:
+        self.layers = list(layers)
+        if not self.layers:
+            raise InputError("a sheet needs one layer at least, got none")
+        self.runs = [invert(image, predictor=predictor, layer=layer, **settings) for layer in self.layers]
+        first = self.runs[0]
+        self.task, self.overrun = "invert", 1.0
+        self.identity = {**first.identity, "layer": self.layers}
+        self.remarks = (f"layers {', '.join(self.layers)}",)
+
+    def __iter__(self) -> Iterator[Step]:
+        for run in self.runs:
+            yield from run
+
+    def run(self) -> Explanation:
+        """All of them; the Explanation."""
+        for _ in self:
+            pass
+        return self.result()
+
+    def result(self) -> Explanation:
+        """The sheet of those that have begun; its picture is the deepest of them."""
+        found = [run.result() for run in self.runs if run.fit.index]
+        if not found:
+            raise InputError("there is no result before the first step: iterate the run, or call run()")
+        panels = {"given": next(iter(found[0].panels.values()))}
+        for each in found:
+            panels |= dict(list(each.panels.items())[1:])
+        last: Explanation = found[-1]
+        numbers = {"layers": [each.numbers for each in found]}
+        whole = {name: getattr(last, name) for name in last.__dataclass_fields__}
+        return Explanation(**whole | {"panels": panels, "numbers": numbers, "seconds": sum(f.seconds for f in found)})
+
+    @property
+    def _current(self) -> Explaining:
+        return next((run for run in self.runs if not run.blind_finished), self.runs[-1])
+
+    @property
+    def rule(self) -> Any:
+        return self._current.rule
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.runs[0].size
+
+    @property
+    def blind_finished(self) -> bool:
+        return self.runs[-1].blind_finished
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"runs": [run.state_dict() if run.fit.index else None for run in self.runs]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for run, saved in zip(self.runs, state["runs"], strict=True):
+            if saved is not None:
+                run.load_state_dict(saved)

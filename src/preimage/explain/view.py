@@ -1,0 +1,222 @@
+"""What a classifier sees of a picture: the features, logits and doubt that the terms of an explanation's loss are made of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from preimage.checkpoint import fingerprint
+from preimage.errors import InputError
+from preimage.images import Picture, as_picture
+from preimage.predictors import LossEstimator, Predictor
+from preimage.predictors.load import load_model
+from preimage.predictors.model_file import TrainedModel
+from preimage.predictors.train import block_layers
+
+Doubt = Literal["auto", "loss", "entropy", "energy", "none"]
+AnyPredictor = Predictor | TrainedModel | str | Path
+
+LARGEST = (
+    2.0  # times as many pixels as the classifier looks at: larger pictures are explained at the classifier's own size
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """One pass of the classifier: logits (b, classes), and {layer: features}."""
+
+    logits: torch.Tensor
+    features: dict[str, torch.Tensor]
+
+
+class View:
+    """A classifier that looks at pictures for an explanation; several terms that ask about one picture share its pass.
+
+    Args:
+        model: the classifier, and the estimator of its loss if there is one.
+        layers: what is looked at besides the logits.
+        doubt: how M, the picture's strangeness to the classifier, is told; "auto": by the estimated loss where there is an
+            estimator, else by the predictive entropy.
+        quantile: of the estimated loss, that M asks for.
+        given, region: where the region (1, 1, h, w) is 0 the classifier sees what was given instead.
+    """
+
+    def __init__(
+        self,
+        model: TrainedModel,
+        layers: Sequence[str] = (),
+        *,
+        doubt: Doubt = "none",
+        quantile: float = 0.1,
+        given: torch.Tensor | None = None,
+        region: torch.Tensor | None = None,
+    ) -> None:
+        if doubt not in get_args(Doubt):
+            raise InputError(f"doubt must be {', '.join(get_args(Doubt))}, got {doubt!r}")
+        if doubt == "loss" and model.estimator is None:
+            raise InputError(
+                "this classifier has no loss estimator: `preimage train DATA --predictor ... --freeze -o FILE.pt` fits one, "
+                "or take doubt entropy or energy"
+            )
+        if doubt == "auto":
+            doubt = "loss" if model.estimator is not None else "entropy"
+        if not 0 <= quantile <= 1:
+            raise InputError(f"the target loss is a quantile from 0 (surest) to 1, got {quantile}")
+        self.predictor, self.estimator = model.predictor, model.estimator if doubt == "loss" else None
+        self.layers: list[str] = list(dict.fromkeys([*layers, *(self.estimator.layers if self.estimator else [])]))
+        self.doubt, self.quantile = doubt, quantile
+        self.given, self.region = given, region
+        self.rest: float | None = None  # the energy of what was given
+        self._asked: torch.Tensor | None = None
+        self._seen: Seen | None = None
+
+    def to(self, device: torch.device) -> View:
+        """On another device: the classifier itself goes there."""
+        self.predictor.to(device)
+        for module in (self.estimator,):
+            if module is not None:
+                module.to(device)
+        self.given, self.region = (None if each is None else each.to(device) for each in (self.given, self.region))
+        return self
+
+    def composed(self, x: torch.Tensor) -> torch.Tensor:
+        """(b, c, h, w) with what may not change put back."""
+        if self.region is None or self.given is None:
+            return x
+        return torch.lerp(self.given, x, self.region)
+
+    def seen(self, x: torch.Tensor) -> Seen:
+        """One pass over pictures (b, c, h, w) in 0 to 1, kept until another picture is asked about."""
+        if self._seen is None or x is not self._asked:
+            logits, features = self.predictor.logits_and_features(self.composed(x), self.layers)
+            self._asked = x
+            self._seen = Seen(_single(logits), {name: _single(value) for name, value in features.items()})
+        return self._seen
+
+    # ------------------------------------------------------------------ terms, (b,) each
+
+    def estimated_loss(self, x: torch.Tensor) -> torch.Tensor:
+        """M(x) = ((estimate - its quantile) / spread)^2 (Narayanaswamy et al. 2021, eq. 4)."""
+        return self.relative_loss(self.seen(x)).square()
+
+    def predictive_entropy(self, x: torch.Tensor) -> torch.Tensor:
+        """The entropy of the class probabilities over its largest value, squared: 0 to 1, without any estimator."""
+        chances = self.seen(x).logits.log_softmax(1)
+        return (-(chances.exp() * chances).sum(1) / math.log(chances.shape[1])).square()
+
+    def energy(self, x: torch.Tensor) -> torch.Tensor:
+        """How far -logsumexp(logits) is above that of the given picture, relative and squared (Liu et al., NeurIPS 2020)."""
+        own = -self.seen(x).logits.logsumexp(1)
+        rest = 0.0 if self.rest is None else self.rest
+        return ((own - rest) / (abs(rest) + 1)).clamp_min(0).square()
+
+    def relative_loss(self, seen: Seen) -> torch.Tensor:
+        """(estimate - quantile) / spread, (b,)."""
+        assert self.estimator is not None
+        return self.estimator.relative(self.estimator(seen.features), self.quantile)
+
+    def penalties(self, strength: float) -> tuple[tuple[float, Any], ...]:
+        """M with its weight, or nothing."""
+        terms = {"loss": self.estimated_loss, "entropy": self.predictive_entropy, "energy": self.energy}
+        return ((strength, terms[self.doubt]),) if strength and self.doubt in terms else ()
+
+    def in_words(self) -> str:
+        """What M is here."""
+        return {
+            "loss": f"the estimated loss (asked for: its {self.quantile:.0%} quantile)",
+            "entropy": "the predictive entropy, for there is no loss estimator",
+            "energy": "the energy, for there is no loss estimator",
+            "none": "none",
+        }[self.doubt]
+
+
+class Features:
+    """Phi = one layer's features over the root mean square of the given picture's, so that E is relative."""
+
+    def __init__(self, view: View, layer: str, given: torch.Tensor) -> None:
+        self.view, self.layer = view, layer
+        with torch.no_grad():
+            target = view.seen(given).features[layer]
+        scale = target.square().mean().sqrt()
+        if not bool(scale > 0):
+            raise InputError(f"layer {layer!r} gives nothing but zeros for this picture: take another layer")
+        self.scale = float(scale)
+        self.target = target / self.scale
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return self.view.seen(x).features[self.layer] / self.scale
+
+
+def _single(x: torch.Tensor) -> torch.Tensor:
+    """At least in single precision, whatever the classifier computes in."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
+# ---------------------------------------------------------------------- what a task is given
+
+
+def as_model(predictor: AnyPredictor) -> TrainedModel:
+    """A classifier however it is given, with its loss estimator if it has one.
+
+    Raises:
+        InputError: something that is no classifier.
+    """
+    if isinstance(predictor, TrainedModel):
+        return predictor
+    if isinstance(predictor, Predictor):
+        return TrainedModel(predictor)
+    if isinstance(predictor, str | Path):
+        return load_model(predictor)
+    what = type(predictor).__name__
+    way = " (wrap it: Predictor(model, classes, mean, std, size))" if isinstance(predictor, nn.Module) else ""
+    raise InputError(
+        f"a predictor is a Predictor, what load_model returns, or a word as for load_predictor, got {what}{way}"
+    )
+
+
+def one_picture(image: Any) -> Picture:
+    """A single picture of one or three channels.
+
+    Raises:
+        InputError: several pages, or another number of channels.
+    """
+    picture = as_picture(image)
+    pages, channels = picture.tensor.shape[:2]
+    if pages != 1:
+        raise InputError(f"{picture.name} has {pages} pages: a classifier is asked about one at a time")
+    if channels not in (1, 3):
+        raise InputError(f"{picture.name} has {channels} channels: a classifier looks at gray or color, 1 or 3")
+    return picture
+
+
+def at_working_size(picture: torch.Tensor, predictor: Predictor) -> torch.Tensor:
+    """A picture (1, c, h, w), reduced where it is much larger than what the classifier looks at: the rest it never sees."""
+    height, width = picture.shape[-2:]
+    if predictor.size is None:
+        return picture
+    wanted = predictor.size[0] * predictor.size[1]
+    if height * width <= LARGEST * wanted:
+        return picture
+    factor = math.sqrt(wanted / (height * width))
+    size = tuple(max(16, 4 * round(side * factor / 4)) for side in (height, width))
+    return functional.interpolate(picture, size=size, mode="bilinear", antialias=True, align_corners=False)
+
+
+def first_block(model: TrainedModel, x: torch.Tensor) -> str:
+    """Psi of eq. 4: the first of the layers that the loss estimator looks at, the first residual block of a ResNet."""
+    return model.estimator.layers[0] if model.estimator is not None else block_layers(model.predictor, x)[0]
+
+
+def model_mark(predictor: Predictor, estimator: LossEstimator | None = None) -> str:
+    """By what a checkpoint knows the classifier it belongs to."""
+    values = [p.detach().flatten()[:32].float().cpu() for p in predictor.model.parameters()]
+    if estimator is not None:
+        values += [p.detach().flatten()[:32].float().cpu() for p in estimator.parameters()]
+    return fingerprint(torch.cat(values) if values else torch.zeros(1))

@@ -1,0 +1,195 @@
+"""Counterfactuals on small classifiers: what they promise of target, region, twins and resuming."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+from predictors.classifiers import tiny
+
+from preimage.checkpoint import load, save
+from preimage.errors import InputError
+from preimage.explain.counterfactual import FAST, Counterfactual, counterfactual, cross_entropy
+from preimage.explain.view import Features, View, as_model
+from preimage.predictors import LossEstimator
+from preimage.predictors.model_file import TrainedModel
+from preimage.recipes import Hourglass
+
+THIN = replace(FAST, network=Hourglass(down=(8, 8), up=(8, 8), skip=(2, 2), padding="zeros"), steps=30)
+
+
+def picture(side: int = 32) -> torch.Tensor:
+    rows, columns = torch.meshgrid(torch.linspace(0, 1, side), torch.linspace(0, 1, side), indexing="ij")
+    return torch.stack([rows, columns, 0.5 + 0.3 * torch.sin(6 * rows * columns)])
+
+
+def estimated() -> TrainedModel:
+    predictor = tiny()
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        estimator = LossEstimator({"block1": 8, "block2": 12}, units=4)
+    estimator.settle(torch.linspace(-1, 1, 50))
+    return TrainedModel(predictor, estimator.eval().requires_grad_(False), {"target_quantile": 0.2})
+
+
+def found(**settings) -> Counterfactual:
+    given = {"predictor": tiny(), "recipe": THIN, "device": "cpu"} | settings
+    return counterfactual(picture(), **given).run()
+
+
+def test_it_asks_for_the_runner_up_and_raises_its_probability():
+    one = found()
+    order = one.probabilities["given"].argsort(descending=True)
+    assert (one.prediction, one.target) == (int(order[0]), int(order[1]))
+    after, before = (one.probabilities[name][one.target] for name in ("counterfactual", "reconstruction"))
+    assert after > before
+    assert one.confidence == pytest.approx(float(after))
+    assert one.valid == (int(one.probabilities["counterfactual"].argmax()) == one.target)
+    assert one.numbers["valid"] is one.valid
+
+
+def test_the_reconstruction_is_a_twin_that_the_class_does_not_touch():
+    first, second = found(class_weight=0.0), found(class_weight=0.3)
+    assert torch.equal(first.changed, first.reconstruction)
+    assert torch.equal(first.history["squared"][:, 1], second.history["squared"][:, 1])
+    assert not torch.allclose(second.changed, second.reconstruction, atol=1e-3)
+
+
+def test_nothing_changes_outside_the_region():
+    region = torch.zeros(1, 32, 32)
+    region[:, 8:20, 8:24] = 1
+    one = found(region=region)
+    outside = region[0] == 0
+    assert torch.equal(one.changed[0][:, outside], picture()[:, outside])
+    assert not torch.allclose(one.changed[0][:, ~outside], picture()[:, ~outside], atol=1e-3)
+
+
+def test_a_target_by_name_or_number():
+    predictor = tiny()
+    other = predictor.classes[(found().target + 1) % 3]
+    asked = other if other != predictor.classes[found().prediction] else predictor.classes[found().target]
+    run = counterfactual(picture(), predictor=predictor, target=asked, recipe=THIN, device="cpu")
+    assert run.run().target == predictor.class_index(asked)
+
+
+def test_the_estimated_loss_is_lower_with_its_term():
+    model = estimated()
+    plain, doubted = (found(predictor=model, doubt=doubt, loss_weight=1.0) for doubt in ("none", "loss"))
+    assert doubted.history["estimated_loss"][-1, 0] < doubted.history["estimated_loss"][0, 0] or (
+        doubted.numbers["loss_after"] < plain.numbers["loss_after"]
+    )
+    assert "estimated_loss" not in plain.history.names
+    assert "20%" in doubted.remarks[0]
+
+
+@pytest.mark.parametrize("doubt", ["auto", "entropy", "energy"])
+def test_without_an_estimator_another_doubt_is_named(doubt):
+    one = found(doubt=doubt)
+    name = {"auto": "predictive_entropy", "entropy": "predictive_entropy", "energy": "energy"}[doubt]
+    assert name in one.history.names
+    assert "no loss estimator" in one.remarks[0]
+
+
+def test_several_seeds_say_how_stable_they_are():
+    one = found(count=2)
+    assert len(one.others) == 1
+    assert -1 <= one.numbers["stability"] <= 1
+    assert not torch.allclose(one.changed, one.others[0].changed, atol=1e-3)
+    alone, beside = (each.history["squared"][:5, :2] for each in (found(), one))
+    assert torch.allclose(alone, beside, rtol=1e-3)  # the first is fitted as one alone is
+
+
+def test_the_terms_have_the_gradient_that_differences_give():
+    model = estimated()
+    x0 = picture()[None].double()
+    model.predictor.double(), model.estimator.double()
+    view = View(model, ["block1"], doubt="loss", quantile=0.2)
+    features = Features(view, "block1", x0)
+    target = features.target.double()
+    generator = torch.Generator().manual_seed(3)
+    x = (x0 + 0.1 * torch.randn(x0.shape, generator=generator)).requires_grad_()
+    direction = torch.randn(x0.shape, generator=generator).double()
+
+    def data(x):
+        seen = view.seen(x).features["block1"] / features.scale
+        return (seen - target).square().mean()
+
+    for term in (data, lambda x: view.estimated_loss(x).sum(), lambda x: cross_entropy(view, 1, x).sum()):
+        slope = float((torch.autograd.grad(term(x), x)[0] * direction).sum())
+        step = 1e-6
+        with torch.no_grad():
+            rise = float(term(x + step * direction) - term(x - step * direction)) / (2 * step)
+        assert slope == pytest.approx(rise, rel=1e-3, abs=1e-8)
+
+
+def test_a_large_picture_keeps_the_detail_that_the_classifier_never_sees():
+    large = torch.nn.functional.interpolate(picture()[None], size=(96, 96), mode="bilinear")
+    large = (large + 0.05 * torch.randn(large.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
+    one = counterfactual(large, predictor=tiny(size=(32, 32)), recipe=THIN, device="cpu").run()
+    assert one.image.shape == (1, 3, 96, 96)
+    assert one.changed.shape == (1, 3, 32, 32)
+    assert (one.image - large).std() < (one.changed - one.given).std() + 0.5 * one.difference.std()
+
+
+def test_resuming_ends_bit_for_bit_as_if_it_had_never_stopped(tmp_path):
+    make = partial(counterfactual, picture(), predictor=tiny(), recipe=THIN, device="cpu")
+    whole = make().run()
+    begun = make()
+    for step in begun:
+        if step.index == 17:
+            break
+    save(begun, tmp_path / "a.checkpoint")
+    resumed = make()
+    load(resumed, tmp_path / "a.checkpoint")
+    again = resumed.run()
+    assert torch.equal(whole.image, again.image)
+    assert whole.curves == again.curves
+
+
+def test_a_checkpoint_of_another_classifier_is_refused(tmp_path):
+    begun = counterfactual(picture(), predictor=tiny(), recipe=THIN, device="cpu")
+    next(iter(begun))
+    save(begun, tmp_path / "a.checkpoint")
+    other = tiny()
+    other.model.head.weight.data.add_(0.5)
+    with pytest.raises(InputError, match="was made with"):
+        load(
+            counterfactual(picture(), predictor=other, target=begun.identity["target"], recipe=THIN),
+            tmp_path / "a.checkpoint",
+        )
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"target": "hexagon"}, "no class"),
+        ({"layer": "block3"}, "block2"),
+        ({"region": torch.zeros(1, 32, 32)}, "black everywhere"),
+        ({"region": torch.ones(1, 16, 32)}, "one size"),
+        ({"lesion_mask": torch.ones(1, 16, 32)}, "lesion mask"),
+        ({"confidence": 1.0}, "between 0 and 1"),
+        ({"count": 0}, "at least 1"),
+        ({"class_weight": -1.0}, "at least 0"),
+        ({"doubt": "loss"}, "no loss estimator"),
+        ({"doubt": "fear"}, "doubt must be"),
+        ({"target_loss": 2.0, "doubt": "none"}, "quantile"),
+        ({"predictor": tiny(output="detached")}, "no gradient"),
+        ({"predictor": torch.nn.Identity()}, "Predictor"),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_line(settings, said):
+    with pytest.raises(InputError, match=said):
+        found(**settings)
+
+
+def test_the_prediction_is_no_target():
+    with pytest.raises(InputError, match="already: choose another"):
+        found(target=as_model(tiny()).predictor.classes[found().prediction])
+
+
+def test_only_one_picture_of_one_or_three_channels():
+    for shape, said in (((2, 3, 32, 32), "one at a time"), ((2, 32, 32), "channels")):
+        with pytest.raises(InputError, match=said):
+            counterfactual(torch.rand(shape), predictor=tiny(), recipe=THIN)
