@@ -312,10 +312,10 @@ def _checked_recipe(job: Job) -> Recipe:
 @contextlib.contextmanager
 def threads_of(count: int | None) -> Iterator[None]:
     """So many processor threads within; None: as they are."""
-    before = torch.get_numthreads_of()
+    before = torch.get_num_threads()
     try:
         if count is not None:
-            torch.set_numthreads_of(count)
+            torch.set_num_threads(count)
         yield
     finally:
-        torch.set_numthreads_of(before)
+        torch.set_num_threads(before)
