@@ -13,6 +13,7 @@ from preimage.checkpoint import load, save
 from preimage.errors import InputError
 from preimage.explain.counterfactual import FAST, Counterfactual, counterfactual, cross_entropy
 from preimage.explain.view import Features, View, as_model
+from preimage.penalties import total_variation
 from preimage.predictors import LossEstimator
 from preimage.predictors.model_file import TrainedModel
 from preimage.recipes import Hourglass
@@ -99,6 +100,15 @@ def test_several_seeds_say_how_stable_they_are():
     assert not torch.allclose(one.changed, one.others[0].changed, atol=1e-3)
     alone, beside = (each.history["squared"][:5, :2] for each in (found(), one))
     assert torch.allclose(alone, beside, rtol=1e-3)  # the first is fitted as one alone is
+
+
+def test_pixels_start_as_the_picture():
+    """Without the class they stay, or become smoother where total variation is asked for."""
+    plain, smooth = (found(prior=prior, doubt="none") for prior in ("none", "tv"))
+    for one in (plain, smooth):
+        assert one.probabilities["counterfactual"][one.target] > one.probabilities["given"][one.target]
+    assert (plain.reconstruction - plain.given).std() < 0.01
+    assert total_variation(smooth.reconstruction, beta=2.0) < total_variation(plain.reconstruction, beta=2.0)
 
 
 def test_the_terms_have_the_gradient_that_differences_give():

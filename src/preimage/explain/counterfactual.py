@@ -24,6 +24,7 @@ from preimage.checkpoint import fingerprint
 from preimage.errors import InputError
 from preimage.explain.explanation import Explaining, Explanation, extended
 from preimage.explain.fitting import explain
+from preimage.explain.invert import PriorName, penalties_of, with_prior
 from preimage.explain.panels import heat_map, magnified
 from preimage.explain.quality import judge, stability
 from preimage.explain.reached import Reached
@@ -46,6 +47,7 @@ from preimage.recipes import Recipe
 from preimage.result import Result
 
 FAST, PAPER = FAST_RECOVERY, PAPER_RECOVERY
+PIXELS_RATE = 0.002  # of pixels that start as the picture: Adam dithers by about its rate where nothing is asked for
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 LIMITS = (
     "It shows what this classifier reacts to, not what the disease (or whatever the class is) does.",
@@ -105,6 +107,7 @@ def counterfactual(
     lesion_mask: torch.Tensor | NDArray[Any] | Image | str | Path | Picture | None = None,
     second_predictor: AnyPredictor | None = None,
     count: int = 1,
+    prior: PriorName = "deep",
     recipe: Recipe = FAST,
     initial: Any = None,
     seed: int = 0,
@@ -134,6 +137,8 @@ def counterfactual(
         lesion_mask: a black and white picture, white where the change should be: only for the report, the fit never sees it.
         second_predictor: an independently trained classifier with the same classes, for the report: does it follow?
         count: so many counterfactuals from different seeds.
+        prior: deep (the network's structure); or, to compare, the picture's own pixels from which the fit then starts: none (what
+            is called an adversarial change), tv (with total variation), alpha (and the alpha norm).
         recipe: FAST, or PAPER for the published settings.
         initial: a Result, or the weights of one, to start from.
         seed: of all randomness.
@@ -167,6 +172,10 @@ def counterfactual(
     said = int(chances.argmax())
     wanted = _target(asker, chances, target)
     push = 1.0 if recipe.network == PAPER.network else 1.25
+    recipe = with_prior(recipe, prior)
+    if prior != "deep" and initial is None:
+        initial = [{"network": {"image": x0}, "code": torch.zeros(0)}]
+        recipe = replace(recipe, rate=PIXELS_RATE)
     rule = Reached(lambda x: asker.probabilities(view.composed(x)), wanted, confidence=confidence, push=push)
     judged = partial(_judged, model=model, target=wanted, mask=lesion, second=second)
 
@@ -179,7 +188,11 @@ def counterfactual(
         return Problem(
             features.target,
             operator=features,
-            penalties=((strengths, partial(cross_entropy, view, wanted)), *view.penalties(loss_weight)),
+            penalties=(
+                (strengths, partial(cross_entropy, view, wanted)),
+                *view.penalties(loss_weight),
+                *penalties_of(prior, (x0.shape[-2], x0.shape[-1]), x0.shape[1]),
+            ),
             finish=view.composed,
         )
 
@@ -208,6 +221,7 @@ def counterfactual(
             "weights": [loss_weight, class_weight],
             "confidence": confidence,
             "count": count,
+            "prior": prior,
         },
         remarks=(
             f"{names[said]} ({float(chances[said]):.2f}) -> {names[wanted]} ({float(chances[wanted]):.2f}); "
