@@ -36,7 +36,7 @@ def explanation_figure(explanation: Explanation) -> Figure:
             axes.imshow(picture[0].numpy(), cmap="inferno", vmin=0, vmax=1)
         else:
             axes.imshow(displayed(picture), vmin=0, vmax=1)
-        axes.set_title(title, fontsize=9)
+        axes.set_title(title, fontsize=9, parse_math=False)
     _curves(parts[1], explanation)
     return figure
 
@@ -51,7 +51,8 @@ def strip_figure(explanation: Counterfactual) -> Figure:
         figure.subplots(1, len(strip)), strip, explanation.along_strengths, strict=True
     ):
         axes.imshow(displayed(picture[0]), vmin=0, vmax=1)
-        axes.set_title(f"{share:.0%}: {explanation.classes[explanation.target]} {told:.2f}", fontsize=9)
+        title = f"{share:.0%}: {explanation.classes[explanation.target]} {told:.2f}"
+        axes.set_title(title, fontsize=9, parse_math=False)
         axes.set_axis_off()
     return figure
 
@@ -76,12 +77,18 @@ def _curves(place: Any, explanation: Explanation) -> None:
         every[0].set_yscale("log")
     for axes, (title, lines) in zip(every[1:], explanation.curves.items(), strict=True):
         for name, curve in lines.items():
-            axes.plot([step for step, _ in curve], [value for _, value in curve], linewidth=1.0, label=name)
+            axes.plot([step for step, _ in curve], [value for _, value in curve], linewidth=1.0, label=_label(name))
         axes.set_title(title, fontsize=9)
         for step in explanation.kept_step[:1]:
             axes.axvline(step, color="0.4", linestyle=":", linewidth=0.8)
     for axes in every:
         axes.set_xlabel("step", fontsize=8)
         axes.tick_params(which="both", labelsize=7)
-        axes.legend(fontsize=7)
-    place.suptitle(f"{explanation.task}: {explanation.reason.replace('$', '')[:120]}", fontsize=8)
+        for text in axes.legend(fontsize=7).get_texts():
+            text.set_parse_math(False)
+    place.suptitle(f"{explanation.task}: {explanation.reason[:120]}", fontsize=8, parse_math=False)
+
+
+def _label(name: str) -> str:
+    """matplotlib leaves names that begin with an underscore out of a legend."""
+    return f" {name}" if name.startswith("_") else name

@@ -15,6 +15,7 @@ from preimage.explain.fitting import explain
 from preimage.explain.invert import penalties_of, with_prior
 from preimage.explain.recipes import FAST_MAXIMIZATION, PAPER_MAXIMIZATION
 from preimage.explain.view import AnyPredictor, View, as_model
+from preimage.images.samples import SMALLEST_SIDE
 from preimage.problem import Problem
 from preimage.recipes import Recipe
 from preimage.result import Result
@@ -22,6 +23,7 @@ from preimage.stopping import Rule
 
 FAST, PAPER = FAST_MAXIMIZATION, PAPER_MAXIMIZATION
 DEFAULT_SIDE = 224
+NOISE = 0.05  # standard deviation of what pixels begin with, around gray
 LIMITS = (
     "It shows what excites the classifier, which need not be what the class looks like.",
     "Another prior or seed gives another picture that excites it as much.",
@@ -65,16 +67,22 @@ def maximize(
         device: "auto", "cpu", "cuda", "mps".
 
     Raises:
-        InputError: neither a class nor a channel, or both; an unknown class or layer; a channel or window that is not there.
+        InputError: neither a class nor a channel, or both; an unknown class or layer; a channel or window that is not there;
+            a size under 16 pixels.
 
     Source: Ulyanov, Vedaldi, Lempitsky, Deep Image Prior, CVPR 2018, supplementary material; Erhan et al. 2009.
     """
     model = as_model(predictor)
     asked = model.predictor
-    if (target is None) == (layer is None or channel is None):
+    of_channel = layer is not None and channel is not None
+    if (target is None) != of_channel or (target is not None and (layer is not None or channel is not None)):
         raise InputError("maximize a class (target) or a channel (layer and channel): name one of the two")
+    if target is not None and window is not None:
+        raise InputError(f"a window is of a channel, which a class has none of: leave window out, got {window}")
     wanted = None if target is None else asked.class_index(target)
     side = size or asked.size or (DEFAULT_SIDE, DEFAULT_SIDE)
+    if min(side) < SMALLEST_SIDE:
+        raise InputError(f"the picture must have at least {SMALLEST_SIDE} pixels a side, got {side[1]} x {side[0]}")
     channels = asked.mean.shape[1]
     recipe = with_prior(recipe, prior)
     blank = torch.full((1, channels, *side), 0.5, device=asked.mean.device)
@@ -90,7 +98,7 @@ def maximize(
             return seen.logits[:, wanted]
         assert layer is not None
         assert channel is not None
-        return _middle(seen.features[layer][:, channel], window)
+        return _middle(_channel(seen.features[layer], channel), window)
 
     def problem() -> Problem:
         zero = torch.zeros(1, device=asked.mean.device)
@@ -108,7 +116,7 @@ def maximize(
         panels = {f"{what}: {reached:.1f}": found[0]}
         return extended(result, Explanation, numbers=numbers, panels=panels, limits=LIMITS)
 
-    return explain(
+    run = explain(
         "maximize",
         view,
         problem,
@@ -123,11 +131,28 @@ def maximize(
         options={"maximized": what, "prior": prior, "size": list(side)},
         remarks=(f"{what}, {prior} prior",),
     )
+    if prior != "deep" and initial is None:
+        _roughen(run, seed)
+    return run
+
+
+def _roughen(run: Explaining, seed: int) -> None:
+    """Pixels begin all alike, and a unit that flat gray leaves at 0 would have no gradient anywhere: with noise some have."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for network in run.fit.prior.networks:
+            for image in network.parameters():
+                image.add_(NOISE * torch.randn(image.shape, generator=generator).to(image))
 
 
 def shortfall(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """target - prediction, (b,): the larger the excitation the better, without end."""
     return target - prediction
+
+
+def _channel(features: torch.Tensor, channel: int) -> torch.Tensor:
+    """(b, c, h, w), (b, c) or tokens (b, n, c) -> (b, h, w), (b,) or (b, n)."""
+    return features[..., channel] if features.ndim == 3 else features[:, channel]
 
 
 def _middle(features: torch.Tensor, window: int | None) -> torch.Tensor:
@@ -139,8 +164,9 @@ def _middle(features: torch.Tensor, window: int | None) -> torch.Tensor:
 
 
 def _check(shape: tuple[int, ...], layer: str, channel: int, window: int | None) -> None:
-    if not 0 <= channel < shape[1]:
-        raise InputError(f"layer {layer!r} has channels 0 to {shape[1] - 1}, got {channel}")
+    count = shape[2] if len(shape) == 3 else shape[1]
+    if not 0 <= channel < count:
+        raise InputError(f"layer {layer!r} has channels 0 to {count - 1}, got {channel}")
     if window is not None and (window < 1 or len(shape) != 4 or window > min(shape[2:])):
         places = f"{shape[3]} x {shape[2]} units" if len(shape) == 4 else "no places"
         raise InputError(f"a window of {window} does not fit: layer {layer!r} has {places} a channel")
