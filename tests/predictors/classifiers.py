@@ -54,3 +54,13 @@ def own_classifier() -> Predictor:
 
 def no_classifier() -> str:
     return "cat"
+
+
+def without_gradient() -> Predictor:
+    """A function whose classifier cannot be explained."""
+    return tiny(output="detached")
+
+
+def of_other_classes() -> Predictor:
+    """A function whose classifier knows none of the classes of `own_classifier`."""
+    return Predictor(Tiny(2), ["left", "right"])

@@ -49,6 +49,7 @@ TASKS = (
     ),
 )
 
+ALL = "all"
 _FILES = Group.create_ordered("Files")
 _FIT = Group.create_ordered("Fit")
 _RUN = Group.create_ordered("Run")
@@ -130,12 +131,14 @@ def command_of(task: Task) -> Callable[..., int]:
     takes_picture = "image" in inspect.signature(function).parameters
 
     def command(*inputs: Path, options: Options | None = None, **own: Any) -> int:
+        if task.name == "invert":  # an option that is not given is not handed over
+            own.setdefault("layers", ALL)
         return _explained(task.name, module, function, inputs[0] if inputs else None, options or Options(), own)
 
     shown = [inspect.Parameter("inputs", inspect.Parameter.POSITIONAL_ONLY, annotation=_INPUT)] if takes_picture else []
     for parameter in own_parameters(function, skip=1 if takes_picture else 0):
         if parameter.name == "layer" and task.name == "invert":
-            parameter = parameter.replace(name="layers", annotation=_LAYERS, default="all")
+            parameter = parameter.replace(name="layers", annotation=_LAYERS, default=ALL)
         shown.append(parameter)
     if task.name == "counterfactual":
         keyword = inspect.Parameter.KEYWORD_ONLY
@@ -178,14 +181,14 @@ def _explained(
     from preimage.cli.choices import choose_recipe
     from preimage.cli.interrupt import Interrupt
     from preimage.cli.options import Options as FitOptions
-    from preimage.images import read
+    from preimage.images import as_picture, read
 
     recipe = choose_recipe(FitOptions(recipe=options.recipe, steps=options.steps), module)
     strengths = own.pop("strengths", None)
     places = _places(name, source, options, strengths, own)
     picture = None if source is None else read(source)
-    if picture is not None:
-        picture.check_destination(places.output, overwrite=_may_replace(places, options))
+    kind = picture or as_picture(torch.zeros(1, 3, 16, 16))
+    kind.check_destination(places.output, overwrite=_may_replace(places, options))
     torch.optim.SGD([torch.zeros(1, requires_grad=True)])  # imports PyTorch's compiler, which is no time of the fit
     begin = time.perf_counter()
     settings = {"recipe": recipe, "seed": options.seed, "device": options.device}
@@ -226,7 +229,7 @@ def _run(function: Callable[..., Any], picture: Picture | None, own: dict[str, A
     asked = own.pop("layers")
     layers = (
         depth(model.predictor, at_working_size(picture.tensor, model.predictor))
-        if asked == "all"
+        if asked == ALL
         else [each.strip() for each in asked.split(",")]
     )
     if len(layers) == 1:

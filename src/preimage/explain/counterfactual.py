@@ -171,6 +171,8 @@ def counterfactual(
         chances = asker.probabilities(x0.to(asker.mean.device))[0].cpu()
     said = int(chances.argmax())
     wanted = _target(asker, chances, target)
+    if second is not None:
+        second.class_index(asker.classes[wanted])  # said now rather than after the fit
     push = 1.0 if recipe.network == PAPER.network else 1.25
     recipe = with_prior(recipe, prior)
     if prior != "deep" and initial is None:
@@ -279,7 +281,6 @@ def _judged(
     wanted: str | int = target
     if second is not None:
         second.to(place)
-        second.class_index(model.predictor.classes[target])
         wanted = model.predictor.classes[target]
     found = judge(
         before,
@@ -385,7 +386,7 @@ def _one(
         },
         image=whole,
         kept_step=result.kept_step[2 * k : 2 * k + 1],
-        reason=rule.reason(2 * k),
+        reason=result.reason if result.reason.startswith("interrupted") else rule.reason(2 * k),
     )
 
 

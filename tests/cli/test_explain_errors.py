@@ -1,0 +1,153 @@
+"""Bad input of the explaining commands: one clear line each, and nothing written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+OWN = "predictors.classifiers:own_classifier"
+SAID = "{said}"  # stands for what the classifier says of the picture
+pytestmark = pytest.mark.usefixtures("more")
+
+ANY = [
+    (["--predictor", "nothing"], ["no classifier is called 'nothing'"]),
+    (["--predictor", "missing.pt"], ["missing.pt does not exist"]),
+    (["--predictor", "noisy.png"], ["no classifier is called 'noisy.png'"]),
+    (["--predictor", "predictors.classifiers:no_classifier"], ["returned str"]),
+    (["--predictor", "predictors.classifiers:without_gradient"], ["no gradient"]),
+    (["--predictor", "torchvision:resnet99"], ["no model 'resnet99'"]),
+    (["--steps", "0"], ["steps", "at least 1", "got 0"]),
+    (["--steps", "2.5"], ["--steps", "2.5"]),
+    (["--threads", "0"], ["--threads", "at least 1", "got 0"]),
+    (["--autosave", "0"], ["--autosave", "at least 1", "got 0"]),
+    (["--seed", "-1"], ["seed", "got -1"]),
+    (["--device", "abacus"], ["abacus"]),
+    (["--recipe", "nowhere.json"], ["nowhere.json"]),
+    (["-o", "out.xyz"], ["out.xyz"]),
+    (["-o", "nowhere/out.png"], ["nowhere", "does not exist"]),
+    (["-o", "clean.png"], ["clean.png exists already"]),
+    (["--figure", "figure.jpg"], ["--figure figure.jpg", ".png"]),
+    (["--html", "page.png"], ["--html page.png", ".html"]),
+    (["--report", "report.txt"], ["--report report.txt", ".json"]),
+    (["--figure", "a.png", "-o", "a.png"], ["a.png", "--figure", "also --output"]),
+    (["--report", "tiny.json"], ["tiny.json exists already"]),
+]
+PICTURE = [
+    (["-o", "noisy.png", "--overwrite"], ["noisy.png", "the input"]),
+    (["-o", "out.jpg.checkpoint"], ["checkpoint"]),
+    (["--layer", "blok1"], ["no layer 'blok1'", "block1"]),
+    (["--layer", "unused"], ["does not use its layer"]),
+]
+BAD = {
+    "counterfactual": [
+        *ANY,
+        *PICTURE,
+        (["--target", "hexagon"], ["no class 'hexagon'"]),
+        (["--target", "sqare"], ["did you mean square"]),
+        (["--target", "7"], ["0 to 2"]),
+        (["--target", SAID], ["already", "choose another target"]),
+        (["--confidence", "1.5"], ["between 0 and 1"]),
+        (["--count", "0"], ["count", "at least 1"]),
+        (["--class-weight", "-1"], ["class_weight", "at least 0"]),
+        (["--doubt", "fear"], ["--doubt", "fear"]),
+        (["--doubt", "loss"], ["no loss estimator"]),
+        (["--target-loss", "3"], ["quantile"]),
+        (["--region", "large.png"], ["region", "48 x 40", "24 x 20"]),
+        (["--region", "empty.png"], ["region", "black everywhere"]),
+        (["--region", "nowhere.png"], ["nowhere.png"]),
+        (["--lesion-mask", "large.png"], ["lesion mask", "48 x 40"]),
+        (["--second-predictor", "missing.pt"], ["missing.pt"]),
+        (["--second-predictor", "predictors.classifiers:of_other_classes"], ["no class"]),
+        (["--strengths", "strip.jpg"], ["--strengths strip.jpg", ".png"]),
+        (["--strengths", "a.png", "--figure", "a.png"], ["a.png", "also --figure"]),
+        (["--region", "mask.png", "-o", "mask.png", "--overwrite"], ["mask.png", "also read"]),
+        (["--count", "2", "-o", "a.png", "--figure", "a-2.png"], ["a-2.png"]),
+    ],
+    "recover": [*ANY, *PICTURE, (["--loss-weight", "-1"], ["loss_weight"]), (["--doubt", "loss"], ["preimage train"])],
+    "invert": [*ANY, *PICTURE, (["--layers", "block1,"], ["no layer ''"]), (["--prior", "smooth"], ["--prior"])],
+    "maximize": [
+        *ANY,
+        (["--layer", "block1", "--channel", "99"], ["channels 0 to 7, got 99"]),
+        (["--layer", "block1"], ["name one of the two"]),
+        (["--layer", "blok1", "--channel", "1"], ["block1"]),
+        (["--layer", "block1", "--channel", "1", "--window", "500"], ["a window of 500 does not fit"]),
+        ([], ["name one of the two"]),
+        (["--target", "hexagon"], ["no class 'hexagon'"]),
+        (["--target", "0", "--size", "4", "4"], ["16 pixels a side"]),
+        (["--target", "0", "--size", "0", "0"], ["16 pixels a side"]),
+    ],
+}
+CASES = [(command, *case) for command, cases in BAD.items() for case in cases]
+
+
+@pytest.mark.parametrize(("command", "tokens", "words"), CASES, ids=[" ".join([c, *t]) for c, t, _ in CASES])
+def test_bad_input_is_one_line_and_nothing_is_written(here, run, monkeypatch, command, tokens, words):
+    monkeypatch.setattr("preimage.fit.Fit._advance", lambda fit: pytest.fail("a fit was begun"))
+    if SAID in tokens:
+        import torch
+        from predictors.classifiers import tiny
+
+        from preimage.images import read
+
+        with torch.no_grad():
+            said = tiny().classes[int(tiny()(read("noisy.png").tensor).argmax())]
+        tokens = [said if token == SAID else token for token in tokens]
+    before = sorted(here.rglob("*"))
+    given = [] if command == "maximize" else ["noisy.png"]
+    given += [] if "--predictor" in tokens else ["--predictor", OWN]
+    given += [] if "--recipe" in tokens else ["--recipe", "tiny.json"]
+    given += [] if "--steps" in tokens else ["--steps", "3"]
+    given += ["--layer", "block1"] if command == "invert" and not {"--layer", "--layers"} & {*tokens} else []
+    alone = command == "maximize" and not {"--layer", "--target"} & {*tokens} and words != ["name one of the two"]
+    given += ["--target", "0", "--size", "20", "24"] if alone else []
+    ran = run(command, *given, *tokens)
+    assert ran.failed_in_one_line(*words), ran
+    assert sorted(here.rglob("*")) == before
+
+
+@pytest.mark.parametrize("command", ["counterfactual", "recover", "invert"])
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("nowhere.png", ["nowhere.png"]),
+        ("stack.tif", ["stack.tif", "page"]),
+        ("tiny.json", ["tiny.json"]),
+        ("nan.tif", ["nan.tif"]),
+        ("out", ["out"]),
+    ],
+)
+def test_a_picture_that_cannot_be_is_one_line(here, run, command, source, words):
+    before = sorted(here.rglob("*"))
+    ran = run(command, source, "--predictor", OWN, "--recipe", "tiny.json", "-o", "a.tif")
+    assert ran.failed_in_one_line(*words), ran
+    assert sorted(here.rglob("*")) == before
+
+
+def test_what_is_missing_is_said(here, run):
+    for tokens in (("counterfactual", "noisy.png"), ("recover", "--predictor", OWN), ("maximize", "--target", "0")):
+        assert run(*tokens).failed_in_one_line(), tokens
+
+
+def test_files_that_are_there_are_refused_before_the_fit(here, run, monkeypatch):
+    monkeypatch.setattr("preimage.fit.Fit._advance", lambda fit: pytest.fail("a fit was begun"))
+    Path("a-2.png").write_bytes(b"kept")
+    Path("page.html").write_bytes(b"kept")
+    common = ("counterfactual", "noisy.png", "--predictor", OWN, "--recipe", "tiny.json", "-o", "a.png")
+    assert run(*common, "--count", "2").failed_in_one_line("a-2.png exists already")
+    assert run(*common, "--html", "page.html").failed_in_one_line("page.html exists already")
+    assert Path("a-2.png").read_bytes() == Path("page.html").read_bytes() == b"kept"
+
+
+def test_a_checkpoint_of_other_settings_is_not_gone_on_from(here, run):
+    from predictors.classifiers import tiny
+
+    from preimage.checkpoint import save
+    from preimage.explain.recover import recover
+
+    begun = recover("noisy.png", predictor=tiny(), device="cpu")
+    next(iter(begun))
+    save(begun, "a.png.checkpoint")
+    ran = run("recover", "noisy.png", "--predictor", OWN, "--recipe", "tiny.json", "-o", "a.png", "--resume")
+    assert ran.failed_in_one_line("a.png.checkpoint was made with", "repeat that call")
+    assert not Path("a.png").exists()
