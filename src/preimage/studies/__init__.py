@@ -23,6 +23,10 @@ STUDIES = {
     "deblurring": "Gaussian and motion blur: this library blind beside Richardson-Lucy, Wiener and total variation",
     "jpeg": "JPEG of quality 10 and 20: what this library brings back, and one real file as a figure",
     "flash": "the published pair with and without flash, as a figure and by the noise that is left",
+    "loss_estimator": "whether the estimated loss orders the true ones and tells strange pictures (Narayanaswamy et al. 2021)",
+    "preimage_recovery": "held-out lesions recovered from features, with the estimated loss and without (the same, figure 2)",
+    "ood_recovery": "cropped and blurred lesions: does the estimated loss lead back to the lesion? (the same, figure 3)",
+    "counterfactuals": "another diagnosis of a lesion by deep prior with and without M, pixels, TV (the same, figure 4)",
 }
 
 

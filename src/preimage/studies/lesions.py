@@ -1,0 +1,222 @@
+"""What the studies of explanations share: the classifiers, held-out lesions with their masks, and how they are drawn.
+
+Data: `lesions/` of the data folder, dermatoscopic pictures of HAM10000 (Tschandl, Rosendahl, Kittler 2018) with lesion masks.
+The pictures have the size that the classifier was trained in; smoke runs have discs on shades, and classifiers that have
+learned nothing, by whose own answers the discs are named.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from preimage import checkpoint
+from preimage.explain.recipes import FAST_RECOVERY
+from preimage.predictors import LossEstimator, Predictor, load_model
+from preimage.predictors.labelled import TEST, Labelled, read_labelled
+from preimage.predictors.model_file import TrainedModel, write_model
+from preimage.predictors.train import Settings, Training
+from preimage.recipes import Hourglass, Recipe
+from preimage.studies.scales import Row, Study
+
+FIRST, SECOND = Settings(upright=False), Settings(upright=False, backbone="resnet34", seed=1)
+SEED = 0  # of the choice of lesions
+AREAS = (0.05, 0.6)  # of the picture, for lesions whose place is judged
+SHADES = 8  # pictures of a smoke run
+CLASSES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
+THIN = {"network": Hourglass(down=(8, 8), up=(8, 8), skip=(2, 2), padding="zeros"), "steps": 12}
+
+
+@dataclass(frozen=True, eq=False)
+class Lesion:
+    """A held-out picture.
+
+    Args:
+        name: of its file, without the ending.
+        diagnosis: its class.
+        patient: what no two of a choice have in common: the lesion, of which there may be several pictures.
+        picture: (1, 3, h, w) in 0 to 1.
+        mask: bool (h, w), where the lesion is.
+    """
+
+    name: str
+    diagnosis: str
+    patient: str
+    picture: torch.Tensor
+    mask: torch.Tensor
+
+    @property
+    def area(self) -> float:
+        return float(self.mask.float().mean())
+
+
+# ---------------------------------------------------------------------- classifiers
+
+
+def classifiers(study: Study) -> tuple[TrainedModel, Predictor]:
+    """The classifier that is explained, and a second one that was trained for itself; both are trained if they are not there.
+
+    They are what these commands make:
+        preimage train lesions/labels.csv --label-column dx --split-column split --group lesion_id --turned -o lesions.pt
+        ... --seed 1 --backbone resnet34 -o lesions-second.pt
+    """
+    if study.scale == "smoke":
+        return untrained(0), untrained(1).predictor
+    return first_classifier(study), trained(study, "lesions-second.pt", SECOND).predictor
+
+
+def first_classifier(study: Study) -> TrainedModel:
+    """The classifier that is explained."""
+    return untrained(0) if study.scale == "smoke" else trained(study, "lesions.pt", FIRST)
+
+
+def trained(study: Study, name: str, settings: Settings) -> TrainedModel:
+    """A model file of the output folder, made first where it is missing; resumable after every epoch."""
+    path = (study.output or Path("out")) / "models" / name
+    if not path.exists():
+        kept = path.with_name(f"{path.name}.checkpoint")
+        training = Training(labelled(study), settings)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if kept.exists():
+            checkpoint.load(training, kept)  # pyright: ignore[reportArgumentType]
+        print(f"{study.name}: {path} is not there: trained now, {settings.epochs} epochs", file=sys.stderr, flush=True)
+        for epoch in training:
+            checkpoint.save(training, kept)  # pyright: ignore[reportArgumentType]
+            line = f"{name}: epoch {epoch.index} of {epoch.total}, {epoch.validation.balanced_accuracy:.3f}"
+            print(line, file=sys.stderr, flush=True)
+        write_model(path, training.result())
+        kept.unlink(missing_ok=True)
+    return load_model(path)
+
+
+def described(study: Study, model: TrainedModel) -> str:
+    """How good a classifier is, in words, of its own test part."""
+    scores = model.about.get("test")
+    if not scores:
+        return "Smoke run: generated pictures, classifiers that have learned nothing."
+    return (
+        f"Classifier: {model.about['settings']['backbone']}, trained on {model.about['pictures']['train']} pictures; on the "
+        f"{model.about['pictures']['test']} held-out ones balanced accuracy {scores['balanced_accuracy']:.3f}, rank correlation "
+        f"of estimated and true loss {scores['rank_correlation']:.3f}."
+    )
+
+
+def untrained(seed: int) -> TrainedModel:
+    """A small convolutional network with its first weights, and a loss estimator that knows its scale."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = small_network(len(CLASSES))
+        estimator = LossEstimator({"1": 8, "3": 12}, units=4).eval().requires_grad_(False)
+    predictor = Predictor(model, CLASSES, (0.5,) * 3, (0.05,) * 3)
+    pictures = torch.cat([shaded_disc(k)[0] for k in range(SHADES)])
+    estimator.settle(estimator(predictor.logits_and_features(pictures, estimator.layers)[1]))
+    return TrainedModel(predictor, estimator, {"target_quantile": 0.1})
+
+
+def small_network(classes: int) -> nn.Sequential:
+    """Two convolutions and a linear layer."""
+    layers = [nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 12, 3, 2, 1), nn.ReLU()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, classes))
+
+
+def recipe_of(study: Study) -> Recipe:
+    """That of recoveries and counterfactuals, or in a smoke run a thin one of few steps."""
+    return replace(FAST_RECOVERY, **THIN) if study.scale == "smoke" else FAST_RECOVERY
+
+
+# ---------------------------------------------------------------------- lesions
+
+
+def held_out(study: Study) -> list[Lesion]:
+    """All pictures of the test part, in the order of their table."""
+    if study.scale == "smoke":
+        return discs()
+    data = labelled(study).part(TEST)
+    with study.path("lesions/labels.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == TEST]
+    names = [Path(row["filename"]).stem for row in rows]
+    with np.load(study.path("lesions/lesion_masks.npz")) as held:
+        place = {str(name): i for i, name in enumerate(held["image_id"])}
+        packed = held["masks_packed"]
+    found = []
+    for i, (name, row) in enumerate(zip(names, rows, strict=True)):
+        mask = torch.from_numpy(np.unpackbits(packed[place[name]], axis=-1, count=200)).float()[None, None]
+        small = functional.interpolate(mask, size=data.size, mode="area")[0, 0] > 0.5
+        picture = data.pictures[i : i + 1].float() / 255
+        found.append(Lesion(name, row["dx"], row["lesion_id"], picture, small))
+    return found
+
+
+def labelled(study: Study) -> Labelled:
+    """The lesions as `preimage train` reads them."""
+    table = study.path("lesions/labels.csv")
+    return read_labelled(table, label_column="dx", split_column="split", group="lesion_id")
+
+
+def chosen(lesions: list[Lesion], count: int, *, told_right_by: Predictor | None = None) -> list[Lesion]:
+    """So many lesions by a fixed seed, one picture of each, the classes in turn as long as they last.
+
+    Args:
+        told_right_by: only those that this classifier tells right, and whose mask has a size by which place can be judged.
+    """
+    order = [lesions[i] for i in np.random.default_rng(SEED).permutation(len(lesions))]
+    by_class: dict[str, list[Lesion]] = {name: [] for name in sorted({lesion.diagnosis for lesion in lesions})}
+    patients: set[str] = set()
+    for lesion in order:
+        if lesion.patient not in patients and (told_right_by is None or _is_fit(lesion, told_right_by)):
+            patients.add(lesion.patient)
+            by_class[lesion.diagnosis].append(lesion)
+    rounds = range(max(map(len, by_class.values())))
+    in_turn = [of_class[k] for k in rounds for of_class in by_class.values() if k < len(of_class)]
+    return in_turn[:count]
+
+
+def _is_fit(lesion: Lesion, predictor: Predictor) -> bool:
+    return AREAS[0] <= lesion.area <= AREAS[1] and said(predictor, lesion.picture) == lesion.diagnosis
+
+
+@torch.no_grad()
+def said(predictor: Predictor, picture: torch.Tensor) -> str:
+    """What a classifier says of a picture (1, 3, h, w)."""
+    return predictor.classes[int(predictor(picture).argmax())]
+
+
+def shaded_disc(number: int, side: int = 32) -> tuple[torch.Tensor, torch.Tensor]:
+    """A dark disc on a light shade, (1, 3, side, side), and its mask; each number has another place, size and color."""
+    draw = np.random.default_rng(number)
+    y, x = np.mgrid[:side, :side] / side
+    (top, left), radius = draw.uniform(0.35, 0.65, 2), draw.uniform(0.15, 0.3)
+    mask = (y - top) ** 2 + (x - left) ** 2 < radius**2
+    skin, color = draw.uniform(0.6, 0.9, 3), draw.uniform(0.1, 0.5, 3)
+    picture = np.where(mask[..., None], color, skin + 0.1 * x[..., None])
+    return torch.from_numpy(picture).float().permute(2, 0, 1)[None].clamp(0, 1), torch.from_numpy(mask)
+
+
+def discs() -> list[Lesion]:
+    """The lesions of a smoke run: each is what the first classifier says that it is."""
+    predictor = untrained(0).predictor
+    drawn = [shaded_disc(number) for number in range(SHADES)]
+    return [
+        Lesion(f"disc-{k}", said(predictor, picture), f"disc-{k}", picture, mask)
+        for k, (picture, mask) in enumerate(drawn)
+    ]
+
+
+# ---------------------------------------------------------------------- rows
+
+
+def known(study: Study, *columns: str) -> set[tuple[str, ...]]:
+    """What the rows that are there have in some columns, as words."""
+    return {tuple(str(row[column]) for column in columns) for row in study.rows()}
+
+
+def with_words(rows: list[Row], **wanted: str) -> list[Row]:
+    """Those rows that have these words in these columns."""
+    return [row for row in rows if all(str(row[column]) == word for column, word in wanted.items())]
