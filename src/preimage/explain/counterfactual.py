@@ -28,7 +28,8 @@ from preimage.explain.invert import PriorName, penalties_of, with_prior
 from preimage.explain.panels import heat_map, magnified
 from preimage.explain.quality import judge, stability
 from preimage.explain.reached import Reached
-from preimage.explain.recipes import FAST_RECOVERY, PAPER_RECOVERY
+from preimage.explain.recipes import FAST_RECOVERY, PAPER_RECOVERY, is_published
+from preimage.explain.shifts import Shifts
 from preimage.explain.view import (
     AnyPredictor,
     Doubt,
@@ -166,19 +167,22 @@ def counterfactual(
     psi = layer or first_block(model, x0)
     asker.check_gradient(x0.to(asker.mean.device))
     quantile = float(model.about.get("target_quantile", 0.1)) if target_loss is None else target_loss
-    view = View(model, [psi], doubt=doubt, quantile=quantile, given=x0, region=allowed)
+    published = is_published(recipe)
+    shifts = None if published else Shifts((x0.shape[-2], x0.shape[-1]))
+    view = View(model, [psi], doubt=doubt, quantile=quantile, given=x0, region=allowed, shifts=shifts)
     with torch.no_grad():
         chances = asker.probabilities(x0.to(asker.mean.device))[0].cpu()
     said = int(chances.argmax())
     wanted = _target(asker, chances, target)
     if second is not None:
         second.class_index(asker.classes[wanted])  # said now rather than after the fit
-    push = 1.0 if recipe.network == PAPER.network else 1.25
     recipe = with_prior(recipe, prior)
     if prior != "deep" and initial is None:
         initial = [{"network": {"image": x0}, "code": torch.zeros(0)}]
         recipe = replace(recipe, rate=PIXELS_RATE)
-    rule = Reached(lambda x: asker.probabilities(view.composed(x)), wanted, confidence=confidence, push=push)
+    rule = Reached(
+        lambda x: asker.probabilities(view.composed(x)), wanted, confidence=confidence, push=1.0 if published else 1.25
+    )
     judged = partial(_judged, model=model, target=wanted, mask=lesion, second=second)
 
     def problem() -> Problem:
@@ -188,7 +192,7 @@ def counterfactual(
             view.rest = float(-view.seen(given).logits.logsumexp(1).detach())
         strengths = torch.tensor([class_weight, 0.0] * count)
         return Problem(
-            features.target,
+            features.wanted,
             operator=features,
             penalties=(
                 (strengths, partial(cross_entropy, view, wanted)),

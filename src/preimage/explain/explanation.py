@@ -52,15 +52,20 @@ def extended(result: Result, kind: type[Kind], **more: Any) -> Kind:
 
 
 class Explaining:
-    """A Fit whose Result is told as an Explanation; a Run like any other."""
+    """A Fit whose Result is told as an Explanation; a Run like any other. `turn`: called with the number of each step before
+    it, and with None before the Result is told."""
 
-    def __init__(self, fit: Fit, told: Callable[[Result], Explanation]) -> None:
-        self.fit, self.told = fit, told
+    def __init__(self, fit: Fit, told: Callable[[Result], Explanation], turn: Callable[[int | None], None]) -> None:
+        self.fit, self.told, self.turn = fit, told, turn
         self.task, self.identity, self.remarks = fit.task, fit.identity, fit.remarks
         self.overrun = 1.0
 
     def __iter__(self) -> Iterator[Step]:
-        return iter(self.fit)
+        self.turn(self.fit.index)
+        for step in self.fit:
+            self.turn(step.index)
+            yield step
+            self.turn(step.index)  # a result may have been asked for in between
 
     def run(self) -> Any:
         """To the end; the Explanation."""
@@ -70,7 +75,9 @@ class Explaining:
 
     def result(self) -> Any:
         """The Explanation by what the fit has now, at any time after the first step."""
-        return self.told(self.fit.result())
+        result = self.fit.result()
+        self.turn(None)
+        return self.told(result)
 
     @property
     def rule(self) -> Any:

@@ -69,4 +69,4 @@ def explain(
         },
         remarks=remarks,
     )
-    return Explaining(fit, told)
+    return Explaining(fit, told, view.turn)

@@ -19,7 +19,8 @@ from preimage.checkpoint import fingerprint
 from preimage.errors import InputError
 from preimage.explain.explanation import Explaining, Explanation, extended
 from preimage.explain.fitting import explain
-from preimage.explain.recipes import FAST_INVERSION, PAPER_INVERSION, PIXELS
+from preimage.explain.recipes import FAST_INVERSION, PAPER_INVERSION, PIXELS, is_published
+from preimage.explain.shifts import Shifts
 from preimage.explain.view import AnyPredictor, Features, View, as_model, at_working_size, one_picture
 from preimage.images import Picture
 from preimage.metrics import psnr
@@ -102,18 +103,16 @@ def invert(
     size = (x0.shape[-2], x0.shape[-1])
     recipe = with_prior(recipe, prior)
     model.predictor.check_gradient(x0.to(model.predictor.mean.device))
-    view = View(model, [layer])
+    view = View(model, [layer], shifts=None if is_published(recipe) else Shifts(size))
 
     def problem() -> Problem:
         features = Features(view, layer, x0.to(model.predictor.mean.device))
-        return Problem(features.target, operator=features, penalties=penalties_of(prior, size, x0.shape[1]))
+        return Problem(features.wanted, operator=features, penalties=penalties_of(prior, size, x0.shape[1]))
 
     def told(result: Result) -> Explanation:
         found = result.image.clamp(0, 1)
-        with torch.no_grad():
-            place = model.predictor.mean.device
-            features = Features(view, layer, x0.to(place))
-            error = float((features(found.to(place)) - features.target).square().mean())
+        place = model.predictor.mean.device
+        error = Features(view, layer, x0.to(place)).error(found.to(place))
         return extended(
             result,
             Explanation,

@@ -82,3 +82,8 @@ PIXELS: dict[str, Any] = {
     "rate": 0.02,
     "averaging": 0.0,
 }
+
+
+def is_published(recipe: Recipe) -> bool:
+    """Whether a recipe has a published network: then nothing is added to what was published."""
+    return recipe.network in (PAPER_RECOVERY.network, PAPER_INVERSION.network, PAPER_MAXIMIZATION.network)

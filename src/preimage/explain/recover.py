@@ -14,7 +14,8 @@ from preimage.errors import InputError
 from preimage.explain.explanation import Explaining, Explanation, extended
 from preimage.explain.fitting import explain
 from preimage.explain.panels import heat_map, magnified
-from preimage.explain.recipes import FAST_RECOVERY, PAPER_RECOVERY
+from preimage.explain.recipes import FAST_RECOVERY, PAPER_RECOVERY, is_published
+from preimage.explain.shifts import Shifts
 from preimage.explain.view import (
     AnyPredictor,
     Doubt,
@@ -88,14 +89,15 @@ def recover(
         raise InputError(f"loss_weight must be at least 0, got {loss_weight}")
     model.predictor.check_gradient(x0.to(model.predictor.mean.device))
     quantile = float(model.about.get("target_quantile", 0.1)) if target_loss is None else target_loss
-    view = View(model, [psi], doubt=doubt if loss_weight else "none", quantile=quantile)
+    shifts = None if is_published(recipe) else Shifts((x0.shape[-2], x0.shape[-1]))
+    view = View(model, [psi], doubt=doubt if loss_weight else "none", quantile=quantile, shifts=shifts)
 
     def problem() -> Problem:
         given = x0.to(model.predictor.mean.device)
         features = Features(view, psi, given)
         if view.doubt == "energy":
             view.rest = float(-view.seen(given).logits.logsumexp(1).detach())
-        return Problem(features.target, operator=features, penalties=view.penalties(loss_weight))
+        return Problem(features.wanted, operator=features, penalties=view.penalties(loss_weight))
 
     def told(result: Result) -> Explanation:
         found = result.image.clamp(0, 1)

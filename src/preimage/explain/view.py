@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from preimage.checkpoint import fingerprint
 from preimage.errors import InputError
+from preimage.explain.shifts import Shifts
 from preimage.images import Picture, as_picture
 from preimage.predictors import LossEstimator, Predictor
 from preimage.predictors.load import load_model
@@ -46,6 +47,7 @@ class View:
             estimator, else by the predictive entropy.
         quantile: of the estimated loss, that M asks for.
         given, region: where the region (1, 1, h, w) is 0 the classifier sees what was given instead.
+        shifts: by which pictures are moved before it looks; None: they are not.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class View:
         quantile: float = 0.1,
         given: torch.Tensor | None = None,
         region: torch.Tensor | None = None,
+        shifts: Shifts | None = None,
     ) -> None:
         if doubt not in get_args(Doubt):
             raise InputError(f"doubt must be {', '.join(get_args(Doubt))}, got {doubt!r}")
@@ -72,7 +75,7 @@ class View:
         self.predictor, self.estimator = model.predictor, model.estimator if doubt == "loss" else None
         self.layers: list[str] = list(dict.fromkeys([*layers, *(self.estimator.layers if self.estimator else [])]))
         self.doubt, self.quantile = doubt, quantile
-        self.given, self.region = given, region
+        self.given, self.region, self.shifts = given, region, shifts
         self.rest: float | None = None  # the energy of what was given
         self._asked: torch.Tensor | None = None
         self._seen: Seen | None = None
@@ -80,11 +83,18 @@ class View:
     def to(self, device: torch.device) -> View:
         """On another device: the classifier itself goes there."""
         self.predictor.to(device)
-        for module in (self.estimator,):
-            if module is not None:
-                module.to(device)
+        if self.estimator is not None:
+            self.estimator.to(device)
+        if self.shifts is not None:
+            self.shifts.to(device)
         self.given, self.region = (None if each is None else each.to(device) for each in (self.given, self.region))
         return self
+
+    def turn(self, step: int | None) -> None:
+        """Look from where it is a step's turn to; None: straight on."""
+        if self.shifts is not None:
+            self.shifts.turn(step)
+        self._asked = None
 
     def composed(self, x: torch.Tensor) -> torch.Tensor:
         """(b, c, h, w) with what may not change put back."""
@@ -95,7 +105,8 @@ class View:
     def seen(self, x: torch.Tensor) -> Seen:
         """One pass over pictures (b, c, h, w) in 0 to 1, kept until another picture is asked about."""
         if self._seen is None or x is not self._asked:
-            logits, features = self.predictor.logits_and_features(self.composed(x), self.layers)
+            shown = self.composed(x) if self.shifts is None else self.shifts(self.composed(x))
+            logits, features = self.predictor.logits_and_features(shown, self.layers)
             self._asked = x
             self._seen = Seen(_single(logits), {name: _single(value) for name, value in features.items()})
         return self._seen
@@ -138,20 +149,49 @@ class View:
 
 
 class Features:
-    """Phi = one layer's features over the root mean square of the given picture's, so that E is relative."""
+    """Phi = one layer's features over the root mean square of the given picture's, so that E is relative.
+
+    Where the view moves pictures, what is left of Phi(x) - y is Phi here, and y is 0: the features of the given picture as it
+    is moved at that step.
+    """
 
     def __init__(self, view: View, layer: str, given: torch.Tensor) -> None:
         self.view, self.layer = view, layer
-        with torch.no_grad():
-            target = view.seen(given).features[layer]
-        scale = target.square().mean().sqrt()
-        if not bool(scale > 0):
+        view.turn(None)
+        self.target = self._of(given)
+        rms = float(self.target.square().mean().sqrt())
+        if not rms > 0:
             raise InputError(f"layer {layer!r} gives nothing but zeros for this picture: take another layer")
-        self.scale = float(scale)
-        self.target = target / self.scale
+        self.scale = rms
+        self.target = self.target / rms
+        self.moved: torch.Tensor | None = None
+        if view.shifts is not None:
+            moved = []
+            for step in range(len(view.shifts)):
+                view.turn(step)
+                moved.append(self._of(given) / rms)
+            self.moved = torch.cat(moved)
+            view.turn(None)
+
+    @torch.no_grad()
+    def _of(self, picture: torch.Tensor) -> torch.Tensor:
+        return self.view.seen(picture).features[self.layer]
+
+    @property
+    def wanted(self) -> torch.Tensor:
+        """y: what `self` is held against."""
+        return self.target if self.moved is None else torch.zeros_like(self.target)
+
+    def error(self, x: torch.Tensor) -> float:
+        """E of pictures seen straight on, averaged."""
+        self.view.turn(None)
+        return float((self._of(x) / self.scale - self.target).square().mean())
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        return self.view.seen(x).features[self.layer] / self.scale
+        found = self.view.seen(x).features[self.layer] / self.scale
+        if self.moved is None or self.view.shifts is None:
+            return found
+        return found - self.moved.index_select(0, self.view.shifts.number)
 
 
 def _single(x: torch.Tensor) -> torch.Tensor:
