@@ -27,6 +27,8 @@ STUDIES = {
     "preimage_recovery": "held-out lesions recovered from features, with the estimated loss and without (the same, figure 2)",
     "ood_recovery": "cropped and blurred lesions: does the estimated loss lead back to the lesion? (the same, figure 3)",
     "counterfactuals": "another diagnosis of a lesion by deep prior with and without M, pixels, TV (the same, figure 4)",
+    "feature_inversion": "what the layers of a classifier keep of a picture, by deep prior, TV, alpha norm (Ulyanov et al. 2018)",
+    "activation_maximization": "classes and channels excited under deep prior, TV, alpha norm: does another classifier see it?",
 }
 
 

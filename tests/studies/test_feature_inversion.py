@@ -1,0 +1,85 @@
+"""The studies of features: what is called kept of a picture, sheets, classifiers of one's own weights."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from preimage.images import read
+from preimage.studies import activation_maximization, feature_inversion, lesions
+from preimage.studies.activation_maximization import Goal, excitations, goals_of, middle
+from preimage.studies.feature_inversion import LIKENESSES, likenesses, smoothed
+from preimage.studies.scales import Study
+from preimage.studies.sheets import keep_picture, save_sheet
+
+
+def noise(seed: int = 0, *shape: int) -> torch.Tensor:
+    return torch.rand(*(shape or (1, 3, 48, 64)), generator=torch.Generator().manual_seed(seed))
+
+
+def test_a_picture_is_like_itself_and_unlike_another():
+    x = noise()
+    assert likenesses(x, x) == pytest.approx(dict.fromkeys(LIKENESSES, 1.0))
+    assert likenesses(x, 1 - x) == pytest.approx(dict.fromkeys(LIKENESSES, -1.0))
+    assert all(abs(value) < 0.35 for value in likenesses(x, noise(1)).values())
+
+
+def test_each_likeness_has_its_own_part():
+    x = noise()
+    gray = x.mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    assert likenesses(gray, x) == pytest.approx({"color": 0, "light": 1, "detail": 1}, abs=1e-6)
+    blurred = likenesses(smoothed(x), x)
+    assert blurred["color"] > 0.9 > 0.5 > abs(blurred["detail"])
+    tinted = (0.5 * x + torch.tensor([0.4, 0.1, 0.0]).reshape(1, 3, 1, 1)).clamp(0, 1)
+    assert likenesses(tinted, x)["color"] == pytest.approx(1, abs=1e-4)
+    assert likenesses(torch.full_like(x, 0.3), x) == dict.fromkeys(LIKENESSES, 0.0)
+
+
+def test_a_sheet_shows_what_there_is(tmp_path):
+    def place(row: str, column: str):
+        return tmp_path / f"{row}-{column}.png"
+
+    assert save_sheet(["a", "b"], ["x", "y"], place, tmp_path / "sheet.png") is None
+    keep_picture(noise(2), place("a", "y"))
+    assert torch.allclose(read(place("a", "y")).tensor, noise(2), atol=0.5 / 255 + 1e-6)
+    assert save_sheet(["a", "b"], ["x", "y"], place, tmp_path / "sheet.png") == tmp_path / "sheet.png"
+    assert read(tmp_path / "sheet.png").tensor.std() > 0.01
+
+
+def test_weights_of_one_s_own(tmp_path, monkeypatch):
+    from torchvision import models
+
+    monkeypatch.delenv("PREIMAGE_WEIGHTS", raising=False)
+    study = Study("feature_inversion", "small", None, tmp_path)
+    assert feature_inversion.of_own_weights(study) is None
+    model = models.resnet18(weights=None)
+    torch.save(model.state_dict(), tmp_path / "w.pth")
+    monkeypatch.setenv("PREIMAGE_WEIGHTS", str(tmp_path / "w.pth"))
+    predictor = feature_inversion.of_own_weights(study)
+    assert predictor is not None
+    assert predictor.size == (224, 224)
+    assert all(name in predictor.classes for name in activation_maximization.CLASSES["resnet18"])
+    assert feature_inversion.of_own_weights(Study("feature_inversion", "smoke", None, tmp_path)) is None
+    layers = feature_inversion.layers_of(study, predictor, noise(0, 1, 3, 64, 64))
+    assert layers == ["layer1", "layer2", "layer3", "layer4", "fc"]
+
+
+def test_goals_are_classes_and_the_channels_that_differ_most():
+    pictures = [lesions.shaded_disc(k)[0] for k in range(4)]
+    asked = activation_maximization.Asked("lesions", lesions.untrained(0).predictor, None, pictures, (32, 32))
+    classes, channels = goals_of(Study("a", "small"), asked)[:4], goals_of(Study("a", "small"), asked)[4:]
+    assert [goal.target for goal in classes] == list(activation_maximization.CLASSES["lesions"])
+    assert len(channels) == len({goal.channel for goal in channels}) == 4
+    spread = torch.cat([asked.predictor.features(x, "1").mean((2, 3)) for x in pictures]).std(0)
+    assert float(spread[[goal.channel for goal in channels]].min()) >= float(spread.sort().values[-4])
+
+
+def test_excitations_of_pictures_are_those_that_are_maximized():
+    predictor = lesions.untrained(0).predictor
+    pictures = [lesions.shaded_disc(k)[0] for k in range(2)]
+    found = excitations(predictor, pictures, Goal("mel", target="mel"))
+    assert found == pytest.approx([float(predictor(x)[0, predictor.class_index("mel")]) for x in pictures])
+    channel = torch.zeros(7, 8)
+    channel[2:5, 2:5] = 1
+    assert float(middle(channel)) == 1
+    assert float(middle(channel.roll(1, 0))) == pytest.approx(2 / 3)
