@@ -191,7 +191,8 @@ def section(study: Study) -> str:
         f"`maximize`, {' or '.join(map(str, steps))} steps, seed 0; of a channel the {WINDOW} x {WINDOW} units in the middle. "
         "*Most of pictures*: the highest excitation by any held-out picture. *Confidence*: the probability of the class asked "
         "for, or of the one that the classifier says where a channel was asked for; *second*: that of a second, independently "
-        "trained classifier for the same class. *High frequencies*: the share of the picture's energy above half the Nyquist frequency. "
+        "trained classifier for the same class. *High frequencies*: the share of the picture's energy above half the Nyquist "
+        "frequency. "
         f"Sheets: `{study.name}-{study.scale}-CLASSIFIER.png`. Rows: `{study.table.name}`."
     ]
     for classifier in dict.fromkeys(str(row["classifier"]) for row in rows):
