@@ -246,7 +246,11 @@ def test_the_last_layer_of_each_resolution_is_looked_at():
     x = torch.rand(1, 3, 64, 64)
     assert block_layers(Predictor(Tiny(), 3), x) == ["block1", "block2"]
     assert block_layers(load_predictor("torchvision:resnet18@none"), x) == ["layer1", "layer2", "layer3", "layer4"]
-    assert block_layers(load_predictor("timm:test_vit@none"), x)
+    mobile = ["features.1", "features.3", "features.8", "features"]
+    assert block_layers(load_predictor("torchvision:mobilenet_v3_small@none"), x) == mobile
+    every_third = [f"encoder.layers.encoder_layer_{k}" for k in (2, 5, 8, 11)]
+    assert block_layers(load_predictor("torchvision:vit_b_32@none"), x) == every_third
+    assert all(name.startswith("blocks.") for name in block_layers(load_predictor("timm:test_vit@none"), x))
 
 
 def test_scores_on_answers_that_are_known():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,11 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
+from preimage.cli.explained import numbered, report_of, say, write_files
 from preimage.cli.options import whole
 from preimage.cli.tasks import Task, own_parameters
 
 if TYPE_CHECKING:
-    from preimage.explain.explanation import Explanation
     from preimage.images import Picture
 
 TASKS = (
@@ -78,6 +77,14 @@ class Options:
         Parameter(help="One self-contained page: pictures, numbers, settings, limits.", group=_FILES),
     ] = None
     report: Annotated[Path | None, Parameter(help="JSON with all numbers.", group=_FILES)] = None
+    value_range: Annotated[
+        tuple[float, float] | None,
+        Parameter(
+            name="--range",
+            help="LOW HIGH: values of the file that are black and white; 0 and 255 by default for 8 bits, 0 and 65535 for 16",
+            group=_FILES,
+        ),
+    ] = None
     recipe: Annotated[
         str | None,
         Parameter(help="fast (what is taken if not given), paper (as published), or a FILE.json.", group=_FIT),
@@ -181,12 +188,13 @@ def _explained(
     from preimage.cli.choices import choose_recipe
     from preimage.cli.interrupt import Interrupt
     from preimage.cli.options import Options as FitOptions
-    from preimage.images import as_picture, read
+    from preimage.explain.view import one_picture
+    from preimage.images import as_picture
 
     recipe = choose_recipe(FitOptions(recipe=options.recipe, steps=options.steps), module)
     strengths = own.pop("strengths", None)
     places = _places(name, source, options, strengths, own)
-    picture = None if source is None else read(source)
+    picture = None if source is None else one_picture(source, options.value_range)
     kind = picture or as_picture(torch.zeros(1, 3, 16, 16))
     kind.check_destination(places.output, overwrite=_may_replace(places, options))
     torch.optim.SGD([torch.zeros(1, requires_grad=True)])  # imports PyTorch's compiler, which is no time of the fit
@@ -208,11 +216,11 @@ def _explained(
         if not complete and (options.autosave is not None or options.resume):
             checkpoint.save(run, places.checkpoint)
         found = run.result()
-        report = _report(found, source, places, setup)
-        _write(found, picture, places, options, report)
+        report = report_of(found, source, places.output, setup)
+        write_files(found, picture, places.output, places.beside, report, replace=_may_replace(places, options))
     if complete:
         places.checkpoint.unlink(missing_ok=True)
-    _say(found, report, options)
+    say(found, report, as_json=options.json, quiet=options.quiet)
     return interrupt.exit_code if interrupt.number else 0
 
 
@@ -288,7 +296,7 @@ def _places(name: str, source: Path | None, options: Options, strengths: Path | 
     places = _Places(output, beside)
     taken = {} if source is None else {source.resolve(): "the input"}
     taken |= {each.resolve(): "read" for each in own.values() if isinstance(each, Path) and each.is_file()}
-    further = {f"counterfactual {k}": _numbered(output, k) for k in range(2, (own.get("count") or 1) + 1)}
+    further = {f"counterfactual {k}": numbered(output, k) for k in range(2, (own.get("count") or 1) + 1)}
     for option, path in ({"--output": output} | beside | further).items():
         if option in kinds and path.suffix.lower() not in kinds[option]:
             raise InputError(f"{option} {path}: it is written as {' or '.join(kinds[option])}: give such a name")
@@ -297,97 +305,3 @@ def _places(name: str, source: Path | None, options: Options, strengths: Path | 
         taken[path.resolve()] = option
         check_place(path, overwrite=_may_replace(places, options))
     return places
-
-
-def _numbered(path: Path, number: int) -> Path:
-    return path.with_name(f"{path.stem}-{number}{path.suffix}")
-
-
-def _report(found: Explanation, source: Path | None, places: _Places, setup: float) -> dict[str, Any]:
-    from preimage.cli.report import peak_memory
-
-    return {
-        "task": found.task,
-        "input": None if source is None else str(source),
-        "output": str(places.output),
-        "size": list(found.image.shape[-2:]),
-        **found.numbers,
-        "reason": found.reason,
-        "steps": found.steps,
-        "kept_step": found.kept_step[0],
-        "seconds": round(setup + found.seconds, 3),
-        "recipe": found.recipe.describe(),
-        "seed": found.seed,
-        "device": found.device,
-        "precision": found.precision,
-        "threads": found.threads,
-        "peak_memory_bytes": peak_memory(found.device),
-        "remarks": list(found.remarks),
-        "events": list(found.history.events),
-    }
-
-
-def _write(
-    found: Explanation, picture: Picture | None, places: _Places, options: Options, report: dict[str, Any]
-) -> None:
-    from preimage.explain.counterfactual import Counterfactual
-    from preimage.explain.figure import explanation_figure, strip_figure
-    from preimage.explain.page import save_page
-    from preimage.figures import save_figure
-    from preimage.images import as_picture, write_bytes_atomically
-
-    replace = _may_replace(places, options)
-    kind = picture or as_picture(found.image.clamp(0, 1))
-    kind.write(found.image, places.output, overwrite=replace)
-    for number, other in enumerate(getattr(found, "others", ()), 2):
-        kind.write(other.image, _numbered(places.output, number), overwrite=replace)
-    for option, path in places.beside.items():
-        if option == "--figure":
-            save_figure(explanation_figure(found), path, overwrite=replace)
-        elif option == "--strengths":
-            assert isinstance(found, Counterfactual)
-            save_figure(strip_figure(found), path, overwrite=replace)
-        elif option == "--html":
-            title = f"{found.task} of {report['input']}" if report["input"] else found.task
-            save_page(found, path, title=title, settings={"input": report["input"]}, overwrite=replace)
-        elif option == "--report":
-            content = json.dumps(_finite(report), indent=2, allow_nan=False)
-            write_bytes_atomically(path, f"{content}\n".encode(), overwrite=replace)
-
-
-def _finite(value: Any) -> Any:
-    """JSON knows no NaN and no infinity."""
-    if isinstance(value, dict):
-        return {name: _finite(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
-    return None if isinstance(value, float) and not abs(value) < float("inf") else value
-
-
-def _say(found: Explanation, report: dict[str, Any], options: Options) -> None:
-    """The verdict first, then the numbers."""
-    from preimage.cli.failures import closed_pipe_is_no_failure
-
-    with closed_pipe_is_no_failure():
-        if options.json:
-            print(json.dumps(_finite(report), indent=2, allow_nan=False))
-        if options.quiet:
-            return
-        place = sys.stderr if options.json else sys.stdout
-        if report["input"]:
-            print(f"{report['input']} -> {report['output']}", file=place)
-        else:
-            print(f"-> {report['output']}", file=place)
-        for line in (found.reason, *found.history.events):
-            print(f"  {line}", file=place)
-        for name, value in found.numbers.items():
-            if not isinstance(value, dict | list):
-                shown = (
-                    f"{value:.3g}"
-                    if isinstance(value, float)
-                    else {True: "yes", False: "no"}.get(value, value)
-                    if isinstance(value, bool)
-                    else value
-                )
-                print(f"  {name.replace('_', ' '):24} {shown}", file=place)
-        print(f"  {found.steps} steps in {report['seconds']:.1f} s ({found.device}, {found.precision})", file=place)

@@ -257,13 +257,13 @@ def _target(predictor: Predictor, chances: torch.Tensor, target: str | int | Non
 
 def _region(region: Any, picture: Picture, x0: torch.Tensor, name: str) -> torch.Tensor:
     """(1, 1, h, w), 1 where a black and white picture is white, at the size the picture is explained in."""
-    mask = as_picture(region).tensor.mean(1, keepdim=True)
+    mask = as_picture(region).white()
     if mask.shape[0] != 1 or mask.shape[-2:] != picture.tensor.shape[-2:]:
         (height, width), (rows, columns) = picture.tensor.shape[-2:], mask.shape[-2:]
         raise InputError(
             f"the {name} is {columns} x {rows} pixels, the picture {width} x {height}: they must be one size"
         )
-    white = functional.interpolate((mask > 0.5).float(), size=x0.shape[-2:], mode="area")
+    white = functional.interpolate(mask.float(), size=x0.shape[-2:], mode="area")
     if not bool((white > 0.5).any()):
         raise InputError(f"the {name} is black everywhere: white is what is meant")
     return white

@@ -37,17 +37,18 @@ PriorName = Literal["deep", "tv", "alpha", "none"]
 
 FAST, PAPER = FAST_INVERSION, PAPER_INVERSION
 LIMITS = ("What a layer keeps is shown as this prior fills it in: what looks sharp need not have been kept.",)
-# Relative to E, which is 1 for a picture of which nothing is kept.
-TV_WEIGHT, ALPHA_WEIGHT = 1.0, 1.0
+# Mahendran and Vedaldi, IJCV 2016: R is 1 where values lie B from the mean and differ by V from their neighbors, in 0..1 here;
+# what is given counts C times as much.
+B, V, C = 80 / 255, 80 / 255 / 6.5, 100.0
 
 
 def penalties_of(prior: PriorName, size: tuple[int, int], channels: int) -> tuple[tuple[float, Penalty], ...]:
-    """R of the rivals, per value of the picture: total variation, or that and the alpha norm (Mahendran and Vedaldi 2015)."""
-    count = size[0] * size[1] * channels
-    smooth: tuple[tuple[float, Penalty], ...] = ((TV_WEIGHT / count, partial(total_variation, beta=2.0)),)
+    """R of the rivals, over what E counts: total variation, or that and the alpha norm."""
+    count = size[0] * size[1] * channels * C
+    smooth: tuple[tuple[float, Penalty], ...] = ((1 / (V**2 * count), partial(total_variation, beta=2.0)),)
     if prior == "tv":
         return smooth
-    return (*smooth, (ALPHA_WEIGHT / count, partial(alpha_norm, alpha=6.0))) if prior == "alpha" else ()
+    return (*smooth, (1 / (B**6 * count), partial(alpha_norm, alpha=6.0))) if prior == "alpha" else ()
 
 
 def with_prior(recipe: Recipe, prior: PriorName) -> Recipe:

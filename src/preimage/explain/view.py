@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -221,19 +222,36 @@ def as_model(predictor: AnyPredictor) -> TrainedModel:
     )
 
 
-def one_picture(image: Any) -> Picture:
-    """A single picture of one or three channels.
+def one_picture(image: Any, value_range: tuple[float, float] | None = None) -> Picture:
+    """A single picture of one or three channels, whose black and white are those of its kind of values.
+
+    16 bits go from 0 to 65535, floats within 0 to 1 from 0 to 1: stretched to its own values, as for a restoration, a picture
+    would have another contrast than those the classifier knows. A Picture is taken as it was read.
 
     Raises:
         InputError: several pages, or another number of channels.
     """
-    picture = as_picture(image)
+    picture = as_picture(image, value_range=value_range)
+    if value_range is None and not isinstance(image, Picture):
+        picture = _of_its_kind(picture)
     pages, channels = picture.tensor.shape[:2]
     if pages != 1:
         raise InputError(f"{picture.name} has {pages} pages: a classifier is asked about one at a time")
     if channels not in (1, 3):
         raise InputError(f"{picture.name} has {channels} channels: a classifier looks at gray or color, 1 or 3")
     return picture
+
+
+def _of_its_kind(picture: Picture) -> Picture:
+    low, high = picture.units()
+    if picture.dtype == np.uint16:
+        black, white = 0.0, 65535.0
+    elif picture.dtype.kind == "f" and low >= 0 and high <= 1:
+        black, white = 0.0, 1.0
+    else:
+        return picture
+    values = low + picture.tensor.double() * (high - low)
+    return replace(picture, tensor=((values - black) / (white - black)).float(), low=black, high=white)
 
 
 def at_working_size(picture: torch.Tensor, predictor: Predictor) -> torch.Tensor:

@@ -84,6 +84,19 @@ class Picture:
         holes = torch.from_numpy(self.alpha < _full_alpha(self.alpha.dtype))
         return holes[:, None] if holes.any() else None
 
+    def white(self) -> torch.Tensor:
+        """Where a black and white picture, a mask, is white: (b, 1, h, w) bool, above half of its brightest value.
+
+        Example:
+            >>> as_picture(np.eye(16, dtype=np.uint8)).white().sum()
+            tensor(16)
+
+        In the file's own values: a mask of 0 and 1, or one that is white all over, has no black or no white of its own.
+        """
+        brightness = (self.low + self.tensor * (self.high - self.low)).mean(1, keepdim=True)
+        brightest = float(brightness.max())
+        return brightness > 0.5 * brightest if brightest > 0 else torch.zeros_like(brightness, dtype=torch.bool)
+
     def opaque(self) -> Picture:
         """This picture with all of its alpha fully opaque, to write a result whose transparent part was filled.
 

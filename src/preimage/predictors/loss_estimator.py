@@ -8,6 +8,8 @@ Source: Yoo and Kweon, Learning Loss for Active Learning, CVPR 2019; Narayanaswa
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from collections.abc import Sequence
 
 import torch
@@ -121,19 +123,48 @@ def block_layers(predictor: Predictor, x: torch.Tensor) -> list[str]:
     Raises:
         InputError: a classifier without blocks: name the layers.
     """
-    # Of what gives the same shape the last is the whole of a block, for it is computed after its parts.
     shapes = {name: shape[1:] for name, shape in predictor.shapes(x).items()}
-    chosen = list(
-        {shape[1:]: name for name, shape in shapes.items() if len(shape) == 3 and min(shape[1:]) > 1}.values()
-    )
-    if not chosen:
-        tokens = [name for name, shape in shapes.items() if len(shape) == 2 and name.count(".") <= 2]
-        chosen = (
-            [tokens[round(k * (len(tokens) - 1) / MOST_LAYERS)] for k in range(1, MOST_LAYERS + 1)] if tokens else []
-        )
+    row = _numbered({name for name, shape in shapes.items() if len(shape) == 2})
+    if len(row) > 2:  # a transformer's blocks, of tokens
+        return _evenly(row)
+    of_size: dict[tuple[int, ...], list[str]] = defaultdict(list)
+    for name, shape in shapes.items():
+        size = _size_in(shape, predictor.size or (x.shape[-2], x.shape[-1]))
+        if size is not None and min(size) > 1:
+            of_size[size].append(name)
+    # Of what gives the same height and width the last is the whole of a block, for it is computed after its parts; the first
+    # layers of the next block, which may still have that size, have longer names.
+    chosen = [
+        [name for name in names if name.count(".") == min(n.count(".") for n in names)][-1]
+        for names in of_size.values()
+    ]
     if not chosen:
         raise InputError("the classifier has no blocks that a loss estimator could look at: name layers of it")
-    return list(dict.fromkeys(chosen[-MOST_LAYERS:]))
+    return chosen[-MOST_LAYERS:]
+
+
+def _size_in(shape: tuple[int, ...], size: tuple[int, int]) -> tuple[int, int] | None:
+    """(h, w) of features (c, h, w), or (h, w, c), told by the shape of the picture they are of; None: neither."""
+    for height, width in (shape[1:3], shape[:2]) if len(shape) == 3 else ():
+        if abs(height * size[1] - width * size[0]) <= max(size):
+            return height, width
+    return None
+
+
+def _numbered(names: set[str]) -> list[str]:
+    """The longest row of names that differ in a last number alone (blocks.0, blocks.1, ...), the outermost of equals."""
+    rows: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    for name in names:
+        if found := re.fullmatch(r"(.*?)(\d+)", name):
+            rows[found[1]].append((int(found[2]), name))
+    longest = max(rows, key=lambda stem: (len(rows[stem]), -stem.count(".")), default=None)
+    return [] if longest is None else [name for _, name in sorted(rows[longest])]
+
+
+def _evenly(names: list[str]) -> list[str]:
+    """At most four of them, the last among them."""
+    count = min(MOST_LAYERS, len(names))
+    return [names[round(k * len(names) / count) - 1] for k in range(1, count + 1)]
 
 
 def ranking_loss(estimates: torch.Tensor, losses: torch.Tensor, margin: float = MARGIN) -> torch.Tensor:

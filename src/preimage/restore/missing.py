@@ -51,7 +51,7 @@ def missing_of(
 
 
 def drawn_missing(picture: Picture, mask: Any, mask_white: Literal["known", "missing"] | None) -> torch.Tensor:
-    """(b or 1, 1, h, w) from a black and white picture: white is what is above half of its brightest value."""
+    """(b or 1, 1, h, w) from a black and white picture."""
     if mask_white not in ("known", "missing"):
         raise InputError(
             f"say with mask_white (--mask-white) whether white in the mask is known or missing, got {mask_white!r}"
@@ -69,11 +69,7 @@ def drawn_missing(picture: Picture, mask: Any, mask_white: Literal["known", "mis
         raise InputError(
             f"the mask {drawn.name} is {of} and {picture.name} {width} x {height}: they must have one size"
         )
-    # In the file's own values: a mask of 0 and 1, or one that is white all over, has no black or no white of its own.
-    low, high = drawn.units()
-    brightness = (low + drawn.tensor * (high - low)).mean(1, keepdim=True)
-    brightest = float(brightness.max())
-    white = brightness > 0.5 * brightest if brightest > 0 else torch.zeros_like(brightness, dtype=torch.bool)
+    white = drawn.white()
     return white if mask_white == "missing" else ~white
 
 

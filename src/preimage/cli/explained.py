@@ -1,0 +1,114 @@
+"""What an explaining command leaves behind: pictures, what lies beside them, a report for programs, a few lines for people."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from preimage.explain.explanation import Explanation
+    from preimage.images import Picture
+
+
+def numbered(path: Path, number: int) -> Path:
+    """The file of a further counterfactual: name-2.png beside name.png."""
+    return path.with_name(f"{path.stem}-{number}{path.suffix}")
+
+
+def report_of(found: Explanation, source: Path | None, output: Path, setup: float) -> dict[str, Any]:
+    """What was done, with what, and how well: plain data. Sizes are (height, width)."""
+    from preimage.cli.report import peak_memory
+
+    return {
+        "task": found.task,
+        "input": None if source is None else str(source),
+        "output": str(output),
+        "size": list(found.image.shape[-2:]),
+        **found.numbers,
+        "reason": found.reason,
+        "steps": found.steps,
+        "kept_step": found.kept_step[0],
+        "seconds": round(setup + found.seconds, 3),
+        "recipe": found.recipe.describe(),
+        "seed": found.seed,
+        "device": found.device,
+        "precision": found.precision,
+        "threads": found.threads,
+        "peak_memory_bytes": peak_memory(found.device),
+        "remarks": list(found.remarks),
+        "events": list(found.history.events),
+    }
+
+
+def write_files(
+    found: Explanation,
+    picture: Picture | None,
+    output: Path,
+    beside: dict[str, Path],
+    report: dict[str, Any],
+    *,
+    replace: bool,
+) -> None:
+    """The picture, further ones as OUTPUT-2 and so on, and what the options of `beside` ask for."""
+    from preimage.explain.counterfactual import Counterfactual
+    from preimage.explain.figure import explanation_figure, strip_figure
+    from preimage.explain.page import save_page
+    from preimage.figures import save_figure
+    from preimage.images import as_picture, write_bytes_atomically
+
+    kind = picture or as_picture(found.image.clamp(0, 1))
+    kind.write(found.image, output, overwrite=replace)
+    for number, other in enumerate(getattr(found, "others", ()), 2):
+        kind.write(other.image, numbered(output, number), overwrite=replace)
+    for option, path in beside.items():
+        if option == "--figure":
+            save_figure(explanation_figure(found), path, overwrite=replace)
+        elif option == "--strengths":
+            assert isinstance(found, Counterfactual)
+            save_figure(strip_figure(found), path, overwrite=replace)
+        elif option == "--html":
+            title = f"{found.task} of {report['input']}" if report["input"] else found.task
+            save_page(found, path, title=title, settings={"input": report["input"]}, overwrite=replace)
+        elif option == "--report":
+            content = json.dumps(_finite(report), indent=2, allow_nan=False)
+            write_bytes_atomically(path, f"{content}\n".encode(), overwrite=replace)
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows no NaN and no infinity."""
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not abs(value) < float("inf") else value
+
+
+def say(found: Explanation, report: dict[str, Any], *, as_json: bool, quiet: bool) -> None:
+    """The verdict first, then the numbers."""
+    from preimage.cli.failures import closed_pipe_is_no_failure
+
+    with closed_pipe_is_no_failure():
+        if as_json:
+            print(json.dumps(_finite(report), indent=2, allow_nan=False))
+        if quiet:
+            return
+        place = sys.stderr if as_json else sys.stdout
+        if report["input"]:
+            print(f"{report['input']} -> {report['output']}", file=place)
+        else:
+            print(f"-> {report['output']}", file=place)
+        for line in (found.reason, *found.history.events):
+            print(f"  {line}", file=place)
+        for name, value in found.numbers.items():
+            if not isinstance(value, dict | list):
+                shown = (
+                    f"{value:.3g}"
+                    if isinstance(value, float)
+                    else {True: "yes", False: "no"}.get(value, value)
+                    if isinstance(value, bool)
+                    else value
+                )
+                print(f"  {name.replace('_', ' '):24} {shown}", file=place)
+        print(f"  {found.steps} steps in {report['seconds']:.1f} s ({found.device}, {found.precision})", file=place)
