@@ -43,6 +43,14 @@ PAST, SLACK = 0.1, 1.35
 # MEASURED on F16 at 256 px: steps to the peak minus 0.1 dB, in float32 over in bf16.
 BF16_STEPS = 1310 / 1400
 
+# Of the published settings, by the first part of a case's name.
+STEPS = {
+    "denoise": denoising.PAPER.steps,
+    "denoise_512": denoising.PAPER.steps,
+    "super_resolve_x4": enlarging.PAPER.steps,
+    "inpaint_50": inpainting.PAPERS["scattered"].steps,
+}
+
 Score = Callable[[torch.Tensor], float]
 
 
