@@ -1,6 +1,6 @@
 """What would have to change for another answer? On drawn pictures whose class has one known cause, the color of a disc.
 
-python examples/counterfactual.py [out/counterfactual.png]     # draws, trains a small classifier, explains it: two minutes
+python examples/counterfactual.py [out/counterfactual.png]     # draws, trains a small classifier, explains it
 """
 
 from __future__ import annotations
