@@ -114,10 +114,14 @@ def displayed(image: torch.Tensor, limits: tuple[float, float] = (0.0, 1.0)) -> 
 
 def _difference(change: torch.Tensor) -> NDArray[np.float32]:
     """What was added to the picture around mid-gray, stretched so that nearly all of it is seen."""
-    values = change.abs().flatten()
-    largest = float(torch.quantile(values[:: max(1, values.numel() // 1_000_000)], 0.995))
     shown = change if change.shape[0] == 3 else change.mean(0, keepdim=True)
-    return displayed(0.5 + shown / (2 * max(largest, 1e-6)))
+    return displayed(0.5 + shown / (2 * largest(change)))
+
+
+def largest(change: torch.Tensor) -> float:
+    """The size that all but 0.5 % of the values of a change are below, by which it is stretched to be seen."""
+    values = change.abs().flatten()
+    return max(float(torch.quantile(values[:: max(1, values.numel() // 1_000_000)], 0.995)), 1e-6)
 
 
 def _curves(place: Any, result: Restored, scores: Curve, psnrs: Curve) -> None:

@@ -39,6 +39,7 @@ from preimage.explain.view import (
     at_working_size,
     first_block,
     one_picture,
+    quantile_of,
 )
 from preimage.images import Picture, as_picture
 from preimage.predictors import Predictor
@@ -166,7 +167,7 @@ def counterfactual(
             raise InputError(f"{name} must be at least 0, got {value}")
     psi = layer or first_block(model, x0)
     asker.check_gradient(x0.to(asker.mean.device))
-    quantile = float(model.about.get("target_quantile", 0.1)) if target_loss is None else target_loss
+    quantile = quantile_of(model, target_loss)
     published = is_published(recipe)
     shifts = None if published else Shifts((x0.shape[-2], x0.shape[-1]))
     view = View(model, [psi], doubt=doubt, quantile=quantile, given=x0, region=allowed, shifts=shifts)
@@ -188,8 +189,7 @@ def counterfactual(
     def problem() -> Problem:
         given = x0.to(asker.mean.device)
         features = Features(view, psi, given)
-        if view.doubt == "energy":
-            view.rest = float(-view.seen(given).logits.logsumexp(1).detach())
+        view.remember(given)
         strengths = torch.tensor([class_weight, 0.0] * count)
         return Problem(
             features.wanted,

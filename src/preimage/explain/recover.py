@@ -25,6 +25,7 @@ from preimage.explain.view import (
     at_working_size,
     first_block,
     one_picture,
+    quantile_of,
 )
 from preimage.images import Picture
 from preimage.metrics import psnr
@@ -88,15 +89,14 @@ def recover(
     if not loss_weight >= 0:
         raise InputError(f"loss_weight must be at least 0, got {loss_weight}")
     model.predictor.check_gradient(x0.to(model.predictor.mean.device))
-    quantile = float(model.about.get("target_quantile", 0.1)) if target_loss is None else target_loss
+    quantile = quantile_of(model, target_loss)
     shifts = None if is_published(recipe) else Shifts((x0.shape[-2], x0.shape[-1]))
     view = View(model, [psi], doubt=doubt if loss_weight else "none", quantile=quantile, shifts=shifts)
 
     def problem() -> Problem:
         given = x0.to(model.predictor.mean.device)
         features = Features(view, psi, given)
-        if view.doubt == "energy":
-            view.rest = float(-view.seen(given).logits.logsumexp(1).detach())
+        view.remember(given)
         return Problem(features.wanted, operator=features, penalties=view.penalties(loss_weight))
 
     def told(result: Result) -> Explanation:

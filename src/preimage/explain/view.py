@@ -25,9 +25,8 @@ from preimage.predictors.train import block_layers
 Doubt = Literal["auto", "loss", "entropy", "energy", "none"]
 AnyPredictor = Predictor | TrainedModel | str | Path
 
-LARGEST = (
-    2.0  # times as many pixels as the classifier looks at: larger pictures are explained at the classifier's own size
-)
+# Pictures of more than so many times the pixels that the classifier looks at are explained at the classifier's own size.
+LARGEST = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +89,12 @@ class View:
             self.shifts.to(device)
         self.given, self.region = (None if each is None else each.to(device) for each in (self.given, self.region))
         return self
+
+    @torch.no_grad()
+    def remember(self, given: torch.Tensor) -> None:
+        """What the energy is counted from: that of the given picture."""
+        if self.doubt == "energy":
+            self.rest = float(-self.seen(given).logits.logsumexp(1))
 
     def turn(self, step: int | None) -> None:
         """Look from where it is a step's turn to; None: straight on."""
@@ -265,6 +270,11 @@ def at_working_size(picture: torch.Tensor, predictor: Predictor) -> torch.Tensor
     factor = math.sqrt(wanted / (height * width))
     size = tuple(max(16, 4 * round(side * factor / 4)) for side in (height, width))
     return functional.interpolate(picture, size=size, mode="bilinear", antialias=True, align_corners=False)
+
+
+def quantile_of(model: TrainedModel, target_loss: float | None) -> float:
+    """The quantile of the estimated loss that is asked for: as given, or what the training chose, or 0.1."""
+    return float(model.about.get("target_quantile", 0.1)) if target_loss is None else target_loss
 
 
 def first_block(model: TrainedModel, x: torch.Tensor) -> str:
