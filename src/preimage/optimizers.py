@@ -43,23 +43,30 @@ def muon(parameters: Iterable[nn.Parameter], rate: float) -> list[Optimizer]:
 
     Momentum 0.9, five Newton-Schulz steps, update scaled by sqrt(max(1, out / fan_in)), no Nesterov, no weight decay.
     """
+    kernels, others = kernels_and_others(parameters)
+    optimizers: list[Optimizer] = [KernelMuon(kernels, rate)] if kernels else []
+    return optimizers + adam(others, rate) if others else optimizers
+
+
+def kernels_and_others(parameters: Iterable[nn.Parameter]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """What Muon moves, the kernels of convolutions, and what it does not."""
     kernels: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
     for p in parameters:
         (kernels if p.ndim == 4 and min(p.shape[:2]) >= SMALLEST_MATRIX else others).append(p)
-    optimizers: list[Optimizer] = [KernelMuon(kernels, rate)] if kernels else []
-    return optimizers + adam(others, rate) if others else optimizers
+    return kernels, others
 
 
 class KernelMuon:
     """torch.optim.Muon's step for kernels, those of one shape computed together: a network has 15 of 3 shapes.
 
     Newton-Schulz commutes with a permutation of columns, so a view in the kernel's own memory order serves. The iteration
-    is computed in bfloat16, as in torch.optim.Muon, whose result this is but for rounding.
+    is computed in bfloat16, as in torch.optim.Muon, whose result this is but for rounding. `decay`: of the weights, decoupled,
+    in units of the rate.
     """
 
-    def __init__(self, kernels: list[nn.Parameter], rate: float) -> None:
-        self.kernels = kernels
+    def __init__(self, kernels: list[nn.Parameter], rate: float, decay: float = 0.0) -> None:
+        self.kernels, self.decay = kernels, decay
         self.param_groups: list[dict[str, Any]] = [{"params": kernels, "lr": rate}]
         shapes: dict[torch.Size, list[int]] = {}
         for i, kernel in enumerate(kernels):
@@ -82,6 +89,7 @@ class KernelMuon:
             updates = orthogonalized(momentum)
             rows, columns = momentum.shape[1:]
             for kernel, update in zip(chosen, updates, strict=True):
+                kernel.mul_(1 - rate * self.decay)
                 as_matrix(kernel.detach(), like=kernel).add_(update, alpha=-rate * max(1, rows / columns) ** 0.5)
 
     def state_dict(self) -> dict[str, Any]:

@@ -62,9 +62,11 @@ class TrainOptions:
             group=_HOW,
         ),
     ] = None
-    epochs: Annotated[int, _count("Passes over the training part.", _HOW)] = 60
+    epochs: Annotated[int, _count("Passes over the training part.", _HOW)] = 40
     batch: Annotated[int, _count("Pictures a step.", _HOW)] = 64
-    rate: Annotated[float, Parameter(help="Learning rate of AdamW at its highest.", group=_HOW)] = 1e-3
+    rate: Annotated[
+        float, Parameter(help="Learning rate of AdamW at its highest; that of Muon is 20 times it.", group=_HOW)
+    ] = 1e-3
     seed: Annotated[int, _count("Of what is held out, the weights, the order and the augmentation.", _HOW)] = 0
     predictor: Annotated[
         str | None,

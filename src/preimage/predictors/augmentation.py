@@ -11,8 +11,8 @@ import torch
 from torch.nn import functional
 
 LEANING = 10.0  # degrees to either side, of pictures with an upright
-SCALE = 0.2  # of the logarithm: sides from 0.82 to 1.22
-COLOR, TINT = 0.15, 0.05  # brightness, contrast and saturation; and each channel for itself
+SCALE = 0.35  # of the logarithm: sides from 0.7 to 1.42
+COLOR, TINT = 0.2, 0.05  # brightness, contrast and saturation; and each channel for itself
 _LUMA = (0.299, 0.587, 0.114)
 
 

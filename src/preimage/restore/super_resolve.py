@@ -33,7 +33,7 @@ FAST = Recipe(
     jitter_pool=4,
     optimizer=muon,
     rate=0.04,
-    steps=450,
+    steps=600,
     averaging=0.95,
     stop="steps",
 )
