@@ -13,7 +13,7 @@ demo: .venv/installed
 	@$(BIN)/preimage demo --output out/demo.png --figure out/demo-figure.png --overwrite
 
 test: .venv/installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal
 
 check: .venv/installed-test
 	$(BIN)/ruff format --check .

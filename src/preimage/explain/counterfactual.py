@@ -208,7 +208,7 @@ def counterfactual(
         view,
         problem,
         (x0.shape[-2], x0.shape[-1]),
-        lambda result: _told(result, view, rule, x0, picture, said, wanted, judged),
+        _Question(view, rule, x0, picture, said, wanted, judged).told,
         recipe=recipe,
         channels=x0.shape[1],
         members=2 * count,
@@ -300,98 +300,96 @@ def _judged(
     return {name: value for name, value in found.as_dict().items() if value is not None}
 
 
-def _told(
-    result: Result,
-    view: View,
-    rule: Reached,
-    x0: torch.Tensor,
-    picture: Picture,
-    said: int,
-    wanted: int,
-    judged: Callable[..., dict[str, Any]],
-) -> Counterfactual:
-    """The first counterfactual, with the others in it and, of several, how much they agree."""
-    found = [_one(result, view, rule, k, x0, picture, said, wanted, judged) for k in range(len(result.image) // 2)]
-    first, *others = found
-    if not others:
-        return first
-    agreement = stability(torch.cat([each.difference for each in found]))
-    numbers = first.numbers | {
-        "count": len(found),
-        "valid_share": sum(each.valid for each in found) / len(found),
-        "stability": agreement.change,
-        "stability_of_heat_maps": agreement.heat_map,
-    }
-    panels = first.panels | {
-        f"counterfactual {k}: {first.classes[wanted]} {each.confidence:.2f}": each.changed[0]
-        for k, each in enumerate(others, 2)
-    }
-    return replace(first, numbers=numbers, panels=panels, others=tuple(others))
+@dataclass(frozen=True, eq=False)
+class _Question:
+    """What was asked, by which a Result is told: the picture as it was given and at the size it is explained in, what the
+    classifier says of it, the class that was asked for, and what judges the answer."""
 
+    view: View
+    rule: Reached
+    x0: torch.Tensor
+    picture: Picture
+    said: int
+    wanted: int
+    judged: Callable[..., dict[str, Any]]
 
-def _one(
-    result: Result,
-    view: View,
-    rule: Reached,
-    k: int,
-    x0: torch.Tensor,
-    picture: Picture,
-    said: int,
-    wanted: int,
-    judged: Callable[..., dict[str, Any]],
-) -> Counterfactual:
-    predictor, place = view.predictor, view.predictor.mean.device
-    changed, reconstruction = (result.image[2 * k + i : 2 * k + i + 1].clamp(0, 1) for i in (0, 1))
-    strip = [torch.lerp(reconstruction, changed, share) for share in STRENGTHS]
-    with torch.no_grad():
-        each = predictor.probabilities(torch.cat([x0, reconstruction, changed, *strip]).to(place)).float().cpu()
-    probabilities = dict(zip(("given", "reconstruction", "counterfactual"), each[:3], strict=True))
-    change = changed - reconstruction
-    whole = changed
-    if x0.shape != picture.tensor.shape:
-        up = functional.interpolate(change, size=picture.tensor.shape[-2:], mode="bicubic", align_corners=False)
-        whole = (picture.tensor + up).clamp(0, 1)
-    names = predictor.classes
-    shown = list(dict.fromkeys([said, wanted, *each[2].argsort(descending=True)[:2].tolist()]))
-    confidence = float(each[2, wanted])
-    valid = int(each[2].argmax()) == wanted
-    return extended(
-        result,
-        Counterfactual,
-        given=x0,
-        changed=changed,
-        reconstruction=reconstruction,
-        classes=names,
-        prediction=said,
-        target=wanted,
-        valid=valid,
-        confidence=confidence,
-        along_strengths=tuple(each[3:, wanted].tolist()),
-        probabilities=probabilities,
-        panels={
-            f"given: {names[said]} {float(each[0, said]):.2f}": x0[0],
-            f"reconstruction: {_best(each[1], names)}": reconstruction[0],
-            f"counterfactual: {_best(each[2], names)}": changed[0],
-            "difference, magnified": magnified(change)[0],
-            "difference, heat map": heat_map(change)[0],
-        },
-        curves={"probability": {names[i]: rule.curve(2 * k, i) for i in shown}},
-        limits=LIMITS,
-        numbers={
-            "valid": valid,
-            "prediction": names[said],
-            "target": names[wanted],
-            "confidence": confidence,
-            "class_weight_grew": rule.pushed[2 * k],
-            **judged(x0, reconstruction, changed),
-            "probabilities": {
-                name: dict(zip(names, values.tolist(), strict=True)) for name, values in probabilities.items()
+    def told(self, result: Result) -> Counterfactual:
+        """The first counterfactual, with the others in it and, of several, how much they agree."""
+        found = [self.one(result, k) for k in range(len(result.image) // 2)]
+        first, *others = found
+        if not others:
+            return first
+        agreement = stability(torch.cat([each.difference for each in found]))
+        numbers = first.numbers | {
+            "count": len(found),
+            "valid_share": sum(each.valid for each in found) / len(found),
+            "stability": agreement.change,
+            "stability_of_heat_maps": agreement.heat_map,
+        }
+        panels = first.panels | {
+            f"counterfactual {k}: {first.classes[self.wanted]} {each.confidence:.2f}": each.changed[0]
+            for k, each in enumerate(others, 2)
+        }
+        return replace(first, numbers=numbers, panels=panels, others=tuple(others))
+
+    def one(self, result: Result, k: int) -> Counterfactual:
+        """The counterfactual of members 2 k and 2 k + 1."""
+        predictor, place = self.view.predictor, self.view.predictor.mean.device
+        changed, reconstruction = (result.image[2 * k + i : 2 * k + i + 1].clamp(0, 1) for i in (0, 1))
+        strip = [torch.lerp(reconstruction, changed, share) for share in STRENGTHS]
+        with torch.no_grad():
+            each = (
+                predictor.probabilities(torch.cat([self.x0, reconstruction, changed, *strip]).to(place)).float().cpu()
+            )
+        probabilities = dict(zip(("given", "reconstruction", "counterfactual"), each[:3], strict=True))
+        change = changed - reconstruction
+        whole = changed
+        if self.x0.shape != self.picture.tensor.shape:
+            up = functional.interpolate(
+                change, size=self.picture.tensor.shape[-2:], mode="bicubic", align_corners=False
+            )
+            whole = (self.picture.tensor + up).clamp(0, 1)
+        names = predictor.classes
+        shown = list(dict.fromkeys([self.said, self.wanted, *each[2].argsort(descending=True)[:2].tolist()]))
+        confidence = float(each[2, self.wanted])
+        valid = int(each[2].argmax()) == self.wanted
+        return extended(
+            result,
+            Counterfactual,
+            given=self.x0,
+            changed=changed,
+            reconstruction=reconstruction,
+            classes=names,
+            prediction=self.said,
+            target=self.wanted,
+            valid=valid,
+            confidence=confidence,
+            along_strengths=tuple(each[3:, self.wanted].tolist()),
+            probabilities=probabilities,
+            panels={
+                f"given: {names[self.said]} {float(each[0, self.said]):.2f}": self.x0[0],
+                f"reconstruction: {_best(each[1], names)}": reconstruction[0],
+                f"counterfactual: {_best(each[2], names)}": changed[0],
+                "difference, magnified": magnified(change)[0],
+                "difference, heat map": heat_map(change)[0],
             },
-        },
-        image=whole,
-        kept_step=result.kept_step[2 * k : 2 * k + 1],
-        reason=result.reason if result.reason.startswith("interrupted") else rule.reason(2 * k),
-    )
+            curves={"probability": {names[i]: self.rule.curve(2 * k, i) for i in shown}},
+            limits=LIMITS,
+            numbers={
+                "valid": valid,
+                "prediction": names[self.said],
+                "target": names[self.wanted],
+                "confidence": confidence,
+                "class_weight_grew": self.rule.pushed[2 * k],
+                **self.judged(self.x0, reconstruction, changed),
+                "probabilities": {
+                    name: dict(zip(names, values.tolist(), strict=True)) for name, values in probabilities.items()
+                },
+            },
+            image=whole,
+            kept_step=result.kept_step[2 * k : 2 * k + 1],
+            reason=result.reason if result.reason.startswith("interrupted") else self.rule.reason(2 * k),
+        )
 
 
 def _best(chances: torch.Tensor, names: tuple[str, ...]) -> str:

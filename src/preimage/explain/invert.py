@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -106,14 +106,17 @@ def invert(
     model.predictor.check_gradient(x0.to(model.predictor.mean.device))
     view = View(model, [layer], shifts=None if is_published(recipe) else Shifts(size))
 
+    @cache
+    def features_of() -> Features:
+        return Features(view, layer, x0.to(model.predictor.mean.device))
+
     def problem() -> Problem:
-        features = Features(view, layer, x0.to(model.predictor.mean.device))
+        features = features_of()
         return Problem(features.wanted, operator=features, penalties=penalties_of(prior, size, x0.shape[1]))
 
     def told(result: Result) -> Explanation:
         found = result.image.clamp(0, 1)
-        place = model.predictor.mean.device
-        error = Features(view, layer, x0.to(place)).error(found.to(place))
+        error = features_of().error(found.to(model.predictor.mean.device))
         return extended(
             result,
             Explanation,

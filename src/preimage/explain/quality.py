@@ -18,6 +18,7 @@ from preimage.errors import InputError
 from preimage.explain.abcd import Signs, abcd
 from preimage.metrics import ssim
 from preimage.predictors import LossEstimator, Predictor
+from preimage.predictors.loss_estimator import rank_correlation
 
 BETAS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang, Simoncelli, Bovik 2003
 WINDOW = 11  # pixels a side, of the Gaussian window of SSIM
@@ -251,17 +252,9 @@ def sanity(change: torch.Tensor, change_of_randomized: torch.Tensor) -> Sanity:
     """
     _check_alike(change, change_of_randomized)
     maps = [heat_map(x.float()) for x in (change, change_of_randomized)]
-    correlations = [_rank_correlation(a, b) for a, b in zip(*maps, strict=True)]
+    correlations = [rank_correlation(a, b) for a, b in zip(*maps, strict=True)]
     scaled = [x / x.amax((1, 2, 3), keepdim=True).clamp_min(1e-12) for x in maps]
     return Sanity(change.new_tensor(correlations).abs(), ssim(scaled[0], scaled[1]).clamp_min(0))
-
-
-def _rank_correlation(a: torch.Tensor, b: torch.Tensor) -> float:
-    """Spearman's by scipy: torchmetrics sums tied ranks in 32 bits, too few for a map that is zero at most places."""
-    from scipy.stats import rankdata
-
-    ranks = [torch.from_numpy(rankdata(x.detach().cpu().numpy(), axis=None)) for x in (a, b)]
-    return float(torch.corrcoef(torch.stack(ranks))[0, 1])
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,7 +27,6 @@ FAST_RECOVERY = Recipe(
     rate=0.02,
     steps=250,
     averaging=0.95,
-    precision="float32",
     stop="steps",
 )
 

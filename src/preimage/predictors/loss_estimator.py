@@ -186,7 +186,12 @@ def ranking_loss(estimates: torch.Tensor, losses: torch.Tensor, margin: float = 
 
 
 def rank_correlation(a: Sequence[float] | torch.Tensor, b: Sequence[float] | torch.Tensor) -> float:
-    """Spearman's, of two rows of numbers: -1 to 1."""
-    from torchmetrics.functional.regression import spearman_corrcoef
+    """Spearman's, of two rows of numbers: -1 to 1; nan where one of them does not vary.
 
-    return float(spearman_corrcoef(torch.as_tensor(a).float(), torch.as_tensor(b).float()))
+    By scipy's ranks in double precision: torchmetrics sums tied ranks in 32 bits, too few for a row that is mostly zero.
+    """
+    from scipy.stats import rankdata
+
+    ranks = [torch.from_numpy(rankdata(torch.as_tensor(row).flatten().double().cpu().numpy())) for row in (a, b)]
+    x, y = (row - row.mean() for row in ranks)
+    return float((x @ y) / (x.norm() * y.norm()))
