@@ -130,10 +130,9 @@ def section(study: Study) -> str:
             f"Central crops of {side} x {side} of early_stopping; sigma 25 by torch seed {SEED}, other kinds as stored."
         )
     )
-    fits = "one fit" if FAST.restarts == 1 else f"{FAST.restarts} restarts"
     parts = [
         f"{source} NLM and TV (scikit-image) estimate sigma; BM3D is told the true deviation. Fast recipe "
-        f"({fits}), seed 0, kind and strength of the noise not told. Rows: `{study.table.name}`."
+        f"(one fit), seed 0, kind and strength of the noise not told. Rows: `{study.table.name}`."
     ]
     for kind in KINDS:
         chosen = [row for row in rows if row["noise"] == kind]

@@ -87,7 +87,7 @@ def section(study: Study) -> str:
     }[study.scale]
     parts = [
         f"{cut} Made JPEG by Pillow (4:2:0) and given as such, so that the quantization table is read; PSNR of RGB. The real "
-        f"file is whole at every scale, its truth not known. Fast recipe ({FAST.restarts} restarts), seed 0. "
+        f"file is whole at every scale, its truth not known. Fast recipe (one fit), seed 0. "
         f"Figures: `{study.name}-PICTURE-*.png`; rows: `{study.table.name}`."
     ]
     columns = {"picture": "picture", "size": "size", "JPEG": "input"} | FITTED
