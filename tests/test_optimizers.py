@@ -37,14 +37,15 @@ def test_a_step_moves_every_direction_equally(out, inner, channels_last):
     assert float((moved * p.grad.flatten(1)).sum()) > 0  # downhill
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.2])
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_steps_are_those_of_torch_optim_muon(channels_last):
+def test_steps_are_those_of_torch_optim_muon(channels_last, decay):
     """Three kernels of two shapes, four steps each."""
     ours = [kernel(out, 16, channels_last=channels_last) for out in (8, 8, 200)]
     theirs = [nn.Parameter(p.detach().flatten(1).clone()) for p in ours]
-    optimizer = muon(ours, 0.1)[0]
+    optimizer = KernelMuon(ours, 0.1, decay)
     published = torch.optim.Muon(
-        theirs, lr=0.1, momentum=0.9, nesterov=False, weight_decay=0.0, adjust_lr_fn="original"
+        theirs, lr=0.1, momentum=0.9, nesterov=False, weight_decay=decay, adjust_lr_fn="original"
     )
     before = [p.detach().clone() for p in theirs]
     generator = torch.Generator().manual_seed(3)

@@ -78,3 +78,15 @@ def test_features_of_any_kind_are_averaged_over_places(shape):
 def test_what_cannot_be_is_one_line(act, said):
     with pytest.raises(InputError, match=said):
         act()
+
+
+def test_the_rank_correlation_is_that_of_scipy_with_ties_too():
+    from scipy.stats import spearmanr
+
+    draw = torch.Generator().manual_seed(0)
+    a, b = torch.rand(70_000, generator=draw), torch.rand(70_000, generator=draw)
+    a[:60_000] = 0  # a heat map that is zero at most places
+    b[:30_000] = 0
+    assert rank_correlation(a, b) == pytest.approx(float(spearmanr(a, b).statistic), abs=1e-9)
+    assert rank_correlation([1, 2, 3], [9, 5, 1]) == pytest.approx(-1)
+    assert rank_correlation([1, 1, 1], [9, 5, 1]) != rank_correlation([1, 1, 1], [9, 5, 1])  # nan: it does not vary

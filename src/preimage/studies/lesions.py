@@ -26,7 +26,7 @@ from preimage.predictors.train import Settings, Training
 from preimage.recipes import Hourglass, Recipe
 from preimage.studies.scales import Row, Study
 
-FIRST, SECOND = Settings(upright=False), Settings(upright=False, backbone="resnet34", seed=1)
+FIRST, SECOND = Settings(upright=False), Settings(upright=False, backbone="timm:resnet10t", seed=1)
 SEED = 0  # of the choice of lesions
 AREAS = (0.05, 0.6)  # of the picture, for lesions whose place is judged
 SHADES = 8  # pictures of a smoke run
@@ -65,7 +65,7 @@ def classifiers(study: Study) -> tuple[TrainedModel, Predictor]:
 
     They are what these commands make:
         preimage train lesions/labels.csv --label-column dx --split-column split --group lesion_id --turned -o lesions.pt
-        ... --seed 1 --backbone resnet34 -o lesions-second.pt
+        ... --seed 1 --backbone timm:resnet10t -o lesions-second.pt
     """
     if study.scale == "smoke":
         return untrained(0), untrained(1).predictor
