@@ -22,7 +22,8 @@ from preimage.explain.recipes import FAST_RECOVERY
 from preimage.predictors import LossEstimator, Predictor, load_model
 from preimage.predictors.labelled import TEST, Labelled, read_labelled
 from preimage.predictors.model_file import TrainedModel, write_model
-from preimage.predictors.train import Settings, Training
+from preimage.predictors.settings import Settings
+from preimage.predictors.train import Training
 from preimage.recipes import Hourglass, Recipe
 from preimage.studies.scales import Row, Study
 
