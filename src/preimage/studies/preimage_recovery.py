@@ -31,7 +31,7 @@ COUNTS = {"smoke": 2, "small": 40, "paper": 200}
 SHOWN = {"smoke": 1, "small": 6, "paper": 6}  # lesions of which a figure is drawn
 WEIGHT = 0.02  # l1 of [N]
 CLAIM = (0.5, 1.0)  # dB that M gains
-FEW = {"smoke": 1, "small": 6, "paper": 20}  # lesions on which one setting at a time is changed
+FEW = {"smoke": 1, "small": 3, "paper": 20}  # lesions on which one setting at a time is changed
 
 
 @dataclass(frozen=True)
