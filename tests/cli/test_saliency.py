@@ -169,7 +169,7 @@ BAD = [
     (["--samples", "0"], ["n_samples", "got 0"]),
     (["--sigma", "-1"], ["sigma", "at least 0", "-1"]),
     (["--sigma", "many"], ["--sigma", "many"]),
-    (["--baseline", "pink"], ["black, gray, white", "'pink'"]),
+    (["--baseline", "pink"], ["blur, mean, black", "'pink'"]),
     (["--baseline", "2"], ["from 0 (black) to 1", "2"]),
     (["--baseline", "nan"], ["nan"]),
     (["--deleted", "pink"], ["--deleted", "pink"]),

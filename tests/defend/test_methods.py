@@ -104,6 +104,9 @@ def test_gray_pictures_arrays_and_baselines():
     tensor = quick("mig-sg", image=gray, baseline=torch.zeros(1, 1, 1))
     assert torch.equal(tensor.map, maps[0])
     assert tensor.settings["baseline"] == "a tensor"
+    unsaid = quick("mig-sg", image=gray)
+    assert torch.equal(unsaid.map, maps[5])
+    assert unsaid.settings == {"n_steps": 3, "n_samples": 2, "sigma": 0.15, "seed": 0, "baseline": "blur"}
 
 
 class Tokens(nn.Module):
@@ -123,13 +126,13 @@ class Tokens(nn.Module):
     [
         ({"method": "mig"}, "no method 'mig': give one of mig-sg, gradient"),
         ({"target": "hexagon"}, "no class 'hexagon'"),
-        ({"baseline": "pink"}, "black, gray, white, mean, blur, or a number from 0"),
+        ({"baseline": "pink"}, "blur, mean, black, gray, white, or a number from 0"),
         ({"baseline": 2}, "got 2"),
         ({"baseline": torch.zeros(1, 3, 5, 5)}, "(1, 3, 5, 5)"),
-        ({"sigma": -1}, "sigma must be at least 0, got -1"),
+        ({"sigma": -1}, "sigma must be a number of at least 0, got -1"),
         ({"n_steps": 0}, "n_steps must be a whole number of at least 1, got 0"),
         ({"n_samples": 0}, "n_samples"),
-        ({"seed": -1}, "seed must be from 0"),
+        ({"seed": -1}, "seed must be a whole number from 0"),
         ({"device": "abacus"}, "abacus"),
         ({"method": "gradcam", "layer": "blok1"}, "no layer 'blok1'"),
         ({"method": "gradcam", "layer": "head"}, "places (b, c, h, w), and 'head' gives (1, 3)"),

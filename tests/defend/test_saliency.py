@@ -236,6 +236,7 @@ BAD = [
     ({"stdevs": math.inf}, ["stdevs", "inf"]),
     ({"internal_batch_size": 0}, ["internal_batch_size", "got 0"]),
     ({"seed": -1}, ["seed", "got -1"]),
+    ({"seed": 2.5}, ["seed", "whole number", "2.5"]),
     ({"seed": [1, 2, 3]}, ["2 inputs and 3 seeds"]),
     ({"baselines": "black"}, ["baselines", "'black'"]),
     ({"baselines": torch.zeros(5, 3, 32, 32)}, ["baselines", "(5, 3, 32, 32)", "(2, 3, 32, 32)"]),

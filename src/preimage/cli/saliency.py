@@ -65,11 +65,11 @@ class SaliencyOptions:
     baseline: Annotated[
         str,
         Parameter(
-            help="What nothing is: black, gray, white, mean (the picture's mean color), blur, or a number from 0 to 1; of "
-            "mig-sg, integrated-gradients and occlusion.",
+            help="What nothing is: blur (the picture blurred), mean (its mean color), black, gray, white, or a number from 0 to "
+            "1; of mig-sg, integrated-gradients and occlusion.",
             group=_TASK,
         ),
-    ] = "black"
+    ] = "blur"
     layer: Annotated[str | None, Parameter(help="Of gradcam; the last one with places if not given.", group=_TASK)] = (
         None
     )

@@ -75,7 +75,7 @@ def insertion(
         target: the class of all pictures or one for each, by number, for a Predictor by name too.
         steps: of equally many pixels, up to rounding, at least 1 and at most h w.
         blur: standard deviation of the Gaussian over the picture's short side, above 0. A sixteenth is chosen here; RISE blurs
-            pictures of 224 pixels with 5, of which much is still recognized.
+            less, by 5 of 224 pixels.
         internal_batch_size: pictures in one pass; None: a million pixels.
 
     Raises:

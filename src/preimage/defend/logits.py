@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -196,6 +198,13 @@ def whole_number(value: Any, name: str, least: int = 1) -> int:
 
 def checked_seed(seed: Any) -> int:
     """A seed, if it is one."""
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31:
-        raise InputError(f"seed must be from 0 to {2**31 - 1}, got {seed}")
-    return seed
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= int(seed) < 2**31:
+        raise InputError(f"seed must be a whole number from 0 to {2**31 - 1}, got {seed!r}")
+    return int(seed)
+
+
+def noise_level(value: Any, name: str) -> float:
+    """A standard deviation, if it is one."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < math.inf:
+        raise InputError(f"{name} must be a number of at least 0, got {value!r}: 0 is no noise")
+    return float(value)

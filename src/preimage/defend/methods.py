@@ -6,14 +6,14 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import captum.attr
 import torch
 from torch.nn import functional
 
 from preimage.defend.faithfulness import blurred
-from preimage.defend.logits import checked_seed, pictures_a_pass, whole_number
+from preimage.defend.logits import checked_seed, noise_level, pictures_a_pass, whole_number
 from preimage.defend.saliency import MIGSG, SAMPLES, SIGMA, STEPS
 from preimage.devices import choose_device
 from preimage.errors import InputError
@@ -31,7 +31,7 @@ Method = Literal[
     "gradcam",
     "occlusion",
 ]
-Baseline = Literal["black", "gray", "white", "mean", "blur"]
+Baseline = Literal["blur", "mean", "black", "gray", "white"]
 
 # These tell what speaks for the class from what speaks against it; the others have sizes only.
 SIGNED = ("input-x-gradient", "integrated-gradients", "gradcam", "occlusion")
@@ -73,7 +73,7 @@ def saliency(
     n_steps: int = STEPS,
     n_samples: int | None = None,
     sigma: float = SIGMA,
-    baseline: Baseline | float | torch.Tensor = "black",
+    baseline: Baseline | float | torch.Tensor = "blur",
     layer: str | None = None,
     value_range: tuple[float, float] | None = None,
     seed: int = 0,
@@ -102,8 +102,9 @@ def saliency(
         n_steps: from the baseline to the picture, at least 1; of mig-sg and integrated-gradients.
         n_samples: noisy copies, at least 1; of mig-sg (None: 4 at each step) and smoothgrad (None: 50).
         sigma: standard deviation of their noise, white being 1, at least 0.
-        baseline: what nothing is: black, gray, white, the mean color of the picture, the blurred picture (blur), a number from 0
-            to 1, or a tensor; of mig-sg, integrated-gradients and occlusion. Where the picture equals it there is no saliency.
+        baseline: what nothing is: the picture blurred (blur), its mean color (mean), black, gray, white, a number from 0 to 1,
+            or a tensor; of mig-sg, integrated-gradients and occlusion. Where the picture equals it there is no saliency. The
+            blur is chosen here, for the way to it passes pictures; with black what is dark is never salient.
         layer: of gradcam; None: the last one that gives channels with places.
         value_range: values of the picture that are black and white.
         seed: of the noise.
@@ -131,7 +132,7 @@ def saliency(
         _baseline(baseline, x),
         whole_number(n_steps, "n_steps"),
         None if n_samples is None else whole_number(n_samples, "n_samples"),
-        _checked_sigma(sigma),
+        noise_level(sigma, "sigma"),
         layer,
         checked_seed(seed),
     )
@@ -216,7 +217,7 @@ def _input_x_gradient(asked: _Question) -> Answer:
 
 
 def _integrated_gradients(asked: _Question) -> Answer:
-    found: Any = captum.attr.IntegratedGradients(asked.predictor).attribute(
+    found = captum.attr.IntegratedGradients(asked.predictor).attribute(
         asked.leaf(),
         baselines=asked.baseline,
         target=asked.target,
@@ -241,7 +242,7 @@ def _smoothgrad(asked: _Question) -> Answer:
             target=asked.target,
             abs=False,
         )
-    return found, {"n_samples": samples, "sigma": asked.sigma, "seed": asked.seed}
+    return cast(torch.Tensor, found), {"n_samples": samples, "sigma": asked.sigma, "seed": asked.seed}
 
 
 def _guided_backprop(asked: _Question) -> Answer:
@@ -251,9 +252,8 @@ def _guided_backprop(asked: _Question) -> Answer:
             "or another method"
         )
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message="Setting backward hooks on ReLU activations"
-        )  # which it takes off again
+        # It says that it sets hooks, which it takes off again.
+        warnings.filterwarnings("ignore", message="Setting backward hooks on ReLU activations")
         return captum.attr.GuidedBackprop(asked.predictor).attribute(asked.leaf(), target=asked.target), {}
 
 
@@ -335,9 +335,3 @@ def _baseline(given: Any, x: torch.Tensor) -> torch.Tensor:
             f"the baseline must be {', '.join(get_args(Baseline))}, or a number from 0 (black) to 1 (white), got {given!r}"
         )
     return torch.full_like(x, value)
-
-
-def _checked_sigma(sigma: Any) -> float:
-    if isinstance(sigma, bool) or not isinstance(sigma, int | float) or not 0 <= sigma < math.inf:
-        raise InputError(f"sigma must be at least 0, got {sigma!r}: 0 is no noise, {SIGMA} the default")
-    return float(sigma)

@@ -23,6 +23,7 @@ from preimage.defend.logits import (
     checked_seed,
     device_of,
     evaluating,
+    noise_level,
     pictures_a_pass,
     slope_of,
     target_numbers,
@@ -78,7 +79,8 @@ class MIGSG(Attribution):
 
         Of the paper's m, N, sigma and baseline none is published. Those here are chosen: m = 50 as captum's integrated
         gradients; sigma = 0.15, within the 10 to 20 % of the range of values that SmoothGrad found best, for pictures in 0 to
-        1 (a bare model may take others); N = 4, so that with m + 1 points there are 204 gradients; black as the baseline.
+        1 (a bare model may take others); N = 4, so that with m + 1 points there are 204 gradients; 0 as the baseline, as
+        captum's methods. (For one picture `preimage.saliency` takes its blur instead.)
 
         Args:
             inputs: x, pictures (b, c, h, w); also as captum hands them on, the only entry of a tuple, and so is the result.
@@ -99,17 +101,14 @@ class MIGSG(Attribution):
         x = checked_pictures(inputs[0] if isinstance(inputs, tuple) and len(inputs) == 1 else inputs)
         targets = target_numbers(self.model, target, len(x))
         m, samples = whole_number(n_steps, "n_steps"), whole_number(n_samples, "n_samples")
-        if isinstance(stdevs, bool) or not isinstance(stdevs, int | float) or not 0 <= stdevs < math.inf:
-            raise InputError(
-                f"stdevs must be a number of at least 0, got {stdevs!r}: 0 is no noise, {SIGMA} the default"
-            )
+        sigma = noise_level(stdevs, "stdevs")
         size = None if internal_batch_size is None else whole_number(internal_batch_size, "internal_batch_size")
         seeds = _seeds(seed, len(x))
         there = x.to(device_of(self.model, x.device))
         x0 = _baseline(baselines, there)
         with evaluating(self.model):
             # Without noise all samples are one.
-            found = self._mean_size(there, x0, targets, m, samples if stdevs else 1, stdevs, size, seeds)
+            found = self._mean_size(there, x0, targets, m, samples if sigma else 1, sigma, size, seeds)
         saliency = ((there - x0) * found).abs().to(inputs[0].device if isinstance(inputs, tuple) else inputs.device)
         return cast(Pictures, (saliency,) if isinstance(inputs, tuple) else saliency)
 
@@ -169,7 +168,7 @@ def _baseline(given: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 def _seeds(given: int | Sequence[int], count: int) -> list[int]:
-    seeds = [given] * count if isinstance(given, int) else list(given)
+    seeds = list(given) if isinstance(given, Sequence) else [given] * count
     if len(seeds) != count:
         raise InputError(f"there are {count} inputs and {len(seeds)} seeds: give one for all, or one for each")
     return [checked_seed(seed) for seed in seeds]
