@@ -18,6 +18,8 @@ from preimage.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from preimage.checkpoint import autosave as autosave
+    from preimage.defend.methods import saliency as saliency
+    from preimage.defend.saliency import MIGSG as MIGSG
     from preimage.errors import InputError as InputError
     from preimage.explain.counterfactual import counterfactual as counterfactual
     from preimage.explain.invert import invert as invert
@@ -53,6 +55,8 @@ if TYPE_CHECKING:
 
 _PLACES = {
     "autosave": "checkpoint",
+    "saliency": "defend.methods",
+    "MIGSG": "defend.saliency",
     "InputError": "errors",
     "counterfactual": "explain.counterfactual",
     "invert": "explain.invert",
@@ -87,6 +91,7 @@ _PLACES = {
     "Tiles": "tiles",
 }
 __all__ = [
+    "MIGSG",
     "DeepDecoder",
     "Fit",
     "InputError",
@@ -120,6 +125,7 @@ __all__ = [
     "read",
     "recover",
     "remove_jpeg_artifacts",
+    "saliency",
     "super_resolve",
 ]
 

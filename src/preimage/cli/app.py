@@ -17,6 +17,7 @@ _EXAMPLES = """Examples:
   preimage deblur photo.png --kernel motion:15,30
   preimage train lesions/ -o lesions.pt
   preimage counterfactual lesion.jpg --predictor lesions.pt --html why.html
+  preimage saliency lesion.jpg --predictor lesions.pt
   preimage denoise --help
   preimage demo"""
 
@@ -49,6 +50,13 @@ def build() -> App:
             help_epilogue=f"Example:\n  {task.example}",
             usage=f"Usage: preimage {task.name}{takes_picture} --predictor PREDICTOR [OPTIONS]",
         )
+    app.command(
+        "preimage.cli.saliency:saliency",
+        name="saliency",
+        help="Draw where a classifier looks in a picture.",
+        help_epilogue="Example:\n  preimage saliency lesion.jpg --predictor lesions.pt --target mel --method mig-sg,gradcam",
+        usage="Usage: preimage saliency INPUT --predictor PREDICTOR [OPTIONS]",
+    )
     for name, summary, example in (
         ("demo", "Restore a noisy photograph that comes with scikit-image.", "preimage demo --output out/demo.png"),
         (

@@ -20,6 +20,7 @@ LIBRARIES = (
     "opencv-python-headless",
     "scikit-image",
     "torchmetrics",
+    "captum",
     "matplotlib",
 )
 # The extras of pip install 'preimage[NAME]', and the package by which each is known to be there.
