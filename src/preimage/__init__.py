@@ -18,6 +18,10 @@ from preimage.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from preimage.checkpoint import autosave as autosave
+    from preimage.defend.art_defence import DIPDefence as DIPDefence
+    from preimage.defend.defence import DefendedClassifier as DefendedClassifier
+    from preimage.defend.evaluate import evaluate_defence as evaluate_defence
+    from preimage.defend.purify import purify as purify
     from preimage.errors import InputError as InputError
     from preimage.explain.counterfactual import counterfactual as counterfactual
     from preimage.explain.invert import invert as invert
@@ -53,6 +57,10 @@ if TYPE_CHECKING:
 
 _PLACES = {
     "autosave": "checkpoint",
+    "DIPDefence": "defend.art_defence",
+    "DefendedClassifier": "defend.defence",
+    "evaluate_defence": "defend.evaluate",
+    "purify": "defend.purify",
     "InputError": "errors",
     "counterfactual": "explain.counterfactual",
     "invert": "explain.invert",
@@ -87,7 +95,9 @@ _PLACES = {
     "Tiles": "tiles",
 }
 __all__ = [
+    "DIPDefence",
     "DeepDecoder",
+    "DefendedClassifier",
     "Fit",
     "InputError",
     "LossEstimator",
@@ -111,12 +121,14 @@ __all__ = [
     "counterfactual",
     "deblur",
     "denoise",
+    "evaluate_defence",
     "flash_no_flash",
     "inpaint",
     "invert",
     "load_model",
     "load_predictor",
     "maximize",
+    "purify",
     "read",
     "recover",
     "remove_jpeg_artifacts",
