@@ -18,7 +18,11 @@ from preimage.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from preimage.checkpoint import autosave as autosave
+    from preimage.defend.art_defence import DIPDefence as DIPDefence
+    from preimage.defend.defence import DefendedClassifier as DefendedClassifier
+    from preimage.defend.evaluate import evaluate_defence as evaluate_defence
     from preimage.defend.methods import saliency as saliency
+    from preimage.defend.purify import purify as purify
     from preimage.defend.saliency import MIGSG as MIGSG
     from preimage.errors import InputError as InputError
     from preimage.explain.counterfactual import counterfactual as counterfactual
@@ -57,6 +61,10 @@ _PLACES = {
     "autosave": "checkpoint",
     "saliency": "defend.methods",
     "MIGSG": "defend.saliency",
+    "DIPDefence": "defend.art_defence",
+    "DefendedClassifier": "defend.defence",
+    "evaluate_defence": "defend.evaluate",
+    "purify": "defend.purify",
     "InputError": "errors",
     "counterfactual": "explain.counterfactual",
     "invert": "explain.invert",
@@ -92,7 +100,9 @@ _PLACES = {
 }
 __all__ = [
     "MIGSG",
+    "DIPDefence",
     "DeepDecoder",
+    "DefendedClassifier",
     "Fit",
     "InputError",
     "LossEstimator",
@@ -116,12 +126,14 @@ __all__ = [
     "counterfactual",
     "deblur",
     "denoise",
+    "evaluate_defence",
     "flash_no_flash",
     "inpaint",
     "invert",
     "load_model",
     "load_predictor",
     "maximize",
+    "purify",
     "read",
     "recover",
     "remove_jpeg_artifacts",

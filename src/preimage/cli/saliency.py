@@ -283,7 +283,7 @@ def _report(judged: list[_Judged], source: Path, output: Path, options: Saliency
 def _write(
     judged: list[_Judged], picture: Picture, output: Path, report: dict[str, Any], options: SaliencyOptions
 ) -> None:
-    from preimage.defend.figure import overlay, saliency_figure
+    from preimage.defend.saliency_figure import overlay, saliency_figure
     from preimage.figures import display_range, save_figure
     from preimage.images import write_bytes_atomically
 

@@ -1,1 +1,1 @@
-"""Whether an answer can be trusted: where a classifier looks, and whether that is what its answer hangs on."""
+"""Whether an answer can be trusted: pictures made to mislead a classifier (attacks, cleaning, detection), and where it looks."""

@@ -8,8 +8,8 @@ from defend.networks import pictures
 from predictors.classifiers import tiny
 
 from preimage.defend.faithfulness import deletion, insertion
-from preimage.defend.figure import overlay, saliency_figure
 from preimage.defend.methods import saliency
+from preimage.defend.saliency_figure import overlay, saliency_figure
 
 
 @pytest.mark.parametrize("channels", [1, 3])
