@@ -12,6 +12,8 @@ from torch import nn
 from preimage.errors import InputError
 from preimage.predictors import Predictor
 
+_CPU = torch.device("cpu")
+
 
 def checked_pictures(images: torch.Tensor) -> torch.Tensor:
     """The pictures, known to be (b, 1 or 3, h, w), floats, finite, from 0 to 1.
@@ -48,15 +50,18 @@ def checked_labels(labels: torch.Tensor, count: int, classes: int) -> torch.Tens
     return labels.long()
 
 
-def logits_of(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """The logits (b, classes) of pictures (b, c, h, w) in 0 to 1.
+def logits_of(model: nn.Module, images: torch.Tensor, *, fewest: int = 2) -> torch.Tensor:
+    """The logits F (b, classes) of pictures (b, c, h, w), before the softmax; (b, 1) of one with one output, if that is enough.
 
     Raises:
         InputError: a model that gives something else.
     """
     logits = model(images)
-    if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != len(images) or logits.shape[1] < 2:
-        came = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+    if fewest == 1 and isinstance(logits, torch.Tensor) and logits.ndim == 1:
+        logits = logits[:, None]
+    shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else ()
+    if len(shape) != 2 or shape[0] != len(images) or shape[1] < fewest:
+        came = shape if isinstance(logits, torch.Tensor) else type(logits).__name__
         raise InputError(
             f"the classifier gives {came} for {len(images)} pictures, and logits (b, classes) are expected: wrap it, "
             "Predictor(model, classes, mean, std, size)"
@@ -72,35 +77,53 @@ def check_gradient(model: nn.Module, images: torch.Tensor) -> None:
     """
     with torch.inference_mode(False), torch.enable_grad():
         asked = images[:1].detach().clone().requires_grad_()
-        logits = logits_of(model, asked)
-        slope = torch.autograd.grad(logits.sum(), asked, allow_unused=True)[0] if logits.requires_grad else None
+        gradient_of(logits_of(model, asked).sum(), asked)
+
+
+def gradient_of(value: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    """The gradient of a classifier's answer in the pictures; nothing is added to that of its weights.
+
+    Raises:
+        InputError: an answer that does not hang on the pictures, as far as PyTorch can tell.
+    """
+    slope = torch.autograd.grad(value, images, allow_unused=True)[0] if value.requires_grad else None
     if slope is None:
         raise InputError(
-            "the classifier gives no gradient (torch.no_grad, a detach or numpy inside it): an attack that goes along it needs "
-            "logits that are differentiable in the picture"
+            "the classifier gives no gradient (torch.no_grad, a detach or numpy inside it): its logits must be differentiable "
+            "in the picture; of the methods of saliency occlusion needs none"
         )
+    return slope
+
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """The model in evaluation mode within; after it every part of it is in the mode it was in."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 @contextlib.contextmanager
 def at_rest(model: nn.Module) -> Iterator[None]:
     """Within, the classifier is in evaluation mode and learns nothing; afterwards it is as it was, its gradients too."""
-    modes = [(module, module.training) for module in model.modules()]
     learning = [(parameter, parameter.requires_grad, parameter.grad) for parameter in model.parameters()]
-    model.eval().requires_grad_(False)
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-        for parameter, learns, gradient in learning:
-            parameter.requires_grad_(learns)
-            parameter.grad = gradient
+    with evaluating(model):
+        model.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter, learns, gradient in learning:
+                parameter.requires_grad_(learns)
+                parameter.grad = gradient
 
 
-def device_of(model: nn.Module) -> torch.device:
-    """Where a classifier is; the CPU if it holds nothing."""
-    held = next((tensor.device for tensor in model.state_dict().values() if isinstance(tensor, torch.Tensor)), None)
-    return torch.device("cpu") if held is None else held
+def device_of(model: nn.Module, otherwise: torch.device = _CPU) -> torch.device:
+    """Where a classifier is; another place if it holds nothing."""
+    return next((tensor.device for tensor in (*model.parameters(), *model.buffers())), otherwise)
 
 
 def fingerprint_of(model: nn.Module) -> str:

@@ -14,12 +14,11 @@ from typing import Literal, get_args
 import torch
 from torch import nn
 
+from preimage.defend.classifier import device_of, evaluating
 from preimage.defend.logits import (
     Target,
     checked_model,
     checked_pictures,
-    device_of,
-    evaluating,
     pictures_a_pass,
     probability_of,
     target_numbers,

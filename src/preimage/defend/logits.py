@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
 
 import torch
 from torch import nn
 
+from preimage.defend.classifier import gradient_of, logits_of
 from preimage.errors import InputError
 from preimage.predictors import Predictor
 
@@ -19,18 +19,6 @@ Target = int | str | torch.Tensor | Sequence[int | str] | None
 
 # Pixels of the pictures of one pass where nobody says how many: about 1 GB with a ResNet-18 and its gradient.
 PIXELS_A_PASS = 2**20
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """The model in evaluation mode within; after it every part of it is in the mode it was in."""
-    before = [(module, module.training) for module in model.modules()]
-    try:
-        model.eval()
-        yield
-    finally:
-        for module, training in before:
-            module.training = training
 
 
 def checked_model(model: Any) -> nn.Module:
@@ -45,13 +33,6 @@ def checked_model(model: Any) -> nn.Module:
             "load_predictor gives one by its name"
         )
     return model
-
-
-def device_of(model: nn.Module, otherwise: torch.device) -> torch.device:
-    """Where the model's weights lie; that of the pictures for a model without any."""
-    for held in (*model.parameters(), *model.buffers()):
-        return held.device
-    return otherwise
 
 
 def pictures_a_pass(shape: torch.Size, asked: int | None = None) -> int:
@@ -104,24 +85,6 @@ def _number(model: nn.Module, target: Any) -> int:
     return number
 
 
-def logits_of(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """F of pictures (b, c, h, w), before the softmax, (b, classes); of a model with one output (b, 1).
-
-    Raises:
-        InputError: a model that returns anything else.
-    """
-    logits = model(x)
-    if isinstance(logits, torch.Tensor) and logits.ndim == 1:
-        logits = logits[:, None]
-    if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != len(x):
-        found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise InputError(
-            f"the classifier returns {found} for {len(x)} pictures: it must return ({len(x)}, classes) logits; a Predictor "
-            "around it takes them out of a tuple, a dict or an object"
-        )
-    return logits
-
-
 def of_targets(values: torch.Tensor, targets: Sequence[int] | None) -> torch.Tensor:
     """Of values (b, classes) the one of each picture's own target, (b,).
 
@@ -142,7 +105,7 @@ def of_targets(values: torch.Tensor, targets: Sequence[int] | None) -> torch.Ten
 
 def probability_of(model: nn.Module, x: torch.Tensor, targets: Sequence[int] | None) -> torch.Tensor:
     """softmax(F)_t of pictures (b, c, h, w), (b,): of each its own target's; of a model with one output the sigmoid."""
-    logits = logits_of(model, x).float()
+    logits = logits_of(model, x, fewest=1).float()
     return of_targets(logits.softmax(1) if logits.shape[1] > 1 else logits.sigmoid(), targets)
 
 
@@ -154,14 +117,7 @@ def slope_of(model: nn.Module, x: torch.Tensor, targets: Sequence[int] | None) -
     """
     with torch.enable_grad():
         asked = x.detach().requires_grad_()
-        value = of_targets(logits_of(model, asked), targets).sum()
-        slope = torch.autograd.grad(value, asked, allow_unused=True)[0] if value.requires_grad else None
-    if slope is None:
-        raise InputError(
-            "the classifier gives no gradient (torch.no_grad, a detach or numpy inside it): its logits must be differentiable "
-            "in the picture; occlusion is a method that needs none"
-        )
-    return slope
+        return gradient_of(of_targets(logits_of(model, asked, fewest=1), targets).sum(), asked)
 
 
 def checked_pictures(pictures: Any, name: str = "inputs") -> torch.Tensor:

@@ -16,13 +16,12 @@ import torch
 from captum.attr import Attribution
 from torch import nn
 
+from preimage.defend.classifier import device_of, evaluating
 from preimage.defend.logits import (
     Target,
     checked_model,
     checked_pictures,
     checked_seed,
-    device_of,
-    evaluating,
     noise_level,
     pictures_a_pass,
     slope_of,
