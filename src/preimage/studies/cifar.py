@@ -1,0 +1,82 @@
+"""What the studies of attacks share: CIFAR-10, classifiers of it, and those of its test pictures that they tell right.
+
+Data: `cifar10/cifar10_10k_2k.npz` of the data folder, 10,000 training and 2,000 test pictures of CIFAR-10 (Krizhevsky 2009).
+Smoke runs have generated shapes, and classifiers that have learned nothing, by whose own answers the shapes are named.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+
+from preimage.predictors import Predictor
+from preimage.predictors.labelled import TEST, Labelled, read_labelled
+from preimage.predictors.train import Settings
+from preimage.studies.classifiers import small_network, trained
+from preimage.studies.lesions import shaded_disc
+from preimage.studies.scales import Study
+
+FILE = "cifar10/cifar10_10k_2k.npz"
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+# preimage train cifar10/cifar10_10k_2k.npz -o cifar10.pt; and the second with --backbone ... --seed 1 -o cifar10-second.pt
+FIRST, SECOND = Settings(), Settings(backbone="timm:resnet10t", seed=1)
+SHADES = 8  # pictures of a smoke run
+SEED = 0  # of the choice of pictures
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """Test pictures (n, 3, h, w) in 0 to 1, their labels (n,), and the number of each in the test part."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    numbers: tuple[int, ...]
+
+
+def labelled(study: Study) -> Labelled:
+    """The pictures as `preimage train` reads them."""
+    return _read(str(study.path(FILE)))
+
+
+@cache
+def _read(path: str) -> Labelled:
+    return read_labelled(path)
+
+
+def first_classifier(study: Study) -> Predictor:
+    """A ResNet-18; it is trained if it is not there."""
+    return untrained(0) if study.scale == "smoke" else trained(study, "cifar10.pt", FIRST, labelled).predictor
+
+
+def second_classifier(study: Study) -> Predictor:
+    """One of another kind that was trained for itself."""
+    return untrained(1) if study.scale == "smoke" else trained(study, "cifar10-second.pt", SECOND, labelled).predictor
+
+
+def untrained(seed: int) -> Predictor:
+    """A small convolutional network with its first weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Predictor(small_network(len(CLASSES)), CLASSES, (0.5,) * 3, (0.05,) * 3)
+
+
+def told_right(study: Study, predictor: Predictor, count: int) -> Pictures:
+    """So many test pictures by a fixed seed that the classifier tells right, the classes in turn as long as they last."""
+    if study.scale == "smoke":
+        images = torch.cat([shaded_disc(k)[0] for k in range(SHADES)])
+        with torch.no_grad():
+            return Pictures(images[:count], predictor(images[:count]).argmax(1), tuple(range(SHADES))[:count])
+    part = labelled(study).part(TEST)
+    images = part.pictures.float() / 255
+    with torch.no_grad():
+        said = torch.cat([predictor(some).argmax(1).cpu() for some in images.split(256)])
+    order = torch.randperm(len(part), generator=torch.Generator().manual_seed(SEED)).tolist()
+    right: dict[int, list[int]] = {}
+    for number in order:
+        if said[number] == part.labels[number]:
+            right.setdefault(int(part.labels[number]), []).append(number)
+    rounds = range(max(map(len, right.values())))
+    chosen = [right[label][k] for k in rounds for label in sorted(right) if k < len(right[label])][:count]
+    return Pictures(images[chosen], part.labels[chosen], tuple(chosen))
