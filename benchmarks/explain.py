@@ -29,7 +29,8 @@ from preimage.explain.recipes import FAST_RECOVERY, PAPER_RECOVERY
 from preimage.explain.recover import recover
 from preimage.predictors import LossEstimator, Predictor, load_model
 from preimage.predictors.model_file import Backbone, TrainedModel
-from preimage.predictors.train import Batch, Settings, Training
+from preimage.predictors.settings import Settings
+from preimage.predictors.train import Batch, Training
 from preimage.studies.lesions import CLASSES, Lesion, chosen, held_out, labelled
 from preimage.studies.scales import Study
 

@@ -17,10 +17,11 @@ from preimage.predictors import Predictor
 from preimage.predictors.labelled import Labelled, read_labelled
 from preimage.predictors.loss_estimator import block_layers
 from preimage.predictors.scores import Answers, score, target_quantile
-from preimage.predictors.train import Batch, Epoch, Settings, Training
+from preimage.predictors.settings import Settings
+from preimage.predictors.train import Batch, Epoch, Training
 
 COLORS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
-BRIEF = Settings(backbone="timm:test_resnet", epochs=2, batch=16)
+BRIEF = Settings(backbone="timm:test_resnet", epochs=2, batch=16, mix=0.0)
 
 
 def picture(color: tuple[int, int, int], seed: int, side: int = 24) -> np.ndarray:
@@ -197,6 +198,27 @@ def test_what_is_left_in_the_midst_of_an_epoch_counts_for_nothing(colors):
     assert going_on.history[-1]["loss"] == straight.history[-1]["loss"]
 
 
+def test_so_many_pictures_take_so_many_epochs_unless_it_is_said():
+    assert [Settings(batch=64).of(count).epochs for count in (2170, 8500, 100_000, 50)] == [76, 20, 20, 200]
+    assert Settings(epochs=7).of(2170) == Settings(epochs=7)
+
+
+def test_a_blended_batch_has_the_loss_of_both_its_classes(colors):
+    training = Training(colors, replace(BRIEF, mix=0.5), device="cpu")
+    shares = [training._blend(4, torch.Generator().manual_seed(seed)) for seed in range(40)]
+    assert all(0.5 <= share <= 1 and sorted(order.tolist()) == [0, 1, 2, 3] for share, order in shares)
+    assert len({share for share, _ in shares}) == 40
+    x, labels = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0])
+    training.predictor.model.eval()
+    first, second = (training._losses(x, [(1.0, each)])[0].item() for each in (labels, labels.flip(0)))
+    both = training._losses(x, [(0.7, labels), (0.3, labels.flip(0))])[0].item()
+    assert both == pytest.approx(0.7 * first + 0.3 * second, rel=1e-3)
+    frozen = Training(colors, BRIEF, predictor=tiny(), device="cpu")
+    for each in (frozen, Training(colors, replace(BRIEF, mix=0.0), device="cpu")):
+        share, order = each._blend(4, torch.Generator())
+        assert (share, order.tolist()) == (1.0, [0, 1, 2, 3])
+
+
 def test_the_identity_tells_settings_pictures_and_classifiers_apart(colors):
     other = replace(colors, pictures=255 - colors.pictures)
     found = [
@@ -275,6 +297,7 @@ def test_the_target_quantile_is_the_widest_that_is_sure():
     ("changes", "said"),
     [
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"mix": 1.5}, "mix must be from 0 to 1, got 1.5"),
         ({"batch": 1}, "batch must be at least 2, got 1"),
         ({"rate": 0.0}, "rate must be above 0"),
         ({"backbone": "resnet99"}, "no model 'resnet99'"),

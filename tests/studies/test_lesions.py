@@ -12,7 +12,7 @@ from PIL import Image
 from scipy.stats import spearmanr
 
 from preimage.explain.abcd import Signs
-from preimage.predictors.train import Settings
+from preimage.predictors.settings import Settings
 from preimage.studies import counterfactual_tables, counterfactuals, lesions
 from preimage.studies.classifiers import small_network, trained
 from preimage.studies.intervals import Interval, auroc_gain, interval_of, paired, rank_correlation, wins

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Group, Parameter
 
 from preimage.cli.explained import numbered, report_of, say, write_files
-from preimage.cli.options import whole
+from preimage.cli.options import flag, whole
 from preimage.cli.tasks import Task, own_parameters
 
 if TYPE_CHECKING:
@@ -54,10 +54,6 @@ _FIT = Group.create_ordered("Fit")
 _RUN = Group.create_ordered("Run")
 
 
-def _flag(text: str, group: Group) -> Parameter:
-    return Parameter(help=text, group=group, show_default=False)
-
-
 @dataclass(frozen=True)
 class Options:
     """File and run options, the same in every explaining command."""
@@ -70,7 +66,7 @@ class Options:
             group=_FILES,
         ),
     ] = None
-    overwrite: Annotated[bool, _flag("Replace files that are there already.", _FILES)] = False
+    overwrite: Annotated[bool, flag("Replace files that are there already.", _FILES)] = False
     figure: Annotated[Path | None, Parameter(help="PNG: all pictures, and the curves.", group=_FILES)] = None
     html: Annotated[
         Path | None,
@@ -103,9 +99,9 @@ class Options:
             converter=whole,
         ),
     ] = None
-    resume: Annotated[bool, _flag("Go on from OUTPUT.checkpoint where there is one.", _RUN)] = False
-    quiet: Annotated[bool, _flag("Print nothing but errors.", _RUN)] = False
-    json: Annotated[bool, _flag("Print the report on stdout, and nothing else there.", _RUN)] = False
+    resume: Annotated[bool, flag("Go on from OUTPUT.checkpoint where there is one.", _RUN)] = False
+    quiet: Annotated[bool, flag("Print nothing but errors.", _RUN)] = False
+    json: Annotated[bool, flag("Print the report on stdout, and nothing else there.", _RUN)] = False
 
 
 _INPUT = Annotated[Path, Parameter(name="INPUT", help="A picture: PNG, JPEG, WebP, TIFF, BMP or GIF.")]

@@ -33,11 +33,13 @@ def side(kind: Any, tokens: Sequence[Token]) -> int | str:
     return given if given in ("auto", "none") else int(given)
 
 
-def _count(text: str, group: Group) -> Parameter:
+def counted(text: str, group: Group) -> Parameter:
+    """An option that is a whole number."""
     return Parameter(help=text, group=group, converter=whole)
 
 
-def _flag(text: str, group: Group) -> Parameter:
+def flag(text: str, group: Group) -> Parameter:
+    """An option that is there or not."""
     return Parameter(help=text, group=group, show_default=False)
 
 
@@ -56,13 +58,13 @@ class Options:
     ] = None
     preview: Annotated[
         bool,
-        _flag(
+        flag(
             "Restore the middle 256 x 256 pixels alone, as NAME-TASK-preview.EXT if no file is named, and say how long the "
             "whole will take.",
             _FILES,
         ),
     ] = False
-    overwrite: Annotated[bool, _flag("Replace files that are there already.", _FILES)] = False
+    overwrite: Annotated[bool, flag("Replace files that are there already.", _FILES)] = False
     report: Annotated[
         Path | None, Parameter(help="JSON with what was done; a list for several inputs.", group=_FILES)
     ] = None
@@ -89,7 +91,7 @@ class Options:
     ] = None
     every: Annotated[
         int | None,
-        _count("Steps between two pictures of the film, 10 if not given.", _FILES),
+        counted("Steps between two pictures of the film, 10 if not given.", _FILES),
     ] = None
     page: Annotated[
         int | Literal["all"] | None,
@@ -128,11 +130,11 @@ class Options:
     stop: Annotated[StopName, Parameter(help="The rule that ends the fit; auto: the task chooses.", group=_FIT)] = (
         "auto"
     )
-    steps: Annotated[int | None, _count("At most so many; exactly, with --stop steps.", _FIT)] = None
-    restarts: Annotated[int | None, _count("Fits that are averaged; by default the recipe's.", _FIT)] = None
+    steps: Annotated[int | None, counted("At most so many; exactly, with --stop steps.", _FIT)] = None
+    restarts: Annotated[int | None, counted("Fits that are averaged; by default the recipe's.", _FIT)] = None
     warm_start: Annotated[
         bool,
-        _flag(
+        flag(
             "Fit the pages of --page all, or several inputs, one after another, each from the weights of the last; all "
             "must have one size. Of an input that an earlier command finished there are weights only if --autosave kept "
             "them; without any, the next begins afresh.",
@@ -150,20 +152,20 @@ class Options:
     ] = "auto"
     tile_overlap: Annotated[
         int | None,
-        _count(
+        counted(
             "Pixels that tiles of --tile SIDE share with the next, and are blended over; by default an eighth.", _FIT
         ),
     ] = None
     strength: Annotated[
         float, Parameter(help="Blend with the input: 1 is the result alone, 0 the input.", group=_FIT)
     ] = 1.0
-    seed: Annotated[int, _count("Of all randomness.", _FIT)] = 0
+    seed: Annotated[int, counted("Of all randomness.", _FIT)] = 0
 
     device: Annotated[str, Parameter(help="auto, cpu, cuda, cuda:1, mps.", group=_RUN)] = "auto"
-    threads: Annotated[int | None, _count("Processor threads; by default PyTorch's choice.", _RUN)] = None
+    threads: Annotated[int | None, counted("Processor threads; by default PyTorch's choice.", _RUN)] = None
     autosave: Annotated[
         int | None,
-        _count(
+        counted(
             "Save a checkpoint every so many steps as OUTPUT.checkpoint; removed once the output is complete (with "
             "--warm-start: and the next input has its own).",
             _RUN,
@@ -171,9 +173,7 @@ class Options:
     ] = None
     resume: Annotated[
         bool,
-        _flag(
-            "Go on from OUTPUT.checkpoint where there is one (and then replace what an interrupted run wrote).", _RUN
-        ),
+        flag("Go on from OUTPUT.checkpoint where there is one (and then replace what an interrupted run wrote).", _RUN),
     ] = False
-    quiet: Annotated[bool, _flag("Print nothing but errors.", _RUN)] = False
-    json: Annotated[bool, _flag("Print the report on stdout, and nothing else there.", _RUN)] = False
+    quiet: Annotated[bool, flag("Print nothing but errors.", _RUN)] = False
+    json: Annotated[bool, flag("Print the report on stdout, and nothing else there.", _RUN)] = False

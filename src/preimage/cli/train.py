@@ -10,23 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
-from preimage.cli.options import whole
+from preimage.cli.options import counted, flag
 
 if TYPE_CHECKING:
     from preimage.cli.interrupt import Interrupt
     from preimage.predictors.labelled import Labelled
     from preimage.predictors.model_file import TrainedModel
-    from preimage.predictors.train import Batch, Epoch, Settings, Training
+    from preimage.predictors.settings import Settings
+    from preimage.predictors.train import Batch, Epoch, Training
 
 _FILES, _DATA, _HOW, _RUN = (Group.create_ordered(name) for name in ("Files", "Data", "Training", "Run"))
-
-
-def _count(text: str, group: Group) -> Parameter:
-    return Parameter(help=text, group=group, converter=whole)
-
-
-def _flag(text: str, group: Group) -> Parameter:
-    return Parameter(help=text, group=group, show_default=False)
 
 
 @dataclass(frozen=True)
@@ -34,7 +27,7 @@ class TrainOptions:
     """All options of the command."""
 
     output: Annotated[Path, Parameter(name=("--output", "-o"), help="The model, a .pt file.", group=_FILES)]
-    overwrite: Annotated[bool, _flag("Replace files that are there already.", _FILES)] = False
+    overwrite: Annotated[bool, flag("Replace files that are there already.", _FILES)] = False
     report: Annotated[Path | None, Parameter(help="JSON with all numbers, of each epoch too.", group=_FILES)] = None
 
     label_column: Annotated[
@@ -49,10 +42,10 @@ class TrainOptions:
     ] = None
     size: Annotated[
         int | None,
-        _count("The short side in pixels; the pictures' own if not given, at most 120 (or the --predictor's).", _DATA),
+        counted("The short side in pixels; the pictures' own if not given, at most 120 (or the --predictor's).", _DATA),
     ] = None
     turned: Annotated[
-        bool, _flag("The pictures have no upright (lesions, cells): learn from them in all directions.", _DATA)
+        bool, flag("The pictures have no upright (lesions, cells): learn from them in all directions.", _DATA)
     ] = False
 
     backbone: Annotated[
@@ -62,12 +55,14 @@ class TrainOptions:
             group=_HOW,
         ),
     ] = None
-    epochs: Annotated[int, _count("Passes over the training part.", _HOW)] = 40
-    batch: Annotated[int, _count("Pictures a step.", _HOW)] = 64
+    epochs: Annotated[
+        int | None, counted("Passes over the training part; 20 to 200, of 2600 steps, if not given.", _HOW)
+    ] = None
+    batch: Annotated[int, counted("Pictures a step.", _HOW)] = 64
     rate: Annotated[
         float, Parameter(help="Learning rate of AdamW at its highest; that of Muon is 20 times it.", group=_HOW)
     ] = 1e-3
-    seed: Annotated[int, _count("Of what is held out, the weights, the order and the augmentation.", _HOW)] = 0
+    seed: Annotated[int, counted("Of what is held out, the weights, the order and the augmentation.", _HOW)] = 0
     predictor: Annotated[
         str | None,
         Parameter(
@@ -75,16 +70,16 @@ class TrainOptions:
             group=_HOW,
         ),
     ] = None
-    freeze: Annotated[bool, _flag("Fit only the loss estimator, to the --predictor as it is.", _HOW)] = False
+    freeze: Annotated[bool, flag("Fit only the loss estimator, to the --predictor as it is.", _HOW)] = False
 
     device: Annotated[str, Parameter(help="auto, cpu, cuda, cuda:1, mps.", group=_RUN)] = "auto"
-    threads: Annotated[int | None, _count("Processor threads; by default PyTorch's choice.", _RUN)] = None
+    threads: Annotated[int | None, counted("Processor threads; by default PyTorch's choice.", _RUN)] = None
     resume: Annotated[
         bool,
-        _flag("Go on from OUTPUT.checkpoint, which is saved after every epoch and removed at the end.", _RUN),
+        flag("Go on from OUTPUT.checkpoint, which is saved after every epoch and removed at the end.", _RUN),
     ] = False
-    quiet: Annotated[bool, _flag("Print nothing but errors.", _RUN)] = False
-    json: Annotated[bool, _flag("Print the report on stdout, and nothing else there.", _RUN)] = False
+    quiet: Annotated[bool, flag("Print nothing but errors.", _RUN)] = False
+    json: Annotated[bool, flag("Print the report on stdout, and nothing else there.", _RUN)] = False
 
     @property
     def checkpoint(self) -> Path:
@@ -137,7 +132,7 @@ def train(
 
 def _settings(options: TrainOptions) -> Settings:
     from preimage.errors import InputError
-    from preimage.predictors.train import Settings
+    from preimage.predictors.settings import Settings
 
     if options.threads is not None and options.threads < 1:
         raise InputError(f"--threads must be at least 1, got {options.threads}")
@@ -259,7 +254,7 @@ def _learn(training: Training, options: TrainOptions, interrupt: Interrupt) -> b
             return True
     kept = f"{options.checkpoint} has epoch {training.index}: the same command with --resume goes on from there"
     way = kept if training.index else "nothing was kept, for no epoch was whole"
-    print(f"preimage: ended before epoch {training.index + 1} of {options.epochs} was done; {way}", file=sys.stderr)
+    print(f"preimage: ended before epoch {training.index + 1} of {training.epochs} was done; {way}", file=sys.stderr)
     return False
 
 
@@ -389,7 +384,7 @@ def _print_summary(report: dict[str, Any], options: TrainOptions, file: Any) -> 
     epochs, minutes = report["settings"]["epochs"], report["seconds"] / 60
     console.print(f"  epoch {report['epoch']} of {epochs} was chosen, in {minutes:.1f} minutes ({report['device']})")
     console.print(f"  target quantile of the estimated loss: {report['target_quantile']}")
-    if options.report is not None:
+    if options.report:
         console.print(f"  report: {options.report}")
     console.print(f"  use it so: preimage counterfactual PICTURE --predictor {options.output}")
 

@@ -26,7 +26,7 @@ from preimage.images import Picture
 from preimage.metrics import psnr
 from preimage.penalties import alpha_norm, total_variation
 from preimage.predictors import Predictor
-from preimage.predictors.train import block_layers
+from preimage.predictors.loss_estimator import block_layers
 from preimage.problem import Penalty, Problem
 from preimage.recipes import Recipe
 from preimage.result import Result

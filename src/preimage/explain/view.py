@@ -19,8 +19,8 @@ from preimage.explain.shifts import Shifts
 from preimage.images import Picture, as_picture
 from preimage.predictors import LossEstimator, Predictor
 from preimage.predictors.load import load_model
+from preimage.predictors.loss_estimator import block_layers
 from preimage.predictors.model_file import TrainedModel
-from preimage.predictors.train import block_layers
 
 Doubt = Literal["auto", "loss", "entropy", "energy", "none"]
 AnyPredictor = Predictor | TrainedModel | str | Path

@@ -11,11 +11,12 @@ import copy
 import hashlib
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -23,51 +24,17 @@ from torch.optim.swa_utils import AveragedModel
 
 from preimage.devices import choose_device, give_back_memory, has_native_bfloat16, keep_freed_memory
 from preimage.errors import InputError
-from preimage.optimizers import KernelMuon, Optimizer, kernels_and_others
 from preimage.predictors.augmentation import augmented
 from preimage.predictors.labelled import TEST, TRAIN, VALIDATION_SHARE, Labelled
 from preimage.predictors.loss_estimator import LossEstimator, block_layers, ranking_loss
 from preimage.predictors.model_file import SMALL_SIDE, Backbone, TrainedModel
 from preimage.predictors.predictor import Predictor
 from preimage.predictors.scores import Answers, Scores, score, target_quantile
+from preimage.predictors.settings import Settings, optimizers
 
-KERNELS = 20  # MEASURED on the lesions: Muon's validation after 11 epochs (96 px) is AdamW's after 25 (120 px)
 AUXILIARY = 0.5  # b2 of eq. 3
 WARM_UP = 0.05  # of all steps, in which the rate rises
 EMA = 0.998  # of the weights; in the first steps less, so that the first weights are forgotten
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a training goes.
-
-    Args:
-        backbone: `resnet18` and the like of torchvision, or `timm:NAME`.
-        epochs, batch: how long, and how many pictures a step.
-        rate, decay: of AdamW; kernels of convolutions are moved by Muon, at KERNELS times the rate. It rises, then falls to 0
-            as a cosine.
-        crop: share of each side that an augmented picture keeps.
-        upright: whether up and down differ in the pictures; if not (lesions, cells) they are turned by any angle.
-        layers: those that the loss estimator looks at; none named: the last of each block.
-        seed: of weights, order and augmentation.
-    """
-
-    backbone: str = "resnet18"
-    epochs: int = 40
-    batch: int = 64
-    rate: float = 1e-3
-    decay: float = 0.05
-    crop: float = 0.9
-    upright: bool = True
-    layers: tuple[str, ...] = ()
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("batch", 2), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        if not self.rate > 0 or not 0 < self.crop <= 1:
-            raise InputError(f"rate must be above 0 and crop from 0 to 1, got {self.rate} and {self.crop}")
 
 
 @dataclass(frozen=True)
@@ -124,11 +91,13 @@ class Training:
         predictor: Predictor | None = None,
         device: str | torch.device = "auto",
     ) -> None:
-        self.settings = settings = settings or Settings()
+        settings = settings or Settings()
         self.device = choose_device(device)
         self.frozen = predictor is not None
         self.data = data = data.with_classes_of(predictor.classes) if predictor is not None else data
         self.learned, self.validation = data.part(TRAIN).split(VALIDATION_SHARE, settings.seed)
+        self.settings = settings = settings.of(len(self.learned))
+        self.epochs = settings.epochs or 1
         self.backbone = Backbone(settings.backbone, small=min(data.size) < SMALL_SIDE)
         self.predictor = (predictor or self._fresh()).to(self.device)
         layers = list(settings.layers) or self._layers()
@@ -151,7 +120,7 @@ class Training:
         if on_cpu:
             keep_freed_memory()
         try:
-            while self.index < self.settings.epochs:
+            while self.index < self.epochs:
                 yield from self._epoch()
         finally:
             if on_cpu:
@@ -174,7 +143,7 @@ class Training:
         batches = self._batches(generator)
         for number, batch in enumerate(batches):
             sums += self._step(batch, index - 1 + number / len(batches), generator)
-            yield Batch(number + 1, len(batches), index, self.settings.epochs)
+            yield Batch(number + 1, len(batches), index, self.epochs)
         self.index = index
         primary, auxiliary = (sums / len(batches)).tolist()
         if not math.isfinite(primary + auxiliary):
@@ -186,7 +155,7 @@ class Training:
         self.seconds += time.perf_counter() - begin
         row = {"epoch": index, "seconds": self.seconds, "loss": primary, "auxiliary": auxiliary}
         self.history.append(row | asdict(scores))
-        yield Epoch(index, self.settings.epochs, self.seconds, primary, auxiliary, scores, self.best["epoch"])
+        yield Epoch(index, self.epochs, self.seconds, primary, auxiliary, scores, self.best["epoch"])
 
     def _batches(self, generator: torch.Generator) -> list[torch.Tensor]:
         """As many draws as there are pictures, each class as often."""
@@ -198,16 +167,19 @@ class Training:
 
     def _step(self, batch: torch.Tensor, done: float, generator: torch.Generator) -> torch.Tensor:
         """One step of the optimizer after so many epochs; its two losses."""
-        share = done / self.settings.epochs
+        share = done / self.epochs
         pace = min(1, share / WARM_UP) * 0.5 * (1 + math.cos(math.pi * share))
         for optimizer, most in self.optimizers:
             optimizer.param_groups[0]["lr"] = most * pace
         self.predictor.model.train(not self.frozen)
         self.estimator.train()
         x, labels = self._augmented(batch, generator), self.learned.labels[batch].to(self.device)
+        share, order = self._blend(len(x), generator)
         with torch.random.fork_rng(devices=[]):  # a model's own draws, as of dropout
             torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
-            primary, auxiliary = self._losses(x, labels)
+            primary, auxiliary = self._losses(
+                torch.lerp(x[order], x, share), ((share, labels), (1 - share, labels[order]))
+            )
         self.both.zero_grad(set_to_none=True)
         (auxiliary if self.frozen else primary + AUXILIARY * auxiliary).backward()
         for optimizer, _ in self.optimizers:
@@ -216,10 +188,23 @@ class Training:
         self.predictor.model.eval()
         return torch.stack([primary, auxiliary]).detach().cpu()
 
-    def _losses(self, x: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _blend(self, count: int, generator: torch.Generator) -> tuple[float, torch.Tensor]:
+        """The share that each picture keeps, and the order of those that take the rest; beside a finished classifier none."""
+        if not self.settings.mix or self.frozen:
+            return 1.0, torch.arange(count)
+        random = np.random.default_rng(int(torch.randint(2**31, (), generator=generator)))
+        share = float(random.beta(self.settings.mix, self.settings.mix))
+        return max(share, 1 - share), torch.randperm(count, generator=generator)
+
+    def _losses(
+        self, x: torch.Tensor, answers: Sequence[tuple[float, torch.Tensor]]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of pictures of which each shows classes in these shares."""
         with self._precision(), torch.set_grad_enabled(not self.frozen):
             logits, features = self.predictor.logits_and_features(x, self.estimator.layers)
-        primary = functional.cross_entropy(logits.float(), labels, reduction="none")
+        primary = logits.new_zeros(len(x), dtype=torch.float32)
+        for share, labels in answers:
+            primary = primary + share * functional.cross_entropy(logits.float(), labels, reduction="none")
         with self._precision():
             estimates = self.estimator(features)
         return primary.mean(), ranking_loss(estimates.float(), primary)
@@ -346,18 +331,6 @@ class Training:
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=has_native_bfloat16(self.device))
-
-
-def optimizers(parameters: Iterable[nn.Parameter], settings: Settings) -> list[tuple[Optimizer, float]]:
-    """Each with the rate that it has at its highest."""
-    kernels, others = kernels_and_others(parameters)
-    rate, decay = settings.rate, settings.decay
-    found: list[tuple[Optimizer, float]] = []
-    if kernels:
-        found.append((KernelMuon(kernels, KERNELS * rate, decay), KERNELS * rate))
-    if others:
-        found.append((torch.optim.AdamW(others, lr=rate, weight_decay=decay, fused=True), rate))
-    return found
 
 
 def digest(tensors: Iterable[torch.Tensor]) -> str:

@@ -13,7 +13,7 @@ import torch
 
 from preimage.predictors import Predictor
 from preimage.predictors.labelled import TEST, Labelled, read_labelled
-from preimage.predictors.train import Settings
+from preimage.predictors.settings import Settings
 from preimage.studies.classifiers import small_network, trained
 from preimage.studies.lesions import shaded_disc
 from preimage.studies.scales import Study

@@ -12,7 +12,8 @@ from preimage import checkpoint
 from preimage.predictors import load_model
 from preimage.predictors.labelled import Labelled
 from preimage.predictors.model_file import TrainedModel, write_model
-from preimage.predictors.train import Settings, Training
+from preimage.predictors.settings import Settings
+from preimage.predictors.train import Training
 from preimage.studies.scales import Study
 
 
@@ -29,7 +30,7 @@ def trained(study: Study, name: str, settings: Settings, data: Callable[[Study],
         path.parent.mkdir(parents=True, exist_ok=True)
         if kept.exists():
             checkpoint.load(training, kept)  # pyright: ignore[reportArgumentType]
-        print(f"{study.name}: {path} is not there: trained now, {settings.epochs} epochs", file=sys.stderr, flush=True)
+        print(f"{study.name}: {path} is not there: trained now, {training.epochs} epochs", file=sys.stderr, flush=True)
         for epoch in training:
             checkpoint.save(training, kept)  # pyright: ignore[reportArgumentType]
             line = f"{name}: epoch {epoch.index} of {epoch.total}, {epoch.validation.balanced_accuracy:.3f}"

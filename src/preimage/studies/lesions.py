@@ -19,7 +19,7 @@ from preimage.explain.recipes import FAST_RECOVERY
 from preimage.predictors import LossEstimator, Predictor
 from preimage.predictors.labelled import TEST, Labelled, read_labelled
 from preimage.predictors.model_file import TrainedModel
-from preimage.predictors.train import Settings
+from preimage.predictors.settings import Settings
 from preimage.recipes import Hourglass, Recipe
 from preimage.studies.classifiers import small_network, trained
 from preimage.studies.scales import Row, Study
