@@ -98,16 +98,16 @@ def section(study: Study, figure: Path) -> str:
     rows = study.rows()
     return "\n\n".join(
         [
-            f"{len(rows_of(rows, CLEAN.attack, 0))} pictures that the classifier tells right, {described(study)}; the classifier "
-            f"is asked every {EVERY[study.scale]} steps. Confidence is the probability of the true class, 0 to 1; *peak* is that "
-            "of the mean curve, *own peak* the mean over pictures of the step at which each is highest (where a picture is sure "
-            f"at all steps this step says little). Intervals are 95 % bootstrap intervals over pictures. Rows: `{study.table.name}`; "
-            f"figure: `{figure.name}`.",
+            f"{len(rows_of(rows, CLEAN.attack, 0))} pictures that the classifier tells right, {described(study)}; "
+            f"it is asked every {EVERY[study.scale]} steps. Confidence is the probability of the true class, 0 to 1; *peak* is that "
+            "of the mean curve, *own peak* the mean over pictures of the step at which each is highest (where a picture is "
+            "sure at all steps this step says little). Intervals are 95 % bootstrap intervals over pictures. Rows: "
+            f"`{study.table.name}`; figure: `{figure.name}`.",
             _peaks(rows, looks(study)),
             "Steps by which own peaks come later, picture by picture:",
             _differences(rows),
-            "Kattamis, Adel, Weller 2019 (figure 1) find that the step of the peak differs between attacks and strengths. Here, by "
-            f"Friedman's test of the own peaks at a level of {LEVEL} for all of these {_count()} tests together "
+            "Kattamis, Adel, Weller 2019 (figure 1) find that the step of the peak differs between attacks and strengths. Here, "
+            f"by Friedman's test of the own peaks at a level of {LEVEL} for all of these {_count()} tests together "
             f"(Bonferroni):\n\n{_tests(rows)}",
         ]
     )
@@ -127,11 +127,22 @@ def _peaks(rows: Sequence[Row], at: Sequence[int]) -> str:
     for condition in CONDITIONS:
         own = rows_of(rows, condition.attack, condition.eps)
         curve = curve_of(own)
-        line = [str(condition), *(float(np.mean([float(row[name]) for row in own])) for name in ("given_right", "given"))]
+        line = [
+            str(condition),
+            *(float(np.mean([float(row[name]) for row in own])) for name in ("given_right", "given")),
+        ]
         place = int(curve.argmax())
         steps = interval_of([float(row["peak_step"]) for row in own])
         lines.append([*line, float(curve[place]), at[place], _plain(steps), float(curve[-1])])
-    header = ["", "told right as given", "confidence as given", "peak", "at step", "own peak, step", f"at step {at[-1]}"]
+    header = [
+        "",
+        "told right as given",
+        "confidence as given",
+        "peak",
+        "at step",
+        "own peak, step",
+        f"at step {at[-1]}",
+    ]
     return markdown_table(header, lines)
 
 
@@ -143,7 +154,10 @@ def _plain(found: Interval) -> str:
 def _differences(rows: Sequence[Row]) -> str:
     weak, strong = STRENGTHS[0], STRENGTHS[-1]
     lines = [
-        [f"{attack.upper()}: eps {strong} less {weak}", paired(*(peak_steps(rows, attack, eps) for eps in (strong, weak)))]
+        [
+            f"{attack.upper()}: eps {strong} less {weak}",
+            paired(*(peak_steps(rows, attack, eps) for eps in (strong, weak))),
+        ]
         for attack in ATTACKS
     ]
     for eps in STRENGTHS:

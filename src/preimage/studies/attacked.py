@@ -1,8 +1,8 @@
 """What the studies of the defence share: which pictures are attacked, by which recipes they are cleaned, curves over steps.
 
-Up to `small` the pictures are CIFAR-10's (studies/cifar.py). At `paper` they are ImageNet's, the classifier torchvision's ResNet-18
-with its weights, as in Kattamis, Adel, Weller 2019: `imagenet_sample/labels.csv` of the data folder names them (columns filename
-and class_index, in the order of torchvision's classes; published: 500 pictures of 200 classes).
+Up to `small` the pictures are CIFAR-10's (studies/cifar.py). At `paper` they are ImageNet's, the classifier torchvision's
+ResNet-18 with its weights, as in Kattamis, Adel, Weller 2019: `imagenet_sample/labels.csv` of the data folder names them
+(columns filename and class_index, in the order of torchvision's classes; published: 500 pictures of 200 classes).
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ def imagenet_told_right(study: Study, predictor: Predictor, count: int) -> Pictu
             labels.append(label)
             numbers.append(number)
     if not images:
-        raise InputError(f"{table}: the classifier tells none of {len(rows)} pictures right: is class_index torchvision's?")
+        raise InputError(
+            f"{table}: the classifier tells none of {len(rows)} pictures right: is class_index torchvision's?"
+        )
     return Pictures(torch.cat(images), torch.tensor(labels), tuple(numbers))
 
 
