@@ -99,8 +99,8 @@ def section(study: Study, figure: Path) -> str:
     return "\n\n".join(
         [
             f"{len(rows_of(rows, CLEAN.attack, 0))} pictures that the classifier tells right, {described(study)}; "
-            f"it is asked every {EVERY[study.scale]} steps. Confidence is the probability of the true class, 0 to 1; *peak* is that "
-            "of the mean curve, *own peak* the mean over pictures of the step at which each is highest (where a picture is "
+            f"it is asked every {EVERY[study.scale]} steps. Confidence is the probability of the true class, 0 to 1; *peak* is "
+            "that of the mean curve, *own peak* the mean over pictures of the step at which each is highest (where a picture is "
             "sure at all steps this step says little). Intervals are 95 % bootstrap intervals over pictures. Rows: "
             f"`{study.table.name}`; figure: `{figure.name}`.",
             _peaks(rows, looks(study)),

@@ -212,12 +212,13 @@ def section(study: Study, figure: Path) -> str:
     header += ["confidence", "best step", "attacked, less base", f"above {SHARE:.0%} of the base's gain"]
     attacks = " and ".join(map(str, ATTACKS))
     parts = [
-        f"{len(base.pictures)} {_pictures(study)} that the classifier tells right; under {attacks} of the bare classifier it "
-        f"tells {base.given.mean():.0%} right. Base network: three levels of {WIDTHS[study.scale]} channels, skips of 4, kernel 3, "
-        "bilinear, LeakyReLU 0.2, noise of 32 channels; everything else as published. Share of the early outputs that are told "
-        f"right, the mean of both attacks, at step {at[fixed]} and at the step that is best for this network (chosen on the same "
-        "pictures and attacks, which favors every network alike), *confidence* in the true class there; paired differences in "
-        f"points with 95 % bootstrap intervals over pictures. Rows: `{study.table.name}`; figure: `{figure.name}`.",
+        f"{len(base.pictures)} {_pictures(study)} that the classifier tells right; under {attacks} of the bare classifier "
+        f"it tells {base.given.mean():.0%} right. Base network: three levels of {WIDTHS[study.scale]} channels, skips of 4, "
+        "kernel 3, bilinear, LeakyReLU 0.2, noise of 32 channels; everything else as published. Share of the early outputs "
+        f"that are told right, the mean of both attacks, at step {at[fixed]} and at the step that is best for this network "
+        "(chosen on the same pictures and attacks, which favors every network alike), *confidence* in the true class there; "
+        "paired differences in points with 95 % bootstrap intervals over pictures. Rows: "
+        f"`{study.table.name}`; figure: `{figure.name}`.",
         markdown_table(header, lines),
         _claim(found),
     ]
