@@ -119,7 +119,7 @@ def section(study: Study, plan: Plan, measured: Measured, detection: Detection, 
         _accuracies(plan, measured, few=True),
         "### As published",
         "Kattamis, Adel, Weller 2019, tables 1 and 2: 500 pictures of ImageNet, ResNet-18. The average that is printed for "
-        "random resizing, 57.3, is of the three FGSM rows alone; here each average names its rows.",
+        "random resizing, 57.3, is of the three FGSM rows alone; here each average names its rows, and is worked out anew.",
         _published(),
         "### What is claimed, and holds here",
         f"Points above no defence at eps {STRONGEST:g} (at least {GAIN:g} on the mean, {LEAST_GAIN:g} for each attack), and "
