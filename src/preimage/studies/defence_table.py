@@ -75,9 +75,9 @@ def _say(study: Study, number: int, batches: int, threat: Threat) -> None:
 def detect(scores: Study, plan: Plan, classifier: Predictor, pictures: Pictures) -> None:
     """How far the classifier is of another mind about the early outputs, picture by picture, under every attack."""
     done = {(str(row["attack"]), float(row["eps"]), row["picture"]) for row in asked_scores(scores, plan, classifier)}
-    few = tuple(values[: plan.few] for values in (pictures.images, pictures.labels, pictures.numbers))
+    few = Pictures(pictures.images[: plan.few], pictures.labels[: plan.few], pictures.numbers[: plan.few])
     for threat in (CLEAN, *UNAWARE, plan.prior, plan.bpda):
-        some = Pictures(*few) if threat in (plan.prior, plan.bpda) else pictures
+        some = few if threat in (plan.prior, plan.bpda) else pictures
         if any((threat.name, float(threat.eps), number) not in done for number in some.numbers):
             for row in scored(plan, classifier, some, threat):
                 if (threat.name, float(threat.eps), row["picture"]) not in done:
