@@ -16,7 +16,7 @@ from preimage.errors import InputError
 from preimage.networks.layers import Block
 from preimage.predictors import Predictor
 from preimage.studies import adversary_curves, architecture_sensitivity, attacked, cifar, defence_text
-from preimage.studies.architecture_sensitivity import Cleaned, Exactly, cleans, variants
+from preimage.studies.architecture_sensitivity import Cleaned, Exactly, cleans, variants, verdict
 from preimage.studies.defence_plan import PLANS, UNAWARE
 from preimage.studies.defence_text import PUBLISHED, Detection, Measured
 from preimage.studies.scales import Study
@@ -126,8 +126,11 @@ def test_a_network_fails_that_gains_less_than_half():
     assert base.best == 1
     assert base.gain.tolist() == [100.0] * 4
     blind = Cleaned(rows_of_variant("blind", {"none": "1 1 1", "fgsm": "0 0 0", "bi": "0 0 0"}), "blind")
-    assert cleans(blind, base).verdict() == "no"
-    assert cleans(base, base).verdict() == "yes"
+    assert cleans(blind, base).mean == -50
+    assert (verdict(blind, base), verdict(base, base)) == ("no", "yes")
+    assert verdict(base, blind) == verdict(blind, blind) == "not shown", (
+        "a base network that cleans nothing is no measure"
+    )
 
 
 # ---------------------------------------------------------------------- the table
