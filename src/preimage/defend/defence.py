@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import nn
 
 from preimage.defend.classifier import checked_pictures, device_of, logits_of
-from preimage.defend.purify import FAST
+from preimage.defend.purify import FAST, early_outputs
 from preimage.errors import InputError
-from preimage.fit import Fit
-from preimage.problem import Problem
 from preimage.recipes import Recipe
-from preimage.stopping import After
 
 BATCH = 64  # pictures that are cleaned side by side
 LARGEST_SEED = 2**31 - 1
@@ -68,25 +65,16 @@ class Purification:
         self, images: torch.Tensor, seed: int | None = None, streams: Sequence[int] | None = None
     ) -> torch.Tensor:
         seed, streams = random_source(len(images), seed, streams)
-        recipe = self.recipe if self.steps is None else replace(self.recipe, steps=self.steps)
+        at = [self.recipe.steps if self.steps is None else self.steps]
         parts = zip(images.split(self.batch), _split(streams, self.batch), strict=True)
-        return torch.cat([self._fitted(part, recipe, seed, own) for part, own in parts])
+        return torch.cat(
+            [early_outputs(part, at, recipe=self.recipe, seed=seed, streams=own)[0] for part, own in parts]
+        )
 
     def describe(self) -> dict[str, Any]:
         """The recipe as plain data; not how many pictures are fitted at once, which changes nothing."""
         steps = self.recipe.steps if self.steps is None else self.steps
         return {"kind": "Purification", "recipe": self.recipe.describe() | {"steps": steps}}
-
-    @staticmethod
-    def _fitted(images: torch.Tensor, recipe: Recipe, seed: int, streams: list[int]) -> torch.Tensor:
-        channels, height, width = images.shape[1:]
-        # Whatever the caller's gradients and precision are: a fit is made of gradients of its own.
-        with torch.inference_mode(False), torch.enable_grad(), torch.autocast(images.device.type, enabled=False):
-            target = images.detach().float().clone()
-            members = {"members": len(target), "seed": seed, "device": target.device, "streams": streams}
-            prior = recipe.prior(channels, (height, width), **members)
-            found = Fit(Problem(target), prior, recipe=recipe, rule=After(), seed=seed).run()
-        return found.image.to(images)
 
 
 class DefendedClassifier(nn.Module):

@@ -245,7 +245,7 @@ class _Task:
         # Of one seed two, by a way that nobody can go back: the defence's own, and that of an attacker who does not know it.
         self.own, self.foreign = (int(word) >> 1 for word in np.random.SeedSequence([seed]).generate_state(2))
         self.classifier = fingerprint_of(model)
-        self.settings = {name: _settings_of(cleaning) for name, cleaning in defences.items()}
+        self.settings = {name: settings_of(cleaning) for name, cleaning in defences.items()}
         self.pictures = [fingerprint(image.detach().cpu().float())[:16] for image in images]
 
     def known_as(self, threat: Threat, defence: str, i: int) -> Row:
@@ -354,7 +354,7 @@ def _or_nothing(cleaning: Cleaning | None) -> Cleaning:
     return _Nothing() if cleaning is None else cleaning
 
 
-def _settings_of(cleaning: Cleaning | None) -> str:
-    """By what a row knows the settings of its defence."""
+def settings_of(cleaning: Cleaning | None) -> str:
+    """By what a row knows the settings of its defence: 12 hexadecimal digits, the column `settings`."""
     plain = json.dumps(_or_nothing(cleaning).describe(), sort_keys=True, default=str)
     return hashlib.sha256(plain.encode()).hexdigest()[:12]

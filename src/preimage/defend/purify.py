@@ -5,6 +5,7 @@ Phi = identity, y = the picture as it was given, and the fit ends after a fixed 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from PIL.Image import Image
 
-from preimage.fit import Run
+from preimage.errors import InputError
+from preimage.fit import Fit, Run
 from preimage.images import Picture, as_picture
 from preimage.optimizers import muon
 from preimage.prior import Noise
@@ -105,3 +107,42 @@ def purify(
         device=device,
         tile=tile,
     )
+
+
+def early_outputs(
+    images: torch.Tensor,
+    at: Sequence[int],
+    *,
+    recipe: Recipe = FAST,
+    seed: int = 0,
+    streams: Sequence[int] | None = None,
+) -> list[torch.Tensor]:
+    """What one fit of each picture would hand out after several numbers of steps.
+
+    Example:
+        >>> [early.shape for early in early_outputs(torch.rand(8, 3, 32, 32), (500, 750), recipe=PAPER)]
+        [torch.Size([8, 3, 32, 32]), torch.Size([8, 3, 32, 32])]
+
+    Args:
+        images: (b, 3, h, w) in 0 to 1, fitted side by side where they are, each with weights, code and jitter of its own.
+        at: numbers of steps, in any order; the largest is how long the fit is, whatever the recipe says.
+        recipe: all but the number of steps.
+        seed, streams: of all randomness, and of each picture the stream of it; None: 0, 1, 2, ...
+
+    Raises:
+        InputError: no number of steps, or one below 1.
+    """
+    if not at or min(at) < 1:
+        raise InputError(f"at must name numbers of steps, each at least 1, got {list(at)}")
+    recipe = replace(recipe, steps=max(at))
+    found: dict[int, torch.Tensor] = {}
+    # Whatever the caller's gradients and precision are: a fit is made of gradients of its own.
+    with torch.inference_mode(False), torch.enable_grad(), torch.autocast(images.device.type, enabled=False):
+        target = images.detach().float().clone()
+        members: dict[str, Any] = {"members": len(target), "seed": seed, "device": target.device, "streams": streams}
+        channels, height, width = target.shape[1:]
+        prior = recipe.prior(channels, (height, width), **members)
+        fit = Fit(Problem(target), prior, recipe=recipe, rule=After(), seed=seed)
+        found |= {step.index: step.picture for step in fit if step.index in at and step.index < recipe.steps}
+        last = fit.result().image
+    return [found.get(steps, last).to(images) for steps in at]

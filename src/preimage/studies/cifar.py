@@ -68,7 +68,11 @@ def told_right(study: Study, predictor: Predictor, count: int) -> Pictures:
         images = torch.cat([shaded_disc(k)[0] for k in range(SHADES)])
         with torch.no_grad():
             return Pictures(images[:count], predictor(images[:count]).argmax(1), tuple(range(SHADES))[:count])
-    part = labelled(study).part(TEST)
+    return right_ones(labelled(study).part(TEST), predictor, count)
+
+
+def right_ones(part: Labelled, predictor: Predictor, count: int) -> Pictures:
+    """So many pictures of a part by a fixed seed that the classifier tells right, the classes in turn as long as they last."""
     images = part.pictures.float() / 255
     with torch.no_grad():
         said = torch.cat([predictor(some).argmax(1).cpu() for some in images.split(256)])
