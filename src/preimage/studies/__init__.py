@@ -29,6 +29,8 @@ STUDIES = {
     "counterfactuals": "another diagnosis of a lesion by deep prior with and without M, pixels, TV (the same, figure 4)",
     "feature_inversion": "what the layers of a classifier keep of a picture, by deep prior, TV, alpha norm (Ulyanov et al. 2018)",
     "activation_maximization": "classes and channels excited under deep prior, TV, alpha norm: does another classifier see it?",
+    "saliency_over_steps": "where a classifier looks in early outputs of an attacked picture (Kattamis et al. 2019, figure 2)",
+    "saliency_methods": "MIG-SG beside other ways to tell where a classifier looks, by number (the same, figure 4)",
 }
 
 
