@@ -67,7 +67,8 @@ class Collection:
     @cached_property
     def unlearned(self) -> Predictor:
         """The classifier with its weights shuffled."""
-        return randomized(self.predictor, torch.cat([each.picture for each in self.subjects[: self.few]]))
+        pictures = torch.cat([each.picture for each in self.subjects[: self.few]])
+        return randomized(self.predictor, pictures.to(self.predictor.mean.device))
 
 
 @dataclass(frozen=True)

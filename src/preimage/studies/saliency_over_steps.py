@@ -85,7 +85,7 @@ def run(study: Study) -> Path:
         originals = {number: original(study, model.predictor, number, x, label) for number, x, label in each}
         for number in pictures.numbers[: SHOWN[study.scale]]:
             own = originals[number]
-            keep_shown(own.picture, own.map, shown_file(study, f"{number}-original"))
+            keep_shown(study, f"{number}-original", own.picture, own.map)
         for (number, kind), wanted in left.items():
             for row in followed(study, model.predictor, originals, number, kind, wanted):
                 study.keep(row)
@@ -129,7 +129,7 @@ def followed(
         row["rank_of_factor"] = rank_correlation(factor(picture), own.map)
         row |= scores(study, predictor, own, found.merged)
         if number in list(originals)[: SHOWN[study.scale]]:
-            keep_shown(picture, found.map, shown_file(study, f"{number}-{kind.levels}-{kind.name}-{step}"))
+            keep_shown(study, f"{number}-{kind.levels}-{kind.name}-{step}", picture, found.map)
         yield row | {"precision": recipe.precision, "fit_seconds": seconds}
 
 
@@ -208,16 +208,14 @@ def scores(study: Study, predictor: Predictor, own: Original, saliency_map: torc
 # ---------------------------------------------------------------------- sheets
 
 
-def shown_file(study: Study, name: str, what: str = "output") -> Path:
+def shown_file(study: Study, name: str, what: str) -> Path:
     return study.figure(f"{study.name}-{study.scale}-{name}-{what}.png")
 
 
-def keep_shown(picture: torch.Tensor, saliency_map: torch.Tensor, path: Path) -> None:
-    """A picture (1, 3, h, w), and beside its file another with its map over it."""
-    keep_picture(picture, path)
-    keep_picture(
-        overlay(picture[0], saliency_map[0])[None], path.with_name(path.name.removesuffix("output.png") + "map.png")
-    )
+def keep_shown(study: Study, name: str, picture: torch.Tensor, saliency_map: torch.Tensor) -> None:
+    """A picture (1, 3, h, w), and the same with its map over it."""
+    keep_picture(picture, shown_file(study, name, "output"))
+    keep_picture(overlay(picture[0], saliency_map[0])[None], shown_file(study, name, "map"))
 
 
 def sheet(study: Study, number: int, kind: Kind) -> None:

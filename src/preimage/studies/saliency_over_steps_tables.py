@@ -45,7 +45,7 @@ def section(study: Study, model: TrainedModel, kinds: Sequence[Named], eps: floa
         "with the maps of the other originals. *Factor*: the rank correlation of |x - x0|, which knows of no classifier. "
         "*Detail*: the share of energy above half the Nyquist frequency over the original's. Insertion and deletion: of the "
         "clean original, in the order of the output's map. Step 0: the picture that was given to the fit. 95 % bootstrap "
-        "intervals over pictures. Sheets: "
+        "intervals over pictures, each for itself. Sheets: "
         f"`{study.name}-{study.scale}-PICTURE-LEVELS-ATTACK.png`. Rows: `{study.table.name}`."
     ]
     for kind, own in groups.items():
