@@ -36,8 +36,8 @@ CURVE = {"smoke": 5, "small": 25, "paper": 50}  # steps of insertion and deletio
 SETTINGS: dict[str, dict[str, Any]] = {
     "baseline black": {"baseline": "black"},
     "baseline mean": {"baseline": "mean"},
-    "N = 1": {"n_samples": 1},
-    "N = 8": {"n_samples": 8},
+    "N 1": {"n_samples": 1},
+    "N 8": {"n_samples": 8},
     "sigma 0": {"sigma": 0.0},
     "sigma 0.05": {"sigma": 0.05},
     "sigma 0.3": {"sigma": 0.3},
