@@ -26,7 +26,7 @@ from preimage.defend.purify import FAST, PAPER, early_outputs
 from preimage.predictors.labelled import TRAIN, VALIDATION_SHARE
 from preimage.recipes import Recipe
 from preimage.studies.attacked import CLEAN, THIN, Condition, told, told_early
-from preimage.studies.cifar import FIRST, first_classifier, labelled, right_ones
+from preimage.studies.cifar import FIRST, first_classifier, labelled, right_in_turn
 from preimage.studies.intervals import interval_of, paired
 from preimage.studies.lesions import known
 from preimage.studies.scales import Row, Study
@@ -90,7 +90,7 @@ def tuned(study: Study) -> list[Row]:
     """The rows of the table, those that are not there worked out first: a recipe, number of steps, attack and picture each."""
     validation = labelled(study).part(TRAIN).split(VALIDATION_SHARE, FIRST.seed)[1]
     classifier = first_classifier(study)
-    pictures = right_ones(validation, classifier, PICTURES)
+    pictures = right_in_turn(validation.pictures.float() / 255, validation.labels, classifier, PICTURES)
     done = known(study, "recipe", "steps", "attack", "picture")
     for condition in CONDITIONS:
         given = condition.of(classifier, pictures)

@@ -211,7 +211,7 @@ def test_pictures_by_which_steps_are_chosen_are_told_right(tmp_path):
     np.savez(tmp_path / cifar.FILE, **held)
     data = cifar.labelled(Study("a", "small", tmp_path, tmp_path / "out")).part("train")
     predictor = cifar.untrained(0)
-    found = cifar.right_ones(data, predictor, 3)
+    found = cifar.right_in_turn(data.pictures.float() / 255, data.labels, predictor, 3)
     assert torch.equal(predictor(found.images).argmax(1), found.labels)
 
 

@@ -32,6 +32,8 @@ STUDIES = {
     "adversary_curves": "confidence in the true class against steps, FGSM, BI, LLCI (Kattamis et al. 2019, figure 1)",
     "defence_table": "accuracy under attack behind the prior and its rivals, adaptive attacks beside (the same, tables 1 and 2)",
     "architecture_sensitivity": "whether other networks clean attacked pictures, too: depth, width, skips (the same, section 6)",
+    "saliency_over_steps": "where a classifier looks in early outputs of an attacked picture (Kattamis et al. 2019, figure 2)",
+    "saliency_methods": "MIG-SG beside other ways to tell where a classifier looks, by number (the same, figure 4)",
 }
 
 

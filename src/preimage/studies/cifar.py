@@ -68,19 +68,20 @@ def told_right(study: Study, predictor: Predictor, count: int) -> Pictures:
         images = torch.cat([shaded_disc(k)[0] for k in range(SHADES)])
         with torch.no_grad():
             return Pictures(images[:count], predictor(images[:count]).argmax(1), tuple(range(SHADES))[:count])
-    return right_ones(labelled(study).part(TEST), predictor, count)
+    part = labelled(study).part(TEST)
+    return right_in_turn(part.pictures.float() / 255, part.labels, predictor, count)
 
 
-def right_ones(part: Labelled, predictor: Predictor, count: int) -> Pictures:
-    """So many pictures of a part by a fixed seed that the classifier tells right, the classes in turn as long as they last."""
-    images = part.pictures.float() / 255
-    with torch.no_grad():
-        said = torch.cat([predictor(some).argmax(1).cpu() for some in images.split(256)])
-    order = torch.randperm(len(part), generator=torch.Generator().manual_seed(SEED)).tolist()
+@torch.no_grad()
+def right_in_turn(images: torch.Tensor, labels: torch.Tensor, predictor: Predictor, count: int) -> Pictures:
+    """So many of pictures (n, 3, h, w) by a fixed seed that a classifier tells right, the classes in turn while they last."""
+    place = predictor.mean.device
+    said = torch.cat([predictor(some.to(place)).argmax(1).cpu() for some in images.split(256)])
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(SEED)).tolist()
     right: dict[int, list[int]] = {}
     for number in order:
-        if said[number] == part.labels[number]:
-            right.setdefault(int(part.labels[number]), []).append(number)
-    rounds = range(max(map(len, right.values())))
+        if said[number] == labels[number]:
+            right.setdefault(int(labels[number]), []).append(number)
+    rounds = range(max(map(len, right.values()), default=0))
     chosen = [right[label][k] for k in rounds for label in sorted(right) if k < len(right[label])][:count]
-    return Pictures(images[chosen], part.labels[chosen], tuple(chosen))
+    return Pictures(images[chosen], labels[chosen], tuple(chosen))

@@ -37,6 +37,16 @@ class Interval:
             return "not measured"
         return "yes" if self.low > least else "no" if self.high <= least else "not shown"
 
+    def at_most(self, most: float = 0.0) -> str:
+        """Whether it is shown that the mean is not above `most`.
+
+        Example:
+            >>> Interval(0.2, 0.1, 0.3, 40).at_most(0.5), Interval(0.2, 0.1, 0.3, 40).at_most(0.05)
+            ('yes', 'no')
+        """
+        above = self.verdict(most)
+        return {"yes": "no", "no": "yes"}.get(above, above)
+
 
 def interval_of(values: Sequence[float] | np.ndarray) -> Interval:
     """Of the mean of some numbers, those that are none left out; bias-corrected and accelerated (Efron 1987).
