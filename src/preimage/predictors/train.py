@@ -42,7 +42,7 @@ class Settings:
     """How a training goes.
 
     Args:
-        backbone: `resnet18` and the like of torchvision, or `timm:NAME`.
+        backbone: `resnet18` and the like of torchvision, `timm:NAME`, or `thin_resnet18`.
         epochs, batch: how long, and how many pictures a step.
         rate, decay: of AdamW; kernels of convolutions are moved by Muon, at KERNELS times the rate. It rises, then falls to 0
             as a cosine.
@@ -82,7 +82,10 @@ class Batch:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One pass over the training part: its mean losses, and how the averaged weights do on the validation part."""
+    """One pass over the training part: its mean losses, and how the averaged weights do on the validation part.
+
+    `robust`: the share told right there under attack, of an adversarial training alone.
+    """
 
     index: int
     total: int
@@ -91,6 +94,7 @@ class Epoch:
     auxiliary: float
     validation: Scores
     best: int
+    robust: float | None = None
 
 
 class Training:
@@ -179,14 +183,15 @@ class Training:
         primary, auxiliary = (sums / len(batches)).tolist()
         if not math.isfinite(primary + auxiliary):
             raise InputError(f"the loss is no number any more in epoch {index}: take a smaller rate")
-        scores = score(self.answers(self.validation))
-        if not self.best or scores.worth >= self.best["scores"]["worth"]:
+        scores, robust = score(self.answers(self.validation)), self._robust()
+        worth = scores.worth if robust is None else robust
+        if not self.best or worth >= self.best["scores"]["worth"]:
             held = {name: value.detach().cpu().clone() for name, value in self.average.module.state_dict().items()}
-            self.best = {"epoch": index, "scores": asdict(scores) | {"worth": scores.worth}, "weights": held}
+            self.best = {"epoch": index, "scores": asdict(scores) | {"worth": worth}, "weights": held}
         self.seconds += time.perf_counter() - begin
         row = {"epoch": index, "seconds": self.seconds, "loss": primary, "auxiliary": auxiliary}
-        self.history.append(row | asdict(scores))
-        yield Epoch(index, self.settings.epochs, self.seconds, primary, auxiliary, scores, self.best["epoch"])
+        self.history.append(row | asdict(scores) | ({} if robust is None else {"robust": robust}))
+        yield Epoch(index, self.settings.epochs, self.seconds, primary, auxiliary, scores, self.best["epoch"], robust)
 
     def _batches(self, generator: torch.Generator) -> list[torch.Tensor]:
         """As many draws as there are pictures, each class as often."""
@@ -229,6 +234,10 @@ class Training:
         size = min(height, self.data.size[0]), min(width, self.data.size[1])
         seen = augmented(self._pictures(self.learned, batch), size, generator, upright=self.settings.upright)
         return seen.contiguous(memory_format=torch.channels_last)
+
+    def _robust(self) -> float | None:
+        """What an epoch is chosen by in the place of its scores; AdversarialTraining has such a number."""
+        return None
 
     # ------------------------------------------------------------------ what it answers
 
