@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from preimage.predictors.model_file import TrainedModel
     from preimage.predictors.train import Batch, Epoch, Settings, Training
 
+
 def train(
     data: Annotated[
         Path,
@@ -80,6 +81,7 @@ def _check_places(data: Path, options: TrainOptions) -> None:
 
 def _training(data: Path, settings: Settings, options: TrainOptions) -> tuple[Training, TrainedModel | None]:
     """The training, and the finished classifier that was given."""
+    from preimage.defend.adversarial import AdversarialTraining
     from preimage.predictors.labelled import LABELS, read_labelled
     from preimage.predictors.load import load_model
     from preimage.predictors.train import Training
@@ -94,7 +96,10 @@ def _training(data: Path, settings: Settings, options: TrainOptions) -> tuple[Tr
         group=options.group,
         seed=options.seed,
     )
-    training = Training(read, settings, predictor=None if given is None else given.predictor, device=options.device)
+    if options.adversarial is not None:
+        training = AdversarialTraining(read, settings, eps=options.adversarial, device=options.device)
+    else:
+        training = Training(read, settings, predictor=None if given is None else given.predictor, device=options.device)
     _introduce(training, read, options)
     return training, given
 
@@ -196,9 +201,10 @@ class _Shown:
             return
         left = (step.total - step.index) * step.seconds / step.index / 60
         best = "the best so far" if step.best == step.index else f"best: epoch {step.best}"
+        attacked = "" if step.robust is None else f", under attack {step.robust:.3f}"
         line = (
             f"epoch {step.index} of {step.total}, {left:.1f} minutes left, loss {step.loss:.3f}, validation: balanced accuracy "
-            f"{step.validation.balanced_accuracy:.3f}, rank correlation {step.validation.rank_correlation:.3f} ({best})"
+            f"{step.validation.balanced_accuracy:.3f}{attacked}, rank correlation {step.validation.rank_correlation:.3f} ({best})"
         )
         if self._bar is None:
             print(line, file=sys.stderr, flush=True)
@@ -282,6 +288,9 @@ def _print_summary(report: dict[str, Any], options: TrainOptions, file: Any) -> 
     for name, *recalls in zip(report["classes"], test["recall"], validation["recall"], strict=True):
         table.add_row(f"  recall of {name}", *map(_number, recalls))
     console.print(table)
+    if "adversarial" in report:
+        found = report["adversarial"]
+        console.print(f"  test accuracy under {found['attack']} at eps {found['eps']:g}: {found['test']:.3f}")
     epochs, minutes = report["settings"]["epochs"], report["seconds"] / 60
     console.print(f"  epoch {report['epoch']} of {epochs} was chosen, in {minutes:.1f} minutes ({report['device']})")
     console.print(f"  target quantile of the estimated loss: {report['target_quantile']}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,15 +53,13 @@ class TrainOptions:
     backbone: Annotated[
         str | None,
         Parameter(
-            help="Of torchvision, or timm:NAME; resnet18 if not given, with a stem for small ones under 96 px (thin_resnet18 with "
-            "--adversarial).",
+            help="Of torchvision, or timm:NAME; resnet18 if not given, with a stem for small ones under 96 px "
+            "(thin_resnet18 with --adversarial).",
             group=_HOW,
         ),
     ] = None
     epochs: Annotated[int, _count("Passes over the training part.", _HOW)] = 40
-    batch: Annotated[
-        int | None, _count("Pictures a step; 64 if not given, 128 with --adversarial.", _HOW)
-    ] = None
+    batch: Annotated[int | None, _count("Pictures a step; 64 if not given, 128 with --adversarial.", _HOW)] = None
     rate: Annotated[
         float, Parameter(help="Learning rate of AdamW at its highest; that of Muon is 20 times it.", group=_HOW)
     ] = 1e-3
@@ -77,7 +75,7 @@ class TrainOptions:
         float | None,
         Parameter(
             name="--adversarial",
-            help="Train against perturbations of at most so many 1/255 in every value (8 is usual); no flag, nothing of the kind.",
+            help="Train against perturbations of at most so many 1/255 in every value; 8 is usual. Not with --freeze.",
             group=_HOW,
         ),
     ] = None
@@ -105,7 +103,6 @@ class TrainOptions:
 def settings_of(options: TrainOptions) -> Settings:
     """How the training goes."""
     from preimage.errors import InputError
-    from preimage.predictors.train import Settings
 
     if options.threads is not None and options.threads < 1:
         raise InputError(f"--threads must be at least 1, got {options.threads}")
@@ -118,11 +115,25 @@ def settings_of(options: TrainOptions) -> Settings:
         )
     if options.freeze and options.backbone is not None:
         raise InputError("--backbone is of a classifier that is trained anew: leave it out with --freeze")
-    return Settings(
-        backbone=options.backbone or Settings.backbone,
+    if options.freeze and options.adversarial is not None:
+        raise InputError("--adversarial trains a classifier anew: leave it out with --freeze")
+    default = _default(options)
+    return replace(
+        default,
+        backbone=options.backbone or default.backbone,
         epochs=options.epochs,
-        batch=options.batch,
+        batch=default.batch if options.batch is None else options.batch,
         rate=options.rate,
         upright=not options.turned,
         seed=options.seed,
     )
+
+
+def _default(options: TrainOptions) -> Settings:
+    from preimage.predictors.train import Settings
+
+    if options.adversarial is None:
+        return Settings()
+    from preimage.defend.adversarial import SETTINGS
+
+    return SETTINGS

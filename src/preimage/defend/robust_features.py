@@ -2,8 +2,8 @@
 
     x' = arg min over x' in [0, 1]  || g(x') - g(x) ||_2,        g: what the classifier's last linear layer is given
 
-Of an adversarially trained classifier x' is a robust picture, of any other a non-robust one: to the eye it stays near what it began
-as, to the classifier it is x.
+Of an adversarially trained classifier x' is a robust picture; of any other it is a non-robust one, which to the eye stays near
+what it began as, and to the classifier is x.
 
 Source: Ilyas, Santurkar, Tsipras, Engstrom, Tran, Madry, Adversarial Examples Are Not Bugs, They Are Features, NeurIPS 2019;
 Kattamis, Adel, Weller, Exploring Properties of the Deep Image Prior, 2019.
@@ -43,8 +43,8 @@ def features_matched(
 ) -> torch.Tensor:
     """Pictures of which the classifier's features are those of the given ones, from starts that have nothing to do with them.
 
-    Each step goes down the gradient of the distance by a length of its own choosing, the same for every picture: `rate` at first, in
-    the Euclidean norm of a picture in 0 to 1, falling to 0 as a straight line.
+    Each step goes down the gradient of the distance, by a length that is the same for every picture: `rate` at first, in the
+    Euclidean norm of a picture in 0 to 1, falling to 0 as a straight line.
 
     Example:
         >>> robust = features_matched(images, load_predictor("robust.pt"), starts=shuffled(images))
@@ -65,7 +65,7 @@ def features_matched(
         (b, 3, h, w) in 0 to 1, on the CPU.
 
     Raises:
-        InputError: pictures, starts, steps or a rate that cannot be, no such layer, a classifier without a linear layer at its end.
+        InputError: pictures, starts, steps or a rate that cannot be, no such layer, a classifier that ends in no linear one.
 
     Source: Ilyas et al. 2019, section 3.1 (pictures of the robust and of the non-robust data set).
     """

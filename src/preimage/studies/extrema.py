@@ -1,4 +1,4 @@
-"""Is there a trough in the mean of some curves, or a peak? Told so that the noise of a mean, which always has both, shows neither.
+"""Is there a trough in the mean of some curves, or a peak? Told so that a mean's noise, which always has both, shows neither.
 
 The mean curve of one half of the pictures says at which steps to look, the other half how deep it is there, and the other way
 round. A trough is shown where both its sides are: the fall into it, and the rise out of it.

@@ -1,8 +1,8 @@
-"""Robust and non-robust pictures of CIFAR-10: how sure a classifier that made neither is of their class, against steps of the prior.
+"""Robust and non-robust pictures of CIFAR-10: what a classifier that made neither says of their early outputs under the prior.
 
-Robust pictures have the features that an adversarially trained classifier finds in a picture of the class, non-robust ones those of
-a standard one (Ilyas et al. 2019); both began as another picture. If early outputs lose non-robust features, the confidence in
-a non-robust picture's class comes late, and that in a robust one's early (Kattamis, Adel, Weller 2019, figure 3).
+Robust pictures have the features that an adversarially trained classifier finds in a picture of the class, non-robust ones
+those of a standard one (Ilyas et al. 2019); both began as another picture. If early outputs lose the features that are not
+robust, confidence in the class of a non-robust picture comes late, of a robust one early (Kattamis et al. 2019, figure 3).
 """
 
 from __future__ import annotations
@@ -105,10 +105,9 @@ def fitted(
     images = torch.cat([read(files[k]).tensor for k in chosen])
     labels = pictures.labels[chosen.start : chosen.stop]
     begin = time.perf_counter()
-    looks: list[torch.Tensor] = []
-    for step in purify(images, recipe=recipe_of(study, channels), seed=first):
-        if step.index % EVERY[study.scale] == 0:
-            looks.append(confidence(external, step.picture, labels))
+    fit = purify(images, recipe=recipe_of(study, channels), seed=first)
+    every = EVERY[study.scale]
+    looks = [confidence(external, step.picture, labels) for step in fit if step.index % every == 0]
     seconds = (time.perf_counter() - begin) / len(chosen)
     given, curves = confidence(external, images, labels), torch.stack(looks, 1)
     distances = relative_distance(maker, images, pictures.images[chosen.start : chosen.stop])
@@ -120,7 +119,7 @@ def fitted(
             "picture": pictures.numbers[k],
             "class": CLASSES[int(labels[own])],
         }
-        row |= {"distance": float(distances[own]), "given": float(given[own]), "every": EVERY[study.scale]}
+        row |= {"distance": float(distances[own]), "given": float(given[own]), "every": every}
         study.keep(row | {"curve": " ".join(f"{value:.4f}" for value in curves[own].tolist()), "seconds": seconds})
 
 
@@ -174,8 +173,8 @@ def section(study: Study, robust: TrainedModel) -> str:
         "ones by an adversarially trained classifier, non-robust ones by a ResNet-18; the confidence in the training picture's "
         f"class is that of a third classifier, which made neither. `purify`, the published settings, {steps} steps, asked every "
         f"{every}; all pictures, whatever the third classifier says of them. Confidences are means, with their 95 % bootstrap "
-        "interval over pictures. The steps of a trough, a peak or a fall are chosen on one half of the pictures, and their size is "
-        f"measured on the other. {described(robust)} Rows: `{study.table.name}`."
+        "interval over pictures. The steps of a trough, a peak or a fall are chosen on one half of the pictures, and their size "
+        f"is measured on the other. {described(robust)} Rows: `{study.table.name}`."
     ]
     for channels in CHANNELS:
         rows = {kind: chosen_rows(study, kind, channels) for kind in KINDS}
@@ -241,11 +240,11 @@ def _verdict(study: Study, channels: int) -> str:
     non_robust, robust = (curves_of(chosen_rows(study, kind, channels)) for kind in ("non-robust", "robust"))
     low, high = trough(non_robust), peak(non_robust)
     rise, fall = interval_of(robust[:, -1] - robust[:, 0]), largest_fall(robust)
-    order = "the trough first" if low.place < high.place else "the peak first"
     both = low.verdict() == high.verdict() == "yes"
+    order = "" if not both else ", the trough first" if low.place < high.place else ", the peak first"
     steady = {"yes": "no", "no": "yes"}.get(fall.verdict(SURE), fall.verdict(SURE))
     return (
-        f"{channels} channels: on non-robust pictures trough {low.verdict()}, peak {high.verdict()}{f', {order}' if both else ''}; "
+        f"{channels} channels: on non-robust pictures trough {low.verdict()}, peak {high.verdict()}{order}; "
         f"on robust ones rise {rise.verdict()} ({rise}), without a fall {steady} (largest {fall})"
     )
 
