@@ -105,7 +105,7 @@ def features_of(predictor: Predictor, images: torch.Tensor, layer: str | None = 
     """
     if layer is not None:
         return predictor.features(images, layer).flatten(1).float()
-    outputs = (len(predictor.classes), 1)  # one logit of a classifier of two
+    outputs = (1, 2) if len(predictor.classes) == 2 else (len(predictor.classes),)
     heads = [part for part in predictor.model.modules() if isinstance(part, nn.Linear) and part.out_features in outputs]
     if not heads:
         raise InputError(

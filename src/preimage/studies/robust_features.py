@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -50,23 +50,27 @@ SURE = 0.05  # of confidence: what a curve may fall on its way up and still be c
 LEAST_ROBUST = 0.30
 
 
+@dataclass(frozen=True, eq=False)
+class Kind:
+    """One kind of pictures: its name, the classifier whose features they have, and their files, in the order of the pictures."""
+
+    name: str
+    maker: Predictor
+    files: list[Path]
+
+
 def run(study: Study) -> Path:
     """The pictures where they are missing, then every fit whose rows are missing, the figures, the section of results.md."""
     robust, external = robust_classifier(study), second_classifier(study)
-    makers = {"robust": robust.predictor, "non-robust": first_classifier(study)}
     pictures = learned_from(study, max(PICTURES[study.scale].values()))
-    files = {"picture": originals(study, pictures)}
-    for kind, maker in makers.items():
-        place = folder(study) / f"{kind}-{fingerprint_of(maker)[:8]}"
-        files[kind] = write_features_matched(place, pictures.images, pictures.labels, maker, **MATCHING[study.scale])
+    makers = (robust.predictor, first_classifier(study))
+    kinds = [made(study, name, maker, pictures) for name, maker in zip(KINDS, makers, strict=True)]
     for channels in CHANNELS:
-        for kind, maker in makers.items():
+        for kind in kinds:
             for first in range(0, PICTURES[study.scale][channels], TOGETHER[channels]):
-                fitted(study, kind, channels, first, pictures, files[kind], maker, external)
+                fitted(study, kind, channels, first, pictures, external)
     save_curves(study)
-    names = {f"{CLASSES[int(pictures.labels[k])]} {k}": k for k in range(min(SHOWN, len(pictures.images)))}
-    sheet = study.figure(f"robust_features-{study.scale}-pictures.png")
-    save_sheet(list(names), list(files), lambda row, column: files[column][names[row]], sheet)
+    save_pictures(study, kinds, pictures)
     return study.write_section("Robust and non-robust pictures", section(study, robust))
 
 
@@ -75,9 +79,12 @@ def folder(study: Study) -> Path:
     return study.figure(f"robust_features-{study.scale}")
 
 
-def originals(study: Study, pictures: Pictures) -> list[Path]:
-    """The pictures whose features are matched, as files."""
-    return write_image_folder(folder(study) / "picture", pictures.images, pictures.labels, CLASSES)
+def made(study: Study, name: str, maker: Predictor, pictures: Pictures) -> Kind:
+    """The pictures of a kind, those made first that are missing; each begins as its neighbor, which is of another class."""
+    place = folder(study) / f"{name}-{fingerprint_of(maker)[:8]}"
+    images, settings = pictures.images, MATCHING[study.scale]
+    files = write_features_matched(place, images, pictures.labels, maker, starts=images.roll(1, 0), **settings)
+    return Kind(name, maker, files)
 
 
 def recipe_of(study: Study, channels: int) -> Recipe:
@@ -86,23 +93,14 @@ def recipe_of(study: Study, channels: int) -> Recipe:
     return replace(PAPER, network=network, steps=STEPS[study.scale])
 
 
-def fitted(
-    study: Study,
-    kind: str,
-    channels: int,
-    first: int,
-    pictures: Pictures,
-    files: list[Path],
-    maker: Predictor,
-    external: Predictor,
-) -> None:
+def fitted(study: Study, kind: Kind, channels: int, first: int, pictures: Pictures, external: Predictor) -> None:
     """The rows of some pictures, the members of one fit: the confidence of each in its class, after every few steps."""
     chosen = range(first, min(first + TOGETHER[channels], PICTURES[study.scale][channels]))
     there = known(study, "kind", "channels", "picture")
-    missing = [k for k in chosen if (kind, str(channels), str(pictures.numbers[k])) not in there]
+    missing = [k for k in chosen if (kind.name, str(channels), str(pictures.numbers[k])) not in there]
     if not missing:
         return
-    images = torch.cat([read(files[k]).tensor for k in chosen])
+    images = torch.cat([read(kind.files[k]).tensor for k in chosen])
     labels = pictures.labels[chosen.start : chosen.stop]
     begin = time.perf_counter()
     fit = purify(images, recipe=recipe_of(study, channels), seed=first)
@@ -110,11 +108,11 @@ def fitted(
     looks = [confidence(external, step.picture, labels) for step in fit if step.index % every == 0]
     seconds = (time.perf_counter() - begin) / len(chosen)
     given, curves = confidence(external, images, labels), torch.stack(looks, 1)
-    distances = relative_distance(maker, images, pictures.images[chosen.start : chosen.stop])
+    distances = relative_distance(kind.maker, images, pictures.images[chosen.start : chosen.stop])
     for k in missing:
         own = k - first
         row: Row = {
-            "kind": kind,
+            "kind": kind.name,
             "channels": channels,
             "picture": pictures.numbers[k],
             "class": CLASSES[int(labels[own])],
@@ -165,12 +163,21 @@ def save_curves(study: Study) -> Path:
     return save_figure(figure, study.figure(f"robust_features-{study.scale}.png"), overwrite=True)
 
 
+def save_pictures(study: Study, kinds: list[Kind], pictures: Pictures) -> None:
+    """Some pictures beside the robust and the non-robust one with their features."""
+    originals = write_image_folder(folder(study) / "picture", pictures.images, pictures.labels, CLASSES)
+    files = {"picture": originals} | {kind.name: kind.files for kind in kinds}
+    names = {f"{CLASSES[int(label)]} {k}": k for k, label in enumerate(pictures.labels[:SHOWN])}
+    sheet = study.figure(f"robust_features-{study.scale}-pictures.png")
+    save_sheet(list(names), list(files), lambda row, column: files[column][names[row]], sheet)
+
+
 def section(study: Study, robust: TrainedModel) -> str:
     """How the pictures were made, then for each network its curves' troughs and peaks, and what was lost early."""
     steps, every = STEPS[study.scale], EVERY[study.scale]
     parts = [
-        "Pictures of CIFAR-10 matched to the penultimate features of a training picture, from another training picture: robust "
-        "ones by an adversarially trained classifier, non-robust ones by a ResNet-18; the confidence in the training picture's "
+        "Pictures of CIFAR-10 matched to the penultimate features of a training picture, from one of another class: robust ones "
+        "by an adversarially trained classifier, non-robust ones by a ResNet-18; the confidence in the training picture's "
         f"class is that of a third classifier, which made neither. `purify`, the published settings, {steps} steps, asked every "
         f"{every}; all pictures, whatever the third classifier says of them. Confidences are means, with their 95 % bootstrap "
         "interval over pictures. The steps of a trough, a peak or a fall are chosen on one half of the pictures, and their size "
