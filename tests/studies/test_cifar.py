@@ -67,7 +67,9 @@ def test_a_missing_robust_classifier_is_trained_against_attacks_and_kept(tmp_pat
         "y_test": np.arange(20) % 10,
     }
     np.savez(tmp_path / cifar.FILE, **held)
-    monkeypatch.setattr("preimage.studies.cifar.ROBUST", replace(cifar.ROBUST, epochs=1, batch=16))
+    monkeypatch.setattr(
+        "preimage.studies.cifar.ROBUST", replace(cifar.ROBUST, backbone="thin_resnet10", epochs=1, batch=16)
+    )
     study = Study("a", "small", tmp_path, tmp_path / "out")
     found, again = cifar.robust_classifier(study), cifar.robust_classifier(study)
     assert found.about["adversarial"]["eps"] == 8

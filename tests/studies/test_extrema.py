@@ -39,10 +39,10 @@ def test_a_rise_has_neither():
 
 def test_noise_alone_shows_nothing_more_often_than_it_may():
     """The mean of noise has its lowest point: by itself it would always look like a trough."""
-    flat = [noisy(np.zeros(30), 20, seed) for seed in range(30)]
-    assert np.mean([trough(curves).before.mean for curves in flat]) == pytest.approx(0, abs=0.04)
-    assert sum(trough(curves).verdict() == "yes" for curves in flat) <= 2
-    assert sum(peak(curves).verdict() == "yes" for curves in flat) <= 2
+    flat = [noisy(np.zeros(30), 20, seed) for seed in range(16)]
+    assert np.mean([trough(curves).before.mean for curves in flat]) == pytest.approx(0, abs=0.05)
+    assert sum(trough(curves).verdict() == "yes" for curves in flat) <= 1
+    assert sum(peak(curves).verdict() == "yes" for curves in flat) <= 1
 
 
 def test_one_picture_shows_nothing():

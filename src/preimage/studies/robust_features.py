@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,7 +44,11 @@ PICTURES = {"smoke": {16: 2, 128: 2}, "small": {16: 40, 128: 12}, "paper": {16: 
 STEPS = {"smoke": 6, "small": 2000, "paper": 4000}
 EVERY = {"smoke": 2, "small": 20, "paper": 20}
 EARLY = {"smoke": 2, "small": 500, "paper": 500}  # the fewest steps after which the published defence classifies
-MATCHING = {"smoke": {"steps": 3}, "small": {}, "paper": {"steps": 1000, "rate": 0.2}}  # 0.1 a step on average
+MATCHING: dict[str, dict[str, Any]] = {
+    "smoke": {"steps": 3},
+    "small": {},
+    "paper": {"steps": 1000, "rate": 0.2},
+}  # 0.1 a step on average
 TOGETHER = {16: 40, 128: 4}  # members of one fit; their rows are kept at its end
 SHOWN = 6
 SURE = 0.05  # of confidence: what a curve may fall on its way up and still be called monotone
