@@ -22,7 +22,7 @@ from preimage.defend.robust_features import relative_distance, write_features_ma
 from preimage.figures import save_figure
 from preimage.images import read
 from preimage.predictors import Predictor, TrainedModel
-from preimage.recipes import Recipe
+from preimage.recipes import Hourglass, Recipe
 from preimage.studies.cifar import (
     CLASSES,
     Pictures,
@@ -40,7 +40,7 @@ from preimage.studies.sheets import save_sheet
 KINDS = ("robust", "non-robust")
 CHANNELS = (16, 128)
 # How many pictures were fitted is unpublished.
-PICTURES = {"smoke": {16: 2, 128: 2}, "small": {16: 40, 128: 12}, "paper": {16: 200, 128: 200}}
+PICTURES = {"smoke": {16: 2, 128: 2}, "small": {16: 40, 128: 20}, "paper": {16: 200, 128: 200}}
 STEPS = {"smoke": 6, "small": 2000, "paper": 4000}
 EVERY = {"smoke": 2, "small": 20, "paper": 20}
 EARLY = {"smoke": 2, "small": 500, "paper": 500}  # the fewest steps after which the published defence classifies
@@ -94,7 +94,7 @@ def made(study: Study, name: str, maker: Predictor, pictures: Pictures) -> Kind:
 
 def recipe_of(study: Study, channels: int) -> Recipe:
     """The published one, with so many channels at each of its three levels."""
-    network = replace(PAPER.network, down=(channels,) * 3, up=(channels,) * 3)
+    network = Hourglass(down=(channels,) * 3, up=(channels,) * 3, skip=(4,) * 3)
     return replace(PAPER, network=network, steps=STEPS[study.scale])
 
 
@@ -161,7 +161,9 @@ def save_curves(study: Study) -> Path:
             )
         axes.set_xscale("log")
         axes.set_ylim(0, 1)
-        axes.set_title(f"three levels of {channels} channels, {len(rows)} pictures of each kind", fontsize=9)
+        axes.set_title(
+            f"three levels of {channels} channels, {PICTURES[study.scale][channels]} pictures of each kind", fontsize=9
+        )
         axes.set_xlabel("step", fontsize=8)
         axes.set_ylabel("confidence in the class (dotted: of the picture itself)", fontsize=8)
         axes.legend(fontsize=8)
