@@ -13,6 +13,7 @@ from preimage.errors import InputError, MissingExtra
 from preimage.images.atomic import write_bytes_atomically
 from preimage.predictors.loss_estimator import LossEstimator
 from preimage.predictors.predictor import Predictor
+from preimage.predictors.thin_resnet import BLOCKS, ThinResNet
 from preimage.version import __version__
 
 FORMAT, VERSION = "preimage model", 1
@@ -24,7 +25,7 @@ class Backbone:
     """An architecture that is trained here.
 
     Args:
-        name: `resnet18` and the like of torchvision, or `timm:NAME`.
+        name: `resnet18` and the like of torchvision, `timm:NAME`, or `thin_resnet10` and `thin_resnet18`.
         small: for pictures under 96 px.
     """
 
@@ -58,11 +59,16 @@ class TrainedModel:
 
 
 def backbone(name: str, classes: int, *, small: bool = False) -> nn.Module:
-    """An untrained classifier: `resnet18` and the like of torchvision, or `timm:NAME`; `small`: for pictures under 96 px.
+    """An untrained classifier; `small`: for pictures under 96 px.
+
+    Args:
+        name: `resnet18` and the like of torchvision, `timm:NAME`, or of our own `thin_resnet10` and `thin_resnet18`.
 
     Raises:
         InputError: a name that is not known.
     """
+    if name in BLOCKS:
+        return ThinResNet(BLOCKS[name], classes)
     if name.startswith("timm:"):
         try:
             import timm  # pyright: ignore[reportMissingImports]

@@ -17,16 +17,23 @@ from preimage.predictors.train import Training
 from preimage.studies.scales import Study
 
 
-def trained(study: Study, name: str, settings: Settings, data: Callable[[Study], Labelled]) -> TrainedModel:
+def trained(
+    study: Study,
+    name: str,
+    settings: Settings,
+    data: Callable[[Study], Labelled],
+    begin: Callable[[Labelled, Settings], Training] = Training,
+) -> TrainedModel:
     """A model file of the output folder, made first where it is missing; resumable after every epoch.
 
     Args:
         data: the labelled pictures of a study's data folder; read only where the file is missing.
+        begin: the kind of training.
     """
     path = (study.output or Path("out")) / "models" / name
     if not path.exists():
         kept = path.with_name(f"{path.name}.checkpoint")
-        training = Training(data(study), settings)
+        training = begin(data(study), settings)
         path.parent.mkdir(parents=True, exist_ok=True)
         if kept.exists():
             checkpoint.load(training, kept)  # pyright: ignore[reportArgumentType]

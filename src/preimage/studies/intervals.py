@@ -74,6 +74,14 @@ def paired(first: Sequence[float], second: Sequence[float]) -> Interval:
     return interval_of([a - b for a, b in zip(first, second, strict=True)])
 
 
+def band_of(curves: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of curves (pictures, steps) the mean, (steps,), and the ends of its interval at each step, by resampled pictures."""
+    count = len(curves)
+    shares = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), RESAMPLES) / count
+    low, high = np.quantile(shares @ curves, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    return curves.mean(0), low, high
+
+
 def rank_correlation(first: Sequence[float], second: Sequence[float]) -> Interval:
     """Spearman's, of two numbers of each picture."""
     from scipy.stats import rankdata
