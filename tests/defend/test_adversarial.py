@@ -87,9 +87,9 @@ def test_the_step_is_that_of_n_fgsm(data):
     """Noise of 2 eps and one step of eps, not cut back to eps: beyond eps, within 3 eps, and within 0 to 1."""
     training = AdversarialTraining(data, BRIEF, eps=8, device="cpu")
     x = torch.full((4, 3, 16, 16), 0.5)
-    moved = (training._attacked(x, torch.tensor([0, 1, 2, 0])) - x).abs() * 255
+    moved = (training._attacked(x, [(1.0, torch.tensor([0, 1, 2, 0]))]) - x).abs() * 255
     assert 16 < float(moved.max()) <= 24 + 1e-3
-    assert float(training._attacked(torch.zeros_like(x), torch.zeros(4, dtype=torch.long)).min()) == 0
+    assert float(training._attacked(torch.zeros_like(x), [(1.0, torch.zeros(4, dtype=torch.long))]).min()) == 0
     noise = perturbed(x, 16, torch.Generator().manual_seed(0)) - x
     assert float(noise.abs().max()) <= 16 / 255 + 1e-6
     assert float(noise.std()) == pytest.approx(2 * 16 / 255 / 12**0.5, rel=0.05)

@@ -50,7 +50,10 @@ class TrainOptions:
             group=_HOW,
         ),
     ] = None
-    epochs: Annotated[int, counted("Passes over the training part.", _HOW)] = 40
+    epochs: Annotated[
+        int | None,
+        counted("Passes over the training part; if not given 20 to 200, of 2600 steps, 40 with --adversarial.", _HOW),
+    ] = None
     batch: Annotated[int | None, counted("Pictures a step; 64 if not given, 128 with --adversarial.", _HOW)] = None
     rate: Annotated[
         float, Parameter(help="Learning rate of AdamW at its highest; that of Muon is 20 times it.", group=_HOW)
@@ -113,7 +116,7 @@ def settings_of(options: TrainOptions) -> Settings:
     return replace(
         default,
         backbone=options.backbone or default.backbone,
-        epochs=options.epochs,
+        epochs=default.epochs if options.epochs is None else options.epochs,
         batch=default.batch if options.batch is None else options.batch,
         rate=options.rate,
         upright=not options.turned,
