@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from preimage.explain.quality import estimated_loss
 from preimage.explain.recipes import FAST_RECOVERY
 from preimage.predictors import LossEstimator, Predictor
 from preimage.predictors.labelled import TEST, Labelled, read_labelled
@@ -159,6 +160,12 @@ def _is_fit(lesion: Lesion, predictor: Predictor) -> bool:
 def said(predictor: Predictor, picture: torch.Tensor) -> str:
     """What a classifier says of a picture (1, 3, h, w)."""
     return predictor.classes[int(predictor(picture).argmax())]
+
+
+def loss_of(model: TrainedModel, picture: torch.Tensor) -> float:
+    """The estimated loss of a picture (1, 3, h, w), in units of its spread, from the median of held-out pictures."""
+    assert model.estimator is not None
+    return float(estimated_loss(model.predictor, model.estimator, picture))
 
 
 def shaded_disc(number: int, side: int = 32) -> tuple[torch.Tensor, torch.Tensor]:

@@ -9,13 +9,22 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from preimage.explain.quality import estimated_loss
 from preimage.explain.recover import recover
 from preimage.operators.blur import Blur
 from preimage.operators.kernels import gaussian
 from preimage.predictors.model_file import TrainedModel
 from preimage.studies.intervals import Interval, paired
-from preimage.studies.lesions import Lesion, chosen, described, first_classifier, held_out, known, recipe_of, with_words
+from preimage.studies.lesions import (
+    Lesion,
+    chosen,
+    described,
+    first_classifier,
+    held_out,
+    known,
+    loss_of,
+    recipe_of,
+    with_words,
+)
 from preimage.studies.panels import save_panels
 from preimage.studies.scales import Row, Study, markdown_table
 from preimage.studies.tables import mean
@@ -67,7 +76,7 @@ def measured(study: Study, model: TrainedModel, lesion: Lesion, number: int, dam
     """One damaged lesion, recovered both ways from the same seed: distances in dB of PSNR, and what the classifier says."""
     inside = rectangle(lesion.picture, number)
     given = cropped(lesion.picture, inside) if damage == "crop" else blurred(lesion.picture)
-    estimate = partial(_estimate, model)
+    estimate = partial(loss_of, model)
     row: Row = {"damage": damage, "picture": lesion.name, "diagnosis": lesion.diagnosis}
     row |= {"given_inside": masked_psnr(given, lesion.picture, inside)}
     row |= {"given_outside": masked_psnr(given, lesion.picture, ~inside)}
@@ -93,11 +102,6 @@ def measured(study: Study, model: TrainedModel, lesion: Lesion, number: int, dam
     if number < SHOWN[study.scale]:
         save_panels(panels, study.figure(f"ood_recovery-{damage}-{lesion.name}.png"))
     return row
-
-
-def _estimate(model: TrainedModel, picture: torch.Tensor) -> float:
-    assert model.estimator is not None
-    return float(estimated_loss(model.predictor, model.estimator, picture))
 
 
 def distances(
