@@ -17,7 +17,8 @@ from preimage.predictors.thin_resnet import BLOCKS, ThinResNet
 from preimage.version import __version__
 
 FORMAT, VERSION = "preimage model", 1
-SMALL_SIDE = 96  # below it ResNets begin with a 3x3 convolution of stride 1, without max-pooling
+# Below it ResNets begin with a 3x3 convolution of stride 1, without max-pooling, and VGGs halve four times and end with one linear layer.
+SMALL_SIDE = 96
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,9 @@ def backbone(name: str, classes: int, *, small: bool = False) -> nn.Module:
     if small and isinstance(model, models.ResNet):
         model.conv1 = nn.Conv2d(3, model.conv1.out_channels, 3, padding=1, bias=False)
         model.maxpool = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
+    if small and isinstance(model, models.VGG):
+        model.features[-1], model.avgpool = nn.Identity(), nn.AdaptiveAvgPool2d(1)
+        model.classifier = nn.Sequential(nn.Linear(512, classes))
     return model
 
 

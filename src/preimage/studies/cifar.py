@@ -21,8 +21,8 @@ from preimage.studies.scales import Study
 
 FILE = "cifar10/cifar10_10k_2k.npz"
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-# preimage train cifar10/cifar10_10k_2k.npz -o cifar10.pt; and the second with --backbone ... --seed 1 -o cifar10-second.pt
-FIRST, SECOND = Settings(), Settings(backbone="timm:resnet10t", seed=1)
+# preimage train cifar10/cifar10_10k_2k.npz -o cifar10.pt; and the second with --backbone vgg13_bn --seed 1 -o cifar10-second.pt
+FIRST, SECOND = Settings(), Settings(backbone="vgg13_bn", seed=1)
 ROBUST = SETTINGS  # preimage train cifar10/cifar10_10k_2k.npz --adversarial 8 -o cifar10-robust.pt
 SHADES = 8  # pictures of a smoke run
 SEED = 0  # of the choice of pictures
