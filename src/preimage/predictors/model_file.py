@@ -17,7 +17,7 @@ from preimage.predictors.thin_resnet import BLOCKS, ThinResNet
 from preimage.version import __version__
 
 FORMAT, VERSION = "preimage model", 1
-# Below it ResNets begin with a 3x3 convolution of stride 1, without max-pooling, and VGGs halve four times and end with one linear layer.
+# Below it ResNets begin with a 3x3 convolution of stride 1, without max-pooling, VGGs halve only four times.
 SMALL_SIDE = 96
 
 
