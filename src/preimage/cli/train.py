@@ -295,7 +295,7 @@ def _print_summary(report: dict[str, Any], options: TrainOptions, file: Any) -> 
     epochs, minutes = report["settings"]["epochs"], report["seconds"] / 60
     console.print(f"  epoch {report['epoch']} of {epochs} was chosen, in {minutes:.1f} minutes ({report['device']})")
     console.print(f"  target quantile of the estimated loss: {report['target_quantile']}")
-    if options.report:
+    if options.report is not None:
         console.print(f"  report: {options.report}")
     console.print(f"  use it so: preimage counterfactual PICTURE --predictor {options.output}")
 

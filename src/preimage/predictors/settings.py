@@ -13,11 +13,8 @@ from preimage.errors import InputError
 from preimage.optimizers import KernelMuon, Optimizer, kernels_and_others
 
 KERNELS = 20  # MEASURED on the lesions: Muon's validation after 11 epochs (96 px) is AdamW's after 25 (120 px)
-STEPS, FEWEST, MOST = (
-    2600,
-    20,
-    200,
-)  # of the optimizer where no number of epochs is said, and epochs at least and at most
+STEPS = 2600  # of the optimizer, where no number of epochs is said
+FEWEST, MOST = 20, 200  # epochs, at least and at most, that these may come to
 
 
 @dataclass(frozen=True)

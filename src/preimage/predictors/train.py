@@ -101,7 +101,8 @@ class Training:
         self.data = data = data.with_classes_of(predictor.classes) if predictor is not None else data
         self.learned, self.validation = data.part(TRAIN).split(VALIDATION_SHARE, settings.seed)
         self.settings = settings = settings.of(len(self.learned))
-        self.epochs = settings.epochs or 1
+        assert settings.epochs is not None
+        self.epochs = settings.epochs
         self.backbone = Backbone(settings.backbone, small=min(data.size) < SMALL_SIDE)
         self.predictor = (predictor or self._fresh()).to(self.device)
         layers = list(settings.layers) or self._layers()

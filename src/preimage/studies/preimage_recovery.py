@@ -115,7 +115,7 @@ def with_setting(study: Study, model: TrainedModel, lesion: Lesion, number: int,
     if setting.own_plain:
         plain = recovered(study, model, lesion, number, replace(setting, weight=0.0)).numbers["psnr"]
     row: Row = {"setting": setting.title, "picture": lesion.name, "plain": plain, "m": found.numbers["psnr"]}
-    losses = {"loss_given": loss_of(model, lesion.picture), "loss_m": loss_of(model, found.image.clamp(0, 1))}
+    losses = {"loss_given": usual["loss_given"], "loss_m": loss_of(model, found.image.clamp(0, 1))}
     return row | losses | {"seconds_m": found.seconds}
 
 
