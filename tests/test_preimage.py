@@ -17,10 +17,21 @@ import preimage
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(preimage.__file__).parents[1])}
 HEAVY = [
     "torch", "numpy", "torchmetrics", "torchvision", "skimage", "scipy", "matplotlib", "rich", "cyclopts", "PIL",
-    "tifffile", "cv2", "psutil", "bm3d",
+    "tifffile", "cv2", "psutil", "bm3d", "captum",
 ]  # fmt: skip
 # What making and running a fit of a tensor has no need of.
-UNNEEDED = ["torchmetrics", "torchvision", "skimage", "scipy", "matplotlib", "rich", "cyclopts", "cv2", "bm3d"]
+UNNEEDED = [
+    "torchmetrics",
+    "torchvision",
+    "skimage",
+    "scipy",
+    "matplotlib",
+    "rich",
+    "cyclopts",
+    "cv2",
+    "bm3d",
+    "captum",
+]
 
 
 def loaded_after(program: str) -> list[str]:

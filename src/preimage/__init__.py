@@ -18,6 +18,12 @@ from preimage.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from preimage.checkpoint import autosave as autosave
+    from preimage.defend.art_defence import DIPDefence as DIPDefence
+    from preimage.defend.defence import DefendedClassifier as DefendedClassifier
+    from preimage.defend.evaluate import evaluate_defence as evaluate_defence
+    from preimage.defend.methods import saliency as saliency
+    from preimage.defend.purify import purify as purify
+    from preimage.defend.saliency import MIGSG as MIGSG
     from preimage.errors import InputError as InputError
     from preimage.explain.counterfactual import counterfactual as counterfactual
     from preimage.explain.invert import invert as invert
@@ -53,6 +59,12 @@ if TYPE_CHECKING:
 
 _PLACES = {
     "autosave": "checkpoint",
+    "saliency": "defend.methods",
+    "MIGSG": "defend.saliency",
+    "DIPDefence": "defend.art_defence",
+    "DefendedClassifier": "defend.defence",
+    "evaluate_defence": "defend.evaluate",
+    "purify": "defend.purify",
     "InputError": "errors",
     "counterfactual": "explain.counterfactual",
     "invert": "explain.invert",
@@ -87,7 +99,10 @@ _PLACES = {
     "Tiles": "tiles",
 }
 __all__ = [
+    "MIGSG",
+    "DIPDefence",
     "DeepDecoder",
+    "DefendedClassifier",
     "Fit",
     "InputError",
     "LossEstimator",
@@ -111,15 +126,18 @@ __all__ = [
     "counterfactual",
     "deblur",
     "denoise",
+    "evaluate_defence",
     "flash_no_flash",
     "inpaint",
     "invert",
     "load_model",
     "load_predictor",
     "maximize",
+    "purify",
     "read",
     "recover",
     "remove_jpeg_artifacts",
+    "saliency",
     "super_resolve",
 ]
 

@@ -18,8 +18,10 @@ from cli.tiny import ENVIRONMENT
 from PIL import Image
 
 from preimage.cli.train import _Shown
+from preimage.cli.train_options import TrainOptions, settings_of
+from preimage.defend.adversarial import SETTINGS
 from preimage.predictors import load_model, load_predictor
-from preimage.predictors.train import Batch, Epoch, Training
+from preimage.predictors.train import Batch, Epoch, Settings, Training
 
 COLORS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
 EACH = 12
@@ -98,6 +100,39 @@ def test_an_npz(colors, run):
     np.savez("data.npz", x=x, y=np.repeat(np.arange(3), EACH))
     assert run("train", "data.npz", "-o", "model.pt", "--quiet", *BRIEF).code == 0
     assert load_predictor("model.pt").classes == ("0", "1", "2")
+
+
+def test_against_attacks(colors, run):
+    ran = run("train", "colors", "-o", "model.pt", "--adversarial", 4, "--report", "report.json", *BRIEF)
+    assert ran.code == 0, ran.err
+    assert "test accuracy under PGD-10 at eps 4: " in ran.out
+    assert ran.err.count("under attack 0.") + ran.err.count("under attack 1.") == 3
+    report = json.loads(Path("report.json").read_text())
+    assert (report["adversarial"]["eps"], report["settings"]["batch"]) == (4, 16)
+    assert all(0 <= row["robust"] <= 1 for row in report["history"])
+    assert load_model("model.pt").about["adversarial"] == report["adversarial"]
+
+
+def test_settings_that_are_not_given_are_those_of_the_kind_of_training():
+    plain = settings_of(TrainOptions(Path("model.pt")))
+    robust = settings_of(TrainOptions(Path("model.pt"), adversarial=8))
+    assert plain == Settings()
+    assert robust == SETTINGS
+    assert settings_of(TrainOptions(Path("model.pt"), adversarial=8, batch=32, backbone="resnet18")).batch == 32
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("--adversarial", 0), "eps must be above 0"),
+        (("--adversarial", 300), "eps must be from 0 to 255"),
+        (("--adversarial", 8, "--freeze", "--predictor", "first.pt"), "--adversarial trains a classifier anew"),
+    ],
+)
+def test_an_eps_that_cannot_be_is_one_line(colors, run, given, said):
+    ran = run("train", "colors", "-o", "model.pt", *given, *SMALL[2:])
+    assert ran.code != 0
+    assert said in ran.err
 
 
 # ---------------------------------------------------------------------- somebody's finished classifier

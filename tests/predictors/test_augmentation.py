@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from preimage.predictors import augmentation
-from preimage.predictors.augmentation import augmented
+from preimage.predictors.augmentation import augmented, shifted
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -62,3 +62,30 @@ def test_a_disk_stays_a_disk_and_is_turned_without_an_upright_only(monkeypatch, 
     assert int((spans[:, 0] - spans[:, 1]).abs().max()) <= 2
     brighter_above = seen[:, :32].sum((1, 2)) > seen[:, 32:].sum((1, 2))
     assert bool(brighter_above.all()) is upright
+
+
+def test_shifted_pictures_are_the_given_ones_moved_or_mirrored_by_whole_pixels():
+    x = torch.rand(1, 3, 20, 24) + 0.5
+    seen = shifted(x.expand(64, -1, -1, -1), (3, 4), generator())
+    assert seen.shape == (64, 3, 20, 24)
+    padded = torch.nn.functional.pad(x[0], (4, 4, 3, 3))
+    places = set()
+    for each in seen:
+        found = [
+            (top, left, mirrored)
+            for top in range(7) for left in range(9) for mirrored in (False, True)
+            if torch.equal(each.flip(2) if mirrored else each, padded[:, top : top + 20, left : left + 24])
+        ]  # fmt: skip
+        assert len(found) == 1
+        places.add(found[0])
+    assert {top for top, _, _ in places} == set(range(7))
+    assert {left for _, left, _ in places} == set(range(9))
+    assert {mirrored for *_, mirrored in places} == {False, True}
+
+
+def test_shifted_pictures_without_an_upright_are_flipped_both_ways():
+    x = torch.rand(1, 3, 16, 16).expand(40, -1, -1, -1)
+    seen = shifted(x, (0, 0), generator(), upright=False)
+    kinds = [x[0].flip(axes) for axes in ((), (1,), (2,), (1, 2))]
+    assert {next(k for k, kind in enumerate(kinds) if torch.equal(each, kind)) for each in seen} == {0, 1, 2, 3}
+    assert torch.equal(shifted(x, (2, 2), generator(5)), shifted(x, (2, 2), generator(5)))

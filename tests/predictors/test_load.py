@@ -11,6 +11,7 @@ from predictors.classifiers import Tiny
 
 from preimage.errors import InputError
 from preimage.predictors import LossEstimator, Predictor, TrainedModel, load_model, load_predictor, read_model
+from preimage.predictors.loss_estimator import block_layers
 from preimage.predictors.model_file import Backbone, backbone, write_model
 
 X = torch.rand(1, 3, 40, 50)
@@ -195,3 +196,17 @@ def test_files_that_hold_something_else(tmp_path):
     for path, said in ((noise, "holds no weights"), (other, "does not hold the weights of resnet18")):
         with pytest.raises(InputError, match=said):
             load_predictor(f"torchvision:resnet18@{path}")
+
+
+@pytest.mark.parametrize("name", ["resnet18", "vgg11_bn"])
+def test_a_backbone_for_small_pictures_keeps_places_and_is_read_again(tmp_path, name):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = backbone(name, 3, small=True).eval()
+    assert model(torch.rand(2, 3, 28, 28)).shape == (2, 3)
+    predictor = Predictor(model, 3)
+    last = block_layers(predictor, torch.rand(1, 3, 28, 28))[-1]
+    assert predictor.features(torch.rand(1, 3, 28, 28), last).shape[-1] > 1
+    path = write_model(tmp_path / "m.pt", TrainedModel(predictor, None, {}, Backbone(name, small=True)))
+    x = torch.rand(2, 3, 28, 28, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(load_model(path).predictor(x), predictor(x))

@@ -14,6 +14,7 @@ from scipy.stats import spearmanr
 from preimage.explain.abcd import Signs
 from preimage.predictors.settings import Settings
 from preimage.studies import counterfactual_tables, counterfactuals, lesions
+from preimage.studies.classifiers import small_network, trained
 from preimage.studies.intervals import Interval, auroc_gain, interval_of, paired, rank_correlation, wins
 from preimage.studies.lesions import Lesion, chosen, discs
 from preimage.studies.loss_estimator import auroc, other_pictures
@@ -90,13 +91,13 @@ def test_held_out_lesions_come_with_their_own_names_and_masks(folder):
 
 
 def test_a_missing_classifier_is_trained_as_the_command_does_and_kept(folder, capsys, monkeypatch):
-    monkeypatch.setattr("preimage.predictors.model_file.backbone", lambda *_, **__: lesions.small_network(2))
+    monkeypatch.setattr("preimage.predictors.model_file.backbone", lambda *_, **__: small_network(2))
     study = Study("a", "small", folder, folder / "out")
     settings = Settings(upright=False, epochs=2, batch=4)
-    model = lesions.trained(study, "lesions.pt", settings)
+    model = trained(study, "lesions.pt", settings, lesions.labelled)
     assert "is not there: trained now, 2 epochs" in capsys.readouterr().err
     assert [path.name for path in (folder / "out" / "models").iterdir()] == ["lesions.pt"]
-    again = lesions.trained(study, "lesions.pt", replace(settings, epochs=50))
+    again = trained(study, "lesions.pt", replace(settings, epochs=50), lesions.labelled)
     assert capsys.readouterr().err == ""
     picture = torch.rand(1, 3, 120, 160, generator=torch.Generator().manual_seed(0))
     assert torch.equal(model.predictor(picture), again.predictor(picture))

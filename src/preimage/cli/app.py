@@ -17,6 +17,8 @@ _EXAMPLES = """Examples:
   preimage deblur photo.png --kernel motion:15,30
   preimage train lesions/ -o lesions.pt
   preimage counterfactual lesion.jpg --predictor lesions.pt --html why.html
+  preimage saliency lesion.jpg --predictor lesions.pt
+  preimage inspect photo.png --predictor model.pt --thresholds thresholds.json
   preimage denoise --help
   preimage demo"""
 
@@ -26,7 +28,7 @@ def build() -> App:
     app = App(
         name="preimage",
         help="Restore a picture with an untrained network as its prior: no training data, and it stops by itself. "
-        "Explain what a classifier sees in one.",
+        "Explain what a classifier sees in one, and whether it was led astray.",
         help_epilogue=_EXAMPLES,
         help_format="plaintext",
         version=__version__,
@@ -49,6 +51,13 @@ def build() -> App:
             help_epilogue=f"Example:\n  {task.example}",
             usage=f"Usage: preimage {task.name}{takes_picture} --predictor PREDICTOR [OPTIONS]",
         )
+    app.command(
+        "preimage.cli.saliency:saliency",
+        name="saliency",
+        help="Draw where a classifier looks in a picture.",
+        help_epilogue="Example:\n  preimage saliency lesion.jpg --predictor lesions.pt --target mel --method mig-sg,gradcam",
+        usage="Usage: preimage saliency INPUT --predictor PREDICTOR [OPTIONS]",
+    )
     for name, summary, example in (
         ("demo", "Restore a noisy photograph that comes with scikit-image.", "preimage demo --output out/demo.png"),
         (
@@ -61,6 +70,12 @@ def build() -> App:
             "train",
             "Train a classifier and the estimator of its loss on labelled pictures.",
             "preimage train lesions/labels.csv --split-column split --group lesion_id --turned -o lesions.pt",
+        ),
+        (
+            "inspect",
+            "Ask a classifier about a picture and its early outputs: is it of one mind?",
+            "preimage inspect --calibrate clean/ --predictor model.pt -o thresholds.json\n"
+            "  preimage inspect photo.png --predictor model.pt --thresholds thresholds.json",
         ),
         ("study", "Regenerate a table or figure of the documentation.", "preimage study denoising --scale smoke"),
         ("info", "Print device, precision, threads, memory, versions and extras.", "preimage info"),

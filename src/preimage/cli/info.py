@@ -20,10 +20,11 @@ LIBRARIES = (
     "opencv-python-headless",
     "scikit-image",
     "torchmetrics",
+    "captum",
     "matplotlib",
 )
 # The extras of pip install 'preimage[NAME]', and the package by which each is known to be there.
-EXTRAS = {"bench": "bm3d", "explain": "timm", "physics": "deepinv"}
+EXTRAS = {"bench": "bm3d", "defend": "adversarial-robustness-toolbox", "explain": "timm", "physics": "deepinv"}
 
 
 def info() -> int:

@@ -66,6 +66,12 @@ TASKS = (
         "Clean a picture taken without flash by one taken with it.",
         "preimage flash-no-flash ambient.png --flash flash.png -o clean.png",
     ),
+    Task(
+        "purify",
+        "preimage.defend.purify",
+        "Clean a picture of what was added to it to mislead a classifier.",
+        "preimage purify suspicious.png -o clean.png",
+    ),
 )
 
 _INPUTS = Annotated[Path, Parameter(name="INPUT", help="Pictures: PNG, JPEG, WebP, TIFF, BMP or GIF.", required=True)]
@@ -73,7 +79,7 @@ _OPTIONS = Annotated[Options, Parameter(name="*")]
 _TASK_GROUP = Group("Task", sort_key=0)
 
 # What the run options stand for; any other argument of a task is an option of its command alone.
-SHARED = ("recipe", "stop", "restarts", "initial", "seed", "device", "tile")
+SHARED = ("recipe", "steps", "stop", "restarts", "initial", "seed", "device", "tile")
 
 
 def __getattr__(name: str) -> Callable[..., int]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import Group, Parameter
+from cyclopts import Parameter
 
-from preimage.cli.options import counted, flag
+from preimage.cli.train_options import TrainOptions, settings_of
 
 if TYPE_CHECKING:
     from preimage.cli.interrupt import Interrupt
@@ -18,77 +17,6 @@ if TYPE_CHECKING:
     from preimage.predictors.model_file import TrainedModel
     from preimage.predictors.settings import Settings
     from preimage.predictors.train import Batch, Epoch, Training
-
-_FILES, _DATA, _HOW, _RUN = (Group.create_ordered(name) for name in ("Files", "Data", "Training", "Run"))
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """All options of the command."""
-
-    output: Annotated[Path, Parameter(name=("--output", "-o"), help="The model, a .pt file.", group=_FILES)]
-    overwrite: Annotated[bool, flag("Replace files that are there already.", _FILES)] = False
-    report: Annotated[Path | None, Parameter(help="JSON with all numbers, of each epoch too.", group=_FILES)] = None
-
-    label_column: Annotated[
-        str | None, Parameter(help="Of a CSV: the class, a number or a word; class_index if not given.", group=_DATA)
-    ] = None
-    split_column: Annotated[
-        str | None, Parameter(help="Of a CSV: it holds train and test; if not given a test part is drawn.", group=_DATA)
-    ] = None
-    group: Annotated[
-        str | None,
-        Parameter(help="Of a CSV: what must not be on two sides, a patient or a lesion, say.", group=_DATA),
-    ] = None
-    size: Annotated[
-        int | None,
-        counted("The short side in pixels; the pictures' own if not given, at most 120 (or the --predictor's).", _DATA),
-    ] = None
-    turned: Annotated[
-        bool, flag("The pictures have no upright (lesions, cells): learn from them in all directions.", _DATA)
-    ] = False
-
-    backbone: Annotated[
-        str | None,
-        Parameter(
-            help="Of torchvision, or timm:NAME; resnet18 if not given, with a stem for small ones under 96 px.",
-            group=_HOW,
-        ),
-    ] = None
-    epochs: Annotated[
-        int | None, counted("Passes over the training part; 20 to 200, of 2600 steps, if not given.", _HOW)
-    ] = None
-    batch: Annotated[int, counted("Pictures a step.", _HOW)] = 64
-    rate: Annotated[
-        float, Parameter(help="Learning rate of AdamW at its highest; that of Muon is 20 times it.", group=_HOW)
-    ] = 1e-3
-    seed: Annotated[int, counted("Of what is held out, the weights, the order and the augmentation.", _HOW)] = 0
-    predictor: Annotated[
-        str | None,
-        Parameter(
-            help="A finished classifier (torchvision:NAME@FILE, timm:NAME, hf:NAME, FILE.pt, module:function), with --freeze.",
-            group=_HOW,
-        ),
-    ] = None
-    freeze: Annotated[bool, flag("Fit only the loss estimator, to the --predictor as it is.", _HOW)] = False
-
-    device: Annotated[str, Parameter(help="auto, cpu, cuda, cuda:1, mps.", group=_RUN)] = "auto"
-    threads: Annotated[int | None, counted("Processor threads; by default PyTorch's choice.", _RUN)] = None
-    resume: Annotated[
-        bool,
-        flag("Go on from OUTPUT.checkpoint, which is saved after every epoch and removed at the end.", _RUN),
-    ] = False
-    quiet: Annotated[bool, flag("Print nothing but errors.", _RUN)] = False
-    json: Annotated[bool, flag("Print the report on stdout, and nothing else there.", _RUN)] = False
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.output.with_name(f"{self.output.name}.checkpoint")
-
-    @property
-    def may_replace(self) -> bool:
-        """What an interrupted training wrote belongs to its checkpoint."""
-        return self.overwrite or (self.resume and self.checkpoint.exists())
 
 
 def train(
@@ -109,7 +37,7 @@ def train(
     from preimage.cli.interrupt import Interrupt
     from preimage.predictors.model_file import write_model
 
-    settings = _settings(options)
+    settings = settings_of(options)
     _check_places(data, options)
     with _threads(options.threads), Interrupt(quiet=True) as interrupt:
         training, given = _training(data, settings, options)
@@ -128,31 +56,6 @@ def train(
 
 
 # ---------------------------------------------------------------------- what is known before the training
-
-
-def _settings(options: TrainOptions) -> Settings:
-    from preimage.errors import InputError
-    from preimage.predictors.settings import Settings
-
-    if options.threads is not None and options.threads < 1:
-        raise InputError(f"--threads must be at least 1, got {options.threads}")
-    if options.freeze and options.predictor is None:
-        raise InputError("--freeze needs the finished classifier that stays as it is: give --predictor too")
-    if options.predictor is not None and not options.freeze:
-        raise InputError(
-            "--predictor without --freeze would train a finished classifier further, which is not supported: give --freeze to "
-            "fit its loss estimator alone, or leave --predictor out to train a classifier anew"
-        )
-    if options.freeze and options.backbone is not None:
-        raise InputError("--backbone is of a classifier that is trained anew: leave it out with --freeze")
-    return Settings(
-        backbone=options.backbone or Settings.backbone,
-        epochs=options.epochs,
-        batch=options.batch,
-        rate=options.rate,
-        upright=not options.turned,
-        seed=options.seed,
-    )
 
 
 def _check_places(data: Path, options: TrainOptions) -> None:
@@ -179,6 +82,7 @@ def _check_places(data: Path, options: TrainOptions) -> None:
 
 def _training(data: Path, settings: Settings, options: TrainOptions) -> tuple[Training, TrainedModel | None]:
     """The training, and the finished classifier that was given."""
+    from preimage.defend.adversarial import AdversarialTraining
     from preimage.predictors.labelled import LABELS, read_labelled
     from preimage.predictors.load import load_model
     from preimage.predictors.train import Training
@@ -193,7 +97,10 @@ def _training(data: Path, settings: Settings, options: TrainOptions) -> tuple[Tr
         group=options.group,
         seed=options.seed,
     )
-    training = Training(read, settings, predictor=None if given is None else given.predictor, device=options.device)
+    if options.adversarial is not None:
+        training = AdversarialTraining(read, settings, eps=options.adversarial, device=options.device)
+    else:
+        training = Training(read, settings, predictor=None if given is None else given.predictor, device=options.device)
     _introduce(training, read, options)
     return training, given
 
@@ -295,9 +202,10 @@ class _Shown:
             return
         left = (step.total - step.index) * step.seconds / step.index / 60
         best = "the best so far" if step.best == step.index else f"best: epoch {step.best}"
+        attacked = "" if step.robust is None else f", under attack {step.robust:.3f}"
         line = (
             f"epoch {step.index} of {step.total}, {left:.1f} minutes left, loss {step.loss:.3f}, validation: balanced accuracy "
-            f"{step.validation.balanced_accuracy:.3f}, rank correlation {step.validation.rank_correlation:.3f} ({best})"
+            f"{step.validation.balanced_accuracy:.3f}{attacked}, rank correlation {step.validation.rank_correlation:.3f} ({best})"
         )
         if self._bar is None:
             print(line, file=sys.stderr, flush=True)
@@ -381,6 +289,9 @@ def _print_summary(report: dict[str, Any], options: TrainOptions, file: Any) -> 
     for name, *recalls in zip(report["classes"], test["recall"], validation["recall"], strict=True):
         table.add_row(f"  recall of {name}", *map(_number, recalls))
     console.print(table)
+    if "adversarial" in report:
+        found = report["adversarial"]
+        console.print(f"  test accuracy under {found['attack']} at eps {found['eps']:g}: {found['test']:.3f}")
     epochs, minutes = report["settings"]["epochs"], report["seconds"] / 60
     console.print(f"  epoch {report['epoch']} of {epochs} was chosen, in {minutes:.1f} minutes ({report['device']})")
     console.print(f"  target quantile of the estimated loss: {report['target_quantile']}")

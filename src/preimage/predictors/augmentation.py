@@ -37,6 +37,37 @@ def augmented(
     return _recolored(seen, generator)
 
 
+def shifted(
+    pictures: torch.Tensor, reach: tuple[int, int], generator: torch.Generator, *, upright: bool = True
+) -> torch.Tensor:
+    """Pictures of the same size moved by whole pixels, black where nothing is known, and flipped: no value is changed.
+
+    Example:
+        >>> shifted(torch.rand(8, 3, 32, 32), (4, 4), torch.Generator().manual_seed(0)).shape
+        torch.Size([8, 3, 32, 32])
+
+    Args:
+        pictures: (b, 3, h, w) in 0 to 1.
+        reach: pixels up or down, and left or right, at most.
+        generator: of all draws; on the CPU, wherever the pictures are.
+        upright: whether up and down differ; if not they are flipped both ways.
+    """
+    (down, across), (height, width) = reach, pictures.shape[-2:]
+    padded = functional.pad(pictures, (across, across, down, down))
+    rows = _places(len(pictures), height, down, generator, mirrors=not upright).to(pictures.device)
+    columns = _places(len(pictures), width, across, generator, mirrors=True).to(pictures.device)
+    each = torch.arange(len(pictures), device=pictures.device)[:, None, None]
+    return padded.movedim(1, -1)[each, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
+
+
+def _places(count: int, length: int, reach: int, generator: torch.Generator, *, mirrors: bool) -> torch.Tensor:
+    """(count, length): of each picture the rows, or columns, of the padded one that are seen."""
+    first = torch.randint(2 * reach + 1, (count, 1), generator=generator)
+    flipped = torch.rand(count, 1, generator=generator) < 0.5
+    places = torch.arange(length)
+    return first + (torch.where(flipped, places.flip(0), places) if mirrors else places)
+
+
 def _maps(
     count: int, whole: torch.Size, size: tuple[int, int], generator: torch.Generator, upright: bool
 ) -> torch.Tensor:

@@ -13,10 +13,12 @@ from preimage.errors import InputError, MissingExtra
 from preimage.images.atomic import write_bytes_atomically
 from preimage.predictors.loss_estimator import LossEstimator
 from preimage.predictors.predictor import Predictor
+from preimage.predictors.thin_resnet import BLOCKS, ThinResNet
 from preimage.version import __version__
 
 FORMAT, VERSION = "preimage model", 1
-SMALL_SIDE = 96  # below it ResNets begin with a 3x3 convolution of stride 1, without max-pooling
+# Below it ResNets begin with a 3x3 convolution of stride 1, without max-pooling, VGGs halve only four times.
+SMALL_SIDE = 96
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Backbone:
     """An architecture that is trained here.
 
     Args:
-        name: `resnet18` and the like of torchvision, or `timm:NAME`.
+        name: `resnet18` and the like of torchvision, `timm:NAME`, or `thin_resnet10` and `thin_resnet18`.
         small: for pictures under 96 px.
     """
 
@@ -58,11 +60,16 @@ class TrainedModel:
 
 
 def backbone(name: str, classes: int, *, small: bool = False) -> nn.Module:
-    """An untrained classifier: `resnet18` and the like of torchvision, or `timm:NAME`; `small`: for pictures under 96 px.
+    """An untrained classifier; `small`: for pictures under 96 px.
+
+    Args:
+        name: `resnet18` and the like of torchvision, `timm:NAME`, or of our own `thin_resnet10` and `thin_resnet18`.
 
     Raises:
         InputError: a name that is not known.
     """
+    if name in BLOCKS:
+        return ThinResNet(BLOCKS[name], classes)
     if name.startswith("timm:"):
         try:
             import timm  # pyright: ignore[reportMissingImports]
@@ -81,6 +88,9 @@ def backbone(name: str, classes: int, *, small: bool = False) -> nn.Module:
     if small and isinstance(model, models.ResNet):
         model.conv1 = nn.Conv2d(3, model.conv1.out_channels, 3, padding=1, bias=False)
         model.maxpool = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
+    if small and isinstance(model, models.VGG):
+        model.features[-1], model.avgpool = nn.Identity(), nn.AdaptiveAvgPool2d(1)
+        model.classifier = nn.Sequential(nn.Linear(512, classes))
     return model
 
 

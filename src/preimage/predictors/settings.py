@@ -22,7 +22,7 @@ class Settings:
     """How a training goes.
 
     Args:
-        backbone: `resnet18` and the like of torchvision, or `timm:NAME`.
+        backbone: `resnet18` and the like of torchvision, `timm:NAME`, or `thin_resnet18`.
         epochs: how long; None: 2600 steps, 20 epochs at least and 200 at most.
         batch: pictures a step.
         rate, decay: of AdamW; kernels of convolutions are moved by Muon, at KERNELS times the rate. It rises, then falls to 0

@@ -49,7 +49,10 @@ class Batch:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One pass over the training part: its mean losses, and how the averaged weights do on the validation part."""
+    """One pass over the training part: its mean losses, and how the averaged weights do on the validation part.
+
+    `robust`: the share told right there under attack, of an adversarial training alone.
+    """
 
     index: int
     total: int
@@ -58,6 +61,7 @@ class Epoch:
     auxiliary: float
     validation: Scores
     best: int
+    robust: float | None = None
 
 
 class Training:
@@ -149,14 +153,15 @@ class Training:
         primary, auxiliary = (sums / len(batches)).tolist()
         if not math.isfinite(primary + auxiliary):
             raise InputError(f"the loss is no number any more in epoch {index}: take a smaller rate")
-        scores = score(self.answers(self.validation))
-        if not self.best or scores.worth >= self.best["scores"]["worth"]:
+        scores, robust = score(self.answers(self.validation)), self._robust()
+        worth = scores.worth if robust is None else robust
+        if not self.best or worth >= self.best["scores"]["worth"]:
             held = {name: value.detach().cpu().clone() for name, value in self.average.module.state_dict().items()}
-            self.best = {"epoch": index, "scores": asdict(scores) | {"worth": scores.worth}, "weights": held}
+            self.best = {"epoch": index, "scores": asdict(scores) | {"worth": worth}, "weights": held}
         self.seconds += time.perf_counter() - begin
         row = {"epoch": index, "seconds": self.seconds, "loss": primary, "auxiliary": auxiliary}
-        self.history.append(row | asdict(scores))
-        yield Epoch(index, self.epochs, self.seconds, primary, auxiliary, scores, self.best["epoch"])
+        self.history.append(row | asdict(scores) | ({} if robust is None else {"robust": robust}))
+        yield Epoch(index, self.epochs, self.seconds, primary, auxiliary, scores, self.best["epoch"], robust)
 
     def _batches(self, generator: torch.Generator) -> list[torch.Tensor]:
         """As many draws as there are pictures, each class as often."""
@@ -203,9 +208,7 @@ class Training:
         """Of pictures of which each shows classes in these shares."""
         with self._precision(), torch.set_grad_enabled(not self.frozen):
             logits, features = self.predictor.logits_and_features(x, self.estimator.layers)
-        primary = logits.new_zeros(len(x), dtype=torch.float32)
-        for share, labels in answers:
-            primary = primary + share * functional.cross_entropy(logits.float(), labels, reduction="none")
+        primary = loss_of(logits, answers)
         with self._precision():
             estimates = self.estimator(features)
         return primary.mean(), ranking_loss(estimates.float(), primary)
@@ -215,6 +218,10 @@ class Training:
         size = min(height, self.data.size[0]), min(width, self.data.size[1])
         seen = augmented(self._pictures(self.learned, batch), size, generator, upright=self.settings.upright)
         return seen.contiguous(memory_format=torch.channels_last)
+
+    def _robust(self) -> float | None:
+        """What an epoch is chosen by in the place of its scores; AdversarialTraining has such a number."""
+        return None
 
     # ------------------------------------------------------------------ what it answers
 
@@ -332,6 +339,12 @@ class Training:
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=has_native_bfloat16(self.device))
+
+
+def loss_of(logits: torch.Tensor, answers: Sequence[tuple[float, torch.Tensor]]) -> torch.Tensor:
+    """(b,): the cross-entropy to each of the labels (b,), by their shares."""
+    each = [share * functional.cross_entropy(logits.float(), labels, reduction="none") for share, labels in answers]
+    return torch.stack(each).sum(0)
 
 
 def digest(tensors: Iterable[torch.Tensor]) -> str:

@@ -28,7 +28,13 @@ STUDIES = {
     "ood_recovery": "cropped and blurred lesions: does the estimated loss lead back to the lesion? (the same, figure 3)",
     "counterfactuals": "another diagnosis of a lesion by deep prior with and without M, pixels, TV (the same, figure 4)",
     "feature_inversion": "what the layers of a classifier keep of a picture, by deep prior, TV, alpha norm (Ulyanov et al. 2018)",
+    "robust_features": "robust and non-robust pictures: a third classifier on early outputs (Kattamis et al. 2019, figure 3)",
     "activation_maximization": "classes and channels excited under deep prior, TV, alpha norm: does another classifier see it?",
+    "adversary_curves": "confidence in the true class against steps, FGSM, BI, LLCI (Kattamis et al. 2019, figure 1)",
+    "defence_table": "accuracy under attack behind the prior and its rivals, adaptive attacks beside (the same, tables 1 and 2)",
+    "architecture_sensitivity": "whether other networks clean attacked pictures, too: depth, width, skips (the same, section 6)",
+    "saliency_over_steps": "where a classifier looks in early outputs of an attacked picture (Kattamis et al. 2019, figure 2)",
+    "saliency_methods": "MIG-SG beside other ways to tell where a classifier looks, by number (the same, figure 4)",
 }
 
 

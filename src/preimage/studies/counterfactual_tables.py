@@ -7,7 +7,7 @@ from preimage.predictors.model_file import TrainedModel
 from preimage.studies.intervals import Interval, interval_of, paired
 from preimage.studies.lesions import described, with_words
 from preimage.studies.scales import Row, Study, markdown_table
-from preimage.studies.tables import mean
+from preimage.studies.tables import mean, shown
 
 NUMBERS = {
     "valid": "share valid",
@@ -68,7 +68,7 @@ def differences(methods: dict[str, list[Row]], first: str, second: str, column: 
 
 
 def _means(methods: dict[str, list[Row]], titles: dict[str, str]) -> str:
-    lines = [[told, *(_shown(mean(own, column)) for own in methods.values())] for column, told in NUMBERS.items()]
+    lines = [[told, *(shown(mean(own, column)) for own in methods.values())] for column, told in NUMBERS.items()]
     return markdown_table(["mean", *(titles[name] for name in methods)], lines)
 
 
@@ -98,15 +98,11 @@ def _claims(methods: dict[str, list[Row]]) -> str:
         lines.append([told, str(found), toward.verdict()])
     alone = interval_of([_number(row["inside_share"]) - 1 for row in methods.get("plain", [])])
     lines.append(
-        ["plain DIP changes irrelevant pixels: its inside share is no more than chance", str(alone), _no_more(alone)]
+        ["plain DIP changes irrelevant pixels: its inside share is no more than chance", str(alone), alone.at_most()]
     )
     return markdown_table(
         ["what Narayanaswamy et al. 2021 (figure 4) claim, as numbers", "measured difference", "holds here"], lines
     )
-
-
-def _no_more(above_chance: Interval) -> str:
-    return {"yes": "no", "no": "yes"}.get(above_chance.verdict(), above_chance.verdict())
 
 
 def _class_pairs(methods: dict[str, list[Row]], titles: dict[str, str]) -> str:
@@ -120,7 +116,7 @@ def _class_pairs(methods: dict[str, list[Row]], titles: dict[str, str]) -> str:
         for name in ("plain", "m"):
             own = with_words(methods.get(name, []), diagnosis=diagnosis, target=target)
             line += [len(own)] if len(line) == 1 else []
-            line += [_shown(mean(own, column)) for column in ("valid", "inside_share", "transfer_gain")]
+            line += [shown(mean(own, column)) for column in ("valid", "inside_share", "transfer_gain")]
         lines.append(line)
     return markdown_table(header, lines)
 
@@ -148,7 +144,7 @@ def _few(own: list[Row]) -> list[Row]:
 
 def _few_table(methods: dict[str, list[Row]], titles: dict[str, str]) -> str:
     measured = {name: few for name, own in methods.items() if (few := _few(own))}
-    lines = [[told, *(_shown(mean(few, column)) for few in measured.values())] for column, told in FEW.items()]
+    lines = [[told, *(shown(mean(few, column)) for few in measured.values())] for column, told in FEW.items()]
     return markdown_table(["mean", *(titles[name] for name in measured)], lines)
 
 
@@ -163,7 +159,3 @@ def derived(row: Row) -> dict[str, float]:
 
 def _number(value: object) -> float:
     return float("nan") if value == "" else float(value)  # pyright: ignore[reportArgumentType]
-
-
-def _shown(value: float) -> str:
-    return "-" if value != value else f"{value:.3g}"

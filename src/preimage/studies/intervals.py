@@ -37,6 +37,16 @@ class Interval:
             return "not measured"
         return "yes" if self.low > least else "no" if self.high <= least else "not shown"
 
+    def at_most(self, most: float = 0.0) -> str:
+        """Whether it is shown that the mean is not above `most`.
+
+        Example:
+            >>> Interval(0.2, 0.1, 0.3, 40).at_most(0.5), Interval(0.2, 0.1, 0.3, 40).at_most(0.05)
+            ('yes', 'no')
+        """
+        above = self.verdict(most)
+        return {"yes": "no", "no": "yes"}.get(above, above)
+
 
 def interval_of(values: Sequence[float] | np.ndarray) -> Interval:
     """Of the mean of some numbers, those that are none left out; bias-corrected and accelerated (Efron 1987).
@@ -62,6 +72,14 @@ def interval_of(values: Sequence[float] | np.ndarray) -> Interval:
 def paired(first: Sequence[float], second: Sequence[float]) -> Interval:
     """Of first - second, number by number."""
     return interval_of([a - b for a, b in zip(first, second, strict=True)])
+
+
+def band_of(curves: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of curves (pictures, steps) the mean, (steps,), and the ends of its interval at each step, by resampled pictures."""
+    count = len(curves)
+    shares = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), RESAMPLES) / count
+    low, high = np.quantile(shares @ curves, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    return curves.mean(0), low, high
 
 
 def rank_correlation(first: Sequence[float], second: Sequence[float]) -> Interval:

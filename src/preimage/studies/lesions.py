@@ -8,24 +8,21 @@ learned nothing, by whose own answers the discs are named.
 from __future__ import annotations
 
 import csv
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 from torch.nn import functional
 
-from preimage import checkpoint
 from preimage.explain.quality import estimated_loss
 from preimage.explain.recipes import FAST_RECOVERY
-from preimage.predictors import LossEstimator, Predictor, load_model
+from preimage.predictors import LossEstimator, Predictor
 from preimage.predictors.labelled import TEST, Labelled, read_labelled
-from preimage.predictors.model_file import TrainedModel, write_model
+from preimage.predictors.model_file import TrainedModel
 from preimage.predictors.settings import Settings
-from preimage.predictors.train import Training
 from preimage.recipes import Hourglass, Recipe
+from preimage.studies.classifiers import small_network, trained
 from preimage.studies.scales import Row, Study
 
 FIRST, SECOND = Settings(upright=False), Settings(upright=False, backbone="timm:resnet10t", seed=1)
@@ -71,31 +68,12 @@ def classifiers(study: Study) -> tuple[TrainedModel, Predictor]:
     """
     if study.scale == "smoke":
         return untrained(0), untrained(1).predictor
-    return first_classifier(study), trained(study, "lesions-second.pt", SECOND).predictor
+    return first_classifier(study), trained(study, "lesions-second.pt", SECOND, labelled).predictor
 
 
 def first_classifier(study: Study) -> TrainedModel:
     """The classifier that is explained."""
-    return untrained(0) if study.scale == "smoke" else trained(study, "lesions.pt", FIRST)
-
-
-def trained(study: Study, name: str, settings: Settings) -> TrainedModel:
-    """A model file of the output folder, made first where it is missing; resumable after every epoch."""
-    path = (study.output or Path("out")) / "models" / name
-    if not path.exists():
-        kept = path.with_name(f"{path.name}.checkpoint")
-        training = Training(labelled(study), settings)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if kept.exists():
-            checkpoint.load(training, kept)  # pyright: ignore[reportArgumentType]
-        print(f"{study.name}: {path} is not there: trained now, {settings.epochs} epochs", file=sys.stderr, flush=True)
-        for epoch in training:
-            checkpoint.save(training, kept)  # pyright: ignore[reportArgumentType]
-            line = f"{name}: epoch {epoch.index} of {epoch.total}, {epoch.validation.balanced_accuracy:.3f}"
-            print(line, file=sys.stderr, flush=True)
-        write_model(path, training.result())
-        kept.unlink(missing_ok=True)
-    return load_model(path)
+    return untrained(0) if study.scale == "smoke" else trained(study, "lesions.pt", FIRST, labelled)
 
 
 def described(study: Study, model: TrainedModel) -> str:
@@ -120,12 +98,6 @@ def untrained(seed: int) -> TrainedModel:
     pictures = torch.cat([shaded_disc(k)[0] for k in range(SHADES)])
     estimator.settle(estimator(predictor.logits_and_features(pictures, estimator.layers)[1]))
     return TrainedModel(predictor, estimator, {"target_quantile": 0.1})
-
-
-def small_network(classes: int) -> nn.Sequential:
-    """Two convolutions and a linear layer."""
-    layers = [nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 12, 3, 2, 1), nn.ReLU()]
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, classes))
 
 
 def recipe_of(study: Study) -> Recipe:

@@ -58,6 +58,11 @@ def mean(rows: Sequence[Row], column: str) -> float:
     return statistics.fmean(values) if values else float("nan")
 
 
+def shown(value: float) -> str:
+    """A number in three digits, a dash where there is none."""
+    return "-" if math.isnan(value) else f"{value:.3g}"
+
+
 def rows_table(rows: Sequence[Row], columns: Mapping[str, str], decibels: Sequence[str]) -> str:
     """A table of rows, {heading: column}; the columns in dB with two decimals, and below their means and the seconds'."""
     averaged = (*decibels, "seconds")

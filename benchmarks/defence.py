@@ -1,0 +1,158 @@
+"""Defence: seconds of purifying a picture of 32 x 32, fast recipe and published one, members at once and one by one.
+
+python -m benchmarks.defence             # noise for pictures: time does not hang on what is seen
+python -m benchmarks.defence --tune      # accuracy of the fast recipe after 20 to 200 steps, on training pictures of CIFAR-10
+
+Of each recipe the first step and STEPS more are timed, the median of REPEATS, and all its steps projected; rows are appended to
+docs/results/defence_seconds.csv. Tuning asks for pictures that the classifier has not learned from and that no study shows:
+those of the training part by which its training was stopped. It goes on from docs/results/defence_tuning-small.csv: remove that
+file where a recipe or the classifier is another.
+"""
+
+from __future__ import annotations
+
+import csv
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from preimage.defend.evaluate import NONE
+from preimage.defend.purify import FAST, PAPER, early_outputs
+from preimage.predictors.labelled import TRAIN, VALIDATION_SHARE
+from preimage.recipes import Recipe
+from preimage.studies.attacked import CLEAN, THIN, Condition, told, told_early
+from preimage.studies.cifar import FIRST, first_classifier, labelled, right_in_turn
+from preimage.studies.intervals import interval_of, paired
+from preimage.studies.lesions import known
+from preimage.studies.scales import Row, Study
+
+SECONDS = Path("docs/results/defence_seconds.csv")
+SIDE, STEPS, REPEATS = 32, 10, 3
+MEMBERS = (1, 8, 32, 64)
+RECIPES = {"fast": FAST, "16 channels": THIN, "128 channels": PAPER}
+PICTURES = 24  # of the tuning
+CONDITIONS = (CLEAN, Condition("fgsm", 10), Condition("bi", 10), Condition("llci", 10))
+LOOKS = {NONE: (0,), "fast": range(20, 201, 20), "16 channels": (500, 750, 1000), "128 channels": (500, 750, 1000)}
+
+
+# ---------------------------------------------------------------------- seconds
+
+
+def seconds(recipe: Recipe, members: int) -> float:
+    """Of all steps of the recipe for one picture, of so many that are fitted at once."""
+    pictures = torch.rand(members, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+
+    def of_steps(steps: int) -> float:
+        begin = time.perf_counter()
+        early_outputs(pictures, [steps], recipe=recipe)
+        return time.perf_counter() - begin
+
+    of_steps(2)
+    first, more = (statistics.median(of_steps(steps) for _ in range(REPEATS)) for steps in (1, 1 + STEPS))
+    return (first + (more - first) / STEPS * (recipe.steps - 1)) / members
+
+
+def timed() -> list[Row]:
+    """A row for each recipe and number of members; of the widest one a few members are enough, which are done in turn."""
+    rows = []
+    for name, recipe in RECIPES.items():
+        for members in MEMBERS if name != "128 channels" else MEMBERS[:2]:
+            took = seconds(recipe, members)
+            alone = (
+                took if members == 1 else next(r["seconds"] for r in rows if (r["recipe"], r["members"]) == (name, 1))
+            )
+            row = {"recipe": name, "steps": recipe.steps, "members": members, "seconds": took}
+            row |= {"pictures_per_minute": 60 / took, "gain_over_one_by_one": alone / took}
+            rows.append(row | {"threads": torch.get_num_threads()})
+    return rows
+
+
+def show_seconds(console: Console, rows: list[Row]) -> None:
+    table = Table("recipe", "steps", "members", "seconds a picture", "pictures a minute", "one by one / at once")
+    for row in rows:
+        numbers = (f"{row['seconds']:.3f}", f"{row['pictures_per_minute']:.1f}", f"{row['gain_over_one_by_one']:.2f}")
+        table.add_row(row["recipe"], str(row["steps"]), str(row["members"]), *numbers)
+    console.print(table)
+    quickest = {name: min(row["seconds"] for row in rows if row["recipe"] == name) for name in RECIPES}
+    for name in ("16 channels", "128 channels"):
+        console.print(f"fast takes {quickest['fast'] / quickest[name]:.3f} of the time of {name}")
+
+
+# ---------------------------------------------------------------------- the number of steps
+
+
+def tuned(study: Study) -> list[Row]:
+    """The rows of the table, those that are not there worked out first: a recipe, number of steps, attack and picture each."""
+    validation = labelled(study).part(TRAIN).split(VALIDATION_SHARE, FIRST.seed)[1]
+    classifier = first_classifier(study)
+    pictures = right_in_turn(validation.pictures.float() / 255, validation.labels, classifier, PICTURES)
+    done = known(study, "recipe", "steps", "attack", "picture")
+    for condition in CONDITIONS:
+        given = condition.of(classifier, pictures)
+        for name, looks in LOOKS.items():
+            keys = {(name, str(at), condition.attack, str(number)) for at in looks for number in pictures.numbers}
+            if keys <= done:
+                continue
+            if name == NONE:
+                confidence, right = (values[None] for values in told(classifier, given, pictures.labels))
+            else:
+                confidence, right = told_early(classifier, given, pictures.labels, RECIPES[name], looks)
+            for i, at in enumerate(looks):
+                for k, number in enumerate(pictures.numbers):
+                    if (name, str(at), condition.attack, str(number)) not in done:
+                        row: Row = {"recipe": name, "steps": at, "attack": condition.attack, "eps": condition.eps}
+                        row |= {"picture": number, "right": int(right[i, k]), "confidence": float(confidence[i, k])}
+                        study.keep(row)
+    return study.rows()
+
+
+def show_tuning(console: Console, rows: list[Row]) -> None:
+    """Accuracy in points for each recipe and look, and what the fast recipe loses against the published one at 750 steps."""
+    attacks = [condition.attack for condition in CONDITIONS[1:]]
+    against = points(rows, "128 channels", 750, attacks)
+    table = Table("recipe", "steps", *map(str, CONDITIONS), "mean under attack", "less than 128 channels, 750 steps")
+    for name, at in dict.fromkeys((row["recipe"], row["steps"]) for row in rows):
+        each = [interval_of(points(rows, name, at, [condition.attack])).mean for condition in CONDITIONS]
+        attacked = points(rows, name, at, attacks)
+        shown = [f"{value:.0f}" for value in (*each, interval_of(attacked).mean)]
+        table.add_row(name, str(at), *shown, str(paired(against, attacked)))
+    console.print(table)
+
+
+def points(rows: list[Row], name: str, at: int, attacks: list[str]) -> list[float]:
+    """Of each picture the points, 0 to 100, over some attacks."""
+    some = [row for row in rows if (row["recipe"], row["steps"]) == (name, at) and row["attack"] in attacks]
+    pictures = dict.fromkeys(row["picture"] for row in some)
+    return [100 * sum(row["right"] for row in some if row["picture"] == number) / len(attacks) for number in pictures]
+
+
+def main() -> None:
+    console = Console()
+    if "--tune" in sys.argv:
+        show_tuning(console, tuned(Study("defence_tuning", "small")))
+    else:
+        rows = timed()
+        keep(rows)
+        show_seconds(console, rows)
+
+
+def keep(rows: list[Row]) -> None:
+    """Append to the table."""
+    new = not SECONDS.exists()
+    SECONDS.parent.mkdir(parents=True, exist_ok=True)
+    with SECONDS.open("a", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerows(
+            {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()} for row in rows
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""DIPDefence: purification as a preprocessing defence of the adversarial-robustness-toolbox. Imported where it is used."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from preimage.defend.defence import BATCH, Purification, passed_through, random_source
+from preimage.defend.purify import FAST
+from preimage.errors import InputError, MissingExtra
+from preimage.recipes import Recipe
+
+try:
+    from art.defences.preprocessor.preprocessor import PreprocessorPyTorch
+except ImportError as error:
+    raise MissingExtra.of("adversarial-robustness-toolbox", "defend") from error
+
+
+class DIPDefence(PreprocessorPyTorch):
+    """Each picture is purified before the classifier of the toolbox sees it, at prediction and never at training.
+
+    Example:
+        >>> defended = PyTorchClassifier(model, loss, (3, 32, 32), 10, clip_values=(0, 1), preprocessing_defences=DIPDefence())
+        >>> defended.predict(images).shape
+        (16, 10)
+
+    Its gradient is the identity (BPDA), so that the toolbox's attacks on the defended classifier know of the defence.
+
+    Args:
+        recipe, steps: of the purification, as in `purify`.
+        seed: None: fresh random numbers for each picture at every call; a seed: each picture always gives the same.
+        batch: pictures that are purified side by side.
+        clip_values: the values that are black and white in the toolbox's pictures, (b, channels, h, w).
+        device_type: "gpu" (where there is one) or "cpu", as everywhere in the toolbox.
+
+    Raises:
+        InputError: pictures or settings that cannot be.
+    """
+
+    params = ["recipe", "steps", "seed", "batch", "clip_values"]  # noqa: RUF012 (as in the toolbox)
+
+    def __init__(
+        self,
+        recipe: Recipe = FAST,
+        steps: int | None = None,
+        seed: int | None = None,
+        batch: int = BATCH,
+        clip_values: tuple[float, float] = (0.0, 1.0),
+        device_type: str = "gpu",
+    ) -> None:
+        super().__init__(device_type=device_type, is_fitted=True, apply_fit=False, apply_predict=True)
+        self.recipe, self.steps, self.seed, self.batch, self.clip_values = recipe, steps, seed, batch, clip_values
+        self._check_params()
+
+    def forward(self, x: torch.Tensor, y: Any = None) -> tuple[torch.Tensor, Any]:
+        """(b, c, h, w) within the clip values -> the same purified, with the gradient of the identity; y as it is."""
+        low, high = self.clip_values
+        unit = ((x.detach().float() - low) / (high - low)).clamp(0, 1)
+        cleaned = Purification(self.recipe, self.steps, self.batch)(unit, self.seed)
+        return passed_through(x, (low + cleaned * (high - low)).to(x.dtype)), y
+
+    def estimate_gradient(self, x: np.ndarray, grad: np.ndarray) -> np.ndarray:
+        """BPDA: the gradient as it came; nothing is purified for it."""
+        del x
+        return grad
+
+    def _check_params(self) -> None:
+        Purification(self.recipe, self.steps, self.batch)
+        random_source(1, self.seed)
+        low, high = self.clip_values
+        if not low < high:
+            raise InputError(f"clip_values must be (black, white), the first below the second, got {self.clip_values}")

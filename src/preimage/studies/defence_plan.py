@@ -1,0 +1,124 @@
+"""What `defence_table` measures at each scale: pictures, defences, attackers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from preimage.defend.adaptive import PRIOR_STEPS
+from preimage.defend.defence import Cleaning, Purification
+from preimage.defend.evaluate import CLEAN, NONE, Threat
+from preimage.defend.purify import FAST, PAPER
+from preimage.defend.rivals import JPEG, MedianSmoothing, RandomResizing, TotalVariance
+from preimage.defend.several_steps import SeveralSteps
+from preimage.recipes import Hourglass, Recipe
+from preimage.studies.attacked import THIN, TINY, TINY_FAST
+
+Defences = dict[str, Cleaning | None]
+STRONGEST = 10.0  # eps of the claims, in 1/255
+# Kattamis, Adel, Weller 2019, tables 1 and 2.
+UNAWARE = (Threat("fgsm", 2), Threat("fgsm", 5), Threat("fgsm", 10), Threat("bi", 10), Threat("llci", 10))
+FASTEST, RESIZING = "fast", "random resizing"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured at a scale.
+
+    Args:
+        count: pictures.
+        few: how many of them, the first, see the adaptive attacks and the recipes of `on_few`; so many are fitted at once.
+        on_all, on_few: published recipes by name, on all pictures or on the few.
+        steps: after which the published recipes are looked at; the middle one is the published setting.
+        fast: the recipe that shall be as good in a tenth of the time.
+        resizing: the rival of the paper, in a form that the classifier takes.
+        attacker_steps, samples: of the attackers who know of the defence.
+        drawing_steps: of the perturbation that a prior draws.
+    """
+
+    count: int
+    few: int
+    on_all: dict[str, Recipe]
+    on_few: dict[str, Recipe] = field(default_factory=dict)
+    steps: tuple[int, int, int] = (500, 750, 1000)
+    fast: Recipe = FAST
+    resizing: RandomResizing = RandomResizing(0.9, 1.0)
+    attacker_steps: int = 10
+    samples: int = 4
+    drawing_steps: int = PRIOR_STEPS
+
+    @property
+    def prior(self) -> Threat:
+        return Threat("prior", STRONGEST, steps=self.drawing_steps)
+
+    @property
+    def bpda(self) -> Threat:
+        return Threat("bpda-eot", STRONGEST, steps=self.attacker_steps, samples=self.samples)
+
+    @property
+    def bpda_knowing(self) -> Threat:
+        """Who knows the defence's random numbers sees the very cleaning that will judge, once a step."""
+        return replace(self.bpda, knows_seed=True)
+
+    @property
+    def threats(self) -> tuple[Threat, ...]:
+        return (CLEAN, *UNAWARE, self.prior, self.bpda, self.bpda_knowing)
+
+    @property
+    def middle(self) -> int:
+        return self.steps[1]
+
+    @property
+    def published(self) -> dict[str, Recipe]:
+        return self.on_all | self.on_few
+
+    def cheap(self) -> Defences:
+        """Those that can be asked at every step of an attack."""
+        rivals = {
+            RESIZING: self.resizing,
+            "JPEG": JPEG(),
+            "median": MedianSmoothing(),
+            "total variance": TotalVariance(),
+        }
+        return {NONE: None, FASTEST: Purification(self.fast), **rivals}
+
+    def defences(self, *, few: bool) -> Defences:
+        """All that are measured on all pictures, or on the few."""
+        found = self.cheap()
+        for name, recipe in (self.published if few else self.on_all).items():
+            fits = SeveralSteps(recipe, self.steps)
+            found |= {ended(name, steps): fits.after(steps) for steps in self.steps}
+        return found
+
+    def against(self, threat: Threat) -> Defences:
+        """Of the few pictures the defences that an adaptive attack is made for."""
+        if not threat.asks_defence:
+            return self.defences(few=True)
+        known = {ended(name, self.middle): Purification(recipe, self.middle) for name, recipe in self.on_all.items()}
+        return self.cheap() | (known if threat.knows_seed else {})
+
+    def purifications(self, *, few: bool) -> list[str]:
+        """The names of the columns that are ours."""
+        names = self.published if few else self.on_all
+        return [FASTEST, *(ended(name, steps) for name in names for steps in self.steps)]
+
+
+def ended(name: str, steps: int) -> str:
+    """How the column of a published recipe after so many steps is called."""
+    return f"{name}, {steps} steps"
+
+
+PLANS = {
+    "smoke": Plan(
+        3,
+        2,
+        {"2 levels of 8": TINY},
+        {"2 levels of 12": replace(TINY, network=Hourglass((12,) * 2, (12,) * 2, (2, 2), padding="zeros"))},
+        steps=(3, 5, 7),
+        fast=TINY_FAST,
+        attacker_steps=2,
+        samples=2,
+        drawing_steps=3,
+    ),
+    "small": Plan(100, 20, {"16 channels": THIN}, {"128 channels": PAPER}),
+    "paper": Plan(500, 20, {"128 channels": PAPER}, resizing=RandomResizing(), attacker_steps=20, samples=8),
+}

@@ -1,0 +1,150 @@
+"""The command inspect: a score, a verdict where there is a threshold, and one clear line for what cannot be."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli.tiny import pictures
+from PIL import Image
+
+OWN = ("--predictor", "predictors.classifiers:own_classifier")
+BRIEF = ("--recipe", "tiny.json", "--device", "cpu", "--seed", "3")
+INSPECT = ("inspect", "noisy.png", *OWN, *BRIEF)
+
+
+@pytest.fixture
+def cleans(here: Path) -> Path:
+    """A folder of four clean pictures, of two sizes, one of them a folder below."""
+    folder = here / "cleans"
+    (folder / "more").mkdir(parents=True)
+    clean, noisy = pictures()
+    Image.fromarray(clean).save(folder / "a.png")
+    Image.fromarray(noisy).save(folder / "b.png")
+    Image.fromarray(clean[:16, :18]).save(folder / "c.png")
+    Image.fromarray(clean[..., 0]).save(folder / "more" / "d.png")
+    (folder / "notes.txt").write_text("not a picture")
+    return folder
+
+
+@pytest.fixture
+def calibrated(cleans: Path, run) -> Path:
+    ran = run("inspect", "--calibrate", "cleans", *OWN, *BRIEF, "-o", "t.json", "--report", "calibrated.json")
+    assert ran.code == 0, ran.err
+    assert "4 clean pictures -> t.json" in ran.out
+    assert "it takes 19 pictures" in ran.out
+    return cleans.parent / "t.json"
+
+
+def test_a_score_without_a_verdict(here, run):
+    ran = run(*INSPECT, "--report", "report.json", "--figure", "figure.png", "--every", "3")
+    assert ran.code == 0, ran.err
+    assert "noisy.png: " in ran.out
+    assert "no verdict without a threshold" in ran.out
+    assert np.asarray(Image.open("figure.png")).std() > 5
+    report = json.loads(Path("report.json").read_text())
+    assert (report["task"], report["input"], report["seed"]) == ("inspect", "noisy.png", 3)
+    assert 0 <= report["score"] <= 1
+    assert report["threshold"] is report["verdict"] is None
+    assert [look["step"] for look in report["curve"]] == [3, 6, 9, 12]
+    assert report["class"] in ("round", "square", "star")
+    assert all(0 <= look["of_given_class"] <= look["confidence"] <= 1 for look in report["curve"])
+
+
+def test_a_verdict_at_the_threshold(calibrated, run):
+    held = json.loads(calibrated.read_text())
+    assert held["value"] == max(held["scores"])
+    assert len(held["scores"]) == json.loads(Path("calibrated.json").read_text())["pictures"] == 4
+    ran = run(*INSPECT, "--thresholds", "t.json", "--json", "--figure", "figure.png")
+    assert ran.code == 0, ran.err
+    report = json.loads(ran.out)
+    assert report["threshold"] == held["value"]
+    assert report["verdict"] == ("suspicious" if report["score"] > held["value"] else "nothing strange")
+    assert report["classifier"] == held["classifier"]
+    calibrated.write_text(json.dumps(held | {"value": -1.0}))
+    ran = run(*INSPECT, "--thresholds", "t.json")
+    assert "above the threshold -1.000: suspicious, as are 5% of clean pictures" in ran.out
+    calibrated.write_text(json.dumps(held | {"value": 1.0}))
+    assert "nothing strange was found" in run(*INSPECT, "--thresholds", "t.json").out
+
+
+def test_a_threshold_of_something_else_is_refused(calibrated, run):
+    asked = ("--thresholds", "t.json")
+    other = ("--predictor", "predictors.classifiers:of_other_classes")
+    assert run("inspect", "noisy.png", *other, *BRIEF, *asked).failed_in_one_line("another classifier", "calibrate")
+    assert run(*INSPECT, *asked, "--steps", "5").failed_in_one_line("steps 12, not 5")
+    assert run(*INSPECT, *asked, "--every", "5").failed_in_one_line("every 1 steps, not 5")
+
+
+def test_several_pictures_one_of_which_cannot_be_read(here, run):
+    Path("bad.png").write_text("no picture")
+    Path("out").mkdir()
+    ran = run("inspect", "noisy.png", "bad.png", "clean.png", *OWN, *BRIEF, "--json", "--quiet", "--figure", "out")
+    assert ran.failed_in_one_line("bad.png")
+    assert [report["input"] for report in json.loads(ran.out)] == ["noisy.png", "clean.png"]
+    assert sorted(path.name for path in Path("out").iterdir()) == ["clean-inspect.png", "noisy-inspect.png"]
+
+
+def test_a_seed_repeats_and_none_is_drawn_afresh(here, run):
+    first, again = (json.loads(run(*INSPECT, "--json", "--quiet").out) for _ in range(2))
+    assert first["score"] == again["score"]
+    fresh = [json.loads(run(*INSPECT[:-2], "--json", "--quiet").out) for _ in range(2)]
+    assert fresh[0]["seed"] != fresh[1]["seed"]
+
+
+def test_a_picture_larger_than_the_classifier_looks_at(here, run):
+    clean, _ = pictures(60, 90)
+    Image.fromarray(clean).save("large.png")
+    assert run("inspect", "large.png", *OWN, *BRIEF, "--steps", "2").code == 0
+
+
+@pytest.mark.parametrize(
+    ("tokens", "words"),
+    [
+        (["nowhere.png"], ["nowhere.png does not exist"]),
+        ([], ["give a picture", "--calibrate FOLDER"]),
+        (["noisy.png", "--predictor", "missing.pt"], ["missing.pt does not exist"]),
+        (["noisy.png", "--steps", "0"], ["steps", "at least 1", "got 0"]),
+        (["noisy.png", "--every", "0"], ["every must be from 1", "got 0"]),
+        (["noisy.png", "--every", "99"], ["12 steps", "got 99"]),
+        (["noisy.png", "--threads", "0"], ["--threads", "at least 1"]),
+        (["noisy.png", "--seed", "-1"], ["seed must be from 0"]),
+        (["noisy.png", "--device", "abacus"], ["abacus"]),
+        (["noisy.png", "--recipe", "slow"], ["fast, paper or a FILE.json"]),
+        (["noisy.png", "--thresholds", "nowhere.json"], ["nowhere.json cannot be read", "--calibrate"]),
+        (["noisy.png", "--thresholds", "tiny.json"], ["no file of thresholds"]),
+        (["noisy.png", "--figure", "figure.jpg"], ["figure.jpg", ".png"]),
+        (["noisy.png", "--report", "report.txt"], ["report.txt", ".json"]),
+        (["noisy.png", "--report", "tiny.json"], ["tiny.json exists already"]),
+        (["noisy.png", "--figure", "noisy.png", "--overwrite"], ["noisy.png", "an input"]),
+        (["noisy.png", "-o", "out.json"], ["--output out.json", "--calibrate"]),
+        (["noisy.png", "clean.png", "--figure", "figure.png"], ["--figure", "folder"]),
+        (["--calibrate", "nowhere"], ["nowhere is no folder"]),
+        (["--calibrate", "empty"], ["empty holds no picture"]),
+        (["--calibrate", "broken"], ["broken/bad.png"]),
+        (["--calibrate", "small"], ["small/tiny.png", "16"]),
+        (["noisy.png", "--calibrate", "broken"], ["INPUT noisy.png"]),
+        (["--calibrate", "broken", "--thresholds", "tiny.json"], ["leave --thresholds out"]),
+        (["--calibrate", "broken", "-o", "out.txt"], ["out.txt", ".json"]),
+        (["--calibrate", "broken", "-o", "tiny.json"], ["tiny.json exists already"]),
+    ],
+)
+def test_bad_input_is_one_line(tokens, words, here, run):
+    for folder in ("empty", "broken", "small"):
+        Path(folder).mkdir()
+    Path("broken/bad.png").write_text("no picture")
+    Image.fromarray(pictures(8, 8)[0]).save("small/tiny.png")
+    before = sorted(here.rglob("*"))
+    usual = dict(zip((*OWN, *BRIEF)[::2], (*OWN, *BRIEF)[1::2], strict=True))
+    options = [word for name, value in usual.items() if name not in tokens for word in (name, value)]
+    ran = run("inspect", *options, *tokens)
+    assert ran.failed_in_one_line(*words), ran.err
+    assert sorted(here.rglob("*")) == before
+
+
+def test_help_shows_an_example(run):
+    ran = run("inspect", "--help")
+    assert ran.code == 0
+    assert "preimage inspect --calibrate clean/" in ran.out

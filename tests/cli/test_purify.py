@@ -1,0 +1,37 @@
+"""The command purify: one of the tasks, from file to file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+BRIEF = ("--recipe", "tiny.json", "--device", "cpu")
+
+
+def test_a_file_becomes_a_file(here, run):
+    ran = run("purify", "noisy.png", *BRIEF, "--report", "report.json", "--figure", "figure.png")
+    assert ran.code == 0, ran.err
+    given, found = (np.asarray(Image.open(name)) for name in ("noisy.png", "noisy-purify.png"))
+    assert found.shape == given.shape
+    assert (found != given).any()
+    assert Path("figure.png").is_file()
+    report = json.loads(Path("report.json").read_text())
+    assert (report["task"], report["steps"]) == ("purify", 12)
+    assert "noisy.png -> noisy-purify.png" in ran.out
+
+
+def test_several_files_and_steps(here, run):
+    Path("out").mkdir()
+    ran = run("purify", "noisy.png", "clean.png", *BRIEF, "--steps", "4", "-o", "out", "--json", "--quiet")
+    assert ran.code == 0, ran.err
+    assert [report["steps"] for report in json.loads(ran.out)] == [4, 4]
+    assert sorted(path.name for path in Path("out").iterdir()) == ["clean-purify.png", "noisy-purify.png"]
+
+
+def test_bad_input_is_one_line(here, run):
+    assert run("purify", "nowhere.png").failed_in_one_line("nowhere.png does not exist")
+    assert run("purify", "noisy.png", "--steps", "0").failed_in_one_line("steps", "at least 1", "got 0")
+    assert run("purify", "noisy.png", "--recipe", "slow").failed_in_one_line("fast, paper or a FILE.json")

@@ -1,0 +1,156 @@
+"""Attacks: within eps, within 0 to 1, and each of them works."""
+
+from __future__ import annotations
+
+import builtins
+
+import numpy as np
+import pytest
+import torch
+from defend.small import Detached, Small, accuracy, pictures, trained
+from torch import nn
+
+from preimage.defend.attacks import ATTACKS, attack, bounded, kurakin_steps
+from preimage.errors import InputError, MissingExtra
+
+QUICK = {"autoattack": 2}  # steps, of those that would take long
+
+
+def attacked(name: str, count: int = 24, eps: float = 12.0, seed: int = 0, **options) -> tuple[torch.Tensor, ...]:
+    images, labels = pictures(count, seed=1)
+    found = attack(name, trained(), images, labels, eps, steps=QUICK.get(name), seed=seed, **options)
+    return found, images, labels
+
+
+def test_the_classifier_knows_its_classes():
+    assert accuracy(trained(), *pictures(60, seed=1)) >= 0.9
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_an_attack_stays_within_its_bounds_and_works(name):
+    found, images, labels = attacked(name)
+    assert found.dtype == images.dtype
+    assert float((found.double() - images.double()).abs().max()) <= 12 / 255
+    assert 0 <= float(found.min()) <= float(found.max()) <= 1
+    before, after = accuracy(trained(), images, labels), accuracy(trained(), found, labels)
+    assert after <= before - 0.3
+
+
+def test_llci_goes_to_the_least_likely_class():
+    found, images, _ = attacked("llci", eps=30)
+    with torch.no_grad():
+        least = trained()(images).argmin(1)
+        nearer = trained().probabilities(found)[range(24), least] - trained().probabilities(images)[range(24), least]
+    assert bool((nearer > 0).all())
+
+
+def test_fgsm_is_its_formula():
+    found, images, labels = attacked("fgsm", eps=2)
+    asked = images.clone().requires_grad_()
+    nn.functional.cross_entropy(trained()(asked), labels, reduction="sum").backward()
+    assert asked.grad is not None
+    expected = (images + 2 / 255 * asked.grad.sign()).clamp(0, 1)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+
+
+def test_a_seed_repeats_a_random_start_and_leaves_other_random_numbers_alone():
+    before = np.random.get_state()[1].copy(), torch.get_rng_state()
+    first, again, other = (attacked("pgd", count=6, seed=seed)[0] for seed in (3, 3, 4))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert (np.random.get_state()[1] == before[0]).all()
+    assert torch.equal(torch.get_rng_state(), before[1])
+
+
+def test_batches_agree_with_one_pass():
+    whole, parts = (attacked("bi", count=7, batch=batch)[0] for batch in (64, 3))
+    torch.testing.assert_close(whole, parts)
+
+
+def test_a_model_is_left_as_it_was():
+    model = Small().train()
+    model.head.weight.grad = torch.ones_like(model.head.weight)
+    model.first.weight.requires_grad_(False)
+    images, labels = pictures(4)
+    attack("fgsm", model, images, labels, 4)
+    assert model.training
+    assert model.head.training
+    assert bool((model.head.weight.grad == 1).all())
+    assert model.second.weight.grad is None
+    assert [p.requires_grad for p in model.first.parameters()] == [False, True]
+
+
+def test_two_classes_and_pictures_that_are_no_square():
+    class Two(Small):
+        def forward(self, x):
+            return super().forward(x)[:, :2]
+
+    images = torch.rand(3, 3, 16, 40, generator=torch.Generator().manual_seed(0))
+    found = attack("autoattack", Two(), images, torch.tensor([0, 1, 0]), 8, steps=1)
+    assert float((found - images).abs().max()) <= 8 / 255
+
+
+def test_kurakins_rule():
+    assert [kurakin_steps(eps) for eps in (0.5, 1, 2, 5, 10, 16, 25, 100)] == [1, 2, 3, 7, 13, 20, 29, 104]
+
+
+def test_eps_of_nothing_changes_nothing():
+    images, labels = pictures(3)
+    for name in ATTACKS:
+        assert torch.equal(attack(name, trained(), images, labels, 0), images)
+
+
+def test_bounds_hold_exactly():
+    generator = torch.Generator().manual_seed(0)
+    images, moves = torch.rand(2, 3, 50, 50, generator=generator), torch.randn(2, 3, 50, 50, generator=generator)
+    for eps in (0.3, 1, 7, 255):
+        found = bounded(images + moves, images, eps)
+        assert float((found.double() - images.double()).abs().max()) <= eps / 255
+        assert 0 <= float(found.min()) <= float(found.max()) <= 1
+    near = images + moves.sign() * 0.5 / 255
+    assert torch.equal(bounded(near.clamp(0, 1), images, 1), near.clamp(0, 1))
+
+
+IMAGES, LABELS = pictures(3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"name": "fgms"}, "fgsm, bi, llci, pgd, autoattack, got 'fgms'"),
+        ({"eps": -1}, "from 0 to 255.*got -1"),
+        ({"eps": float("nan")}, "got nan"),
+        ({"eps": 256}, "got 256"),
+        ({"steps": 0}, "steps must be at least 1, got 0"),
+        ({"images": IMAGES[0]}, r"\(b, 1 or 3, h, w\), got \(3, 16, 16\)"),
+        ({"images": IMAGES[:, :2]}, r"got \(3, 2, 16, 16\)"),
+        ({"images": (255 * IMAGES).byte()}, "uint8: divide by 255"),
+        ({"images": 2 * IMAGES}, "from 0 to 1, got"),
+        ({"images": IMAGES * torch.nan}, "from 0 to 1, got nan"),
+        ({"images": IMAGES.numpy()}, "got ndarray"),
+        ({"labels": LABELS[:2]}, r"3 pictures, \(3,\), got \(2,\)"),
+        ({"labels": LABELS.float()}, "float32"),
+        ({"labels": LABELS + 1}, "0 to 2.*3 classes, got 1 to 3"),
+        ({"labels": LABELS - 1}, "got -1 to 1"),
+        ({"model": Detached()}, "no gradient"),
+        ({"model": nn.Flatten(0)}, r"logits \(b, classes\) are expected: wrap it, Predictor"),
+    ],
+)
+def test_bad_input_is_one_line(changes, words):
+    given = {"name": "fgsm", "model": trained(), "images": IMAGES, "labels": LABELS, "eps": 4} | changes
+    with pytest.raises(InputError, match=words) as raised:
+        attack(**given)
+    assert "\n" not in str(raised.value)
+
+
+def test_without_the_toolbox_the_extra_is_named(monkeypatch):
+    find = builtins.__import__
+
+    def missing(name, *rest, **options):
+        if name.startswith("art"):
+            raise ImportError(name)
+        return find(name, *rest, **options)
+
+    monkeypatch.setattr(builtins, "__import__", missing)
+    with pytest.raises(MissingExtra, match=r"pip install 'preimage\[defend\]'"):
+        attack("fgsm", trained(), *pictures(2), 4)

@@ -1,0 +1,154 @@
+"""The defended classifier: an nn.Module whose gradient passes the cleaning, with seeds that nobody knows or that repeat it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from defend.small import BRIEF, Detached, Shifted, pictures, trained
+from torch import nn
+
+from preimage.defend.attacks import attack
+from preimage.defend.defence import DefendedClassifier, Purification, passed_through, random_source
+from preimage.defend.purify import purify
+from preimage.errors import InputError
+
+IMAGES, LABELS = pictures(3, seed=2)
+
+
+def defended(**options) -> DefendedClassifier:
+    return DefendedClassifier(trained(), **{"recipe": BRIEF, "seed": 5} | options)
+
+
+def test_pictures_in_and_logits_of_the_purified_ones_out():
+    model = defended()
+    seen = model.purified(IMAGES)
+    assert seen.shape == IMAGES.shape
+    assert 0 <= float(seen.min()) <= float(seen.max()) <= 1
+    torch.testing.assert_close(model(IMAGES), trained()(seen))
+
+
+def test_with_a_seed_each_picture_is_purified_as_if_it_were_alone():
+    seen = defended().purified(IMAGES)
+    alone = purify(IMAGES[1], recipe=BRIEF, seed=5, device="cpu").run().image
+    torch.testing.assert_close(seen[1:2], alone, atol=1e-3, rtol=0)
+    assert torch.equal(seen, defended().purified(IMAGES))
+    torch.testing.assert_close(seen, defended(batch=2).purified(IMAGES), atol=1e-3, rtol=0)
+
+
+def test_without_a_seed_every_call_and_every_picture_has_other_random_numbers():
+    model = defended(seed=None)
+    twice = IMAGES[:1].expand(2, -1, -1, -1)
+    first, again = model.purified(twice), model.purified(twice)
+    assert not torch.equal(first[0], first[1])
+    assert not torch.equal(first, again)
+
+
+def test_the_gradient_is_that_of_the_classifier_at_the_purified_pictures():
+    model = defended()
+    asked, seen = IMAGES.clone().requires_grad_(), model.purified(IMAGES).requires_grad_()
+    slope = torch.autograd.grad(nn.functional.cross_entropy(model(asked), LABELS), asked)[0]
+    expected = torch.autograd.grad(nn.functional.cross_entropy(trained()(seen), LABELS), seen)[0]
+    torch.testing.assert_close(slope, expected)
+
+
+def test_samples_average_logits_of_different_purifications():
+    model = defended(samples=2)
+    seen = model.purified(IMAGES)
+    assert len(seen) == 6
+    assert not torch.equal(seen[0], seen[1])
+    torch.testing.assert_close(model(IMAGES), trained()(seen).unflatten(0, (3, 2)).mean(1))
+    torch.testing.assert_close(seen[0], defended().purified(IMAGES)[0], atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_it_works_where_no_gradient_is_wanted(mode):
+    expected = defended()(IMAGES).detach()
+    with mode():
+        found = defended()(IMAGES.clone())
+    assert not found.requires_grad
+    torch.testing.assert_close(found, expected)
+
+
+def test_it_is_a_module_like_any_other():
+    model = defended()
+    assert set(model.state_dict()) == {f"model.{name}" for name in trained().state_dict()}
+    assert not model.train().eval().training
+    before = torch.get_rng_state()
+    model(IMAGES)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_attacks_of_the_toolbox_take_it_as_it_is():
+    found = attack("fgsm", defended(), IMAGES, LABELS, 8)
+    assert float((found - IMAGES).abs().max()) == pytest.approx(8 / 255, abs=1e-6)
+
+
+def test_gray_pictures_are_purified_too():
+    gray = IMAGES.mean(1, keepdim=True)
+    assert Purification(BRIEF)(gray, 0).shape == gray.shape
+
+
+def test_another_cleaning_may_stand_in():
+    model = defended(cleaning=Shifted(), samples=2)
+    assert model.purified(IMAGES).shape == (6, 3, 16, 16)
+    assert model(IMAGES).shape == (3, 3)
+
+
+def test_a_cleaning_that_changes_the_size_must_have_a_gradient_of_its_own():
+    with pytest.raises(InputError, match="differentiable = True"):
+        passed_through(IMAGES.clone().requires_grad_(), torch.zeros(3, 3, 20, 20))
+    assert passed_through(IMAGES, torch.zeros(3, 3, 20, 20)).shape == (3, 3, 20, 20)
+
+
+def test_settings_can_be_written_down():
+    described = Purification(BRIEF, steps=7, batch=3).describe()
+    assert described["recipe"]["steps"] == 7
+    assert described == Purification(BRIEF, steps=7, batch=9).describe()
+
+
+def test_random_sources():
+    assert random_source(3, 4) == (4, [0, 0, 0])
+    assert random_source(2, 4, [7, 9]) == (4, [7, 9])
+    drawn = {random_source(2)[0] for _ in range(8)}
+    assert len(drawn) > 1
+    assert random_source(3)[1] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"samples": 0}, "samples must be at least 1, got 0"),
+        ({"steps": 0}, "steps must be at least 1, got 0"),
+        ({"batch": 0}, "batch must be at least 1, got 0"),
+        ({"seed": -1}, "seed must be from 0 to 2147483647, got -1"),
+        ({"seed": 2**31}, "got 2147483648"),
+    ],
+)
+def test_bad_settings_are_one_line(options, words):
+    with pytest.raises(InputError, match=words):
+        defended(**options)
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        (IMAGES[0], r"\(b, 1 or 3, h, w\)"),
+        (3 * IMAGES, "from 0 to 1"),
+        (torch.rand(1, 3, 12, 40), "at least 16 pixels a side, got 40 x 12"),
+    ],
+)
+def test_bad_pictures_are_one_line(images, words):
+    with pytest.raises(InputError, match=words):
+        defended()(images)
+
+
+def test_streams_are_one_for_each_picture():
+    with pytest.raises(InputError, match="one for each of 3 pictures, got 2"):
+        Purification(BRIEF)(IMAGES, 0, [1, 2])
+
+
+def test_a_model_without_gradient_can_be_defended_but_not_attacked():
+    model = DefendedClassifier(Detached(), recipe=BRIEF)
+    assert model(IMAGES).shape == (3, 3)
+    with pytest.raises(InputError, match="no gradient"):
+        attack("pgd", model, IMAGES, LABELS, 8)

@@ -1,0 +1,190 @@
+"""Inspection: a curve of early outputs, a score of disagreement, a threshold that knows whose it is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from defend.small import BRIEF, CLASSES, Detached, pictures, trained
+from torch import nn
+
+from preimage.defend.classifier import fingerprint_of
+from preimage.defend.inspection import Inspecting, Inspection, false_alarm_threshold, looks_every
+from preimage.defend.inspection_figure import inspection_figure
+from preimage.defend.purify import FAST, PAPER, purify
+from preimage.defend.thresholds import Threshold
+from preimage.errors import InputError
+from preimage.figures import save_figure
+from preimage.predictors import Predictor
+
+IMAGES, LABELS = pictures(3, seed=5)
+SHORT = replace(BRIEF, steps=6)
+
+
+def inspecting(**options) -> Inspecting:
+    return Inspecting(IMAGES, trained(), **{"recipe": SHORT, "every": 2, "seed": 1} | options)
+
+
+def told(given: list[float], early: list[list[float]], counted: int = 4) -> Inspection:
+    steps = tuple(range(2, 2 * len(early) + 1, 2))
+    return Inspection(torch.tensor(given), steps, torch.tensor(early), torch.zeros(len(early), 3, 16, 16), counted)
+
+
+def test_pictures_and_their_early_outputs_are_shown_to_the_classifier():
+    found = inspecting().run()
+    assert len(found) == 3
+    assert found[0].steps == (2, 4, 6)
+    assert found[0].outputs.shape == (3, 3, 16, 16)
+    given = torch.stack([each.given for each in found])
+    torch.testing.assert_close(given, trained().probabilities(IMAGES))
+    torch.testing.assert_close(found[1].early, trained().probabilities(found[1].outputs))
+
+
+def test_the_early_outputs_are_those_of_purify():
+    found = inspecting().run()
+    alone = purify(IMAGES[2], recipe=SHORT, seed=1, device="cpu").run().image
+    torch.testing.assert_close(found[2].outputs[-1:], alone, atol=1e-3, rtol=0)
+
+
+def test_the_last_step_is_looked_at_in_any_case():
+    assert inspecting(every=4).run()[0].steps == (4, 6)
+    assert inspecting(every=None).run()[0].steps == (1, 2, 3, 4, 5, 6)
+    assert (looks_every(FAST, None), looks_every(PAPER, None)) == (5, 62)
+
+
+def test_the_score_is_the_total_variation_distance_to_the_mean_of_later_outputs():
+    found = told([0.5, 0.3, 0.2], [[0, 0, 1.0], [0.1, 0.7, 0.2], [0.3, 0.5, 0.2]])
+    torch.testing.assert_close(found.mean, torch.tensor([0.2, 0.6, 0.2]))
+    assert found.score == pytest.approx(0.3)
+    assert (found.predicted, found.cleaned) == (0, 1)
+    assert found.curve(1) == [(2, 0.0), (4, pytest.approx(0.7)), (6, pytest.approx(0.5))]
+    assert told([1.0, 0.0], [[1.0, 0.0]] * 2).score == 0
+    assert told([1.0, 0.0], [[0.0, 1.0]] * 2).score == 1
+
+
+def test_the_classifier_may_see_larger_pictures_than_are_fitted():
+    larger = nn.functional.interpolate(IMAGES, scale_factor=2, mode="bilinear")
+    found = inspecting(seen=larger).run()
+    torch.testing.assert_close(found[0].given[None], trained().probabilities(larger[:1]))
+    assert found[0].outputs.shape[-1] == 16
+
+
+def test_a_classifier_without_gradient_can_be_asked():
+    assert 0 <= Inspecting(IMAGES, Detached(), recipe=BRIEF, seed=1).run()[0].score <= 1
+
+
+def test_there_is_no_result_before_the_end():
+    begun = inspecting()
+    next(iter(begun))
+    with pytest.raises(InputError, match="ends with the last step"):
+        begun.result()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"every": 0}, "every must be from 1 to the 6 steps, got 0"),
+        ({"every": 7}, "got 7"),
+        ({"steps": 0}, "steps must be"),
+        ({"seed": -1}, "seed must be from 0"),
+        ({"seen": 2 * IMAGES}, "from 0 to 1"),
+    ],
+)
+def test_bad_settings_are_one_line(options, words):
+    with pytest.raises(InputError, match=words):
+        inspecting(**options)
+
+
+# ---------------------------------------------------------------------- thresholds
+
+
+@pytest.mark.parametrize("count", [19, 20, 100, 137])
+def test_at_most_the_share_of_clean_pictures_is_above_the_threshold(count):
+    scores = torch.rand(count, generator=torch.Generator().manual_seed(count)).tolist()
+    threshold = false_alarm_threshold(scores)
+    assert sum(score > threshold for score in scores) <= 0.05 * count
+    assert threshold in scores
+
+
+def test_a_new_picture_is_above_it_as_seldom_as_promised():
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.rand(4000, 40, generator=generator)
+    above = sum(float(row[-1]) > false_alarm_threshold(row[:-1].tolist()) for row in drawn)
+    assert 0.03 < above / 4000 < 0.06
+
+
+def test_few_pictures_promise_nothing():
+    assert false_alarm_threshold([0.1, 0.4, 0.2]) == 0.4
+    assert [Threshold.of([0.1] * n, trained(), BRIEF).promises for n in (18, 19)] == [False, True]
+    with pytest.raises(InputError, match="got none"):
+        false_alarm_threshold([])
+
+
+def test_a_threshold_comes_back_from_its_file(tmp_path):
+    threshold = Threshold.of([0.1, 0.3, 0.2], trained(), SHORT, 2)
+    threshold.save(tmp_path / "t.json")
+    back = Threshold.read(tmp_path / "t.json")
+    assert back.checked(trained(), SHORT, 2) == back == threshold
+    assert (back.value, back.pictures) == (0.3, 3)
+    assert not back.exceeded_by(0.3)
+    assert back.exceeded_by(0.31)
+
+
+def test_a_threshold_of_something_else_is_refused():
+    threshold = Threshold.of([0.1], trained(), SHORT, 2)
+    other = Predictor(trained().model, CLASSES, mean=(0.4,) * 3, std=(0.25,) * 3)
+    for model, recipe, every, words in (
+        (other, SHORT, 2, "another classifier: calibrate anew"),
+        (trained(), replace(SHORT, steps=7), None, "steps 6, not 7"),
+        (trained(), replace(SHORT, rate=0.1), 2, "rate 0.02, not 0.1"),
+        (trained(), SHORT, 3, "every 2 steps, not 3"),
+    ):
+        with pytest.raises(InputError, match=words) as raised:
+            threshold.checked(model, recipe, every)
+        assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "cannot be read"),
+        ("no json", "no file of thresholds"),
+        ('{"steps": 3}', "no file of thresholds"),
+        (json.dumps({"format": "preimage thresholds", "version": 9, "written_by": "9.0"}), "preimage 9.0"),
+        (json.dumps({"format": "preimage thresholds", "version": 1, "value": "high"}), "no whole file"),
+    ],
+)
+def test_files_that_are_no_thresholds(content, words, tmp_path):
+    if content is not None:
+        (tmp_path / "t.json").write_text(content)
+    with pytest.raises(InputError, match=words) as raised:
+        Threshold.read(tmp_path / "t.json")
+    assert "preimage inspect --calibrate" in str(raised.value)
+
+
+def test_a_fingerprint_knows_all_that_a_classifier_is():
+    def of(**changes) -> str:
+        settings = {"mean": (0.5,) * 3, "std": (0.25,) * 3, "size": None, "classes": CLASSES} | changes
+        return fingerprint_of(Predictor(trained().model, settings.pop("classes"), **settings))
+
+    assert of() == of() == fingerprint_of(trained())
+    assert len({of(), of(size=20), of(mean=(0.4,) * 3), of(classes=("a", "b", "c"))}) == 4
+    model = nn.BatchNorm2d(3)
+    before = fingerprint_of(model)
+    model.running_mean += 1
+    assert fingerprint_of(model) != before
+
+
+# ---------------------------------------------------------------------- the figure
+
+
+def test_the_figure_shows_picture_outputs_and_curves(tmp_path):
+    found = inspecting().run()[0]
+    for name, threshold in (("a.png", 0.2), ("b.png", None)):
+        save_figure(inspection_figure(IMAGES[0], found, CLASSES, threshold=threshold, title="a_b$c$"), tmp_path / name)
+        assert (tmp_path / name).stat().st_size > 10_000
+    figure = inspection_figure(IMAGES[0], found, CLASSES)
+    assert [len(part.axes) for part in figure.subfigs] == [4, 1]
+    assert figure.subfigs[0].axes[0].get_title().startswith("as given: ")

@@ -1,0 +1,159 @@
+"""saliency by MIG-SG and by captum's methods: sizes, what is found, and what each cannot do."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+import torch
+from defend.networks import Patch, pictures, with_modes
+from predictors.classifiers import tiny
+from torch import nn
+
+from preimage import saliency
+from preimage.defend.methods import SIGNED, Method, merged
+from preimage.errors import InputError
+from preimage.predictors import Predictor
+
+METHODS = get_args(Method)
+FEW = {"n_steps": 3, "n_samples": 2}
+
+
+def quick(method, predictor=None, image=None, **settings):
+    image = pictures(1) if image is None else image
+    return saliency(image, predictor or tiny(), method=method, device="cpu", **FEW, **settings)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_gives_a_map_as_large_as_the_picture(method):
+    found = quick(method, target="star")
+    assert found.map.shape == (1, 1, 32, 32)
+    assert found.attribution.shape == found.seen.shape == (1, 3, 32, 32)
+    assert bool((found.map >= 0).all())
+    assert (found.target, found.target_class, found.method) == (2, "star", method)
+    assert found.confidence == pytest.approx(float(tiny().probabilities(pictures(1))[0, 2]))
+    assert torch.equal(found.map, merged(found.attribution, method))
+    assert torch.equal(quick(method, target="star").map, found.map)
+
+
+@pytest.mark.parametrize(
+    "method", ["mig-sg", "integrated-gradients", "input-x-gradient", "gradient", "smoothgrad", "occlusion"]
+)
+def test_what_the_classifier_looks_at_is_found(method):
+    predictor = Predictor(Patch(), ["dark", "bright"], mean=(0.0,) * 3, std=(1.0,) * 3)
+    found = quick(method, predictor, 0.5 + 0.5 * pictures(1))
+    assert found.prediction == found.target_class == "bright"
+    inside = found.map[..., :16, :16].sum() / found.map.sum()
+    assert float(inside) > (0.8 if method == "occlusion" else 0.999)
+
+
+def test_gradcam_finds_the_brighter_half():
+    class Half(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.AvgPool2d(4)
+
+        def forward(self, x):
+            bright = self.layer(x).mean((1, 2, 3))
+            return torch.stack([-bright, bright], 1)
+
+    image = torch.zeros(1, 3, 32, 32)
+    image[..., :16] = 1
+    found = quick("gradcam", Predictor(Half(), 2, mean=(0.0,) * 3, std=(1.0,) * 3), image)
+    assert found.settings == {"layer": "layer"}
+    assert float(found.map[..., :16].sum() / found.map.sum()) > 0.9
+
+
+def test_what_speaks_against_the_class_is_left_out_where_signs_are_known():
+    attribution = torch.tensor([-2.0, 1.0]).reshape(1, 1, 1, 2).expand(1, 3, 1, 2)
+    for method in METHODS:
+        assert merged(attribution, method).flatten().tolist() == ([0, 1] if method in SIGNED else [2, 1])
+
+
+def test_the_global_generator_is_left_alone():
+    torch.manual_seed(3)
+    wanted = torch.rand(2)
+    torch.manual_seed(3)
+    for method in ("mig-sg", "smoothgrad"):
+        quick(method)
+    assert torch.equal(torch.rand(2), wanted)
+
+
+def test_a_larger_picture_is_seen_as_the_classifier_sees_it_and_mapped_back():
+    predictor = tiny(size=(16, 16))
+    large = quick("mig-sg", predictor, pictures(1, 48))
+    assert large.map.shape == (1, 1, 48, 48)
+    assert large.seen.shape == (1, 3, 16, 16)
+    assert large.merged.shape == (1, 1, 16, 16)
+    assert large.confidence == pytest.approx(float(predictor.probabilities(pictures(1, 48)).max()), abs=1e-5)
+    torch.testing.assert_close(predictor(large.seen), predictor(pictures(1, 48)))
+    small_one = quick("mig-sg", tiny(size=(64, 64)))
+    assert small_one.attribution.shape == (1, 3, 32, 32)
+
+
+def test_gray_pictures_arrays_and_baselines():
+    gray = (pictures(1)[0, 0] * 255).to(torch.uint8).numpy()
+    maps = [
+        quick("mig-sg", image=gray, baseline=b).map for b in ("black", 0, "gray", 0.5, "mean", "blur", "white", 1.0)
+    ]
+    assert maps[0].shape == (1, 1, 32, 32)
+    assert torch.equal(maps[0], maps[1])
+    assert torch.equal(maps[2], maps[3])
+    assert torch.equal(maps[6], maps[7])
+    assert not any(torch.equal(maps[0], other) for other in (maps[2], maps[4], maps[5], maps[6]))
+    tensor = quick("mig-sg", image=gray, baseline=torch.zeros(1, 1, 1))
+    assert torch.equal(tensor.map, maps[0])
+    assert tensor.settings["baseline"] == "a tensor"
+    unsaid = quick("mig-sg", image=gray)
+    assert torch.equal(unsaid.map, maps[5])
+    assert unsaid.settings == {"n_steps": 3, "n_samples": 2, "sigma": 0.15, "seed": 0, "baseline": "blur"}
+
+
+class Tokens(nn.Module):
+    """A classifier that works on tokens: patches, mixed in one linear layer, no ReLU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches, self.rows = nn.Conv2d(3, 4, 8, 8), nn.Flatten(2)
+        self.mix, self.head = nn.Linear(16, 16), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.head(self.mix(self.rows(self.patches(x))).mean(2))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"method": "mig"}, "no method 'mig': give one of mig-sg, gradient"),
+        ({"target": "hexagon"}, "no class 'hexagon'"),
+        ({"baseline": "pink"}, "blur, mean, black, gray, white, or a number from 0"),
+        ({"baseline": 2}, "got 2"),
+        ({"baseline": torch.zeros(1, 3, 5, 5)}, "(1, 3, 5, 5)"),
+        ({"sigma": -1}, "sigma must be a number of at least 0, got -1"),
+        ({"n_steps": 0}, "n_steps must be a whole number of at least 1, got 0"),
+        ({"n_samples": 0}, "n_samples"),
+        ({"seed": -1}, "seed must be a whole number from 0"),
+        ({"device": "abacus"}, "abacus"),
+        ({"method": "gradcam", "layer": "blok1"}, "no layer 'blok1'"),
+        ({"method": "gradcam", "layer": "head"}, "places (b, c, h, w), and 'head' gives (1, 3)"),
+        ({"image": pictures(2)}, "2 pages"),
+        ({"image": torch.rand(1, 5, 32, 32)}, "5 channels"),
+        ({"predictor": with_modes()}, "wrap it: Predictor"),
+        *[({"predictor": tiny(output="detached"), "method": m}, "no gradient") for m in METHODS if m != "occlusion"],
+        ({"predictor": Predictor(Tokens(), 3), "method": "gradcam"}, "works on tokens"),
+        ({"predictor": Predictor(Tokens(), 3), "method": "guided-backprop"}, "nn.ReLU"),
+        ({"predictor": Predictor(Patch(), 2), "method": "gradcam"}, "this classifier has none"),
+    ],
+)
+def test_what_saliency_cannot_do_is_one_line(settings, words):
+    with pytest.raises(InputError) as error:
+        saliency(**{"image": pictures(1), "predictor": tiny(), "device": "cpu", **FEW, **settings})
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_guided_backprop_stops_what_lowers_the_class_and_leaves_no_hooks():
+    predictor = Predictor(with_modes(), 3)
+    plain, guided = quick("gradient", predictor), quick("guided-backprop", predictor)
+    assert not torch.equal(plain.map, guided.map)
+    assert torch.equal(quick("gradient", predictor).map, plain.map)
