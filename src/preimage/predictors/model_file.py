@@ -89,7 +89,9 @@ def backbone(name: str, classes: int, *, small: bool = False) -> nn.Module:
         model.conv1 = nn.Conv2d(3, model.conv1.out_channels, 3, padding=1, bias=False)
         model.maxpool = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
     if small and isinstance(model, models.VGG):
-        model.features[-1], model.avgpool = nn.Identity(), nn.AdaptiveAvgPool2d(1)
+        *_, last = dict(model.features.named_children())
+        setattr(model.features, last, nn.Identity())  # the fifth halving
+        model.avgpool = nn.AdaptiveAvgPool2d(1)
         model.classifier = nn.Sequential(nn.Linear(512, classes))
     return model
 
