@@ -22,6 +22,10 @@ from preimage.networks.layers import takes_members
 NetworkFactory = Callable[[], nn.Module]
 SOURCES = ("weights", "code", "jitter", "hold-out")
 SHARED = 2**32 - 1  # the "member" of what all members share
+STACKED = (
+    (1_500_000, 32 * 32),
+    (100_000, 64 * 64),
+)  # parameters and pixels, up to which one call for all members is faster
 PLACES = 64  # a pooled noise tensor is so many rows and columns larger than the code (at most twice as large)
 
 
@@ -226,7 +230,7 @@ class Prior:
         if self.device.type != "cpu":
             return True
         parameters = sum(p.numel() for p in self.networks[0].parameters())
-        return parameters <= 100_000 and self.size[0] * self.size[1] <= 64 * 64
+        return any(parameters <= most and self.size[0] * self.size[1] <= area for most, area in STACKED)
 
     def __len__(self) -> int:
         return len(self.networks)
