@@ -152,17 +152,18 @@ class Spoiled:
         return x + self.value if self.count in self.calls else x
 
 
-@pytest.mark.parametrize("value", [float("nan"), 3.0])
-def test_divergence_rolls_back_lowers_the_rate_and_goes_on(value):
+@pytest.mark.parametrize(("value", "members"), [(float("nan"), 1), (3.0, 1), (3.0, 3)])
+def test_divergence_rolls_back_lowers_the_rate_and_goes_on(value, members):
     recipe = replace(THIN, steps=60)
-    prior = recipe.prior(3, (32, 32), device="cpu")
+    prior = recipe.prior(3, (32, 32), members=members, device="cpu")
+    assert prior.stacks == (members > 1)
     fit = Fit(Problem(noisy(), operator=Spoiled(range(40, 42), value)), prior, recipe=recipe)
     result = fit.run()
-    assert len(result.history.events) == 2
+    assert len(result.history.events) == 2 * members
     assert "back to the last good state, rate 0.01" in result.history.events[0]
     assert bool(torch.isfinite(result.image).all())
-    assert float(result.history["loss"][-1]) < float(result.history["loss"][0])
-    rates = {group["lr"] for optimizer in fit.optimizers[0] for group in optimizer.param_groups}
+    assert bool((result.history["loss"][-1] < result.history["loss"][0]).all())
+    rates = {group["lr"] for own in fit.optimizers for optimizer in own for group in optimizer.param_groups}
     assert rates == {recipe.rate / 4}
 
 

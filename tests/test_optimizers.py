@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from preimage.optimizers import KernelMuon, adam, muon
+from preimage.optimizers import KernelMuon, Optimizer, Together, adam, muon
 
 
 def kernel(out: int, inner: int, size: int = 3, *, channels_last: bool = False) -> nn.Parameter:
@@ -106,3 +106,32 @@ def test_adam_is_the_published_one():
     p.grad = torch.tensor([3.0])
     optimizer.step()
     assert float(p.detach()) == pytest.approx(0.99, abs=1e-6)  # the first step of Adam has the length of the rate
+
+
+@pytest.mark.parametrize("factory", [adam, muon])
+@pytest.mark.parametrize("slower", [False, True])
+def test_members_moved_together_move_as_each_alone(factory, slower):
+    """Also where one of them was set to a lower rate, or back to an earlier state."""
+    moved = []
+    for together in (False, True):
+        members = [[kernel(16, 16), kernel(8, 16), nn.Parameter(torch.ones(16))] for _ in range(3)]
+        each: list[list[Optimizer]] = [factory(own, 0.1) for own in members]
+        all_of_them = Together([optimizer for own in each for optimizer in own])
+        generator = torch.Generator().manual_seed(3)
+        for step in range(4):
+            for p in (p for own in members for p in own):
+                p.grad = torch.randn(p.shape, generator=generator)
+            if slower and step == 2:
+                for optimizer in each[1]:
+                    optimizer.load_state_dict(optimizer.state_dict())
+                    optimizer.param_groups[0]["lr"] = 0.05
+            for optimizer in [all_of_them] if together else [optimizer for own in each for optimizer in own]:
+                optimizer.step()
+        moved.append(([p.detach() for own in members for p in own], [o.state_dict() for own in each for o in own]))
+    (alone, states), (joined, joined_states) = moved
+    assert all(torch.allclose(p, q, atol=2e-3) for p, q in zip(alone, joined, strict=True))  # bfloat16 has three digits
+    counted = [
+        [held["step"] for state in one for held in state.get("state", {}).values()] for one in (states, joined_states)
+    ]
+    assert counted[0] == counted[1]
+    assert set(map(float, counted[0])) == {4.0}

@@ -7,6 +7,7 @@ import torch
 from specimens import THIN, THIN_ADAM, THIN_MASKED, noisy
 
 from preimage.errors import InputError
+from preimage.networks import DeepDecoder
 from preimage.prior import Masked, Mesh, Noise, Prior, reflected, seeded
 from preimage.problem import Problem
 from preimage.recipes import Hourglass, Recipe
@@ -44,6 +45,51 @@ def test_stacked_and_one_after_another_agree_in_images_and_gradients():
     assert torch.allclose(images[0], images[1], atol=1e-5)
     for ours, expected in zip(*gradients, strict=True):
         assert float((ours - expected).abs().max()) <= 1e-3 * float(expected.abs().max()) + 1e-2
+
+
+@pytest.mark.parametrize("how", [{}, {"upsample": "nearest", "padding": "zeros"}])
+def test_stacked_members_are_as_precise_as_others(how):
+    """In bfloat16, which autocast does not bring into torch.vmap: layers that take members do it themselves."""
+    network = Hourglass(down=(16, 16), up=(16, 16), skip=(4, 4), **how)
+    images, gradients = [], []
+    for stacks in (True, False):
+        settings = {"members": 3, "jitter": 0.03, "stacks": stacks, "dtype": torch.bfloat16}
+        prior = Prior(lambda: network(8, 3, 32, 32), Noise(8), (32, 32), **settings)
+        x = prior.images([0, 1, 2])
+        (x - 0.5).square().sum().backward()
+        images.append(x.detach())
+        gradients.append([p.grad for name, p in prior.networks[1].named_parameters() if name.endswith("conv.weight")])
+    assert torch.allclose(images[0], images[1], atol=0.02)
+    for ours, expected in zip(*gradients, strict=True):
+        assert torch.nn.functional.cosine_similarity(ours.flatten(), expected.flatten(), dim=0) > 0.98
+
+
+def test_layers_of_others_are_stacked_by_torch_func_and_in_float32_alone():
+    def decoder() -> torch.nn.Module:
+        return DeepDecoder(8, 3, widths=[8, 8])
+
+    for dtype, stacks in ((torch.float32, True), (torch.bfloat16, False)):
+        prior = Prior(decoder, Noise(8), (32, 32), members=2, dtype=dtype)
+        assert (prior.natively, prior.stacks) == (False, stacks)
+        together = prior.outputs([0, 1], prior.codes)
+        alone = torch.cat([prior.outputs([i], [prior.codes[i]]) for i in (0, 1)])
+        assert torch.allclose(together, alone, atol=1e-5)
+
+
+def test_stacked_members_share_their_weights_and_not_their_gradients():
+    prior = stackable(stacks=True)
+    before = [{name: p.detach().clone() for name, p in network.named_parameters()} for network in prior.networks]
+    x = prior.images([0, 1, 2])
+    x[1].sum().backward()
+    for i, network in enumerate(prior.networks):
+        assert all(torch.equal(p, before[i][name]) for name, p in network.named_parameters())
+        moved = any(float(p.grad.abs().max()) > 0 for p in network.parameters() if p.grad is not None)
+        assert moved == (i == 1)
+    prior.networks[2].load_state_dict(prior.networks[0].state_dict())
+    with torch.no_grad():
+        shown = prior.outputs([0, 1, 2], [prior.codes[0]] * 3)
+    assert torch.allclose(shown[0], shown[2], atol=1e-5)
+    assert not torch.allclose(shown[0], shown[1], atol=1e-2)
 
 
 def test_streams_never_meet():

@@ -22,7 +22,7 @@ from preimage.graphs import Graphs, Move, Outputs
 from preimage.guard import Guard
 from preimage.images import Picture
 from preimage.memory import estimated_bytes
-from preimage.optimizers import Optimizer, adam
+from preimage.optimizers import Optimizer, Together, adam
 from preimage.prior import Prior, take_over
 from preimage.problem import PerMember, Problem
 from preimage.recipes import Recipe
@@ -111,6 +111,7 @@ class Fit:
         if initial is not None:
             self._start_from(initial)
         self.optimizers = [self._optimizers(i) for i in range(members)]
+        self.together: dict[tuple[int, ...], Together] = {}
         self.index = 0
         self.seconds = 0.0
         self.stopped = [0] * members  # the step at which each member stopped; 0: still active
@@ -202,9 +203,10 @@ class Fit:
         """Forward, backward and the optimizers of some members: (terms, b) and (b, c, h, w) before the step."""
         terms, x = self._terms(group, inputs, asked)
         terms.sum().backward()
+        if (key := tuple(group)) not in self.together:
+            self.together[key] = Together([optimizer for i in group for optimizer in self.optimizers[i]])
+        self.together[key].step()
         for i in group:
-            for optimizer in self.optimizers[i]:
-                optimizer.step()
             self.prior.networks[i].zero_grad(set_to_none=True)
             self.operators[i].zero_grad(set_to_none=True)
         return terms.detach(), x.detach()

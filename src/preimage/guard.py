@@ -99,7 +99,7 @@ class Guard:
         fit = self.fit
         begun = fit.counts[i] > 0
         return {
-            "network": copy.deepcopy(fit.prior.networks[i].state_dict()),
+            "network": {name: held.clone() for name, held in fit.prior.networks[i].state_dict().items()},
             "operator": copy.deepcopy(fit.operators[i].state_dict()),
             "optimizers": [copy.deepcopy(optimizer.state_dict()) for optimizer in fit.optimizers[i]],
             "count": fit.counts[i],

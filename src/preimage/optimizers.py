@@ -6,8 +6,8 @@ iteration: every direction of a kernel learns at the same pace, and a fit needs 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol, cast
 
 import torch
 from torch import nn
@@ -74,23 +74,8 @@ class KernelMuon:
         self.alike = list(shapes.values())
         self.momenta = [torch.zeros(0)] * len(self.alike)
 
-    @torch.no_grad()
     def step(self) -> None:
-        rate = self.param_groups[0]["lr"]
-        for number, indices in enumerate(self.alike):
-            chosen = [self.kernels[i] for i in indices]
-            known = [as_matrix(kernel.grad, like=kernel) for kernel in chosen if kernel.grad is not None]
-            if len(known) < len(chosen):
-                continue
-            gradients = torch.stack(known)
-            if not len(self.momenta[number]):
-                self.momenta[number] = torch.zeros_like(gradients)
-            momentum = self.momenta[number].lerp_(gradients, 1 - MOMENTUM)
-            updates = orthogonalized(momentum)
-            rows, columns = momentum.shape[1:]
-            for kernel, update in zip(chosen, updates, strict=True):
-                kernel.mul_(1 - rate * self.decay)
-                as_matrix(kernel.detach(), like=kernel).add_(update, alpha=-rate * max(1, rows / columns) ** 0.5)
+        step_kernels([self])
 
     def state_dict(self) -> dict[str, Any]:
         return {"rate": self.param_groups[0]["lr"], "momenta": self.momenta}
@@ -99,6 +84,30 @@ class KernelMuon:
         self.param_groups[0]["lr"] = state_dict["rate"]
         place = self.kernels[0].device
         self.momenta = [momentum.to(place, copy=True) for momentum in state_dict["momenta"]]
+
+
+@torch.no_grad()
+def step_kernels(muons: Sequence[KernelMuon]) -> None:
+    """The steps of several KernelMuons of the same shapes, rate and decay, all kernels of one shape computed together."""
+    first = muons[0]
+    rate = first.param_groups[0]["lr"]
+    for number, indices in enumerate(first.alike):
+        chosen = [[muon.kernels[i] for i in indices] for muon in muons]
+        known = [as_matrix(kernel.grad, like=kernel) for own in chosen for kernel in own if kernel.grad is not None]
+        if len(known) < len(indices) * len(muons):
+            continue
+        gradients = torch.stack(known)
+        for muon, own in zip(muons, gradients.split(len(indices)), strict=True):
+            if not len(muon.momenta[number]):
+                muon.momenta[number] = torch.zeros_like(own)
+            muon.momenta[number].lerp_(own, 1 - MOMENTUM)
+        momentum = torch.cat([muon.momenta[number] for muon in muons]) if len(muons) > 1 else first.momenta[number]
+        rows, columns = momentum.shape[1:]
+        kernels = [kernel.detach() for own in chosen for kernel in own]
+        if first.decay:
+            torch._foreach_mul_(kernels, 1 - rate * first.decay)
+        matrices = [as_matrix(kernel, like=kernel) for kernel in kernels]
+        torch._foreach_add_(matrices, list(orthogonalized(momentum)), alpha=-rate * max(1, rows / columns) ** 0.5)
 
 
 def orthogonalized(matrices: torch.Tensor) -> torch.Tensor:
@@ -121,3 +130,58 @@ def as_matrix(tensor: torch.Tensor, *, like: torch.Tensor) -> torch.Tensor:
     if like.is_contiguous():
         return tensor.reshape(tensor.shape[0], -1)
     return tensor.permute(0, 2, 3, 1).reshape(tensor.shape[0], -1)
+
+
+class Together:
+    """One step of several optimizers, those of one kind and rate computed in one go; each keeps a state of its own.
+
+    Example:
+        >>> together = Together([optimizer for member in fit.optimizers for optimizer in member])
+        >>> together.step()
+
+    Args:
+        optimizers: as of the members of one fit, which differ in nothing but their weights.
+    """
+
+    def __init__(self, optimizers: Sequence[Optimizer]) -> None:
+        self.optimizers = list(optimizers)
+        self.joint: dict[tuple[int, ...], torch.optim.Adam] = {}
+
+    def step(self) -> None:
+        """Move all weights by their gradients."""
+        kinds: dict[str, list[Optimizer]] = {}
+        for number, optimizer in enumerate(self.optimizers):
+            kinds.setdefault(self._kind(optimizer) or str(number), []).append(optimizer)
+        for alike in kinds.values():
+            if isinstance(alike[0], KernelMuon):
+                step_kernels(cast("list[KernelMuon]", alike))
+            elif len(alike) > 1:
+                self._step_adams(cast("list[torch.optim.Adam]", alike))
+            else:
+                alike[0].step()
+
+    @staticmethod
+    def _kind(optimizer: Optimizer) -> str:
+        """Those with the same words are computed in one go."""
+        if isinstance(optimizer, KernelMuon):
+            return f"muon {optimizer.param_groups[0]['lr']} {optimizer.decay}"
+        if type(optimizer) is not torch.optim.Adam or len(optimizer.param_groups) > 1:
+            return ""
+        return f"adam {[(name, held) for name, held in optimizer.param_groups[0].items() if name != 'params']}"
+
+    def _step_adams(self, adams: list[torch.optim.Adam]) -> None:
+        """By an Adam of all their weights, which is lent their states."""
+        if any(len(adam.state) < len(adam.param_groups[0]["params"]) for adam in adams):
+            for adam in adams:  # the first step makes the states
+                adam.step()
+            return
+        settings = {name: held for name, held in adams[0].param_groups[0].items() if name != "params"}
+        key = tuple(map(id, adams))
+        if key not in self.joint:
+            weights = [p for adam in adams for p in adam.param_groups[0]["params"]]
+            self.joint = {key: torch.optim.Adam(weights, **settings)}
+        joint = self.joint[key]
+        joint.param_groups[0].update(settings)
+        for adam in adams:
+            joint.state.update(adam.state)
+        joint.step()

@@ -1,13 +1,14 @@
 """Prior: x = g_theta(z + jitter), for b members, each with its own weights, code and streams of random numbers.
 
-Members are computed one after another, or stacked into one call with torch.func where that is faster; which of the two is
-chosen by a fixed table and changes nothing but time.
+Members are computed one after another, or stacked into one call where that is faster; which of the two is chosen by a fixed
+table and changes nothing but time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,15 @@ from torch import nn
 from torch.nn import functional
 
 from preimage.errors import InputError
+from preimage.networks.layers import takes_members
 
 NetworkFactory = Callable[[], nn.Module]
 SOURCES = ("weights", "code", "jitter", "hold-out")
 SHARED = 2**32 - 1  # the "member" of what all members share
+STACKED = (
+    (1_500_000, 32 * 32),
+    (100_000, 64 * 64),
+)  # parameters and pixels, up to which one call for all members is faster
 PLACES = 64  # a pooled noise tensor is so many rows and columns larger than the code (at most twice as large)
 
 
@@ -120,12 +126,13 @@ class Jitter:
         if not self.deviation:
             return code
         if not self.pool:
-            # Filled in one memory order, whatever that of the code: the noise must not depend on how members are computed.
-            noise = torch.empty_like(
-                code, dtype=torch.float32, device=generator.device, memory_format=torch.channels_last
-            )
-            noise.normal_(0, self.deviation, generator=generator)
-            return (code + noise.to(code.device)).to(code.dtype)
+            # Filled in one memory order, whatever that of the code: the noise must not depend on how members are computed. It
+            # is that in which PyTorch's generator for CPUs is eight times faster.
+            _, channels, height, width = code.shape
+            noise = torch.empty(1, height, width, channels, device=generator.device)
+            noise = noise.normal_(0, self.deviation, generator=generator).movedim(-1, 1)
+            noisy = torch.empty_like(code)  # in the order of the code, which is what convolutions want
+            return torch.add(code, noise.to(code.device), out=noisy)
         height, width = code.shape[-2:]
         places = [len(self.pool), 2, min(height, PLACES) + 1, min(width, PLACES) + 1]
         draws = torch.rand(4, generator=generator).tolist()
@@ -175,7 +182,10 @@ class Prior:
         self.dtype = dtype
         self.size = size
         self.networks = nn.ModuleList(self._fresh(network, seed, stream) for stream in own)
+        self.natively = takes_members(self.networks[0])  # else torch.func must see to it
         self.stacks = self._stacking_pays() if stacks is None else stacks
+        self.stacked: dict[str, torch.Tensor] = {}  # all members' weights by name, (members, ...), once they are shared
+        self.called: list[int] = []  # the members that were computed last, whose gradients those of the stack are
         # Stacked convolutions are grouped ones, whose 1x1 weight gradients PyTorch 2.15 gets wrong on one CPU thread in
         # channels_last; alone, channels_last is right and a third faster.
         self.memory = torch.contiguous_format if self.stacks else torch.channels_last
@@ -215,10 +225,12 @@ class Prior:
         """The fixed table (measured on 2 cores): on a CPU only small pictures under thin networks gain from stacking."""
         if len(self.networks) == 1 or any(True for _ in self.networks[0].buffers()):
             return False
+        if not self.natively and self.dtype != torch.float32:  # autocast does not reach into torch.vmap
+            return False
         if self.device.type != "cpu":
             return True
         parameters = sum(p.numel() for p in self.networks[0].parameters())
-        return parameters <= 100_000 and self.size[0] * self.size[1] <= 64 * 64
+        return any(parameters <= most and self.size[0] * self.size[1] <= area for most, area in STACKED)
 
     def __len__(self) -> int:
         return len(self.networks)
@@ -282,16 +294,44 @@ class Prior:
             with self._precision():
                 each = [self.networks[i](given) for i, given in zip(members, inputs, strict=True)]
                 return self._cropped(torch.cat(each).float())
-        codes = torch.stack(list(inputs))
-        states = [dict(self.networks[i].named_parameters()) for i in members]
-        stacked = {name: torch.stack([state[name] for state in states]) for name in states[0]}
-        base = self.networks[0]
-
-        def one(parameters: dict[str, torch.Tensor], code: torch.Tensor) -> torch.Tensor:
-            return torch.func.functional_call(base, parameters, (code,))
-
+        weights, base = self._weights_of(members), self.networks[0]
         with self._precision():
-            return self._cropped(torch.vmap(one)(stacked, codes).squeeze(1).float())
+            if self.natively:
+                return self._cropped(torch.func.functional_call(base, weights, (torch.cat(list(inputs)),)).float())
+
+            def one(own: dict[str, torch.Tensor], code: torch.Tensor) -> torch.Tensor:
+                return torch.func.functional_call(base, own, (code,))
+
+            return self._cropped(torch.vmap(one)(weights, torch.stack(list(inputs))).squeeze(1).float())
+
+    def _weights_of(self, members: Sequence[int]) -> dict[str, torch.Tensor]:
+        """The weights of some members by name, (len(members), ...), whose gradients reach the members' own weights."""
+        if not self.stacked:
+            self._share()
+        self.called = list(members)
+        if self.called == list(range(len(self))):
+            return self.stacked
+        return {name: torch.stack([weights[i] for i in self.called]) for name, weights in self.stacked.items()}
+
+    def _share(self) -> None:
+        """Let the members' weights be rows of one tensor each, so that nothing is copied together at every step."""
+        each = [dict(network.named_parameters()) for network in self.networks]
+        for name in each[0]:
+            own = [parameters[name] for parameters in each]
+            weights = torch.stack([parameter.detach() for parameter in own])
+            for parameter, row in zip(own, weights, strict=True):
+                parameter.data = row
+            self.stacked[name] = weights.requires_grad_()
+            weights.register_post_accumulate_grad_hook(partial(self._hand_out, own))
+
+    def _hand_out(self, own: Sequence[nn.Parameter], weights: torch.Tensor) -> None:
+        """Each called member gets its row of the gradient of all."""
+        assert weights.grad is not None
+        rows = weights.grad.unbind(0)
+        for i in self.called:
+            row, parameter = rows[i], own[i]
+            parameter.grad = row if parameter.grad is None else parameter.grad + row
+        weights.grad = None
 
     def _precision(self) -> torch.autocast:
         enabled = self.dtype == torch.bfloat16

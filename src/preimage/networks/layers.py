@@ -1,4 +1,9 @@
-"""The layers that networks share: a convolution, a batch norm of the current image, and the two of them with an activation."""
+"""The layers that networks share: a convolution, a batch norm of the current image, and the two of them with an activation.
+
+They also take the weights of several members at once, stacked in front, (b, ...): the b pictures of x are then each seen by
+the weights of their own member, in one call. What comes between (activations, padding, up-sampling) sees each picture alone
+anyway. Where a network is made of nothing else (`takes_members`), a Prior computes all its members so.
+"""
 
 from __future__ import annotations
 
@@ -29,14 +34,14 @@ class Norm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels)) if affine else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return functional.batch_norm(x, None, None, self.weight, self.bias, training=True)
+        return self.of_channels(x, 0)
 
     def of_channels(self, x: torch.Tensor, first: int) -> torch.Tensor:
         """The norm of some neighboring channels alone, from `first` on: a channel's norm asks for no other channel."""
         last = first + x.shape[1]
-        weight = None if self.weight is None else self.weight[first:last]
-        bias = None if self.bias is None else self.bias[first:last]
-        return functional.batch_norm(x, None, None, weight, bias, training=True)
+        weight, bias = (None if p is None else p[..., first:last].flatten() for p in (self.weight, self.bias))
+        y = functional.batch_norm(_beside(x), None, None, weight, bias, training=True)
+        return _apart(y, len(x))
 
 
 class Block(nn.Module):
@@ -56,8 +61,9 @@ class Block(nn.Module):
 
     def activated(self, x: torch.Tensor) -> torch.Tensor:
         """What follows the convolution: norm and activation."""
-        # In place: the norm's backward pass needs its input, not its output, and a picture-sized tensor less is kept.
-        return functional.leaky_relu(self.norm(x), 0.2, inplace=True)
+        # In place: the norm's backward pass needs its input, not its output, and a picture-sized tensor less is kept. What is
+        # a view of something else (of several members) would be copied by that.
+        return functional.leaky_relu(self.norm(x), 0.2, inplace=len(x) == 1)
 
 
 class Head(nn.Module):
@@ -105,7 +111,19 @@ class Convolution(nn.Conv2d):
         if self.reflection:
             with full_precision(x):
                 x = functional.pad(x, (self.reflection,) * 4, mode="reflect")
-        return functional.conv2d(x, kernel, bias, self.stride, self.padding)
+        if kernel.ndim == 4:
+            return functional.conv2d(x, kernel, bias, self.stride, self.padding)
+        kernel, bias = kernel.to(x.dtype), None if bias is None else bias.to(x.dtype)
+        if kernel.shape[-1] == 1 and self.stride == (
+            1,
+            1,
+        ):  # a product of matrices, without the detour of a convolution
+            pixels, kernel = x.flatten(2), kernel.flatten(2)
+            y = torch.bmm(kernel, pixels) if bias is None else torch.baddbmm(bias[..., None], kernel, pixels)
+            return y.unflatten(2, x.shape[2:])
+        bias = None if bias is None else bias.flatten()
+        y = functional.conv2d(_beside(x), kernel.flatten(0, 1), bias, self.stride, self.padding, groups=len(x))
+        return _apart(y, len(x))
 
 
 def full_precision(x: torch.Tensor) -> contextlib.AbstractContextManager[object]:
@@ -125,13 +143,39 @@ def upsampled(x: torch.Tensor, mode: Upsample) -> torch.Tensor:
 def of_doubled(x: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
     """The 3x3 convolution, zeros beyond the edge, of x doubled by nearest neighbor, without making the doubled picture.
 
-    (1, c, h, w), kernel (out, c, 3, 3) -> (1, out, 2h, 2w). Each pixel of the doubled picture sees at most 2 x 2 pixels of
-    x, so that this is the transposed convolution of stride 2 by a 4x4 kernel: 16 products for 4 pixels instead of 36.
+    (1, c, h, w), kernel (out, c, 3, 3) -> (1, out, 2h, 2w); of b members all have b in front. Each pixel of the doubled picture
+    sees at most 2 x 2 pixels of x, so that this is the transposed convolution of stride 2 by a 4x4 kernel: 16 products for 4
+    pixels instead of 36.
     """
     with full_precision(x):
         spread = _spread(kernel.device, kernel.dtype)
-        kernel = torch.einsum("ai,bj,oxij->xoab", spread, spread, kernel)
-    return functional.conv_transpose2d(x, kernel, bias, stride=2, padding=1)
+        kernel = torch.einsum("ai,bj,...oxij->...xoab", spread, spread, kernel)
+    if kernel.ndim == 4:
+        return functional.conv_transpose2d(x, kernel, bias, stride=2, padding=1)
+    kernel, bias = kernel.to(x.dtype).flatten(0, 1), None if bias is None else bias.to(x.dtype).flatten()
+    y = functional.conv_transpose2d(_beside(x), kernel, bias, stride=2, padding=1, groups=len(x))
+    return _apart(y, len(x))
+
+
+def _beside(x: torch.Tensor) -> torch.Tensor:
+    """(b, c, h, w) -> (1, b * c, h, w): the pictures of several members as channels of one, as grouped convolutions want it."""
+    return x if len(x) == 1 else x.reshape(1, -1, *x.shape[2:])
+
+
+def _apart(x: torch.Tensor, members: int) -> torch.Tensor:
+    """(1, b * c, h, w) -> (b, c, h, w)."""
+    return x if members == 1 else x.reshape(members, -1, *x.shape[2:])
+
+
+def takes_members(network: nn.Module) -> bool:
+    """Whether all that a network has learned is in layers that take the weights of several members at once.
+
+    Example:
+        >>> takes_members(SkipNet(32, 3, down=[16] * 3, up=[16] * 3, skip=[4] * 3)), takes_members(nn.Conv2d(3, 3, 1))
+        (True, False)
+    """
+    holders = (module for module in network.modules() if any(True for _ in module.parameters(recurse=False)))
+    return all(isinstance(module, Convolution | Norm) for module in holders)
 
 
 @functools.cache

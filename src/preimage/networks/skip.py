@@ -139,13 +139,13 @@ class Level(nn.Module):
         A norm of both is one of each, and the convolution of both the sum of two: nothing is copied together.
         """
         kernel, bias, skipped = self.up.conv.weight, self.up.conv.bias, 0 if self.skip is None else self.skip_channels
-        of_deeper = kernel[:, skipped:]
+        of_deeper = kernel[..., skipped:, :, :]
         if self.doubles_at_once:
             y = of_doubled(self.cat_norm.of_channels(deeper, skipped), of_deeper, bias)
         else:
             doubled = upsampled(deeper, self.upsample)
             y = self.up.conv.by(of_deeper, self.cat_norm.of_channels(doubled, skipped), bias)
         if self.skip is not None:
-            y = y + self.up.conv.by(kernel[:, :skipped], self.cat_norm.of_channels(self.skip(x), 0))
+            y = y + self.up.conv.by(kernel[..., :skipped, :, :], self.cat_norm.of_channels(self.skip(x), 0))
         y = self.up.activated(y)
         return y if self.mix is None else self.mix(y)
