@@ -104,10 +104,10 @@ def step_kernels(muons: Sequence[KernelMuon]) -> None:
         momentum = torch.cat([muon.momenta[number] for muon in muons]) if len(muons) > 1 else first.momenta[number]
         rows, columns = momentum.shape[1:]
         kernels = [kernel.detach() for own in chosen for kernel in own]
-        if first.decay:
-            torch._foreach_mul_(kernels, 1 - rate * first.decay)
-        matrices = [as_matrix(kernel, like=kernel) for kernel in kernels]
-        torch._foreach_add_(matrices, list(orthogonalized(momentum)), alpha=-rate * max(1, rows / columns) ** 0.5)
+        for kernel, update in zip(kernels, orthogonalized(momentum), strict=True):
+            if first.decay:
+                kernel.mul_(1 - rate * first.decay)
+            as_matrix(kernel, like=kernel).add_(update, alpha=-rate * max(1, rows / columns) ** 0.5)
 
 
 def orthogonalized(matrices: torch.Tensor) -> torch.Tensor:
