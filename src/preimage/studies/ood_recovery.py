@@ -29,7 +29,7 @@ from preimage.studies.panels import save_panels
 from preimage.studies.scales import Row, Study, markdown_table
 from preimage.studies.tables import mean
 
-COUNTS = {"smoke": 2, "small": 12, "paper": 200}
+COUNTS = {"smoke": 2, "small": 20, "paper": 200}
 SHOWN = {"smoke": 1, "small": 6, "paper": 6}  # lesions of which a figure is drawn
 SHARE, SIGMA = 0.5, 3.0
 WEIGHT = 0.02  # l1 of [N]
