@@ -28,8 +28,8 @@ from preimage.studies.saliency_over_steps import factor
 from preimage.studies.scales import Row, Study
 from preimage.studies.sheets import keep_picture, save_sheet
 
-COUNTS = {"smoke": 2, "small": 40, "paper": 200}
-FEW = {"smoke": 1, "small": 10, "paper": 40}  # of these the settings are varied, and the weights shuffled
+COUNTS = {"smoke": 2, "small": 24, "paper": 200}
+FEW = {"smoke": 1, "small": 8, "paper": 40}  # of these the settings are varied, and the weights shuffled
 SHOWN = {"smoke": 1, "small": 6, "paper": 6}  # of these a figure is drawn
 CURVE = {"smoke": 5, "small": 25, "paper": 50}  # steps of insertion and deletion
 

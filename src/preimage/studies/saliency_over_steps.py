@@ -35,7 +35,7 @@ from preimage.studies.sheets import keep_picture, save_sheet
 PUBLISHED = (50, 100, 200, 300, 400, 500, 750, 1000, 2000, 4000)
 STEPS = {"smoke": (2, 6), "small": PUBLISHED, "paper": PUBLISHED}
 GIVEN = 0  # the step of the picture that the network is fitted to, itself
-COUNTS = {"smoke": 2, "small": 10, "paper": 20}
+COUNTS = {"smoke": 2, "small": 6, "paper": 20}
 SHOWN = {"smoke": 1, "small": 4, "paper": 6}  # pictures of which sheets are drawn
 PATHS = {"smoke": (2, 1), "small": (20, 2), "paper": (50, 4)}  # m and N of MIG-SG
 CURVE = {"smoke": 5, "small": 25, "paper": 50}  # steps of insertion and deletion
