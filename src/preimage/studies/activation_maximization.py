@@ -198,6 +198,10 @@ def section(study: Study) -> str:
     for classifier in dict.fromkeys(str(row["classifier"]) for row in rows):
         own = with_words(rows, classifier=classifier)
         parts += [f"**{classifier}**", table(own), means(own)]
+    if any(row["excitation"] == 0 for row in rows):
+        parts.append(
+            "An excitation of 0: a unit that is off in gray with a little noise, with which pixels begin, has no slope."
+        )
     parts.append(
         "Claim of Ulyanov et al. (shown as pictures, without numbers): with the deep prior the pictures that excite a class are "
         "more natural than under TV. Natural is not measured; what is: whether another classifier sees the same, and how much "
