@@ -149,9 +149,9 @@ class Together:
 
     def step(self) -> None:
         """Move all weights by their gradients."""
-        kinds: dict[str, list[Optimizer]] = {}
-        for number, optimizer in enumerate(self.optimizers):
-            kinds.setdefault(self._kind(optimizer) or str(number), []).append(optimizer)
+        kinds: dict[tuple[Any, ...], list[Optimizer]] = {}
+        for optimizer in self.optimizers:
+            kinds.setdefault(_kind(optimizer), []).append(optimizer)
         for alike in kinds.values():
             if isinstance(alike[0], KernelMuon):
                 step_kernels(cast("list[KernelMuon]", alike))
@@ -160,28 +160,32 @@ class Together:
             else:
                 alike[0].step()
 
-    @staticmethod
-    def _kind(optimizer: Optimizer) -> str:
-        """Those with the same words are computed in one go."""
-        if isinstance(optimizer, KernelMuon):
-            return f"muon {optimizer.param_groups[0]['lr']} {optimizer.decay}"
-        if type(optimizer) is not torch.optim.Adam or len(optimizer.param_groups) > 1:
-            return ""
-        return f"adam {[(name, held) for name, held in optimizer.param_groups[0].items() if name != 'params']}"
-
     def _step_adams(self, adams: list[torch.optim.Adam]) -> None:
         """By an Adam of all their weights, which is lent their states."""
         if any(len(adam.state) < len(adam.param_groups[0]["params"]) for adam in adams):
             for adam in adams:  # the first step makes the states
                 adam.step()
             return
-        settings = {name: held for name, held in adams[0].param_groups[0].items() if name != "params"}
-        key = tuple(map(id, adams))
+        settings, key = _settings(adams[0]), tuple(map(id, adams))
         if key not in self.joint:
             weights = [p for adam in adams for p in adam.param_groups[0]["params"]]
-            self.joint = {key: torch.optim.Adam(weights, **settings)}
+            self.joint[key] = torch.optim.Adam(weights, **settings)
         joint = self.joint[key]
         joint.param_groups[0].update(settings)
         for adam in adams:
             joint.state.update(adam.state)
         joint.step()
+
+
+def _kind(optimizer: Optimizer) -> tuple[Any, ...]:
+    """Optimizers of equal kinds are stepped in one go; one of a kind of its own is stepped alone."""
+    if isinstance(optimizer, KernelMuon):
+        return KernelMuon, optimizer.param_groups[0]["lr"], optimizer.decay
+    if type(optimizer) is torch.optim.Adam and len(optimizer.param_groups) == 1:
+        return torch.optim.Adam, *_settings(optimizer).items()
+    return (id(optimizer),)
+
+
+def _settings(adam: torch.optim.Adam) -> dict[str, Any]:
+    """The rate and whatever else an Adam of one group was given besides its weights."""
+    return {name: held for name, held in adam.param_groups[0].items() if name != "params"}

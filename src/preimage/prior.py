@@ -22,10 +22,8 @@ from preimage.networks.layers import takes_members
 NetworkFactory = Callable[[], nn.Module]
 SOURCES = ("weights", "code", "jitter", "hold-out")
 SHARED = 2**32 - 1  # the "member" of what all members share
-STACKED = (
-    (1_500_000, 32 * 32),
-    (100_000, 64 * 64),
-)  # parameters and pixels, up to which one call for all members is faster
+# Parameters of a network and pixels up to which one call for all members is faster on a CPU.
+STACKED = ((1_500_000, 32 * 32), (100_000, 64 * 64))
 PLACES = 64  # a pooled noise tensor is so many rows and columns larger than the code (at most twice as large)
 
 

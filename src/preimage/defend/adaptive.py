@@ -19,7 +19,7 @@ from preimage.defend.attacks import PGD_REACH, PGD_STEPS, bounded, checked_eps
 from preimage.defend.classifier import at_rest, check_gradient, checked_labels, checked_pictures, device_of, logits_of
 from preimage.defend.defence import DefendedClassifier, random_source
 from preimage.errors import InputError
-from preimage.optimizers import adam
+from preimage.optimizers import Together, adam
 from preimage.prior import Noise
 from preimage.recipes import Hourglass, Recipe
 
@@ -142,15 +142,15 @@ def prior_perturbation(
             channels, height, width = given.shape[1:]
             members = {"members": len(given), "seed": own, "device": given.device, "streams": streams}
             prior = recipe.prior(channels, (height, width), **members)
-            movers = [mover for net in prior.networks for mover in recipe.optimizer(net.parameters(), recipe.rate)]
+            each = (recipe.optimizer(net.parameters(), recipe.rate) for net in prior.networks)
+            together = Together([optimizer for of_member in each for optimizer in of_member])
             strongest, loss_of = given.clone(), torch.full((len(given),), -torch.inf, device=given.device)
             # A loop of its own: all pictures go through the classifier in one pass, which a Fit would ask about one by one.
             for _ in range(recipe.steps):
                 attacked = (given + eps / 255 * prior.images(range(len(given))).tanh()).clamp(0, 1)
                 loss = functional.cross_entropy(logits_of(model, attacked), labels, reduction="none")
                 (-loss.sum()).backward()
-                for mover in movers:
-                    mover.step()
+                together.step()
                 prior.networks.zero_grad(set_to_none=True)
                 stronger = loss.detach() > loss_of
                 strongest = torch.where(stronger[:, None, None, None], attacked.detach(), strongest)

@@ -34,14 +34,13 @@ class Norm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels)) if affine else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.of_channels(x, 0)
+        return _normed(x, self.weight, self.bias)
 
     def of_channels(self, x: torch.Tensor, first: int) -> torch.Tensor:
         """The norm of some neighboring channels alone, from `first` on: a channel's norm asks for no other channel."""
         last = first + x.shape[1]
-        weight, bias = (None if p is None else p[..., first:last].flatten() for p in (self.weight, self.bias))
-        y = functional.batch_norm(_beside(x), None, None, weight, bias, training=True)
-        return _apart(y, len(x))
+        weight, bias = (None if p is None else p[..., first:last] for p in (self.weight, self.bias))
+        return _normed(x, weight, bias)
 
 
 class Block(nn.Module):
@@ -113,16 +112,10 @@ class Convolution(nn.Conv2d):
                 x = functional.pad(x, (self.reflection,) * 4, mode="reflect")
         if kernel.ndim == 4:
             return functional.conv2d(x, kernel, bias, self.stride, self.padding)
-        kernel, bias = kernel.to(x.dtype), None if bias is None else bias.to(x.dtype)
-        if kernel.shape[-1] == 1 and self.stride == (
-            1,
-            1,
-        ):  # a product of matrices, without the detour of a convolution
-            pixels, kernel = x.flatten(2), kernel.flatten(2)
-            y = torch.bmm(kernel, pixels) if bias is None else torch.baddbmm(bias[..., None], kernel, pixels)
-            return y.unflatten(2, x.shape[2:])
-        bias = None if bias is None else bias.flatten()
-        y = functional.conv2d(_beside(x), kernel.flatten(0, 1), bias, self.stride, self.padding, groups=len(x))
+        if kernel.shape[-1] == 1 and self.stride == (1, 1):
+            return _pointwise(x, kernel.to(x.dtype), bias)
+        beside, bias = _as_groups(kernel, bias, x.dtype)
+        y = functional.conv2d(_beside(x), beside, bias, self.stride, self.padding, groups=len(x))
         return _apart(y, len(x))
 
 
@@ -152,7 +145,7 @@ def of_doubled(x: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor | None)
         kernel = torch.einsum("ai,bj,...oxij->...xoab", spread, spread, kernel)
     if kernel.ndim == 4:
         return functional.conv_transpose2d(x, kernel, bias, stride=2, padding=1)
-    kernel, bias = kernel.to(x.dtype).flatten(0, 1), None if bias is None else bias.to(x.dtype).flatten()
+    kernel, bias = _as_groups(kernel, bias, x.dtype)
     y = functional.conv_transpose2d(_beside(x), kernel, bias, stride=2, padding=1, groups=len(x))
     return _apart(y, len(x))
 
@@ -165,6 +158,26 @@ def _beside(x: torch.Tensor) -> torch.Tensor:
 def _apart(x: torch.Tensor, members: int) -> torch.Tensor:
     """(1, b * c, h, w) -> (b, c, h, w)."""
     return x if members == 1 else x.reshape(members, -1, *x.shape[2:])
+
+
+def _as_groups(
+    kernel: torch.Tensor, bias: torch.Tensor | None, dtype: torch.dtype
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Kernel (b, m, n, kh, kw) and bias (b, out) of several members as those of one grouped convolution, in a precision."""
+    return kernel.to(dtype).flatten(0, 1), None if bias is None else bias.to(dtype).flatten()
+
+
+def _pointwise(x: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """1x1 convolutions of several members as products of matrices, without the detour of a grouped convolution."""
+    pixels, kernel = x.flatten(2), kernel.flatten(2)
+    y = torch.bmm(kernel, pixels) if bias is None else torch.baddbmm(bias.to(x.dtype)[..., None], kernel, pixels)
+    return y.unflatten(2, x.shape[2:])
+
+
+def _normed(x: torch.Tensor, weight: torch.Tensor | None, bias: torch.Tensor | None) -> torch.Tensor:
+    """Each picture by its own statistics, times weight plus bias, (c,) or of several members (b, c)."""
+    weight, bias = (None if p is None else p.flatten() for p in (weight, bias))
+    return _apart(functional.batch_norm(_beside(x), None, None, weight, bias, training=True), len(x))
 
 
 def takes_members(network: nn.Module) -> bool:
