@@ -21,6 +21,7 @@ from preimage.predictors.model_file import TrainedModel
 from preimage.studies.counterfactual_tables import section
 from preimage.studies.lesions import Lesion, chosen, classifiers, held_out, known, recipe_of
 from preimage.studies.panels import save_panels
+from preimage.studies.preimage_recovery import WEIGHT
 from preimage.studies.scales import Row, Study
 
 COUNTS = {"smoke": 2, "small": 40, "paper": 200}
@@ -28,7 +29,6 @@ FEW = {"smoke": 1, "small": 4, "paper": 20}
 """Lesions for which stability and sanity are measured."""
 SEEDS = 3  # of the stability
 SHOWN = {"smoke": 1, "small": 10, "paper": 10}  # lesions of which a figure is drawn
-WEIGHT = 0.02  # l1 of [N]
 TARGETS = {"akiec": "bcc", "bcc": "akiec", "bkl": "mel", "df": "nv", "mel": "nv", "nv": "mel", "vasc": "nv"}
 """The diagnosis that is asked for: what each is mistaken for."""
 

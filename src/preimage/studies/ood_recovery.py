@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from preimage.explain.recover import recover
 from preimage.operators.blur import Blur
 from preimage.operators.kernels import gaussian
 from preimage.predictors.model_file import TrainedModel
@@ -22,17 +20,16 @@ from preimage.studies.lesions import (
     held_out,
     known,
     loss_of,
-    recipe_of,
     with_words,
 )
 from preimage.studies.panels import save_panels
+from preimage.studies.preimage_recovery import WAYS, WEIGHT, recovered
 from preimage.studies.scales import Row, Study, markdown_table
 from preimage.studies.tables import mean
 
 COUNTS = {"smoke": 2, "small": 20, "paper": 200}
 SHOWN = {"smoke": 1, "small": 6, "paper": 6}  # lesions of which a figure is drawn
 SHARE, SIGMA = 0.5, 3.0
-WEIGHT = 0.02  # l1 of [N]
 EQUAL = 100.0  # dB, for equal pictures
 DAMAGES = ("crop", "blur")
 PLACES = {"inside": "inside", "outside": "outside", "to_given": "to the damaged picture"}
@@ -76,29 +73,21 @@ def measured(study: Study, model: TrainedModel, lesion: Lesion, number: int, dam
     """One damaged lesion, recovered both ways from the same seed: distances in dB of PSNR, and what the classifier says."""
     inside = rectangle(lesion.picture, number)
     given = cropped(lesion.picture, inside) if damage == "crop" else blurred(lesion.picture)
-    estimate = partial(loss_of, model)
     row: Row = {"damage": damage, "picture": lesion.name, "diagnosis": lesion.diagnosis}
     row |= {"given_inside": masked_psnr(given, lesion.picture, inside)}
     row |= {"given_outside": masked_psnr(given, lesion.picture, ~inside)}
     panels = [("original", lesion.picture), ("given", given)]
-    for name, weight in (("plain", 0.0), ("m", WEIGHT)):
-        found = recover(
-            given,
-            predictor=model,
-            doubt="loss" if weight else "none",
-            loss_weight=weight,
-            recipe=recipe_of(study),
-            seed=number,
-        ).run()
+    for name, way in WAYS.items():
+        found = recovered(study, model, given, number, way)
         picture = found.image.clamp(0, 1)
         row |= {f"{name}_{place}": value for place, value in distances(picture, lesion.picture, given, inside).items()}
         row |= {
             f"{name}_right": int(found.numbers["prediction_after"] == lesion.diagnosis),
             f"{name}_seconds": found.seconds,
         }
-        row[f"{name}_loss"] = estimate(picture)
-        panels.append(("plain" if name == "plain" else "with M", picture))
-    row["given_loss"], row["original_loss"] = estimate(given), estimate(lesion.picture)
+        row[f"{name}_loss"] = loss_of(model, picture)
+        panels.append((way.title, picture))
+    row["given_loss"], row["original_loss"] = (loss_of(model, x) for x in (given, lesion.picture))
     if number < SHOWN[study.scale]:
         save_panels(panels, study.figure(f"ood_recovery-{damage}-{lesion.name}.png"))
     return row

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from preimage.explain.explanation import Explanation
 from preimage.explain.panels import magnified
 from preimage.explain.recipes import PAPER_RECOVERY
@@ -57,6 +59,9 @@ class Setting:
         return replace(recipe, network=PAPER_RECOVERY.network) if self.unet else recipe
 
 
+WAYS = {"plain": Setting("plain", weight=0.0), "m": Setting("with M")}
+"""What is compared, by the name of its column."""
+
 SETTINGS = (
     Setting("weight of M 0.002", weight=0.002),
     Setting("weight of M 0.0002", weight=0.0002),
@@ -95,13 +100,12 @@ def measured(study: Study, model: TrainedModel, lesion: Lesion, number: int) -> 
     """One lesion, recovered both ways from the same seed."""
     row: Row = {"picture": lesion.name, "diagnosis": lesion.diagnosis}
     panels = [("given", lesion.picture)]
-    for name, weight in (("plain", 0.0), ("m", WEIGHT)):
-        found = recovered(study, model, lesion, number, Setting("", weight=weight))
+    for name, way in WAYS.items():
+        found = recovered(study, model, lesion.picture, number, way)
         row |= {name: found.numbers["psnr"], f"seconds_{name}": found.seconds}
         picture = found.image.clamp(0, 1)
         row[f"loss_{name}"] = loss_of(model, picture)
-        title = "plain" if name == "plain" else "with M"
-        panels += [(titled(title, row[name]), picture), ("difference", magnified(picture - lesion.picture))]
+        panels += [(titled(way.title, row[name]), picture), ("difference", magnified(picture - lesion.picture))]
     row["loss_given"] = loss_of(model, lesion.picture)
     if number < SHOWN[study.scale]:
         save_panels(panels, study.figure(f"preimage_recovery-{lesion.name}.png"))
@@ -110,21 +114,21 @@ def measured(study: Study, model: TrainedModel, lesion: Lesion, number: int) -> 
 
 def with_setting(study: Study, model: TrainedModel, lesion: Lesion, number: int, setting: Setting, usual: Row) -> Row:
     """One lesion, recovered with another setting; the plain recovery again only where that is another as well."""
-    found = recovered(study, model, lesion, number, setting)
+    found = recovered(study, model, lesion.picture, number, setting)
     plain = usual["plain"]
     if setting.own_plain:
-        plain = recovered(study, model, lesion, number, replace(setting, weight=0.0)).numbers["psnr"]
+        plain = recovered(study, model, lesion.picture, number, replace(setting, weight=0.0)).numbers["psnr"]
     row: Row = {"setting": setting.title, "picture": lesion.name, "plain": plain, "m": found.numbers["psnr"]}
     losses = {"loss_given": usual["loss_given"], "loss_m": loss_of(model, found.image.clamp(0, 1))}
     return row | losses | {"seconds_m": found.seconds}
 
 
-def recovered(study: Study, model: TrainedModel, lesion: Lesion, number: int, setting: Setting) -> Explanation:
-    """The recovery of a lesion with some setting."""
+def recovered(study: Study, model: TrainedModel, picture: torch.Tensor, number: int, setting: Setting) -> Explanation:
+    """The recovery of a picture (1, 3, h, w) with some setting; its number is the seed."""
     assert model.estimator is not None
     blocks = model.estimator.layers
     return recover(
-        lesion.picture,
+        picture,
         predictor=model,
         layer=None if setting.block is None else blocks[min(setting.block, len(blocks)) - 1],
         doubt="loss" if setting.weight else "none",
