@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import torch
 
+from preimage.codes import Masked
 from preimage.fit import Fit
 from preimage.optimizers import adam, muon
-from preimage.prior import Masked
 from preimage.problem import Problem
 from preimage.recipes import Hourglass, Noise, Recipe
 from preimage.stopping import Rule

@@ -12,8 +12,8 @@ from specimens import THIN, THIN_ADAM, THIN_MASKED, fit_of, noisy
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from preimage import graphs
+from preimage.codes import Jitter
 from preimage.fit import READ_EVERY, Fit
-from preimage.prior import Jitter
 from preimage.problem import Problem
 from preimage.stopping import Rule, after, discrepancy, held_out, moving_variance, plateau, risk, windowed_variance
 
@@ -59,16 +59,17 @@ def counted(monkeypatch):
     for name in ("tolist", "cpu", "numpy"):
         own = getattr(torch.Tensor, name)
         monkeypatch.setattr(torch.Tensor, name, lambda self, *a, own=own, name=name: waits.count(name) or own(self, *a))
-    own_jitter = Jitter.added_to
+    for name in ("added_to", "added_to_all"):
+        own = getattr(Jitter, name)
 
-    def added_to(self, code, member):
-        waits.on_host = True
-        try:
-            return own_jitter(self, code, member)
-        finally:
-            waits.on_host = False
+        def drawn(self, codes, members, own=own):
+            waits.on_host = True
+            try:
+                return own(self, codes, members)
+            finally:
+                waits.on_host = False
 
-    monkeypatch.setattr(Jitter, "added_to", added_to)
+        monkeypatch.setattr(Jitter, name, drawn)
     with waits:
         yield waits
     monkeypatch.undo()

@@ -6,9 +6,10 @@ import pytest
 import torch
 from specimens import THIN, THIN_ADAM, THIN_MASKED, noisy
 
+from preimage.codes import Masked, Mesh, Noise, seeded
 from preimage.errors import InputError
 from preimage.networks import DeepDecoder
-from preimage.prior import Masked, Mesh, Noise, Prior, reflected, seeded
+from preimage.prior import Prior, reflected
 from preimage.problem import Problem
 from preimage.recipes import Hourglass, Recipe
 

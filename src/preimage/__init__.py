@@ -18,6 +18,8 @@ from preimage.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from preimage.checkpoint import autosave as autosave
+    from preimage.codes import Mesh as Mesh
+    from preimage.codes import Noise as Noise
     from preimage.defend.art_defence import DIPDefence as DIPDefence
     from preimage.defend.defence import DefendedClassifier as DefendedClassifier
     from preimage.defend.evaluate import evaluate_defence as evaluate_defence
@@ -41,8 +43,6 @@ if TYPE_CHECKING:
     from preimage.predictors import Predictor as Predictor
     from preimage.predictors import load_model as load_model
     from preimage.predictors import load_predictor as load_predictor
-    from preimage.prior import Mesh as Mesh
-    from preimage.prior import Noise as Noise
     from preimage.prior import Prior as Prior
     from preimage.problem import Problem as Problem
     from preimage.recipes import Recipe as Recipe
@@ -82,8 +82,8 @@ _PLACES = {
     "Predictor": "predictors",
     "load_model": "predictors",
     "load_predictor": "predictors",
-    "Mesh": "prior",
-    "Noise": "prior",
+    "Mesh": "codes",
+    "Noise": "codes",
     "Prior": "prior",
     "Problem": "problem",
     "Recipe": "recipes",

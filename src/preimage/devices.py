@@ -64,7 +64,9 @@ def has_native_bfloat16(device: torch.device) -> bool:
 def free_memory(device: torch.device) -> int | None:
     """Bytes that can still be allocated on a device, by the container's limit where there is one; None if unknown."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        # PyTorch keeps what tensors free; the driver counts that as taken.
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept
     if device.type != "cpu":
         return None
     import psutil

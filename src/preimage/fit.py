@@ -145,6 +145,8 @@ class Fit:
         finally:
             if on_cpu:
                 give_back_memory()
+            if isinstance(self.move, Graphs) and self.finished:
+                self.move.forget()  # what was recorded has memory of its own
 
     def run(self) -> Result:
         """Iterate to the end and return the Result."""
@@ -192,11 +194,9 @@ class Fit:
         """One step of gradient descent of some members: the terms of each, (terms,), before the step."""
         losses: dict[int, torch.Tensor] = {}
         for group in [members] if self.prior.stacks and members else [[i] for i in members]:
-            inputs = [self.prior.input(i) for i in group]
-            terms, x = self.move(group, inputs, self.prior.asked(group))
-            for k, i in enumerate(group):
-                losses[i] = terms[:, k]
-                self._gather(i, x[k : k + 1])
+            terms, x = self.move(group, self.prior.inputs(group), self.prior.asked(group))
+            losses.update(zip(group, terms.unbind(1), strict=True))
+            self._gather(group, x.split(1))
         return losses
 
     def _move(self, group: Sequence[int], inputs: Sequence[torch.Tensor], asked: torch.Tensor | None) -> Outputs:
@@ -221,24 +221,25 @@ class Fit:
     ) -> torch.Tensor:
         return self._terms(group, inputs, asked)[0]
 
-    def _gather(self, i: int, image: torch.Tensor) -> None:
+    def _gather(self, members: Sequence[int], images: Sequence[torch.Tensor]) -> None:
         """The exponential average of outputs, as a running mean whose weights fall off by the recipe's factor."""
         if not self.images:
-            self.images = [torch.zeros_like(image)] * len(self.prior)
-            self.averages = list(self.images)
-        self.images[i] = image
-        self.counts[i] += 1
-        factor, count = self.recipe.averaging, self.counts[i]
-        gathered = 1 - factor**count if self.recipe.debiased else 1.0
-        weight = 1.0 if count == 1 else (1 - factor) / gathered
-        self.averages[i] = image if weight == 1 else torch.lerp(self.averages[i], image, weight)
+            self.images, self.averages = ([torch.zeros_like(images[0])] * len(self.prior) for _ in range(2))
+        alike: dict[float, list[tuple[int, torch.Tensor]]] = {}
+        for i, image in zip(members, images, strict=True):
+            self.images[i] = image
+            self.counts[i] += 1
+            alike.setdefault(self.recipe.share_of_latest(self.counts[i]), []).append((i, image))
+        for weight, some in alike.items():
+            own, new = zip(*((self.averages[i], image) for i, image in some), strict=True)
+            mean = new if weight == 1 else torch._foreach_lerp(own, new, weight)  # pyright: ignore[reportPrivateImportUsage]
+            for (i, _), average in zip(some, mean, strict=True):
+                self.averages[i] = average
 
     def _table(self, losses: dict[int, torch.Tensor]) -> torch.Tensor:
         """(terms, b), NaN for members that were not computed."""
-        table = torch.full((len(self.history.names), len(self.prior)), float("nan"), device=self.prior.device)
-        for i, values in losses.items():
-            table[:, i] = values
-        return table
+        nothing = torch.full((len(self.history.names),), float("nan"), device=self.prior.device)
+        return torch.stack([losses.get(i, nothing) for i in range(len(self.prior))], 1)
 
     def _step(self, table: torch.Tensor, events: tuple[str, ...], blind: bool) -> Step:
         return Step(

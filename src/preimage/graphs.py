@@ -67,8 +67,7 @@ class Graphs:
         if first and not self._recorded(key, given, asked is not None):
             return self.move(members, inputs, asked)
         held, replay = self.recorded[key]
-        for place, value in zip(held, given, strict=True):
-            place.copy_(value)
+        torch._foreach_copy_(held, given)  # pyright: ignore[reportPrivateImportUsage]
         should = self.expected(members, inputs, asked).sum() if first else None
         terms, x = (output.clone() for output in replay())
         if should is not None and not bool((terms.sum() - should).abs() <= TRUSTED * should.abs()):

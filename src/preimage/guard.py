@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import torch
@@ -47,7 +48,8 @@ class Guard:
     def watch(self, members: list[int], table: torch.Tensor) -> list[str]:
         """Look at the losses of one step, (terms, b); roll back what diverged and say so."""
         losses = table.sum(0).tolist()
-        events = []
+        events: list[str] = []
+        good: list[int] = []
         for i in members:
             if self._diverged(i, losses[i]):
                 events.append(self._roll_back(i, losses[i]))
@@ -55,7 +57,8 @@ class Guard:
             known = math.isfinite(self.level[i])
             self.level[i] = 0.9 * self.level[i] + 0.1 * losses[i] if known else losses[i]
             if self.fit.counts[i] % SNAPSHOT_EVERY == 0:
-                self.snapshots[i] = self._snapshot(i)
+                good.append(i)
+        self._renew(good)
         return events
 
     def _diverged(self, i: int, loss: float) -> bool:
@@ -96,16 +99,38 @@ class Guard:
         return f"step {fit.index}, fit {i + 1}: the loss jumped to {loss:.3g}; back to the last good state, rate {rate:.3g}"
 
     def _snapshot(self, i: int) -> dict[str, Any]:
+        return copy.deepcopy(self._now(i)) | self._pictures(i)
+
+    def _now(self, i: int) -> dict[str, Any]:
+        """What moves, itself and no copy of it."""
+        fit = self.fit
+        return {
+            "network": dict(fit.prior.networks[i].state_dict()),
+            "operator": dict(fit.operators[i].state_dict()),
+            "optimizers": [optimizer.state_dict() for optimizer in fit.optimizers[i]],
+        }
+
+    def _pictures(self, i: int) -> dict[str, Any]:
         fit = self.fit
         begun = fit.counts[i] > 0
-        return {
-            "network": {name: held.clone() for name, held in fit.prior.networks[i].state_dict().items()},
-            "operator": copy.deepcopy(fit.operators[i].state_dict()),
-            "optimizers": [copy.deepcopy(optimizer.state_dict()) for optimizer in fit.optimizers[i]],
-            "count": fit.counts[i],
-            "average": fit.averages[i] if begun else None,
-            "image": fit.images[i] if begun else None,
-        }
+        pictures = {"average": fit.averages[i] if begun else None, "image": fit.images[i] if begun else None}
+        return {"count": fit.counts[i], **pictures}
+
+    def _renew(self, members: list[int]) -> None:
+        """The snapshots of some members as they are now, in the place of the former ones and all copied in one go."""
+        places: list[torch.Tensor] = []
+        values: list[torch.Tensor] = []
+        for i in members:
+            now, kept = self._now(i), self.snapshots[i]
+            new, old = (list(_tensors(each)) for each in (now, {name: kept[name] for name in now}))
+            if [x.shape for x in new] == [x.shape for x in old]:
+                places += old
+                values += new
+                self.snapshots[i] = _filled(now, iter(old)) | self._pictures(i)
+            else:  # the first steps make what an optimizer remembers
+                self.snapshots[i] = self._snapshot(i)
+        if places:
+            torch._foreach_copy_(places, values)  # pyright: ignore[reportPrivateImportUsage]
 
     def state_dict(self) -> dict[str, Any]:
         return {"level": self.level, "tries": self.tries, "snapshots": self.snapshots}
@@ -116,3 +141,21 @@ class Guard:
             for name in ("average", "image"):
                 if snapshot[name] is not None:  # networks and optimizers take in tensors of any device
                     snapshot[name] = snapshot[name].to(self.fit.prior.device)
+
+
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
+    """Those in plain containers, in their order."""
+    if isinstance(value, torch.Tensor):
+        yield value.detach()
+    elif isinstance(value, dict | list | tuple):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(each)
+
+
+def _filled(value: Any, tensors: Iterator[torch.Tensor]) -> Any:
+    """Plain containers with other tensors in the place of theirs."""
+    if isinstance(value, torch.Tensor):
+        return next(tensors)
+    if isinstance(value, dict):
+        return {key: _filled(each, tensors) for key, each in value.items()}
+    return type(value)(_filled(each, tensors) for each in value) if isinstance(value, list | tuple) else value

@@ -21,7 +21,7 @@ def psnr(image: torch.Tensor, reference: torch.Tensor, data_range: float = 1.0) 
 
     _check(image, reference)
     values = peak_signal_noise_ratio(
-        image.float(), reference.float(), data_range=data_range, reduction="none", dim=(1, 2, 3)
+        image.float(), reference.to(image.device).float(), data_range=data_range, reduction="none", dim=(1, 2, 3)
     )
     return values.reshape(-1)
 
@@ -42,7 +42,12 @@ def ssim(image: torch.Tensor, reference: torch.Tensor, data_range: float = 1.0) 
     if min(image.shape[-2:]) < 11:
         raise InputError(f"ssim needs 11 pixels a side, got {image.shape[-1]} x {image.shape[-2]}")
     values = structural_similarity_index_measure(
-        image.float(), reference.float(), data_range=data_range, reduction="none", kernel_size=11, sigma=1.5
+        image.float(),
+        reference.to(image.device).float(),
+        data_range=data_range,
+        reduction="none",
+        kernel_size=11,
+        sigma=1.5,
     )
     assert isinstance(values, torch.Tensor)
     return values.reshape(-1)

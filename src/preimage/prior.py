@@ -7,136 +7,20 @@ table and changes nothing but time.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
+from preimage.codes import Code, Jitter, Masked, Mesh, Noise, seeded
 from preimage.errors import InputError
 from preimage.networks.layers import takes_members
 
 NetworkFactory = Callable[[], nn.Module]
-SOURCES = ("weights", "code", "jitter", "hold-out")
-SHARED = 2**32 - 1  # the "member" of what all members share
 # Parameters of a network and pixels up to which one call for all members is faster on a CPU.
 STACKED = ((1_500_000, 32 * 32), (100_000, 64 * 64))
-PLACES = 64  # a pooled noise tensor is so many rows and columns larger than the code (at most twice as large)
-
-
-def seeded(seed: int, source: str, member: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """The generator of one source of randomness of one member: streams that never meet, from one seed."""
-    words = np.random.SeedSequence([seed, SOURCES.index(source), member]).generate_state(2)
-    return torch.Generator(device).manual_seed(int(words[0]) << 31 | int(words[1]) >> 1)
-
-
-@dataclass(frozen=True)
-class Noise:
-    """A code of uniform noise, scale * U(0, 1): the published one is Noise(32, 0.1)."""
-
-    channels: int = 32
-    scale: float = 0.1
-
-    def draw(self, height: int, width: int, generator: torch.Generator) -> torch.Tensor:
-        return self.scale * torch.rand(1, self.channels, height, width, generator=generator)
-
-
-@dataclass(frozen=True)
-class Mesh:
-    """A code of two channels that hold the horizontal and the vertical position, 0 to 1."""
-
-    channels: int = 2
-
-    def draw(self, height: int, width: int, generator: torch.Generator) -> torch.Tensor:
-        y, x = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
-        return torch.stack([x, y])[None]
-
-
-@dataclass(frozen=True)
-class Masked:
-    """The given picture itself as the code, new values of it hidden at random at every step, beside the mask of the others.
-
-    The network must tell the hidden values from those that are shown, and is judged by the hidden ones alone (Prior.hidden):
-    what it cannot know of them is noise that is independent from value to value. It never sees what has no weight.
-
-    Source: Batson and Royer, Noise2Self, ICML 2019; Quan et al., Self2Self, CVPR 2020.
-
-    Args:
-        keep: the share of the values that is shown.
-    """
-
-    keep: float = 0.7
-
-    def __post_init__(self) -> None:
-        if not 0 < self.keep < 1:
-            raise InputError(f"the share of values that a masked code keeps must be between 0 and 1, got {self.keep}")
-
-    def drawn(self, picture: torch.Tensor, known: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """(1, 2c, h, w): what is shown of a picture (1, c, h, w) of which `known` (1, c, h, w) may be, and where that is."""
-        # Filled in one memory order, whatever that of the picture: masks must not depend on how members are computed.
-        draws = torch.empty_like(picture, device=generator.device, memory_format=torch.channels_last)
-        draws.bernoulli_(self.keep, generator=generator)
-        shown = draws.to(picture.device) * known
-        return torch.cat([picture * shown, shown], 1)
-
-
-Code = Noise | Mesh | Masked
-
-
-def channels_of(code: Code | torch.Tensor, picture_channels: int) -> int:
-    """How many channels the network's input has."""
-    if isinstance(code, torch.Tensor):
-        return code.shape[1]
-    return 2 * picture_channels if isinstance(code, Masked) else code.channels
-
-
-class Jitter:
-    """Gaussian noise added to the codes at every step, each member with a stream of its own.
-
-    Drawn afresh at each step, as published; or, since that costs a quarter of a fast step, cut out of one of a `pool` of
-    noise tensors, a little larger, that all members share: at a random place and with a random sign.
-    """
-
-    def __init__(
-        self, deviation: float, pool: int | None, seed: int, like: list[torch.Tensor], streams: Sequence[int]
-    ) -> None:
-        self.deviation = deviation
-        device = like[0].device
-        # Apple's generator cannot be seeded apart; and the choice among a pool must never wait for the device.
-        place = "cpu" if pool is not None or device.type == "mps" else device
-        self.generators = [seeded(seed, "jitter", stream, place) for stream in streams]
-        self.pool: list[torch.Tensor] = []
-        if pool is not None and deviation:
-            generator = seeded(seed, "jitter", SHARED)
-            _, channels, *sides = like[0].shape
-            height, width = (side + min(side, PLACES) for side in sides)
-            memory = torch.channels_last if like[0].is_contiguous(memory_format=torch.channels_last) else None
-            for _ in range(pool):
-                noise = torch.empty(1, channels, height, width).normal_(0, deviation, generator=generator)
-                noise = noise.to(device, like[0].dtype)
-                self.pool.append(noise if memory is None else noise.contiguous(memory_format=memory))
-
-    def added_to(self, code: torch.Tensor, member: int) -> torch.Tensor:
-        generator = self.generators[member]
-        if not self.deviation:
-            return code
-        if not self.pool:
-            # Filled in one memory order, whatever that of the code: the noise must not depend on how members are computed. It
-            # is that in which PyTorch's generator for CPUs is eight times faster.
-            _, channels, height, width = code.shape
-            noise = torch.empty(1, height, width, channels, device=generator.device)
-            noise = noise.normal_(0, self.deviation, generator=generator).movedim(-1, 1)
-            noisy = torch.empty_like(code)  # in the order of the code, which is what convolutions want
-            return torch.add(code, noise.to(code.device), out=noisy)
-        height, width = code.shape[-2:]
-        places = [len(self.pool), 2, min(height, PLACES) + 1, min(width, PLACES) + 1]
-        draws = torch.rand(4, generator=generator).tolist()
-        pick, sign, top, left = (int(draw * count) for draw, count in zip(draws, places, strict=True))
-        window = self.pool[pick][..., top : top + height, left : left + width]
-        return torch.add(code, window, alpha=1 - 2 * sign)
 
 
 class Prior:
@@ -196,6 +80,8 @@ class Prior:
         self.draws = isinstance(code, Noise | Mesh)
         self.masked = code if isinstance(code, Masked) else None
         self.codes = [self._laid_out(self._code(code, i, seed, own[i])) for i in range(members)]
+        self.beside: list[int] = []  # the members whose codes were last laid beside one another
+        self.codes_beside = self.codes[0]
         self.known: list[torch.Tensor] = []  # where a masked code may show its picture
         self.hidden: list[torch.Tensor] = []  # what the latest input of each member did not show of what is known
         self.jitter = Jitter(jitter, pool, seed, self.codes, own)
@@ -271,6 +157,15 @@ class Prior:
         self.hidden[member] = self._cropped(known - drawn[:, known.shape[1] :])
         return drawn
 
+    def inputs(self, members: Sequence[int]) -> list[torch.Tensor]:
+        """What the networks of some members are given next, (1, channels, h, w) each; drawn together where they are stacked."""
+        if self.masked is not None or not self.stacks or len(members) == 1:
+            return [self.input(i) for i in members]
+        if list(members) != self.beside:
+            self.beside = list(members)
+            self.codes_beside = torch.cat([self.codes[i] for i in members])
+        return list(self.jitter.added_to_all(self.codes_beside, members).split(1))
+
     def asked(self, members: Sequence[int]) -> torch.Tensor | None:
         """(len(members), c, h, w), 1 where the latest inputs hid a known value: there alone the outputs are judged.
 
@@ -284,7 +179,7 @@ class Prior:
 
     def images(self, members: Sequence[int]) -> torch.Tensor:
         """One output of each of some members, (len(members), c, h, w), from their next inputs."""
-        return self.outputs(members, [self.input(i) for i in members])
+        return self.outputs(members, self.inputs(members))
 
     def outputs(self, members: Sequence[int], inputs: Sequence[torch.Tensor]) -> torch.Tensor:
         """The outputs of some members from inputs (1, channels, h, w); in one stacked call where the table says so."""
@@ -353,6 +248,7 @@ class Prior:
         self.start_from([{"network": n, "code": c} for n, c in zip(state["networks"], state["codes"], strict=True)])
         for code, saved in zip(self.codes, state["codes"], strict=True):
             code.copy_(saved)
+        self.beside = []
         for generator, saved in zip(self.jitter.generators, state["jitter"], strict=True):
             generator.set_state(saved)
 
@@ -369,6 +265,7 @@ class Prior:
         Raises:
             InputError: weights of another network.
         """
+        self.beside = []
         for i, network in enumerate(self.networks):
             given = weights[i % len(weights)]
             take_over(network, given["network"], "network")

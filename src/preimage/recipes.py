@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
+from preimage.codes import Code, Masked, Mesh, Noise, channels_of
 from preimage.devices import choose_device, choose_precision
 from preimage.errors import InputError
 from preimage.networks import DeepDecoder, Pixels, ResNet, SkipNet, UNet
@@ -22,7 +23,7 @@ from preimage.networks.layers import Output, Padding, Upsample
 from preimage.networks.skip import Downsample
 from preimage.networks.unet import UNetNorm, UNetUpsample
 from preimage.optimizers import OptimizerFactory, adam, muon
-from preimage.prior import Code, Masked, Mesh, Noise, Prior, channels_of
+from preimage.prior import Prior
 from preimage.problem import name_of
 
 PerLevel = int | tuple[int, ...]
@@ -237,6 +238,11 @@ class Recipe:
         )
         prior.show(torch.zeros(1, channels, *size))  # until the fit shows what was given
         return prior
+
+    def share_of_latest(self, count: int) -> float:
+        """What the latest of so many outputs counts in their exponential average: 1 for the first."""
+        gathered = 1 - self.averaging**count if self.debiased else 1.0
+        return 1.0 if count == 1 else (1 - self.averaging) / gathered
 
     def describe(self) -> dict[str, Any]:
         """The recipe as plain data for reports and checkpoints: functions by name, descriptions as dictionaries."""

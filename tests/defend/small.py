@@ -80,8 +80,8 @@ class Shifted:
     def __call__(
         self, images: torch.Tensor, seed: int | None = None, streams: Sequence[int] | None = None
     ) -> torch.Tensor:
+        from preimage.codes import seeded
         from preimage.defend.defence import random_source
-        from preimage.prior import seeded
 
         seed, streams = random_source(len(images), seed, streams)
         drawn = torch.stack([torch.rand(1, 1, 1, generator=seeded(seed, "jitter", stream)) for stream in streams])

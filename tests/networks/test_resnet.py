@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from preimage.codes import Noise
 from preimage.memory import saved_bytes
 from preimage.networks import ResNet
-from preimage.prior import Noise, Prior
+from preimage.prior import Prior
 
 VARIANTS = {
     "default": {},

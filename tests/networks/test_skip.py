@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from preimage.codes import Noise
 from preimage.networks import SkipNet
-from preimage.prior import Noise, Prior
+from preimage.prior import Prior
 
 GOLDEN = ("skip_bilinear_reflect", "skip_nearest_avg_zero", "skip_no1x1")
 PUBLISHED = {

@@ -7,10 +7,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from preimage.codes import Noise
 from preimage.memory import saved_bytes
 from preimage.networks import UNet
 from preimage.networks.layers import Norm
-from preimage.prior import Noise, Prior
+from preimage.prior import Prior
 
 PUBLISHED = {"upsample": "transposed", "padding": "zeros", "norm": "instance", "up_norm": False}
 VARIANTS = {

@@ -12,13 +12,13 @@ import torch
 from PIL import Image
 from specimens import THIN, clean, noisy
 
+from preimage.codes import Masked
 from preimage.distances import absolute, poisson_nll, squared
 from preimage.errors import InputError
 from preimage.images import read
 from preimage.metrics import psnr
 from preimage.optimizers import muon
 from preimage.penalties import total_variation
-from preimage.prior import Masked
 from preimage.recipes import Hourglass
 from preimage.restore.denoise import (
     BALANCED,

@@ -13,11 +13,11 @@ import torch
 from PIL import Image
 from specimens import THIN, clean, noisy
 
+from preimage.codes import Mesh, Noise
 from preimage.errors import InputError
 from preimage.metrics import psnr
 from preimage.optimizers import adam, muon
 from preimage.penalties import total_variation
-from preimage.prior import Mesh, Noise
 from preimage.recipes import Hourglass, Recipe
 from preimage.restore.inpaint import FAST, FASTS, PAPER, PAPERS, inpaint
 from preimage.stopping import After, Risk, after

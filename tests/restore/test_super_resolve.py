@@ -12,13 +12,13 @@ import torch
 from PIL import Image
 from specimens import THIN, clean
 
+from preimage.codes import Noise
 from preimage.distances import squared
 from preimage.errors import InputError
 from preimage.images import read
 from preimage.operators import Downsample, bicubic, box, lanczos2
 from preimage.optimizers import adam, muon
 from preimage.penalties import total_variation
-from preimage.prior import Noise
 from preimage.recipes import Hourglass
 from preimage.restore.start import variant
 from preimage.restore.super_resolve import FAST, PAPER, PAPER_X8, down_kernel, super_resolve

@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 from preimage import stopping
 from preimage.cli.options import Options
+from preimage.codes import Noise
 from preimage.errors import InputError
 from preimage.optimizers import adam
-from preimage.prior import Noise
 from preimage.recipes import Decoder, Free, Recipe, read_recipe
 from preimage.tiling import checked
 

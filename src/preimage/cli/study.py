@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from preimage.errors import InputError
+
 
 def study(
     name: Annotated[str | None, Parameter(name="NAME", help="Which study; without it they are listed.")] = None,
@@ -23,6 +25,13 @@ def study(
         Path | None,
         Parameter(help="Folder for results, docs or else out if not given; what it holds is not computed again."),
     ] = None,
+    worker: Annotated[
+        str,
+        Parameter(
+            help="1/4, 2/4, ...: this process does that share of the rows, for the studies that can be shared; run it once more "
+            "without when all are there."
+        ),
+    ] = "1/1",
 ) -> int:
     """Run one study, or list all of them."""
     from preimage.studies import STUDIES, run_study
@@ -32,5 +41,13 @@ def study(
         for each, summary in STUDIES.items():
             print(f"{each:<{width}}  {summary}")
         return 0
-    print(run_study(name, scale=scale, data=data, output=output))
+    print(run_study(name, scale=scale, data=data, output=output, worker=_share(worker)))
     return 0
+
+
+def _share(worker: str) -> tuple[int, int]:
+    """ "2/4" -> (1, 4)."""
+    number, _, workers = worker.partition("/")
+    if not (number.isdigit() and workers.isdigit() and 1 <= int(number) <= int(workers)):
+        raise InputError(f"--worker must be K/N with K from 1 to N, as 1/4, got {worker!r}")
+    return int(number) - 1, int(workers)

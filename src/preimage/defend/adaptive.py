@@ -15,12 +15,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from preimage.codes import Noise
 from preimage.defend.attacks import PGD_REACH, PGD_STEPS, bounded, checked_eps
 from preimage.defend.classifier import at_rest, check_gradient, checked_labels, checked_pictures, device_of, logits_of
 from preimage.defend.defence import DefendedClassifier, random_source
+from preimage.defend.logits import pictures_a_pass
 from preimage.errors import InputError
 from preimage.optimizers import Together, adam
-from preimage.prior import Noise
 from preimage.recipes import Hourglass, Recipe
 
 AdaptiveName = Literal["bpda-eot", "prior"]
@@ -89,13 +90,15 @@ def bpda_eot(
             return images.detach().clone()
         start = (2 * torch.rand(given.shape, generator=generator) - 1) * eps / 255
         attacked = bounded(given + start.to(given), given, eps)
+        # Samples of small pictures are cleaned side by side; of large ones memory allows one.
+        at_once = max(1, pictures_a_pass(given.shape) // (len(given) * defended.samples))
         for step in range(steps):
             # Of a stream no number is used twice: each step and sample has one of its own.
-            drawn = [None] if known else [step * samples + sample for sample in range(samples)]
+            turns = range(step * samples, (step + 1) * samples)
+            drawn = [streams] if known else [[stream * steps * samples + turn for stream in streams] for turn in turns]
             slope = torch.zeros_like(given)
-            for turn in drawn:
-                now = streams if turn is None else [stream * steps * samples + turn for stream in streams]
-                slope += _slope(defended, attacked, labels, own, now)
+            for first in range(0, len(drawn), at_once):
+                slope += _slope(defended, attacked, labels, own, drawn[first : first + at_once])
             attacked = bounded(attacked + PGD_REACH * eps / 255 / steps * slope.sign(), given, eps)
     return attacked.to(images)
 
@@ -172,10 +175,12 @@ def _checked(
 
 
 def _slope(
-    defended: DefendedClassifier, images: torch.Tensor, labels: torch.Tensor, seed: int, streams: Sequence[int]
+    defended: DefendedClassifier, images: torch.Tensor, labels: torch.Tensor, seed: int, drawn: Sequence[Sequence[int]]
 ) -> torch.Tensor:
-    """The gradient of the loss in the given pictures, through one cleaning of each."""
+    """The gradient of the loss in the given pictures, through a cleaning of each by each row of streams, summed."""
+    streams = [stream for row in drawn for stream in row]
     with torch.inference_mode(False), torch.enable_grad():
         asked = images.clone().requires_grad_()
-        loss = functional.cross_entropy(defended.logits(asked, seed, streams), labels, reduction="sum")
+        logits = defended.logits(asked.repeat(len(drawn), 1, 1, 1), seed, streams)
+        loss = functional.cross_entropy(logits, labels.repeat(len(drawn)), reduction="sum")
         return torch.autograd.grad(loss, asked)[0]

@@ -22,7 +22,7 @@ from preimage.defend.attacks import PGD_REACH, checked_eps
 from preimage.defend.classifier import at_rest, checked_labels, checked_pictures, device_of, gradient_of, logits_of
 from preimage.errors import InputError
 from preimage.predictors import Predictor, TrainedModel
-from preimage.predictors.augmentation import shifted
+from preimage.predictors.augmentation import sent, shifted
 from preimage.predictors.labelled import TEST, Labelled
 from preimage.predictors.loss_estimator import ranking_loss
 from preimage.predictors.settings import Settings
@@ -173,4 +173,4 @@ def robust_accuracy(
 def perturbed(images: torch.Tensor, eps: float, generator: torch.Generator | None = None) -> torch.Tensor:
     """Pictures with even noise of at most eps / 255 in every value, within 0 to 1; drawn on the CPU, wherever they are."""
     noise = 2 * torch.rand(images.shape, generator=generator) - 1
-    return (images + eps / 255 * noise.to(images)).clamp(0, 1)
+    return (images + eps / 255 * sent(noise, images.device)).clamp(0, 1)

@@ -80,7 +80,7 @@ def attack(
         labels = checked_labels(labels, len(given), logits.shape[1])
         if eps == 0:
             return given.clone()
-        check_gradient(model, given.to(place))
+        check_gradient(model, given[:1].to(place))
         classifier = _classifier(model, tuple(given.shape[1:]), logits.shape[1], place)
         maker = _made(name, classifier, tuple(given.shape[-2:]), eps, steps, batch)
         wanted = logits.argmin(1) if name == "llci" else labels

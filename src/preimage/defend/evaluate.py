@@ -189,12 +189,13 @@ def evaluate_defence(
     checked_pictures(images)
     random_source(1, seed)
     with at_rest(model):
+        first_one = images[:1].to(device_of(model))
         with torch.no_grad():
-            classes = logits_of(model, images[:1].to(device_of(model))).shape[1]
-        labels = checked_labels(labels, len(images), classes)
+            classes = logits_of(model, first_one).shape[1]
+        labels = checked_labels(labels, len(images), classes).cpu()  # they are read one by one
         threats = list(dict.fromkeys([CLEAN, *attacks]))
         if any(threat.eps for threat in threats):
-            check_gradient(model, images.to(device_of(model)))
+            check_gradient(model, first_one)
         task = _Task(model, images, labels, defences, seed, samples)
         kept = Table(table, columns=COLUMNS, key=KEY)
         known = kept.known()

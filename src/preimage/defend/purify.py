@@ -14,11 +14,11 @@ import torch
 from numpy.typing import NDArray
 from PIL.Image import Image
 
+from preimage.codes import Noise
 from preimage.errors import InputError
 from preimage.fit import Fit, Run
 from preimage.images import Picture, as_picture
 from preimage.optimizers import muon
-from preimage.prior import Noise
 from preimage.problem import Problem
 from preimage.recipes import Hourglass, Recipe, qualities
 from preimage.restore.start import Initial, Tile, start

@@ -31,7 +31,7 @@ def overlay(
     """
     import matplotlib
 
-    heat = (saliency_map / largest(saliency_map)).clamp(0, 1)
+    heat = (saliency_map / largest(saliency_map)).clamp(0, 1).cpu()
     colors = torch.from_numpy(matplotlib.colormaps[_COLORS](heat[0].numpy())[..., :3]).float().movedim(-1, 0)
     gray = torch.from_numpy(displayed(picture, limits)).movedim(-1, 0).mean(0, keepdim=True)
     return torch.lerp(_DIMMED * gray.expand_as(colors), colors, _STRONGEST * heat)

@@ -12,7 +12,7 @@ import io
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any
 
 from preimage.errors import InputError
 
@@ -71,7 +71,7 @@ class Table:
 
     def append(self, rows: Sequence[Row]) -> None:
         """Add rows, those alone that are not there yet; they are on the disk when this returns."""
-        with self.path.open("ab") as file, _alone(file):
+        with self.path.open("ab") as file, alone(file):
             content = self.path.read_bytes()
             known = self.known()
             new = [row for row in rows if self.key_of(row) not in known]
@@ -92,7 +92,7 @@ def _whole(content: bytes) -> int:
 
 
 @contextlib.contextmanager
-def _alone(file: BinaryIO) -> Iterator[None]:
+def alone(file: IO[Any]) -> Iterator[None]:
     """No other process is within for the same file; the lock goes with the file, also that of a process that is killed."""
     try:
         import fcntl

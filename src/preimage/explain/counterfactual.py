@@ -280,20 +280,18 @@ def _judged(
     second: Predictor | None,
 ) -> dict[str, Any]:
     """All numbers of quality.py that what was given allows."""
-    place = model.predictor.mean.device
-    before, middle, after = (x.to(place) for x in (given, reconstruction, changed))
     wanted: str | int = target
     if second is not None:
-        second.to(place)
+        second.to(model.predictor.mean.device)
         wanted = model.predictor.classes[target]
     found = judge(
-        before,
-        after,
+        given,
+        changed,
         predictor=model.predictor,
         target=wanted,
-        reconstruction=middle,
+        reconstruction=reconstruction,
         estimator=model.estimator,
-        mask=None if mask is None else mask.to(place),
+        mask=mask,
         second=second,
         signs=mask is not None and given.shape[1] == 3,
     )

@@ -314,7 +314,7 @@ def judge(
         1.8
 
     Args:
-        before, after: (b, c, h, w) in 0 to 1.
+        before, after: (b, c, h, w) in 0 to 1, on any device; they are judged where the predictor is.
         target: the class that was wanted, by name or index.
         reconstruction: what the same fit gives without the class; the change then is after - reconstruction, for place and
             spectrum, and what the prior cannot draw does not count as change. Without it, after - before.
@@ -326,7 +326,9 @@ def judge(
     Raises:
         InputError: pictures that differ in shape, or whatever the single functions raise.
     """
-    base = before if reconstruction is None else reconstruction
+    place = predictor.mean.device
+    before, after = before.to(place), after.to(place)
+    base = before if reconstruction is None else reconstruction.to(place)
     _check_alike(after, before)
     _check_alike(after, base)
     change = after - base

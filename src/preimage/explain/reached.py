@@ -59,6 +59,7 @@ class Reached(Rule):
         self.limit = self.patience or max(1, total // 5)
         self.along: list[tuple[int, torch.Tensor]] = []  # (step, (members, classes))
         self.seen: torch.Tensor | None = None
+        self.rows = 0  # not known yet
         self.quiet_since = [0] * members
         self.confident = [0.0] * members
         self.pushed = [1.0] * members
@@ -69,11 +70,17 @@ class Reached(Rule):
         return problem
 
     def measured(self, step: Step) -> torch.Tensor:
-        """(classes + 1, b): the probabilities of every picture, and how far it moved since the last look."""
-        if self._passes_over(step):
-            return step.loss.new_full((1, len(step.active)), float("nan"))
+        """(classes + 1, b): the probabilities of every picture, and how far it moved since the last look; NaN in between.
+
+        Of as many rows at every step, for on an accelerator those of several steps are read as one tensor.
+        """
+        if self.rows and self._passes_over(step):
+            return step.loss.new_full((self.rows, len(step.active)), float("nan"))
         with torch.no_grad():
             chances = self.probabilities(step.average.clamp(0, 1)).float()
+        self.rows = chances.shape[1] + 1
+        if self._passes_over(step):
+            return chances.new_full((self.rows, len(step.active)), float("nan"))
         before = step.average if self.seen is None else self.seen
         moved = (step.average - before).square().flatten(1).mean(1).sqrt()
         self.seen = step.average

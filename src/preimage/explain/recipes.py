@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from preimage.codes import Noise
 from preimage.optimizers import adam, muon
-from preimage.prior import Noise
 from preimage.recipes import Free, Hourglass, Recipe, UShape
 
 # Narayanaswamy et al. 2021: U-Net with 4 levels, bilinear; noise code; 5000 steps. Its widths, rate and norm are unpublished:

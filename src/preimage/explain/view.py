@@ -72,6 +72,7 @@ class View:
             doubt = "loss" if model.estimator is not None else "entropy"
         if not 0 <= quantile <= 1:
             raise InputError(f"the target loss is a quantile from 0 (surest) to 1, got {quantile}")
+        self.model = model
         self.predictor, self.estimator = model.predictor, model.estimator if doubt == "loss" else None
         self.layers: list[str] = list(dict.fromkeys([*layers, *(self.estimator.layers if self.estimator else [])]))
         self.doubt, self.quantile = doubt, quantile
@@ -81,10 +82,10 @@ class View:
         self._seen: Seen | None = None
 
     def to(self, device: torch.device) -> View:
-        """On another device: the classifier itself goes there."""
+        """On another device: the classifier itself goes there, with the estimator of its loss, whether that is asked or not."""
         self.predictor.to(device)
-        if self.estimator is not None:
-            self.estimator.to(device)
+        if self.model.estimator is not None:
+            self.model.estimator.to(device)
         if self.shifts is not None:
             self.shifts.to(device)
         self.given, self.region = (None if each is None else each.to(device) for each in (self.given, self.region))

@@ -10,10 +10,11 @@ import math
 import torch
 from torch.nn import functional
 
+from preimage.predictors.predictor import luma
+
 LEANING = 10.0  # degrees to either side, of pictures with an upright
 SCALE = 0.35  # of the logarithm: sides from 0.7 to 1.42
 COLOR, TINT = 0.2, 0.05  # brightness, contrast and saturation; and each channel for itself
-_LUMA = (0.299, 0.587, 0.114)
 
 
 def augmented(
@@ -31,7 +32,7 @@ def augmented(
         generator: of all draws; on the CPU, wherever the pictures are.
         upright: whether up and down differ; if not they are turned by any angle and flipped both ways.
     """
-    maps = _maps(len(pictures), pictures.shape[-2:], size, generator, upright).to(pictures)
+    maps = sent(_maps(len(pictures), pictures.shape[-2:], size, generator, upright), pictures.device).to(pictures.dtype)
     grid = functional.affine_grid(maps, [len(pictures), 3, *size], align_corners=False)
     seen = functional.grid_sample(pictures, grid, padding_mode="reflection", align_corners=False)
     return _recolored(seen, generator)
@@ -54,8 +55,8 @@ def shifted(
     """
     (down, across), (height, width) = reach, pictures.shape[-2:]
     padded = functional.pad(pictures, (across, across, down, down))
-    rows = _places(len(pictures), height, down, generator, mirrors=not upright).to(pictures.device)
-    columns = _places(len(pictures), width, across, generator, mirrors=True).to(pictures.device)
+    rows = sent(_places(len(pictures), height, down, generator, mirrors=not upright), pictures.device)
+    columns = sent(_places(len(pictures), width, across, generator, mirrors=True), pictures.device)
     each = torch.arange(len(pictures), device=pictures.device)[:, None, None]
     return padded.movedim(1, -1)[each, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
 
@@ -88,13 +89,21 @@ def _maps(
 
 def _recolored(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     def factor(reach: float, channels: int = 1) -> torch.Tensor:
-        return 1 + _drawn(reach, len(pictures) * channels, generator).reshape(-1, channels, 1, 1).to(pictures)
+        drawn = 1 + _drawn(reach, len(pictures) * channels, generator).reshape(-1, channels, 1, 1)
+        return sent(drawn, pictures.device).to(pictures.dtype)
 
-    grey = (pictures * pictures.new_tensor(_LUMA).reshape(1, 3, 1, 1)).sum(1, keepdim=True)
+    grey = (pictures * luma(pictures)).sum(1, keepdim=True)
     pictures = torch.lerp(grey, pictures, factor(COLOR))
     mean = grey.mean((2, 3), keepdim=True)
     pictures = torch.lerp(mean, pictures, factor(COLOR))
     return (pictures * (factor(COLOR) * factor(TINT, 3))).clamp(0, 1)
+
+
+def sent(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """What was drawn on the CPU, on a device, without waiting for what that one still has to do."""
+    if device.type == "cuda" and values.device.type == "cpu":
+        values = values.pin_memory()
+    return values.to(device, non_blocking=device.type == "cuda")
 
 
 def _drawn(reach: float, count: int, generator: torch.Generator) -> torch.Tensor:

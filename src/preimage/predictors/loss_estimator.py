@@ -50,6 +50,7 @@ class LossEstimator(nn.Module):
         # A module's name must not have dots in it; layers do.
         self.branches = nn.ModuleList(nn.Linear(count, units) for count in channels.values())
         self.head = nn.Linear(units * len(channels), 1)
+        self.is_settled = False  # not known to be, for whoever asks the quantiles waits for the device
         self.register_buffer("quantiles", torch.zeros(LEVELS))
         self.register_buffer("spread", torch.ones(()))
 
@@ -59,12 +60,16 @@ class LossEstimator(nn.Module):
         return list(self.channels)
 
     def forward(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
-        """{layer: (b, c, ...)}, of tokens (b, n, c) -> (b,): the estimates, whose scale has no meaning of its own."""
+        """{layer: (b, c, ...)}, of tokens (b, n, c) -> (b,): the estimates, whose scale has no meaning of its own.
+
+        They are where the features are, wherever the estimator is.
+        """
+        own, asked = self.head.weight.device, next(iter(features.values())).device
         each = [
-            torch.relu(branch(pooled(features[layer], count)))
+            torch.relu(branch(pooled(features[layer], count).to(own)))
             for branch, (layer, count) in zip(self.branches, self.channels.items(), strict=True)
         ]
-        return self.head(torch.cat(each, 1)).squeeze(1)
+        return self.head(torch.cat(each, 1)).squeeze(1).to(asked)
 
     @torch.no_grad()
     def settle(self, estimates: torch.Tensor) -> None:
@@ -91,13 +96,16 @@ class LossEstimator(nn.Module):
             raise InputError(
                 f"a quantile must be from 0 to 1, got {level}: 0.1 asks for the confidence of the surest tenth"
             )
-        if not bool(self.quantiles.any()):
+        # Once: the number is read from the device, which a recorded step (a CUDA graph) cannot.
+        self.is_settled = self.is_settled or bool(self.quantiles.any())
+        if not self.is_settled:
             raise InputError("the loss estimator does not know its own scale: call settle with held-out estimates")
         return self.quantiles[round(level * (LEVELS - 1))]
 
     def relative(self, estimates: torch.Tensor, level: float) -> torch.Tensor:
         """(estimates - quantile) / spread, (b,): what eq. 4 of Narayanaswamy et al. squares."""
-        return (estimates - self.quantile(level)) / self.spread
+        rest, spread = (each.to(estimates.device) for each in (self.quantile(level), self.spread))
+        return (estimates - rest) / spread
 
 
 def pooled(features: torch.Tensor, channels: int) -> torch.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -20,7 +21,8 @@ _NEAR = 4
 class Predictor(nn.Module):
     """A classifier that takes pictures (b, 1 or 3, h, w) in 0 to 1 and gives logits (b, classes), differentiably.
 
-    It is frozen and stays in evaluation mode: the model that is given is, too, from then on.
+    It is frozen and stays in evaluation mode: the model that is given is, too, from then on. Wherever it is, it answers where
+    the pictures are.
 
     Example:
         >>> predictor = Predictor(my_model, ["benign", "malignant"], mean=(0.5,) * 3, std=(0.25,) * 3, size=224)
@@ -61,8 +63,9 @@ class Predictor(nn.Module):
             )
         self.size = (size, size) if isinstance(size, int) else size
         self.model = model.eval().requires_grad_(False)
-        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).reshape(1, -1, 1, 1))
-        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).reshape(1, -1, 1, 1))
+        place = next(chain(model.parameters(), model.buffers()), torch.zeros(0)).device
+        for name, values in (("mean", mean), ("std", std)):
+            self.register_buffer(name, torch.tensor(values, dtype=torch.float32, device=place).reshape(1, -1, 1, 1))
 
     def train(self, mode: bool = True) -> Predictor:
         """Stays in evaluation mode: a classifier that is explained must not change."""
@@ -71,19 +74,20 @@ class Predictor(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(b, 1 or 3, h, w) in 0 to 1 -> logits (b, classes)."""
-        return self._logits(self.model(self.prepared(x)))
+        return self._logits(self.model(self.prepared(x))).to(x.device)
 
     def probabilities(self, x: torch.Tensor) -> torch.Tensor:
         """The softmax of the logits, (b, classes)."""
         return self(x).softmax(1)
 
     def prepared(self, x: torch.Tensor) -> torch.Tensor:
-        """What the model itself is given: resized and normalized, in its number of channels."""
+        """What the model itself is given, where it is: resized and normalized, in its number of channels."""
         channels = self.mean.shape[1]
         if x.ndim != 4 or x.shape[1] not in (1, 3):
             raise InputError(f"a classifier takes pictures (b, 1 or 3, h, w), got {tuple(x.shape)}")
+        x = x.to(self.mean.device)
         if x.shape[1] > channels:
-            x = (x * x.new_tensor(_LUMA).reshape(1, 3, 1, 1)).sum(1, keepdim=True)
+            x = (x * luma(x)).sum(1, keepdim=True)
         elif x.shape[1] < channels:
             x = x.expand(-1, channels, -1, -1)
         if self.size is not None and tuple(x.shape[-2:]) != self.size:
@@ -111,7 +115,7 @@ class Predictor(nn.Module):
         try:
             self._watched({layer: stop}, x)
         except _FoundError:
-            return found[0]
+            return found[0].to(x.device)
         raise self._unused(layer)
 
     def logits_and_features(
@@ -123,7 +127,7 @@ class Predictor(nn.Module):
         for layer in layers:
             if layer not in found:
                 raise self._unused(layer)
-        return logits, found
+        return logits.to(x.device), {layer: found[layer].to(x.device) for layer in found}
 
     @torch.no_grad()
     def shapes(self, x: torch.Tensor) -> dict[str, tuple[int, ...]]:
@@ -201,6 +205,14 @@ class Predictor(nn.Module):
                 f"{len(self.classes)}) logits"
             )
         return logits
+
+
+def luma(x: torch.Tensor) -> torch.Tensor:
+    """(1, 3, 1, 1): the share of each channel of a picture in its gray.
+
+    Filled in on the device, for what is copied to it waits, and cannot be part of a CUDA graph.
+    """
+    return torch.cat([x.new_full((1, 1, 1, 1), share) for share in _LUMA], 1)
 
 
 class _FoundError(Exception):

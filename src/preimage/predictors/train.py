@@ -12,7 +12,7 @@ import hashlib
 import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -22,9 +22,9 @@ from torch import nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
-from preimage.devices import choose_device, give_back_memory, has_native_bfloat16, keep_freed_memory
+from preimage.devices import choose_device, free_memory, give_back_memory, has_native_bfloat16, keep_freed_memory
 from preimage.errors import InputError
-from preimage.predictors.augmentation import augmented
+from preimage.predictors.augmentation import augmented, sent
 from preimage.predictors.labelled import TEST, TRAIN, VALIDATION_SHARE, Labelled
 from preimage.predictors.loss_estimator import LossEstimator, block_layers, ranking_loss
 from preimage.predictors.model_file import SMALL_SIDE, Backbone, TrainedModel
@@ -99,7 +99,7 @@ class Training:
         self.device = choose_device(device)
         self.frozen = predictor is not None
         self.data = data = data.with_classes_of(predictor.classes) if predictor is not None else data
-        self.learned, self.validation = data.part(TRAIN).split(VALIDATION_SHARE, settings.seed)
+        self.learned, self.validation = map(self._held, data.part(TRAIN).split(VALIDATION_SHARE, settings.seed))
         self.settings = settings = settings.of(len(self.learned))
         assert settings.epochs is not None
         self.epochs = settings.epochs
@@ -110,7 +110,7 @@ class Training:
         self.both = nn.ModuleList([self.predictor, self.estimator]).to(self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         if not self.frozen:
             self.predictor.model.requires_grad_(True)
-        self.average = AveragedModel(self.both, multi_avg_fn=averaged, use_buffers=True)
+        self.average = AveragedModel(self.both, use_buffers=True)
         self.optimizers = optimizers((p for p in self.both.parameters() if p.requires_grad), settings)
         self.index, self.seconds = 0, 0.0
         self.best: dict[str, Any] = {}
@@ -142,7 +142,7 @@ class Training:
     def _epoch(self) -> Iterator[Batch | Epoch]:
         begin = time.perf_counter()
         index = self.index + 1
-        sums = torch.zeros(2)
+        sums = torch.zeros(2, device=self.device)  # not read before the end: whoever reads waits for the device
         # Everything that is drawn in an epoch comes from its number, so that resuming goes on with the same draws.
         generator = torch.Generator().manual_seed(self.settings.seed * 100_003 + index)
         batches = self._batches(generator)
@@ -179,8 +179,9 @@ class Training:
             optimizer.param_groups[0]["lr"] = most * pace
         self.predictor.model.train(not self.frozen)
         self.estimator.train()
-        x, labels = self._augmented(batch, generator), self.learned.labels[batch].to(self.device)
-        share, order = self._blend(len(x), generator)
+        x, labels = self._augmented(batch, generator), sent(self.learned.labels[batch], self.device)
+        share, drawn = self._blend(len(x), generator)
+        order = sent(drawn, self.device)
         with torch.random.fork_rng(devices=[]):  # a model's own draws, as of dropout
             torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
             primary, auxiliary = self._losses(
@@ -190,9 +191,9 @@ class Training:
         (auxiliary if self.frozen else primary + AUXILIARY * auxiliary).backward()
         for optimizer, _ in self.optimizers:
             optimizer.step()
-        self.average.update_parameters(self.both)
+        follow(self.average, self.both)
         self.predictor.model.eval()
-        return torch.stack([primary, auxiliary]).detach().cpu()
+        return torch.stack([primary, auxiliary]).detach()
 
     def _blend(self, count: int, generator: torch.Generator) -> tuple[float, torch.Tensor]:
         """The share that each picture keeps, and the order of those that take the rest; beside a finished classifier none."""
@@ -234,9 +235,9 @@ class Training:
             x = self._pictures(data, indices)
             with self._precision():
                 found, features = predictor.logits_and_features(x, estimator.layers)
-                logits.append(found.float().cpu())
-                estimates.append(estimator(features).float().cpu())
-        return Answers(data.labels, torch.cat(logits), torch.cat(estimates))
+                logits.append(found.float())
+                estimates.append(estimator(features).float())
+        return Answers(data.labels, torch.cat(logits).cpu(), torch.cat(estimates).cpu())
 
     def result(self) -> TrainedModel:
         """The best epoch's averaged weights, and how they do on the test part.
@@ -304,7 +305,7 @@ class Training:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.settings.seed)
             model = self.backbone.build(len(self.data.classes))
-        sample = self.learned.pictures[:: max(1, len(self.learned) // 500)].float() / 255
+        sample = self.learned.pictures[:: max(1, len(self.learned) // 500)].cpu().float() / 255
         mean, std = sample.mean((0, 2, 3)), sample.std((0, 2, 3)).clamp_min(1e-3)
         # No size yet: what is cut out of the pictures is learned from as it is.
         return Predictor(model, self.data.classes, mean.tolist(), std.tolist())
@@ -332,7 +333,15 @@ class Training:
             return LossEstimator(channels)
 
     def _pictures(self, data: Labelled, indices: Any) -> torch.Tensor:
-        return self._laid_out(data.pictures[indices])
+        pictures = data.pictures
+        chosen = sent(torch.as_tensor(indices), pictures.device)
+        return self._laid_out(pictures[chosen])
+
+    def _held(self, data: Labelled) -> Labelled:
+        """With its pictures on the GPU, where they take no more than a quarter of what is free."""
+        free = free_memory(self.device) if self.device.type == "cuda" else None
+        fits = free is not None and data.pictures.nbytes <= free / 4
+        return replace(data, pictures=data.pictures.to(self.device)) if fits else data
 
     def _laid_out(self, pictures: torch.Tensor) -> torch.Tensor:
         return (pictures.to(self.device).float() / 255).contiguous(memory_format=torch.channels_last)
@@ -355,15 +364,25 @@ def digest(tensors: Iterable[torch.Tensor]) -> str:
     return sha.hexdigest()[:16]
 
 
-def averaged(averages: Any, currents: Any, count: Any) -> None:
-    """One step of the running mean of weights and buffers, in place."""
-    weight = max(1 - EMA, 9 / (10 + int(count)))
-    with torch.no_grad():
-        for average, current in zip(averages, currents, strict=True):
-            if average.is_floating_point():
-                average.lerp_(current, weight)
-            else:
-                average.copy_(current)
+@torch.no_grad()
+def follow(average: AveragedModel, current: nn.Module) -> None:
+    """One step of the running mean of weights and buffers, in place; at first they are taken over.
+
+    AveragedModel's own step reads its count from the device, and so waits for it. Here the count stays on the CPU.
+    """
+    count = int(average.n_averaged)
+    weight = max(1 - EMA, 9 / (10 + count)) if count else 1.0
+    pairs = [
+        pair
+        for of in (nn.Module.parameters, nn.Module.buffers)
+        for pair in zip(of(average.module), of(current), strict=True)
+    ]
+    numbers = [pair for pair in pairs if pair[0].is_floating_point()]
+    torch._foreach_lerp_([own for own, _ in numbers], [its.detach() for _, its in numbers], weight)  # pyright: ignore[reportPrivateImportUsage]
+    for own, its in pairs:
+        if not own.is_floating_point():  # counts, of batches
+            own.copy_(its)
+    average.n_averaged += 1
 
 
 def parts(both: nn.Module) -> tuple[Predictor, LossEstimator]:

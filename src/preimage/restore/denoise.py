@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 from torch.nn import functional
 
+from preimage.codes import Masked, Noise
 from preimage.distances import absolute, filtered, poisson_nll, squared
 from preimage.fit import Run
 from preimage.images import Picture, as_picture
 from preimage.optimizers import muon
 from preimage.penalties import total_variation
-from preimage.prior import Masked, Noise
 from preimage.problem import Problem, identity
 from preimage.recipes import Hourglass, Recipe, qualities
 from preimage.restore import noise as noises

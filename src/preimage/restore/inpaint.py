@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from preimage.checkpoint import fingerprint
+from preimage.codes import Masked
 from preimage.errors import InputError
 from preimage.fit import Run
 from preimage.images import Picture, as_picture
 from preimage.optimizers import muon
 from preimage.penalties import total_variation
-from preimage.prior import Masked
 from preimage.problem import Problem
 from preimage.recipes import Hourglass, Mesh, Noise, Recipe, qualities
 from preimage.restore.missing import describe, kind_of_missing, missing_of

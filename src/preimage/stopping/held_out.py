@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import torch
 
+from preimage.codes import seeded
 from preimage.errors import InputError
-from preimage.prior import seeded
 from preimage.problem import Problem
 from preimage.step import Step
 from preimage.stopping.rule import Rule

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from preimage.codes import seeded
 from preimage.errors import InputError
-from preimage.prior import seeded
 from preimage.problem import Problem
 from preimage.step import Step
 from preimage.stopping.rule import Rule, wide

@@ -37,8 +37,27 @@ STUDIES = {
     "saliency_methods": "MIG-SG beside other ways to tell where a classifier looks, by number (the same, figure 4)",
 }
 
+# Those whose rows several processes may share.
+SHARED = (
+    "preimage_recovery",
+    "ood_recovery",
+    "counterfactuals",
+    "saliency_over_steps",
+    "saliency_methods",
+    "adversary_curves",
+    "defence_table",
+    "architecture_sensitivity",
+)
 
-def run_study(name: str, *, scale: Scale = "small", data: Path | None = None, output: Path | None = None) -> Path:
+
+def run_study(
+    name: str,
+    *,
+    scale: Scale = "small",
+    data: Path | None = None,
+    output: Path | None = None,
+    worker: tuple[int, int] = (0, 1),
+) -> Path:
     """Run a study, or go on with one that was interrupted; the path of the table it wrote.
 
     Args:
@@ -46,6 +65,8 @@ def run_study(name: str, *, scale: Scale = "small", data: Path | None = None, ou
         scale: "smoke" (seconds, generated pictures), "small" (2 cores, at most two hours) or "paper".
         data: the folder of pictures; PREIMAGE_DATA if None.
         output: where results.md, results/*.csv and figures/ are written: docs if there is one here, else out.
+        worker: (k, n), k from 0: this process does the k-th of n shares of the rows, where the study can be shared (SHARED), and
+            others may do theirs meanwhile; a last call without it writes the section.
 
     Raises:
         InputError: an unknown study or scale, or pictures that are not there.
@@ -54,4 +75,9 @@ def run_study(name: str, *, scale: Scale = "small", data: Path | None = None, ou
         raise InputError(f"there is no study {name!r}: there are {', '.join(STUDIES)}")
     if scale not in SCALES:
         raise InputError(f"scale must be smoke, small or paper, got {scale!r}")
-    return import_module(f"preimage.studies.{name}").run(Study(name, scale, data, output))
+    number, workers = worker
+    if not 0 <= number < workers:
+        raise InputError(f"worker must be (k, n) with k from 0 to n - 1, got {worker}")
+    if workers > 1 and name not in SHARED:
+        raise InputError(f"study {name!r} cannot be shared among processes: these can, {', '.join(SHARED)}")
+    return import_module(f"preimage.studies.{name}").run(Study(name, scale, data, output, worker))

@@ -16,8 +16,10 @@ import torch
 from torch.nn import functional
 
 from preimage.defend.attacks import attack
+from preimage.defend.classifier import device_of
 from preimage.defend.evaluate import NONE
 from preimage.defend.purify import FAST, PAPER, early_outputs
+from preimage.devices import choose_device
 from preimage.errors import InputError
 from preimage.images import read
 from preimage.predictors import Predictor, load_predictor
@@ -40,7 +42,7 @@ def subject(study: Study, count: int) -> tuple[Predictor, Pictures]:
         classifier = first_classifier(study)
         return classifier, told_right(study, classifier, count)
     study.path(IMAGENET)  # asked for before weights are
-    classifier = load_predictor(CLASSIFIER)
+    classifier = load_predictor(CLASSIFIER).to(choose_device("auto"))
     return classifier, imagenet_told_right(study, classifier, count)
 
 
@@ -56,7 +58,7 @@ def imagenet_told_right(study: Study, predictor: Predictor, count: int) -> Pictu
         picture = as_tested(read(table.parent / rows[number]["filename"]).tensor)
         label = int(rows[number]["class_index"])
         with torch.no_grad():
-            right = int(predictor(picture).argmax()) == label
+            right = int(predictor(picture.to(device_of(predictor))).argmax()) == label
         if right:
             images.append(picture)
             labels.append(label)
@@ -99,19 +101,23 @@ CLEAN = Condition(NONE)
 
 @torch.no_grad()
 def told(classifier: Predictor, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(b,) the probability of each picture's true class, and (b,) bool: whether it is what the classifier says."""
-    chances = torch.cat([classifier.probabilities(part) for part in images.split(BATCH)])
-    return chances.gather(1, labels[:, None])[:, 0].cpu(), (chances.argmax(1) == labels).cpu()
+    """(b,) the probability of each picture's true class, and (b,) bool: whether it is what the classifier says; on the CPU."""
+    place, labels = device_of(classifier), labels.cpu()
+    chances = torch.cat([classifier.probabilities(part.to(place)) for part in images.split(BATCH)]).cpu()
+    return chances.gather(1, labels[:, None])[:, 0], chances.argmax(1) == labels
 
 
 def told_early(
     classifier: Predictor, images: torch.Tensor, labels: torch.Tensor, recipe: Recipe, looks: Sequence[int]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same of the early outputs: (looks, b) both. A picture has the same random numbers whatever was done to it."""
-    each = []
+    """The same of the early outputs: (looks, b) both. A picture has the same random numbers whatever was done to it.
+
+    They are fitted where the classifier is.
+    """
+    each, place = [], device_of(classifier)
     for first in range(0, len(images), BATCH):
         some, streams = slice(first, first + BATCH), range(first, min(first + BATCH, len(images)))
-        early = early_outputs(images[some], looks, recipe=recipe, seed=SEED, streams=streams)
+        early = early_outputs(images[some].to(place), looks, recipe=recipe, seed=SEED, streams=streams)
         seen = [told(classifier, outputs, labels[some]) for outputs in early]
         each.append([torch.stack(values) for values in zip(*seen, strict=True)])
     confidence, right = (torch.cat(parts, 1) for parts in zip(*each, strict=True))

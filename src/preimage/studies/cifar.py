@@ -12,6 +12,7 @@ from functools import cache
 import torch
 
 from preimage.defend.adversarial import SETTINGS, AdversarialTraining
+from preimage.devices import choose_device
 from preimage.predictors import Predictor, TrainedModel
 from preimage.predictors.labelled import TEST, TRAIN, Labelled, read_labelled
 from preimage.predictors.settings import Settings
@@ -48,7 +49,7 @@ def _read(path: str) -> Labelled:
 
 
 def first_classifier(study: Study) -> Predictor:
-    """A ResNet-18; it is trained if it is not there."""
+    """A ResNet-18; it is trained if it is not there. As all of them it is on the GPU, if there is one."""
     return untrained(0) if study.scale == "smoke" else trained(study, "cifar10.pt", FIRST, labelled).predictor
 
 
@@ -68,7 +69,8 @@ def untrained(seed: int) -> Predictor:
     """A small convolutional network with its first weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Predictor(small_network(len(CLASSES)), CLASSES, (0.5,) * 3, (0.05,) * 3)
+        predictor = Predictor(small_network(len(CLASSES)), CLASSES, (0.5,) * 3, (0.05,) * 3)
+    return predictor.to(choose_device("auto"))
 
 
 def told_right(study: Study, predictor: Predictor, count: int) -> Pictures:
@@ -76,7 +78,8 @@ def told_right(study: Study, predictor: Predictor, count: int) -> Pictures:
     if study.scale == "smoke":
         images = torch.cat([shaded_disc(k)[0] for k in range(SHADES)])
         with torch.no_grad():
-            return Pictures(images[:count], predictor(images[:count]).argmax(1), tuple(range(SHADES))[:count])
+            said = predictor(images[:count].to(predictor.mean.device)).argmax(1).cpu()
+        return Pictures(images[:count], said, tuple(range(SHADES))[:count])
     part = labelled(study).part(TEST)
     return right_in_turn(part.pictures.float() / 255, part.labels, predictor, count)
 

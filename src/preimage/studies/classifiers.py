@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from torch import nn
 
 from preimage import checkpoint
+from preimage.devices import choose_device
 from preimage.predictors import load_model
 from preimage.predictors.labelled import Labelled
 from preimage.predictors.model_file import TrainedModel, write_model
 from preimage.predictors.settings import Settings
 from preimage.predictors.train import Training
 from preimage.studies.scales import Study
+
+SAVE_EVERY = 15.0  # seconds between checkpoints, at the end of an epoch
 
 
 def trained(
@@ -24,7 +28,7 @@ def trained(
     data: Callable[[Study], Labelled],
     begin: Callable[[Labelled, Settings], Training] = Training,
 ) -> TrainedModel:
-    """A model file of the output folder, made first where it is missing; resumable after every epoch.
+    """A model file of the output folder, on the GPU if there is one; made first where it is missing, resumable.
 
     Args:
         data: the labelled pictures of a study's data folder; read only where the file is missing.
@@ -38,13 +42,20 @@ def trained(
         if kept.exists():
             checkpoint.load(training, kept)  # pyright: ignore[reportArgumentType]
         print(f"{study.name}: {path} is not there: trained now, {training.epochs} epochs", file=sys.stderr, flush=True)
+        saved = time.monotonic()
         for epoch in training:
-            checkpoint.save(training, kept)  # pyright: ignore[reportArgumentType]
+            if time.monotonic() - saved > SAVE_EVERY:
+                checkpoint.save(training, kept)  # pyright: ignore[reportArgumentType]
+                saved = time.monotonic()
             line = f"{name}: epoch {epoch.index} of {epoch.total}, {epoch.validation.balanced_accuracy:.3f}"
             print(line, file=sys.stderr, flush=True)
         write_model(path, training.result())
         kept.unlink(missing_ok=True)
-    return load_model(path)
+    model, place = load_model(path), choose_device()
+    model.predictor.to(place)
+    if model.estimator is not None:
+        model.estimator.to(place)
+    return model
 
 
 def small_network(classes: int) -> nn.Sequential:

@@ -40,6 +40,8 @@ def run(study: Study) -> Path:
     scores = replace(study, name=f"{study.name}-scores")
     detect(scores, plan, classifier, pictures)
     settings = {name: settings_of(cleaning) for name, cleaning in plan.defences(few=True).items()}
+    if study.is_shared:
+        return study.table
     rows = Table(study.table, columns=COLUMNS, key=KEY).rows()
     measured = Measured(rows, fingerprint_of(classifier), settings, len(pictures.numbers))
     told = Detection(asked_scores(scores, plan, classifier))
@@ -51,11 +53,12 @@ def evaluate(study: Study, plan: Plan, classifier: Predictor, pictures: Pictures
     study.table.parent.mkdir(parents=True, exist_ok=True)
     batches = -(-len(pictures.numbers) // plan.few)
     asked = partial(evaluate_defence, classifier, pictures.images, pictures.labels, seed=SEED, batch=plan.few)
-    for number in range(batches):
+    for number in study.mine(range(batches)):
         for threat in (CLEAN, *UNAWARE):
             _say(study, number, batches, threat)
             asked([threat], plan.defences(few=not number), table=study.table, worker=(number, batches))
-    for threat in (plan.prior, plan.bpda, plan.bpda_knowing):
+    # Of the first batch, and so of the process that has it: the clean pictures are judged again for every call.
+    for threat in (plan.prior, plan.bpda, plan.bpda_knowing) if not study.worker[0] else ():
         _say(study, 0, batches, threat)
         asked([threat], plan.against(threat), table=study.table, worker=(0, batches))
 
@@ -76,7 +79,7 @@ def detect(scores: Study, plan: Plan, classifier: Predictor, pictures: Pictures)
     """How far the classifier is of another mind about the early outputs, picture by picture, under every attack."""
     done = {(str(row["attack"]), float(row["eps"]), row["picture"]) for row in asked_scores(scores, plan, classifier)}
     few = Pictures(pictures.images[: plan.few], pictures.labels[: plan.few], pictures.numbers[: plan.few])
-    for threat in (CLEAN, *UNAWARE, plan.prior, plan.bpda):
+    for threat in scores.mine((CLEAN, *UNAWARE, plan.prior, plan.bpda)):
         some = few if threat in (plan.prior, plan.bpda) else pictures
         if any((threat.name, float(threat.eps), number) not in done for number in some.numbers):
             for row in scored(plan, classifier, some, threat):
@@ -92,9 +95,9 @@ def scored(plan: Plan, classifier: Predictor, pictures: Pictures, threat: Threat
         for part in given.split(plan.few)
         for inspection in Inspecting(part, classifier, recipe=plan.fast, seed=SEED).run()
     ]
-    labels = pictures.labels.tolist()
+    labels, known_by = pictures.labels.tolist(), _identity(plan, classifier)
     return [
-        _identity(plan, classifier)
+        known_by
         | {"attack": threat.name, "eps": f"{threat.eps:g}", "picture": number, "score": each.score}
         | {"given_right": int(each.predicted == label), "cleaned_right": int(each.cleaned == label)}
         for number, label, each in zip(pictures.numbers, labels, found, strict=True)

@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
+from preimage.devices import choose_device
 from preimage.explain.invert import FAST, PAPER, PriorName, depth, invert
 from preimage.explain.view import at_working_size
 from preimage.predictors import Predictor, load_predictor
@@ -81,7 +82,9 @@ def classifiers(study: Study) -> Iterator[tuple[str, Predictor]]:
 def of_own_weights(study: Study) -> Predictor | None:
     """torchvision's resnet18 with the weights that PREIMAGE_WEIGHTS names; None where it names none."""
     weights = os.environ.get("PREIMAGE_WEIGHTS")
-    return load_predictor(f"torchvision:resnet18@{weights}") if weights and study.scale != "smoke" else None
+    if not weights or study.scale == "smoke":
+        return None
+    return load_predictor(f"torchvision:resnet18@{weights}", device=choose_device())
 
 
 def layers_of(study: Study, predictor: Predictor, picture: torch.Tensor) -> list[str]:

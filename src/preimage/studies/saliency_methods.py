@@ -99,7 +99,10 @@ def run(study: Study) -> Path:
     for collection in collections:
         for row in measured(study, collection):
             study.keep(row)
-        figure(study, collection)
+        if not study.is_shared:
+            figure(study, collection)
+    if study.is_shared:
+        return study.table
     return study.write_section(
         "Ways to tell where a classifier looks (Kattamis et al. 2019, figure 4)", section(study, model, list(SETTINGS))
     )
@@ -119,7 +122,7 @@ def lesions(study: Study) -> Collection:
 def measured(study: Study, collection: Collection) -> Iterator[Row]:
     """The rows of a collection that are not known, as they come."""
     done = known(study, "pictures", "picture", "way")
-    for place, subject in enumerate(collection.subjects):
+    for place, subject in study.mine(enumerate(collection.subjects)):
         for name, way in WAYS.items():
             if (collection.name, subject.name, name) not in done and not (way.few and place >= collection.few):
                 yield of_way(study, collection, place, name)

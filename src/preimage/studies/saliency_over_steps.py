@@ -76,8 +76,7 @@ def run(study: Study) -> Path:
     done = known(study, "levels", "attack", "picture", "step")
     left = {
         (number, kind): wanted
-        for number in pictures.numbers
-        for kind in KINDS
+        for number, kind in study.mine((number, kind) for number in pictures.numbers for kind in KINDS)
         if (wanted := [s for s in (GIVEN, *STEPS[study.scale]) if _key(kind, number, s) not in done])
     }
     if left:
@@ -89,6 +88,8 @@ def run(study: Study) -> Path:
         for (number, kind), wanted in left.items():
             for row in followed(study, model.predictor, originals, number, kind, wanted):
                 study.keep(row)
+    if study.is_shared:
+        return study.table
     for number in pictures.numbers[: SHOWN[study.scale]]:
         for kind in KINDS:
             sheet(study, number, kind)

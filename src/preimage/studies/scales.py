@@ -9,30 +9,43 @@ from __future__ import annotations
 import csv
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
 
+from preimage.defend.table import alone
 from preimage.errors import InputError
 from preimage.images import read, write_bytes_atomically
 
 Scale = Literal["smoke", "small", "paper"]
 SCALES = ("smoke", "small", "paper")
 Row = dict[str, Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Study:
-    """One run of a study: its name, its scale, and the folders."""
+    """One run of a study: its name, its scale, the folders, and which of how many processes this is, (k, n) with k from 0."""
 
     name: str
     scale: Scale
     data: Path | None = None
     output: Path | None = None
+    worker: tuple[int, int] = (0, 1)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes work on it, too: then a call without a worker writes the section, once all rows are there."""
+        return self.worker[1] > 1
+
+    def mine(self, items: Iterable[T]) -> list[T]:
+        """Of what is to be done the share of this process: every n-th item from the k-th on, all of it where there is one."""
+        number, workers = self.worker
+        return list(items)[number::workers]
 
     @property
     def folder(self) -> Path:
@@ -70,10 +83,9 @@ class Study:
     def keep(self, row: Row) -> None:
         """Append one row, flushed to the disk."""
         self.table.parent.mkdir(parents=True, exist_ok=True)
-        new = not self.table.exists()
-        with self.table.open("a", newline="") as file:
+        with self.table.open("a", newline="") as file, alone(file):
             writer = csv.DictWriter(file, list(row), lineterminator="\n")
-            if new:
+            if not self.table.stat().st_size:
                 writer.writeheader()
             writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
             file.flush()
