@@ -40,7 +40,7 @@ MEMBERS = (1, 8, 32, 64)
 RECIPES = {"fast": FAST, "16 channels": THIN, "128 channels": PAPER}
 PICTURES = 48  # of the tuning
 CONDITIONS = (CLEAN, Condition("fgsm", 10), Condition("bi", 10), Condition("llci", 10))
-LOOKS = {NONE: (0,), "fast": range(20, 201, 20), "16 channels": (500, 750, 1000)}
+LOOKS = {NONE: (0,), "fast": (10, 15, 20, 25, 30, 35, 40, 50, *range(60, 201, 20)), "16 channels": (100, 200, 300, 500, 750, 1000)}
 
 
 # ---------------------------------------------------------------------- seconds

@@ -70,7 +70,9 @@ class Prior:
         self.called: list[int] = []  # the members that were computed last, whose gradients those of the stack are
         # Stacked convolutions are grouped ones, whose 1x1 weight gradients PyTorch 2.15 gets wrong on one CPU thread in
         # channels_last; alone, channels_last is right and a third faster.
-        self.memory = torch.contiguous_format if self.stacks else torch.channels_last
+        # On CUDA cuDNN has no engine for some few channels of float32 in channels_last.
+        plain = self.stacks or (self.device.type == "cuda" and dtype == torch.float32)
+        self.memory = torch.contiguous_format if plain else torch.channels_last
         self.networks.to(self.device, memory_format=self.memory)  # pyright: ignore[reportCallIssue]
         said = (getattr(self.networks[0], name, 1) for name in ("stride", "scale"))
         stride, self.scale = (

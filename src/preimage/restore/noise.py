@@ -60,7 +60,7 @@ class Noise:
 
     def variance(self, signal: Tensor) -> Tensor:
         """Expected squared deviation at a clean signal in 0..1, same shape; impulses: half salt, half pepper."""
-        return _variance(self.kind, torch.tensor(self.level, dtype=signal.dtype, device=signal.device), signal)
+        return _variance(self.kind, signal.new_full((), self.level), signal)
 
     def clipped_mean(self, signal: Tensor) -> Tensor:
         """What a clean signal becomes on the mean when noise is added and the sum is clipped to 0..1: darker near white,
