@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
-from contextlib import contextmanager
 
 import pytest
 import torch
 from specimens import THIN, THIN_ADAM, THIN_MASKED, fit_of, noisy
-from torch.utils._python_dispatch import TorchDispatchMode
+from waits import counted
 
 from preimage import graphs
-from preimage.codes import Jitter
 from preimage.fit import READ_EVERY, Fit
 from preimage.problem import Problem
 from preimage.stopping import Rule, after, discrepancy, held_out, moving_variance, plateau, risk, windowed_variance
@@ -30,49 +27,6 @@ RULES: dict[str, Callable[[], Rule]] = {
 RECIPES = {"muon": THIN, "adam": THIN_ADAM, "masked": THIN_MASKED}
 each_rule = pytest.mark.parametrize("rule", RULES.values(), ids=RULES.keys())
 each_recipe = pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES.keys())
-
-
-class Waits(TorchDispatchMode):
-    """Counts what would wait for an accelerator: a number read from a tensor, or numbers that are made into one."""
-
-    NAMES = ("aten._local_scalar_dense.default", "aten.lift_fresh.default")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.counts: Counter[str] = Counter()
-        self.on_host = False
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if str(func) in self.NAMES:
-            self.count(str(func))
-        return func(*args, **(kwargs or {}))
-
-    def count(self, name: str) -> None:
-        if not self.on_host:
-            self.counts[name] += 1
-
-
-@contextmanager
-def counted(monkeypatch):
-    """Waits of the block, jitter's few numbers apart: they are drawn and read on the host, on any device."""
-    waits = Waits()
-    for name in ("tolist", "cpu", "numpy"):
-        own = getattr(torch.Tensor, name)
-        monkeypatch.setattr(torch.Tensor, name, lambda self, *a, own=own, name=name: waits.count(name) or own(self, *a))
-    for name in ("added_to", "added_to_all"):
-        own = getattr(Jitter, name)
-
-        def drawn(self, codes, members, own=own):
-            waits.on_host = True
-            try:
-                return own(self, codes, members)
-            finally:
-                waits.on_host = False
-
-        monkeypatch.setattr(Jitter, name, drawn)
-    with waits:
-        yield waits
-    monkeypatch.undo()
 
 
 def fitted(rule: Rule | None = None, recipe=THIN, *, read_every: int = READ_EVERY, restarts: int = 2) -> Fit:
@@ -149,10 +103,12 @@ def replayed(fit: Fit, **options) -> graphs.Graphs:
 @pytest.mark.parametrize("restarts", [1, 2])
 def test_replayed_steps_are_the_steps(recipe, restarts):
     plain, recorded = (fitted(recipe=recipe, restarts=restarts, read_every=1) for _ in range(2))
-    made = replayed(recorded)
+    calls = []
+    made = replayed(recorded, record=lambda call: calls.append(call) or call)
     assert torch.equal(plain.run().image, recorded.run().image)
     assert not made.plainly
-    assert len(made.recorded) == (1 if plain.prior.stacks else restarts)
+    assert len(calls) == (1 if plain.prior.stacks else restarts)
+    assert not made.recorded  # let go of at the end, for it holds memory of its own
 
 
 def test_what_is_handed_out_is_not_overwritten_by_the_next_replay():
@@ -229,6 +185,6 @@ def test_members_that_stop_leave_the_recording():
     fit = fitted(StopApart(), restarts=3, read_every=1)
     fit.prior.stacks = True
     made = replayed(fit)
-    fit.run()
+    *_, before, _ = ([*made.recorded] for _ in fit)
     assert fit.stopped == [10, 20, 20]
-    assert list(made.recorded) == [(1, 2)]
+    assert before == [(1, 2)]
