@@ -230,7 +230,7 @@ def means(rows: list[Row]) -> str:
                 agreeing = [row["second_agrees"] for row in own if row["second_agrees"] == row["second_agrees"]]
                 agreed = f"{sum(agreeing)} of {len(agreeing)}" if agreeing else "-"
                 several = [shown(mean(own, name)) for name in ("second_confidence", "high_frequencies")]
-                lines.append([kind, prior, f"{above} of {len(own)}", agreed, *several, f"{mean(own, 'seconds'):.0f}"])
+                lines.append([kind, prior, f"{above} of {len(own)}", agreed, *several])
     header = [
         "kind",
         "prior",
@@ -238,7 +238,6 @@ def means(rows: list[Row]) -> str:
         "second agrees",
         "second's confidence",
         "high frequencies",
-        "seconds",
     ]
     return markdown_table(header, lines)
 

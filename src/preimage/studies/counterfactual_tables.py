@@ -24,7 +24,6 @@ NUMBERS = {
     "l2": "L2",
     "ms_ssim": "MS-SSIM",
     "feature_distance": "feature distance, second classifier",
-    "seconds": "seconds",
 }
 PAIRS = (("m", "plain"), ("m", "pixels"), ("m", "tv"))
 SIGNS = tuple(Signs.__dataclass_fields__)
@@ -76,7 +75,7 @@ def _differences(methods: dict[str, list[Row]], titles: dict[str, str]) -> str:
     lines = [
         [told, *(str(differences(methods, *pair, column)) for pair in PAIRS)]
         for column, told in NUMBERS.items()
-        if column not in ("seconds", "loss_before")
+        if column != "loss_before"
     ]
     return markdown_table(["difference", *(f"{titles[a]} less {titles[b]}" for a, b in PAIRS)], lines)
 

@@ -211,8 +211,8 @@ def table(rows: list[Row]) -> str:
             if own := with_words(rows, layer=layer, prior=prior):
                 alike = [f"{mean(own, name):.2f} ({mean(own, f'{name}_of_others'):.2f})" for name in LIKENESSES]
                 error = f"{mean(own, 'feature_error'):.2g}"
-                lines.append([layer, prior, error, mean(own, "psnr"), *alike, f"{mean(own, 'seconds'):.0f}"])
-    return markdown_table(["layer", "prior", "feature error", "PSNR, dB", *LIKENESSES, "seconds"], lines)
+                lines.append([layer, prior, error, mean(own, "psnr"), *alike])
+    return markdown_table(["layer", "prior", "feature error", "PSNR, dB", *LIKENESSES], lines)
 
 
 def claims(rows: list[Row]) -> str:

@@ -25,7 +25,6 @@ TOLD = {
     "own_place": "inside share less that",
     "rank_of_shuffled": "shuffled: rank",
     "ssim_of_shuffled": "shuffled: SSIM",
-    "seconds": "seconds",
 }
 
 
