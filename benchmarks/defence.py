@@ -1,7 +1,7 @@
 """Defence: seconds of purifying a picture of 32 x 32, fast recipe and published one, members at once and one by one.
 
 python -m benchmarks.defence             # noise for pictures: time does not hang on what is seen
-python -m benchmarks.defence --tune      # accuracy of the fast recipe after 20 to 200 steps, on training pictures of CIFAR-10
+python -m benchmarks.defence --tune      # accuracy of the fast recipe after 10 to 200 steps, on training pictures of CIFAR-10
 
 It runs where fits run. Of each recipe the first steps and then some more (STEPS) are timed, the median of REPEATS, and all its
 steps projected; rows are appended to docs/results/defence_seconds.csv. Tuning asks for pictures that the classifier has not
@@ -40,7 +40,11 @@ MEMBERS = (1, 8, 32, 64)
 RECIPES = {"fast": FAST, "16 channels": THIN, "128 channels": PAPER}
 PICTURES = 48  # of the tuning
 CONDITIONS = (CLEAN, Condition("fgsm", 10), Condition("bi", 10), Condition("llci", 10))
-LOOKS = {NONE: (0,), "fast": (10, 15, 20, 25, 30, 35, 40, 50, *range(60, 201, 20)), "16 channels": (100, 200, 300, 500, 750, 1000)}
+LOOKS = {
+    NONE: (0,),
+    "fast": (10, 15, 20, 25, 30, 35, 40, 50, *range(60, 201, 20)),
+    "16 channels": (100, 200, 300, 500, 750, 1000),
+}
 
 
 # ---------------------------------------------------------------------- seconds
