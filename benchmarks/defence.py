@@ -2,11 +2,13 @@
 
 python -m benchmarks.defence             # noise for pictures: time does not hang on what is seen
 python -m benchmarks.defence --tune      # accuracy of the fast recipe after 10 to 200 steps, on training pictures of CIFAR-10
+python -m benchmarks.defence --tune 64   # the same of objects of 64 x 64; or 160: of lesions of 160 x 120
 
 It runs where fits run. Of each recipe the first steps and then some more (STEPS) are timed, the median of REPEATS, and all its
 steps projected; rows are appended to docs/results/defence_seconds.csv. Tuning asks for pictures that the classifier has not
 learned from and that no study shows: those of the training part by which its training was stopped. It goes on from
-docs/results/defence_tuning-small.csv: remove that file where a recipe or the classifier is another.
+docs/results/defence_tuning-small.csv, or defence_tuning_64-small.csv and so on: remove that file where a recipe or the
+classifier is another.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ import csv
 import statistics
 import sys
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -24,10 +28,13 @@ from rich.table import Table
 from preimage.defend.evaluate import NONE
 from preimage.defend.purify import FAST, PAPER, early_outputs
 from preimage.devices import choose_device
-from preimage.predictors.labelled import TRAIN, VALIDATION_SHARE
+from preimage.predictors import Predictor
+from preimage.predictors.labelled import TRAIN, VALIDATION_SHARE, Labelled
+from preimage.predictors.settings import Settings
 from preimage.recipes import Recipe
+from preimage.studies import cifar, lesions, objects
 from preimage.studies.attacked import CLEAN, THIN, Condition, told, told_early
-from preimage.studies.cifar import FIRST, first_classifier, labelled, right_in_turn
+from preimage.studies.cifar import right_in_turn
 from preimage.studies.intervals import interval_of, paired
 from preimage.studies.lesions import known
 from preimage.studies.scales import Row, Study
@@ -38,9 +45,8 @@ SIDE, REPEATS = 32, 3
 STEPS = {"cpu": (1, 11), "cuda": (10, 60)}
 MEMBERS = (1, 8, 32, 64)
 RECIPES = {"fast": FAST, "16 channels": THIN, "128 channels": PAPER}
-PICTURES = 48  # of the tuning
 CONDITIONS = (CLEAN, Condition("fgsm", 10), Condition("bi", 10), Condition("llci", 10))
-LOOKS = {
+LOOKS: dict[str, Sequence[int]] = {
     NONE: (0,),
     "fast": (10, 15, 20, 25, 30, 35, 40, 50, *range(60, 201, 20)),
     "16 channels": (100, 200, 300, 500, 750, 1000),
@@ -95,15 +101,36 @@ def show_seconds(console: Console, rows: list[Row]) -> None:
 # ---------------------------------------------------------------------- the number of steps
 
 
-def tuned(study: Study) -> list[Row]:
+@dataclass(frozen=True)
+class Subject:
+    """What steps are tuned on: labelled pictures, how their split was drawn, the classifier, how many, when it is asked."""
+
+    labelled: Callable[[Study], Labelled]
+    settings: Settings
+    classifier: Callable[[Study], Predictor]
+    count: int
+    looks: dict[str, Sequence[int]]
+
+
+OTHER_LOOKS: dict[str, Sequence[int]] = {NONE: (0,), "fast": (*range(10, 61, 10), *range(80, 201, 20))}
+SUBJECTS = {
+    "": Subject(cifar.labelled, cifar.FIRST, cifar.first_classifier, 48, LOOKS),
+    "_64": Subject(objects.labelled, objects.FIRST, objects.classifier, 32, OTHER_LOOKS),
+    "_160": Subject(
+        lesions.labelled, lesions.FIRST, lambda study: lesions.first_classifier(study).predictor, 16, OTHER_LOOKS
+    ),
+}
+
+
+def tuned(study: Study, subject: Subject) -> list[Row]:
     """The rows of the table, those that are not there worked out first: a recipe, number of steps, attack and picture each."""
-    validation = labelled(study).part(TRAIN).split(VALIDATION_SHARE, FIRST.seed)[1]
-    classifier = first_classifier(study)
-    pictures = right_in_turn(validation.pictures.float() / 255, validation.labels, classifier, PICTURES)
+    validation = subject.labelled(study).part(TRAIN).split(VALIDATION_SHARE, subject.settings.seed)[1]
+    classifier = subject.classifier(study)
+    pictures = right_in_turn(validation.pictures.float() / 255, validation.labels, classifier, subject.count)
     done = known(study, "recipe", "steps", "attack", "picture")
     for condition in CONDITIONS:
         given = condition.of(classifier, pictures)
-        for name, looks in LOOKS.items():
+        for name, looks in subject.looks.items():
             keys = {(name, str(at), condition.attack, str(number)) for at in looks for number in pictures.numbers}
             if keys <= done:
                 continue
@@ -129,7 +156,7 @@ def show_tuning(console: Console, rows: list[Row]) -> None:
         each = [interval_of(points(rows, name, at, [condition.attack])).mean for condition in CONDITIONS]
         attacked = points(rows, name, at, attacks)
         shown = [f"{value:.0f}" for value in (*each, interval_of(attacked).mean)]
-        table.add_row(name, str(at), *shown, str(paired(against, attacked)))
+        table.add_row(name, str(at), *shown, str(paired(against, attacked)) if against else "")
     console.print(table)
 
 
@@ -143,7 +170,8 @@ def points(rows: list[Row], name: str, at: int, attacks: list[str]) -> list[floa
 def main() -> None:
     console = Console()
     if "--tune" in sys.argv:
-        show_tuning(console, tuned(Study("defence_tuning", "small")))
+        name = "".join(f"_{side}" for side in sys.argv[sys.argv.index("--tune") + 1 :])
+        show_tuning(console, tuned(Study(f"defence_tuning{name}", "small"), SUBJECTS[name]))
     else:
         rows = timed()
         keep(rows)

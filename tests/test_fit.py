@@ -12,7 +12,7 @@ from specimens import THIN, THIN_ADAM, THIN_MASKED, clean, fit_of, noisy
 
 from preimage.errors import InputError
 from preimage.fit import Fit
-from preimage.guard import TRIES
+from preimage.guard import SNAPSHOT_EVERY, TRIES
 from preimage.metrics import psnr
 from preimage.prior import Prior
 from preimage.problem import Problem
@@ -165,6 +165,21 @@ def test_divergence_rolls_back_lowers_the_rate_and_goes_on(value, members):
     assert bool((result.history["loss"][-1] < result.history["loss"][0]).all())
     rates = {group["lr"] for own in fit.optimizers for optimizer in own for group in optimizer.param_groups}
     assert rates == {recipe.rate / 4}
+
+
+@pytest.mark.parametrize("members", [1, 3])
+def test_what_is_gone_back_to_is_the_state_of_its_step(members):
+    """Also where it is put into the place of the former one: weights that move on do not take it along."""
+    fit = fit_of(noisy(), replace(THIN, steps=2 * SNAPSHOT_EVERY + 2), restarts=members)
+    for step in fit:
+        if step.index == 2 * SNAPSHOT_EVERY:
+            weights = [{k: v.clone() for k, v in network.state_dict().items()} for network in fit.prior.networks]
+            momenta = [fit.optimizers[i][0].state_dict()["momenta"][0].clone() for i in range(members)]
+    for i, snapshot in enumerate(fit.guard.snapshots):
+        assert snapshot["count"] == 2 * SNAPSHOT_EVERY
+        assert all(torch.equal(snapshot["network"][name], value) for name, value in weights[i].items())
+        assert torch.equal(snapshot["optimizers"][0]["momenta"][0], momenta[i])
+        assert not all(torch.equal(fit.prior.networks[i].state_dict()[k], v) for k, v in weights[i].items())
 
 
 def test_a_fit_that_keeps_diverging_is_given_up_with_its_best():

@@ -210,6 +210,29 @@ def test_masks_do_not_depend_on_how_members_are_computed():
     assert torch.equal(*inputs)
 
 
+@pytest.mark.parametrize("pool", [None, 2])
+def test_jitter_of_all_is_that_of_each(pool):
+    def prior() -> Prior:
+        network = Hourglass(down=(16, 16), up=(16, 16), skip=(4, 4))
+        how = {"members": 3, "jitter": 0.03, "pool": pool, "stacks": True}
+        return Prior(lambda: network(8, 3, 33, 47), Noise(8), (33, 47), **how)
+
+    together, apart = prior(), prior()
+    for members in ([0, 1, 2], [2, 0], [2, 0]):
+        for ours, expected in zip(together.inputs(members), [apart.input(i) for i in members], strict=True):
+            assert torch.equal(ours, expected)
+
+
+def test_codes_that_were_taken_over_are_those_that_are_jittered():
+    prior = stackable(stacks=True)
+    prior.inputs([0, 1, 2])
+    given = [
+        {"network": network.state_dict(), "code": torch.full_like(prior.codes[0], 5)} for network in prior.networks
+    ]
+    prior.start_from(given)
+    assert all(float(x.min()) > 4 for x in prior.inputs([0, 1, 2]))
+
+
 @pytest.mark.parametrize("shape", [(1, 3, 16, 16), (1, 8)])
 def test_a_masked_code_shows_a_picture_of_the_prior_s_size_alone(shape):
     prior = THIN_MASKED.prior(3, (32, 32), device="cpu")

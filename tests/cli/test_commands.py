@@ -77,11 +77,19 @@ def test_study_lists_and_refuses(run):
     assert run("study", "no-such").failed_in_one_line("no-such")
 
 
+@pytest.mark.parametrize("worker", ["0/2", "3/2", "1", "a/b", "-1/2"])
+def test_a_share_of_a_study_that_cannot_be_is_refused(run, worker):
+    assert run("study", "counterfactuals", "--scale", "smoke", f"--worker={worker}").failed_in_one_line(
+        "--worker", worker
+    )
+
+
 def test_study_is_handed_its_options(run, monkeypatch, tmp_path):
     seen = {}
     monkeypatch.setattr("preimage.studies.run_study", lambda name, **options: seen.update(options, name=name))
     assert run("study", "denoising", "--scale", "smoke", "--data", tmp_path, "--output", tmp_path / "o").code == 0
-    assert seen == {"name": "denoising", "scale": "smoke", "data": tmp_path, "output": tmp_path / "o"}
+    asked = {"name": "denoising", "scale": "smoke", "data": tmp_path, "output": tmp_path / "o", "worker": (0, 1)}
+    assert seen == asked
 
 
 def test_module_runs_as_the_command():

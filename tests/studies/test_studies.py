@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from preimage.errors import InputError
-from preimage.studies import STUDIES, run_study
+from preimage.studies import SHARED, STUDIES, run_study
 from preimage.studies.scales import Study, center_crop, generated_picture, markdown_table, with_gaussian_noise
 
 each_study = pytest.mark.parametrize("name", STUDIES)
@@ -92,6 +92,31 @@ def test_it_goes_on_from_the_rows_that_are_there(folder, name, tmp_path):
     assert len(resumed) == len(whole)
     said = [[v for k, v in row.items() if "seconds" not in k] for row in (*whole, *resumed)]
     assert said[: len(whole)] == said[len(whole) :]
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_several_processes_share_a_study(folder, name, tmp_path):
+    """Each does its share; a last call finds all rows there, and writes the section that one process writes."""
+    for k in range(2):
+        shown = run_study(name, scale="smoke", output=tmp_path, worker=(k, 2))
+        assert shown == table_of(tmp_path, name)
+    assert not (tmp_path / "results.md").exists()
+    before = table_of(tmp_path, name).read_bytes()
+    run_study(name, scale="smoke", output=tmp_path)
+    assert table_of(tmp_path, name).read_bytes() == before
+    said = [
+        sorted(str([v for k, v in row.items() if "seconds" not in k]) for row in rows_of(table_of(where, name)))
+        for where in (folder, tmp_path)
+    ]
+    assert said[0] == said[1]
+    assert (tmp_path / "results.md").exists()
+
+
+def test_a_share_that_cannot_be_is_said(tmp_path):
+    with pytest.raises(InputError, match=r"worker must be \(k, n\) with k from 0 to n - 1, got \(2, 2\)"):
+        run_study("counterfactuals", scale="smoke", output=tmp_path, worker=(2, 2))
+    with pytest.raises(InputError, match="study 'gallery' cannot be shared among processes: these can, "):
+        run_study("gallery", scale="smoke", output=tmp_path, worker=(0, 2))
 
 
 @pytest.mark.parametrize("scale", ["small", "paper"])

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from preimage.errors import InputError
 from preimage.images import read
+from preimage.predictors import Predictor
 from preimage.predictors.labelled import TEST, Labelled, read_labelled
 from preimage.predictors.model_file import TrainedModel
 from preimage.predictors.train import Settings
@@ -27,6 +28,7 @@ from preimage.studies.crops import center_window
 from preimage.studies.feature_inversion import of_own_weights
 from preimage.studies.scales import Study
 
+FIRST = Settings()  # preimage train tiny_imagenet10 -o tiny_imagenet10.pt
 FOLDER, SAMPLE = "tiny_imagenet10", "imagenet_sample/labels.csv"
 SHORT_SIDE, SIDE = 256, 224  # torchvision's: the short side of ImageNet pictures, and the window in their middle
 
@@ -48,9 +50,14 @@ def specimens(study: Study, count: int) -> tuple[TrainedModel, Pictures]:
                 f"study {study.name} at scale paper asks torchvision's resnet18: name the file of its weights in PREIMAGE_WEIGHTS"
             )
         return TrainedModel(predictor), right_in_turn(images, labels, predictor, count)
-    model = trained(study, f"{FOLDER}.pt", Settings(), labelled)
+    model = trained(study, f"{FOLDER}.pt", FIRST, labelled)
     held_out = labelled(study).part(TEST)
     return model, right_in_turn(held_out.pictures.float() / 255, held_out.labels, model.predictor, count)
+
+
+def classifier(study: Study) -> Predictor:
+    """That of small; it is trained if it is not there."""
+    return trained(study, f"{FOLDER}.pt", FIRST, labelled).predictor
 
 
 def labelled(study: Study) -> Labelled:
