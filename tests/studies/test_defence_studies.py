@@ -221,7 +221,8 @@ def test_scores_of_other_settings_are_not_taken_for_these(tmp_path):
     study, plan = Study("a", "smoke", None, tmp_path), PLANS["smoke"]
     classifier, pictures = attacked.subject(study, 2)
     detect(study, plan, classifier, pictures)
-    rows = asked_scores(study, plan, classifier)
+    fast, longer = plan.inspected
+    each = [asked_scores(study, recipe, classifier) for recipe in (fast, longer)]
     with study.table.open(newline="") as file:
-        assert len(rows) == len(list(csv.DictReader(file))) == 2 * 8
-    assert asked_scores(study, plan, cifar.second_classifier(study)) == []
+        assert sum(map(len, each)) == len(list(csv.DictReader(file))) == 2 * 2 * 8
+    assert asked_scores(study, fast, cifar.second_classifier(study)) == []

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from preimage.defend.adaptive import PRIOR_STEPS
 from preimage.defend.defence import Cleaning, Purification
 from preimage.defend.evaluate import CLEAN, NONE, Threat
+from preimage.defend.inspection import FAST as INSPECTING
 from preimage.defend.purify import FAST, PAPER
 from preimage.defend.rivals import JPEG, MedianSmoothing, RandomResizing, TotalVariance
 from preimage.defend.several_steps import SeveralSteps
@@ -33,6 +34,7 @@ class Plan:
         resizing: the rival of the paper, in a form that the classifier takes.
         attacker_steps, samples: of the attackers who know of the defence.
         drawing_steps: of the perturbation that a prior draws.
+        longer: steps of the fast recipe after which pictures are inspected, too: what is nearer to the picture tells more.
     """
 
     count: int
@@ -45,6 +47,12 @@ class Plan:
     attacker_steps: int = 10
     samples: int = 4
     drawing_steps: int = PRIOR_STEPS
+    longer: int = INSPECTING.steps
+
+    @property
+    def inspected(self) -> tuple[Recipe, ...]:
+        """By what the disagreement of the classifier is measured."""
+        return self.fast, replace(self.fast, steps=self.longer)
 
     @property
     def prior(self) -> Threat:
@@ -118,6 +126,7 @@ PLANS = {
         attacker_steps=2,
         samples=2,
         drawing_steps=3,
+        longer=6,
     ),
     "small": Plan(100, 20, {"16 channels": THIN}, {"128 channels": PAPER}),
     "paper": Plan(500, 20, {"128 channels": PAPER}, resizing=RandomResizing(), attacker_steps=20, samples=8),

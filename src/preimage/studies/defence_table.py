@@ -23,6 +23,7 @@ from preimage.defend.evaluate import CLEAN, COLUMNS, KEY, NONE, Threat, evaluate
 from preimage.defend.inspection import Inspecting
 from preimage.defend.table import Table
 from preimage.predictors import Predictor
+from preimage.recipes import Recipe
 from preimage.studies.attacked import subject
 from preimage.studies.cifar import SEED, Pictures
 from preimage.studies.defence_plan import PLANS, UNAWARE, Plan
@@ -44,7 +45,7 @@ def run(study: Study) -> Path:
         return study.table
     rows = Table(study.table, columns=COLUMNS, key=KEY).rows()
     measured = Measured(rows, fingerprint_of(classifier), settings, len(pictures.numbers))
-    told = Detection(asked_scores(scores, plan, classifier))
+    told = {recipe.steps: Detection(asked_scores(scores, recipe, classifier)) for recipe in plan.inspected}
     return study.write_section("Attacked pictures", section(study, plan, measured, told, scores.table.name))
 
 
@@ -77,25 +78,31 @@ def _say(study: Study, number: int, batches: int, threat: Threat) -> None:
 
 def detect(scores: Study, plan: Plan, classifier: Predictor, pictures: Pictures) -> None:
     """How far the classifier is of another mind about the early outputs, picture by picture, under every attack."""
-    done = {(str(row["attack"]), float(row["eps"]), row["picture"]) for row in asked_scores(scores, plan, classifier)}
+    for recipe in plan.inspected:
+        detect_by(scores, plan, recipe, classifier, pictures)
+
+
+def detect_by(scores: Study, plan: Plan, recipe: Recipe, classifier: Predictor, pictures: Pictures) -> None:
+    """The same by one recipe, which who knows of the defence attacks."""
+    done = {(str(row["attack"]), float(row["eps"]), row["picture"]) for row in asked_scores(scores, recipe, classifier)}
     few = Pictures(pictures.images[: plan.few], pictures.labels[: plan.few], pictures.numbers[: plan.few])
     for threat in scores.mine((CLEAN, *UNAWARE, plan.prior, plan.bpda)):
         some = few if threat in (plan.prior, plan.bpda) else pictures
         if any((threat.name, float(threat.eps), number) not in done for number in some.numbers):
-            for row in scored(plan, classifier, some, threat):
+            for row in scored(plan, recipe, classifier, some, threat):
                 if (threat.name, float(threat.eps), row["picture"]) not in done:
                     scores.keep(row)
 
 
-def scored(plan: Plan, classifier: Predictor, pictures: Pictures, threat: Threat) -> list[Row]:
+def scored(plan: Plan, recipe: Recipe, classifier: Predictor, pictures: Pictures, threat: Threat) -> list[Row]:
     """The rows of an attack."""
-    given = attacked(plan, classifier, pictures, threat)
+    given = attacked(plan, recipe, classifier, pictures, threat)
     found = [
         inspection
         for part in given.split(plan.few)
-        for inspection in Inspecting(part, classifier, recipe=plan.fast, seed=SEED).run()
+        for inspection in Inspecting(part, classifier, recipe=recipe, seed=SEED).run()
     ]
-    labels, known_by = pictures.labels.tolist(), _identity(plan, classifier)
+    labels, known_by = pictures.labels.tolist(), _identity(recipe, classifier)
     return [
         known_by
         | {"attack": threat.name, "eps": f"{threat.eps:g}", "picture": number, "score": each.score}
@@ -104,8 +111,8 @@ def scored(plan: Plan, classifier: Predictor, pictures: Pictures, threat: Threat
     ]
 
 
-def attacked(plan: Plan, classifier: Predictor, pictures: Pictures, threat: Threat) -> torch.Tensor:
-    """The pictures under an attack; who knows of the defence attacks the fast purification."""
+def attacked(plan: Plan, recipe: Recipe, classifier: Predictor, pictures: Pictures, threat: Threat) -> torch.Tensor:
+    """The pictures under an attack; who knows of the defence attacks the purification by this recipe."""
     images, labels, streams = pictures.images, pictures.labels, range(len(pictures.labels))
     if threat.name == NONE:
         return images
@@ -114,7 +121,7 @@ def attacked(plan: Plan, classifier: Predictor, pictures: Pictures, threat: Thre
             classifier, images, labels, threat.eps, steps=threat.steps, seed=ATTACKER_SEED, streams=streams
         )
     if threat.name == "bpda-eot":
-        defended = DefendedClassifier(classifier, cleaning=Purification(plan.fast))
+        defended = DefendedClassifier(classifier, cleaning=Purification(recipe))
         steps, samples = plan.attacker_steps, threat.samples
         return bpda_eot(
             defended, images, labels, threat.eps, steps=steps, samples=samples, seed=ATTACKER_SEED, streams=streams
@@ -123,13 +130,13 @@ def attacked(plan: Plan, classifier: Predictor, pictures: Pictures, threat: Thre
     return attack(name, classifier, images, labels, threat.eps, seed=ATTACKER_SEED)
 
 
-def asked_scores(scores: Study, plan: Plan, classifier: Predictor) -> list[Row]:
+def asked_scores(scores: Study, recipe: Recipe, classifier: Predictor) -> list[Row]:
     """The rows of this classifier and this recipe."""
-    own = _identity(plan, classifier)
+    own = _identity(recipe, classifier)
     return [row for row in scores.rows() if {name: str(row[name]) for name in own} == own]
 
 
-def _identity(plan: Plan, classifier: Predictor) -> Row:
+def _identity(recipe: Recipe, classifier: Predictor) -> Row:
     # A letter before hexadecimal digits, or some would be read as numbers.
-    settings = settings_of(Purification(plan.fast))
+    settings = settings_of(Purification(recipe))
     return {"classifier": f"c{fingerprint_of(classifier)}", "settings": f"s{settings}"}

@@ -97,7 +97,7 @@ class Detection:
 # ---------------------------------------------------------------------- the section
 
 
-def section(study: Study, plan: Plan, measured: Measured, detection: Detection, scores: str) -> str:
+def section(study: Study, plan: Plan, measured: Measured, detection: dict[int, Detection], scores: str) -> str:
     """Everything that the rows tell."""
     few = min(plan.few, measured.count)
     parts = [
@@ -128,7 +128,8 @@ def section(study: Study, plan: Plan, measured: Measured, detection: Detection, 
         _fast(plan, measured, few),
         "### Detection",
         "AUROC of the disagreement between a picture and its early outputs under the fast recipe, attacked pictures against the "
-        "same ones as they are; who knows of the purification did not know of this score.",
+        "same ones as they are, with 95 % intervals, by its steps; who knows of the purification (of as many steps) did "
+        "not know of this score.",
         _detection(plan, detection),
     ]
     return "\n\n".join(parts)
@@ -215,10 +216,14 @@ def _at_most(found: Interval, bound: float) -> str:
     return "yes" if found.high <= bound else "no" if found.low > bound else "not shown"
 
 
-def _detection(plan: Plan, detection: Detection) -> str:
+def _detection(plan: Plan, detection: dict[int, Detection]) -> str:
     lines = []
     for threat in (*UNAWARE, plan.prior, plan.bpda):
-        found = detection.auroc(threat)
-        ends = "-" if math.isnan(found.low) else f"{found.low:.2f} to {found.high:.2f}"
-        lines.append([titled(threat), found.count, found.mean, ends])
-    return markdown_table(["attack", "pictures", "AUROC", "95 % interval"], lines)
+        each = [found.auroc(threat) for found in detection.values()]
+        lines.append([titled(threat), each[0].count, *(_auroc(found) for found in each)])
+    return markdown_table(["attack", "pictures", *(f"{steps} steps" for steps in detection)], lines)
+
+
+def _auroc(found: Interval) -> str:
+    ends = "" if math.isnan(found.low) else f" ({found.low:.2f} to {found.high:.2f})"
+    return f"{found.mean:.2f}{ends}"
