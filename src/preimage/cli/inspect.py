@@ -41,7 +41,7 @@ class _Work:
     def __init__(self, options: InspectOptions, inputs: Sequence[Path]) -> None:
         from preimage.cli.choices import choose_recipe
         from preimage.cli.options import Options
-        from preimage.defend import inspection
+        from preimage.defend import purify
         from preimage.defend.defence import random_source
         from preimage.defend.inspection import looks_every
         from preimage.defend.thresholds import Threshold
@@ -50,7 +50,7 @@ class _Work:
 
         self.options, self.inputs = options, inputs
         check_options(options, inputs)
-        self.recipe: Recipe = choose_recipe(Options(recipe=options.recipe, steps=options.steps), inspection)
+        self.recipe: Recipe = choose_recipe(Options(recipe=options.recipe, steps=options.steps), purify)
         looks_every(self.recipe, options.every)
         random_source(1, options.seed)
         self.device = choose_device(options.device)

@@ -17,8 +17,7 @@ from torch import nn
 
 from preimage.defend.classifier import at_rest, checked_pictures, device_of, logits_of
 from preimage.defend.defence import random_source
-from preimage.defend.purify import FAST as PURIFYING
-from preimage.defend.purify import PAPER as PAPER
+from preimage.defend.purify import FAST
 from preimage.errors import InputError
 from preimage.fit import Fit
 from preimage.problem import Problem
@@ -26,8 +25,6 @@ from preimage.recipes import Recipe
 from preimage.step import Step
 from preimage.stopping import After
 
-# Further than a purification goes: outputs nearer to the picture tell weak attacks better (`preimage study defence_table`).
-FAST = replace(PURIFYING, steps=60)
 LOOKS = 12  # how often the classifier is asked on the way, unless it is said
 COUNTED = 0.5  # of the steps: earlier outputs are blurs of which a classifier says anything
 
@@ -87,7 +84,7 @@ class Inspecting:
         images: (b, 3, h, w) in 0 to 1, as they are fitted.
         model: a Predictor, or any module from pictures in 0 to 1 to logits.
         seen: the pictures as the classifier is asked about them, if not as they are fitted (larger ones, say).
-        recipe, steps: of the fit, as in `purify`; FAST takes more steps than that one.
+        recipe, steps: of the purification, as in `purify`.
         every: steps between two looks; None: twelve looks in all.
         seed: None: fresh random numbers from the operating system.
         device: where it is fitted, and the classifier goes; None: where the classifier is.

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from preimage.defend.adaptive import PRIOR_STEPS
 from preimage.defend.defence import Cleaning, Purification
 from preimage.defend.evaluate import CLEAN, NONE, Threat
-from preimage.defend.inspection import FAST as INSPECTING
 from preimage.defend.purify import FAST, PAPER
 from preimage.defend.rivals import JPEG, MedianSmoothing, RandomResizing, TotalVariance
 from preimage.defend.several_steps import SeveralSteps
@@ -34,7 +33,7 @@ class Plan:
         resizing: the rival of the paper, in a form that the classifier takes.
         attacker_steps, samples: of the attackers who know of the defence.
         drawing_steps: of the perturbation that a prior draws.
-        longer: steps of the fast recipe after which pictures are inspected, too: what is nearer to the picture tells more.
+        longer: steps of the fast recipe after which pictures are inspected, too, being nearer to what was given.
     """
 
     count: int
@@ -47,7 +46,7 @@ class Plan:
     attacker_steps: int = 10
     samples: int = 4
     drawing_steps: int = PRIOR_STEPS
-    longer: int = INSPECTING.steps
+    longer: int = 60
 
     @property
     def inspected(self) -> tuple[Recipe, ...]:

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from preimage.defend.evaluate import CLEAN, NONE, Threat
+from preimage.defend.inspection import false_alarm_threshold
 from preimage.defend.table import Row as TableRow
+from preimage.defend.thresholds import FALSE_ALARMS
 from preimage.studies.cifar import SEED
 from preimage.studies.defence_plan import FASTEST, RESIZING, STRONGEST, UNAWARE, Plan, ended
 from preimage.studies.intervals import Interval, auroc_gain, interval_of, paired, wins
@@ -89,6 +91,14 @@ class Detection:
         found = auroc_gain(won, np.zeros_like(won), same_pictures=True)
         return Interval(found.mean, found.low, found.high, len(common))
 
+    def told(self, threat: Threat) -> float:
+        """The share above the threshold that a few false alarms stand for; NaN of none."""
+        strange, usual = self._scores(threat), self._scores(CLEAN)
+        if not strange or not usual:
+            return math.nan
+        bound = false_alarm_threshold(list(usual.values()), FALSE_ALARMS)
+        return float(np.mean([score > bound for score in strange.values()]))
+
     def _scores(self, threat: Threat) -> dict[int, float]:
         eps, some = threat.eps, [row for row in self.rows if row["attack"] == threat.name]
         return {int(row["picture"]): float(row["score"]) for row in some if float(row["eps"]) == eps}
@@ -129,7 +139,7 @@ def section(study: Study, plan: Plan, measured: Measured, detection: dict[int, D
         "### Detection",
         "AUROC of the disagreement between a picture and its early outputs under the fast recipe, attacked pictures against the "
         "same ones as they are, with 95 % intervals, by its steps; who knows of the purification (of as many steps) did "
-        "not know of this score.",
+        f"not know of this score. *Told*: the share above the threshold that {FALSE_ALARMS:.0%} of the pictures as they are exceed.",
         _detection(plan, detection),
     ]
     return "\n\n".join(parts)
@@ -220,8 +230,10 @@ def _detection(plan: Plan, detection: dict[int, Detection]) -> str:
     lines = []
     for threat in (*UNAWARE, plan.prior, plan.bpda):
         each = [found.auroc(threat) for found in detection.values()]
-        lines.append([titled(threat), each[0].count, *(_auroc(found) for found in each)])
-    return markdown_table(["attack", "pictures", *(f"{steps} steps" for steps in detection)], lines)
+        told = [f"{found.told(threat):.0%}" for found in detection.values()]
+        lines.append([titled(threat), each[0].count, *(_auroc(found) for found in each), *told])
+    columns = [f"{what}, {steps} steps" for what in ("AUROC", "told") for steps in detection]
+    return markdown_table(["attack", "pictures", *columns], lines)
 
 
 def _auroc(found: Interval) -> str:
