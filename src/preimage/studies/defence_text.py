@@ -139,7 +139,7 @@ def section(study: Study, plan: Plan, measured: Measured, detection: dict[int, D
         "### Detection",
         "AUROC of the disagreement between a picture and its early outputs under the fast recipe, attacked pictures against the "
         "same ones as they are, with 95 % intervals, by its steps; who knows of the purification (of as many steps) did "
-        f"not know of this score. *Told*: the share above the threshold that {FALSE_ALARMS:.0%} of the pictures as they are exceed.",
+        f"not know of this score. *Told*: the share above the threshold that {FALSE_ALARMS:.0%} of the clean ones exceed.",
         _detection(plan, detection),
     ]
     return "\n\n".join(parts)
