@@ -23,6 +23,13 @@ def test_a_file_becomes_a_file(here, run):
     assert "noisy.png -> noisy-purify.png" in ran.out
 
 
+def test_steps_that_are_said_do_not_go_by_the_size(here, run):
+    Image.fromarray(np.full((64, 64, 3), 99, np.uint8)).save("large.png")
+    Path("sized.json").write_text(json.dumps({"network": json.loads(Path("tiny.json").read_text())["network"]}))
+    asked = ("purify", "large.png", "--device", "cpu", "--json", "--quiet", "--overwrite", "--recipe", "sized.json")
+    assert [json.loads(run(*asked, *more).out)["steps"] for more in ((), ("--steps", "3"))] == [50, 3]
+
+
 def test_several_files_and_steps(here, run):
     Path("out").mkdir()
     ran = run("purify", "noisy.png", "clean.png", *BRIEF, "--steps", "4", "-o", "out", "--json", "--quiet")

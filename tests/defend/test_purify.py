@@ -9,12 +9,15 @@ import torch
 from defend.small import BRIEF
 from specimens import clean
 
-from preimage.defend.purify import FAST, PAPER, QUALITIES, STEPS, purify
+from preimage.defend.defence import Purification
+from preimage.defend.inspection import Inspecting
+from preimage.defend.purify import FAST, PAPER, QUALITIES, STEPS, for_size, purify
 from preimage.errors import InputError
 from preimage.metrics import psnr
 from preimage.optimizers import muon
 from preimage.recipes import Hourglass
 from preimage.stopping import after
+from preimage.studies import cifar
 
 THIN = replace(FAST, network=Hourglass((16,) * 3, (16,) * 3, (4,) * 3, upsample="nearest", padding="zeros"))
 
@@ -53,6 +56,28 @@ def test_steps_and_rule_that_are_asked_for():
     assert purify(clean(16), recipe=BRIEF, steps=5, device="cpu").run().steps == 5
     assert purify(clean(16), recipe=BRIEF, steps=5, stop=after(2), device="cpu").run().steps == 2
     assert len(purify(clean(16), recipe=BRIEF, restarts=2, device="cpu").prior) == 2
+
+
+@pytest.mark.parametrize(
+    ("size", "steps"), [((16, 16), 25), ((32, 32), 25), ((64, 64), 50), ((120, 160), 108), ((2000, 3000), 200)]
+)
+def test_larger_pictures_take_more_steps_unless_they_are_said(size, steps):
+    assert for_size(FAST, size).steps == steps
+    assert for_size(FAST, size, 25).steps == 25
+    assert for_size(PAPER, size).steps == 750
+    assert for_size(for_size(FAST, (32, 32)), size).steps == 25
+
+
+def test_every_way_of_cleaning_goes_by_the_size():
+    thin = replace(FAST, network=BRIEF.network, steps=4)
+    pictures = torch.cat([clean(64), clean(64).flip(-1)])
+    found = purify(pictures, recipe=thin, device="cpu").run()
+    assert found.steps == 8
+    assert torch.equal(Purification(thin)(pictures, 0, [0, 1]), found.image)
+    assert not torch.equal(Purification(thin, steps=4)(pictures, 0, [0, 1]), found.image)
+    assert Inspecting(pictures, cifar.untrained(0), recipe=thin, every=4, device=torch.device("cpu")).run()[
+        0
+    ].steps == (4, 8)
 
 
 def test_the_paper_recipe_returns_its_last_output():

@@ -50,7 +50,11 @@ def choose_recipe(options: Options, task: ModuleType) -> Recipe:
         raise InputError(f"--quality {options.quality} and {other} are two recipes: leave one out")
     recipe = task.QUALITIES[options.quality] if options.quality else _named(options.recipe or "fast", task)
     recipe = replace(recipe, **changes)
-    return recipe if options.steps is None else replace(recipe, steps=options.steps)
+    if options.steps is None:
+        return recipe
+    # Where steps go by the size of the picture, those that are said do not.
+    said = {"stop": "steps"} if hasattr(task, "for_size") else {}
+    return replace(recipe, steps=options.steps, **said)
 
 
 def choose_rule(options: Options) -> stopping.Rule | None:
@@ -101,4 +105,5 @@ def _named(name: str, task: ModuleType) -> Recipe:
         raise InputError(f"recipe {name} is no JSON ({error}): correct it there") from error
     if not isinstance(settings, dict):
         raise InputError(f'recipe {name} must hold settings by name, as {{"steps": 300}}')
-    return read_recipe(settings, task.FAST)
+    exact = {"stop": "steps"} if "steps" in settings and hasattr(task, "for_size") else {}
+    return read_recipe(exact | settings, task.FAST)

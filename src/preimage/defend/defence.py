@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
 from torch import nn
 
 from preimage.defend.classifier import checked_pictures, device_of, logits_of
-from preimage.defend.purify import FAST, early_outputs
+from preimage.defend.purify import FAST, early_outputs, for_size
 from preimage.errors import InputError
 from preimage.recipes import Recipe
 
@@ -65,7 +65,7 @@ class Purification:
         self, images: torch.Tensor, seed: int | None = None, streams: Sequence[int] | None = None
     ) -> torch.Tensor:
         seed, streams = random_source(len(images), seed, streams)
-        at = [self.recipe.steps if self.steps is None else self.steps]
+        at = [for_size(self.recipe, images.shape[-2:], self.steps).steps]
         parts = zip(images.split(self.batch), _split(streams, self.batch), strict=True)
         return torch.cat(
             [early_outputs(part, at, recipe=self.recipe, seed=seed, streams=own)[0] for part, own in parts]
@@ -73,8 +73,8 @@ class Purification:
 
     def describe(self) -> dict[str, Any]:
         """The recipe as plain data; not how many pictures are fitted at once, which changes nothing."""
-        steps = self.recipe.steps if self.steps is None else self.steps
-        return {"kind": "Purification", "recipe": self.recipe.describe() | {"steps": steps}}
+        recipe = self.recipe if self.steps is None else replace(self.recipe, steps=self.steps, stop="steps")
+        return {"kind": "Purification", "recipe": recipe.describe()}
 
 
 class DefendedClassifier(nn.Module):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from torch import nn
 
 from preimage.defend.classifier import at_rest, checked_pictures, device_of, logits_of
 from preimage.defend.defence import random_source
-from preimage.defend.purify import FAST
+from preimage.defend.purify import FAST, for_size
 from preimage.errors import InputError
 from preimage.fit import Fit
 from preimage.problem import Problem
@@ -105,7 +105,7 @@ class Inspecting:
         seed: int | None = None,
         device: torch.device | None = None,
     ) -> None:
-        recipe = recipe if steps is None else replace(recipe, steps=steps)
+        recipe = for_size(recipe, images.shape[-2:], steps)
         self.every = looks_every(recipe, every)
         self.place = device or device_of(model)
         self.model = model.to(self.place)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from preimage.defend.adaptive import PRIOR_STEPS
 from preimage.defend.defence import Cleaning, Purification
 from preimage.defend.evaluate import CLEAN, NONE, Threat
-from preimage.defend.purify import FAST, PAPER
+from preimage.defend.purify import FAST, PAPER, SIDE, for_size
 from preimage.defend.rivals import JPEG, MedianSmoothing, RandomResizing, TotalVariance
 from preimage.defend.several_steps import SeveralSteps
 from preimage.recipes import Hourglass, Recipe
@@ -41,7 +41,7 @@ class Plan:
     on_all: dict[str, Recipe]
     on_few: dict[str, Recipe] = field(default_factory=dict)
     steps: tuple[int, int, int] = (500, 750, 1000)
-    fast: Recipe = FAST
+    fast: Recipe = for_size(FAST, (SIDE, SIDE))
     resizing: RandomResizing = RandomResizing(0.9, 1.0)
     attacker_steps: int = 10
     samples: int = 4
@@ -128,5 +128,13 @@ PLANS = {
         longer=6,
     ),
     "small": Plan(100, 20, {"16 channels": THIN}, {"128 channels": PAPER}),
-    "paper": Plan(500, 20, {"128 channels": PAPER}, resizing=RandomResizing(), attacker_steps=20, samples=8),
+    "paper": Plan(
+        500,
+        20,
+        {"128 channels": PAPER},
+        fast=for_size(FAST, (224, 224)),
+        resizing=RandomResizing(),
+        attacker_steps=20,
+        samples=8,
+    ),
 }
