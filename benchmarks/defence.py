@@ -171,6 +171,10 @@ def main() -> None:
     console = Console()
     if "--tune" in sys.argv:
         name = "".join(f"_{side}" for side in sys.argv[sys.argv.index("--tune") + 1 :])
+        if name not in SUBJECTS:
+            raise SystemExit(
+                f"--tune takes {' or '.join(key.strip('_') for key in SUBJECTS if key)}, or nothing; got {name[1:]}"
+            )
         show_tuning(console, tuned(Study(f"defence_tuning{name}", "small"), SUBJECTS[name]))
     else:
         rows = timed()

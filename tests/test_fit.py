@@ -177,6 +177,8 @@ def test_what_is_gone_back_to_is_the_state_of_its_step(members):
             momenta = [fit.optimizers[i][0].state_dict()["momenta"][0].clone() for i in range(members)]
     for i, snapshot in enumerate(fit.guard.snapshots):
         assert snapshot["count"] == 2 * SNAPSHOT_EVERY
+        # Of its own, and no more than that: stacked members' weights are rows of what belongs to all.
+        assert all(x.untyped_storage().nbytes() == x.nbytes for x in snapshot["network"].values())
         assert all(torch.equal(snapshot["network"][name], value) for name, value in weights[i].items())
         assert torch.equal(snapshot["optimizers"][0]["momenta"][0], momenta[i])
         assert not all(torch.equal(fit.prior.networks[i].state_dict()[k], v) for k, v in weights[i].items())

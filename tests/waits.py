@@ -14,7 +14,7 @@ from preimage.codes import Jitter
 class Waits(TorchDispatchMode):
     """Counts what would wait for an accelerator: a number read from a tensor, or numbers that are made into one."""
 
-    NAMES = ("aten._local_scalar_dense.default", "aten.lift_fresh.default")
+    NAMES = ("aten._local_scalar_dense.default", "aten.lift_fresh.default", "aten.nonzero.default")
 
     def __init__(self) -> None:
         super().__init__()

@@ -99,7 +99,9 @@ class Guard:
         return f"step {fit.index}, fit {i + 1}: the loss jumped to {loss:.3g}; back to the last good state, rate {rate:.3g}"
 
     def _snapshot(self, i: int) -> dict[str, Any]:
-        return copy.deepcopy(self._now(i)) | self._pictures(i)
+        # Clones rather than a deep copy: a stacked member's weights are rows, and their storage is that of all members.
+        now = self._now(i)
+        return _filled(now, (tensor.clone() for tensor in _tensors(now))) | self._pictures(i)
 
     def _now(self, i: int) -> dict[str, Any]:
         """What moves, itself and no copy of it."""
@@ -123,11 +125,11 @@ class Guard:
         for i in members:
             now, kept = self._now(i), self.snapshots[i]
             new, old = (list(_tensors(each)) for each in (now, {name: kept[name] for name in now}))
-            if [x.shape for x in new] == [x.shape for x in old]:
+            if [(x.shape, x.device) for x in new] == [(x.shape, x.device) for x in old]:
                 places += old
                 values += new
                 self.snapshots[i] = _filled(now, iter(old)) | self._pictures(i)
-            else:  # the first steps make what an optimizer remembers
+            else:  # the first steps make what an optimizer remembers, and a checkpoint is read on the CPU
                 self.snapshots[i] = self._snapshot(i)
         if places:
             torch._foreach_copy_(places, values)  # pyright: ignore[reportPrivateImportUsage]

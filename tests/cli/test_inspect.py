@@ -75,7 +75,9 @@ def test_a_threshold_of_something_else_is_refused(calibrated, run):
     other = ("--predictor", "predictors.classifiers:of_other_classes")
     assert run("inspect", "noisy.png", *other, *BRIEF, *asked).failed_in_one_line("another classifier", "calibrate")
     assert run(*INSPECT, *asked, "--steps", "5").failed_in_one_line("steps 12, not 5")
-    assert run(*INSPECT, *asked, "--every", "5").failed_in_one_line("every 1 steps, not 5")
+    assert run(*INSPECT, *asked, "--every", "5").failed_in_one_line(
+        "twelve looks, not a look every 5 steps: leave --every out"
+    )
 
 
 def test_several_pictures_one_of_which_cannot_be_read(here, run):

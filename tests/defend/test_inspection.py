@@ -139,7 +139,7 @@ def test_a_threshold_of_something_else_is_refused():
         (other, SHORT, 2, "another classifier: calibrate anew"),
         (trained(), replace(SHORT, steps=7), None, "steps 6, not 7"),
         (trained(), replace(SHORT, rate=0.1), 2, "rate 0.02, not 0.1"),
-        (trained(), SHORT, 3, "every 2 steps, not 3"),
+        (trained(), SHORT, 3, "a look every 2 steps, not a look every 3 steps: give every 2"),
     ):
         with pytest.raises(InputError, match=words) as raised:
             threshold.checked(model, recipe, every)

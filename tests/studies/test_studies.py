@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -110,6 +112,34 @@ def test_several_processes_share_a_study(folder, name, tmp_path):
     ]
     assert said[0] == said[1]
     assert (tmp_path / "results.md").exists()
+
+
+KEEPING = """
+import sys
+from pathlib import Path
+from preimage.studies.scales import Study
+study = Study("a", "smoke", None, Path(sys.argv[1]))
+print("ready", flush=True)
+sys.stdin.readline()
+for k in range(50):
+    study.keep({"process": sys.argv[2], "row": k})
+"""
+
+
+def test_processes_that_keep_rows_at_once_lose_none(tmp_path):
+    command = [sys.executable, "-c", KEEPING, str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    processes = [subprocess.Popen([*command, name], **pipes) for name in "ab"]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    for process in processes:
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+    rows = rows_of(table_of(tmp_path, "a"))
+    assert sorted((row["process"], int(row["row"])) for row in rows) == [(name, k) for name in "ab" for k in range(50)]
 
 
 def test_a_share_that_cannot_be_is_said(tmp_path):

@@ -157,7 +157,7 @@ class _Work:
             ],
             "predictor": self.options.predictor,
             "classifier": fingerprint_of(self.predictor),
-            "recipe": self.recipe.describe(),
+            "recipe": inspecting.fit.recipe.describe(),
             "seed": inspecting.seed,
             "seconds": round(inspecting.fit.seconds, 3),
             "device": str(self.device),

@@ -17,7 +17,7 @@ from torch import nn
 
 from preimage.defend.classifier import at_rest, checked_pictures, device_of, logits_of
 from preimage.defend.defence import random_source
-from preimage.defend.purify import FAST, for_size
+from preimage.defend.purify import FAST, MOST_STEPS, for_size, goes_by_size
 from preimage.errors import InputError
 from preimage.fit import Fit
 from preimage.problem import Problem
@@ -160,8 +160,9 @@ def looks_every(recipe: Recipe, every: int | None) -> int:
         InputError: less than 1, or more than there are.
     """
     chosen = max(1, recipe.steps // LOOKS) if every is None else every
-    if not 1 <= chosen <= recipe.steps:
-        raise InputError(f"every must be from 1 to the {recipe.steps} steps, got {every}")
+    most = MOST_STEPS if goes_by_size(recipe) else recipe.steps
+    if not 1 <= chosen <= most:
+        raise InputError(f"every must be from 1 to the {most} steps, got {every}")
     return chosen
 
 

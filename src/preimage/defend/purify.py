@@ -118,8 +118,8 @@ def purify(
 def for_size(recipe: Recipe, size: Sequence[int], steps: int | None = None) -> Recipe:
     """The recipe with the number of steps for pictures of (height, width): those that are said, or its own.
 
-    A recipe that leaves them to the task (stop "auto") names those for pictures of 32 pixels; larger ones take as many times
-    more as their side is larger, at most 200.
+    FAST's number, and that of recipes which change something else in it, is for pictures of 32 pixels: larger ones take as many
+    times more as their side (the root of the area) is larger, at most 200.
 
     Example:
         >>> for_size(FAST, (64, 64)).steps, for_size(PAPER, (64, 64)).steps, for_size(FAST, (64, 64), 30).steps
@@ -127,10 +127,15 @@ def for_size(recipe: Recipe, size: Sequence[int], steps: int | None = None) -> R
     """
     if steps is not None:
         return replace(recipe, steps=steps, stop="steps")
-    if recipe.stop != "auto":
+    if not goes_by_size(recipe):
         return recipe
     larger = max(1.0, math.sqrt(size[0] * size[1]) / SIDE)
-    return replace(recipe, steps=max(recipe.steps, min(MOST_STEPS, round(larger * recipe.steps))), stop="steps")
+    return replace(recipe, steps=min(MOST_STEPS, round(larger * STEPS)), stop="steps")
+
+
+def goes_by_size(recipe: Recipe) -> bool:
+    """Whether a recipe leaves the number of its steps to the size of the picture."""
+    return recipe.stop == "auto" and recipe.steps == STEPS
 
 
 def early_outputs(

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from preimage.defend.classifier import fingerprint_of
-from preimage.defend.inspection import false_alarm_threshold, looks_every
+from preimage.defend.inspection import false_alarm_threshold
 from preimage.errors import InputError
 from preimage.images import write_bytes_atomically
 from preimage.recipes import Recipe
@@ -35,7 +35,8 @@ class Threshold:
         value: the score; `false_alarms`: the share of clean pictures that may exceed it.
         pictures: how many clean pictures told it.
         classifier: the fingerprint of the classifier.
-        recipe, every: of the purification, as plain data, its steps too; and the steps between two looks.
+        recipe, every: of the purification, as plain data, and the steps between two looks (None: twelve looks), both as they
+            were given: where steps go by the size of a picture, one threshold serves all sizes.
         scores: those of the clean pictures.
     """
 
@@ -44,7 +45,7 @@ class Threshold:
     pictures: int
     classifier: str
     recipe: dict[str, Any]
-    every: int
+    every: int | None
     scores: tuple[float, ...] = ()
 
     @classmethod
@@ -63,7 +64,7 @@ class Threshold:
             pictures=len(scores),
             classifier=fingerprint_of(model),
             recipe=recipe.describe(),
-            every=looks_every(recipe, every),
+            every=every,
             scores=tuple(scores),
         )
 
@@ -125,8 +126,11 @@ class Threshold:
                     f"the threshold is of a recipe with {name} {self.recipe.get(name)}, not {own.get(name)}: inspect with that "
                     "recipe, or calibrate anew"
                 )
-        if looks_every(recipe, every) != self.every:
-            raise InputError(
-                f"the threshold is of a look every {self.every} steps, not {looks_every(recipe, every)}: give every {self.every}"
-            )
+        if every != self.every:
+            way = "leave --every out" if self.every is None else f"give every {self.every}"
+            raise InputError(f"the threshold is of {_looks(self.every)}, not {_looks(every)}: {way}")
         return self
+
+
+def _looks(every: int | None) -> str:
+    return "twelve looks" if every is None else f"a look every {every} steps"

@@ -66,7 +66,7 @@ def run_study(
         data: the folder of pictures; PREIMAGE_DATA if None.
         output: where results.md, results/*.csv and figures/ are written: docs if there is one here, else out.
         worker: (k, n), k from 0: this process does the k-th of n shares of the rows, where the study can be shared (SHARED), and
-            others may do theirs meanwhile; a last call without it writes the section.
+            others may do theirs meanwhile; a last call without it does what is left, and writes the section.
 
     Raises:
         InputError: an unknown study or scale, or pictures that are not there.

@@ -10,6 +10,7 @@ from pathlib import Path
 from torch import nn
 
 from preimage import checkpoint
+from preimage.defend.table import alone
 from preimage.devices import choose_device
 from preimage.predictors import load_model
 from preimage.predictors.labelled import Labelled
@@ -35,10 +36,30 @@ def trained(
         begin: the kind of training.
     """
     path = (study.output or Path("out")) / "models" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        path.with_name(f"{name}.lock").open("w") as file,
+        alone(file),
+    ):  # of several processes one trains, the others wait
+        _train_if_missing(study, path, settings, data, begin)
+    path.with_name(f"{name}.lock").unlink(missing_ok=True)
+    model, place = load_model(path), choose_device()
+    model.predictor.to(place)
+    if model.estimator is not None:
+        model.estimator.to(place)
+    return model
+
+
+def _train_if_missing(
+    study: Study,
+    path: Path,
+    settings: Settings,
+    data: Callable[[Study], Labelled],
+    begin: Callable[[Labelled, Settings], Training],
+) -> None:
     if not path.exists():
         kept = path.with_name(f"{path.name}.checkpoint")
         training = begin(data(study), settings)
-        path.parent.mkdir(parents=True, exist_ok=True)
         if kept.exists():
             checkpoint.load(training, kept)  # pyright: ignore[reportArgumentType]
         print(f"{study.name}: {path} is not there: trained now, {training.epochs} epochs", file=sys.stderr, flush=True)
@@ -47,15 +68,10 @@ def trained(
             if time.monotonic() - saved > SAVE_EVERY:
                 checkpoint.save(training, kept)  # pyright: ignore[reportArgumentType]
                 saved = time.monotonic()
-            line = f"{name}: epoch {epoch.index} of {epoch.total}, {epoch.validation.balanced_accuracy:.3f}"
+            line = f"{path.name}: epoch {epoch.index} of {epoch.total}, {epoch.validation.balanced_accuracy:.3f}"
             print(line, file=sys.stderr, flush=True)
         write_model(path, training.result())
         kept.unlink(missing_ok=True)
-    model, place = load_model(path), choose_device()
-    model.predictor.to(place)
-    if model.estimator is not None:
-        model.estimator.to(place)
-    return model
 
 
 def small_network(classes: int) -> nn.Sequential:

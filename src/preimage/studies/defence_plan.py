@@ -33,7 +33,7 @@ class Plan:
         resizing: the rival of the paper, in a form that the classifier takes.
         attacker_steps, samples: of the attackers who know of the defence.
         drawing_steps: of the perturbation that a prior draws.
-        longer: steps of the fast recipe after which pictures are inspected, too, being nearer to what was given.
+        longer: times the steps of the fast recipe, after which pictures are inspected, too, being nearer to what was given.
     """
 
     count: int
@@ -46,12 +46,12 @@ class Plan:
     attacker_steps: int = 10
     samples: int = 4
     drawing_steps: int = PRIOR_STEPS
-    longer: int = 60
+    longer: float = 2.4
 
     @property
     def inspected(self) -> tuple[Recipe, ...]:
         """By what the disagreement of the classifier is measured."""
-        return self.fast, replace(self.fast, steps=self.longer)
+        return self.fast, replace(self.fast, steps=round(self.longer * self.fast.steps))
 
     @property
     def prior(self) -> Threat:
@@ -125,7 +125,6 @@ PLANS = {
         attacker_steps=2,
         samples=2,
         drawing_steps=3,
-        longer=6,
     ),
     "small": Plan(100, 20, {"16 channels": THIN}, {"128 channels": PAPER}),
     "paper": Plan(

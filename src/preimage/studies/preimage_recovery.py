@@ -82,7 +82,7 @@ def run(study: Study) -> Path:
     for number, lesion in study.mine(enumerate(lesions)):
         if (lesion.name,) not in done:
             study.keep(measured(study, model, lesion, number))
-    if study.is_shared:
+    if study.is_shared:  # the settings are held against rows of all lesions, and left to the last call
         return study.table
     varied, plain = settings_of(study), {str(row["picture"]): row for row in study.rows()}
     done = known(varied, "setting", "picture")
