@@ -17,8 +17,10 @@ from specimens import THIN, THIN_ADAM, THIN_MASKED, clean, fit_of, noisy
 import preimage
 from preimage import checkpoint
 from preimage.checkpoint import autosave, load, read, save
+from preimage.codes import Noise
 from preimage.errors import InputError
 from preimage.fit import Fit
+from preimage.recipes import Decoder
 from preimage.restore.denoise import denoise
 from preimage.stopping import after, held_out, windowed_variance
 
@@ -114,6 +116,30 @@ def test_a_checkpoint_of_another_call_is_refused_by_name(tmp_path, key, changes)
     with pytest.raises(InputError, match=rf"made with {key} .*repeat that call, or start afresh"):
         load(denoising(**changes), path)
     load(denoising(), path)
+
+
+def told(tmp_path, fit: Fit, other: Fit) -> str:
+    """What is said of the checkpoint of one fit that another would go on from."""
+    next(iter(fit))
+    save(fit, tmp_path / "a.checkpoint")
+    with pytest.raises(InputError) as caught:
+        load(other, tmp_path / "a.checkpoint")
+    return str(caught.value)
+
+
+def test_of_a_recipe_only_what_differs_is_said(tmp_path):
+    said = told(tmp_path, denoising(), denoising(recipe=replace(SHORT, steps=13, rate=0.5)))
+    assert f"made with recipe rate {SHORT.rate}, not 0.5; recipe steps 12, not 13: repeat" in said
+    said = told(tmp_path, denoising(), denoising(recipe=replace(SHORT, network=Decoder((8, 8)), code=Noise(8))))
+    assert "recipe network kind Hourglass, not Decoder: repeat" in said
+    assert "rate" not in said
+    assert len(said) < 300 + len(str(tmp_path))
+
+
+def test_of_another_picture_no_digits_are_said(tmp_path):
+    said = told(tmp_path, denoising(), denoising(image=clean(16)))
+    assert "made with input of another picture: repeat that call" in said
+    assert len(said) < 200 + len(str(tmp_path))
 
 
 @pytest.mark.parametrize("make", [lambda: held_out(every=1), lambda: windowed_variance(5) | after(9)])

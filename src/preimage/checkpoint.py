@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ from preimage.images import write_bytes_atomically
 from preimage.step import Step
 
 VERSION = 1
+_MOST_SAID, _LONGEST = 4, 80  # differences, and characters of each
+_ANOTHER = {"input": "of another picture", "model": "of another classifier"}
+_FINGERPRINT = re.compile("[0-9a-f]{64}")
 
 
 def save(run: Run, path: str | Path) -> None:
@@ -40,7 +44,7 @@ def load(run: Run, path: str | Path) -> None:
     saved = read(path)
     for key, now, then in _differences(run, saved):
         raise InputError(
-            f"{path} was made with {key} {then}, not {now}: repeat that call, or start afresh without resuming"
+            f"{path} was made with {_in_words(key, now, then)}: repeat that call, or start afresh without resuming"
         )
     run.load_state_dict(saved["state"])
 
@@ -85,6 +89,30 @@ def _differences(run: Run, saved: dict[str, Any]) -> Iterator[tuple[str, Any, An
     for key in sorted(now.keys() | then.keys()):
         if now.get(key) != then.get(key):
             yield key, now.get(key), then.get(key)
+
+
+def _in_words(key: str, now: Any, then: Any) -> str:
+    apart = list(_apart(key, now, then))
+    more = [f"and {len(apart) - _MOST_SAID} more"] if len(apart) > _MOST_SAID else []
+    return "; ".join(apart[:_MOST_SAID] + more)
+
+
+def _apart(name: str, now: Any, then: Any) -> Iterator[str]:
+    """Of settings by name only those that differ, of things of two kinds the kinds, of fingerprints no digits."""
+    if isinstance(now, dict) and isinstance(then, dict):
+        keys = now.keys() | then.keys() if now.get("kind") == then.get("kind") else {"kind"}
+        for key in sorted(keys):
+            if now.get(key) != then.get(key):
+                yield from _apart(f"{name} {key}", now.get(key), then.get(key))
+    elif now is not None and then is not None and _FINGERPRINT.search(f"{then} {now}"):
+        yield f"{name} {_ANOTHER.get(name, 'of another content')}"
+    else:
+        yield f"{name} {_brief(then)}, not {_brief(now)}"
+
+
+def _brief(value: Any) -> str:
+    text = "none" if value is None else _FINGERPRINT.sub("one", str(value))
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def _plain(identity: dict[str, Any]) -> dict[str, Any]:

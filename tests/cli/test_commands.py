@@ -46,6 +46,7 @@ def test_no_command_shows_the_help(run):
         (["denoise", "a.png", "--prior", "u-net"], "--prior"),
         (["denoise", "a.png", "--range", "3"], "--range"),
         (["denoise", "a.png", "--steps"], "--steps"),
+        (["info", "a.png"], "info has no place for a.png"),
     ],
 )
 def test_a_wrong_command_line_is_one_line(tokens, word, run):
@@ -75,6 +76,13 @@ def test_study_lists_and_refuses(run):
     assert listed.code == 0
     assert "denoising" in listed.out
     assert run("study", "no-such").failed_in_one_line("no-such")
+
+
+@pytest.mark.parametrize("place", ["noisy.png", "noisy.png/results"])
+def test_a_study_is_not_written_into_a_file(here, run, monkeypatch, place):
+    monkeypatch.setattr("preimage.studies.run_study", lambda name, **options: pytest.fail("a study was begun"))
+    ran = run("study", "denoising", "--scale", "smoke", "--output", place)
+    assert ran.failed_in_one_line(f"--output {place}", "noisy.png is a file")
 
 
 @pytest.mark.parametrize("worker", ["0/2", "3/2", "1", "a/b", "-1/2"])

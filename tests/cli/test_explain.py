@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from cli.tiny import ENVIRONMENT, TINY, pictures
 from explain.small import estimated
@@ -94,6 +95,20 @@ def test_nothing_changes_outside_the_region(here, run):
     before, after = pixels("noisy.png"), pixels("noisy-counterfactual.png")
     assert (after[:, :12] == before[:, :12]).all()
     assert (after[:, 12:] != before[:, 12:]).any()
+
+
+@pytest.mark.usefixtures("more")
+def test_a_page_of_a_stack_and_of_its_masks(run):
+    ran = run("recover", "stack.tif", "--predictor", OWN, *BRIEF, "--page", "2", "-o", "a.tif")
+    assert ran.code == 0, ran.err
+    Image.fromarray(tifffile.imread("stack.tif")[1]).save("second.png")
+    assert run("recover", "second.png", "--predictor", OWN, *BRIEF, "-o", "b.png").code == 0
+    assert (pixels("a.tif") == pixels("b.png")).all()
+
+    masked = ("stack.tif", *CHANGE[2:], "--region", "masks.tif", "--page", "2", "-o", "c.tif")
+    assert (ran := run("counterfactual", *masked)).code == 0, ran.err
+    kept = tifffile.imread("masks.tif")[1] == 0
+    assert (pixels("c.tif")[kept] == tifffile.imread("stack.tif")[1][kept]).all()
 
 
 def test_target_by_name_or_number(here, run):

@@ -36,6 +36,9 @@ ANY = [
 PICTURE = [
     (["-o", "noisy.png", "--overwrite"], ["noisy.png", "the input"]),
     (["-o", "out.jpg.checkpoint"], ["checkpoint"]),
+    (["clean.png"], ["takes one picture at a time", "clean.png"]),
+    (["--page", "2"], ["noisy.png has 1 page, got page 2"]),
+    (["--page", "0"], ["page must be a whole number, at least 1, got 0"]),
     (["--layer", "blok1"], ["no layer 'blok1'", "block1"]),
     (["--layer", "unused"], ["does not use its layer"]),
 ]
@@ -50,6 +53,8 @@ BAD = {
         (["--confidence", "1.5"], ["between 0 and 1"]),
         (["--count", "0"], ["count", "at least 1"]),
         (["--class-weight", "-1"], ["class_weight", "at least 0"]),
+        (["--class-weight", "inf"], ["class_weight must be a finite number, at least 0, got inf"]),
+        (["--loss-weight", "inf"], ["loss_weight must be a finite number, at least 0, got inf"]),
         (["--doubt", "fear"], ["--doubt", "fear"]),
         (["--doubt", "loss"], ["no loss estimator"]),
         (["--target-loss", "3"], ["quantile"]),
@@ -57,6 +62,8 @@ BAD = {
         (["--region", "empty.png"], ["region", "black everywhere"]),
         (["--region", "nowhere.png"], ["nowhere.png"]),
         (["--lesion-mask", "large.png"], ["lesion mask", "48 x 40"]),
+        (["--lesion-mask", "empty.png"], ["lesion mask", "black everywhere"]),
+        (["--lesion-mask", "full.png"], ["lesion mask", "white everywhere", "leave --lesion-mask out"]),
         (["--second-predictor", "missing.pt"], ["missing.pt"]),
         (["--second-predictor", "predictors.classifiers:of_other_classes"], ["no class"]),
         (["--strengths", "strip.jpg"], ["--strengths strip.jpg", ".png"]),
@@ -76,6 +83,8 @@ BAD = {
         (["--target", "hexagon"], ["no class 'hexagon'"]),
         (["--target", "0", "--size", "4", "4"], ["16 pixels a side"]),
         (["--target", "0", "--size", "0", "0"], ["16 pixels a side"]),
+        (["--target", "0", "--size", "1000000", "1000000"], ["--size"]),
+        (["noisy.png", "--target", "0"], ["maximize makes a picture and takes none", "noisy.png"]),
     ],
 }
 CASES = [(command, *case) for command, cases in BAD.items() for case in cases]
@@ -111,7 +120,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(here, run, monkeypatch, co
     ("source", "words"),
     [
         ("nowhere.png", ["nowhere.png"]),
-        ("stack.tif", ["stack.tif", "page"]),
+        ("stack.tif", ["stack.tif has 2 pages", "about one", "--page N"]),
         ("tiny.json", ["tiny.json"]),
         ("nan.tif", ["nan.tif"]),
         ("out", ["out"]),
@@ -151,3 +160,15 @@ def test_a_checkpoint_of_other_settings_is_not_gone_on_from(here, run):
     ran = run("recover", "noisy.png", "--predictor", OWN, "--recipe", "tiny.json", "-o", "a.png", "--resume")
     assert ran.failed_in_one_line("a.png.checkpoint was made with", "repeat that call")
     assert not Path("a.png").exists()
+
+
+@pytest.mark.parametrize(("command", "option"), [("maximize", "--size"), ("counterfactual", "--count")])
+def test_where_memory_is_used_up_the_options_that_are_named_are_there(here, run, monkeypatch, command, option):
+    def fail(fit):
+        raise MemoryError
+
+    monkeypatch.setattr("preimage.fit.Fit._advance", fail)
+    given = ["--target", "0", "--size", "20", "24"] if command == "maximize" else ["noisy.png"]
+    ran = run(command, *given, "--predictor", OWN, "--recipe", "tiny.json", "-o", "a.png")
+    assert ran.failed_in_one_line("memory is used up", option), ran
+    assert "--restarts" not in ran.err

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from cli.tiny import pictures
 from PIL import Image
 
@@ -94,6 +95,16 @@ def test_a_seed_repeats_and_none_is_drawn_afresh(here, run):
     assert first["score"] == again["score"]
     fresh = [json.loads(run(*INSPECT[:-2], "--json", "--quiet").out) for _ in range(2)]
     assert fresh[0]["seed"] != fresh[1]["seed"]
+
+
+@pytest.mark.usefixtures("more")
+def test_a_page_of_a_stack(run):
+    assert run("inspect", "stack.tif", *OWN, *BRIEF).failed_in_one_line("about one", "--page N")
+    assert run("inspect", "stack.tif", *OWN, *BRIEF, "--page", "2", "--report", "page.json").code == 0
+    Image.fromarray(tifffile.imread("stack.tif")[1]).save("second.png")
+    assert run("inspect", "second.png", *OWN, *BRIEF, "--report", "second.json").code == 0
+    scores = [json.loads(Path(name).read_text())["score"] for name in ("page.json", "second.json")]
+    assert scores[0] == scores[1]
 
 
 def test_a_picture_larger_than_the_classifier_looks_at(here, run):

@@ -176,6 +176,9 @@ BAD = [
     (["--method", "gradcam", "--layer", "blok1"], ["no layer 'blok1'", "block1"]),
     (["--seed", "-1"], ["seed", "got -1"]),
     (["--threads", "0"], ["--threads", "at least 1"]),
+    (["clean.png"], ["saliency takes one picture at a time", "clean.png"]),
+    (["--page", "2"], ["noisy.png has 1 page, got page 2"]),
+    (["--page", "0"], ["page must be a whole number, at least 1, got 0"]),
     (["--device", "abacus"], ["abacus"]),
     (["-o", "out.xyz"], ["out.xyz"]),
     (["-o", "nowhere/out.png"], ["nowhere", "does not exist"]),
@@ -200,6 +203,15 @@ def test_bad_input_is_one_line_and_nothing_is_written(here, run, tokens, words):
     ran = run("saliency", "noisy.png", *given, *tokens)
     assert ran.failed_in_one_line(*words), ran
     assert sorted(here.rglob("*")) == before
+
+
+def test_a_page_of_a_stack(more, run):
+    assert run(*ASK[:1], "stack.tif", *ASK[2:], "-o", "a.png").failed_in_one_line("about one", "--page N")
+    ran = run(*ASK[:1], "stack.tif", *ASK[2:], "--page", "2", "-o", "a.png")
+    assert ran.code == 0, ran.err
+    Image.fromarray(tifffile.imread("stack.tif")[1]).save("second.png")
+    assert run(*ASK[:1], "second.png", *ASK[2:], "-o", "b.png").code == 0
+    assert (pixels("a.png") == pixels("b.png")).all()
 
 
 @pytest.mark.parametrize("source", ["nowhere.png", "stack.tif", "tiny.json", "nan.tif", "out"])

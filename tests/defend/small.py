@@ -71,6 +71,13 @@ class Detached(nn.Module):
         return trained()(x).detach()
 
 
+class Broken(nn.Module):
+    """A classifier whose answer is NaN, with a gradient."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return trained()(x) * torch.nan
+
+
 class Shifted:
     """A cleaning that takes no time: a random number of its stream is added to each picture."""
 

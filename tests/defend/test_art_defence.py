@@ -68,6 +68,37 @@ def test_pictures_that_count_to_255():
     np.testing.assert_allclose(cleaned / 255, Purification(BRIEF)(IMAGES, 5).numpy(), atol=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        (255 * IMAGES.numpy(), r"within clip_values, 0 to 1, got [\d.]+ to \d+.*\(0, 255\) of bytes"),
+        ((255 * IMAGES.numpy()).astype(np.uint8), "within clip_values, 0 to 1, got"),
+        (2 * IMAGES.numpy() - 1, "within clip_values, 0 to 1, got -"),
+        (IMAGES.numpy() * np.nan, "got nan to nan"),
+        (IMAGES[0].numpy(), r"\(b, channels, h, w\), got \(3, 16, 16\)"),
+    ],
+)
+def test_pictures_that_are_not_within_the_clip_values_are_refused(images, words):
+    with pytest.raises(InputError, match=words) as raised:
+        defence()(images)
+    assert "\n" not in str(raised.value)
+
+
+def test_what_is_outside_by_rounding_alone_is_taken():
+    images = IMAGES.numpy().copy()
+    images[:, :, 0], images[:, :, 1] = 1 + 1e-6, -1e-6
+    cleaned, _ = defence()(images)
+    np.testing.assert_allclose(cleaned, defence()(images.clip(0, 1))[0])
+
+
+def test_whole_numbers_come_back_rounded_and_not_cut_off():
+    images = (255 * IMAGES.numpy()).round().astype(np.uint8)
+    cleaned, _ = defence(clip_values=(0, 255))(images)
+    assert cleaned.dtype == np.uint8
+    expected, _ = defence(clip_values=(0, 255))(images.astype(np.float32))
+    np.testing.assert_array_equal(cleaned, expected.round())
+
+
 def test_settings_can_be_changed_and_are_checked():
     own = defence()
     own.set_params(steps=2, seed=None)

@@ -7,7 +7,7 @@ import builtins
 import numpy as np
 import pytest
 import torch
-from defend.small import Detached, Small, accuracy, pictures, trained
+from defend.small import Broken, Detached, Small, accuracy, pictures, trained
 from torch import nn
 
 from preimage.defend.attacks import ATTACKS, attack, bounded, kurakin_steps
@@ -121,6 +121,7 @@ IMAGES, LABELS = pictures(3)
         ({"eps": -1}, "from 0 to 255.*got -1"),
         ({"eps": float("nan")}, "got nan"),
         ({"eps": 256}, "got 256"),
+        ({"eps": "8"}, "eps must be from 0 to 255.*got '8'"),
         ({"steps": 0}, "steps must be at least 1, got 0"),
         ({"images": IMAGES[0]}, r"\(b, 1 or 3, h, w\), got \(3, 16, 16\)"),
         ({"images": IMAGES[:, :2]}, r"got \(3, 2, 16, 16\)"),
@@ -132,7 +133,9 @@ IMAGES, LABELS = pictures(3)
         ({"labels": LABELS.float()}, "float32"),
         ({"labels": LABELS + 1}, "0 to 2.*3 classes, got 1 to 3"),
         ({"labels": LABELS - 1}, "got -1 to 1"),
-        ({"model": Detached()}, "no gradient"),
+        ({"model": Detached()}, r"no gradient .* in the picture$"),
+        ({"model": Broken()}, "answer is not finite"),
+        ({"model": "lesions.pt"}, "got str: load_predictor gives one"),
         ({"model": nn.Flatten(0)}, r"logits \(b, classes\) are expected: wrap it, Predictor"),
     ],
 )

@@ -142,6 +142,21 @@ def test_bad_pictures_are_one_line(images, words):
         defended()(images)
 
 
+def test_a_word_is_no_classifier():
+    with pytest.raises(InputError, match="got str: load_predictor gives one"):
+        DefendedClassifier("lesions.pt")  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_pictures_of_any_precision_are_taken(dtype):
+    asked = IMAGES.to(dtype).requires_grad_()
+    found = defended()(asked)
+    torch.testing.assert_close(found, trained()(defended().purified(asked)))
+    found.sum().backward()
+    assert asked.grad is not None
+    assert asked.grad.dtype == dtype
+
+
 def test_streams_are_one_for_each_picture():
     with pytest.raises(InputError, match="one for each of 3 pictures, got 2"):
         Purification(BRIEF)(IMAGES, 0, [1, 2])

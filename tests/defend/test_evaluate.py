@@ -13,7 +13,7 @@ import pytest
 import torch
 from cli.tiny import ENVIRONMENT
 from defend.evaluation import DEFENCES, THREATS, evaluated
-from defend.small import BRIEF, Detached, Shifted, accuracy, pictures, trained
+from defend.small import BRIEF, Broken, Detached, Shifted, accuracy, pictures, trained
 
 from preimage.defend.attacks import attack
 from preimage.defend.defence import Purification
@@ -164,7 +164,13 @@ def test_wilsons_interval():
         ({"samples": 0}, "batch and samples must be at least 1"),
         ({"defences": {}}, "at least one"),
         ({"seed": -1}, "seed must be from 0"),
-        ({"model": Detached()}, "no gradient"),
+        ({"model": Detached()}, r"no gradient .* in the picture$"),
+        ({"model": Broken()}, "answer is not finite"),
+        ({"model": "lesions.pt"}, "got str: load_predictor gives one"),
+        ({"defences": {"x": lambda x: x}}, "the defence 'x' must be None or a Cleaning.*got function"),
+        ({"defences": {"x": 5}}, "the defence 'x' must be None or a Cleaning.*got int"),
+        ({"defences": [None]}, "must name at least one"),
+        ({"attacks": ["pgd"]}, r"attacks must be Threats, got 'pgd': Threat\('pgd', 8\)"),
         ({"table": "nowhere/rows.csv"}, "nowhere does not exist"),
     ],
 )
@@ -180,8 +186,10 @@ def test_bad_input_is_one_line(changes, words, tmp_path):
     [
         (("nothing", 3), "got 'nothing'"),
         (("pgd", -1), "got -1"),
-        (("pgd", 3, 0), "steps must be at least 1"),
-        (("bpda-eot", 3, 1, 0), "samples must be at least 1"),
+        (("fgsm", "8"), "eps must be from 0 to 255.*got '8'"),
+        (("pgd", 3, 0), "steps must be a whole number of at least 1, got 0"),
+        (("pgd", 3, "20"), "steps must be a whole number of at least 1, got '20'"),
+        (("bpda-eot", 3, 1, 0), "samples must be a whole number of at least 1, got 0"),
         (("prior", 3, 1, 1, True), "knows_seed is of bpda-eot alone"),
     ],
 )

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from defend.small import BRIEF, CLASSES, Detached, pictures, trained
+from defend.small import BRIEF, CLASSES, Broken, Detached, pictures, trained
 from torch import nn
 
 from preimage.defend.classifier import fingerprint_of
@@ -73,6 +73,28 @@ def test_the_classifier_may_see_larger_pictures_than_are_fitted():
 
 def test_a_classifier_without_gradient_can_be_asked():
     assert 0 <= Inspecting(IMAGES, Detached(), recipe=BRIEF, seed=1).run()[0].score <= 1
+
+
+def test_a_classifier_whose_answer_is_no_number_is_refused_before_any_fit():
+    with pytest.raises(InputError, match="answer is not finite for this picture"):
+        Inspecting(IMAGES, Broken(), recipe=SHORT, seed=1)
+
+
+def test_a_classifier_that_breaks_on_the_way_is_refused_too():
+    class Later(Broken):
+        calls = 0
+
+        def forward(self, x):
+            self.calls += 1
+            return trained()(x) if self.calls == 1 else super().forward(x)
+
+    with pytest.raises(InputError, match="answer is not finite"):
+        Inspecting(IMAGES, Later(), recipe=SHORT, every=2, seed=1).run()
+
+
+def test_a_word_is_no_classifier():
+    with pytest.raises(InputError, match=r"must be a Predictor or an nn\.Module.*got str"):
+        Inspecting(IMAGES, "lesions.pt", recipe=SHORT)  # pyright: ignore[reportArgumentType]
 
 
 def test_there_is_no_result_before_the_end():

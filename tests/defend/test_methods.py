@@ -121,6 +121,18 @@ class Tokens(nn.Module):
         return self.head(self.mix(self.rows(self.patches(x))).mean(2))
 
 
+def test_smoothgrad_leaves_the_random_numbers_of_graphics_cards_alone(monkeypatch):
+    predictor = tiny()
+    monkeypatch.setattr("torch.cuda.manual_seed_all", lambda seed: pytest.fail("begun anew"))
+    quick("smoothgrad", predictor)
+
+
+def test_a_classifier_by_its_word_leaves_the_global_generator_alone():
+    before = torch.get_rng_state()
+    quick("gradient", "timm:test_resnet@none")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
@@ -136,6 +148,8 @@ class Tokens(nn.Module):
         ({"device": "abacus"}, "abacus"),
         ({"method": "gradcam", "layer": "blok1"}, "no layer 'blok1'"),
         ({"method": "gradcam", "layer": "head"}, "places (b, c, h, w), and 'head' gives (1, 3)"),
+        *[({"method": m, "layer": "block1"}, f"got 'block1' for {m}: leave") for m in METHODS if m != "gradcam"],
+        *[({"predictor": tiny(output="nan"), "method": m}, "answer is not finite") for m in METHODS],
         ({"image": pictures(2)}, "2 pages"),
         ({"image": torch.rand(1, 5, 32, 32)}, "5 channels"),
         ({"predictor": with_modes()}, "wrap it: Predictor"),

@@ -35,6 +35,11 @@ def estimated() -> TrainedModel:
     return TrainedModel(predictor, estimator.eval().requires_grad_(False), {"target_quantile": 0.2})
 
 
+LOOKS_AT_16 = tiny(size=(16, 16))
+DOT = torch.zeros(1, 32, 32)
+DOT[0, 9, 9] = 1
+
+
 def found(**settings) -> Counterfactual:
     given = {"predictor": tiny(), "recipe": THIN, "device": "cpu"} | settings
     return counterfactual(picture(), **given).run()
@@ -180,8 +185,20 @@ def test_a_checkpoint_of_another_classifier_is_refused(tmp_path):
         ({"region": torch.ones(1, 16, 32)}, "one size"),
         ({"lesion_mask": torch.ones(1, 16, 32)}, "lesion mask"),
         ({"confidence": 1.0}, "between 0 and 1"),
+        ({"region": DOT, "predictor": LOOKS_AT_16}, "1 pixel of the region is white, too few to be seen at 16 x 16"),
+        ({"lesion_mask": DOT, "predictor": LOOKS_AT_16}, "1 pixel of the lesion mask is white, too few"),
+        ({"lesion_mask": 1 - DOT, "predictor": LOOKS_AT_16}, "1 pixel of the lesion mask is black, too few"),
+        ({"lesion_mask": torch.ones(1, 32, 32)}, "lesion mask is white everywhere: .* leave --lesion-mask out"),
+        ({"confidence": "high"}, "between 0 and 1, got 'high'"),
         ({"count": 0}, "at least 1"),
+        ({"count": 1.5}, "count must be a whole number, at least 1, got 1.5"),
         ({"class_weight": -1.0}, "at least 0"),
+        ({"class_weight": float("inf")}, "class_weight must be a finite number, at least 0, got inf"),
+        ({"loss_weight": float("inf")}, "loss_weight must be a finite number, at least 0, got inf"),
+        ({"loss_weight": "much"}, "loss_weight must be a finite number, at least 0, got much"),
+        ({"target_loss": "low"}, "quantile"),
+        ({"layer": ["block1"]}, "the name of one"),
+        ({"seed": 1.5}, "seed must be"),
         ({"doubt": "loss"}, "no loss estimator"),
         ({"doubt": "fear"}, "doubt must be"),
         ({"target_loss": 2.0, "doubt": "none"}, "quantile"),
@@ -189,7 +206,8 @@ def test_a_checkpoint_of_another_classifier_is_refused(tmp_path):
         ({"predictor": torch.nn.Identity()}, "Predictor"),
     ],
 )
-def test_what_cannot_be_is_said_in_one_line(settings, said):
+def test_what_cannot_be_is_said_in_one_line_before_the_first_step(settings, said, monkeypatch):
+    monkeypatch.setattr("preimage.fit.Fit._advance", lambda fit: pytest.fail("a fit was begun"))
     with pytest.raises(InputError, match=said):
         found(**settings)
 

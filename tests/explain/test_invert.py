@@ -158,6 +158,7 @@ def test_alpha_of_a_larger_picture_goes_along(tmp_path):
         ({"layer": "block9"}, "did you mean block"),
         ({"layer": "unused"}, "does not use its layer"),
         ({"layer": ""}, "no layer"),
+        ({"layer": ["block1"]}, "the name of one, .* got .'block1'."),
         ({"prior": "smooth"}, "prior must be deep, tv, alpha, none"),
         ({"predictor": tiny(output="detached")}, "no gradient"),
         ({"seed": -1}, "seed must be"),

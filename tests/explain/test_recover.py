@@ -91,6 +91,7 @@ def test_a_checkpoint_of_another_estimator_is_refused(tmp_path):
         ({"doubt": "fear"}, "doubt must be"),
         ({"loss_weight": -0.1}, "at least 0"),
         ({"loss_weight": float("nan")}, "at least 0"),
+        ({"loss_weight": float("inf")}, "loss_weight must be a finite number, at least 0, got inf"),
         ({"target_loss": 1.5}, "quantile"),
         ({"predictor": tiny(output="detached"), "doubt": "none"}, "no gradient"),
     ],

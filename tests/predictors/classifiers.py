@@ -32,6 +32,7 @@ class Tiny(nn.Module):
             "object": Answer(logits),
             "flat": logits.flatten(),
             "text": "cat",
+            "nan": logits * torch.nan,
         }[self.output]
 
 
@@ -54,6 +55,14 @@ def own_classifier() -> Predictor:
 
 def no_classifier() -> str:
     return "cat"
+
+
+def fails() -> Predictor:
+    raise RuntimeError("boom,\nin two lines")
+
+
+def of_one_class() -> Predictor:
+    return tiny(1)
 
 
 def without_gradient() -> Predictor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import urllib.error
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -67,6 +68,23 @@ def test_weights_of_a_file(tmp_path):
         torch.save(held, path)
         predictor = load_predictor(f"torchvision:resnet18@{path}")
         assert torch.equal(predictor.model.fc.weight, model.fc.weight)
+
+
+def test_the_global_generator_is_left_alone(tmp_path):
+    path = write_model(
+        tmp_path / "m.pt", TrainedModel(Predictor(backbone("resnet18", 2), 2), None, {}, Backbone("resnet18"))
+    )
+    before = torch.get_rng_state()
+    for read in (load_predictor, load_model, read_model):
+        read(path)
+    for spec in ("torchvision:resnet18@none", "timm:test_resnet@none"):
+        load_predictor(spec)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_classes_of_one_name_get_their_number():
+    names = load_predictor("timm:test_resnet@none").classes
+    assert [name for name in names if name.startswith("crane")] == ["crane", "crane (517)"]
 
 
 def test_a_function_of_one_s_own():
@@ -174,6 +192,14 @@ def test_weights_that_cannot_be_downloaded_are_one_line_with_the_way_out(monkeyp
         ("hf:/no/such/folder", "give a folder that holds it: hf:FOLDER"),
         ("no_such.module:function", "cannot be imported"),
         ("predictors.classifiers:nothing", "cannot be imported"),
+        ("", "the name of the classifier is empty: give torchvision:resnet18"),
+        (Path(), "the name of the classifier is empty"),
+        (pytest, "takes a word or a path, got module"),
+        (Tiny(), r"got Tiny: wrap it: Predictor\(model, classes, mean, std, size\)$"),
+        (Predictor(Tiny(), 3), "use it as it is"),
+        ("os.path:join", r"os\.path:join\(\) failed \(TypeError: join\(\) missing"),
+        ("predictors.classifiers:fails", r"classifiers:fails\(\) failed \(RuntimeError: boom, in two lines\)"),
+        ("predictors.classifiers:of_one_class", r"of_one_class\(\) failed \(a classifier has at least 2 classes"),
         ("predictors.classifiers:no_classifier", "returned str: it must return a preimage.Predictor"),
         ("missing.pt", "missing.pt does not exist"),
         ("torchvision:resnet18@missing.pth", "missing.pth does not exist"),
@@ -183,6 +209,13 @@ def test_what_is_not_there_is_one_line(spec, said):
     with pytest.raises(InputError, match=said) as caught:
         load_predictor(spec)
     assert "\n" not in str(caught.value)
+
+
+def test_a_module_that_fails_when_it_is_imported_is_one_line(tmp_path, monkeypatch):
+    (tmp_path / "broken_classifier.py").write_text("raise RuntimeError('boom')\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"broken_classifier:f cannot be imported \(RuntimeError: boom\)"):
+        load_predictor("broken_classifier:f")
 
 
 def test_files_that_hold_something_else(tmp_path):

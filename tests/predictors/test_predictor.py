@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from predictors.classifiers import Tiny, tiny
@@ -124,11 +125,26 @@ def test_classes_may_be_counted():
     ("make", "said"),
     [
         (lambda: Predictor(Tiny(), 1), "at least 2 classes, got 1"),
+        (lambda: Predictor(Tiny(), 2.0), r"or how many there are, got 2\.0"),
+        (lambda: Predictor(Tiny(), "cat"), "a list of their names, .*got 'cat'"),
+        (lambda: Predictor(Tiny(), ["a", "b", "a"]), "classes 0 and 2 are both called 'a'"),
+        (lambda: Predictor(lambda x: x, 3), "made of an nn.Module.*got function"),
+        (lambda: Predictor("torchvision:resnet18", 3), "got str.*load_predictor makes"),
+        (lambda: Predictor(Tiny(), 3, mean=0.5, std=0.5), r"mean must be 3 .*got 0\.5: \(0\.5,\) \* 3, or \(0\.5,\)"),
+        (lambda: Predictor(Tiny(), 3, std=(0.5, None, 0.5)), r"std must be 3 finite numbers"),
+        (lambda: Predictor(Tiny(), 3, mean=(float("nan"),) * 3), "mean must be 3 finite numbers"),
+        (lambda: Predictor(Tiny(), 3, std=(0.5, 0.0, 0.5)), "std above 0"),
+        (lambda: Predictor(Tiny(), 3, size=0), "size must be .*got 0"),
+        (lambda: Predictor(Tiny(), 3, size="224"), "size must be .*got '224'"),
+        (lambda: Predictor(Tiny(), 3, size=(224,)), "size must be"),
+        (lambda: Predictor(Tiny(), 3, size=2.5), "size must be"),
         (lambda: Predictor(Tiny(), 3, mean=(0.5,)), "mean and std must have 1 or 3 entries each"),
         (lambda: Predictor(Tiny(), 4)(torch.rand(1, 3, 20, 20)), r"gives \(1, 3\) for 4 classes"),
         (lambda: tiny(output="text")(torch.rand(1, 3, 20, 20)), "the classifier returned str"),
         (lambda: tiny()(torch.rand(3, 20, 20)), r"takes pictures \(b, 1 or 3, h, w\)"),
         (lambda: tiny(output="detached").check_gradient(torch.rand(1, 3, 20, 20)), "gives no gradient"),
+        (lambda: tiny(output="nan").check_gradient(torch.rand(1, 3, 20, 20)), "answer is not finite"),
+        (lambda: tiny(output="nan").check_gradient(torch.full((1, 3, 20, 20), 0.5)), "answer is not finite"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_is_one_line(make, said):
@@ -140,6 +156,25 @@ def test_what_cannot_be_used_is_one_line(make, said):
 def test_a_classifier_with_a_gradient_passes():
     with torch.no_grad():
         tiny().check_gradient(torch.rand(1, 3, 20, 20))
+
+
+def test_a_classifier_that_divides_by_the_spread_of_a_picture_has_no_answer_for_a_flat_one_and_passes():
+    class Spreads(nn.Module):
+        def forward(self, x):
+            return ((x - x.mean((1, 2, 3), keepdim=True)) / x.std((1, 2, 3), keepdim=True)).amax((2, 3))
+
+    flat = torch.full((1, 3, 20, 20), 0.5)
+    predictor = Predictor(Spreads(), 3, mean=(0.5,) * 3, std=(0.25,) * 3)
+    assert not bool(predictor(flat).isfinite().any())
+    predictor.check_gradient(flat)
+
+
+def test_numbers_of_any_kind_are_settings_and_pictures_of_any_precision_are_taken():
+    x = torch.rand(1, 3, 20, 20)
+    predictor = Predictor(Tiny(), 3, mean=torch.full((3,), 0.5), std=np.full(3, 0.25), size=[np.int64(16), 16])
+    assert predictor.size == (16, 16)
+    for dtype in (torch.float16, torch.float64):
+        torch.testing.assert_close(predictor(x.to(dtype)), tiny(size=16)(x), atol=1e-2, rtol=0)
 
 
 def test_a_rounding_classifier_has_a_gradient_of_zero_and_passes_as_differentiable():

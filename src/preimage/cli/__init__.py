@@ -21,10 +21,11 @@ def main(tokens: Sequence[str] | None = None) -> int:
         from preimage.cli.app import call
         from preimage.cli.failures import report_failure
 
+        given = sys.argv[1:] if tokens is None else list(tokens)
         try:
-            return call(sys.argv[1:] if tokens is None else list(tokens))
+            return call(given)
         except Exception as error:
-            return report_failure(error)
+            return report_failure(error, command=given[0] if given else "")
     except KeyboardInterrupt:
         print("preimage: aborted", file=sys.stderr)
         return 130

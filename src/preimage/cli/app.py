@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 from preimage.cli.explain import TASKS as EXPLAINING
 from preimage.cli.tasks import TASKS
@@ -33,6 +33,7 @@ def build() -> App:
         help_format="plaintext",
         version=__version__,
         default_parameter=Parameter(negative=()),
+        suppress_keyboard_interrupt=False,  # which would end the program without a word; `main` says one
     )
     for task in TASKS:
         app.command(
@@ -89,6 +90,18 @@ def call(tokens: list[str]) -> int:
     app = build()
     try:
         code = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+    except UnusedCliTokensError as error:
+        raise InputError(_too_many(tokens[0], error.unused_tokens or [])) from error
     except CycloptsError as error:
         raise InputError(f"{' '.join(str(error).split())} (preimage --help shows the way)") from error
     return code if isinstance(code, int) else 0
+
+
+def _too_many(command: str, unused: list[str]) -> str:
+    """What is said of words of a command line that its command has no place for."""
+    what = ", ".join(unused)
+    if command == "maximize":
+        return f"maximize makes a picture and takes none: leave {what} out"
+    if command in ("saliency", *(task.name for task in EXPLAINING)):
+        return f"{command} takes one picture at a time: leave {what} out, or call it once for each"
+    return f"{command} has no place for {what}: leave it out (preimage --help shows the way)"

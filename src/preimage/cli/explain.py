@@ -49,6 +49,7 @@ TASKS = (
 )
 
 ALL = "all"
+_MASKS = frozenset({"region", "lesion_mask"})  # pictures beside the input, of which its page is meant as well
 _FILES = Group.create_ordered("Files")
 _FIT = Group.create_ordered("Fit")
 _RUN = Group.create_ordered("Run")
@@ -73,6 +74,9 @@ class Options:
         Parameter(help="One self-contained page: pictures, numbers, settings, limits.", group=_FILES),
     ] = None
     report: Annotated[Path | None, Parameter(help="JSON with all numbers.", group=_FILES)] = None
+    page: Annotated[
+        int | None, Parameter(help="Which page of a file of several, from 1.", group=_FILES, converter=whole)
+    ] = None
     value_range: Annotated[
         tuple[float, float] | None,
         Parameter(
@@ -182,6 +186,7 @@ def _explained(
     from preimage import checkpoint
     from preimage.cli.batch import threads_of
     from preimage.cli.choices import choose_recipe
+    from preimage.cli.companions import companions
     from preimage.cli.interrupt import Interrupt
     from preimage.cli.options import Options as FitOptions
     from preimage.explain.view import one_picture
@@ -190,12 +195,14 @@ def _explained(
     recipe = choose_recipe(FitOptions(recipe=options.recipe, steps=options.steps), module)
     strengths = own.pop("strengths", None)
     places = _places(name, source, options, strengths, own)
-    picture = None if source is None else one_picture(source, options.value_range)
+    picture = None if source is None else one_picture(source, options.value_range, page=options.page)
     kind = picture or as_picture(torch.zeros(1, 3, 16, 16))
     kind.check_destination(places.output, overwrite=_may_replace(places, options))
     torch.optim.SGD([torch.zeros(1, requires_grad=True)])  # imports PyTorch's compiler, which is no time of the fit
     begin = time.perf_counter()
     settings = {"recipe": recipe, "seed": options.seed, "device": options.device}
+    if source is not None:
+        own = companions(own, _MASKS, source, options.page)
     with Interrupt(quiet=options.quiet) as interrupt, threads_of(options.threads):
         run = _run(function, picture, own, settings)
         resuming = options.resume and places.checkpoint.exists()

@@ -11,12 +11,22 @@ from collections.abc import Iterator
 from preimage.errors import InputError
 
 EXIT_CODE = 2
-_NO_MEMORY = "the memory is used up: take a smaller picture or a crop, fewer --restarts, or a thinner --recipe"
+_NO_MEMORY = "the memory is used up: take {}"
+_SMALLER = "a smaller picture or a crop, fewer --restarts, or a thinner --recipe"
+# Of the commands without --restarts.
+_SMALLER_OF = {
+    "maximize": "a smaller --size, or a thinner --recipe",
+    "counterfactual": "a smaller picture or a crop, a lower --count, or a thinner --recipe",
+    "recover": "a smaller picture or a crop, or a thinner --recipe",
+    "invert": "a smaller picture or a crop, fewer --layers, or a thinner --recipe",
+    "inspect": "a smaller picture or a crop, or a thinner --recipe",
+    "saliency": "a smaller picture or a crop",
+}
 
 
-def report_failure(error: Exception, subject: object = None) -> int:
+def report_failure(error: Exception, subject: object = None, *, command: str = "") -> int:
     """Print one line about an error, and the file it is about unless the line names it; the exit code for it."""
-    text = explain(error)
+    text = explain(error, command)
     if subject is not None and str(subject) not in text:
         text = f"{subject}: {text}"
     print(f"preimage: {text}", file=sys.stderr)
@@ -25,13 +35,13 @@ def report_failure(error: Exception, subject: object = None) -> int:
     return EXIT_CODE
 
 
-def explain(error: Exception) -> str:
+def explain(error: Exception, command: str = "") -> str:
     """One line that says what to do."""
     text = " ".join(str(error).split())
     if isinstance(error, InputError):
         return text
     if _is_memory(error, text):
-        return _NO_MEMORY
+        return _NO_MEMORY.format(_SMALLER_OF.get(command, _SMALLER))
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror or text or type(error).__name__}: check the place and try again"

@@ -78,7 +78,7 @@ class _Work:
                 if self.options.report is not None:
                     write_reports(reports, self.options.report, several=several)
             except Exception as error:
-                code = report_failure(error, path)
+                code = report_failure(error, path, command="inspect")
         if self.options.json and (reports or several):
             with closed_pipe_is_no_failure():
                 print(as_json(reports, several=several))
@@ -111,7 +111,7 @@ class _Work:
     def _read(self, path: Path) -> Picture:
         from preimage.explain.view import one_picture
 
-        return one_picture(path, self.options.value_range)
+        return one_picture(path, self.options.value_range, page=self.options.page)
 
     def _inspecting(self, pictures: Sequence[Picture]) -> Inspecting:
         import torch

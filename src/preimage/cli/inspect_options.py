@@ -74,6 +74,9 @@ class InspectOptions:
             help="PNG, or a folder (needed for several inputs): the picture, early outputs, curves.", group=_FILES
         ),
     ] = None
+    page: Annotated[
+        int | None, Parameter(help="Which page of a file of several, from 1.", group=_FILES, converter=whole)
+    ] = None
     value_range: Annotated[
         tuple[float, float] | None,
         Parameter(name="--range", help="LOW HIGH: the values of the file that are black and white.", group=_FILES),

@@ -98,6 +98,9 @@ class SaliencyOptions:
     figure: Annotated[Path | None, Parameter(help="PNG: picture, overlay, curves of both scores.", group=_FILES)] = None
     report: Annotated[Path | None, Parameter(help="JSON with all numbers.", group=_FILES)] = None
     overwrite: Annotated[bool, _flag("Replace files that are there already.", _FILES)] = False
+    page: Annotated[
+        int | None, Parameter(help="Which page of a file of several, from 1.", group=_FILES, converter=whole)
+    ] = None
     value_range: Annotated[
         tuple[float, float] | None,
         Parameter(
@@ -134,7 +137,7 @@ def saliency(
     from preimage.explain.view import as_model, one_picture
 
     methods = _methods(options.method)
-    picture = one_picture(source, options.value_range)
+    picture = one_picture(source, options.value_range, page=options.page)
     output = _check_places(source, picture, methods, options)
     with threads_of(options.threads):
         predictor = as_model(options.predictor).predictor

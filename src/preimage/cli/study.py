@@ -41,8 +41,17 @@ def study(
         for each, summary in STUDIES.items():
             print(f"{each:<{width}}  {summary}")
         return 0
+    if output is not None:
+        _check_folder(output)
     print(run_study(name, scale=scale, data=data, output=output, worker=_share(worker)))
     return 0
+
+
+def _check_folder(output: Path) -> None:
+    """Raise InputError for a folder that cannot be, since a file has that name or one above it."""
+    there = next((place for place in (output, *output.parents) if place.exists()), None)
+    if there is not None and not there.is_dir():
+        raise InputError(f"--output {output} is a folder of results, and {there} is a file: give another name")
 
 
 def _share(worker: str) -> tuple[int, int]:

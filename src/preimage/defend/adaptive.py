@@ -19,7 +19,7 @@ from preimage.codes import Noise
 from preimage.defend.attacks import PGD_REACH, PGD_STEPS, bounded, checked_eps
 from preimage.defend.classifier import at_rest, check_gradient, checked_labels, checked_pictures, device_of, logits_of
 from preimage.defend.defence import DefendedClassifier, random_source
-from preimage.defend.logits import pictures_a_pass
+from preimage.defend.logits import checked_model, pictures_a_pass
 from preimage.errors import InputError
 from preimage.optimizers import Together, adam
 from preimage.recipes import Hourglass, Recipe
@@ -137,7 +137,7 @@ def prior_perturbation(
     """
     recipe = recipe if steps is None else replace(recipe, steps=steps)
     own, streams = random_source(len(images), seed, streams)
-    with at_rest(model):
+    with at_rest(checked_model(model)):
         given, labels = _checked(model, images, labels, eps)
         if eps == 0:
             return images.detach().clone()

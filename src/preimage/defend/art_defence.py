@@ -18,6 +18,9 @@ except ImportError as error:
     raise MissingExtra.of("adversarial-robustness-toolbox", "defend") from error
 
 
+_ROUNDING = 1e-3  # of the range: as far as the toolbox's own pictures are outside, in half precision even
+
+
 class DIPDefence(PreprocessorPyTorch):
     """Each picture is purified before the classifier of the toolbox sees it, at prediction and never at training.
 
@@ -32,7 +35,8 @@ class DIPDefence(PreprocessorPyTorch):
         recipe, steps: of the purification, as in `purify`.
         seed: None: fresh random numbers for each picture at every call; a seed: each picture always gives the same.
         batch: pictures that are purified side by side.
-        clip_values: the values that are black and white in the toolbox's pictures, (b, channels, h, w).
+        clip_values: the values that are black and white in the toolbox's pictures, (b, channels, h, w); pictures of whole
+            numbers come back rounded to such.
         device_type: "gpu" (where there is one) or "cpu", as everywhere in the toolbox.
 
     Raises:
@@ -57,9 +61,25 @@ class DIPDefence(PreprocessorPyTorch):
     def forward(self, x: torch.Tensor, y: Any = None) -> tuple[torch.Tensor, Any]:
         """(b, c, h, w) within the clip values -> the same purified, with the gradient of the identity; y as it is."""
         low, high = self.clip_values
-        unit = ((x.detach().float() - low) / (high - low)).clamp(0, 1)
-        cleaned = Purification(self.recipe, self.steps, self.batch)(unit, self.seed)
-        return passed_through(x, (low + cleaned * (high - low)).to(x.dtype)), y
+        cleaned = low + (high - low) * Purification(self.recipe, self.steps, self.batch)(self._unit(x), self.seed)
+        if not x.is_floating_point():
+            cleaned = cleaned.round()  # to the nearest whole number, which a conversion alone does not
+        return passed_through(x, cleaned.to(x.dtype)), y
+
+    def _unit(self, x: torch.Tensor) -> torch.Tensor:
+        """Pictures from 0 to 1, of some that are known to be within the clip values but for rounding."""
+        low, high = self.clip_values
+        if x.ndim != 4 or not len(x):
+            raise InputError(f"pictures must be (b, channels, h, w), got {tuple(x.shape)}")
+        unit = (x.detach().float() - low) / (high - low)
+        least, most = (float(end) for end in unit.aminmax())
+        if not (least >= -_ROUNDING and most <= 1 + _ROUNDING):  # NaN is neither
+            found = " to ".join(f"{low + end * (high - low):g}" for end in (least, most))
+            raise InputError(
+                f"pictures must be within clip_values, {low:g} to {high:g}, got {found}: give DIPDefence and the toolbox's "
+                "classifier the clip_values of the pictures, (0, 255) of bytes"
+            )
+        return unit.clamp(0, 1)
 
     def estimate_gradient(self, x: np.ndarray, grad: np.ndarray) -> np.ndarray:
         """BPDA: the gradient as it came; nothing is purified for it."""

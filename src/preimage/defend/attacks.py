@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
+from numbers import Real
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from preimage.defend.classifier import at_rest, check_gradient, checked_labels, checked_pictures, device_of, logits_of
+from preimage.defend.logits import checked_model
 from preimage.errors import InputError, MissingExtra
 
 AttackName = Literal["fgsm", "bi", "llci", "pgd", "autoattack"]
@@ -72,7 +74,7 @@ def attack(
         raise InputError(f"steps must be at least 1, got {steps}")
     checked_eps(eps)
     given = checked_pictures(images).detach()
-    place = device_of(model)
+    place = device_of(checked_model(model))
     with at_rest(model):
         with torch.no_grad():
             asked = given.split(batch) if name == "llci" else [given[:1]]  # of the others the number of classes alone
@@ -120,8 +122,8 @@ def checked_eps(eps: float) -> float:
     Raises:
         InputError: below 0, above 255, or none.
     """
-    if not 0 <= eps <= 255:
-        raise InputError(f"eps must be from 0 to 255, in units of 1/255, got {eps}")
+    if not isinstance(eps, Real) or not 0 <= eps <= 255:
+        raise InputError(f"eps must be from 0 to 255, in units of 1/255, got {eps!r}")
     return eps
 
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from preimage.errors import InputError
 from preimage.predictors import Predictor
+from preimage.predictors.predictor import check_answer
 
 _CPU = torch.device("cpu")
 
@@ -70,18 +71,22 @@ def logits_of(model: nn.Module, images: torch.Tensor, *, fewest: int = 2) -> tor
 
 
 def check_gradient(model: nn.Module, images: torch.Tensor) -> None:
-    """That the logits tell an attacker how to change a picture.
+    """That the logits are finite, and tell an attacker how to change a picture.
 
     Raises:
-        InputError: a classifier without gradient.
+        InputError: a classifier without gradient, or whose answer is NaN.
     """
     with torch.inference_mode(False), torch.enable_grad():
         asked = images[:1].detach().clone().requires_grad_()
-        gradient_of(logits_of(model, asked).sum(), asked)
+        logits = logits_of(model, asked)
+        gradient_of(logits.sum(), asked)
+        check_answer(logits.detach().softmax(1))
 
 
-def gradient_of(value: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+def gradient_of(value: torch.Tensor, images: torch.Tensor, way: str = "") -> torch.Tensor:
     """The gradient of a classifier's answer in the pictures; nothing is added to that of its weights.
+
+    Where there is none, `way` is said at the end.
 
     Raises:
         InputError: an answer that does not hang on the pictures, as far as PyTorch can tell.
@@ -90,7 +95,7 @@ def gradient_of(value: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     if slope is None:
         raise InputError(
             "the classifier gives no gradient (torch.no_grad, a detach or numpy inside it): its logits must be differentiable "
-            "in the picture; of the methods of saliency occlusion needs none"
+            f"in the picture{way}"
         )
     return slope
 

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from preimage.defend.classifier import checked_pictures, device_of, logits_of
+from preimage.defend.logits import checked_model
 from preimage.defend.purify import FAST, early_outputs, for_size
 from preimage.errors import InputError
 from preimage.recipes import Recipe
@@ -98,7 +99,7 @@ class DefendedClassifier(nn.Module):
         cleaning: what stands in for the purification, a rival of it, say; recipe and steps are then of no use.
 
     Raises:
-        InputError: samples, steps, batch or a seed that cannot be.
+        InputError: no classifier, samples, steps, batch or a seed that cannot be.
     """
 
     def __init__(
@@ -116,7 +117,7 @@ class DefendedClassifier(nn.Module):
         if samples < 1:
             raise InputError(f"samples must be at least 1, got {samples}")
         random_source(1, seed)
-        self.model, self.seed, self.samples = model, seed, samples
+        self.model, self.seed, self.samples = checked_model(model), seed, samples
         self.cleaning = Purification(recipe, steps, batch) if cleaning is None else cleaning
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:

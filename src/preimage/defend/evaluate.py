@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,10 @@ from preimage.defend.classifier import (
     logits_of,
 )
 from preimage.defend.defence import Cleaning, DefendedClassifier, random_source
+from preimage.defend.logits import checked_model
 from preimage.defend.table import Row, Table
 from preimage.errors import InputError
+from preimage.predictors.predictor import check_answer
 
 NONE = "none"  # the attack of clean pictures, and the defence of those who have none
 # By what a row is known: the picture, who attacked, and what stood in the way.
@@ -74,8 +77,8 @@ class Threat:
             raise InputError(f"an attack is one of {', '.join(known)}, got {self.name!r}")
         checked_eps(self.eps)
         for name, value in (("steps", self.steps), ("samples", self.samples)):
-            if value is not None and value < 1:
-                raise InputError(f"{name} must be at least 1, got {value}")
+            if value is not None and (not isinstance(value, Integral) or value < 1):
+                raise InputError(f"{name} must be a whole number of at least 1, got {value!r}")
         if self.knows_seed and self.name != "bpda-eot":
             raise InputError(
                 f"knows_seed is of bpda-eot alone: {self.name} makes no use of the defence's random numbers"
@@ -184,16 +187,20 @@ def evaluate_defence(
         raise InputError(f"worker must be (k, n) with k from 0 to n - 1, got {worker}")
     if batch < 1 or samples < 1:
         raise InputError(f"batch and samples must be at least 1, got {batch} and {samples}")
-    if not defences:
-        raise InputError("defences must name at least one: {'none': None} is the classifier alone")
+    _check_defences(defences)
+    threats = list(dict.fromkeys([CLEAN, *attacks]))
+    if other := [threat for threat in threats if not isinstance(threat, Threat)]:
+        raise InputError(f"attacks must be Threats, got {other[0]!r}: Threat('pgd', 8), say")
+    checked_model(model)
     checked_pictures(images)
     random_source(1, seed)
     with at_rest(model):
         first_one = images[:1].to(device_of(model))
         with torch.no_grad():
-            classes = logits_of(model, first_one).shape[1]
+            logits = logits_of(model, first_one)
+        check_answer(logits.softmax(1))
+        classes = logits.shape[1]
         labels = checked_labels(labels, len(images), classes).cpu()  # they are read one by one
-        threats = list(dict.fromkeys([CLEAN, *attacks]))
         if any(threat.eps for threat in threats):
             check_gradient(model, first_one)
         task = _Task(model, images, labels, defences, seed, samples)
@@ -207,6 +214,18 @@ def evaluate_defence(
     found = {kept.key_of(row): row for row in kept.rows()}
     asked = (task.known_as(threat, name, i) for name in defences for threat in threats for i in range(len(images)))
     return accuracies([found[key] for key in map(kept.key_of, asked) if key in found])
+
+
+def _check_defences(defences: Any) -> None:
+    """That each is known by a name, and can clean and be written down."""
+    if not defences or not isinstance(defences, Mapping):
+        raise InputError("defences must name at least one: {'none': None} is the classifier alone")
+    for name, each in defences.items():
+        if each is not None and not (callable(each) and callable(getattr(each, "describe", None))):
+            raise InputError(
+                f"the defence {name!r} must be None or a Cleaning, a callable with describe(), got {type(each).__name__}: "
+                "Purification(), say"
+            )
 
 
 def accuracies(rows: Sequence[Row]) -> list[Accuracy]:

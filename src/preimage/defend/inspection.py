@@ -17,9 +17,11 @@ from torch import nn
 
 from preimage.defend.classifier import at_rest, checked_pictures, device_of, logits_of
 from preimage.defend.defence import random_source
+from preimage.defend.logits import checked_model
 from preimage.defend.purify import FAST, MOST_STEPS, for_size, goes_by_size
 from preimage.errors import InputError
 from preimage.fit import Fit
+from preimage.predictors.predictor import check_answer
 from preimage.problem import Problem
 from preimage.recipes import Recipe
 from preimage.step import Step
@@ -90,7 +92,7 @@ class Inspecting:
         device: where it is fitted, and the classifier goes; None: where the classifier is.
 
     Raises:
-        InputError: pictures or settings that cannot be, or a classifier that gives no logits.
+        InputError: pictures or settings that cannot be, or a classifier that gives no logits, or NaN.
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class Inspecting:
         seed: int | None = None,
         device: torch.device | None = None,
     ) -> None:
+        checked_model(model)
         recipe = for_size(recipe, images.shape[-2:], steps)
         self.every = looks_every(recipe, every)
         self.place = device or device_of(model)
@@ -150,7 +153,9 @@ class Inspecting:
     @torch.no_grad()
     def _chances(self, pictures: torch.Tensor) -> torch.Tensor:
         with at_rest(self.model):
-            return logits_of(self.model, pictures.to(self.place)).softmax(1).float().cpu()
+            chances = logits_of(self.model, pictures.to(self.place)).softmax(1).float().cpu()
+        check_answer(chances)
+        return chances
 
 
 def looks_every(recipe: Recipe, every: int | None) -> int:

@@ -117,7 +117,8 @@ def slope_of(model: nn.Module, x: torch.Tensor, targets: Sequence[int] | None) -
     """
     with torch.enable_grad():
         asked = x.detach().requires_grad_()
-        return gradient_of(of_targets(logits_of(model, asked, fewest=1), targets).sum(), asked)
+        value = of_targets(logits_of(model, asked, fewest=1), targets).sum()
+        return gradient_of(value, asked, "; of the methods of saliency occlusion needs none")
 
 
 def checked_pictures(pictures: Any, name: str = "inputs") -> torch.Tensor:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
@@ -20,6 +21,7 @@ from preimage.errors import InputError
 from preimage.explain.quality import heat_map
 from preimage.explain.view import AnyPredictor, as_model, one_picture
 from preimage.predictors import Predictor
+from preimage.predictors.predictor import check_answer
 
 Method = Literal[
     "mig-sg",
@@ -117,13 +119,14 @@ def saliency(
     """
     if method not in get_args(Method):
         raise InputError(f"there is no method {method!r}: give one of {', '.join(get_args(Method))}")
+    if layer is not None and method != "gradcam":
+        raise InputError(f"a layer is of gradcam alone, got {layer!r} for {method}: leave layer out, or take gradcam")
     asked = as_model(predictor).predictor.to(choose_device(device))
     picture = one_picture(image, value_range).tensor
     x = at_its_size(picture, asked).to(asked.mean.device)
     with torch.no_grad():
         chances = asked.probabilities(x)[0].float().cpu()
-    if not bool(chances.isfinite().all()):
-        raise InputError("the classifier's answer is not finite for this picture: its weights may be broken")
+    check_answer(chances)
     number = int(chances.argmax()) if target is None else asked.class_index(target)
     question = _Question(
         asked,
@@ -229,10 +232,7 @@ def _integrated_gradients(asked: _Question) -> Answer:
 
 def _smoothgrad(asked: _Question) -> Answer:
     samples = SMOOTHGRAD_SAMPLES if asked.samples is None else asked.samples
-    device = asked.x.device
-    # captum draws from the generator of the whole process, which is left as it was.
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(asked.seed)
+    with _random_numbers(asked.x.device, asked.seed):
         found = captum.attr.NoiseTunnel(captum.attr.Saliency(asked.predictor)).attribute(
             asked.leaf(),
             nt_type="smoothgrad",
@@ -243,6 +243,23 @@ def _smoothgrad(asked: _Question) -> Answer:
             abs=False,
         )
     return cast(torch.Tensor, found), {"n_samples": samples, "sigma": asked.sigma, "seed": asked.seed}
+
+
+@contextlib.contextmanager
+def _random_numbers(device: torch.device, seed: int) -> Iterator[None]:
+    """The random numbers of the whole process, which captum draws from, begun at a seed and put back afterwards.
+
+    On one device alone: torch.manual_seed would begin anew those of all graphics cards, which are not put back.
+    """
+    on_card = device.type == "cuda"
+    with torch.random.fork_rng([device] if on_card else []):
+        if on_card:
+            torch.cuda.default_generators[device.index].manual_seed(seed)
+        elif device.type == "mps":
+            torch.mps.manual_seed(seed)
+        else:
+            torch.default_generator.manual_seed(seed)
+        yield
 
 
 def _guided_backprop(asked: _Question) -> Answer:

@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from preimage.checkpoint import fingerprint
 from preimage.errors import InputError
+from preimage.explain.asked import check_weights, whole
 from preimage.explain.explanation import Explaining, Explanation, extended
 from preimage.explain.fitting import explain
 from preimage.explain.invert import PriorName, penalties_of, with_prior
@@ -29,6 +30,7 @@ from preimage.explain.panels import heat_map, magnified
 from preimage.explain.quality import judge, stability
 from preimage.explain.reached import Reached
 from preimage.explain.recipes import FAST_RECOVERY, PAPER_RECOVERY, is_published
+from preimage.explain.regions import lesion_of, region_of
 from preimage.explain.shifts import Shifts
 from preimage.explain.view import (
     AnyPredictor,
@@ -41,7 +43,7 @@ from preimage.explain.view import (
     one_picture,
     quantile_of,
 )
-from preimage.images import Picture, as_picture
+from preimage.images import Picture
 from preimage.predictors import Predictor
 from preimage.predictors.model_file import TrainedModel
 from preimage.problem import Problem
@@ -157,19 +159,17 @@ def counterfactual(
     asker = model.predictor
     picture = one_picture(image)
     x0 = at_working_size(picture.tensor, asker)
-    allowed = None if region is None else _region(region, picture, x0, "region")
-    lesion = None if lesion_mask is None else _region(lesion_mask, picture, x0, "lesion mask") > 0.5
+    size = (x0.shape[-2], x0.shape[-1])
+    allowed = None if region is None else region_of(region, picture, size)
+    lesion = None if lesion_mask is None else lesion_of(lesion_mask, picture, size)
     second = None if second_predictor is None else as_model(second_predictor).predictor
-    if count < 1:
-        raise InputError(f"count must be at least 1, got {count}")
-    for name, value in (("loss_weight", loss_weight), ("class_weight", class_weight)):
-        if not value >= 0:
-            raise InputError(f"{name} must be at least 0, got {value}")
+    count = whole("count", count, least=1)
+    check_weights(loss_weight=loss_weight, class_weight=class_weight)
     psi = layer or first_block(model, x0)
     asker.check_gradient(x0.to(asker.mean.device))
     quantile = quantile_of(model, target_loss)
     published = is_published(recipe)
-    shifts = None if published else Shifts((x0.shape[-2], x0.shape[-1]))
+    shifts = None if published else Shifts(size)
     view = View(model, [psi], doubt=doubt, quantile=quantile, given=x0, region=allowed, shifts=shifts)
     with torch.no_grad():
         chances = asker.probabilities(x0.to(asker.mean.device))[0].cpu()
@@ -197,7 +197,7 @@ def counterfactual(
             penalties=(
                 (strengths, partial(cross_entropy, view, wanted)),
                 *view.penalties(loss_weight),
-                *penalties_of(prior, (x0.shape[-2], x0.shape[-1]), x0.shape[1]),
+                *penalties_of(prior, size, x0.shape[1]),
             ),
             finish=view.composed,
         )
@@ -207,7 +207,7 @@ def counterfactual(
         "counterfactual",
         view,
         problem,
-        (x0.shape[-2], x0.shape[-1]),
+        size,
         _Question(view, rule, x0, picture, said, wanted, judged).told,
         recipe=recipe,
         channels=x0.shape[1],
@@ -253,20 +253,6 @@ def _target(predictor: Predictor, chances: torch.Tensor, target: str | int | Non
             f"{predictor.classes[runner_up]})"
         )
     return wanted
-
-
-def _region(region: Any, picture: Picture, x0: torch.Tensor, name: str) -> torch.Tensor:
-    """(1, 1, h, w), 1 where a black and white picture is white, at the size the picture is explained in."""
-    mask = as_picture(region).white()
-    if mask.shape[0] != 1 or mask.shape[-2:] != picture.tensor.shape[-2:]:
-        (height, width), (rows, columns) = picture.tensor.shape[-2:], mask.shape[-2:]
-        raise InputError(
-            f"the {name} is {columns} x {rows} pixels, the picture {width} x {height}: they must be one size"
-        )
-    white = functional.interpolate(mask.float(), size=x0.shape[-2:], mode="area")
-    if not bool((white > 0.5).any()):
-        raise InputError(f"the {name} is black everywhere: white is what is meant")
-    return white
 
 
 def _judged(

@@ -9,6 +9,7 @@ import torch
 
 from preimage.devices import choose_device
 from preimage.errors import InputError
+from preimage.explain.asked import is_whole
 from preimage.explain.explanation import Explaining, Explanation
 from preimage.explain.view import View, model_mark
 from preimage.fit import Fit
@@ -45,7 +46,7 @@ def explain(
         told: the Result as an Explanation.
         options: plain settings, by which a checkpoint is known.
     """
-    if not 0 <= seed < 2**31:
+    if not is_whole(seed) or not 0 <= seed < 2**31:
         raise InputError(f"seed must be from 0 to {2**31 - 1}, got {seed}")
     place = choose_device(device)
     view.to(place)

@@ -10,12 +10,12 @@ from typing import Any, Literal
 import torch
 
 from preimage.errors import InputError
+from preimage.explain.asked import checked_size, is_whole
 from preimage.explain.explanation import Explaining, Explanation, extended
 from preimage.explain.fitting import explain
 from preimage.explain.invert import penalties_of, with_prior
 from preimage.explain.recipes import FAST_MAXIMIZATION, PAPER_MAXIMIZATION
 from preimage.explain.view import AnyPredictor, View, as_model
-from preimage.images.samples import SMALLEST_SIDE
 from preimage.problem import Problem
 from preimage.recipes import Recipe
 from preimage.result import Result
@@ -68,7 +68,7 @@ def maximize(
 
     Raises:
         InputError: neither a class nor a channel, or both; an unknown class or layer; a channel or window that is not there;
-            a size under 16 pixels.
+            a size under 16 pixels, or of more than any picture has.
 
     Source: Ulyanov, Vedaldi, Lempitsky, Deep Image Prior, CVPR 2018, supplementary material; Erhan et al. 2009.
     """
@@ -80,9 +80,7 @@ def maximize(
     if target is not None and window is not None:
         raise InputError(f"a window is of a channel, which a class has none of: leave window out, got {window}")
     wanted = None if target is None else asked.class_index(target)
-    side = size or asked.size or (DEFAULT_SIDE, DEFAULT_SIDE)
-    if min(side) < SMALLEST_SIDE:
-        raise InputError(f"the picture must have at least {SMALLEST_SIDE} pixels a side, got {side[1]} x {side[0]}")
+    side = checked_size((asked.size or (DEFAULT_SIDE, DEFAULT_SIDE)) if size is None else size)
     channels = asked.mean.shape[1]
     recipe = with_prior(recipe, prior)
     blank = torch.full((1, channels, *side), 0.5, device=asked.mean.device)
@@ -165,9 +163,9 @@ def _middle(features: torch.Tensor, window: int | None) -> torch.Tensor:
 
 def _check(shape: tuple[int, ...], layer: str, channel: int, window: int | None) -> None:
     count = shape[2] if len(shape) == 3 else shape[1]
-    if not 0 <= channel < count:
-        raise InputError(f"layer {layer!r} has channels 0 to {count - 1}, got {channel}")
-    if window is not None and (window < 1 or len(shape) != 4 or window > min(shape[2:])):
+    if not is_whole(channel) or not 0 <= channel < count:
+        raise InputError(f"layer {layer!r} has channels 0 to {count - 1}, got {channel!r}")
+    if window is not None and (not is_whole(window) or window < 1 or len(shape) != 4 or window > min(shape[2:])):
         places = f"{shape[3]} x {shape[2]} units" if len(shape) == 4 else "no places"
         raise InputError(f"a window of {window} does not fit: layer {layer!r} has {places} a channel")
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from preimage.errors import InputError
+from preimage.explain.asked import is_number
 from preimage.problem import Problem
 from preimage.step import Step
 from preimage.stopping import Rule
@@ -48,8 +49,8 @@ class Reached(Rule):
         push: float = 1.25,
         most: float = 100.0,
     ) -> None:
-        if not 0 < confidence < 1:
-            raise InputError(f"the confidence to be reached must be between 0 and 1, got {confidence}")
+        if not (is_number(confidence) and 0 < confidence < 1):
+            raise InputError(f"the confidence to be reached must be between 0 and 1, got {confidence!r}")
         super().__init__(patience=wait, every=every)
         self.probabilities, self.target, self.confidence, self.still = probabilities, target, confidence, still
         self.push, self.most = push, most

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from preimage.checkpoint import fingerprint
-from preimage.errors import InputError
+from preimage.explain.asked import check_weights
 from preimage.explain.explanation import Explaining, Explanation, extended
 from preimage.explain.fitting import explain
 from preimage.explain.panels import heat_map, magnified
@@ -86,8 +86,7 @@ def recover(
     picture = one_picture(image)
     x0 = at_working_size(picture.tensor, model.predictor)
     psi = layer or first_block(model, x0)
-    if not loss_weight >= 0:
-        raise InputError(f"loss_weight must be at least 0, got {loss_weight}")
+    check_weights(loss_weight=loss_weight)
     model.predictor.check_gradient(x0.to(model.predictor.mean.device))
     quantile = quantile_of(model, target_loss)
     shifts = None if is_published(recipe) else Shifts((x0.shape[-2], x0.shape[-1]))

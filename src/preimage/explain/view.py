@@ -15,8 +15,10 @@ from torch.nn import functional
 
 from preimage.checkpoint import fingerprint
 from preimage.errors import InputError
+from preimage.explain.asked import is_number, whole
 from preimage.explain.shifts import Shifts
-from preimage.images import Picture, as_picture
+from preimage.images import Picture, as_picture, read
+from preimage.images.tiff_reading import SeveralPages
 from preimage.predictors import LossEstimator, Predictor
 from preimage.predictors.load import load_model
 from preimage.predictors.loss_estimator import block_layers
@@ -70,8 +72,11 @@ class View:
             )
         if doubt == "auto":
             doubt = "loss" if model.estimator is not None else "entropy"
-        if not 0 <= quantile <= 1:
-            raise InputError(f"the target loss is a quantile from 0 (surest) to 1, got {quantile}")
+        if not (is_number(quantile) and 0 <= quantile <= 1):
+            raise InputError(f"the target loss is a quantile from 0 (surest) to 1, got {quantile!r}")
+        for layer in layers:
+            if not isinstance(layer, str):
+                raise InputError(f"a layer is the name of one, as in Predictor.layers(), got {layer!r}")
         self.model = model
         self.predictor, self.estimator = model.predictor, model.estimator if doubt == "loss" else None
         self.layers: list[str] = list(dict.fromkeys([*layers, *(self.estimator.layers if self.estimator else [])]))
@@ -228,16 +233,16 @@ def as_model(predictor: AnyPredictor) -> TrainedModel:
     )
 
 
-def one_picture(image: Any, value_range: tuple[float, float] | None = None) -> Picture:
+def one_picture(image: Any, value_range: tuple[float, float] | None = None, *, page: int | None = None) -> Picture:
     """A single picture of one or three channels, whose black and white are those of its kind of values.
 
     16 bits go from 0 to 65535, floats within 0 to 1 from 0 to 1: stretched to its own values, as for a restoration, a picture
-    would have another contrast than those the classifier knows. A Picture is taken as it was read.
+    would have another contrast than those the classifier knows. A Picture is taken as it was read. page: of a file of several.
 
     Raises:
         InputError: several pages, or another number of channels.
     """
-    picture = as_picture(image, value_range=value_range)
+    picture = one_page(image, value_range, page=page)
     if value_range is None and not isinstance(image, Picture):
         picture = _of_its_kind(picture)
     pages, channels = picture.tensor.shape[:2]
@@ -246,6 +251,23 @@ def one_picture(image: Any, value_range: tuple[float, float] | None = None) -> P
     if channels not in (1, 3):
         raise InputError(f"{picture.name} has {channels} channels: a classifier looks at gray or color, 1 or 3")
     return picture
+
+
+def one_page(image: Any, value_range: tuple[float, float] | None = None, *, page: int | None = None) -> Picture:
+    """A picture as it is; of a file of several pages one, for which there is no --page all here.
+
+    Raises:
+        InputError: several pages, and none is chosen.
+    """
+    try:
+        if page is not None:
+            return read(image, page=whole("page", page, least=1), value_range=value_range)
+        return as_picture(image, value_range=value_range)
+    except SeveralPages as error:
+        raise InputError(
+            f"{error.name} has {error.count} pages, and a classifier is asked about one: choose it with --page N (from 1), "
+            f"in Python read(path, page=N)"
+        ) from error
 
 
 def _of_its_kind(picture: Picture) -> Picture:

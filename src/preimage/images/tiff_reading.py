@@ -93,10 +93,18 @@ def _choose(tif: TiffFile, page: int | Literal["all"] | None, name: str) -> _Cho
             raise InputError(f"{name} has {len(every)} pages of different sizes or kinds: choose one with --page N")
         return _Choice(tif.series[0], 0, None, complete=True)
     if page is None:
-        raise InputError(f"{name} has {len(every)} pages: choose one with --page N (from 1) or take --page all")
+        raise SeveralPages(name, len(every))
     if not 1 <= page <= len(every):
         raise no_such_page(name, page, len(every))
     return every[page - 1]
+
+
+class SeveralPages(InputError):
+    """A file of several pages of which none was chosen; who takes one page only says so with `name` and `count`."""
+
+    def __init__(self, name: str, count: int) -> None:
+        super().__init__(f"{name} has {count} pages: choose one with --page N (from 1) or take --page all")
+        self.name, self.count = name, count
 
 
 def no_such_page(name: str, page: object, count: int) -> InputError:

@@ -18,6 +18,7 @@ from preimage.predictors.model_file import Backbone, TrainedModel, estimator_of,
 from preimage.predictors.predictor import Predictor
 
 NO_WEIGHTS = "none"
+_LONGEST = 300  # characters of what somebody else's code says of its failure
 _WAYS = (
     "torchvision:resnet18, timm:NAME, hf:NAME or hf:FOLDER, FILE.pt of `preimage train`, or module.path:function; "
     "with @FILE weights of your own (torchvision:resnet18@weights.pth)"
@@ -38,7 +39,8 @@ def load_predictor(spec: str | Path, *, device: str | torch.device = "cpu") -> P
         device: where it runs.
 
     Raises:
-        InputError: nothing of that name, weights that cannot be downloaded or do not fit, a package that is not installed.
+        InputError: nothing of that name, weights that cannot be downloaded or do not fit, a package that is not installed, a
+            function of yours that fails.
     """
     return load_model(spec).predictor.to(device)
 
@@ -57,7 +59,28 @@ def load_model(spec: str | Path) -> TrainedModel:
     Raises:
         InputError: as `load_predictor`.
     """
+    text = _word(spec)
+    # Weights are drawn before those of a file, or none, take their place; what others draw must not hang on it.
+    with torch.random.fork_rng(devices=[]):
+        return _named(text)
+
+
+def _word(spec: Any) -> str:
+    """What a classifier is named by."""
+    if isinstance(spec, Predictor):
+        raise InputError(
+            "load_predictor takes a word, and got a Predictor, which is a classifier already: use it as it is"
+        )
+    if not isinstance(spec, str | Path):
+        way = "wrap it: Predictor(model, classes, mean, std, size)" if isinstance(spec, nn.Module) else f"give {_WAYS}"
+        raise InputError(f"load_predictor takes a word or a path, got {type(spec).__name__}: {way}")
     text = str(spec)
+    if text.strip() in ("", "."):  # an empty path reads "."
+        raise InputError(f"the name of the classifier is empty: give {_WAYS}")
+    return text
+
+
+def _named(text: str) -> TrainedModel:
     kind, _, name = text.partition(":")
     name, _, weights = name.partition("@")
     if kind in _LIBRARIES and name:
@@ -83,7 +106,8 @@ def read_model(path: Path) -> TrainedModel:
     if spec is None:
         origin = Backbone(held["backbone"], held["small"])
         size = None if held["size"] is None else (held["size"][0], held["size"][1])
-        model = origin.build(len(held["classes"]))
+        with torch.random.fork_rng(devices=[]):
+            model = origin.build(len(held["classes"]))
         predictor = Predictor(model, held["classes"], held["mean"], held["std"], size)
     else:
         origin, predictor = spec, load_predictor(spec)
@@ -148,7 +172,7 @@ def _transformers(name: str, weights: str | None) -> Predictor:
         model = AutoModelForImageClassification.from_config(config)
         _take(model, weights, name)
     processor = _downloaded(spec, None, lambda: AutoImageProcessor.from_pretrained(name, use_fast=False))
-    labels = [str(model.config.id2label[i]) for i in range(model.config.num_labels)]
+    labels = _distinct([str(model.config.id2label[i]) for i in range(model.config.num_labels)])
     return Predictor(model, labels, processor.image_mean, processor.image_std, size=_side_of(processor))
 
 
@@ -173,10 +197,17 @@ def _of_function(module: str, function: str) -> Predictor:
         found: Any = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as error:
         raise InputError(f"{module}:{function} cannot be imported ({error}): give module.path:function") from error
+    except Exception as error:  # whatever the user's own code raises
+        raise InputError(f"{module}:{function} cannot be imported ({_in_one_line(error)}): mend {module}") from error
     finally:
         if added:
             sys.path.remove(here)
-    made = found()
+    try:
+        made = found()
+    except Exception as error:
+        raise InputError(
+            f"{module}:{function}() failed ({_in_one_line(error)}): it must return a preimage.Predictor, called without arguments"
+        ) from error
     if not isinstance(made, Predictor):
         raise InputError(
             f"{module}:{function}() returned {type(made).__name__}: it must return a preimage.Predictor, which says classes, "
@@ -232,10 +263,22 @@ def _take(model: nn.Module, weights: str | None, name: str) -> None:
         raise InputError(f"{path} does not hold the weights of {name}: {first}") from error
 
 
+def _in_one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())[:_LONGEST]
+    if isinstance(error, InputError):
+        return text
+    return f"{type(error).__name__}: {text or 'no message'}"
+
+
 def _imagenet_names(count: int) -> list[str] | int:
     from timm.data.imagenet_info import ImageNetInfo  # pyright: ignore[reportMissingImports]
 
-    return [str(label) for label in ImageNetInfo().label_descriptions()] if count == 1000 else count
+    return _distinct([str(label) for label in ImageNetInfo().label_descriptions()]) if count == 1000 else count
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """Names of classes with the number behind one that was there before: ImageNet has two cranes, a bird and a machine."""
+    return [f"{name} ({number})" if name in names[:number] else name for number, name in enumerate(names)]
 
 
 def _some(names: list[str]) -> str:

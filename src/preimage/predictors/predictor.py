@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+import math
+import operator
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import Any
 
@@ -35,11 +37,12 @@ class Predictor(nn.Module):
         model: a module from normalized pictures to logits; or to a tuple whose first entry they are, a dict with "logits" or
             "out", or an object with `.logits` (transformers). One logit is a binary classifier's, of the second class.
         classes: their names, or how many there are.
-        mean, std: of each channel of a picture in 0 to 1, by which it is normalized; one number each: the model sees grey.
+        mean, std: of each channel of a picture in 0 to 1, by which it is normalized, as three numbers each, or as one, (0.5,):
+            the model sees grey.
         size: side, or (height, width), in pixels, to which pictures are resized first; None: as they are.
 
     Raises:
-        InputError: no classes, or a mean and std that do not fit together.
+        InputError: no nn.Module, fewer than two classes or two of one name, a mean and std that do not fit together, no size.
     """
 
     mean: torch.Tensor
@@ -54,17 +57,19 @@ class Predictor(nn.Module):
         size: int | tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
-        self.classes = tuple(map(str, range(classes) if isinstance(classes, int) else classes))
-        if len(self.classes) < 2:
-            raise InputError(f"a classifier has at least 2 classes, got {len(self.classes)}: name both of a binary one")
-        if len(mean) != len(std) or len(mean) not in (1, 3) or min(std) <= 0:
+        if not isinstance(model, nn.Module):
             raise InputError(
-                f"mean and std must have 1 or 3 entries each, std above 0, got {tuple(mean)}, {tuple(std)}"
+                f"a Predictor is made of an nn.Module from pictures to logits, got {type(model).__name__}: make a function the "
+                "forward of one; load_predictor makes a Predictor of a word"
             )
-        self.size = (size, size) if isinstance(size, int) else size
+        self.classes = _names(classes)
+        means, stds = _of_channels("mean", mean), _of_channels("std", std)
+        if len(means) != len(stds) or len(means) not in (1, 3) or min(stds) <= 0:
+            raise InputError(f"mean and std must have 1 or 3 entries each, std above 0, got {means}, {stds}")
+        self.size = _height_and_width(size)
         self.model = model.eval().requires_grad_(False)
         place = next(chain(model.parameters(), model.buffers()), torch.zeros(0)).device
-        for name, values in (("mean", mean), ("std", std)):
+        for name, values in (("mean", means), ("std", stds)):
             self.register_buffer(name, torch.tensor(values, dtype=torch.float32, device=place).reshape(1, -1, 1, 1))
 
     def train(self, mode: bool = True) -> Predictor:
@@ -85,7 +90,7 @@ class Predictor(nn.Module):
         channels = self.mean.shape[1]
         if x.ndim != 4 or x.shape[1] not in (1, 3):
             raise InputError(f"a classifier takes pictures (b, 1 or 3, h, w), got {tuple(x.shape)}")
-        x = x.to(self.mean.device)
+        x = x.to(self.mean)  # in its precision too: one of single precision is asked about pictures of any
         if x.shape[1] > channels:
             x = (x * luma(x)).sum(1, keepdim=True)
         elif x.shape[1] < channels:
@@ -178,10 +183,10 @@ class Predictor(nn.Module):
         raise InputError(f"the classifier has no class {name!r}{near} (0 to {len(self.classes) - 1} are its numbers)")
 
     def check_gradient(self, x: torch.Tensor) -> None:
-        """That the logits tell how to change a picture.
+        """That the logits are finite, and tell how to change a picture.
 
         Raises:
-            InputError: a classifier without gradient, which cannot be explained by going along it.
+            InputError: a classifier without gradient, which cannot be explained by going along it, or whose answer is NaN.
         """
         with torch.enable_grad():
             asked = x[:1].detach().clone().requires_grad_()
@@ -192,6 +197,11 @@ class Predictor(nn.Module):
                 "the classifier gives no gradient (torch.no_grad, a detach or numpy inside it): its logits must be "
                 "differentiable in the picture"
             )
+        answer = logits.detach()
+        if not _is_answer(answer.softmax(1)) and bool(asked.min() == asked.max()):
+            # One that divides by the picture's own spread is sound, and has no answer for a flat one.
+            answer = self(torch.linspace(0, 1, x.shape[-1]).expand(1, *x.shape[1:]).to(x))
+        check_answer(answer.softmax(1))
 
     def _logits(self, output: Any) -> torch.Tensor:
         logits = _tensor_in(output, "the classifier")
@@ -213,6 +223,63 @@ def luma(x: torch.Tensor) -> torch.Tensor:
     Filled in on the device, for what is copied to it waits, and cannot be part of a CUDA graph.
     """
     return torch.cat([x.new_full((1, 1, 1, 1), share) for share in _LUMA], 1)
+
+
+def check_answer(chances: torch.Tensor) -> None:
+    """That class probabilities (b, classes) are some, not NaN.
+
+    Raises:
+        InputError: any that is not finite.
+    """
+    if not _is_answer(chances):
+        raise InputError("the classifier's answer is not finite for this picture: its weights may be broken")
+
+
+def _is_answer(chances: torch.Tensor) -> bool:
+    return bool(chances.isfinite().all())
+
+
+def _names(classes: Any) -> tuple[str, ...]:
+    """The names of the classes, known to be two or more, and each of one class."""
+    if isinstance(classes, str) or not isinstance(classes, int | Iterable):
+        raise InputError(f"classes must be a list of their names, or how many there are, got {classes!r}")
+    names = tuple(map(str, range(classes) if isinstance(classes, int) else classes))
+    if len(names) < 2:
+        raise InputError(f"a classifier has at least 2 classes, got {len(names)}: name both of a binary one")
+    first: dict[str, int] = {}
+    for number, name in enumerate(names):
+        if first.setdefault(name, number) != number:
+            raise InputError(
+                f"classes {first[name]} and {number} are both called {name!r}: give each a name of its own"
+            )
+    return names
+
+
+def _of_channels(name: str, values: Any) -> tuple[float, ...]:
+    """The mean or std of each channel; a single number is refused, for it may be meant for grey as well as for color."""
+    try:
+        numbers = tuple(map(float, values))
+    except (TypeError, ValueError):
+        numbers = ()
+    if not numbers or not all(map(math.isfinite, numbers)):
+        raise InputError(
+            f"{name} must be 3 finite numbers in a tuple, or 1 for a model that sees grey, got {values!r}: (0.5,) * 3, or (0.5,)"
+        )
+    return numbers
+
+
+def _height_and_width(size: Any) -> tuple[int, int] | None:
+    if size is None:
+        return None
+    try:
+        sides = tuple(map(operator.index, size if isinstance(size, Iterable) else (size, size)))
+    except TypeError:  # a fraction, a word
+        sides = ()
+    if len(sides) != 2 or min(sides) < 1 or isinstance(size, bool):
+        raise InputError(
+            f"size must be the side in pixels, (height, width), or None for pictures as they are, got {size!r}: 224, say"
+        )
+    return sides[0], sides[1]
 
 
 class _FoundError(Exception):
