@@ -19,7 +19,7 @@ from torch import nn
 from preimage.devices import free_memory, give_back_memory, keep_freed_memory
 from preimage.errors import InputError
 from preimage.graphs import Graphs, Move, Outputs
-from preimage.guard import Guard
+from preimage.guard import Guard, with_tensors
 from preimage.images import Picture
 from preimage.memory import estimated_bytes
 from preimage.optimizers import Optimizer, Together, adam
@@ -343,7 +343,8 @@ class Fit:
             for optimizer, values in zip(each, saved, strict=True):
                 optimizer.load_state_dict(values)
         self.guard.load_state_dict(state["guard"])
-        here = _moved({name: state[name] for name in ("rule", "history", "images", "averages")}, self.prior.device)
+        seen = {name: state[name] for name in ("rule", "history", "images", "averages")}
+        here = with_tensors(seen, lambda tensor: tensor.to(self.prior.device))  # a checkpoint is read on the CPU
         self.rule.load_state_dict(here["rule"])
         self.history.load_state_dict(here["history"])
         self.images, self.averages = here["images"], here["averages"]
@@ -389,12 +390,3 @@ class Fit:
             f"fitting {width} x {height} pixels needs about {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB is free: "
             "take tiles (tile=512, --tile 512), a smaller picture, a thinner network, fewer restarts, or precision bfloat16"
         )
-
-
-def _moved(value: Any, device: torch.device) -> Any:
-    """Plain containers with their tensors on a device: a checkpoint is read on the CPU."""
-    if isinstance(value, torch.Tensor):
-        return value.to(device)
-    if isinstance(value, dict):
-        return {key: _moved(each, device) for key, each in value.items()}
-    return type(value)(_moved(each, device) for each in value) if isinstance(value, list | tuple) else value

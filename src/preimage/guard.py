@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -100,8 +100,7 @@ class Guard:
 
     def _snapshot(self, i: int) -> dict[str, Any]:
         # Clones rather than a deep copy: a stacked member's weights are rows, and their storage is that of all members.
-        now = self._now(i)
-        return _filled(now, (tensor.clone() for tensor in _tensors(now))) | self._pictures(i)
+        return with_tensors(self._now(i), lambda tensor: tensor.detach().clone()) | self._pictures(i)
 
     def _now(self, i: int) -> dict[str, Any]:
         """What moves, itself and no copy of it."""
@@ -124,11 +123,12 @@ class Guard:
         values: list[torch.Tensor] = []
         for i in members:
             now, kept = self._now(i), self.snapshots[i]
-            new, old = (list(_tensors(each)) for each in (now, {name: kept[name] for name in now}))
+            new, old = (_tensors(each) for each in (now, {name: kept[name] for name in now}))
             if [(x.shape, x.device) for x in new] == [(x.shape, x.device) for x in old]:
                 places += old
                 values += new
-                self.snapshots[i] = _filled(now, iter(old)) | self._pictures(i)
+                held = iter(old)
+                self.snapshots[i] = with_tensors(now, lambda _, held=held: next(held)) | self._pictures(i)
             else:  # the first steps make what an optimizer remembers, and a checkpoint is read on the CPU
                 self.snapshots[i] = self._snapshot(i)
         if places:
@@ -145,19 +145,17 @@ class Guard:
                     snapshot[name] = snapshot[name].to(self.fit.prior.device)
 
 
-def _tensors(value: Any) -> Iterator[torch.Tensor]:
-    """Those in plain containers, in their order."""
+def with_tensors(value: Any, change: Callable[[torch.Tensor], Any]) -> Any:
+    """Plain containers with each of their tensors changed, in their order."""
     if isinstance(value, torch.Tensor):
-        yield value.detach()
-    elif isinstance(value, dict | list | tuple):
-        for each in value.values() if isinstance(value, dict) else value:
-            yield from _tensors(each)
-
-
-def _filled(value: Any, tensors: Iterator[torch.Tensor]) -> Any:
-    """Plain containers with other tensors in the place of theirs."""
-    if isinstance(value, torch.Tensor):
-        return next(tensors)
+        return change(value)
     if isinstance(value, dict):
-        return {key: _filled(each, tensors) for key, each in value.items()}
-    return type(value)(_filled(each, tensors) for each in value) if isinstance(value, list | tuple) else value
+        return {key: with_tensors(each, change) for key, each in value.items()}
+    return type(value)(with_tensors(each, change) for each in value) if isinstance(value, list | tuple) else value
+
+
+def _tensors(value: Any) -> list[torch.Tensor]:
+    """Those in plain containers."""
+    found: list[torch.Tensor] = []
+    with_tensors(value, lambda tensor: found.append(tensor.detach()))
+    return found

@@ -142,8 +142,13 @@ def _check_choices(network: Hourglass | Decoder | UShape | Residual, upsample: o
             raise InputError(f"{name} must be {' or '.join(known)}, got {value!r}")
 
 
-def _counts(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
+def is_whole(value: Any) -> bool:
+    """A whole number by its type, of Python or NumPy; True and False are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _counts(value: Any) -> bool:
+    return is_whole(value) and int(value) >= 1
 
 
 def halvings(side: int, smallest: int = 4) -> int:

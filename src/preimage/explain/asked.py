@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import math
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 from preimage.errors import InputError
 from preimage.images.samples import MOST_PIXELS, SMALLEST_SIDE
+from preimage.recipes import is_whole
 
 
 def is_number(value: Any) -> bool:
     """A real number that is finite; True and False are none."""
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def is_whole(value: Any) -> bool:
-    """A whole number by its type, of Python or NumPy; True and False are none."""
-    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def check_weights(**weights: Any) -> None:

@@ -9,13 +9,12 @@ import torch
 
 from preimage.devices import choose_device
 from preimage.errors import InputError
-from preimage.explain.asked import is_whole
 from preimage.explain.explanation import Explaining, Explanation
 from preimage.explain.view import View, model_mark
 from preimage.fit import Fit
 from preimage.images import Picture
 from preimage.problem import Problem
-from preimage.recipes import Recipe
+from preimage.recipes import Recipe, is_whole
 from preimage.result import Result
 from preimage.stopping import After, Rule
 

@@ -10,14 +10,14 @@ from typing import Any, Literal
 import torch
 
 from preimage.errors import InputError
-from preimage.explain.asked import checked_size, is_whole
+from preimage.explain.asked import checked_size
 from preimage.explain.explanation import Explaining, Explanation, extended
 from preimage.explain.fitting import explain
 from preimage.explain.invert import penalties_of, with_prior
 from preimage.explain.recipes import FAST_MAXIMIZATION, PAPER_MAXIMIZATION
 from preimage.explain.view import AnyPredictor, View, as_model
 from preimage.problem import Problem
-from preimage.recipes import Recipe
+from preimage.recipes import Recipe, is_whole
 from preimage.result import Result
 from preimage.stopping import Rule
 

@@ -110,7 +110,7 @@ class Training:
         self.both = nn.ModuleList([self.predictor, self.estimator]).to(self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         if not self.frozen:
             self.predictor.model.requires_grad_(True)
-        self.average = AveragedModel(self.both, use_buffers=True)
+        self.average = AveragedModel(self.both)
         self.optimizers = optimizers((p for p in self.both.parameters() if p.requires_grad), settings)
         self.index, self.seconds = 0, 0.0
         self.best: dict[str, Any] = {}

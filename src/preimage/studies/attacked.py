@@ -58,7 +58,7 @@ def imagenet_told_right(study: Study, predictor: Predictor, count: int) -> Pictu
         picture = as_tested(read(table.parent / rows[number]["filename"]).tensor)
         label = int(rows[number]["class_index"])
         with torch.no_grad():
-            right = int(predictor(picture.to(device_of(predictor))).argmax()) == label
+            right = int(predictor(picture).argmax()) == label
         if right:
             images.append(picture)
             labels.append(label)
@@ -102,8 +102,7 @@ CLEAN = Condition(NONE)
 @torch.no_grad()
 def told(classifier: Predictor, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """(b,) the probability of each picture's true class, and (b,) bool: whether it is what the classifier says; on the CPU."""
-    place, labels = device_of(classifier), labels.cpu()
-    chances = torch.cat([classifier.probabilities(part.to(place)) for part in images.split(BATCH)]).cpu()
+    chances, labels = torch.cat([classifier.probabilities(part) for part in images.split(BATCH)]).cpu(), labels.cpu()
     return chances.gather(1, labels[:, None])[:, 0], chances.argmax(1) == labels
 
 

@@ -78,8 +78,7 @@ def told_right(study: Study, predictor: Predictor, count: int) -> Pictures:
     if study.scale == "smoke":
         images = torch.cat([shaded_disc(k)[0] for k in range(SHADES)])
         with torch.no_grad():
-            said = predictor(images[:count].to(predictor.mean.device)).argmax(1).cpu()
-        return Pictures(images[:count], said, tuple(range(SHADES))[:count])
+            return Pictures(images[:count], predictor(images[:count]).argmax(1), tuple(range(SHADES))[:count])
     part = labelled(study).part(TEST)
     return right_in_turn(part.pictures.float() / 255, part.labels, predictor, count)
 
@@ -87,8 +86,7 @@ def told_right(study: Study, predictor: Predictor, count: int) -> Pictures:
 @torch.no_grad()
 def right_in_turn(images: torch.Tensor, labels: torch.Tensor, predictor: Predictor, count: int) -> Pictures:
     """So many of pictures (n, 3, h, w) by a fixed seed that a classifier tells right, the classes in turn while they last."""
-    place = predictor.mean.device
-    said = torch.cat([predictor(some.to(place)).argmax(1).cpu() for some in images.split(256)])
+    said = torch.cat([predictor(some).argmax(1) for some in images.split(256)])
     chosen = _in_turn(labels, said == labels, count)
     return Pictures(images[chosen], labels[chosen], tuple(chosen))
 

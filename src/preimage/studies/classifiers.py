@@ -37,12 +37,10 @@ def trained(
     """
     path = (study.output or Path("out")) / "models" / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        path.with_name(f"{name}.lock").open("w") as file,
-        alone(file),
-    ):  # of several processes one trains, the others wait
+    lock = path.with_name(f"{name}.lock")  # of several processes one trains, the others wait
+    with lock.open("w") as file, alone(file):
         _train_if_missing(study, path, settings, data, begin)
-    path.with_name(f"{name}.lock").unlink(missing_ok=True)
+    lock.unlink(missing_ok=True)
     model, place = load_model(path), choose_device()
     model.predictor.to(place)
     if model.estimator is not None:

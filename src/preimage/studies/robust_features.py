@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from preimage.defend.classifier import device_of, fingerprint_of
+from preimage.defend.classifier import fingerprint_of
 from preimage.defend.purify import PAPER, purify
 from preimage.defend.robust_features import relative_distance, write_features_matched, write_image_folder
 from preimage.figures import save_figure
@@ -129,8 +129,7 @@ def fitted(study: Study, kind: Kind, channels: int, first: int, pictures: Pictur
 @torch.no_grad()
 def confidence(predictor: Predictor, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """The probability of each picture's own class, (b,)."""
-    chances = predictor.probabilities(images.clamp(0, 1).to(device_of(predictor)))
-    return chances.cpu().gather(1, labels[:, None])[:, 0]
+    return predictor.probabilities(images.clamp(0, 1).cpu()).gather(1, labels[:, None])[:, 0]
 
 
 def curves_of(rows: list[Row]) -> Curves:
