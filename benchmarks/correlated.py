@@ -29,11 +29,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from preimage.distances import squared
-from preimage.fit import Fit
+from preimage.engine.fit import Fit
+from preimage.noise.correlation import estimate_correlation
+from preimage.noise.estimation import estimate_noise
 from preimage.problem import Problem
-from preimage.restore.correlation import estimate_correlation
 from preimage.restore.denoise import FAST, whitened
-from preimage.restore.noise import estimate_noise
 from preimage.stopping import After, HeldOut, WindowedVariance
 from preimage.studies.peaks import dB
 from preimage.studies.scales import Study, center_crop

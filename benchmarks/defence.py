@@ -25,13 +25,13 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from preimage.classifiers import Classifier
+from preimage.classifiers.labelled import TRAIN, VALIDATION_SHARE, Labelled
+from preimage.classifiers.settings import Settings
 from preimage.defend.evaluate import NONE
 from preimage.defend.purify import FAST, PAPER, early_outputs
-from preimage.devices import choose_device
-from preimage.predictors import Predictor
-from preimage.predictors.labelled import TRAIN, VALIDATION_SHARE, Labelled
-from preimage.predictors.settings import Settings
-from preimage.recipes import Recipe
+from preimage.engine.devices import choose_device
+from preimage.engine.recipe import Recipe
 from preimage.studies import cifar, lesions, objects
 from preimage.studies.attacked import CLEAN, THIN, Condition, told, told_early
 from preimage.studies.cifar import right_in_turn
@@ -107,7 +107,7 @@ class Subject:
 
     labelled: Callable[[Study], Labelled]
     settings: Settings
-    classifier: Callable[[Study], Predictor]
+    classifier: Callable[[Study], Classifier]
     count: int
     looks: dict[str, Sequence[int]]
 
@@ -117,7 +117,7 @@ SUBJECTS = {
     "": Subject(cifar.labelled, cifar.FIRST, cifar.first_classifier, 48, LOOKS),
     "_64": Subject(objects.labelled, objects.FIRST, objects.classifier, 32, OTHER_LOOKS),
     "_160": Subject(
-        lesions.labelled, lesions.FIRST, lambda study: lesions.first_classifier(study).predictor, 16, OTHER_LOOKS
+        lesions.labelled, lesions.FIRST, lambda study: lesions.first_classifier(study).classifier, 16, OTHER_LOOKS
     ),
 }
 

@@ -21,10 +21,10 @@ from typing import Any
 
 import torch
 
-from preimage.checkpoint import load, save
-from preimage.fit import Fit, Run
+from preimage.engine.checkpoint import load, save
+from preimage.engine.fit import Fit, Run
+from preimage.engine.recipe import Quality
 from preimage.operators import Downsample, lanczos2
-from preimage.recipes import Quality
 from preimage.restore import denoise as denoising
 from preimage.restore import inpaint as inpainting
 from preimage.restore import super_resolve as enlarging

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from preimage.cli.report import peak_memory
 from preimage.metrics import psnr
 from preimage.restore.denoise import FAST, denoise
+from preimage.series.tiles import Tiles
 from preimage.studies.scales import Study, center_crop, with_gaussian_noise
-from preimage.tiles import Tiles
 
 TABLE = Path("docs/results/tiles-seams.csv")
 STEPS = 10

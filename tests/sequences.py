@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import torch
 
+from preimage.engine.step import Step
 from preimage.problem import Problem
-from preimage.step import Step
-from preimage.stopping import Rule
+from preimage.stopping import StoppingRule
 
 TOTAL = 240
 LEVEL = 0.01  # sigma^2 of the synthetic problem
@@ -31,12 +31,14 @@ def step_of(
     )
 
 
-def prepared(rule: Rule, problem: Problem, *, members: int = 1, total: int = TOTAL, seed: int = 0) -> Rule:
+def prepared(
+    rule: StoppingRule, problem: Problem, *, members: int = 1, total: int = TOTAL, seed: int = 0
+) -> StoppingRule:
     rule.prepare(problem, members=members, size=tuple(problem.target.shape[-2:]), total=total, seed=seed)
     return rule
 
 
-def follow(rule: Rule, steps: list[Step]) -> list[int]:
+def follow(rule: StoppingRule, steps: list[Step]) -> list[int]:
     """Show a rule steps as a Fit does, members that have stopped no longer active; where each stopped, 0 for never."""
     stopped = [0] * len(steps[0].active)
     for step in steps:

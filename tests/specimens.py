@@ -7,15 +7,16 @@ from dataclasses import replace
 import torch
 
 from preimage.codes import Masked
-from preimage.fit import Fit
-from preimage.optimizers import adam, muon
+from preimage.engine.fit import Fit
+from preimage.engine.optimizers import adam, muon
+from preimage.engine.recipe import Noise, Recipe
+from preimage.networks import SkipNet
 from preimage.problem import Problem
-from preimage.recipes import Hourglass, Noise, Recipe
-from preimage.stopping import Rule
+from preimage.stopping import StoppingRule
 from preimage.studies.scales import generated_picture, with_gaussian_noise
 
 THIN = Recipe(
-    network=Hourglass(down=(16,) * 3, up=(16,) * 3, skip=(4,) * 3, upsample="nearest", padding="zeros"),
+    network=SkipNet.Config(down=(16,) * 3, up=(16,) * 3, skip=(4,) * 3, upsample="nearest", padding="zeros"),
     code=Noise(8),
     jitter_pool=2,
     optimizer=muon,
@@ -39,7 +40,7 @@ def fit_of(
     target: torch.Tensor,
     recipe: Recipe = THIN,
     *,
-    rule: Rule | None = None,
+    rule: StoppingRule | None = None,
     restarts: int = 1,
     seed: int = 0,
     **options,

@@ -6,12 +6,13 @@ import pytest
 import torch
 from specimens import THIN, THIN_ADAM, THIN_MASKED, noisy
 
-from preimage.codes import Masked, Mesh, Noise, seeded
+from preimage.codes import Masked, Mesh, Noise
+from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
-from preimage.networks import DeepDecoder
+from preimage.networks import DeepDecoder, SkipNet
 from preimage.prior import Prior, reflected
 from preimage.problem import Problem
-from preimage.recipes import Hourglass, Recipe
+from preimage.rng import seeded
 
 
 @pytest.mark.parametrize("size", [(16, 16), (17, 16), (33, 47), (31, 64)])
@@ -29,7 +30,7 @@ def test_members_differ_and_do_not_depend_on_their_number():
 
 
 def stackable(*, stacks: bool) -> Prior:
-    network = Hourglass(down=(16, 16), up=(16, 16), skip=(4, 4))
+    network = SkipNet.Config(down=(16, 16), up=(16, 16), skip=(4, 4))
     return Prior(lambda: network(8, 3, 33, 47), Noise(8), (33, 47), members=3, jitter=0.03, stacks=stacks)
 
 
@@ -51,7 +52,7 @@ def test_stacked_and_one_after_another_agree_in_images_and_gradients():
 @pytest.mark.parametrize("how", [{}, {"upsample": "nearest", "padding": "zeros"}])
 def test_stacked_members_are_as_precise_as_others(how):
     """In bfloat16, which autocast does not bring into torch.vmap: layers that take members do it themselves."""
-    network = Hourglass(down=(16, 16), up=(16, 16), skip=(4, 4), **how)
+    network = SkipNet.Config(down=(16, 16), up=(16, 16), skip=(4, 4), **how)
     images, gradients = [], []
     for stacks in (True, False):
         settings = {"members": 3, "jitter": 0.03, "stacks": stacks, "dtype": torch.bfloat16}
@@ -136,7 +137,9 @@ def test_mesh_holds_positions():
 def test_a_code_that_is_an_image_is_padded_by_reflection():
     image = torch.arange(5.0).reshape(1, 1, 1, 5).expand(1, 1, 5, 5)
     assert reflected(image, 5, 12)[0, 0, 0].tolist() == [0, 1, 2, 3, 4, 3, 2, 1, 0, 1, 2, 3]
-    prior = Prior(lambda: Hourglass(down=(8,), up=(8,), skip=(0,))(1, 3, 17, 19), image.expand(1, 1, 5, 5), (17, 19))
+    prior = Prior(
+        lambda: SkipNet.Config(down=(8,), up=(8,), skip=(0,))(1, 3, 17, 19), image.expand(1, 1, 5, 5), (17, 19)
+    )
     assert prior.codes[0].shape == (1, 1, 18, 20)
 
 
@@ -203,7 +206,7 @@ def test_only_hidden_values_count():
 def test_masks_do_not_depend_on_how_members_are_computed():
     inputs = []
     for stacks in (True, False):
-        network = Hourglass(down=(16, 16), up=(16, 16), skip=(4, 4))
+        network = SkipNet.Config(down=(16, 16), up=(16, 16), skip=(4, 4))
         prior = Prior(lambda n=network: n(6, 3, 32, 32), Masked(0.5), (32, 32), members=2, stacks=stacks)
         prior.show(noisy(32))
         inputs.append(prior.input(1))
@@ -213,7 +216,7 @@ def test_masks_do_not_depend_on_how_members_are_computed():
 @pytest.mark.parametrize("pool", [None, 2])
 def test_jitter_of_all_is_that_of_each(pool):
     def prior() -> Prior:
-        network = Hourglass(down=(16, 16), up=(16, 16), skip=(4, 4))
+        network = SkipNet.Config(down=(16, 16), up=(16, 16), skip=(4, 4))
         how = {"members": 3, "jitter": 0.03, "pool": pool, "stacks": True}
         return Prior(lambda: network(8, 3, 33, 47), Noise(8), (33, 47), **how)
 

@@ -1,4 +1,4 @@
-"""Problem, distances and penalties: what is minimized."""
+"""Problem, distances and regularizers: what is minimized."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 
 from preimage.distances import absolute, cross_entropy, huber, laplacian_pyramid, poisson_nll, squared
 from preimage.errors import InputError
-from preimage.penalties import alpha_norm, total_variation
 from preimage.problem import PerMember, Problem
+from preimage.regularizers import alpha_norm, total_variation
 
 
 def pictures(b: int = 2, side: int = 16) -> tuple[torch.Tensor, torch.Tensor]:
@@ -56,9 +56,9 @@ def test_cross_entropy_is_per_member():
 
 def test_terms_have_names_and_are_per_member():
     x, y = pictures()
-    terms = Problem(y, penalties=((1e-3, total_variation), (1e-6, alpha_norm))).terms(x)
+    terms = Problem(y, regularizers=((1e-3, total_variation), (1e-6, alpha_norm))).terms(x)
     assert list(terms) == ["squared", "total_variation", "alpha_norm"]
-    alone = Problem(y, penalties=((1e-3, total_variation), (1e-6, alpha_norm))).terms(x[1:])
+    alone = Problem(y, regularizers=((1e-3, total_variation), (1e-6, alpha_norm))).terms(x[1:])
     for name, values in terms.items():
         assert values.shape == (2,)
         assert float(values[1]) == pytest.approx(float(alone[name]), rel=1e-5)

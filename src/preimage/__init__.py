@@ -17,7 +17,10 @@ from typing import TYPE_CHECKING, Any
 from preimage.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from preimage.checkpoint import autosave as autosave
+    from preimage.classifiers import Classifier as Classifier
+    from preimage.classifiers import LossEstimator as LossEstimator
+    from preimage.classifiers import load_classifier as load_classifier
+    from preimage.classifiers import load_model as load_model
     from preimage.codes import Mesh as Mesh
     from preimage.codes import Noise as Noise
     from preimage.defend.art_defence import DIPDefence as DIPDefence
@@ -26,12 +29,16 @@ if TYPE_CHECKING:
     from preimage.defend.methods import saliency as saliency
     from preimage.defend.purify import purify as purify
     from preimage.defend.saliency import MIGSG as MIGSG
+    from preimage.engine.checkpoint import autosave as autosave
+    from preimage.engine.fit import Fit as Fit
+    from preimage.engine.recipe import Recipe as Recipe
+    from preimage.engine.result import Result as Result
+    from preimage.engine.step import Step as Step
     from preimage.errors import InputError as InputError
     from preimage.explain.counterfactual import counterfactual as counterfactual
     from preimage.explain.invert import invert as invert
     from preimage.explain.maximize import maximize as maximize
     from preimage.explain.recover import recover as recover
-    from preimage.fit import Fit as Fit
     from preimage.images import Picture as Picture
     from preimage.images import read as read
     from preimage.networks import DeepDecoder as DeepDecoder
@@ -39,26 +46,19 @@ if TYPE_CHECKING:
     from preimage.networks import ResNet as ResNet
     from preimage.networks import SkipNet as SkipNet
     from preimage.networks import UNet as UNet
-    from preimage.predictors import LossEstimator as LossEstimator
-    from preimage.predictors import Predictor as Predictor
-    from preimage.predictors import load_model as load_model
-    from preimage.predictors import load_predictor as load_predictor
     from preimage.prior import Prior as Prior
     from preimage.problem import Problem as Problem
-    from preimage.recipes import Recipe as Recipe
     from preimage.restore.deblur import deblur as deblur
     from preimage.restore.denoise import denoise as denoise
     from preimage.restore.flash_no_flash import flash_no_flash as flash_no_flash
     from preimage.restore.inpaint import inpaint as inpaint
     from preimage.restore.remove_jpeg_artifacts import remove_jpeg_artifacts as remove_jpeg_artifacts
     from preimage.restore.super_resolve import super_resolve as super_resolve
-    from preimage.result import Result as Result
-    from preimage.step import Step as Step
-    from preimage.stopping import Rule as Rule
-    from preimage.tiles import Tiles as Tiles
+    from preimage.series.tiles import Tiles as Tiles
+    from preimage.stopping import StoppingRule as StoppingRule
 
 _PLACES = {
-    "autosave": "checkpoint",
+    "autosave": "engine.checkpoint",
     "saliency": "defend.methods",
     "MIGSG": "defend.saliency",
     "DIPDefence": "defend.art_defence",
@@ -70,7 +70,7 @@ _PLACES = {
     "invert": "explain.invert",
     "maximize": "explain.maximize",
     "recover": "explain.recover",
-    "Fit": "fit",
+    "Fit": "engine.fit",
     "Picture": "images",
     "read": "images",
     "DeepDecoder": "networks",
@@ -78,28 +78,29 @@ _PLACES = {
     "ResNet": "networks",
     "SkipNet": "networks",
     "UNet": "networks",
-    "LossEstimator": "predictors",
-    "Predictor": "predictors",
-    "load_model": "predictors",
-    "load_predictor": "predictors",
+    "LossEstimator": "classifiers",
+    "Classifier": "classifiers",
+    "load_model": "classifiers",
+    "load_classifier": "classifiers",
     "Mesh": "codes",
     "Noise": "codes",
     "Prior": "prior",
     "Problem": "problem",
-    "Recipe": "recipes",
+    "Recipe": "engine.recipe",
     "denoise": "restore.denoise",
     "deblur": "restore.deblur",
     "flash_no_flash": "restore.flash_no_flash",
     "inpaint": "restore.inpaint",
     "remove_jpeg_artifacts": "restore.remove_jpeg_artifacts",
     "super_resolve": "restore.super_resolve",
-    "Result": "result",
-    "Step": "step",
-    "Rule": "stopping",
-    "Tiles": "tiles",
+    "Result": "engine.result",
+    "Step": "engine.step",
+    "StoppingRule": "stopping",
+    "Tiles": "series.tiles",
 }
 __all__ = [
     "MIGSG",
+    "Classifier",
     "DIPDefence",
     "DeepDecoder",
     "DefendedClassifier",
@@ -110,15 +111,14 @@ __all__ = [
     "Noise",
     "Picture",
     "Pixels",
-    "Predictor",
     "Prior",
     "Problem",
     "Recipe",
     "ResNet",
     "Result",
-    "Rule",
     "SkipNet",
     "Step",
+    "StoppingRule",
     "Tiles",
     "UNet",
     "__version__",
@@ -130,8 +130,8 @@ __all__ = [
     "flash_no_flash",
     "inpaint",
     "invert",
+    "load_classifier",
     "load_model",
-    "load_predictor",
     "maximize",
     "purify",
     "read",

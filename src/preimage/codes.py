@@ -8,20 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from preimage.errors import InputError
+from preimage.rng import seeded
 
-SOURCES = ("weights", "code", "jitter", "hold-out")
 SHARED = 2**32 - 1  # the "member" of what all members share
 PLACES = 64  # a pooled noise tensor is so many rows and columns larger than the code (at most twice as large)
-
-
-def seeded(seed: int, source: str, member: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """The generator of one source of randomness of one member: streams that never meet, from one seed."""
-    words = np.random.SeedSequence([seed, SOURCES.index(source), member]).generate_state(2)
-    return torch.Generator(device).manual_seed(int(words[0]) << 31 | int(words[1]) >> 1)
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from preimage.codes import Code, Jitter, Masked, Mesh, Noise, seeded
+from preimage.codes import Code, Jitter, Masked, Mesh, Noise
 from preimage.errors import InputError
 from preimage.networks.layers import takes_members
+from preimage.rng import seeded
 
 NetworkFactory = Callable[[], nn.Module]
 # Parameters of a network and pixels up to which one call for all members is faster on a CPU.

@@ -15,7 +15,7 @@ from preimage.operators import noiseless
 
 Operator = Callable[[torch.Tensor], torch.Tensor]
 Distance = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-Penalty = Callable[[torch.Tensor], torch.Tensor]
+Regularizer = Callable[[torch.Tensor], torch.Tensor]
 
 
 def identity(x: torch.Tensor) -> torch.Tensor:
@@ -28,7 +28,7 @@ class Problem:
     """min over x of E(Phi(x), y) + sum_i lambda_i R_i(x), for b members at once.
 
     Example:
-        >>> problem = Problem(target=torch.rand(1, 3, 32, 32), penalties=((1e-7, total_variation),))
+        >>> problem = Problem(target=torch.rand(1, 3, 32, 32), regularizers=((1e-7, total_variation),))
         >>> problem.terms(torch.rand(2, 3, 32, 32))  # the target serves both members
         {'squared': tensor([0.1666, 0.1680]), 'total_variation': tensor([0.0002, 0.0002])}
 
@@ -37,7 +37,7 @@ class Problem:
         operator: Phi, any callable on (b, c, h, w); of a deepinv Physics the part without noise. If it is an nn.Module with
             trainable parameters these are fitted, by each member for itself.
         distance: E, one value per entry of the target (averaged), or (b,).
-        penalties: pairs (lambda, R); lambda is one number, or a tensor (b,) with one for each member.
+        regularizers: pairs (lambda, R); lambda is one number, or a tensor (b,) with one for each member.
         weight: of each entry of the target, at least 0 (0: left out), broadcast to it; None: all alike.
         noise_level: the data term that the clean picture would have (sigma^2 for Gaussian noise and squared error), known
             or estimated, for rules that ask; None where nothing is known.
@@ -47,7 +47,7 @@ class Problem:
     target: torch.Tensor
     operator: Operator = identity
     distance: Distance = squared
-    penalties: tuple[tuple[float | torch.Tensor, Penalty], ...] = ()
+    regularizers: tuple[tuple[float | torch.Tensor, Regularizer], ...] = ()
     weight: torch.Tensor | None = None
     noise_level: float | None = None
     finish: Callable[[torch.Tensor], torch.Tensor] | None = None
@@ -69,8 +69,8 @@ class Problem:
         if asked is not None and self.weight is not None:
             asked = asked * self.weight
         values = {name_of(self.distance): self.data_term(seen, asked)}
-        for strength, penalty in self.penalties:
-            values[name_of(penalty)] = strength * penalty(x)
+        for strength, regularizer in self.regularizers:
+            values[name_of(regularizer)] = strength * regularizer(x)
         return values
 
     def data_term(self, prediction: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
@@ -117,7 +117,9 @@ class Problem:
 
     def term_names(self) -> list[str]:
         """The names of the terms, data term first."""
-        return list(dict.fromkeys([name_of(self.distance), *(name_of(penalty) for _, penalty in self.penalties)]))
+        return list(
+            dict.fromkeys([name_of(self.distance), *(name_of(regularizer) for _, regularizer in self.regularizers)])
+        )
 
     def to(self, device: torch.device) -> Problem:
         """The same problem on another device; an operator that is a module goes along."""
@@ -126,8 +128,8 @@ class Problem:
 
     def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Problem:
         weight = None if self.weight is None else change(self.weight)
-        penalties = tuple((change(s) if isinstance(s, torch.Tensor) else s, each) for s, each in self.penalties)
-        return replace(self, target=change(self.target), weight=weight, penalties=penalties)
+        regularizers = tuple((change(s) if isinstance(s, torch.Tensor) else s, each) for s, each in self.regularizers)
+        return replace(self, target=change(self.target), weight=weight, regularizers=regularizers)
 
     def trainable(self) -> bool:
         """Whether the operator has parameters of its own to be fitted (an unknown blur kernel, say)."""

@@ -13,8 +13,8 @@ from cli.tiny import pictures
 from PIL import Image
 
 from preimage.cli.progress import Progress
+from preimage.engine.step import Step
 from preimage.restore.calibration import Calibration
-from preimage.step import Step
 
 
 @pytest.fixture

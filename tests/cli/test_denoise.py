@@ -170,7 +170,9 @@ def test_steps_exactly_with_stop_steps(here, run):
     assert (report_of()["steps"], report_of()["kept_step"]) == (7, 7)
 
 
-@pytest.mark.parametrize(("prior", "kind"), [("deep-decoder", "Decoder"), ("pixels", "Free"), ("skip", "Hourglass")])
+@pytest.mark.parametrize(
+    ("prior", "kind"), [("deep-decoder", "DeepDecoder"), ("pixels", "Pixels"), ("skip", "SkipNet")]
+)
 def test_priors(here, run, prior, kind):
     own = ("--recipe", "tiny.json") if prior == "skip" else ()
     ran = run("denoise", "noisy.png", *own, "--prior", prior, "--tv", "1e-6", "--steps", "3", "--report", "report.json")

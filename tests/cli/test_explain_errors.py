@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
-OWN = "predictors.classifiers:own_classifier"
+OWN = "classifiers.classifiers:own_classifier"
 SAID = "{said}"  # stands for what the classifier says of the picture
 pytestmark = pytest.mark.usefixtures("more")
 
 ANY = [
-    (["--predictor", "nothing"], ["no classifier is called 'nothing'"]),
-    (["--predictor", "missing.pt"], ["missing.pt does not exist"]),
-    (["--predictor", "noisy.png"], ["no classifier is called 'noisy.png'"]),
-    (["--predictor", "predictors.classifiers:no_classifier"], ["returned str"]),
-    (["--predictor", "predictors.classifiers:without_gradient"], ["no gradient"]),
-    (["--predictor", "torchvision:resnet99"], ["no model 'resnet99'"]),
+    (["--classifier", "nothing"], ["no classifier is called 'nothing'"]),
+    (["--classifier", "missing.pt"], ["missing.pt does not exist"]),
+    (["--classifier", "noisy.png"], ["no classifier is called 'noisy.png'"]),
+    (["--classifier", "classifiers.classifiers:no_classifier"], ["returned str"]),
+    (["--classifier", "classifiers.classifiers:without_gradient"], ["no gradient"]),
+    (["--classifier", "torchvision:resnet99"], ["no model 'resnet99'"]),
     (["--steps", "0"], ["steps", "at least 1", "got 0"]),
     (["--steps", "2.5"], ["--steps", "2.5"]),
     (["--threads", "0"], ["--threads", "at least 1", "got 0"]),
@@ -55,8 +55,8 @@ BAD = {
         (["--class-weight", "-1"], ["class_weight", "at least 0"]),
         (["--class-weight", "inf"], ["class_weight must be a finite number, at least 0, got inf"]),
         (["--loss-weight", "inf"], ["loss_weight must be a finite number, at least 0, got inf"]),
-        (["--doubt", "fear"], ["--doubt", "fear"]),
-        (["--doubt", "loss"], ["no loss estimator"]),
+        (["--uncertainty", "fear"], ["--uncertainty", "fear"]),
+        (["--uncertainty", "loss"], ["no loss estimator"]),
         (["--target-loss", "3"], ["quantile"]),
         (["--region", "large.png"], ["region", "48 x 40", "24 x 20"]),
         (["--region", "empty.png"], ["region", "black everywhere"]),
@@ -64,14 +64,19 @@ BAD = {
         (["--lesion-mask", "large.png"], ["lesion mask", "48 x 40"]),
         (["--lesion-mask", "empty.png"], ["lesion mask", "black everywhere"]),
         (["--lesion-mask", "full.png"], ["lesion mask", "white everywhere", "leave --lesion-mask out"]),
-        (["--second-predictor", "missing.pt"], ["missing.pt"]),
-        (["--second-predictor", "predictors.classifiers:of_other_classes"], ["no class"]),
+        (["--second-classifier", "missing.pt"], ["missing.pt"]),
+        (["--second-classifier", "classifiers.classifiers:of_other_classes"], ["no class"]),
         (["--strengths", "strip.jpg"], ["--strengths strip.jpg", ".png"]),
         (["--strengths", "a.png", "--figure", "a.png"], ["a.png", "also --figure"]),
         (["--region", "mask.png", "-o", "mask.png", "--overwrite"], ["mask.png", "also read"]),
         (["--count", "2", "-o", "a.png", "--figure", "a-2.png"], ["a-2.png"]),
     ],
-    "recover": [*ANY, *PICTURE, (["--loss-weight", "-1"], ["loss_weight"]), (["--doubt", "loss"], ["preimage train"])],
+    "recover": [
+        *ANY,
+        *PICTURE,
+        (["--loss-weight", "-1"], ["loss_weight"]),
+        (["--uncertainty", "loss"], ["preimage train"]),
+    ],
     "invert": [*ANY, *PICTURE, (["--layers", "block1,"], ["no layer ''"]), (["--prior", "smooth"], ["--prior"])],
     "maximize": [
         *ANY,
@@ -92,10 +97,10 @@ CASES = [(command, *case) for command, cases in BAD.items() for case in cases]
 
 @pytest.mark.parametrize(("command", "tokens", "words"), CASES, ids=[" ".join([c, *t]) for c, t, _ in CASES])
 def test_bad_input_is_one_line_and_nothing_is_written(here, run, monkeypatch, command, tokens, words):
-    monkeypatch.setattr("preimage.fit.Fit._advance", lambda fit: pytest.fail("a fit was begun"))
+    monkeypatch.setattr("preimage.engine.fit.Fit._advance", lambda fit: pytest.fail("a fit was begun"))
     if SAID in tokens:
         import torch
-        from predictors.classifiers import tiny
+        from classifiers.small import tiny
 
         from preimage.images import read
 
@@ -104,7 +109,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(here, run, monkeypatch, co
         tokens = [said if token == SAID else token for token in tokens]
     before = sorted(here.rglob("*"))
     given = [] if command == "maximize" else ["noisy.png"]
-    given += [] if "--predictor" in tokens else ["--predictor", OWN]
+    given += [] if "--classifier" in tokens else ["--classifier", OWN]
     given += [] if "--recipe" in tokens else ["--recipe", "tiny.json"]
     given += [] if "--steps" in tokens else ["--steps", "3"]
     given += ["--layer", "block1"] if command == "invert" and not {"--layer", "--layers"} & {*tokens} else []
@@ -128,36 +133,36 @@ def test_bad_input_is_one_line_and_nothing_is_written(here, run, monkeypatch, co
 )
 def test_a_picture_that_cannot_be_is_one_line(here, run, command, source, words):
     before = sorted(here.rglob("*"))
-    ran = run(command, source, "--predictor", OWN, "--recipe", "tiny.json", "-o", "a.tif")
+    ran = run(command, source, "--classifier", OWN, "--recipe", "tiny.json", "-o", "a.tif")
     assert ran.failed_in_one_line(*words), ran
     assert sorted(here.rglob("*")) == before
 
 
 def test_what_is_missing_is_said(here, run):
-    for tokens in (("counterfactual", "noisy.png"), ("recover", "--predictor", OWN), ("maximize", "--target", "0")):
+    for tokens in (("counterfactual", "noisy.png"), ("recover", "--classifier", OWN), ("maximize", "--target", "0")):
         assert run(*tokens).failed_in_one_line(), tokens
 
 
 def test_files_that_are_there_are_refused_before_the_fit(here, run, monkeypatch):
-    monkeypatch.setattr("preimage.fit.Fit._advance", lambda fit: pytest.fail("a fit was begun"))
+    monkeypatch.setattr("preimage.engine.fit.Fit._advance", lambda fit: pytest.fail("a fit was begun"))
     Path("a-2.png").write_bytes(b"kept")
     Path("page.html").write_bytes(b"kept")
-    common = ("counterfactual", "noisy.png", "--predictor", OWN, "--recipe", "tiny.json", "-o", "a.png")
+    common = ("counterfactual", "noisy.png", "--classifier", OWN, "--recipe", "tiny.json", "-o", "a.png")
     assert run(*common, "--count", "2").failed_in_one_line("a-2.png exists already")
     assert run(*common, "--html", "page.html").failed_in_one_line("page.html exists already")
     assert Path("a-2.png").read_bytes() == Path("page.html").read_bytes() == b"kept"
 
 
 def test_a_checkpoint_of_other_settings_is_not_gone_on_from(here, run):
-    from predictors.classifiers import tiny
+    from classifiers.small import tiny
 
-    from preimage.checkpoint import save
+    from preimage.engine.checkpoint import save
     from preimage.explain.recover import recover
 
-    begun = recover("noisy.png", predictor=tiny(), device="cpu")
+    begun = recover("noisy.png", classifier=tiny(), device="cpu")
     next(iter(begun))
     save(begun, "a.png.checkpoint")
-    ran = run("recover", "noisy.png", "--predictor", OWN, "--recipe", "tiny.json", "-o", "a.png", "--resume")
+    ran = run("recover", "noisy.png", "--classifier", OWN, "--recipe", "tiny.json", "-o", "a.png", "--resume")
     assert ran.failed_in_one_line("a.png.checkpoint was made with", "repeat that call")
     assert not Path("a.png").exists()
 
@@ -167,8 +172,8 @@ def test_where_memory_is_used_up_the_options_that_are_named_are_there(here, run,
     def fail(fit):
         raise MemoryError
 
-    monkeypatch.setattr("preimage.fit.Fit._advance", fail)
+    monkeypatch.setattr("preimage.engine.fit.Fit._advance", fail)
     given = ["--target", "0", "--size", "20", "24"] if command == "maximize" else ["noisy.png"]
-    ran = run(command, *given, "--predictor", OWN, "--recipe", "tiny.json", "-o", "a.png")
+    ran = run(command, *given, "--classifier", OWN, "--recipe", "tiny.json", "-o", "a.png")
     assert ran.failed_in_one_line("memory is used up", option), ran
     assert "--restarts" not in ran.err

@@ -16,7 +16,7 @@ import pytest
 from cli.tiny import ENVIRONMENT, TINY
 
 from preimage.cli.progress import Progress
-from preimage.step import Step
+from preimage.engine.step import Step
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX systems")
 
@@ -136,7 +136,7 @@ def test_an_interrupt_before_the_first_step_writes_nothing(here, run, monkeypatc
 @pytest.mark.parametrize(
     ("tokens", "within"),
     [
-        (("saliency", "noisy.png", "--predictor", "any"), "preimage.explain.view.as_model"),
+        (("saliency", "noisy.png", "--classifier", "any"), "preimage.explain.forward.as_model"),
         (("study", "denoising"), "preimage.studies.run_study"),
     ],
 )

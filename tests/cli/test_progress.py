@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from preimage.cli.progress import Progress
-from preimage.step import Step
+from preimage.engine.step import Step
 
 
 def step(index: int, **given: object) -> Step:

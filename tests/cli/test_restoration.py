@@ -75,7 +75,7 @@ def test_what_was_decided_is_said_before_the_fit(here, run, command, monkeypatch
     def broken(self: object) -> None:
         raise RuntimeError("no step is done")
 
-    monkeypatch.setattr("preimage.fit.Fit._advance", broken)
+    monkeypatch.setattr("preimage.engine.fit.Fit._advance", broken)
     ran = run(command, "noisy.png", *options, *TINY)
     assert ran.failed_in_one_line("noisy.png", "no step is done")
     assert all(word in ran.out for word in words)
@@ -150,7 +150,7 @@ def test_interrupted_and_resumed_is_as_if_it_never_was(here, run, command, monke
     options, _, _ = COMMANDS[command]
     options = ["unknown" if option == "gaussian:1" else option for option in options]
     assert run(command, "noisy.png", *options, *TINY, "-o", "whole.png").code == 0
-    from preimage.fit import Fit
+    from preimage.engine.fit import Fit
 
     advance = Fit._advance
 
@@ -190,7 +190,7 @@ def test_deblur_with_kernels(here, run, kernel):
 @pytest.mark.parametrize(("factor", "steps", "jitter"), [("4", 2000, 0.03), ("8", 4000, 0.05)])
 def test_the_paper_s_settings_are_the_factor_s(here, run, factor, steps, jitter, monkeypatch):
     seen = {}
-    monkeypatch.setattr("preimage.fit.Fit._advance", lambda self: seen.update(recipe=self.recipe) or exit_now())
+    monkeypatch.setattr("preimage.engine.fit.Fit._advance", lambda self: seen.update(recipe=self.recipe) or exit_now())
     run("super-resolve", "noisy.png", "--factor", factor, "--recipe", "paper")
     assert (seen["recipe"].steps, seen["recipe"].jitter) == (steps, jitter)
 

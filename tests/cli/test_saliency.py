@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from classifiers.small import tiny
 from cli.tiny import pictures
 from explain.small import estimated
 from PIL import Image
-from predictors.classifiers import tiny
 
 from preimage import saliency
+from preimage.classifiers import TrainedModel
+from preimage.classifiers.model_file import write_model
 from preimage.defend.faithfulness import deletion, insertion
 from preimage.images import read
-from preimage.predictors import TrainedModel
-from preimage.predictors.model_file import write_model
 
-OWN = "predictors.classifiers:own_classifier"
-ASK = ("saliency", "noisy.png", "--predictor", OWN, "--device", "cpu", "--steps", "3", "--samples", "2")
+OWN = "classifiers.classifiers:own_classifier"
+ASK = ("saliency", "noisy.png", "--classifier", OWN, "--device", "cpu", "--steps", "3", "--samples", "2")
 
 
 def pixels(path: str) -> np.ndarray:
@@ -118,9 +118,9 @@ def test_kinds_of_pictures_and_of_outputs(here, run):
 
 def test_a_model_file_and_a_large_picture(here, run):
     made = estimated()
-    write_model(here / "model.pt", TrainedModel(made.predictor, made.estimator, made.about, OWN))
+    write_model(here / "model.pt", TrainedModel(made.classifier, made.estimator, made.about, OWN))
     Image.fromarray(np.kron(pictures()[1], np.ones((2, 2, 1), np.uint8))).save("large.png")
-    ran = run("saliency", "large.png", "--predictor", "model.pt", *ASK[4:], "--method", "gradient", "--array", "m.npy")
+    ran = run("saliency", "large.png", "--classifier", "model.pt", *ASK[4:], "--method", "gradient", "--array", "m.npy")
     assert ran.code == 0, ran.err
     assert np.load("m.npy").shape == (40, 48)
     assert pixels("large-saliency.png").shape == (40, 48, 3)
@@ -155,10 +155,10 @@ def test_a_map_that_is_zero_is_said(here, run):
 
 
 BAD = [
-    (["--predictor", "nothing"], ["no classifier is called 'nothing'"]),
-    (["--predictor", "missing.pt"], ["missing.pt does not exist"]),
-    (["--predictor", "predictors.classifiers:no_classifier"], ["returned str"]),
-    (["--predictor", "predictors.classifiers:without_gradient"], ["no gradient"]),
+    (["--classifier", "nothing"], ["no classifier is called 'nothing'"]),
+    (["--classifier", "missing.pt"], ["missing.pt does not exist"]),
+    (["--classifier", "classifiers.classifiers:no_classifier"], ["returned str"]),
+    (["--classifier", "classifiers.classifiers:without_gradient"], ["no gradient"]),
     (["--target", "hexagon"], ["no class 'hexagon'"]),
     (["--target", "sqare"], ["did you mean square"]),
     (["--target", "7"], ["0 to 2"]),
@@ -197,7 +197,7 @@ BAD = [
 @pytest.mark.parametrize(("tokens", "words"), BAD, ids=[" ".join(tokens) for tokens, _ in BAD])
 def test_bad_input_is_one_line_and_nothing_is_written(here, run, tokens, words):
     before = sorted(here.rglob("*"))
-    given = [] if "--predictor" in tokens else ["--predictor", OWN]
+    given = [] if "--classifier" in tokens else ["--classifier", OWN]
     given += [] if "--steps" in tokens else ["--steps", "2"]
     given += [] if "--device" in tokens else ["--device", "cpu"]
     ran = run("saliency", "noisy.png", *given, *tokens)
@@ -217,7 +217,7 @@ def test_a_page_of_a_stack(more, run):
 @pytest.mark.parametrize("source", ["nowhere.png", "stack.tif", "tiny.json", "nan.tif", "out"])
 def test_a_picture_that_cannot_be_is_one_line(more, run, source):
     before = sorted(more.rglob("*"))
-    ran = run("saliency", source, "--predictor", OWN, "-o", "a.png")
+    ran = run("saliency", source, "--classifier", OWN, "-o", "a.png")
     assert ran.failed_in_one_line(source), ran
     assert sorted(more.rglob("*")) == before
 
@@ -230,4 +230,4 @@ def test_what_fails_midway_leaves_nothing(here, run, monkeypatch):
     before = sorted(here.rglob("*"))
     assert run(*ASK, "--array", "map.npy").failed_in_one_line("memory")
     assert sorted(here.rglob("*")) == before
-    assert run("saliency", "noisy.png").failed_in_one_line("--predictor")
+    assert run("saliency", "noisy.png").failed_in_one_line("--classifier")

@@ -17,11 +17,11 @@ import torch
 from cli.tiny import ENVIRONMENT
 from PIL import Image
 
+from preimage.classifiers import load_classifier, load_model
+from preimage.classifiers.train import Batch, Epoch, Settings, Training
 from preimage.cli.train import _Shown
 from preimage.cli.train_options import TrainOptions, settings_of
 from preimage.defend.adversarial import SETTINGS
-from preimage.predictors import load_model, load_predictor
-from preimage.predictors.train import Batch, Epoch, Settings, Training
 
 COLORS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
 EACH = 12
@@ -67,7 +67,7 @@ def test_a_folder_becomes_a_model_and_a_table(colors, run):
     for words in (
         "36 pictures of 32 x 32 in 3 classes", "balanced accuracy", "recall of red", "calibration error",
         "rank correlation of estimated and true loss", "target quantile", "was chosen", "minutes",
-        "preimage counterfactual PICTURE --predictor model.pt",
+        "preimage counterfactual PICTURE --classifier model.pt",
     ):  # fmt: skip
         assert words in ran.out, words
     assert ran.err.count("validation: balanced accuracy") == 3
@@ -75,8 +75,8 @@ def test_a_folder_becomes_a_model_and_a_table(colors, run):
     assert set(report["test"]) == {"balanced_accuracy", "accuracy", "recall", "calibration_error", "rank_correlation"}
     assert [row["epoch"] for row in report["history"]] == [1, 2, 3]
     model = load_model("model.pt")
-    assert model.predictor.classes == ("blue", "green", "red")
-    assert model.predictor.size == (32, 32)
+    assert model.classifier.classes == ("blue", "green", "red")
+    assert model.classifier.size == (32, 32)
     assert model.estimator is not None
     assert model.about["target_quantile"] == report["target_quantile"]
     assert model.about["test"]["balanced_accuracy"] == report["test"]["balanced_accuracy"]
@@ -99,7 +99,7 @@ def test_an_npz(colors, run):
     x = np.stack([np.asarray(Image.open(f"colors/{name}/{i}.png")) for name in COLORS for i in range(EACH)])
     np.savez("data.npz", x=x, y=np.repeat(np.arange(3), EACH))
     assert run("train", "data.npz", "-o", "model.pt", "--quiet", *BRIEF).code == 0
-    assert load_predictor("model.pt").classes == ("0", "1", "2")
+    assert load_classifier("model.pt").classes == ("0", "1", "2")
 
 
 def test_against_attacks(colors, run):
@@ -126,7 +126,7 @@ def test_settings_that_are_not_given_are_those_of_the_kind_of_training():
     [
         (("--adversarial", 0), "eps must be above 0"),
         (("--adversarial", 300), "eps must be from 0 to 255"),
-        (("--adversarial", 8, "--freeze", "--predictor", "first.pt"), "--adversarial trains a classifier anew"),
+        (("--adversarial", 8, "--freeze", "--classifier", "first.pt"), "--adversarial trains a classifier anew"),
     ],
 )
 def test_an_eps_that_cannot_be_is_one_line(colors, run, given, said):
@@ -138,16 +138,16 @@ def test_an_eps_that_cannot_be_is_one_line(colors, run, given, said):
 # ---------------------------------------------------------------------- somebody's finished classifier
 
 
-@pytest.mark.parametrize("spec", ["predictors.classifiers:own_classifier", "first.pt"])
+@pytest.mark.parametrize("spec", ["classifiers.classifiers:own_classifier", "first.pt"])
 def test_the_loss_estimator_alone(colors, run, spec):
     if spec == "first.pt":
         assert run("train", "colors", "-o", spec, "--quiet", *BRIEF).code == 0
-    ran = run("train", "colors", "-o", "model.pt", "--predictor", spec, *FROZEN)
+    ran = run("train", "colors", "-o", "model.pt", "--classifier", spec, *FROZEN)
     assert ran.code == 0, ran.err
     assert ("blue is round, green is square, red is star" in ran.out) is (spec != "first.pt")
     before, after = load_model(spec), load_model("model.pt")
     x = torch.rand(2, 3, 32, 32)
-    assert torch.equal(load_predictor("model.pt")(x), before.predictor(x))
+    assert torch.equal(load_classifier("model.pt")(x), before.classifier(x))
     assert after.about["frozen"]
     assert after.estimator is not None
     assert float(after.estimator.quantile(0.9)) > float(after.estimator.quantile(0.1))
@@ -170,8 +170,8 @@ def test_killed_and_resumed_it_is_the_same_model(colors, run):
     assert run("train", *tokens, "-o", "whole.pt", "--quiet").code == 0
     assert not Path("model.pt.checkpoint").exists()
     resumed, whole = (load_model(name) for name in ("model.pt", "whole.pt"))
-    for name, value in whole.predictor.state_dict().items():
-        assert torch.equal(resumed.predictor.state_dict()[name], value), name
+    for name, value in whole.classifier.state_dict().items():
+        assert torch.equal(resumed.classifier.state_dict()[name], value), name
     assert resumed.about["test"] == whole.about["test"]
 
 
@@ -270,12 +270,12 @@ def test_a_loss_that_is_no_number_is_one_line(colors, run):
         (["colors", "--backbone", "resnet99"], ["no model 'resnet99'"]),
         (["colors", "--backbone", "timm:resnet99"], ["no model 'resnet99'"]),
         (["colors", "--backbone", "vit_b_16"], ["takes no pictures of 32 x 32"]),
-        (["colors", "--freeze"], ["--predictor"]),
-        (["colors", "--predictor", "torchvision:resnet18"], ["not supported", "--freeze"]),
-        (["colors", "--predictor", "missing.pt", "--freeze"], ["missing.pt does not exist"]),
-        (["colors", "--predictor", "model.pt", "--freeze"], ["--output and --predictor are both model.pt"]),
-        (["colors", "--predictor", "timm:test_resnet@none", "--freeze"], ["has 1000 classes, colors has 3"]),
-        (["colors", "--predictor", "a.pt", "--freeze", "--backbone", "resnet18"], ["--backbone"]),
+        (["colors", "--freeze"], ["--classifier"]),
+        (["colors", "--classifier", "torchvision:resnet18"], ["not supported", "--freeze"]),
+        (["colors", "--classifier", "missing.pt", "--freeze"], ["missing.pt does not exist"]),
+        (["colors", "--classifier", "model.pt", "--freeze"], ["--output and --classifier are both model.pt"]),
+        (["colors", "--classifier", "timm:test_resnet@none", "--freeze"], ["has 1000 classes, colors has 3"]),
+        (["colors", "--classifier", "a.pt", "--freeze", "--backbone", "resnet18"], ["--backbone"]),
         (["colors", "-o", "model.bin"], ["--output", ".pt"]),
         (["colors", "-o", "nowhere/model.pt"], ["nowhere", "does not exist"]),
         (["colors", "-o", "folder.pt"], ["folder.pt is a folder"]),
@@ -305,7 +305,7 @@ def test_a_wrong_command_line_is_one_line(run):
 
 
 def test_epochs_are_said_in_one_line(capsys):
-    from preimage.predictors.scores import Scores
+    from preimage.classifiers.scores import Scores
 
     class Nothing: ...
 

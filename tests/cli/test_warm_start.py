@@ -17,16 +17,16 @@ import torch
 from cli.tiny import TINY, pictures
 from PIL import Image
 
-from preimage import checkpoint
 from preimage.cli.progress import Progress
 from preimage.cli.watched import OVERRUN, Watched
+from preimage.engine import checkpoint
+from preimage.engine.recipe import read_recipe
+from preimage.engine.result import Result
+from preimage.engine.step import Step
 from preimage.images import as_picture, read
 from preimage.metrics import psnr
-from preimage.recipes import read_recipe
 from preimage.restore.denoise import FAST, denoise
-from preimage.result import Result
-from preimage.runs import Chain, pages_of
-from preimage.step import Step
+from preimage.series.frames import Frames, pages_of
 from preimage.stopping import after
 
 RECIPE = read_recipe(TINY, FAST)
@@ -142,7 +142,7 @@ def test_the_peak_is_the_mean_of_the_best_of_each_page(here, run):
 
 def test_a_film_is_of_the_first_page(here):
     picture = read("stack.tif", page="all")
-    chain = Chain(partial(denoise, recipe=RECIPE, stop=after(), device="cpu"), picture)
+    chain = Frames(partial(denoise, recipe=RECIPE, stop=after(), device="cpu"), picture)
     watched = Watched(chain, picture, reference=None, strength=1.0, film_every=5)
     result = watched.run()
     assert len(watched.frames) == 3  # of steps 1, 5 and 10

@@ -9,13 +9,13 @@ import pytest
 import torch
 from defend.small import CLASSES, pictures
 
+from preimage.classifiers import Classifier, load_model
+from preimage.classifiers.labelled import TEST, TRAIN, Labelled
+from preimage.classifiers.model_file import write_model
+from preimage.classifiers.train import Training
 from preimage.defend.adversarial import SETTINGS, AdversarialTraining, perturbed, robust_accuracy
 from preimage.defend.attacks import attack
 from preimage.errors import InputError
-from preimage.predictors import Predictor, load_model
-from preimage.predictors.labelled import TEST, TRAIN, Labelled
-from preimage.predictors.model_file import write_model
-from preimage.predictors.train import Training
 
 BRIEF = replace(SETTINGS, backbone="timm:test_resnet", epochs=2, batch=16)
 
@@ -52,8 +52,8 @@ class Linear(torch.nn.Module):
         return self.slope * (x.mean((1, 2, 3)) - 0.5)[:, None]
 
 
-def linear() -> Predictor:
-    return Predictor(Linear(), 2, (0.0,) * 3, (1.0,) * 3)
+def linear() -> Classifier:
+    return Classifier(Linear(), 2, (0.0,) * 3, (1.0,) * 3)
 
 
 def test_the_attack_ends_at_the_bound_where_the_loss_rises_all_the_way():
@@ -68,19 +68,19 @@ def test_the_attack_ends_at_the_bound_where_the_loss_rises_all_the_way():
 
 def test_the_attack_is_as_strong_as_the_toolbox_s(run):
     images, labels = enlarged(60, seed=5)
-    predictor = run.result().predictor
-    attacked = attack("pgd", predictor, images, labels, 4, steps=10)
-    theirs = float((predictor(attacked).argmax(1) == labels).float().mean())
-    assert robust_accuracy(predictor, images, labels, 4) == pytest.approx(theirs, abs=0.1)
+    classifier = run.result().classifier
+    attacked = attack("pgd", classifier, images, labels, 4, steps=10)
+    theirs = float((classifier(attacked).argmax(1) == labels).float().mean())
+    assert robust_accuracy(classifier, images, labels, 4) == pytest.approx(theirs, abs=0.1)
 
 
 def test_the_attack_leaves_the_classifier_as_it_was():
-    predictor = linear()
-    predictor.model.requires_grad_(True)
-    predictor.model.train()
-    robust_accuracy(predictor, torch.rand(2, 3, 16, 16), torch.tensor([0, 1]), 8)
-    assert predictor.model.training
-    assert all(p.requires_grad and p.grad is None for p in predictor.model.parameters())
+    classifier = linear()
+    classifier.model.requires_grad_(True)
+    classifier.model.train()
+    robust_accuracy(classifier, torch.rand(2, 3, 16, 16), torch.tensor([0, 1]), 8)
+    assert classifier.model.training
+    assert all(p.requires_grad and p.grad is None for p in classifier.model.parameters())
 
 
 def test_the_step_is_that_of_n_fgsm(data):
@@ -104,7 +104,7 @@ def test_the_epoch_that_stands_the_attack_best_is_kept_and_the_file_says_how_wel
     assert found.about["adversarial"]["attack"] == "PGD-10"
     assert found.about["adversarial"]["eps"] == 2
     test = run.data.part(TEST)
-    again = robust_accuracy(found.predictor, test.pictures.float() / 255, test.labels, 2)
+    again = robust_accuracy(found.classifier, test.pictures.float() / 255, test.labels, 2)
     assert found.about["adversarial"]["test"] == pytest.approx(again, abs=0.07)
     assert found.estimator is not None
 
@@ -114,8 +114,8 @@ def test_resumed_it_ends_as_if_it_had_never_stopped(data, run):
     next(iter(first))
     second.load_state_dict(first.state_dict())
     again, whole = second.run(), run.result()
-    for name, value in whole.predictor.state_dict().items():
-        assert torch.equal(again.predictor.state_dict()[name], value), name
+    for name, value in whole.classifier.state_dict().items():
+        assert torch.equal(again.classifier.state_dict()[name], value), name
     assert second.history[-1]["robust"] == run.history[-1]["robust"]
 
 

@@ -135,8 +135,8 @@ IMAGES, LABELS = pictures(3)
         ({"labels": LABELS - 1}, "got -1 to 1"),
         ({"model": Detached()}, r"no gradient .* in the picture$"),
         ({"model": Broken()}, "answer is not finite"),
-        ({"model": "lesions.pt"}, "got str: load_predictor gives one"),
-        ({"model": nn.Flatten(0)}, r"logits \(b, classes\) are expected: wrap it, Predictor"),
+        ({"model": "lesions.pt"}, "got str: load_classifier gives one"),
+        ({"model": nn.Flatten(0)}, r"logits \(b, classes\) are expected: wrap it, Classifier"),
     ],
 )
 def test_bad_input_is_one_line(changes, words):

@@ -143,7 +143,7 @@ def test_bad_pictures_are_one_line(images, words):
 
 
 def test_a_word_is_no_classifier():
-    with pytest.raises(InputError, match="got str: load_predictor gives one"):
+    with pytest.raises(InputError, match="got str: load_classifier gives one"):
         DefendedClassifier("lesions.pt")  # pyright: ignore[reportArgumentType]
 
 

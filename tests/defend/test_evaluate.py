@@ -166,7 +166,7 @@ def test_wilsons_interval():
         ({"seed": -1}, "seed must be from 0"),
         ({"model": Detached()}, r"no gradient .* in the picture$"),
         ({"model": Broken()}, "answer is not finite"),
-        ({"model": "lesions.pt"}, "got str: load_predictor gives one"),
+        ({"model": "lesions.pt"}, "got str: load_classifier gives one"),
         ({"defences": {"x": lambda x: x}}, "the defence 'x' must be None or a Cleaning.*got function"),
         ({"defences": {"x": 5}}, "the defence 'x' must be None or a Cleaning.*got int"),
         ({"defences": [None]}, "must name at least one"),

@@ -6,8 +6,8 @@ import math
 
 import pytest
 import torch
+from classifiers.small import tiny
 from defend.networks import Patch, pictures, with_modes
-from predictors.classifiers import tiny
 from torch import nn
 
 from preimage.defend.faithfulness import Curve, blurred, deletion, insertion, ranks_of

@@ -10,14 +10,14 @@ import torch
 from defend.small import BRIEF, CLASSES, Broken, Detached, pictures, trained
 from torch import nn
 
-from preimage.defend.classifier import fingerprint_of
+from preimage.classifiers import Classifier
+from preimage.defend.checks import fingerprint_of
 from preimage.defend.inspection import Inspecting, Inspection, false_alarm_threshold, looks_every
-from preimage.defend.inspection_figure import inspection_figure
 from preimage.defend.purify import FAST, PAPER, purify
 from preimage.defend.thresholds import Threshold
 from preimage.errors import InputError
-from preimage.figures import save_figure
-from preimage.predictors import Predictor
+from preimage.figures.inspection import inspection_figure
+from preimage.figures.restoration import save_figure
 
 IMAGES, LABELS = pictures(3, seed=5)
 SHORT = replace(BRIEF, steps=6)
@@ -93,7 +93,7 @@ def test_a_classifier_that_breaks_on_the_way_is_refused_too():
 
 
 def test_a_word_is_no_classifier():
-    with pytest.raises(InputError, match=r"must be a Predictor or an nn\.Module.*got str"):
+    with pytest.raises(InputError, match=r"must be a Classifier or an nn\.Module.*got str"):
         Inspecting(IMAGES, "lesions.pt", recipe=SHORT)  # pyright: ignore[reportArgumentType]
 
 
@@ -156,7 +156,7 @@ def test_a_threshold_comes_back_from_its_file(tmp_path):
 
 def test_a_threshold_of_something_else_is_refused():
     threshold = Threshold.of([0.1], trained(), SHORT, 2)
-    other = Predictor(trained().model, CLASSES, mean=(0.4,) * 3, std=(0.25,) * 3)
+    other = Classifier(trained().model, CLASSES, mean=(0.4,) * 3, std=(0.25,) * 3)
     for model, recipe, every, words in (
         (other, SHORT, 2, "another classifier: calibrate anew"),
         (trained(), replace(SHORT, steps=7), None, "steps 6, not 7"),
@@ -189,7 +189,7 @@ def test_files_that_are_no_thresholds(content, words, tmp_path):
 def test_a_fingerprint_knows_all_that_a_classifier_is():
     def of(**changes) -> str:
         settings = {"mean": (0.5,) * 3, "std": (0.25,) * 3, "size": None, "classes": CLASSES} | changes
-        return fingerprint_of(Predictor(trained().model, settings.pop("classes"), **settings))
+        return fingerprint_of(Classifier(trained().model, settings.pop("classes"), **settings))
 
     assert of() == of() == fingerprint_of(trained())
     assert len({of(), of(size=20), of(mean=(0.4,) * 3), of(classes=("a", "b", "c"))}) == 4

@@ -12,14 +12,14 @@ from specimens import clean
 from preimage.defend.defence import Purification
 from preimage.defend.inspection import Inspecting
 from preimage.defend.purify import FAST, PAPER, QUALITIES, STEPS, for_size, purify
+from preimage.engine.optimizers import muon
 from preimage.errors import InputError
 from preimage.metrics import psnr
-from preimage.optimizers import muon
-from preimage.recipes import Hourglass
+from preimage.networks import SkipNet
 from preimage.stopping import after
 from preimage.studies import cifar
 
-THIN = replace(FAST, network=Hourglass((16,) * 3, (16,) * 3, (4,) * 3, upsample="nearest", padding="zeros"))
+THIN = replace(FAST, network=SkipNet.Config((16,) * 3, (16,) * 3, (4,) * 3, upsample="nearest", padding="zeros"))
 
 
 @pytest.mark.parametrize(("width", "count"), [(128, 1_286_463), (16, 26_575)])

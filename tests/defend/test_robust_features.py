@@ -11,6 +11,8 @@ from defend.small import CLASSES, pictures, trained
 from PIL import Image
 from torch import nn
 
+from preimage.classifiers import Classifier
+from preimage.classifiers.labelled import read_labelled
 from preimage.defend import robust_features
 from preimage.defend.robust_features import (
     features_matched,
@@ -22,8 +24,6 @@ from preimage.defend.robust_features import (
     write_image_folder,
 )
 from preimage.errors import InputError
-from preimage.predictors import Predictor
-from preimage.predictors.labelled import read_labelled
 
 
 def starts_of(count: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
@@ -96,13 +96,13 @@ class Unended(nn.Module):
         ({"rate": 0.0}, "rate above 0"),
         ({"starts": torch.zeros(1, 3, 16, 16)}, "starts must have the shape"),
         ({"layer": "head2"}, "no layer 'head2'"),
-        ({"predictor": Predictor(Unended(), 3)}, "no linear layer that gives its logits"),
+        ({"classifier": Classifier(Unended(), 3)}, "no linear layer that gives its logits"),
     ],
 )
 def test_what_cannot_be_is_one_line(change, said):
     images, _ = starts_of(2)
     with pytest.raises(InputError, match=said):
-        features_matched(images, **({"predictor": trained(), "steps": 1} | change))
+        features_matched(images, **({"classifier": trained(), "steps": 1} | change))
 
 
 # ---------------------------------------------------------------------- folders

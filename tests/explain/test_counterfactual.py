@@ -7,18 +7,18 @@ from functools import partial
 
 import pytest
 import torch
-from predictors.classifiers import tiny
+from classifiers.small import tiny
 
-from preimage.checkpoint import load, save
+from preimage.classifiers import LossEstimator
+from preimage.classifiers.model_file import TrainedModel
+from preimage.engine.checkpoint import load, save
 from preimage.errors import InputError
 from preimage.explain.counterfactual import FAST, Counterfactual, counterfactual, cross_entropy
-from preimage.explain.view import Features, View, as_model
-from preimage.penalties import total_variation
-from preimage.predictors import LossEstimator
-from preimage.predictors.model_file import TrainedModel
-from preimage.recipes import Hourglass
+from preimage.explain.forward import CachedForward, Features, as_model
+from preimage.networks import SkipNet
+from preimage.regularizers import total_variation
 
-THIN = replace(FAST, network=Hourglass(down=(8, 8), up=(8, 8), skip=(2, 2), padding="zeros"), steps=30)
+THIN = replace(FAST, network=SkipNet.Config(down=(8, 8), up=(8, 8), skip=(2, 2), padding="zeros"), steps=30)
 
 
 def picture(side: int = 32) -> torch.Tensor:
@@ -27,12 +27,12 @@ def picture(side: int = 32) -> torch.Tensor:
 
 
 def estimated() -> TrainedModel:
-    predictor = tiny()
+    classifier = tiny()
     with torch.random.fork_rng():
         torch.manual_seed(1)
         estimator = LossEstimator({"block1": 8, "block2": 12}, units=4)
     estimator.settle(torch.linspace(-1, 1, 50))
-    return TrainedModel(predictor, estimator.eval().requires_grad_(False), {"target_quantile": 0.2})
+    return TrainedModel(classifier, estimator.eval().requires_grad_(False), {"target_quantile": 0.2})
 
 
 LOOKS_AT_16 = tiny(size=(16, 16))
@@ -41,7 +41,7 @@ DOT[0, 9, 9] = 1
 
 
 def found(**settings) -> Counterfactual:
-    given = {"predictor": tiny(), "recipe": THIN, "device": "cpu"} | settings
+    given = {"classifier": tiny(), "recipe": THIN, "device": "cpu"} | settings
     return counterfactual(picture(), **given).run()
 
 
@@ -73,16 +73,18 @@ def test_nothing_changes_outside_the_region():
 
 
 def test_a_target_by_name_or_number():
-    predictor = tiny()
-    other = predictor.classes[(found().target + 1) % 3]
-    asked = other if other != predictor.classes[found().prediction] else predictor.classes[found().target]
-    run = counterfactual(picture(), predictor=predictor, target=asked, recipe=THIN, device="cpu")
-    assert run.run().target == predictor.class_index(asked)
+    classifier = tiny()
+    other = classifier.classes[(found().target + 1) % 3]
+    asked = other if other != classifier.classes[found().prediction] else classifier.classes[found().target]
+    run = counterfactual(picture(), classifier=classifier, target=asked, recipe=THIN, device="cpu")
+    assert run.run().target == classifier.class_index(asked)
 
 
 def test_the_estimated_loss_is_lower_with_its_term():
     model = estimated()
-    plain, doubted = (found(predictor=model, doubt=doubt, loss_weight=1.0) for doubt in ("none", "loss"))
+    plain, doubted = (
+        found(classifier=model, uncertainty=uncertainty, loss_weight=1.0) for uncertainty in ("none", "loss")
+    )
     assert doubted.history["estimated_loss"][-1, 0] < doubted.history["estimated_loss"][0, 0] or (
         doubted.numbers["loss_after"] < plain.numbers["loss_after"]
     )
@@ -90,10 +92,10 @@ def test_the_estimated_loss_is_lower_with_its_term():
     assert "20%" in doubted.remarks[0]
 
 
-@pytest.mark.parametrize("doubt", ["auto", "entropy", "energy"])
-def test_without_an_estimator_another_doubt_is_named(doubt):
-    one = found(doubt=doubt)
-    name = {"auto": "predictive_entropy", "entropy": "predictive_entropy", "energy": "energy"}[doubt]
+@pytest.mark.parametrize("uncertainty", ["auto", "entropy", "energy"])
+def test_without_an_estimator_another_doubt_is_named(uncertainty):
+    one = found(uncertainty=uncertainty)
+    name = {"auto": "predictive_entropy", "entropy": "predictive_entropy", "energy": "energy"}[uncertainty]
     assert name in one.history.names
     assert "no loss estimator" in one.remarks[0]
 
@@ -109,7 +111,7 @@ def test_several_seeds_say_how_stable_they_are():
 
 def test_pixels_start_as_the_picture():
     """Without the class they stay, or become smoother where total variation is asked for."""
-    plain, smooth = (found(prior=prior, doubt="none") for prior in ("none", "tv"))
+    plain, smooth = (found(prior=prior, uncertainty="none") for prior in ("none", "tv"))
     for one in (plain, smooth):
         assert one.probabilities["counterfactual"][one.target] > one.probabilities["given"][one.target]
     assert (plain.reconstruction - plain.given).std() < 0.01
@@ -119,8 +121,8 @@ def test_pixels_start_as_the_picture():
 def test_the_terms_have_the_gradient_that_differences_give():
     model = estimated()
     x0 = picture()[None].double()
-    model.predictor.double(), model.estimator.double()
-    view = View(model, ["block1"], doubt="loss", quantile=0.2)
+    model.classifier.double(), model.estimator.double()
+    view = CachedForward(model, ["block1"], uncertainty="loss", quantile=0.2)
     features = Features(view, "block1", x0)
     target = features.target.double()
     generator = torch.Generator().manual_seed(3)
@@ -142,14 +144,14 @@ def test_the_terms_have_the_gradient_that_differences_give():
 def test_a_large_picture_keeps_the_detail_that_the_classifier_never_sees():
     large = torch.nn.functional.interpolate(picture()[None], size=(96, 96), mode="bilinear")
     large = (large + 0.05 * torch.randn(large.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
-    one = counterfactual(large, predictor=tiny(size=(32, 32)), recipe=THIN, device="cpu").run()
+    one = counterfactual(large, classifier=tiny(size=(32, 32)), recipe=THIN, device="cpu").run()
     assert one.image.shape == (1, 3, 96, 96)
     assert one.changed.shape == (1, 3, 32, 32)
     assert (one.image - large).std() < (one.changed - one.given).std() + 0.5 * one.difference.std()
 
 
 def test_resuming_ends_bit_for_bit_as_if_it_had_never_stopped(tmp_path):
-    make = partial(counterfactual, picture(), predictor=tiny(), recipe=THIN, device="cpu")
+    make = partial(counterfactual, picture(), classifier=tiny(), recipe=THIN, device="cpu")
     whole = make().run()
     begun = make()
     for step in begun:
@@ -164,14 +166,14 @@ def test_resuming_ends_bit_for_bit_as_if_it_had_never_stopped(tmp_path):
 
 
 def test_a_checkpoint_of_another_classifier_is_refused(tmp_path):
-    begun = counterfactual(picture(), predictor=tiny(), recipe=THIN, device="cpu")
+    begun = counterfactual(picture(), classifier=tiny(), recipe=THIN, device="cpu")
     next(iter(begun))
     save(begun, tmp_path / "a.checkpoint")
     other = tiny()
     other.model.head.weight.data.add_(0.5)
     with pytest.raises(InputError, match="was made with"):
         load(
-            counterfactual(picture(), predictor=other, target=begun.identity["target"], recipe=THIN),
+            counterfactual(picture(), classifier=other, target=begun.identity["target"], recipe=THIN),
             tmp_path / "a.checkpoint",
         )
 
@@ -185,9 +187,9 @@ def test_a_checkpoint_of_another_classifier_is_refused(tmp_path):
         ({"region": torch.ones(1, 16, 32)}, "one size"),
         ({"lesion_mask": torch.ones(1, 16, 32)}, "lesion mask"),
         ({"confidence": 1.0}, "between 0 and 1"),
-        ({"region": DOT, "predictor": LOOKS_AT_16}, "1 pixel of the region is white, too few to be seen at 16 x 16"),
-        ({"lesion_mask": DOT, "predictor": LOOKS_AT_16}, "1 pixel of the lesion mask is white, too few"),
-        ({"lesion_mask": 1 - DOT, "predictor": LOOKS_AT_16}, "1 pixel of the lesion mask is black, too few"),
+        ({"region": DOT, "classifier": LOOKS_AT_16}, "1 pixel of the region is white, too few to be seen at 16 x 16"),
+        ({"lesion_mask": DOT, "classifier": LOOKS_AT_16}, "1 pixel of the lesion mask is white, too few"),
+        ({"lesion_mask": 1 - DOT, "classifier": LOOKS_AT_16}, "1 pixel of the lesion mask is black, too few"),
         ({"lesion_mask": torch.ones(1, 32, 32)}, "lesion mask is white everywhere: .* leave --lesion-mask out"),
         ({"confidence": "high"}, "between 0 and 1, got 'high'"),
         ({"count": 0}, "at least 1"),
@@ -199,25 +201,25 @@ def test_a_checkpoint_of_another_classifier_is_refused(tmp_path):
         ({"target_loss": "low"}, "quantile"),
         ({"layer": ["block1"]}, "the name of one"),
         ({"seed": 1.5}, "seed must be"),
-        ({"doubt": "loss"}, "no loss estimator"),
-        ({"doubt": "fear"}, "doubt must be"),
-        ({"target_loss": 2.0, "doubt": "none"}, "quantile"),
-        ({"predictor": tiny(output="detached")}, "no gradient"),
-        ({"predictor": torch.nn.Identity()}, "Predictor"),
+        ({"uncertainty": "loss"}, "no loss estimator"),
+        ({"uncertainty": "fear"}, "uncertainty must be"),
+        ({"target_loss": 2.0, "uncertainty": "none"}, "quantile"),
+        ({"classifier": tiny(output="detached")}, "no gradient"),
+        ({"classifier": torch.nn.Identity()}, "Classifier"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_line_before_the_first_step(settings, said, monkeypatch):
-    monkeypatch.setattr("preimage.fit.Fit._advance", lambda fit: pytest.fail("a fit was begun"))
+    monkeypatch.setattr("preimage.engine.fit.Fit._advance", lambda fit: pytest.fail("a fit was begun"))
     with pytest.raises(InputError, match=said):
         found(**settings)
 
 
 def test_the_prediction_is_no_target():
     with pytest.raises(InputError, match="already: choose another"):
-        found(target=as_model(tiny()).predictor.classes[found().prediction])
+        found(target=as_model(tiny()).classifier.classes[found().prediction])
 
 
 def test_only_one_picture_of_one_or_three_channels():
     for shape, said in (((2, 3, 32, 32), "one at a time"), ((2, 32, 32), "channels")):
         with pytest.raises(InputError, match=said):
-            counterfactual(torch.rand(shape), predictor=tiny(), recipe=THIN)
+            counterfactual(torch.rand(shape), classifier=tiny(), recipe=THIN)

@@ -8,23 +8,23 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from classifiers.small import tiny
 from explain.small import BRIEF, PIXELS, THIN, picture
 from PIL import Image
-from predictors.classifiers import tiny
 
-from preimage.checkpoint import load, save
+from preimage.engine.checkpoint import load, save
+from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
 from preimage.explain.invert import Sheet, depth, invert
 from preimage.explain.maximize import maximize
 from preimage.images import read
-from preimage.recipes import Recipe
 
 LAYERS = ["block1", "block2", "head"]
 SHORT = replace(THIN, steps=10)
 
 
 def found(**settings):
-    given = {"predictor": tiny(), "layer": "block1", "recipe": THIN, "device": "cpu"} | settings
+    given = {"classifier": tiny(), "layer": "block1", "recipe": THIN, "device": "cpu"} | settings
     return invert(picture(), **given).run()
 
 
@@ -37,8 +37,8 @@ def test_a_shallow_layer_gives_the_picture_back():
 
 
 def test_the_feature_error_is_that_of_the_picture_returned():
-    one, predictor = found(), tiny()
-    seen, wanted = (predictor.features(x, "block1") for x in (one.image.clamp(0, 1), picture()[None]))
+    one, classifier = found(), tiny()
+    seen, wanted = (classifier.features(x, "block1") for x in (one.image.clamp(0, 1), picture()[None]))
     error = (seen - wanted).square().mean() / wanted.square().mean()
     assert one.numbers["feature_error"] == pytest.approx(float(error), rel=1e-3)
 
@@ -51,7 +51,7 @@ def test_a_deep_layer_keeps_less_than_a_shallow_one():
 @pytest.mark.parametrize(("prior", "terms"), [("tv", 2), ("alpha", 3), ("none", 1)])
 def test_the_rivals_are_pixels(prior, terms):
     one, deep = found(prior=prior, recipe=PIXELS), found(recipe=replace(THIN, steps=5))
-    assert one.recipe.describe()["network"]["kind"] == "Free"
+    assert one.recipe.describe()["network"]["kind"] == "Pixels"
     assert one.numbers["prior"] == prior
     assert len(one.history.names) == terms
     assert one.numbers["feature_error"] < 0.1
@@ -77,7 +77,7 @@ def test_layers_from_shallow_to_deep():
 
 
 def sheet(layers=LAYERS, **settings) -> Sheet:
-    return Sheet(picture(), layers, **{"predictor": tiny(), "recipe": SHORT, "device": "cpu"} | settings)
+    return Sheet(picture(), layers, **{"classifier": tiny(), "recipe": SHORT, "device": "cpu"} | settings)
 
 
 def test_a_sheet_has_a_panel_for_each_layer_and_the_pictures_of_each_alone():
@@ -127,28 +127,28 @@ def test_a_sheet_of_other_layers_does_not_take_the_checkpoint(tmp_path):
 
 
 def test_gray_stays_gray():
-    one = invert(picture()[:1], predictor=tiny(), layer="block1", recipe=THIN, device="cpu").run()
+    one = invert(picture()[:1], classifier=tiny(), layer="block1", recipe=THIN, device="cpu").run()
     assert one.image.shape == (1, 1, 32, 32)
 
 
 @pytest.mark.parametrize("make", [partial(invert, layer="block1"), partial(Sheet, layers=["block1"])])
 def test_16_bit_is_written_back_as_it_came(make, tmp_path):
     values = (picture().permute(1, 2, 0).numpy() * 65535).astype(np.uint16)
-    one = make(values, predictor=tiny(), recipe=THIN, device="cpu").run()
+    one = make(values, classifier=tiny(), recipe=THIN, device="cpu").run()
     assert one.to_array().dtype == np.uint16
     one.save(tmp_path / "a.png")
     assert read(tmp_path / "a.png").dtype == np.uint16
 
 
 def test_a_picture_much_larger_is_inverted_at_the_size_that_is_looked_at(tmp_path):
-    one = invert(picture(160, 200), predictor=tiny(size=(32, 32)), layer="block1", recipe=BRIEF, device="cpu").run()
+    one = invert(picture(160, 200), classifier=tiny(size=(32, 32)), layer="block1", recipe=BRIEF, device="cpu").run()
     assert one.image.shape == one.given.shape == (1, 3, 28, 36)
     one.save(tmp_path / "a.png")
 
 
 def test_alpha_of_a_larger_picture_goes_along(tmp_path):
     image = Image.fromarray(np.full((160, 160, 4), 200, np.uint8))
-    one = invert(image, predictor=tiny(size=(32, 32)), layer="block1", recipe=BRIEF, device="cpu").run()
+    one = invert(image, classifier=tiny(size=(32, 32)), layer="block1", recipe=BRIEF, device="cpu").run()
     assert read(one.save(tmp_path / "a.png")).tensor.shape[-2:] == one.image.shape[-2:]
 
 
@@ -160,7 +160,7 @@ def test_alpha_of_a_larger_picture_goes_along(tmp_path):
         ({"layer": ""}, "no layer"),
         ({"layer": ["block1"]}, "the name of one, .* got .'block1'."),
         ({"prior": "smooth"}, "prior must be deep, tv, alpha, none"),
-        ({"predictor": tiny(output="detached")}, "no gradient"),
+        ({"classifier": tiny(output="detached")}, "no gradient"),
         ({"seed": -1}, "seed must be"),
         ({"recipe": Recipe(steps=1), "device": "abacus"}, "abacus"),
     ],
@@ -176,8 +176,8 @@ def test_an_empty_sheet_is_none():
 
 
 def test_a_maximization_is_no_checkpoint_of_an_inversion(tmp_path):
-    begun = maximize(predictor=tiny(), target=0, size=(32, 32), recipe=BRIEF, device="cpu")
+    begun = maximize(classifier=tiny(), target=0, size=(32, 32), recipe=BRIEF, device="cpu")
     next(iter(begun))
     save(begun, tmp_path / "a.checkpoint")
     with pytest.raises(InputError, match="was made with"):
-        load(invert(picture(), predictor=tiny(), layer="block1", recipe=BRIEF), tmp_path / "a.checkpoint")
+        load(invert(picture(), classifier=tiny(), layer="block1", recipe=BRIEF), tmp_path / "a.checkpoint")

@@ -7,19 +7,19 @@ from functools import partial
 
 import pytest
 import torch
+from classifiers.small import Tiny, tiny
 from explain.small import BRIEF, PIXELS, THIN
-from predictors.classifiers import Tiny, tiny
 
-from preimage.checkpoint import load, save
+from preimage.classifiers import Classifier
+from preimage.engine.checkpoint import load, save
 from preimage.errors import InputError
 from preimage.explain.maximize import maximize
-from preimage.predictors import Predictor
 
 SIZE = (32, 32)
 
 
 def found(**settings):
-    given = {"predictor": tiny(), "size": SIZE, "recipe": THIN, "device": "cpu"} | settings
+    given = {"classifier": tiny(), "size": SIZE, "recipe": THIN, "device": "cpu"} | settings
     return maximize(**given).run()
 
 
@@ -29,20 +29,20 @@ def random_pictures() -> torch.Tensor:
 
 @pytest.mark.parametrize("target", [0, "star"])
 def test_a_class_is_excited_far_more_than_by_random_pictures(target):
-    one, predictor = found(target=target), tiny()
-    wanted = predictor.class_index(target)
-    logits = predictor(random_pictures())[:, wanted]
+    one, classifier = found(target=target), tiny()
+    wanted = classifier.class_index(target)
+    logits = classifier(random_pictures())[:, wanted]
     assert one.numbers["excitation"] > logits.max() + 5 * logits.std()
-    assert one.numbers["excitation"] == pytest.approx(float(predictor(one.image.clamp(0, 1))[0, wanted]), rel=1e-3)
+    assert one.numbers["excitation"] == pytest.approx(float(classifier(one.image.clamp(0, 1))[0, wanted]), rel=1e-3)
     assert 0 < one.numbers["confidence"] <= 1
-    assert list(one.panels) == [f"class {predictor.classes[wanted]}: {one.numbers['excitation']:.1f}"]
+    assert list(one.panels) == [f"class {classifier.classes[wanted]}: {one.numbers['excitation']:.1f}"]
 
 
 @pytest.mark.parametrize("window", [None, 1, 4])
 def test_a_channel_or_a_window_of_it_is_excited(window):
-    one, predictor = found(layer="block2", channel=5, window=window), tiny()
-    channel = predictor.features(random_pictures(), "block2")[:, 5]
-    here = predictor.features(one.image.clamp(0, 1), "block2")[:, 5]
+    one, classifier = found(layer="block2", channel=5, window=window), tiny()
+    channel = classifier.features(random_pictures(), "block2")[:, 5]
+    here = classifier.features(one.image.clamp(0, 1), "block2")[:, 5]
     middle = slice(None) if window is None else slice((8 - window) // 2, (8 + window) // 2)
     reached = float(here[:, middle, middle].mean())
     assert one.numbers["excitation"] == pytest.approx(reached, rel=1e-3)
@@ -61,8 +61,8 @@ def test_the_unit_in_the_middle_changes_the_middle_alone():
 
 
 def test_pixels_excite_a_channel_that_flat_gray_leaves_at_nothing():
-    predictor = tiny()
-    gray = predictor.features(torch.full((1, 3, *SIZE), 0.5), "block1")[0]
+    classifier = tiny()
+    gray = classifier.features(torch.full((1, 3, *SIZE), 0.5), "block1")[0]
     silent = [channel for channel in range(8) if float(gray[channel].max()) == 0]
     assert silent
     for channel in silent:
@@ -73,18 +73,18 @@ def test_pixels_excite_a_channel_that_flat_gray_leaves_at_nothing():
 @pytest.mark.parametrize("prior", ["tv", "alpha", "none"])
 def test_the_rivals_are_pixels(prior):
     one = found(target=0, prior=prior, recipe=PIXELS)
-    assert one.recipe.describe()["network"]["kind"] == "Free"
+    assert one.recipe.describe()["network"]["kind"] == "Pixels"
     assert one.numbers["excitation"] > tiny()(random_pictures())[:, 0].max()
 
 
 def test_the_size_is_what_the_classifier_looks_at_unless_it_is_given():
-    assert found(target=0, predictor=tiny(size=(20, 24)), size=None, recipe=BRIEF).image.shape == (1, 3, 20, 24)
-    assert found(target=0, predictor=tiny(size=(20, 24)), size=(16, 40), recipe=BRIEF).image.shape == (1, 3, 16, 40)
+    assert found(target=0, classifier=tiny(size=(20, 24)), size=None, recipe=BRIEF).image.shape == (1, 3, 20, 24)
+    assert found(target=0, classifier=tiny(size=(20, 24)), size=(16, 40), recipe=BRIEF).image.shape == (1, 3, 16, 40)
 
 
 def test_a_classifier_of_gray_pictures_gets_a_gray_one():
-    predictor = Predictor(Tiny(channels=1), 3, (0.5,), (0.25,))
-    assert found(target=1, predictor=predictor, recipe=BRIEF).image.shape == (1, 1, *SIZE)
+    classifier = Classifier(Tiny(channels=1), 3, (0.5,), (0.25,))
+    assert found(target=1, classifier=classifier, recipe=BRIEF).image.shape == (1, 1, *SIZE)
 
 
 def test_it_is_written_as_a_picture_of_8_bits(tmp_path):
@@ -93,7 +93,7 @@ def test_it_is_written_as_a_picture_of_8_bits(tmp_path):
 
 
 def test_resuming_ends_bit_for_bit_as_if_it_had_never_stopped(tmp_path):
-    make = partial(maximize, predictor=tiny(), target=1, size=SIZE, recipe=THIN, device="cpu")
+    make = partial(maximize, classifier=tiny(), target=1, size=SIZE, recipe=THIN, device="cpu")
     begun, resumed = make(), make()
     for step in begun:
         if step.index == 11:
@@ -130,7 +130,7 @@ def test_resuming_ends_bit_for_bit_as_if_it_had_never_stopped(tmp_path):
         ({"target": 0, "size": (32, 32.5)}, "two whole numbers"),
         ({"target": 0, "size": (32, 32, 3)}, "two whole numbers"),
         ({"target": 0, "size": (10**6, 10**6)}, "size 1000000 1000000 is .* pixels, more than .* a smaller --size"),
-        ({"target": 0, "predictor": tiny(output="detached")}, "no gradient"),
+        ({"target": 0, "classifier": tiny(output="detached")}, "no gradient"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_line(settings, said):

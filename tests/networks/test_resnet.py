@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from preimage.codes import Noise
-from preimage.memory import saved_bytes
+from preimage.engine.memory import saved_bytes
 from preimage.networks import ResNet
 from preimage.prior import Prior
 

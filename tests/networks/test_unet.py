@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from preimage.codes import Noise
-from preimage.memory import saved_bytes
+from preimage.engine.memory import saved_bytes
 from preimage.networks import UNet
 from preimage.networks.layers import Norm
 from preimage.prior import Prior

@@ -7,7 +7,7 @@ import torch
 from specimens import THIN, clean
 
 from preimage.distances import poisson_nll
-from preimage.fit import Fit
+from preimage.engine.fit import Fit
 from preimage.operators import Blur, compose, gaussian, noiseless
 from preimage.problem import Problem
 

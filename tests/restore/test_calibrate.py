@@ -14,15 +14,15 @@ import torch
 from PIL import Image
 from specimens import THIN, clean
 
+from preimage.engine.recipe import Recipe, read_recipe
 from preimage.errors import InputError
 from preimage.networks import SkipNet
-from preimage.recipes import Hourglass, Recipe, read_recipe
 from preimage.restore import inpaint, super_resolve
 from preimage.restore.calibrate import Search, calibrate, in_words, neighbors, spelled_out
 from preimage.restore.calibration import Calibration
 from preimage.restore.degradations import Source
 
-THINNER = replace(THIN, network=Hourglass((8,) * 2, (8,) * 2, (2,) * 2, upsample="nearest", padding="zeros"))
+THINNER = replace(THIN, network=SkipNet.Config((8,) * 2, (8,) * 2, (2,) * 2, upsample="nearest", padding="zeros"))
 BRIEF = replace(THINNER, steps=4)
 SHORT = replace(THINNER, steps=25, rate=0.05)  # with this much noise the best comes before the last step
 
@@ -129,7 +129,7 @@ def test_an_interrupted_search_goes_on_to_the_same_end():
 
 
 def test_candidates_and_steps_are_as_given():
-    own = [replace(BRIEF, jitter=0.0), replace(BRIEF, network=Hourglass((4,), (4,), (0,)), steps=7)]
+    own = [replace(BRIEF, jitter=0.0), replace(BRIEF, network=SkipNet.Config((4,), (4,), (0,)), steps=7)]
     search = Search(pictures(2), "gaussian:25", recipe=BRIEF, candidates=own, device="cpu")
     assert search.candidates == tuple(replace(each, stop="steps") for each in own)
     calibration = search.run()
@@ -246,7 +246,7 @@ def test_no_setting_of_a_default_is_lost_on_the_way(degradation, base):
 
 
 def test_a_network_in_other_words_is_the_same_network():
-    network = Hourglass((8, 12), (9, 13), (1, 0), down_kernel=5)
+    network = SkipNet.Config((8, 12), (9, 13), (1, 0), down_kernel=5)
     made = [each(4, 3, 16, 20) for each in (network, spelled_out(network))]
     assert network != spelled_out(network) == spelled_out(spelled_out(network))
     assert [p.shape for p in made[0].parameters()] == [p.shape for p in made[1].parameters()]

@@ -11,13 +11,14 @@ from PIL import Image
 from specimens import THIN, clean, noisy
 from torch.nn import functional
 
+from preimage.engine.optimizers import muon
+from preimage.engine.recipe import Noise, Recipe
 from preimage.errors import InputError
 from preimage.metrics import psnr
+from preimage.networks import Pixels, SkipNet
 from preimage.operators import Blur, gaussian, motion
-from preimage.optimizers import muon
-from preimage.penalties import total_variation
 from preimage.problem import Problem
-from preimage.recipes import Free, Hourglass, Noise, Recipe
+from preimage.regularizers import total_variation
 from preimage.restore.deblur import FAST, PAPER, blur_kernel, deblur
 from preimage.stopping import After, after, discrepancy, held_out, risk, windowed_variance
 
@@ -89,7 +90,7 @@ def test_the_loss_falls():
 def test_it_sharpens():
     """Without a network, which needs more steps to get there."""
     image, sharp = window(gaussian(2.0))
-    recipe = Recipe(network=Free(), jitter=0.0, rate=0.1, steps=150, averaging=0.0)
+    recipe = Recipe(network=Pixels.Config(), jitter=0.0, rate=0.1, steps=150, averaging=0.0)
     result = deblur(image, kernel="gaussian:2", recipe=recipe, stop=after(), device="cpu").run()
     assert float(psnr(result.image, sharp)) > float(psnr(image, sharp)) + 0.8
 
@@ -121,7 +122,7 @@ def test_the_noise_level_is_the_data_term_of_the_sharp_scene(kernel):
 
 def test_a_total_variation_penalty_is_a_term_of_its_own():
     fit = deblur(noisy(), kernel="gaussian:1", tv=1e-6, recipe=BRIEF, device="cpu")
-    assert fit.problem.penalties == ((1e-6, total_variation),)
+    assert fit.problem.regularizers == ((1e-6, total_variation),)
 
 
 # ---------------------------------------------------------------------- kernels
@@ -183,7 +184,7 @@ def test_a_fitted_kernel_starts_the_next_fit():
 
 def test_the_settings_without_a_table_are_those_of_super_resolution():
     """The paper does not deblur; PAPERS.md: 5x128/4, noise 32, jitter 0.03, Adam 0.01, 2000 steps."""
-    assert PAPER.network == Hourglass((128,) * 5, (128,) * 5, (4,) * 5)
+    assert PAPER.network == SkipNet.Config((128,) * 5, (128,) * 5, (4,) * 5)
     assert (PAPER.code, PAPER.jitter, PAPER.rate, PAPER.steps) == (Noise(32), 0.03, 0.01, 2000)
     assert isinstance(deblur(noisy(), kernel="gaussian:1", recipe=PAPER, device="cpu").rule, After)
 

@@ -13,11 +13,13 @@ from specimens import THIN, clean
 
 from preimage.errors import InputError
 from preimage.images import as_picture
-from preimage.recipes import Hourglass
+from preimage.networks import SkipNet
 from preimage.restore import denoise
 from preimage.restore.degradations import Degradation, Source, Specimen, read_degradation, specimens
 
-BRIEF = replace(THIN, network=Hourglass((8,) * 2, (8,) * 2, (2,) * 2, upsample="nearest", padding="zeros"), steps=4)
+BRIEF = replace(
+    THIN, network=SkipNet.Config((8,) * 2, (8,) * 2, (2,) * 2, upsample="nearest", padding="zeros"), steps=4
+)
 TASKS = {
     "gaussian:25": "denoise",
     "poisson:30": "denoise",

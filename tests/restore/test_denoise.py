@@ -14,12 +14,13 @@ from specimens import THIN, clean, noisy
 
 from preimage.codes import Masked
 from preimage.distances import absolute, poisson_nll, squared
+from preimage.engine.optimizers import muon
 from preimage.errors import InputError
 from preimage.images import read
 from preimage.metrics import psnr
-from preimage.optimizers import muon
-from preimage.penalties import total_variation
-from preimage.recipes import Hourglass
+from preimage.networks import SkipNet
+from preimage.noise.estimation import Noise, estimate_noise
+from preimage.regularizers import total_variation
 from preimage.restore.denoise import (
     BALANCED,
     BEST,
@@ -31,13 +32,15 @@ from preimage.restore.denoise import (
     denoise,
     noise_problem,
 )
-from preimage.restore.noise import Noise, estimate_noise
 from preimage.stopping import After, HeldOut, MovingVariance, Risk, after, held_out
 
 BRIEF = replace(THIN, steps=3)
 # FAST, but for a quarter of its width.
 THIN_FAST = replace(
-    FAST, network=Hourglass((16,) * 5, (16,) * 5, (4,) * 5, upsample="nearest", padding="zeros"), restarts=1, steps=160
+    FAST,
+    network=SkipNet.Config((16,) * 5, (16,) * 5, (4,) * 5, upsample="nearest", padding="zeros"),
+    restarts=1,
+    steps=160,
 )
 
 
@@ -170,8 +173,8 @@ def test_a_picture_without_noise_is_fitted_all_the_same(recipe, kind):
 
 def test_a_total_variation_penalty_is_a_term_of_its_own():
     fit = denoise(noisy(), tv=1e-6, recipe=BRIEF, device="cpu")
-    assert fit.problem.penalties == ((1e-6, total_variation),)
-    assert denoise(noisy(), recipe=BRIEF, device="cpu").problem.penalties == ()
+    assert fit.problem.regularizers == ((1e-6, total_variation),)
+    assert denoise(noisy(), recipe=BRIEF, device="cpu").problem.regularizers == ()
 
 
 # ---------------------------------------------------------------------- units and kinds of pictures

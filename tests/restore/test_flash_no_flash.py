@@ -13,11 +13,11 @@ from specimens import THIN, clean, noisy
 
 from preimage.cli.choices import PRIORS
 from preimage.distances import squared
+from preimage.engine.optimizers import adam, muon
 from preimage.errors import InputError
 from preimage.images import as_picture
-from preimage.optimizers import adam, muon
+from preimage.networks import SkipNet
 from preimage.prior import reflected
-from preimage.recipes import Hourglass
 from preimage.restore.flash_no_flash import FAST, PAPER, flash_no_flash
 from preimage.stopping import After, after
 
@@ -98,7 +98,7 @@ def test_its_detail_guides_the_fit():
 def test_the_paper_s_settings():
     """PAPERS.md: skip 5x128/4, up [nearest, nearest, bilinear x3], no jitter, Adam 0.1, 600 steps."""
     network = PAPER.network
-    assert isinstance(network, Hourglass)
+    assert isinstance(network, SkipNet.Config)
     assert (network.down, network.up, network.skip) == ((128,) * 5, (128,) * 5, (4,) * 5)
     assert network.upsample == ("nearest", "nearest", "bilinear", "bilinear", "bilinear")
     assert network.padding == "reflect"

@@ -14,11 +14,12 @@ from PIL import Image
 from specimens import THIN, clean, noisy
 
 from preimage.codes import Mesh, Noise
+from preimage.engine.optimizers import adam, muon
+from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
 from preimage.metrics import psnr
-from preimage.optimizers import adam, muon
-from preimage.penalties import total_variation
-from preimage.recipes import Hourglass, Recipe
+from preimage.networks import SkipNet
+from preimage.regularizers import total_variation
 from preimage.restore.inpaint import FAST, FASTS, PAPER, PAPERS, inpaint
 from preimage.stopping import After, Risk, after
 
@@ -186,7 +187,7 @@ TABLE = {  # PAPERS.md, line by line: widths, skip, upsample, code, jitter, rate
 def test_the_paper_s_settings(kind):
     recipe = PAPERS[kind]
     network = recipe.network
-    assert isinstance(network, Hourglass)
+    assert isinstance(network, SkipNet.Config)
     widths, skip, upsample, code, jitter, rate, steps = TABLE[kind]
     assert (network.down, network.up, network.skip, network.upsample) == (widths, widths, skip, upsample)
     assert (network.down_kernel, network.pointwise) == ((5, False) if kind == "hole" else (3, True))
@@ -266,8 +267,8 @@ def test_the_share_is_said_and_more_than_half_warned_of():
 
 
 def test_a_total_variation_penalty_is_a_term_of_its_own():
-    assert filled(tv=1e-6).problem.penalties == ((1e-6, total_variation),)
-    assert filled().problem.penalties == ()
+    assert filled(tv=1e-6).problem.regularizers == ((1e-6, total_variation),)
+    assert filled().problem.regularizers == ()
 
 
 # ---------------------------------------------------------------------- errors

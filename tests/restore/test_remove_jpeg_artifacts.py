@@ -13,13 +13,14 @@ import torch
 from PIL import Image
 from specimens import THIN, clean
 
+from preimage.engine.fit import Fit
+from preimage.engine.optimizers import adam
+from preimage.engine.recipe import Noise
 from preimage.errors import InputError
-from preimage.fit import Fit
 from preimage.images import as_picture, read
 from preimage.metrics import psnr
+from preimage.networks import SkipNet
 from preimage.operators import JpegCoefficients, rounded
-from preimage.optimizers import adam
-from preimage.recipes import Hourglass, Noise
 from preimage.restore.remove_jpeg_artifacts import (
     FAST,
     PAPER,
@@ -240,7 +241,7 @@ def test_a_table_of_8_bits_does_not_serve_other_values(kind):
 def test_the_paper_s_settings(golden: Path):
     """PAPERS.md: skip [8, 16, 32, 64, 128] / [0, 0, 0, 4, 4], noise 3, jitter 1/30, Adam 0.01, 2400 steps, as denoising."""
     network = PAPER.network
-    assert isinstance(network, Hourglass)
+    assert isinstance(network, SkipNet.Config)
     assert network.down == network.up == (8, 16, 32, 64, 128)
     assert network.skip == (0, 0, 0, 4, 4)
     assert (network.upsample, network.padding, network.downsample) == ("bilinear", "reflect", "stride")

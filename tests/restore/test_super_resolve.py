@@ -14,12 +14,12 @@ from specimens import THIN, clean
 
 from preimage.codes import Noise
 from preimage.distances import squared
+from preimage.engine.optimizers import adam, muon
 from preimage.errors import InputError
 from preimage.images import read
+from preimage.networks import SkipNet
 from preimage.operators import Downsample, bicubic, box, lanczos2
-from preimage.optimizers import adam, muon
-from preimage.penalties import total_variation
-from preimage.recipes import Hourglass
+from preimage.regularizers import total_variation
 from preimage.restore.start import variant
 from preimage.restore.super_resolve import FAST, PAPER, PAPER_X8, down_kernel, super_resolve
 from preimage.stopping import After, after
@@ -153,7 +153,7 @@ def test_a_known_kernel_is_not_fitted():
 def test_the_paper_s_settings(golden: Path, recipe, steps, jitter):
     """PAPERS.md: skip 5x128/4, noise 32, jitter 0.03 / 0.05, Adam 0.01, 2000 / 4000 steps; the last output, no average."""
     network = recipe.network
-    assert isinstance(network, Hourglass)
+    assert isinstance(network, SkipNet.Config)
     assert (network.down, network.up, network.skip) == ((128,) * 5, (128,) * 5, (4,) * 5)
     assert (network.upsample, network.padding, network.downsample) == ("bilinear", "reflect", "stride")
     assert (recipe.code, recipe.jitter, recipe.jitter_pool) == (Noise(32, 0.1), jitter, None)
@@ -186,7 +186,7 @@ def test_a_variant_takes_over_changes_and_spares_other_networks():
     assert variant(base, base, other) == other
     assert variant(replace(base, steps=5), base, other) == replace(other, steps=5)
     assert variant(replace(base, rate=0.5), base, other) == replace(other, rate=0.5)
-    foreign = replace(base, network=Hourglass(down=(4,), up=(4,), skip=(0,)))
+    foreign = replace(base, network=SkipNet.Config(down=(4,), up=(4,), skip=(0,)))
     assert variant(foreign, base, other) is foreign
 
 

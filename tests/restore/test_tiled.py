@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from specimens import THIN, clean, noisy
 
+from preimage.engine.fit import Fit
 from preimage.errors import InputError
-from preimage.fit import Fit
 from preimage.images import as_picture
 from preimage.metrics import psnr
 from preimage.restore import start as starting
@@ -23,7 +23,7 @@ from preimage.restore.flash_no_flash import flash_no_flash
 from preimage.restore.inpaint import inpaint
 from preimage.restore.remove_jpeg_artifacts import remove_jpeg_artifacts
 from preimage.restore.super_resolve import super_resolve
-from preimage.tiles import Tiles
+from preimage.series.tiles import Tiles
 
 SHORT = replace(THIN, steps=4, stop="steps")
 common = {"recipe": SHORT, "device": "cpu"}
@@ -76,7 +76,7 @@ def test_tiles_that_cannot_be(tile):
 
 
 def test_no_memory_says_tiles(monkeypatch):
-    monkeypatch.setattr("preimage.fit.free_memory", lambda device: 1000)
+    monkeypatch.setattr("preimage.engine.fit.free_memory", lambda device: 1000)
     with pytest.raises(InputError, match="take tiles"):
         next(iter(denoise(noisy(48), **common, tile=None)))
 

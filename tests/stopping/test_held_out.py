@@ -14,10 +14,7 @@ from specimens import THIN, fit_of, noisy
 from preimage import stopping
 from preimage.errors import InputError
 from preimage.problem import Problem
-from preimage.stopping import (
-    held_out,
-    risk,
-)
+from preimage.stopping import held_out, risk
 
 
 def test_held_out_pixels_are_left_out_of_the_data_term():

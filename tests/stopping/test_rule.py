@@ -14,13 +14,15 @@ import torch
 from sequences import TOTAL, follow, prepared, step_of, synthetic_fit
 from specimens import THIN, fit_of, noisy
 
-from preimage import checkpoint, fit, problem, recipes, stopping
+from preimage import problem, stopping
+from preimage.engine import checkpoint, fit
+from preimage.engine import recipe as recipes
+from preimage.engine.step import Step
 from preimage.errors import InputError
 from preimage.problem import Problem
 from preimage.restore import denoise, start
-from preimage.step import Step
 from preimage.stopping import (
-    Rule,
+    StoppingRule,
     after,
     discrepancy,
     held_out,
@@ -30,7 +32,7 @@ from preimage.stopping import (
     windowed_variance,
 )
 
-RULES: dict[str, Callable[[], Rule]] = {
+RULES: dict[str, Callable[[], StoppingRule]] = {
     "after": lambda: after(100),
     "windowed": lambda: windowed_variance(10, 30),
     "moving": lambda: moving_variance(0.2, 30),
@@ -56,7 +58,7 @@ def test_either_stops_at_the_first_and_keeps_what_that_one_kept(order):
 
 
 def test_either_decides_for_each_member():
-    class Low(Rule):
+    class Low(StoppingRule):
         """Member 0's score is least at step 10, member 1's never rises."""
 
         name = "low"
@@ -128,7 +130,7 @@ def test_what_was_kept_is_that_average_and_no_later_one_and_the_reason_names_it(
         assert "\n" not in reason
 
 
-class Given(Rule):
+class Given(StoppingRule):
     """Scores as they are listed."""
 
     name = "given"
@@ -177,7 +179,7 @@ def test_until_a_first_score_the_latest_average_is_the_best(make):
             break
 
 
-def leaves(rule: Rule) -> list[Rule]:
+def leaves(rule: StoppingRule) -> list[StoppingRule]:
     return [leaf for part in rule.rules for leaf in leaves(part)] if isinstance(rule, stopping.Either) else [rule]
 
 
@@ -206,7 +208,7 @@ def test_prepare_forgets_what_was_seen():
 
 
 def test_your_own_rule_takes_five_lines():
-    class Quiet(Rule):
+    class Quiet(StoppingRule):
         name = "quiet"
 
         def score(self, step):
@@ -216,8 +218,8 @@ def test_your_own_rule_takes_five_lines():
     losses = [float(step.loss) for step in run]
     assert rule.kept_step == [losses.index(min(losses)) + 1]
     assert "quiet" in run.result().reason
-    with pytest.raises(TypeError, match=r"Rule must define score"):
-        Rule().score(step_of(1, torch.zeros(1, 1, 16, 16)))
+    with pytest.raises(TypeError, match=r"StoppingRule must define score"):
+        StoppingRule().score(step_of(1, torch.zeros(1, 1, 16, 16)))
 
 
 @pytest.mark.parametrize(

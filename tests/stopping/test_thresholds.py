@@ -12,11 +12,7 @@ from specimens import THIN, fit_of, noisy
 from preimage.distances import absolute, squared
 from preimage.errors import InputError
 from preimage.problem import Problem
-from preimage.stopping import (
-    after,
-    discrepancy,
-    plateau,
-)
+from preimage.stopping import after, discrepancy, plateau
 
 
 @pytest.mark.parametrize("known", ["told", "estimated"])

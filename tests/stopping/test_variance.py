@@ -10,13 +10,9 @@ import pytest
 import torch
 from sequences import TOTAL, follow, prepared, step_of
 
+from preimage.engine.step import Step
 from preimage.problem import Problem
-from preimage.step import Step
-from preimage.stopping import (
-    Rule,
-    moving_variance,
-    windowed_variance,
-)
+from preimage.stopping import StoppingRule, moving_variance, windowed_variance
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +21,7 @@ def published(golden: Path) -> tuple[torch.Tensor, int, np.ndarray]:
     return torch.from_numpy(stored["sequence"]), int(stored["window"]), stored["variance"]
 
 
-def scores_of(rule: Rule, sequence: torch.Tensor) -> np.ndarray:
+def scores_of(rule: StoppingRule, sequence: torch.Tensor) -> np.ndarray:
     prepared(rule, Problem(sequence[:1]), total=len(sequence))
     return np.array([float(rule.score(step_of(i, x[None]))) for i, x in enumerate(sequence, 1)])
 

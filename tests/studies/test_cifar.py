@@ -13,11 +13,11 @@ from preimage.studies.scales import Study
 
 def test_a_smoke_run_has_pictures_that_its_classifier_tells_right(tmp_path):
     study = Study("a", "smoke", None, tmp_path)
-    predictor = cifar.first_classifier(study)
-    found = cifar.told_right(study, predictor, 5)
+    classifier = cifar.first_classifier(study)
+    found = cifar.told_right(study, classifier, 5)
     assert found.images.shape == (5, 3, 32, 32)
-    assert torch.equal(predictor(found.images).argmax(1), found.labels)
-    assert not torch.equal(predictor(found.images), cifar.second_classifier(study)(found.images))
+    assert torch.equal(classifier(found.images).argmax(1), found.labels)
+    assert not torch.equal(classifier(found.images), cifar.second_classifier(study)(found.images))
 
 
 def test_of_the_test_part_the_classes_come_in_turn_and_all_are_told_right(tmp_path):
@@ -28,14 +28,14 @@ def test_of_the_test_part_the_classes_come_in_turn_and_all_are_told_right(tmp_pa
     held = {"x_train": pictures[:20], "y_train": labels[:20], "x_test": pictures[20:], "y_test": labels[20:]}
     np.savez(tmp_path / cifar.FILE, **held)
     study = Study("a", "small", tmp_path, tmp_path / "out")
-    predictor = cifar.untrained(0)
-    found = cifar.told_right(study, predictor, 4)
+    classifier = cifar.untrained(0)
+    found = cifar.told_right(study, classifier, 4)
     assert len(found.images) == 4
-    assert torch.equal(predictor(found.images).argmax(1), found.labels)
+    assert torch.equal(classifier(found.images).argmax(1), found.labels)
     for image, label, number in zip(found.images, found.labels, found.numbers, strict=True):
         assert labels[20 + number] == label
         assert torch.equal(image, torch.from_numpy(pictures[20 + number]).movedim(-1, 0) / 255)
-    assert cifar.told_right(study, predictor, 4).numbers == found.numbers
+    assert cifar.told_right(study, classifier, 4).numbers == found.numbers
 
 
 def test_pictures_that_were_learned_from_come_in_turn_from_the_training_part(tmp_path):
@@ -74,5 +74,5 @@ def test_a_missing_robust_classifier_is_trained_against_attacks_and_kept(tmp_pat
     found, again = cifar.robust_classifier(study), cifar.robust_classifier(study)
     assert found.about["adversarial"]["eps"] == 8
     x = torch.rand(1, 3, 32, 32)
-    assert torch.equal(found.predictor(x), again.predictor(x))
+    assert torch.equal(found.classifier(x), again.classifier(x))
     assert [path.name for path in (tmp_path / "out" / "models").iterdir()] == ["cifar10-robust.pt"]

@@ -10,11 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
+from preimage.classifiers import Classifier
 from preimage.defend.evaluate import CLEAN, NONE, Threat
 from preimage.defend.purify import PAPER
 from preimage.errors import InputError
 from preimage.networks.layers import Block
-from preimage.predictors import Predictor
 from preimage.studies import adversary_curves, architecture_sensitivity, attacked, cifar, defence_text
 from preimage.studies.architecture_sensitivity import Cleaned, Exactly, cleans, variants, verdict
 from preimage.studies.defence_plan import PLANS, UNAWARE
@@ -39,27 +39,27 @@ def test_pictures_of_a_table_keep_the_numbers_of_their_classes(tmp_path):
         Image.fromarray(np.full((40 + 10 * k, 60, 3), shade, np.uint8)).save(tmp_path / "imagenet_sample" / f"{k}.png")
         rows.append(f"{k}.png,{9 if k == 2 else int(shade / 25.5)}")
     (tmp_path / attacked.IMAGENET).write_text("\n".join(rows))
-    predictor = Predictor(Told(), 10, (0.0,) * 3, (1.0,) * 3)
+    classifier = Classifier(Told(), 10, (0.0,) * 3, (1.0,) * 3)
     study = Study("a", "paper", tmp_path, tmp_path / "out")
-    found = attacked.imagenet_told_right(study, predictor, 10)
+    found = attacked.imagenet_told_right(study, classifier, 10)
     assert sorted(found.numbers) == [0, 1, 3, 4], "the third is told wrong"
     assert dict(zip(found.numbers, found.labels.tolist(), strict=True)) == {0: 1, 1: 3, 3: 7, 4: 9}
     assert found.images.shape == (4, 3, 224, 224)
-    assert attacked.imagenet_told_right(study, predictor, 2).numbers == found.numbers[:2]
+    assert attacked.imagenet_told_right(study, classifier, 2).numbers == found.numbers[:2]
     (tmp_path / attacked.IMAGENET).write_text("filename,class_index\n0.png,7\n")
     with pytest.raises(InputError, match="none of 1 pictures right"):
-        attacked.imagenet_told_right(study, predictor, 2)
+        attacked.imagenet_told_right(study, classifier, 2)
 
 
 def test_a_picture_has_the_same_curve_beside_any_others(tmp_path):
     study = Study("a", "smoke", None, tmp_path)
-    predictor, pictures = attacked.subject(study, 5)
-    confidence, right = attacked.told_early(predictor, pictures.images, pictures.labels, attacked.TINY, (2, 4))
+    classifier, pictures = attacked.subject(study, 5)
+    confidence, right = attacked.told_early(classifier, pictures.images, pictures.labels, attacked.TINY, (2, 4))
     assert confidence.shape == right.shape == (2, 5)
-    fewer, _ = attacked.told_early(predictor, pictures.images[:3], pictures.labels[:3], attacked.TINY, (4,))
+    fewer, _ = attacked.told_early(classifier, pictures.images[:3], pictures.labels[:3], attacked.TINY, (4,))
     assert torch.allclose(fewer[0], confidence[1, :3], atol=1e-4)
-    chances = predictor.probabilities(pictures.images)
-    assert torch.allclose(attacked.told(predictor, pictures.images, pictures.labels)[0], chances.amax(1), atol=1e-6)
+    chances = classifier.probabilities(pictures.images)
+    assert torch.allclose(attacked.told(classifier, pictures.images, pictures.labels)[0], chances.amax(1), atol=1e-6)
 
 
 # ---------------------------------------------------------------------- curves
@@ -210,9 +210,9 @@ def test_pictures_by_which_steps_are_chosen_are_told_right(tmp_path):
     (tmp_path / "cifar10").mkdir()
     np.savez(tmp_path / cifar.FILE, **held)
     data = cifar.labelled(Study("a", "small", tmp_path, tmp_path / "out")).part("train")
-    predictor = cifar.untrained(0)
-    found = cifar.right_in_turn(data.pictures.float() / 255, data.labels, predictor, 3)
-    assert torch.equal(predictor(found.images).argmax(1), found.labels)
+    classifier = cifar.untrained(0)
+    found = cifar.right_in_turn(data.pictures.float() / 255, data.labels, classifier, 3)
+    assert torch.equal(classifier(found.images).argmax(1), found.labels)
 
 
 def test_scores_of_other_settings_are_not_taken_for_these(tmp_path):

@@ -55,30 +55,30 @@ def test_weights_of_one_s_own(tmp_path, monkeypatch):
     model = models.resnet18(weights=None)
     torch.save(model.state_dict(), tmp_path / "w.pth")
     monkeypatch.setenv("PREIMAGE_WEIGHTS", str(tmp_path / "w.pth"))
-    predictor = feature_inversion.of_own_weights(study)
-    assert predictor is not None
-    assert predictor.size == (224, 224)
-    assert all(name in predictor.classes for name in activation_maximization.CLASSES["resnet18"])
+    classifier = feature_inversion.of_own_weights(study)
+    assert classifier is not None
+    assert classifier.size == (224, 224)
+    assert all(name in classifier.classes for name in activation_maximization.CLASSES["resnet18"])
     assert feature_inversion.of_own_weights(Study("feature_inversion", "smoke", None, tmp_path)) is None
-    layers = feature_inversion.layers_of(study, predictor, noise(0, 1, 3, 64, 64))
+    layers = feature_inversion.layers_of(study, classifier, noise(0, 1, 3, 64, 64))
     assert layers == ["layer1", "layer2", "layer3", "layer4", "fc"]
 
 
 def test_goals_are_classes_and_the_channels_that_differ_most():
     pictures = [lesions.shaded_disc(k)[0] for k in range(4)]
-    asked = activation_maximization.Asked("lesions", lesions.untrained(0).predictor, None, pictures, (32, 32))
+    asked = activation_maximization.Asked("lesions", lesions.untrained(0).classifier, None, pictures, (32, 32))
     classes, channels = goals_of(Study("a", "small"), asked)[:4], goals_of(Study("a", "small"), asked)[4:]
     assert [goal.target for goal in classes] == list(activation_maximization.CLASSES["lesions"])
     assert len(channels) == len({goal.channel for goal in channels}) == 4
-    spread = torch.cat([asked.predictor.features(x, "1").mean((2, 3)) for x in pictures]).std(0)
+    spread = torch.cat([asked.classifier.features(x, "1").mean((2, 3)) for x in pictures]).std(0)
     assert float(spread[[goal.channel for goal in channels]].min()) >= float(spread.sort().values[-4])
 
 
 def test_excitations_of_pictures_are_those_that_are_maximized():
-    predictor = lesions.untrained(0).predictor
+    classifier = lesions.untrained(0).classifier
     pictures = [lesions.shaded_disc(k)[0] for k in range(2)]
-    found = excitations(predictor, pictures, Goal("mel", target="mel"))
-    assert found == pytest.approx([float(predictor(x)[0, predictor.class_index("mel")]) for x in pictures])
+    found = excitations(classifier, pictures, Goal("mel", target="mel"))
+    assert found == pytest.approx([float(classifier(x)[0, classifier.class_index("mel")]) for x in pictures])
     channel = torch.zeros(7, 8)
     channel[2:5, 2:5] = 1
     assert float(middle(channel)) == 1

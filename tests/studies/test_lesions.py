@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from scipy.stats import spearmanr
 
+from preimage.classifiers.settings import Settings
 from preimage.explain.abcd import Signs
-from preimage.predictors.settings import Settings
 from preimage.studies import counterfactual_tables, counterfactuals, lesions
 from preimage.studies.classifiers import small_network, trained
 from preimage.studies.intervals import Interval, auroc_gain, interval_of, paired, rank_correlation, wins
@@ -42,10 +42,10 @@ def test_classes_take_turns_and_no_lesion_comes_twice():
 
 
 def test_place_is_judged_where_the_mask_allows_and_the_classifier_is_right():
-    predictor = lesions.untrained(0).predictor
-    told = lesions.said(predictor, torch.zeros(1, 3, 20, 20))
+    classifier = lesions.untrained(0).classifier
+    told = lesions.said(classifier, torch.zeros(1, 3, 20, 20))
     some = [lesion("right", told), lesion("wrong", "nv" if told != "nv" else "mel"), lesion("all", told, share=0.9)]
-    assert [each.name for each in chosen(some, 9, told_right_by=predictor)] == ["right"]
+    assert [each.name for each in chosen(some, 9, told_right_by=classifier)] == ["right"]
     assert len(chosen(some, 9)) == 3
 
 
@@ -91,7 +91,7 @@ def test_held_out_lesions_come_with_their_own_names_and_masks(folder):
 
 
 def test_a_missing_classifier_is_trained_as_the_command_does_and_kept(folder, capsys, monkeypatch):
-    monkeypatch.setattr("preimage.predictors.model_file.backbone", lambda *_, **__: small_network(2))
+    monkeypatch.setattr("preimage.classifiers.model_file.backbone", lambda *_, **__: small_network(2))
     study = Study("a", "small", folder, folder / "out")
     settings = Settings(upright=False, epochs=2, batch=4)
     model = trained(study, "lesions.pt", settings, lesions.labelled)
@@ -100,7 +100,7 @@ def test_a_missing_classifier_is_trained_as_the_command_does_and_kept(folder, ca
     again = trained(study, "lesions.pt", replace(settings, epochs=50), lesions.labelled)
     assert capsys.readouterr().err == ""
     picture = torch.rand(1, 3, 120, 160, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(model.predictor(picture), again.predictor(picture))
+    assert torch.equal(model.classifier(picture), again.classifier(picture))
     assert "rank correlation" in lesions.described(study, model)
 
 

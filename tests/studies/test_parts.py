@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from preimage.images import as_picture
-from preimage.recipes import Hourglass
+from preimage.networks import SkipNet
 from preimage.restore.denoise import FAST, denoise
 from preimage.studies import deblurring, flash, inpainting, jpeg, published, super_resolution
 from preimage.studies.crops import center_multiple, eight_bit, pillow_of, reduced, reduced_mask, tensor_of
@@ -21,7 +21,9 @@ from preimage.studies.peaks import blind_beside_peak, dB
 from preimage.studies.scales import Study, generated_picture, with_gaussian_noise
 from preimage.studies.tables import FITTED, Target, mean, rows_table, verdict
 
-THIN = replace(FAST, network=Hourglass(down=(8,) * 2, up=(8,) * 2, skip=(4,) * 2), steps=12, restarts=1, stop="steps")
+THIN = replace(
+    FAST, network=SkipNet.Config(down=(8,) * 2, up=(8,) * 2, skip=(4,) * 2), steps=12, restarts=1, stop="steps"
+)
 
 # ---------------------------------------------------------------------- crops
 

@@ -45,12 +45,12 @@ def test_pictures_of_paper_are_seen_as_torchvision_shows_them(tmp_path, monkeypa
 
 
 def test_no_picture_is_chosen_that_is_told_wrong():
-    predictor = cifar.untrained(0)
+    classifier = cifar.untrained(0)
     images = torch.cat([generated_picture(32).roll(k, 3) for k in range(6)])
-    said = predictor(images).argmax(1)
-    wrong = (said + torch.tensor([0, 1, 0, 1, 0, 1])) % len(predictor.classes)
-    assert set(cifar.right_in_turn(images, wrong, predictor, 9).numbers) == {0, 2, 4}
-    assert cifar.right_in_turn(images, (said + 1) % 10, predictor, 9).numbers == ()
+    said = classifier(images).argmax(1)
+    wrong = (said + torch.tensor([0, 1, 0, 1, 0, 1])) % len(classifier.classes)
+    assert set(cifar.right_in_turn(images, wrong, classifier, 9).numbers) == {0, 2, 4}
+    assert cifar.right_in_turn(images, (said + 1) % 10, classifier, 9).numbers == ()
 
 
 # ---------------------------------------------------------------------- likeness

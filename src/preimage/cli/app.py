@@ -16,9 +16,9 @@ _EXAMPLES = """Examples:
   preimage inpaint photo.png --mask holes.png --mask-white missing
   preimage deblur photo.png --kernel motion:15,30
   preimage train lesions/ -o lesions.pt
-  preimage counterfactual lesion.jpg --predictor lesions.pt --html why.html
-  preimage saliency lesion.jpg --predictor lesions.pt
-  preimage inspect photo.png --predictor model.pt --thresholds thresholds.json
+  preimage counterfactual lesion.jpg --classifier lesions.pt --html why.html
+  preimage saliency lesion.jpg --classifier lesions.pt
+  preimage inspect photo.png --classifier model.pt --thresholds thresholds.json
   preimage denoise --help
   preimage demo"""
 
@@ -50,14 +50,14 @@ def build() -> App:
             name=task.name,
             help=task.summary,
             help_epilogue=f"Example:\n  {task.example}",
-            usage=f"Usage: preimage {task.name}{takes_picture} --predictor PREDICTOR [OPTIONS]",
+            usage=f"Usage: preimage {task.name}{takes_picture} --classifier CLASSIFIER [OPTIONS]",
         )
     app.command(
         "preimage.cli.saliency:saliency",
         name="saliency",
         help="Draw where a classifier looks in a picture.",
-        help_epilogue="Example:\n  preimage saliency lesion.jpg --predictor lesions.pt --target mel --method mig-sg,gradcam",
-        usage="Usage: preimage saliency INPUT --predictor PREDICTOR [OPTIONS]",
+        help_epilogue="Example:\n  preimage saliency lesion.jpg --classifier lesions.pt --target mel --method mig-sg,gradcam",
+        usage="Usage: preimage saliency INPUT --classifier CLASSIFIER [OPTIONS]",
     )
     for name, summary, example in (
         ("demo", "Restore a noisy photograph that comes with scikit-image.", "preimage demo --output out/demo.png"),
@@ -75,8 +75,8 @@ def build() -> App:
         (
             "inspect",
             "Ask a classifier about a picture and its early outputs: is it of one mind?",
-            "preimage inspect --calibrate clean/ --predictor model.pt -o thresholds.json\n"
-            "  preimage inspect photo.png --predictor model.pt --thresholds thresholds.json",
+            "preimage inspect --calibrate clean/ --classifier model.pt -o thresholds.json\n"
+            "  preimage inspect photo.png --classifier model.pt --thresholds thresholds.json",
         ),
         ("study", "Regenerate a table or figure of the documentation.", "preimage study denoising --scale smoke"),
         ("info", "Print device, precision, threads, memory, versions and extras.", "preimage info"),

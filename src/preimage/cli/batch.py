@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-from preimage import checkpoint
 from preimage.cli.choices import choose_recipe, choose_rule, choose_tile, recipe_name
 from preimage.cli.companions import companions, files_read
 from preimage.cli.failures import closed_pipe_is_no_failure, report_failure
@@ -33,14 +32,15 @@ from preimage.cli.report import (
     write_reports,
 )
 from preimage.cli.watched import Watched, size_in_words
+from preimage.engine import checkpoint
+from preimage.engine.fit import Run
+from preimage.engine.recipe import Recipe
+from preimage.engine.result import Result
 from preimage.errors import InputError
-from preimage.figures import restoration_figure, save_figure
-from preimage.fit import Run
+from preimage.figures.restoration import restoration_figure, save_figure
 from preimage.images import Picture, check_place, read, write_float_tiff
-from preimage.recipes import Recipe
-from preimage.result import Result
-from preimage.runs import Chain
-from preimage.tiling import check_beside
+from preimage.series.frames import Frames
+from preimage.series.layout import check_beside
 
 
 @dataclass(frozen=True)
@@ -222,7 +222,7 @@ def _run(job: Job, recipe: Recipe, picture: Picture, places: Places, passed: Pas
         )
 
     if options.warm_start and len(picture.tensor) > 1:
-        run: Run = Chain(make, picture, beside=beside, initial=passed.weights)
+        run: Run = Frames(make, picture, beside=beside, initial=passed.weights)
     else:
         run = make(picture, initial=passed.weights, **beside)
     if passed.last is not None:

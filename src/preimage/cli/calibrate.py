@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from preimage.cli.options import whole
 
 if TYPE_CHECKING:
-    from preimage.recipes import Recipe
+    from preimage.engine.recipe import Recipe
     from preimage.restore.calibration import Calibration
 
 

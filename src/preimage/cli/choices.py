@@ -12,12 +12,13 @@ from typing import Any, Literal
 from preimage import stopping
 from preimage.cli.options import Options
 from preimage.codes import Noise
+from preimage.engine.optimizers import adam
+from preimage.engine.recipe import Recipe, read_recipe
 from preimage.errors import InputError
-from preimage.optimizers import adam
-from preimage.recipes import Decoder, Free, Recipe, read_recipe
-from preimage.tiling import checked
+from preimage.networks import DeepDecoder, Pixels
+from preimage.series.layout import checked
 
-RULES: dict[str, Callable[[], stopping.Rule]] = {
+RULES: dict[str, Callable[[], stopping.StoppingRule]] = {
     "steps": stopping.after,
     "risk": stopping.risk,
     "held-out": stopping.held_out,
@@ -31,8 +32,13 @@ _ALONE: dict[str, Any] = {"optimizer": adam, "rate": 0.01, "jitter": 0.0, "jitte
 # A deep decoder is too small to fit noise, and pixels start from no randomness: one fit each, to where the loss rests.
 PRIORS: dict[str, dict[str, Any]] = {
     "skip": {},
-    "deep-decoder": {**_ALONE, "network": Decoder(), "code": Noise(Decoder().widths[0]), "steps": 2000},
-    "pixels": {**_ALONE, "network": Free(), "code": Noise(1), "averaging": 0.0, "steps": 500},
+    "deep-decoder": {
+        **_ALONE,
+        "network": DeepDecoder.Config(),
+        "code": Noise(DeepDecoder.Config().widths[0]),
+        "steps": 2000,
+    },
+    "pixels": {**_ALONE, "network": Pixels.Config(), "code": Noise(1), "averaging": 0.0, "steps": 500},
 }
 
 
@@ -57,7 +63,7 @@ def choose_recipe(options: Options, task: ModuleType) -> Recipe:
     return replace(recipe, steps=options.steps, **said)
 
 
-def choose_rule(options: Options) -> stopping.Rule | None:
+def choose_rule(options: Options) -> stopping.StoppingRule | None:
     """A fresh rule, for a rule belongs to one fit; None where the task chooses."""
     if options.stop != "auto":
         return RULES[options.stop]()

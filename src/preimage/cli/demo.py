@@ -32,7 +32,7 @@ def demo(
     from preimage.cli.interrupt import Interrupt
     from preimage.cli.options import Options
     from preimage.cli.progress import Progress
-    from preimage.figures import restoration_figure, save_figure
+    from preimage.figures.restoration import restoration_figure, save_figure
     from preimage.images import as_picture
     from preimage.restore import denoise as module
 

@@ -26,25 +26,25 @@ TASKS = (
         "counterfactual",
         "preimage.explain.counterfactual",
         "Change a picture so that a classifier takes it for another class.",
-        "preimage counterfactual lesion.jpg --predictor lesions.pt --target mel --html why.html",
+        "preimage counterfactual lesion.jpg --classifier lesions.pt --target mel --html why.html",
     ),
     Task(
         "recover",
         "preimage.explain.recover",
         "Recover a picture from its features under the first residual block, one that the classifier is sure of.",
-        "preimage recover lesion.jpg --predictor lesions.pt",
+        "preimage recover lesion.jpg --classifier lesions.pt",
     ),
     Task(
         "invert",
         "preimage.explain.invert",
         "Find a picture that has the features of a given one at a layer.",
-        "preimage invert photo.png --predictor torchvision:resnet18@weights.pth --layers all",
+        "preimage invert photo.png --classifier torchvision:resnet18@weights.pth --layers all",
     ),
     Task(
         "maximize",
         "preimage.explain.maximize",
         "Find a picture that excites a class, a channel or a unit the most.",
-        "preimage maximize --predictor lesions.pt --target mel",
+        "preimage maximize --classifier lesions.pt --target mel",
     ),
 )
 
@@ -183,13 +183,13 @@ def _explained(
 ) -> int:
     import torch
 
-    from preimage import checkpoint
     from preimage.cli.batch import threads_of
     from preimage.cli.choices import choose_recipe
     from preimage.cli.companions import companions
     from preimage.cli.interrupt import Interrupt
     from preimage.cli.options import Options as FitOptions
-    from preimage.explain.view import one_picture
+    from preimage.engine import checkpoint
+    from preimage.explain.forward import one_picture
     from preimage.images import as_picture
 
     recipe = choose_recipe(FitOptions(recipe=options.recipe, steps=options.steps), module)
@@ -231,27 +231,27 @@ def _run(function: Callable[..., Any], picture: Picture | None, own: dict[str, A
     """The Run: of one layer, or a sheet of several."""
     if "layers" not in own:
         return function(**own, **settings) if picture is None else function(picture, **own, **settings)
+    from preimage.explain.forward import as_model, at_working_size
     from preimage.explain.invert import Sheet, depth
-    from preimage.explain.view import as_model, at_working_size
 
     own = dict(own)
     assert picture is not None
-    model = as_model(own.pop("predictor"))
+    model = as_model(own.pop("classifier"))
     asked = own.pop("layers")
     layers = (
-        depth(model.predictor, at_working_size(picture.tensor, model.predictor))
+        depth(model.classifier, at_working_size(picture.tensor, model.classifier))
         if asked == ALL
         else [each.strip() for each in asked.split(",")]
     )
     if len(layers) == 1:
-        return function(picture, predictor=model, layer=layers[0], **own, **settings)
-    return Sheet(picture, layers, predictor=model, **own, **settings)
+        return function(picture, classifier=model, layer=layers[0], **own, **settings)
+    return Sheet(picture, layers, classifier=model, **own, **settings)
 
 
 def _iterate(run: Any, options: Options, places: _Places, interrupt: Any, name: str) -> tuple[bool, bool]:
     """To the end, or to where a signal ended it: whether a step was done, and whether the result stands."""
-    from preimage import checkpoint
     from preimage.cli.progress import Progress
+    from preimage.engine import checkpoint
 
     steps: Iterator[Any] = iter(run)
     if options.autosave is not None:

@@ -53,9 +53,9 @@ def write_files(
 ) -> None:
     """The picture, further ones as OUTPUT-2 and so on, and what the options of `beside` ask for."""
     from preimage.explain.counterfactual import Counterfactual
-    from preimage.explain.figure import explanation_figure, strip_figure
-    from preimage.explain.page import save_page
-    from preimage.figures import save_figure
+    from preimage.figures.explanation import explanation_figure, strip_figure
+    from preimage.figures.page import save_page
+    from preimage.figures.restoration import save_figure
     from preimage.images import as_picture, write_bytes_atomically
 
     kind = picture or as_picture(found.image.clamp(0, 1))

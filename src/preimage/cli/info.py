@@ -31,7 +31,7 @@ def info() -> int:
     """Print device, precision, threads, memory, versions and extras."""
     import torch
 
-    from preimage.devices import SMALLEST_BF16_PIXELS, choose_device, choose_precision, free_memory
+    from preimage.engine.devices import SMALLEST_BF16_PIXELS, choose_device, choose_precision, free_memory
 
     device = choose_device()
     free = free_memory(device)

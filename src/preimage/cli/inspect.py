@@ -1,4 +1,4 @@
-"""`preimage inspect IMAGE... --predictor P`: is the classifier of one mind about a picture and its early outputs?"""
+"""`preimage inspect IMAGE... --classifier P`: is the classifier of one mind about a picture and its early outputs?"""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from cyclopts import Parameter
 from preimage.cli.inspect_options import InspectOptions, check_options, figure_of
 
 if TYPE_CHECKING:
+    from preimage.classifiers import Classifier
     from preimage.cli.interrupt import Interrupt
     from preimage.defend.inspection import Inspecting, Inspection
     from preimage.defend.thresholds import Threshold
+    from preimage.engine.recipe import Recipe
     from preimage.images import Picture
-    from preimage.predictors import Predictor
-    from preimage.recipes import Recipe
 
 _TOGETHER = 16  # clean pictures of one size that are fitted side by side
 
@@ -39,14 +39,14 @@ class _Work:
     """One command: the classifier, the recipe and the threshold, known to be right before any fit."""
 
     def __init__(self, options: InspectOptions, inputs: Sequence[Path]) -> None:
+        from preimage.classifiers import load_classifier
         from preimage.cli.choices import choose_recipe
         from preimage.cli.options import Options
         from preimage.defend import purify
         from preimage.defend.defence import random_source
         from preimage.defend.inspection import looks_every
         from preimage.defend.thresholds import Threshold
-        from preimage.devices import choose_device
-        from preimage.predictors import load_predictor
+        from preimage.engine.devices import choose_device
 
         self.options, self.inputs = options, inputs
         check_options(options, inputs)
@@ -54,10 +54,10 @@ class _Work:
         looks_every(self.recipe, options.every)
         random_source(1, options.seed)
         self.device = choose_device(options.device)
-        self.predictor: Predictor = load_predictor(options.predictor)
+        self.classifier: Classifier = load_classifier(options.classifier)
         self.threshold: Threshold | None = None
         if options.thresholds is not None:
-            self.threshold = Threshold.read(options.thresholds).checked(self.predictor, self.recipe, options.every)
+            self.threshold = Threshold.read(options.thresholds).checked(self.classifier, self.recipe, options.every)
 
     # ------------------------------------------------------------------ pictures
 
@@ -86,7 +86,7 @@ class _Work:
 
     def _one(self, path: Path, interrupt: Interrupt) -> dict[str, Any] | None:
         """One picture: its report; None if it was interrupted."""
-        from preimage.figures import save_figure
+        from preimage.figures.restoration import save_figure
 
         options = self.options
         picture = self._read(path)
@@ -97,11 +97,11 @@ class _Work:
         report = self._report(path, found, inspecting)
         place = figure_of(path, options)
         if place is not None:
-            from preimage.defend.inspection_figure import inspection_figure
+            from preimage.figures.inspection import inspection_figure
 
             value = None if self.threshold is None else self.threshold.value
             drawn = inspection_figure(
-                picture.tensor[0], found, self.predictor.classes, threshold=value, title=f"{path.name}:"
+                picture.tensor[0], found, self.classifier.classes, threshold=value, title=f"{path.name}:"
             )
             save_figure(drawn, place, overwrite=options.overwrite)
         if not options.quiet:
@@ -109,7 +109,7 @@ class _Work:
         return report
 
     def _read(self, path: Path) -> Picture:
-        from preimage.explain.view import one_picture
+        from preimage.explain.forward import one_picture
 
         return one_picture(path, self.options.value_range, page=self.options.page)
 
@@ -117,12 +117,12 @@ class _Work:
         import torch
 
         from preimage.defend.inspection import Inspecting
-        from preimage.explain.view import at_working_size
+        from preimage.explain.forward import at_working_size
 
         seen = torch.cat([picture.tensor for picture in pictures])
         return Inspecting(
-            at_working_size(seen, self.predictor).clamp(0, 1),
-            self.predictor,
+            at_working_size(seen, self.classifier).clamp(0, 1),
+            self.classifier,
             seen=seen,
             recipe=self.recipe,
             every=self.options.every,
@@ -134,9 +134,9 @@ class _Work:
         """What was found, as plain data."""
         import torch
 
-        from preimage.defend.classifier import fingerprint_of
+        from preimage.defend.checks import fingerprint_of
 
-        names, mean, threshold = self.predictor.classes, found.mean, self.threshold
+        names, mean, threshold = self.classifier.classes, found.mean, self.threshold
         tops = found.early.max(1)
         looks = zip(found.steps, tops.indices.tolist(), tops.values.tolist(), found.early.tolist(), strict=True)
         return {
@@ -155,8 +155,8 @@ class _Work:
                 {"step": step, "class": names[top], "confidence": value, "of_given_class": chances[found.predicted]}
                 for step, top, value, chances in looks
             ],
-            "predictor": self.options.predictor,
-            "classifier": fingerprint_of(self.predictor),
+            "classifier": self.options.classifier,
+            "classifier_fingerprint": fingerprint_of(self.classifier),
             "recipe": inspecting.fit.recipe.describe(),
             "seed": inspecting.seed,
             "seconds": round(inspecting.fit.seconds, 3),
@@ -204,7 +204,7 @@ class _Work:
                 print("preimage: ended before all pictures were inspected, nothing was written", file=sys.stderr)
                 return interrupt.exit_code
             scores += [found.score for found in inspecting.result()]
-        threshold = Threshold.of(scores, self.predictor, self.recipe, self.options.every)
+        threshold = Threshold.of(scores, self.classifier, self.recipe, self.options.every)
         threshold.save(self.options.written, overwrite=self.options.overwrite)
         self._say_threshold(threshold)
         return 0
@@ -255,8 +255,8 @@ def _pictures_of(folder: Path | None) -> list[Path]:
     Raises:
         InputError: no folder, or none in it.
     """
+    from preimage.classifiers.labelled import SUFFIXES
     from preimage.errors import InputError
-    from preimage.predictors.labelled import SUFFIXES
 
     if folder is None or not folder.is_dir():
         raise InputError(f"--calibrate {folder} is no folder: give one with clean pictures")

@@ -26,7 +26,7 @@ def _flag(text: str, group: Group) -> Parameter:
 class InspectOptions:
     """All options of the command."""
 
-    predictor: Annotated[
+    classifier: Annotated[
         str,
         Parameter(
             help="torchvision:NAME@FILE, timm:NAME, hf:NAME, FILE.pt of preimage train, or module:function.", group=_HOW

@@ -10,7 +10,7 @@ from preimage.cli.options import Options
 from preimage.cli.places import Places
 from preimage.errors import InputError
 from preimage.images import Picture
-from preimage.tiling import Region, cut, cut_out
+from preimage.series.layout import Region, cut, cut_out
 
 SIDE = 256
 GRID = 16  # the blocks of a JPEG of 4:2:0 stay whole

@@ -7,7 +7,7 @@ import time
 from types import TracebackType
 from typing import Any
 
-from preimage.step import Step
+from preimage.engine.step import Step
 
 _PLAIN_EVERY = 10.0  # seconds between two plain lines
 _LIVE_EVERY = 0.1  # reading the loss waits for the device

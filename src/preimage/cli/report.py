@@ -13,11 +13,11 @@ import torch
 
 from preimage.cli.places import Places
 from preimage.cli.watched import Watched
+from preimage.engine.result import Result
 from preimage.errors import InputError
 from preimage.images import Picture, read, write_bytes_atomically
 from preimage.metrics import psnr, ssim
-from preimage.result import Result
-from preimage.tiles import Tiles
+from preimage.series.tiles import Tiles
 
 Report = dict[str, Any]
 

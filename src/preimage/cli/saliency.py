@@ -1,4 +1,4 @@
-"""`preimage saliency INPUT --predictor P`: where a classifier looks, drawn over the picture, and whether that is true of it."""
+"""`preimage saliency INPUT --classifier P`: where a classifier looks, drawn over the picture, and whether that is true of it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from cyclopts import Group, Parameter
 from preimage.cli.options import whole
 
 if TYPE_CHECKING:
+    from preimage.classifiers import Classifier
     from preimage.defend.faithfulness import Curve
     from preimage.defend.methods import SaliencyMap
     from preimage.images import Picture
-    from preimage.predictors import Predictor
 
 _FILES, _TASK, _RUN = (Group.create_ordered(name) for name in ("Files", "Saliency", "Run"))
 _ARRAYS = (".npy", ".npz", ".tif", ".tiff")
@@ -35,7 +35,7 @@ def _flag(text: str, group: Group) -> Parameter:
 class SaliencyOptions:
     """All options of the command."""
 
-    predictor: Annotated[
+    classifier: Annotated[
         str,
         Parameter(
             help="FILE.pt of `preimage train`, torchvision:NAME, timm:NAME, hf:NAME (each perhaps with @FILE of weights, or "
@@ -134,14 +134,14 @@ def saliency(
 ) -> int:
     """Draw where a classifier looks, and say what its answer does when those pixels come and go."""
     from preimage.cli.batch import threads_of
-    from preimage.explain.view import as_model, one_picture
+    from preimage.explain.forward import as_model, one_picture
 
     methods = _methods(options.method)
     picture = one_picture(source, options.value_range, page=options.page)
     output = _check_places(source, picture, methods, options)
     with threads_of(options.threads):
-        predictor = as_model(options.predictor).predictor
-        judged = [_judged(method, picture, predictor, options) for method in methods]
+        classifier = as_model(options.classifier).classifier
+        judged = [_judged(method, picture, classifier, options) for method in methods]
         report = _report(judged, source, output, options)
     _write(judged, picture, output, report, options)
     _say(judged, report, options)
@@ -179,7 +179,7 @@ def _check_places(source: Path, picture: Picture, methods: list[str], options: S
     kinds |= {"--output": (".png",)} if len(methods) > 1 else {}
     given = {"--output": output, "--array": options.array, "--figure": options.figure, "--report": options.report}
     taken = {source.resolve(): "the input"}
-    taken |= {Path(options.predictor.rpartition("@")[2]).resolve(): "what --predictor reads"}
+    taken |= {Path(options.classifier.rpartition("@")[2]).resolve(): "what --classifier reads"}
     for option, path in given.items():
         if path is None:
             continue
@@ -207,7 +207,7 @@ def _as_drawn(picture: Picture, drawn: Any = None) -> Picture:
 # ---------------------------------------------------------------------- one method
 
 
-def _judged(method: str, picture: Picture, predictor: Predictor, options: SaliencyOptions) -> _Judged:
+def _judged(method: str, picture: Picture, classifier: Classifier, options: SaliencyOptions) -> _Judged:
     from preimage.defend.faithfulness import deletion, insertion
     from preimage.defend.methods import saliency
 
@@ -217,7 +217,7 @@ def _judged(method: str, picture: Picture, predictor: Predictor, options: Salien
     asked: Any = method
     found = saliency(
         picture,
-        predictor,
+        classifier,
         options.target,
         asked,
         n_steps=options.steps,
@@ -229,7 +229,7 @@ def _judged(method: str, picture: Picture, predictor: Predictor, options: Salien
         device=options.device,
     )
     seconds = time.perf_counter() - begin
-    shown = (predictor, found.seen, found.merged, found.target)
+    shown = (classifier, found.seen, found.merged, found.target)
     return _Judged(found, insertion(*shown), deletion(*shown, to=options.deleted), seconds)
 
 
@@ -248,7 +248,7 @@ def _report(judged: list[_Judged], source: Path, output: Path, options: Saliency
     import torch
 
     from preimage.cli.report import peak_memory
-    from preimage.devices import choose_device
+    from preimage.engine.devices import choose_device
 
     first = judged[0].found
     device = str(choose_device(options.device))
@@ -258,7 +258,7 @@ def _report(judged: list[_Judged], source: Path, output: Path, options: Saliency
         "output": str(output),
         "size": list(first.map.shape[-2:]),
         "seen_size": list(first.seen.shape[-2:]),
-        "predictor": options.predictor,
+        "classifier": options.classifier,
         "prediction": first.prediction,
         "target": first.target_class,
         "confidence": first.confidence,
@@ -286,8 +286,8 @@ def _report(judged: list[_Judged], source: Path, output: Path, options: Saliency
 def _write(
     judged: list[_Judged], picture: Picture, output: Path, report: dict[str, Any], options: SaliencyOptions
 ) -> None:
-    from preimage.defend.saliency_figure import overlay, saliency_figure
-    from preimage.figures import display_range, save_figure
+    from preimage.figures.restoration import display_range, save_figure
+    from preimage.figures.saliency import overlay, saliency_figure
     from preimage.images import write_bytes_atomically
 
     limits = display_range(picture)

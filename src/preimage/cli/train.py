@@ -12,11 +12,11 @@ from cyclopts import Parameter
 from preimage.cli.train_options import TrainOptions, settings_of
 
 if TYPE_CHECKING:
+    from preimage.classifiers.labelled import Labelled
+    from preimage.classifiers.model_file import TrainedModel
+    from preimage.classifiers.settings import Settings
+    from preimage.classifiers.train import Batch, Epoch, Training
     from preimage.cli.interrupt import Interrupt
-    from preimage.predictors.labelled import Labelled
-    from preimage.predictors.model_file import TrainedModel
-    from preimage.predictors.settings import Settings
-    from preimage.predictors.train import Batch, Epoch, Training
 
 
 def train(
@@ -33,9 +33,9 @@ def train(
     options: Annotated[TrainOptions, Parameter(name="*")],
 ) -> int:
     """Learn from the training part, choose by a part of it that is held out, and read the test part once, at the end."""
-    from preimage import checkpoint
+    from preimage.classifiers.model_file import write_model
     from preimage.cli.interrupt import Interrupt
-    from preimage.predictors.model_file import write_model
+    from preimage.engine import checkpoint
 
     settings = settings_of(options)
     _check_places(data, options)
@@ -64,11 +64,11 @@ def _check_places(data: Path, options: TrainOptions) -> None:
     from preimage.images import check_place
 
     if options.output.suffix.lower() != ".pt":
-        raise InputError(f"--output {options.output}: --predictor takes FILE.pt: give it such a name")
+        raise InputError(f"--output {options.output}: --classifier takes FILE.pt: give it such a name")
     named = {"DATA": data, "--output": options.output, "its checkpoint": options.checkpoint}
     named |= {} if options.report is None else {"--report": options.report}
-    if options.predictor is not None:
-        named["--predictor"] = Path(options.predictor.rpartition("@")[2])
+    if options.classifier is not None:
+        named["--classifier"] = Path(options.classifier.rpartition("@")[2])
     seen: dict[Path, str] = {}
     for what, path in named.items():
         other = seen.setdefault(path.resolve(), what)
@@ -82,13 +82,13 @@ def _check_places(data: Path, options: TrainOptions) -> None:
 
 def _training(data: Path, settings: Settings, options: TrainOptions) -> tuple[Training, TrainedModel | None]:
     """The training, and the finished classifier that was given."""
+    from preimage.classifiers.labelled import LABELS, read_labelled
+    from preimage.classifiers.load import load_model
+    from preimage.classifiers.train import Training
     from preimage.defend.adversarial import AdversarialTraining
-    from preimage.predictors.labelled import LABELS, read_labelled
-    from preimage.predictors.load import load_model
-    from preimage.predictors.train import Training
 
-    given = None if options.predictor is None else load_model(options.predictor)
-    own = None if given is None else given.predictor.size
+    given = None if options.classifier is None else load_model(options.classifier)
+    own = None if given is None else given.classifier.size
     read = read_labelled(
         data,
         size=options.size if options.size is not None else own,
@@ -100,7 +100,9 @@ def _training(data: Path, settings: Settings, options: TrainOptions) -> tuple[Tr
     if options.adversarial is not None:
         training = AdversarialTraining(read, settings, eps=options.adversarial, device=options.device)
     else:
-        training = Training(read, settings, predictor=None if given is None else given.predictor, device=options.device)
+        training = Training(
+            read, settings, classifier=None if given is None else given.classifier, device=options.device
+        )
     _introduce(training, read, options)
     return training, given
 
@@ -144,8 +146,8 @@ def _learn(training: Training, options: TrainOptions, interrupt: Interrupt) -> b
     """All epochs, each saved; whether they were done before a signal came."""
     import sys
 
-    from preimage import checkpoint
-    from preimage.predictors.train import Epoch
+    from preimage.classifiers.train import Epoch
+    from preimage.engine import checkpoint
 
     saved: Any = training
     with _Shown(training, quiet=options.quiet) as shown:
@@ -229,9 +231,9 @@ def _report(model: TrainedModel, training: Training, data: Path, options: TrainO
         "task": "train",
         "input": str(data),
         "output": str(options.output),
-        "classes": list(model.predictor.classes),
+        "classes": list(model.classifier.classes),
         "size": list(training.data.size),
-        "predictor": options.predictor,
+        "classifier": options.classifier,
         "device": str(training.device),
         "threads": torch.get_num_threads(),
         **_plain(model.about),
@@ -297,7 +299,7 @@ def _print_summary(report: dict[str, Any], options: TrainOptions, file: Any) -> 
     console.print(f"  target quantile of the estimated loss: {report['target_quantile']}")
     if options.report is not None:
         console.print(f"  report: {options.report}")
-    console.print(f"  use it so: preimage counterfactual PICTURE --predictor {options.output}")
+    console.print(f"  use it so: preimage counterfactual PICTURE --classifier {options.output}")
 
 
 def _number(value: float | None) -> str:

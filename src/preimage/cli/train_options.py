@@ -11,7 +11,7 @@ from cyclopts import Group, Parameter
 from preimage.cli.options import counted, flag
 
 if TYPE_CHECKING:
-    from preimage.predictors.settings import Settings
+    from preimage.classifiers.settings import Settings
 
 _FILES, _DATA, _HOW, _RUN = (Group.create_ordered(name) for name in ("Files", "Data", "Training", "Run"))
 
@@ -36,7 +36,9 @@ class TrainOptions:
     ] = None
     size: Annotated[
         int | None,
-        counted("The short side in pixels; the pictures' own if not given, at most 120 (or the --predictor's).", _DATA),
+        counted(
+            "The short side in pixels; the pictures' own if not given, at most 120 (or the --classifier's).", _DATA
+        ),
     ] = None
     turned: Annotated[
         bool, flag("The pictures have no upright (lesions, cells): learn from them in all directions.", _DATA)
@@ -59,7 +61,7 @@ class TrainOptions:
         float, Parameter(help="Learning rate of AdamW at its highest; that of Muon is 20 times it.", group=_HOW)
     ] = 1e-3
     seed: Annotated[int, counted("Of what is held out, the weights, the order and the augmentation.", _HOW)] = 0
-    predictor: Annotated[
+    classifier: Annotated[
         str | None,
         Parameter(
             help="A finished classifier (torchvision:NAME@FILE, timm:NAME, hf:NAME, FILE.pt, module:function), with --freeze.",
@@ -74,7 +76,7 @@ class TrainOptions:
             group=_HOW,
         ),
     ] = None
-    freeze: Annotated[bool, flag("Fit only the loss estimator, to the --predictor as it is.", _HOW)] = False
+    freeze: Annotated[bool, flag("Fit only the loss estimator, to the --classifier as it is.", _HOW)] = False
 
     device: Annotated[str, Parameter(help="auto, cpu, cuda, cuda:1, mps.", group=_RUN)] = "auto"
     threads: Annotated[int | None, counted("Processor threads; by default PyTorch's choice.", _RUN)] = None
@@ -101,12 +103,12 @@ def settings_of(options: TrainOptions) -> Settings:
 
     if options.threads is not None and options.threads < 1:
         raise InputError(f"--threads must be at least 1, got {options.threads}")
-    if options.freeze and options.predictor is None:
-        raise InputError("--freeze needs the finished classifier that stays as it is: give --predictor too")
-    if options.predictor is not None and not options.freeze:
+    if options.freeze and options.classifier is None:
+        raise InputError("--freeze needs the finished classifier that stays as it is: give --classifier too")
+    if options.classifier is not None and not options.freeze:
         raise InputError(
-            "--predictor without --freeze would train a finished classifier further, which is not supported: give --freeze to "
-            "fit its loss estimator alone, or leave --predictor out to train a classifier anew"
+            "--classifier without --freeze would train a finished classifier further, which is not supported: give --freeze to "
+            "fit its loss estimator alone, or leave --classifier out to train a classifier anew"
         )
     if options.freeze and options.backbone is not None:
         raise InputError("--backbone is of a classifier that is trained anew: leave it out with --freeze")
@@ -125,7 +127,7 @@ def settings_of(options: TrainOptions) -> Settings:
 
 
 def _default(options: TrainOptions) -> Settings:
-    from preimage.predictors.settings import Settings
+    from preimage.classifiers.settings import Settings
 
     if options.adversarial is None:
         return Settings()

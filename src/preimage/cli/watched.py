@@ -12,14 +12,14 @@ from typing import Any
 
 import torch
 
+from preimage.engine.fit import Run
+from preimage.engine.result import Result
+from preimage.engine.step import Step
 from preimage.errors import InputError
-from preimage.figures import display_range, displayed
-from preimage.fit import Run
+from preimage.figures.restoration import display_range, displayed
 from preimage.images import Picture
 from preimage.metrics import psnr
-from preimage.result import Result
-from preimage.step import Step
-from preimage.tiles import Tiles
+from preimage.series.tiles import Tiles
 
 # The fit goes on to this many times its last step, where a reference is given, to see how good it could have been.
 OVERRUN = 1.5
@@ -116,7 +116,7 @@ class Watched:
         return image if self.strength == 1 else torch.lerp(self.picture.tensor, image, self.strength)
 
     def _note(self, step: Step) -> None:
-        # In a Chain one page is at hand, of Tiles one tile, and steps are counted from its own first one, as in its result.
+        # In a Frames one page is at hand, of Tiles one tile, and steps are counted from its own first one, as in its result.
         page: int | None = getattr(self.run_inside, "page", None)
         offset = getattr(self.run_inside, "offset", 0)
         index = step.index - offset

@@ -17,12 +17,13 @@ from torch.nn import functional
 
 from preimage.codes import Noise
 from preimage.defend.attacks import PGD_REACH, PGD_STEPS, bounded, checked_eps
-from preimage.defend.classifier import at_rest, check_gradient, checked_labels, checked_pictures, device_of, logits_of
+from preimage.defend.checks import at_rest, check_gradient, checked_labels, checked_pictures, device_of, logits_of
 from preimage.defend.defence import DefendedClassifier, random_source
 from preimage.defend.logits import checked_model, pictures_a_pass
+from preimage.engine.optimizers import Together, adam
+from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
-from preimage.optimizers import Together, adam
-from preimage.recipes import Hourglass, Recipe
+from preimage.networks import SkipNet
 
 AdaptiveName = Literal["bpda-eot", "prior"]
 ADAPTIVE = get_args(AdaptiveName)
@@ -32,7 +33,7 @@ PRIOR_STEPS = 200
 
 # The network that draws a perturbation: that of the defence's own kind, thin, with an output that tanh will bound.
 PERTURBATION = Recipe(
-    network=Hourglass((16,) * 3, (16,) * 3, (4,) * 3, output="linear"),
+    network=SkipNet.Config((16,) * 3, (16,) * 3, (4,) * 3, output="linear"),
     code=Noise(32),
     jitter=0.0,
     optimizer=adam,

@@ -18,15 +18,15 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from preimage.classifiers import Classifier, TrainedModel
+from preimage.classifiers.augmentation import sent, shifted
+from preimage.classifiers.labelled import TEST, Labelled
+from preimage.classifiers.loss_estimator import ranking_loss
+from preimage.classifiers.settings import Settings
+from preimage.classifiers.train import Training, loss_of, parts
 from preimage.defend.attacks import PGD_REACH, checked_eps
-from preimage.defend.classifier import at_rest, checked_labels, checked_pictures, device_of, gradient_of, logits_of
+from preimage.defend.checks import at_rest, checked_labels, checked_pictures, device_of, gradient_of, logits_of
 from preimage.errors import InputError
-from preimage.predictors import Predictor, TrainedModel
-from preimage.predictors.augmentation import sent, shifted
-from preimage.predictors.labelled import TEST, Labelled
-from preimage.predictors.loss_estimator import ranking_loss
-from preimage.predictors.settings import Settings
-from preimage.predictors.train import Training, loss_of, parts
 
 EPS = 8.0  # in units of 1/255
 NOISE = 2.0  # of the start, in eps (de Jorge et al. 2022)
@@ -95,11 +95,11 @@ class AdversarialTraining(Training):
             return self._standing(self.looked_at, LOOK_STEPS)
 
     def _standing(self, data: Labelled, steps: int) -> float:
-        predictor, _ = parts(self.average.module)
+        classifier, _ = parts(self.average.module)
         right = 0.0
         for indices in torch.arange(len(data)).split(self.settings.batch):
             x, labels = self._pictures(data, indices), data.labels[indices]
-            right += len(indices) * robust_accuracy(predictor, x, labels, self.eps, steps=steps)
+            right += len(indices) * robust_accuracy(classifier, x, labels, self.eps, steps=steps)
         return right / len(data)
 
     def _losses(
@@ -107,7 +107,7 @@ class AdversarialTraining(Training):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         attacked = self._attacked(x, answers)
         with self._precision():
-            logits, features = self.predictor.logits_and_features(attacked, self.estimator.layers)
+            logits, features = self.classifier.logits_and_features(attacked, self.estimator.layers)
         primary = loss_of(logits, answers)
         with self._precision():
             estimates = self.estimator({name: value.detach() for name, value in features.items()})
@@ -117,7 +117,7 @@ class AdversarialTraining(Training):
         """Algorithm 1 of de Jorge et al.: noise, then one step, neither cut back to eps."""
         start = perturbed(x, NOISE * self.eps)
         with self._precision():
-            loss = loss_of(self.predictor(start.requires_grad_()), answers).mean()
+            loss = loss_of(self.classifier(start.requires_grad_()), answers).mean()
         return (start.detach() + self.eps / 255 * gradient_of(loss, start).sign()).clamp(0, 1)
 
     def _augmented(self, batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -127,7 +127,7 @@ class AdversarialTraining(Training):
 
 
 def robust_accuracy(
-    predictor: Predictor,
+    classifier: Classifier,
     images: torch.Tensor,
     labels: torch.Tensor,
     eps: float,
@@ -140,11 +140,11 @@ def robust_accuracy(
     As `attack("pgd", ...)`, without a toolbox and where the pictures are, for it is asked after every epoch.
 
     Example:
-        >>> robust_accuracy(predictor, images, labels, eps=8) <= robust_accuracy(predictor, images, labels, eps=0)
+        >>> robust_accuracy(classifier, images, labels, eps=8) <= robust_accuracy(classifier, images, labels, eps=0)
         True
 
     Args:
-        predictor: the classifier; it is asked in evaluation mode.
+        classifier: the classifier; it is asked in evaluation mode.
         images: (b, 3, h, w) in 0 to 1, all of them in one pass.
         labels: (b,) the index of each picture's true class.
         eps: from 0 to 255, in units of 1/255.
@@ -156,18 +156,18 @@ def robust_accuracy(
 
     Source: Madry et al., Towards Deep Learning Models Resistant to Adversarial Attacks, ICLR 2018.
     """
-    reach, place = checked_eps(eps) / 255, device_of(predictor)
+    reach, place = checked_eps(eps) / 255, device_of(classifier)
     given = checked_pictures(images).detach().to(place)
-    labels = checked_labels(labels, len(given), len(predictor.classes)).to(place)
-    with at_rest(predictor), torch.enable_grad():
+    labels = checked_labels(labels, len(given), len(classifier.classes)).to(place)
+    with at_rest(classifier), torch.enable_grad():
         x = perturbed(given, eps, torch.Generator().manual_seed(seed))
         for _ in range(steps if eps else 0):
             x.requires_grad_()
-            slope = gradient_of(functional.cross_entropy(logits_of(predictor, x).float(), labels, reduction="sum"), x)
+            slope = gradient_of(functional.cross_entropy(logits_of(classifier, x).float(), labels, reduction="sum"), x)
             x = x.detach() + PGD_REACH * reach / steps * slope.sign()
             x = torch.minimum(torch.maximum(x, given - reach), given + reach).clamp(0, 1)
         with torch.no_grad():
-            return float((logits_of(predictor, x).argmax(1) == labels).float().mean())
+            return float((logits_of(classifier, x).argmax(1) == labels).float().mean())
 
 
 def perturbed(images: torch.Tensor, eps: float, generator: torch.Generator | None = None) -> torch.Tensor:

@@ -9,8 +9,8 @@ import torch
 
 from preimage.defend.defence import BATCH, Purification, passed_through, random_source
 from preimage.defend.purify import FAST
+from preimage.engine.recipe import Recipe
 from preimage.errors import InputError, MissingExtra
-from preimage.recipes import Recipe
 
 try:
     from art.defences.preprocessor.preprocessor import PreprocessorPyTorch

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from preimage.defend.classifier import at_rest, check_gradient, checked_labels, checked_pictures, device_of, logits_of
+from preimage.defend.checks import at_rest, check_gradient, checked_labels, checked_pictures, device_of, logits_of
 from preimage.defend.logits import checked_model
 from preimage.errors import InputError, MissingExtra
 
@@ -46,7 +46,7 @@ def attack(
     """Pictures that differ from the given ones by at most eps / 255 in every value, and stay within 0 to 1.
 
     Example:
-        >>> attacked = attack("bi", predictor, images, labels, eps=8)
+        >>> attacked = attack("bi", classifier, images, labels, eps=8)
         >>> float((attacked - images).abs().max()) <= 8 / 255
         True
 
@@ -55,7 +55,7 @@ def attack(
             1/255 (Kurakin et al. 2017); "llci": the same towards the class that the picture is least likely to be; "pgd": from a
             random start, steps of 2.5 eps / steps (Madry et al. 2018); "autoattack": APGD by two losses, DeepFool and Square,
             one after another on what still stands (Croce and Hein 2020, as in the toolbox: none of them targeted).
-        model: a Predictor, or any module from pictures in 0 to 1 to logits; it is asked in evaluation mode.
+        model: a Classifier, or any module from pictures in 0 to 1 to logits; it is asked in evaluation mode.
         images: (b, 3, h, w) in 0 to 1.
         labels: (b,) the index of each picture's true class.
         eps: at least 0, in units of 1/255; 0 returns the pictures as they are.

@@ -14,11 +14,11 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from preimage.defend.classifier import checked_pictures, device_of, logits_of
+from preimage.defend.checks import checked_pictures, device_of, logits_of
 from preimage.defend.logits import checked_model
 from preimage.defend.purify import FAST, early_outputs, for_size
+from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
-from preimage.recipes import Recipe
 
 BATCH = 64  # pictures that are cleaned side by side
 LARGEST_SEED = 2**31 - 1
@@ -90,7 +90,7 @@ class DefendedClassifier(nn.Module):
         torch.Size([4, 10])
 
     Args:
-        model: a Predictor, or any module from pictures in 0 to 1 to logits.
+        model: a Classifier, or any module from pictures in 0 to 1 to logits.
         recipe, steps: of the purification, as in `purify`.
         seed: None: each picture has fresh random numbers from the operating system at every call, so that an attacker cannot know
             them; a seed: the same picture gives the same logits, whatever stands beside it.

@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from preimage.checkpoint import fingerprint
+from preimage.classifiers.classifier import check_answer
 from preimage.defend.adaptive import ADAPTIVE, SAMPLES, bpda_eot, prior_perturbation
 from preimage.defend.attacks import ATTACKS, PGD_STEPS, attack, checked_eps
-from preimage.defend.classifier import (
+from preimage.defend.checks import (
     at_rest,
     check_gradient,
     checked_labels,
@@ -34,8 +34,8 @@ from preimage.defend.classifier import (
 from preimage.defend.defence import Cleaning, DefendedClassifier, random_source
 from preimage.defend.logits import checked_model
 from preimage.defend.table import Row, Table
+from preimage.engine.checkpoint import fingerprint
 from preimage.errors import InputError
-from preimage.predictors.predictor import check_answer
 
 NONE = "none"  # the attack of clean pictures, and the defence of those who have none
 # By what a row is known: the picture, who attacked, and what stood in the way.
@@ -164,7 +164,7 @@ def evaluate_defence(
         none, none 0: 81.0 % (72.2 % to 87.5 %), 81 of 100
 
     Args:
-        model: a Predictor, or any module from pictures in 0 to 1 to logits.
+        model: a Classifier, or any module from pictures in 0 to 1 to logits.
         images: (n, 3, h, w) in 0 to 1; `labels`: (n,) the index of each picture's true class.
         attacks: who attacks; the clean pictures are judged in any case. Those that are unaware attack the bare classifier.
         defences: by name; None: the classifier alone.

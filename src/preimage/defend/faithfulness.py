@@ -14,7 +14,7 @@ from typing import Literal, get_args
 import torch
 from torch import nn
 
-from preimage.defend.classifier import device_of, evaluating
+from preimage.defend.checks import device_of, evaluating
 from preimage.defend.logits import (
     Target,
     checked_model,
@@ -63,15 +63,15 @@ def insertion(
     """The probability of a class as the most salient pixels are put into the blurred picture: the higher, the truer the map.
 
     Example:
-        >>> insertion(predictor, x, saliency_map, "mel").area            # doctest: +SKIP
+        >>> insertion(classifier, x, saliency_map, "mel").area            # doctest: +SKIP
         tensor([0.7412])
 
     Args:
-        model: a Predictor, or an nn.Module that returns logits (b, classes).
+        model: a Classifier, or an nn.Module that returns logits (b, classes).
         pictures: (b, c, h, w), as the model takes them.
         maps: (b, 1, h, w), or (b, h, w): how salient each pixel is. Pixels of one value come in the order of the picture's rows,
             from the top left.
-        target: the class of all pictures or one for each, by number, for a Predictor by name too.
+        target: the class of all pictures or one for each, by number, for a Classifier by name too.
         steps: of equally many pixels, up to rounding, at least 1 and at most h w.
         blur: standard deviation of the Gaussian over the picture's short side, above 0. A sixteenth is chosen here; RISE blurs
             less, by 5 of 224 pixels.
@@ -100,7 +100,7 @@ def deletion(
     """The probability of a class as the most salient pixels are taken away: the lower, the truer the map.
 
     Example:
-        >>> deletion(predictor, x, saliency_map, "mel", to="blur").area  # doctest: +SKIP
+        >>> deletion(classifier, x, saliency_map, "mel", to="blur").area  # doctest: +SKIP
         tensor([0.1033])
 
     Args:

@@ -15,16 +15,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from preimage.defend.classifier import at_rest, checked_pictures, device_of, logits_of
+from preimage.classifiers.classifier import check_answer
+from preimage.defend.checks import at_rest, checked_pictures, device_of, logits_of
 from preimage.defend.defence import random_source
 from preimage.defend.logits import checked_model
 from preimage.defend.purify import FAST, MOST_STEPS, for_size, goes_by_size
+from preimage.engine.fit import Fit
+from preimage.engine.recipe import Recipe
+from preimage.engine.step import Step
 from preimage.errors import InputError
-from preimage.fit import Fit
-from preimage.predictors.predictor import check_answer
 from preimage.problem import Problem
-from preimage.recipes import Recipe
-from preimage.step import Step
 from preimage.stopping import After
 
 LOOKS = 12  # how often the classifier is asked on the way, unless it is said
@@ -78,13 +78,13 @@ class Inspecting:
     """The inspections of pictures of one size, as an iterator of Steps: one fit, whose outputs are shown to the classifier.
 
     Example:
-        >>> inspecting = Inspecting(torch.rand(8, 3, 32, 32), predictor)
+        >>> inspecting = Inspecting(torch.rand(8, 3, 32, 32), classifier)
         >>> for step in inspecting: ...
         >>> [inspection.score for inspection in inspecting.result()]
 
     Args:
         images: (b, 3, h, w) in 0 to 1, as they are fitted.
-        model: a Predictor, or any module from pictures in 0 to 1 to logits.
+        model: a Classifier, or any module from pictures in 0 to 1 to logits.
         seen: the pictures as the classifier is asked about them, if not as they are fitted (larger ones, say).
         recipe, steps: of the purification, as in `purify`.
         every: steps between two looks; None: twelve looks in all.

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from preimage.defend.classifier import gradient_of, logits_of
+from preimage.classifiers import Classifier
+from preimage.defend.checks import gradient_of, logits_of
 from preimage.errors import InputError
-from preimage.predictors import Predictor
 
 Target = int | str | torch.Tensor | Sequence[int | str] | None
 
@@ -25,12 +25,12 @@ def checked_model(model: Any) -> nn.Module:
     """The model, if it is one.
 
     Raises:
-        InputError: anything but an nn.Module, of which a Predictor is one.
+        InputError: anything but an nn.Module, of which a Classifier is one.
     """
     if not isinstance(model, nn.Module):
         raise InputError(
-            f"the classifier must be a Predictor or an nn.Module that returns logits, got {type(model).__name__}: "
-            "load_predictor gives one by its name"
+            f"the classifier must be a Classifier or an nn.Module that returns logits, got {type(model).__name__}: "
+            "load_classifier gives one by its name"
         )
     return model
 
@@ -44,7 +44,7 @@ def target_numbers(model: nn.Module, target: Target, count: int) -> list[int] | 
     """The class of each of so many pictures, by number; None where none was named.
 
     Example:
-        >>> target_numbers(load_predictor("lesions.pt"), ["mel", 5], 2)      # doctest: +SKIP
+        >>> target_numbers(load_classifier("lesions.pt"), ["mel", 5], 2)      # doctest: +SKIP
         [4, 5]
 
     Raises:
@@ -69,12 +69,12 @@ def target_numbers(model: nn.Module, target: Target, count: int) -> list[int] | 
 
 
 def _number(model: nn.Module, target: Any) -> int:
-    if isinstance(model, Predictor):
+    if isinstance(model, Classifier):
         return model.class_index(target)
     if isinstance(target, str):
         raise InputError(
             f"this model has no names for its classes, and {target!r} is one: give the class by number, or wrap the model: "
-            "Predictor(model, classes)"
+            "Classifier(model, classes)"
         )
     try:
         number = -1 if isinstance(target, bool) else operator.index(target)

@@ -13,15 +13,15 @@ import captum.attr
 import torch
 from torch.nn import functional
 
+from preimage.classifiers import Classifier
+from preimage.classifiers.classifier import check_answer
 from preimage.defend.faithfulness import blurred
 from preimage.defend.logits import checked_seed, noise_level, pictures_a_pass, whole_number
 from preimage.defend.saliency import MIGSG, SAMPLES, SIGMA, STEPS
-from preimage.devices import choose_device
+from preimage.engine.devices import choose_device
 from preimage.errors import InputError
+from preimage.explain.forward import AnyClassifier, as_model, one_picture
 from preimage.explain.quality import heat_map
-from preimage.explain.view import AnyPredictor, as_model, one_picture
-from preimage.predictors import Predictor
-from preimage.predictors.predictor import check_answer
 
 Method = Literal[
     "mig-sg",
@@ -68,7 +68,7 @@ class SaliencyMap:
 
 def saliency(
     image: Any,
-    predictor: AnyPredictor,
+    classifier: AnyClassifier,
     target: str | int | None = None,
     method: Method = "mig-sg",
     *,
@@ -96,8 +96,8 @@ def saliency(
 
     Args:
         image: a picture: a path, an array, a tensor in 0 to 1, a Pillow image.
-        predictor: FILE.pt of `preimage train`, torchvision:NAME, timm:NAME, hf:NAME (each perhaps with @FILE of weights), or
-            module.path:function; in Python a Predictor or what load_model returns, too.
+        classifier: FILE.pt of `preimage train`, torchvision:NAME, timm:NAME, hf:NAME (each perhaps with @FILE of weights), or
+            module.path:function; in Python a Classifier or what load_model returns, too.
         target: the class that is asked about, by name or number; None: the one that the classifier says.
         method: mig-sg, or one of captum's: gradient, input-x-gradient, integrated-gradients, smoothgrad; guided-backprop, for a
             classifier whose ReLUs are modules; gradcam, for a convolutional one; occlusion, which needs no gradient.
@@ -121,7 +121,7 @@ def saliency(
         raise InputError(f"there is no method {method!r}: give one of {', '.join(get_args(Method))}")
     if layer is not None and method != "gradcam":
         raise InputError(f"a layer is of gradcam alone, got {layer!r} for {method}: leave layer out, or take gradcam")
-    asked = as_model(predictor).predictor.to(choose_device(device))
+    asked = as_model(classifier).classifier.to(choose_device(device))
     picture = one_picture(image, value_range).tensor
     x = at_its_size(picture, asked).to(asked.mean.device)
     with torch.no_grad():
@@ -168,9 +168,9 @@ def merged(attribution: torch.Tensor, method: Method) -> torch.Tensor:
     return attribution.mean(1, keepdim=True).clamp_min(0) if method in SIGNED else heat_map(attribution)
 
 
-def at_its_size(picture: torch.Tensor, predictor: Predictor) -> torch.Tensor:
+def at_its_size(picture: torch.Tensor, classifier: Classifier) -> torch.Tensor:
     """A picture (b, c, h, w) as the classifier resizes it, where it has more pixels than that; else as it is."""
-    size = predictor.size
+    size = classifier.size
     if size is None or picture.shape[-2] * picture.shape[-1] <= size[0] * size[1]:
         return picture
     return functional.interpolate(picture, size=size, mode="bilinear", align_corners=False, antialias=True)
@@ -183,7 +183,7 @@ def at_its_size(picture: torch.Tensor, predictor: Predictor) -> torch.Tensor:
 class _Question:
     """What a method is asked: x and baseline are (1, c, h, w)."""
 
-    predictor: Predictor
+    classifier: Classifier
     x: torch.Tensor
     target: int
     baseline: torch.Tensor
@@ -195,7 +195,7 @@ class _Question:
 
     def leaf(self) -> torch.Tensor:
         """The picture, to which captum may ask the gradient without a warning."""
-        self.predictor.check_gradient(self.x)
+        self.classifier.check_gradient(self.x)
         return self.x.detach().clone().requires_grad_()
 
 
@@ -205,22 +205,22 @@ Answer = tuple[torch.Tensor, dict[str, Any]]
 def _mig_sg(asked: _Question) -> Answer:
     samples = SAMPLES if asked.samples is None else asked.samples
     settings = {"n_steps": asked.steps, "n_samples": samples, "sigma": asked.sigma, "seed": asked.seed}
-    found = MIGSG(asked.predictor).attribute(
+    found = MIGSG(asked.classifier).attribute(
         asked.x, asked.baseline, asked.target, asked.steps, samples, asked.sigma, seed=asked.seed
     )
     return found, {**settings, "baseline": None}
 
 
 def _gradient(asked: _Question) -> Answer:
-    return captum.attr.Saliency(asked.predictor).attribute(asked.leaf(), target=asked.target), {}
+    return captum.attr.Saliency(asked.classifier).attribute(asked.leaf(), target=asked.target), {}
 
 
 def _input_x_gradient(asked: _Question) -> Answer:
-    return captum.attr.InputXGradient(asked.predictor).attribute(asked.leaf(), target=asked.target), {}
+    return captum.attr.InputXGradient(asked.classifier).attribute(asked.leaf(), target=asked.target), {}
 
 
 def _integrated_gradients(asked: _Question) -> Answer:
-    found = captum.attr.IntegratedGradients(asked.predictor).attribute(
+    found = captum.attr.IntegratedGradients(asked.classifier).attribute(
         asked.leaf(),
         baselines=asked.baseline,
         target=asked.target,
@@ -233,7 +233,7 @@ def _integrated_gradients(asked: _Question) -> Answer:
 def _smoothgrad(asked: _Question) -> Answer:
     samples = SMOOTHGRAD_SAMPLES if asked.samples is None else asked.samples
     with _random_numbers(asked.x.device, asked.seed):
-        found = captum.attr.NoiseTunnel(captum.attr.Saliency(asked.predictor)).attribute(
+        found = captum.attr.NoiseTunnel(captum.attr.Saliency(asked.classifier)).attribute(
             asked.leaf(),
             nt_type="smoothgrad",
             nt_samples=samples,
@@ -263,7 +263,7 @@ def _random_numbers(device: torch.device, seed: int) -> Iterator[None]:
 
 
 def _guided_backprop(asked: _Question) -> Answer:
-    if not any(isinstance(module, torch.nn.ReLU) for module in asked.predictor.modules()):
+    if not any(isinstance(module, torch.nn.ReLU) for module in asked.classifier.modules()):
         raise InputError(
             "guided-backprop changes how the gradient passes modules of nn.ReLU, and the classifier has none: take gradient "
             "or another method"
@@ -271,18 +271,18 @@ def _guided_backprop(asked: _Question) -> Answer:
     with warnings.catch_warnings():
         # It says that it sets hooks, which it takes off again.
         warnings.filterwarnings("ignore", message="Setting backward hooks on ReLU activations")
-        return captum.attr.GuidedBackprop(asked.predictor).attribute(asked.leaf(), target=asked.target), {}
+        return captum.attr.GuidedBackprop(asked.classifier).attribute(asked.leaf(), target=asked.target), {}
 
 
 def _gradcam(asked: _Question) -> Answer:
     layer = _last_with_places(asked) if asked.layer is None else asked.layer
-    shape = tuple(asked.predictor.features(asked.x, layer).shape)
+    shape = tuple(asked.classifier.features(asked.x, layer).shape)
     if len(shape) != 4:
         raise InputError(
             f"gradcam needs a layer that gives channels with places (b, c, h, w), and {layer!r} gives {shape}"
         )
-    module = asked.predictor.model.get_submodule(layer)
-    found: Any = captum.attr.LayerGradCam(asked.predictor, module).attribute(
+    module = asked.classifier.model.get_submodule(layer)
+    found: Any = captum.attr.LayerGradCam(asked.classifier, module).attribute(
         asked.leaf(), target=asked.target, relu_attributions=True
     )
     size = tuple(asked.x.shape[-2:])
@@ -291,7 +291,7 @@ def _gradcam(asked: _Question) -> Answer:
 
 
 def _last_with_places(asked: _Question) -> str:
-    shapes = asked.predictor.shapes(asked.x)
+    shapes = asked.classifier.shapes(asked.x)
     if any(len(shape) == 3 for shape in shapes.values()):
         raise InputError(
             "gradcam is for convolutional classifiers, and this one works on tokens: take another method, or name a layer that "
@@ -307,7 +307,7 @@ def _occlusion(asked: _Question) -> Answer:
     channels, height, width = asked.x.shape[1:]
     stride = max(1, math.ceil(min(height, width) / (2 * WINDOWS)))
     side = 2 * stride
-    found = captum.attr.Occlusion(asked.predictor).attribute(
+    found = captum.attr.Occlusion(asked.classifier).attribute(
         asked.x,
         sliding_window_shapes=(channels, side, side),
         strides=(channels, stride, stride),

@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from preimage.codes import Noise
+from preimage.engine.fit import Fit, Run
+from preimage.engine.optimizers import muon
+from preimage.engine.recipe import Recipe, qualities
 from preimage.errors import InputError
-from preimage.fit import Fit, Run
 from preimage.images import Picture, as_picture
-from preimage.optimizers import muon
+from preimage.networks import SkipNet
 from preimage.problem import Problem
-from preimage.recipes import Hourglass, Recipe, qualities
 from preimage.restore.start import Initial, Tile, start
-from preimage.stopping import After, Rule
+from preimage.stopping import After, StoppingRule
 
 # MEASURED (`python -m benchmarks.defence --tune`, and 64 and 160): what is best for a classifier under attack and not under
 # attack, of pictures of SIDE pixels; it grows as the side does. PAPER's 750 steps keep nearly all of an attack at that size.
@@ -33,7 +34,7 @@ MOST_STEPS = 200
 # Kattamis, Adel, Weller 2019: three levels of 128 channels, 750 steps. Whether outputs were averaged is not published: the last
 # output is taken here, which is what a fit without averaging returns.
 PAPER = Recipe(
-    network=Hourglass((128,) * 3, (128,) * 3, (4,) * 3),
+    network=SkipNet.Config((128,) * 3, (128,) * 3, (4,) * 3),
     code=Noise(32),
     jitter=1 / 30,
     rate=0.01,
@@ -48,7 +49,7 @@ PAPER = Recipe(
 # pictures are fitted in one stacked call (Prior), and of three levels at any size.
 FAST = replace(
     PAPER,
-    network=Hourglass((32,) * 3, (32,) * 3, (4,) * 3, upsample="nearest", padding="zeros"),
+    network=SkipNet.Config((32,) * 3, (32,) * 3, (4,) * 3, upsample="nearest", padding="zeros"),
     jitter_pool=4,
     optimizer=muon,
     rate=0.02,
@@ -66,7 +67,7 @@ def purify(
     *,
     recipe: Recipe = FAST,
     steps: int | None = None,
-    stop: Rule | None = None,
+    stop: StoppingRule | None = None,
     restarts: int | None = None,
     initial: Initial = None,
     seed: int = 0,

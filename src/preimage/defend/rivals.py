@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from preimage.codes import seeded
 from preimage.defend.defence import random_source
 from preimage.errors import InputError, MissingExtra
+from preimage.rng import seeded
 
 EXTRA = "adversarial-robustness-toolbox"
 

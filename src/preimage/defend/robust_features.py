@@ -18,10 +18,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from preimage.defend.classifier import at_rest, checked_pictures, device_of, gradient_of
+from preimage.classifiers import Classifier
+from preimage.defend.checks import at_rest, checked_pictures, device_of, gradient_of
 from preimage.errors import InputError
 from preimage.images import as_picture
-from preimage.predictors import Predictor
 
 # Ilyas et al. take 1000 steps of 0.1. MEASURED on four pictures and a ResNet-18: these leave 5.5 % of the features' norm, 250 of
 # 0.1 leave 10 %, and 250 that shrink from 1 to nothing leave 7 %.
@@ -32,7 +32,7 @@ IMAGES_FILE, LABELS_FILE = "CIFAR_ims", "CIFAR_lab"
 
 def features_matched(
     images: torch.Tensor,
-    predictor: Predictor,
+    classifier: Classifier,
     *,
     layer: str | None = None,
     starts: torch.Tensor | None = None,
@@ -47,13 +47,13 @@ def features_matched(
     Euclidean norm of a picture in 0 to 1, falling to 0 as a straight line.
 
     Example:
-        >>> robust = features_matched(images, load_predictor("robust.pt"), starts=shuffled(images))
-        >>> relative_distance(load_predictor("robust.pt"), robust, images).max() < 0.5
+        >>> robust = features_matched(images, load_classifier("robust.pt"), starts=shuffled(images))
+        >>> relative_distance(load_classifier("robust.pt"), robust, images).max() < 0.5
         tensor(True)
 
     Args:
         images: (b, 3, h, w) in 0 to 1.
-        predictor: whose features.
+        classifier: whose features.
         layer: of the classifier, by name; None: what its last linear layer is given, the penultimate layer.
         starts: pictures of the same shape, of `shuffled` say; None: noise, even from 0 to 1.
         steps: how many.
@@ -76,37 +76,39 @@ def features_matched(
         starts = torch.rand(given.shape, generator=torch.Generator().manual_seed(seed))
     if checked_pictures(starts).shape != given.shape:
         raise InputError(f"starts must have the shape of the pictures, {tuple(given.shape)}, got {tuple(starts.shape)}")
-    begun, place = starts.detach().float().cpu(), device_of(predictor)
+    begun, place = starts.detach().float().cpu(), device_of(classifier)
     each = zip(given.split(batch), begun.split(batch), strict=True)
-    with at_rest(predictor):
-        found = [_matched(x.to(place), y.to(place), predictor, layer, steps, rate).cpu() for x, y in each]
+    with at_rest(classifier):
+        found = [_matched(x.to(place), y.to(place), classifier, layer, steps, rate).cpu() for x, y in each]
     return torch.cat(found)
 
 
 def _matched(
-    images: torch.Tensor, x: torch.Tensor, predictor: Predictor, layer: str | None, steps: int, rate: float
+    images: torch.Tensor, x: torch.Tensor, classifier: Classifier, layer: str | None, steps: int, rate: float
 ) -> torch.Tensor:
     with torch.no_grad():
-        wanted = features_of(predictor, images, layer)
+        wanted = features_of(classifier, images, layer)
     for step in range(steps):
         with torch.enable_grad():
             x = x.detach().requires_grad_()
-            slope = gradient_of((features_of(predictor, x, layer) - wanted).norm(dim=1).sum(), x)
+            slope = gradient_of((features_of(classifier, x, layer) - wanted).norm(dim=1).sum(), x)
         length = slope.flatten(1).norm(dim=1).clamp_min(1e-12).reshape(-1, 1, 1, 1)
         x = (x.detach() - rate * (1 - step / steps) * slope / length).clamp(0, 1)
     return x.detach()
 
 
-def features_of(predictor: Predictor, images: torch.Tensor, layer: str | None = None) -> torch.Tensor:
+def features_of(classifier: Classifier, images: torch.Tensor, layer: str | None = None) -> torch.Tensor:
     """What a layer gives for pictures (b, c, h, w), (b, n); of no layer in particular what the last linear one is given.
 
     Raises:
         InputError: no such layer; no linear layer that gives the logits.
     """
     if layer is not None:
-        return predictor.features(images, layer).flatten(1).float()
-    outputs = (1, 2) if len(predictor.classes) == 2 else (len(predictor.classes),)
-    heads = [part for part in predictor.model.modules() if isinstance(part, nn.Linear) and part.out_features in outputs]
+        return classifier.features(images, layer).flatten(1).float()
+    outputs = (1, 2) if len(classifier.classes) == 2 else (len(classifier.classes),)
+    heads = [
+        part for part in classifier.model.modules() if isinstance(part, nn.Linear) and part.out_features in outputs
+    ]
     if not heads:
         raise InputError(
             "the classifier has no linear layer that gives its logits: name the layer whose features count"
@@ -119,7 +121,7 @@ def features_of(predictor: Predictor, images: torch.Tensor, layer: str | None = 
 
     handle = heads[-1].register_forward_pre_hook(keep)
     try:
-        predictor(images)
+        classifier(images)
     finally:
         handle.remove()
     if not found:
@@ -129,12 +131,12 @@ def features_of(predictor: Predictor, images: torch.Tensor, layer: str | None = 
 
 @torch.no_grad()
 def relative_distance(
-    predictor: Predictor, images: torch.Tensor, others: torch.Tensor, layer: str | None = None
+    classifier: Classifier, images: torch.Tensor, others: torch.Tensor, layer: str | None = None
 ) -> torch.Tensor:
     """|| g(image) - g(other) || / || g(other) || of each of two rows of pictures (b, c, h, w), (b,)."""
-    place = device_of(predictor)
-    with at_rest(predictor):
-        ours, theirs = (features_of(predictor, x.to(place), layer) for x in (images, others))
+    place = device_of(classifier)
+    with at_rest(classifier):
+        ours, theirs = (features_of(classifier, x.to(place), layer) for x in (images, others))
     return ((ours - theirs).norm(dim=1) / theirs.norm(dim=1).clamp_min(1e-12)).cpu()
 
 
@@ -204,7 +206,7 @@ def write_features_matched(
     folder: str | Path,
     images: torch.Tensor,
     labels: torch.Tensor,
-    predictor: Predictor,
+    classifier: Classifier,
     *,
     layer: str | None = None,
     starts: torch.Tensor | None = None,
@@ -219,7 +221,7 @@ def write_features_matched(
     the pictures that are there were made: another classifier, another folder.
 
     Example:
-        >>> write_features_matched("robust", images, labels, load_predictor("robust.pt"))
+        >>> write_features_matched("robust", images, labels, load_classifier("robust.pt"))
 
     Args:
         labels: (b,) the index of each picture's class, under whose name it is written.
@@ -229,15 +231,15 @@ def write_features_matched(
         InputError: as `features_matched` and `write_image_folder`.
     """
     begun = shuffled(checked_pictures(images), seed) if starts is None else starts
-    paths = [Path(folder) / predictor.classes[int(y)] / f"{number:05d}.png" for number, y in enumerate(labels)]
+    paths = [Path(folder) / classifier.classes[int(y)] / f"{number:05d}.png" for number, y in enumerate(labels)]
     missing = torch.tensor([number for number, path in enumerate(paths) if not path.exists()], dtype=torch.long)
     for some in missing.split(batch):
         if len(some):
             found = features_matched(
-                images[some], predictor, layer=layer, starts=begun[some], steps=steps, rate=rate, batch=batch
+                images[some], classifier, layer=layer, starts=begun[some], steps=steps, rate=rate, batch=batch
             )
             names = [f"{number:05d}" for number in some.tolist()]
-            write_image_folder(folder, found, labels[some], predictor.classes, names)
+            write_image_folder(folder, found, labels[some], classifier.classes, names)
     return paths
 
 

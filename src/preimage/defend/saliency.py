@@ -16,7 +16,7 @@ import torch
 from captum.attr import Attribution
 from torch import nn
 
-from preimage.defend.classifier import device_of, evaluating
+from preimage.defend.checks import device_of, evaluating
 from preimage.defend.logits import (
     Target,
     checked_model,
@@ -39,12 +39,12 @@ class MIGSG(Attribution):
     """Where a classifier looks for a class: a captum Attribution that needs nothing but the gradient of a logit.
 
     Example:
-        >>> predictor = load_predictor("lesions.pt")
-        >>> MIGSG(predictor).attribute(torch.rand(2, 3, 120, 120), target="mel").shape     # doctest: +SKIP
+        >>> classifier = load_classifier("lesions.pt")
+        >>> MIGSG(classifier).attribute(torch.rand(2, 3, 120, 120), target="mel").shape     # doctest: +SKIP
         torch.Size([2, 3, 120, 120])
 
     Args:
-        model: a Predictor, or any nn.Module that returns logits (b, classes), of pictures as it takes them itself.
+        model: a Classifier, or any nn.Module that returns logits (b, classes), of pictures as it takes them itself.
 
     Raises:
         InputError: something that is no nn.Module.
@@ -85,7 +85,7 @@ class MIGSG(Attribution):
             inputs: x, pictures (b, c, h, w); also as captum hands them on, the only entry of a tuple, and so is the result.
             baselines: x0, a number for all values, or a tensor that stretches to the inputs' shape: (c, 1, 1), one picture
                 (c, h, w), or one for each input, (b, c, h, w). What equals it has no saliency: with 0 what is black.
-            target: t, for all inputs or one for each: a number, a name too if the model is a Predictor; None: the model has one
+            target: t, for all inputs or one for each: a number, a name too if the model is a Classifier; None: the model has one
                 output.
             n_steps: m, the steps from the baseline to the input, at least 1.
             n_samples: N, noisy copies at each of the m + 1 points, at least 1.

@@ -10,8 +10,8 @@ import torch
 
 from preimage.defend.defence import BATCH, Cleaning, Purification
 from preimage.defend.purify import early_outputs
+from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
-from preimage.recipes import Recipe
 
 
 class SeveralSteps:

@@ -10,11 +10,11 @@ from typing import Any
 
 from torch import nn
 
-from preimage.defend.classifier import fingerprint_of
+from preimage.defend.checks import fingerprint_of
 from preimage.defend.inspection import false_alarm_threshold
+from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
 from preimage.images import write_bytes_atomically
-from preimage.recipes import Recipe
 from preimage.version import __version__
 
 FORMAT, VERSION = "preimage thresholds", 1
@@ -90,7 +90,7 @@ class Threshold:
         Raises:
             InputError: a file that is not there, is something else, or of a later version.
         """
-        way = f"`preimage inspect --calibrate FOLDER --predictor ... -o {path}` makes one"
+        way = f"`preimage inspect --calibrate FOLDER --classifier ... -o {path}` makes one"
         try:
             held = json.loads(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
@@ -117,7 +117,7 @@ class Threshold:
         """
         if self.classifier != fingerprint_of(model):
             raise InputError(
-                "the threshold is of another classifier: calibrate anew, preimage inspect --calibrate FOLDER --predictor ..."
+                "the threshold is of another classifier: calibrate anew, preimage inspect --calibrate FOLDER --classifier ..."
             )
         own = json.loads(json.dumps(recipe.describe()))
         for name in sorted(own.keys() | self.recipe.keys()):

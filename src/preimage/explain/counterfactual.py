@@ -20,35 +20,35 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 from torch.nn import functional
 
-from preimage.checkpoint import fingerprint
+from preimage.classifiers import Classifier
+from preimage.classifiers.model_file import TrainedModel
+from preimage.engine.checkpoint import fingerprint
+from preimage.engine.recipe import Recipe
+from preimage.engine.result import Result
 from preimage.errors import InputError
-from preimage.explain.asked import check_weights, whole
+from preimage.explain.checks import check_weights, whole
+from preimage.explain.class_schedule import ClassReached
 from preimage.explain.explanation import Explaining, Explanation, extended
 from preimage.explain.fitting import explain
-from preimage.explain.invert import PriorName, penalties_of, with_prior
-from preimage.explain.panels import heat_map, magnified
-from preimage.explain.quality import judge, stability
-from preimage.explain.reached import Reached
-from preimage.explain.recipes import FAST_RECOVERY, PAPER_RECOVERY, is_published
-from preimage.explain.regions import lesion_of, region_of
-from preimage.explain.shifts import Shifts
-from preimage.explain.view import (
-    AnyPredictor,
-    Doubt,
+from preimage.explain.forward import (
+    AnyClassifier,
+    CachedForward,
     Features,
-    View,
+    Uncertainty,
     as_model,
     at_working_size,
     first_block,
     one_picture,
     quantile_of,
 )
+from preimage.explain.input_jitter import InputJitter
+from preimage.explain.invert import PriorName, regularizers_of, with_prior
+from preimage.explain.quality import judge, stability
+from preimage.explain.recipes import FAST_RECOVERY, PAPER_RECOVERY, is_published
+from preimage.explain.regions import lesion_of, region_of
+from preimage.figures.panels import heat_map, magnified
 from preimage.images import Picture
-from preimage.predictors import Predictor
-from preimage.predictors.model_file import TrainedModel
 from preimage.problem import Problem
-from preimage.recipes import Recipe
-from preimage.result import Result
 
 FAST, PAPER = FAST_RECOVERY, PAPER_RECOVERY
 PIXELS_RATE = 0.002  # of pixels that start as the picture: Adam dithers by about its rate where nothing is asked for
@@ -99,17 +99,17 @@ class Counterfactual(Explanation):
 def counterfactual(
     image: torch.Tensor | NDArray[Any] | Image | str | Path | Picture,
     *,
-    predictor: AnyPredictor,
+    classifier: AnyClassifier,
     target: str | int | None = None,
     confidence: float = 0.9,
     layer: str | None = None,
-    doubt: Doubt = "auto",
+    uncertainty: Uncertainty = "auto",
     loss_weight: float = 0.02,
     class_weight: float = 0.1,
     target_loss: float | None = None,
     region: torch.Tensor | NDArray[Any] | Image | str | Path | Picture | None = None,
     lesion_mask: torch.Tensor | NDArray[Any] | Image | str | Path | Picture | None = None,
-    second_predictor: AnyPredictor | None = None,
+    second_classifier: AnyClassifier | None = None,
     count: int = 1,
     prior: PriorName = "deep",
     recipe: Recipe = FAST,
@@ -120,26 +120,26 @@ def counterfactual(
     """Change a picture so that a classifier takes it for another class.
 
     Example:
-        >>> found = counterfactual("lesion.jpg", predictor="lesions.pt", target="mel").run()
+        >>> found = counterfactual("lesion.jpg", classifier="lesions.pt", target="mel").run()
         >>> found.valid, round(found.confidence, 2)
         (True, 0.93)
         >>> found.save("as-melanoma.png")
 
     Args:
         image: a tensor (c, h, w) in 0..1, a numpy array, a PIL image, or a path; one or three channels.
-        predictor: FILE.pt of `preimage train`, torchvision:NAME, timm:NAME, hf:NAME (each perhaps with @FILE of weights), or
-            module.path:function; in Python a Predictor or what load_model returns, too.
+        classifier: FILE.pt of `preimage train`, torchvision:NAME, timm:NAME, hf:NAME (each perhaps with @FILE of weights), or
+            module.path:function; in Python a Classifier or what load_model returns, too.
         target: the class, by name or number; None: the runner-up, the most probable class but one.
         confidence: the probability of the target that is asked for, between 0 and 1.
         layer: Psi, whose features the picture keeps; None: the first residual block.
-        doubt: what keeps the picture one that the classifier knows: loss (estimated, from a model file of ours), entropy or
+        uncertainty: what keeps the picture one that the classifier knows: loss (estimated, from a model file of ours), entropy or
             energy (without any estimator), none (the plain deep prior); auto: loss where there is an estimator, else entropy.
         loss_weight: weight of that, l1.
         class_weight: weight of the cross-entropy to the target, l2; with FAST it grows where the class is not reached.
         target_loss: quantile of the estimated loss that is asked for, 0 to 1; None: what the training chose, else 0.1.
         region: a black and white picture, white where it may change; None: everywhere.
         lesion_mask: a black and white picture, white where the change should be: only for the report, the fit never sees it.
-        second_predictor: an independently trained classifier with the same classes, for the report: does it follow?
+        second_classifier: an independently trained classifier with the same classes, for the report: does it follow?
         count: so many counterfactuals from different seeds.
         prior: deep (the network's structure); or, to compare, the picture's own pixels from which the fit then starts: none (what
             is called an adversarial change), tv (with total variation), alpha (and the alpha norm).
@@ -155,22 +155,24 @@ def counterfactual(
     Source: Narayanaswamy, Thiagarajan, Spanias, ICASSP 2021, eq. 5; how E is normalized is unpublished: here by the mean square
     of the target's features.
     """
-    model = as_model(predictor)
-    asker = model.predictor
+    model = as_model(classifier)
+    asker = model.classifier
     picture = one_picture(image)
     x0 = at_working_size(picture.tensor, asker)
     size = (x0.shape[-2], x0.shape[-1])
     allowed = None if region is None else region_of(region, picture, size)
     lesion = None if lesion_mask is None else lesion_of(lesion_mask, picture, size)
-    second = None if second_predictor is None else as_model(second_predictor).predictor
+    second = None if second_classifier is None else as_model(second_classifier).classifier
     count = whole("count", count, least=1)
     check_weights(loss_weight=loss_weight, class_weight=class_weight)
     psi = layer or first_block(model, x0)
     asker.check_gradient(x0.to(asker.mean.device))
     quantile = quantile_of(model, target_loss)
     published = is_published(recipe)
-    shifts = None if published else Shifts(size)
-    view = View(model, [psi], doubt=doubt, quantile=quantile, given=x0, region=allowed, shifts=shifts)
+    shifts = None if published else InputJitter(size)
+    view = CachedForward(
+        model, [psi], uncertainty=uncertainty, quantile=quantile, given=x0, region=allowed, shifts=shifts
+    )
     with torch.no_grad():
         chances = asker.probabilities(x0.to(asker.mean.device))[0].cpu()
     said = int(chances.argmax())
@@ -181,7 +183,7 @@ def counterfactual(
     if prior != "deep" and initial is None:
         initial = [{"network": {"image": x0}, "code": torch.zeros(0)}]
         recipe = replace(recipe, rate=PIXELS_RATE)
-    rule = Reached(
+    rule = ClassReached(
         lambda x: asker.probabilities(view.composed(x)), wanted, confidence=confidence, push=1.0 if published else 1.25
     )
     judged = partial(_judged, model=model, target=wanted, mask=lesion, second=second)
@@ -194,10 +196,10 @@ def counterfactual(
         return Problem(
             features.wanted,
             operator=features,
-            penalties=(
+            regularizers=(
                 (strengths, partial(cross_entropy, view, wanted)),
-                *view.penalties(loss_weight),
-                *penalties_of(prior, size, x0.shape[1]),
+                *view.regularizers(loss_weight),
+                *regularizers_of(prior, size, x0.shape[1]),
             ),
             finish=view.composed,
         )
@@ -223,7 +225,7 @@ def counterfactual(
             "region": None if allowed is None else fingerprint(allowed),
             "target": wanted,
             "layer": psi,
-            "doubt": [view.doubt, quantile],
+            "uncertainty": [view.uncertainty, quantile],
             "weights": [loss_weight, class_weight],
             "confidence": confidence,
             "count": count,
@@ -231,26 +233,26 @@ def counterfactual(
         },
         remarks=(
             f"{names[said]} ({float(chances[said]):.2f}) -> {names[wanted]} ({float(chances[wanted]):.2f}); "
-            f"layer {psi}, doubt by {view.in_words()}",
+            f"layer {psi}, uncertainty by {view.in_words()}",
         ),
     )
 
 
-def cross_entropy(view: View, target: int, x: torch.Tensor) -> torch.Tensor:
+def cross_entropy(view: CachedForward, target: int, x: torch.Tensor) -> torch.Tensor:
     """-log of the probability of a class, (b,)."""
     return -view.seen(x).logits.log_softmax(1)[:, target]
 
 
-def _target(predictor: Predictor, chances: torch.Tensor, target: str | int | None) -> int:
+def _target(classifier: Classifier, chances: torch.Tensor, target: str | int | None) -> int:
     said = int(chances.argmax())
     runner_up = int(chances.argsort(descending=True)[1])
     if target is None:
         return runner_up
-    wanted = predictor.class_index(target)
+    wanted = classifier.class_index(target)
     if wanted == said:
         raise InputError(
-            f"the classifier says {predictor.classes[said]} of this picture already: choose another target (the runner-up is "
-            f"{predictor.classes[runner_up]})"
+            f"the classifier says {classifier.classes[said]} of this picture already: choose another target (the runner-up is "
+            f"{classifier.classes[runner_up]})"
         )
     return wanted
 
@@ -263,17 +265,17 @@ def _judged(
     model: TrainedModel,
     target: int,
     mask: torch.Tensor | None,
-    second: Predictor | None,
+    second: Classifier | None,
 ) -> dict[str, Any]:
     """All numbers of quality.py that what was given allows."""
     wanted: str | int = target
     if second is not None:
-        second.to(model.predictor.mean.device)
-        wanted = model.predictor.classes[target]
+        second.to(model.classifier.mean.device)
+        wanted = model.classifier.classes[target]
     found = judge(
         given,
         changed,
-        predictor=model.predictor,
+        classifier=model.classifier,
         target=wanted,
         reconstruction=reconstruction,
         estimator=model.estimator,
@@ -289,8 +291,8 @@ class _Question:
     """What was asked, by which a Result is told: the picture as it was given and at the size it is explained in, what the
     classifier says of it, the class that was asked for, and what judges the answer."""
 
-    view: View
-    rule: Reached
+    view: CachedForward
+    rule: ClassReached
     x0: torch.Tensor
     picture: Picture
     said: int
@@ -318,12 +320,12 @@ class _Question:
 
     def one(self, result: Result, k: int) -> Counterfactual:
         """The counterfactual of members 2 k and 2 k + 1."""
-        predictor, place = self.view.predictor, self.view.predictor.mean.device
+        classifier, place = self.view.classifier, self.view.classifier.mean.device
         changed, reconstruction = (result.image[2 * k + i : 2 * k + i + 1].clamp(0, 1) for i in (0, 1))
         strip = [torch.lerp(reconstruction, changed, share) for share in STRENGTHS]
         with torch.no_grad():
             each = (
-                predictor.probabilities(torch.cat([self.x0, reconstruction, changed, *strip]).to(place)).float().cpu()
+                classifier.probabilities(torch.cat([self.x0, reconstruction, changed, *strip]).to(place)).float().cpu()
             )
         probabilities = dict(zip(("given", "reconstruction", "counterfactual"), each[:3], strict=True))
         change = changed - reconstruction
@@ -333,7 +335,7 @@ class _Question:
                 change, size=self.picture.tensor.shape[-2:], mode="bicubic", align_corners=False
             )
             whole = (self.picture.tensor + up).clamp(0, 1)
-        names = predictor.classes
+        names = classifier.classes
         shown = list(dict.fromkeys([self.said, self.wanted, *each[2].argsort(descending=True)[:2].tolist()]))
         confidence = float(each[2, self.wanted])
         valid = int(each[2].argmax()) == self.wanted

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
-from preimage.fit import Fit
-from preimage.result import Result
-from preimage.step import Step
+from preimage.engine.fit import Fit
+from preimage.engine.result import Result
+from preimage.engine.step import Step
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,7 +38,7 @@ class Explanation(Result):
 
     def plot(self) -> Figure:
         """The panels, and the curves below, as a matplotlib Figure."""
-        from preimage.explain.figure import explanation_figure
+        from preimage.figures.explanation import explanation_figure
 
         return explanation_figure(self)
 

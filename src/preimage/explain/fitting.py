@@ -7,21 +7,21 @@ from typing import Any
 
 import torch
 
-from preimage.devices import choose_device
+from preimage.engine.devices import choose_device
+from preimage.engine.fit import Fit
+from preimage.engine.recipe import Recipe, is_whole
+from preimage.engine.result import Result
 from preimage.errors import InputError
 from preimage.explain.explanation import Explaining, Explanation
-from preimage.explain.view import View, model_mark
-from preimage.fit import Fit
+from preimage.explain.forward import CachedForward, model_mark
 from preimage.images import Picture
 from preimage.problem import Problem
-from preimage.recipes import Recipe, is_whole
-from preimage.result import Result
-from preimage.stopping import After, Rule
+from preimage.stopping import After, StoppingRule
 
 
 def explain(
     task: str,
-    view: View,
+    view: CachedForward,
     problem: Callable[[], Problem],
     size: tuple[int, int],
     told: Callable[[Result], Explanation],
@@ -31,7 +31,7 @@ def explain(
     members: int = 1,
     streams: Sequence[int] | None = None,
     picture: Picture | None = None,
-    rule: Rule | None = None,
+    rule: StoppingRule | None = None,
     initial: Any = None,
     seed: int = 0,
     device: str | torch.device = "auto",
@@ -62,7 +62,7 @@ def explain(
         task=task,
         identity={
             **(options or {}),
-            "model": model_mark(view.predictor, view.estimator),
+            "model": model_mark(view.classifier, view.estimator),
             "recipe": recipe.describe(),
             "rule": rule.name,
             "seed": seed,

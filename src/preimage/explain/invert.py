@@ -15,23 +15,23 @@ import torch
 from numpy.typing import NDArray
 from PIL.Image import Image
 
-from preimage.checkpoint import fingerprint
+from preimage.classifiers import Classifier
+from preimage.classifiers.loss_estimator import block_layers
+from preimage.engine.checkpoint import fingerprint
+from preimage.engine.recipe import Recipe
+from preimage.engine.result import Result
+from preimage.engine.step import Step
 from preimage.errors import InputError
 from preimage.explain.explanation import Explaining, Explanation, extended
 from preimage.explain.fitting import explain
+from preimage.explain.forward import AnyClassifier, CachedForward, Features, as_model, at_working_size, one_picture
+from preimage.explain.input_jitter import InputJitter
 from preimage.explain.recipes import FAST_INVERSION, PAPER_INVERSION, PIXELS, is_published
-from preimage.explain.shifts import Shifts
-from preimage.explain.view import AnyPredictor, Features, View, as_model, at_working_size, one_picture
 from preimage.images import Picture
 from preimage.metrics import psnr
-from preimage.penalties import alpha_norm, total_variation
-from preimage.predictors import Predictor
-from preimage.predictors.loss_estimator import block_layers
-from preimage.problem import Penalty, Problem
-from preimage.recipes import Recipe
-from preimage.result import Result
-from preimage.step import Step
-from preimage.stopping import Rule
+from preimage.problem import Problem, Regularizer
+from preimage.regularizers import alpha_norm, total_variation
+from preimage.stopping import StoppingRule
 
 PriorName = Literal["deep", "tv", "alpha", "none"]
 
@@ -42,10 +42,10 @@ LIMITS = ("What a layer keeps is shown as this prior fills it in: what looks sha
 B, V, C = 80 / 255, 80 / 255 / 6.5, 100.0
 
 
-def penalties_of(prior: PriorName, size: tuple[int, int], channels: int) -> tuple[tuple[float, Penalty], ...]:
+def regularizers_of(prior: PriorName, size: tuple[int, int], channels: int) -> tuple[tuple[float, Regularizer], ...]:
     """R of the rivals, over what E counts: total variation, or that and the alpha norm."""
     count = size[0] * size[1] * channels * C
-    smooth: tuple[tuple[float, Penalty], ...] = ((1 / (V**2 * count), partial(total_variation, beta=2.0)),)
+    smooth: tuple[tuple[float, Regularizer], ...] = ((1 / (V**2 * count), partial(total_variation, beta=2.0)),)
     if prior == "tv":
         return smooth
     return (*smooth, (1 / (B**6 * count), partial(alpha_norm, alpha=6.0))) if prior == "alpha" else ()
@@ -65,11 +65,11 @@ def with_prior(recipe: Recipe, prior: PriorName) -> Recipe:
 def invert(
     image: torch.Tensor | NDArray[Any] | Image | str | Path | Picture,
     *,
-    predictor: AnyPredictor,
+    classifier: AnyClassifier,
     layer: str,
     prior: Literal["deep", "tv", "alpha", "none"] = "deep",
     recipe: Recipe = FAST,
-    stop: Rule | None = None,
+    stop: StoppingRule | None = None,
     initial: Any = None,
     seed: int = 0,
     device: str | torch.device = "auto",
@@ -77,15 +77,15 @@ def invert(
     """Find a picture that has the features of a given one at a layer.
 
     Example:
-        >>> found = invert("photo.png", predictor="torchvision:resnet18", layer="layer2").run()
+        >>> found = invert("photo.png", classifier="torchvision:resnet18", layer="layer2").run()
         >>> found.save("layer2.png")
 
     Args:
         image: a tensor (c, h, w) in 0..1, a numpy array, a PIL image, or a path; one or three channels. A picture much larger
             than what the classifier looks at is inverted at that size.
-        predictor: FILE.pt of `preimage train`, torchvision:NAME, timm:NAME, hf:NAME (each perhaps with @FILE of weights), or
-            module.path:function; in Python a Predictor or what load_model returns, too.
-        layer: the name of the layer, as in Predictor.layers().
+        classifier: FILE.pt of `preimage train`, torchvision:NAME, timm:NAME, hf:NAME (each perhaps with @FILE of weights), or
+            module.path:function; in Python a Classifier or what load_model returns, too.
+        layer: the name of the layer, as in Classifier.layers().
         prior: deep (the network's structure), tv (pixels with total variation), alpha (and the alpha norm), none (pixels).
         recipe: FAST, or PAPER for the published settings.
         stop: a stopping rule; None: all steps.
@@ -98,25 +98,25 @@ def invert(
 
     Source: Ulyanov, Vedaldi, Lempitsky, Deep Image Prior, CVPR 2018; Mahendran and Vedaldi, CVPR 2015.
     """
-    model = as_model(predictor)
+    model = as_model(classifier)
     picture = one_picture(image)
-    x0 = at_working_size(picture.tensor, model.predictor)
+    x0 = at_working_size(picture.tensor, model.classifier)
     size = (x0.shape[-2], x0.shape[-1])
     recipe = with_prior(recipe, prior)
-    model.predictor.check_gradient(x0.to(model.predictor.mean.device))
-    view = View(model, [layer], shifts=None if is_published(recipe) else Shifts(size))
+    model.classifier.check_gradient(x0.to(model.classifier.mean.device))
+    view = CachedForward(model, [layer], shifts=None if is_published(recipe) else InputJitter(size))
 
     @cache
     def features_of() -> Features:
-        return Features(view, layer, x0.to(model.predictor.mean.device))
+        return Features(view, layer, x0.to(model.classifier.mean.device))
 
     def problem() -> Problem:
         features = features_of()
-        return Problem(features.wanted, operator=features, penalties=penalties_of(prior, size, x0.shape[1]))
+        return Problem(features.wanted, operator=features, regularizers=regularizers_of(prior, size, x0.shape[1]))
 
     def told(result: Result) -> Explanation:
         found = result.image.clamp(0, 1)
-        error = features_of().error(found.to(model.predictor.mean.device))
+        error = features_of().error(found.to(model.classifier.mean.device))
         return extended(
             result,
             Explanation,
@@ -144,22 +144,22 @@ def invert(
     )
 
 
-def depth(predictor: Predictor, image: torch.Tensor) -> list[str]:
+def depth(classifier: Classifier, image: torch.Tensor) -> list[str]:
     """Layers from shallow to deep: the last of each block, then the logits' own."""
-    shapes = predictor.shapes(image.to(predictor.mean.device))
-    blocks = block_layers(predictor, image.to(predictor.mean.device))
-    last = [name for name, shape in shapes.items() if shape[1:] == (len(predictor.classes),)]
+    shapes = classifier.shapes(image.to(classifier.mean.device))
+    blocks = block_layers(classifier, image.to(classifier.mean.device))
+    last = [name for name, shape in shapes.items() if shape[1:] == (len(classifier.classes),)]
     return [*blocks, *last[-1:]]
 
 
 class Sheet:
     """Inversions at several layers, one after another, as one Run; its Explanation has a panel for each."""
 
-    def __init__(self, image: Any, layers: Sequence[str], *, predictor: AnyPredictor, **settings: Any) -> None:
+    def __init__(self, image: Any, layers: Sequence[str], *, classifier: AnyClassifier, **settings: Any) -> None:
         self.layers = list(layers)
         if not self.layers:
             raise InputError("a sheet needs one layer at least, got none")
-        self.runs = [invert(image, predictor=predictor, layer=layer, **settings) for layer in self.layers]
+        self.runs = [invert(image, classifier=classifier, layer=layer, **settings) for layer in self.layers]
         first = self.runs[0]
         self.task, self.overrun = "invert", 1.0
         self.identity = {**first.identity, "layer": self.layers}

@@ -9,17 +9,17 @@ from typing import Any, Literal
 
 import torch
 
+from preimage.engine.recipe import Recipe, is_whole
+from preimage.engine.result import Result
 from preimage.errors import InputError
-from preimage.explain.asked import checked_size
+from preimage.explain.checks import checked_size
 from preimage.explain.explanation import Explaining, Explanation, extended
 from preimage.explain.fitting import explain
-from preimage.explain.invert import penalties_of, with_prior
+from preimage.explain.forward import AnyClassifier, CachedForward, as_model
+from preimage.explain.invert import regularizers_of, with_prior
 from preimage.explain.recipes import FAST_MAXIMIZATION, PAPER_MAXIMIZATION
-from preimage.explain.view import AnyPredictor, View, as_model
 from preimage.problem import Problem
-from preimage.recipes import Recipe, is_whole
-from preimage.result import Result
-from preimage.stopping import Rule
+from preimage.stopping import StoppingRule
 
 FAST, PAPER = FAST_MAXIMIZATION, PAPER_MAXIMIZATION
 DEFAULT_SIDE = 224
@@ -32,7 +32,7 @@ LIMITS = (
 
 def maximize(
     *,
-    predictor: AnyPredictor,
+    classifier: AnyClassifier,
     target: str | int | None = None,
     layer: str | None = None,
     channel: int | None = None,
@@ -40,7 +40,7 @@ def maximize(
     size: tuple[int, int] | None = None,
     prior: Literal["deep", "tv", "alpha", "none"] = "deep",
     recipe: Recipe = FAST,
-    stop: Rule | None = None,
+    stop: StoppingRule | None = None,
     initial: Any = None,
     seed: int = 0,
     device: str | torch.device = "auto",
@@ -48,13 +48,13 @@ def maximize(
     """Find a picture that excites a class, a channel of a layer, or a window of it as much as can be.
 
     Example:
-        >>> found = maximize(predictor="lesions.pt", target="mel").run()
+        >>> found = maximize(classifier="lesions.pt", target="mel").run()
         >>> found.save("melanoma-as-seen.png")
-        >>> found = maximize(predictor="torchvision:resnet18", layer="layer3", channel=17, window=3).run()
+        >>> found = maximize(classifier="torchvision:resnet18", layer="layer3", channel=17, window=3).run()
 
     Args:
-        predictor: FILE.pt of `preimage train`, torchvision:NAME, timm:NAME, hf:NAME (each perhaps with @FILE of weights), or
-            module.path:function; in Python a Predictor or what load_model returns, too.
+        classifier: FILE.pt of `preimage train`, torchvision:NAME, timm:NAME, hf:NAME (each perhaps with @FILE of weights), or
+            module.path:function; in Python a Classifier or what load_model returns, too.
         target: the class whose logit is maximized, by name or number; or, instead:
         layer, channel: a channel of a layer, counted from 0.
         window: side of the window in the middle of that channel, in units; 1: its middle unit; None: all of it.
@@ -72,8 +72,8 @@ def maximize(
 
     Source: Ulyanov, Vedaldi, Lempitsky, Deep Image Prior, CVPR 2018, supplementary material; Erhan et al. 2009.
     """
-    model = as_model(predictor)
-    asked = model.predictor
+    model = as_model(classifier)
+    asked = model.classifier
     of_channel = layer is not None and channel is not None
     if (target is None) != of_channel or (target is not None and (layer is not None or channel is not None)):
         raise InputError("maximize a class (target) or a channel (layer and channel): name one of the two")
@@ -85,7 +85,7 @@ def maximize(
     recipe = with_prior(recipe, prior)
     blank = torch.full((1, channels, *side), 0.5, device=asked.mean.device)
     asked.check_gradient(blank)
-    view = View(model, [] if layer is None else [layer])
+    view = CachedForward(model, [] if layer is None else [layer])
     if layer is not None and channel is not None:
         _check(tuple(asked.features(blank, layer).shape), layer, channel, window)
     what = f"class {asked.classes[wanted]}" if wanted is not None else _in_words(layer, channel, window)
@@ -100,7 +100,9 @@ def maximize(
 
     def problem() -> Problem:
         zero = torch.zeros(1, device=asked.mean.device)
-        return Problem(zero, operator=excitation, distance=shortfall, penalties=penalties_of(prior, side, channels))
+        return Problem(
+            zero, operator=excitation, distance=shortfall, regularizers=regularizers_of(prior, side, channels)
+        )
 
     def told(result: Result) -> Explanation:
         found = result.image.clamp(0, 1)

@@ -14,11 +14,11 @@ from dataclasses import dataclass, fields
 import torch
 from torch import nn
 
+from preimage.classifiers import Classifier, LossEstimator
+from preimage.classifiers.loss_estimator import rank_correlation
 from preimage.errors import InputError
 from preimage.explain.abcd import Signs, abcd
 from preimage.metrics import ssim
-from preimage.predictors import LossEstimator, Predictor
-from preimage.predictors.loss_estimator import rank_correlation
 
 BETAS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang, Simoncelli, Bovik 2003
 WINDOW = 11  # pixels a side, of the Gaussian window of SSIM
@@ -70,7 +70,7 @@ def _scales(side: int) -> int:
 
 
 @torch.no_grad()
-def feature_distance(second: Predictor, a: torch.Tensor, b: torch.Tensor, layer: str | None = None) -> torch.Tensor:
+def feature_distance(second: Classifier, a: torch.Tensor, b: torch.Tensor, layer: str | None = None) -> torch.Tensor:
     """|f(a) - f(b)|^2 / |f(b)|^2 of the features of a second classifier, 0 for equal ones.
 
     layer: by default the last one that still knows of places, (b, c, h, w) or tokens (b, n, c); the last but one where none does.
@@ -155,7 +155,7 @@ class Transfer:
 
 
 @torch.no_grad()
-def transfer(second: Predictor, before: torch.Tensor, after: torch.Tensor, target: str | int) -> Transfer:
+def transfer(second: Classifier, before: torch.Tensor, after: torch.Tensor, target: str | int) -> Transfer:
     """Whether a second, independently trained classifier follows the change: real ones transfer, adversarial ones rarely.
 
     Of the classifier that was explained itself it gives validity and confidence. target: a class that both have, by name.
@@ -167,9 +167,9 @@ def transfer(second: Predictor, before: torch.Tensor, after: torch.Tensor, targe
 
 
 @torch.no_grad()
-def estimated_loss(predictor: Predictor, estimator: LossEstimator, x: torch.Tensor) -> torch.Tensor:
+def estimated_loss(classifier: Classifier, estimator: LossEstimator, x: torch.Tensor) -> torch.Tensor:
     """The estimated loss of pictures, in units of its spread, counted from the median of those it was settled on."""
-    _, features = predictor.logits_and_features(x, estimator.layers)
+    _, features = classifier.logits_and_features(x, estimator.layers)
     return estimator.relative(estimator(features), 0.5)
 
 
@@ -200,18 +200,18 @@ def _mean_correlation(rows: torch.Tensor) -> float:
     return float((table.sum() - table.trace()) / (count * (count - 1)))
 
 
-def randomized(predictor: Predictor, pictures: torch.Tensor, *, seed: int = 0) -> Predictor:
+def randomized(classifier: Classifier, pictures: torch.Tensor, *, seed: int = 0) -> Classifier:
     """A copy that has learned nothing: the entries of each of its weights and biases are shuffled, which keeps their scale.
 
     The statistics of batch norms are then measured anew; those of the trained network would let the logits grow without bound
-    layer by layer. The given predictor is not touched.
+    layer by layer. The given classifier is not touched.
 
     Args:
         pictures: (b, 1 or 3, h, w) on which they are measured, with their mirror images: those to be explained.
 
     Source: Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018, the model parameter randomization test.
     """
-    other = copy.deepcopy(predictor)
+    other = copy.deepcopy(classifier)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weight in other.model.parameters():
@@ -221,15 +221,17 @@ def randomized(predictor: Predictor, pictures: torch.Tensor, *, seed: int = 0) -
     return other
 
 
-def _measure_batch_norms(predictor: Predictor, pictures: torch.Tensor) -> None:
-    norms = [m for m in predictor.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+def _measure_batch_norms(classifier: Classifier, pictures: torch.Tensor) -> None:
+    norms = [
+        m for m in classifier.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats
+    ]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # the plain mean over what is seen
         norm.train()
     if norms:
-        predictor(pictures)
+        classifier(pictures)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()
@@ -298,27 +300,27 @@ def judge(
     before: torch.Tensor,
     after: torch.Tensor,
     *,
-    predictor: Predictor,
+    classifier: Classifier,
     target: str | int,
     reconstruction: torch.Tensor | None = None,
     estimator: LossEstimator | None = None,
     mask: torch.Tensor | None = None,
     other_masks: torch.Tensor | Sequence[torch.Tensor] | None = None,
-    second: Predictor | None = None,
+    second: Classifier | None = None,
     signs: bool = False,
 ) -> Quality:
     """All numbers that what is given allows, of pictures that were changed towards a class.
 
     Example:
-        >>> judge(before, after, predictor=predictor, target="melanoma", mask=mask).as_dict()["inside_share"]
+        >>> judge(before, after, classifier=classifier, target="melanoma", mask=mask).as_dict()["inside_share"]
         1.8
 
     Args:
-        before, after: (b, c, h, w) in 0 to 1, on any device; they are judged where the predictor is.
+        before, after: (b, c, h, w) in 0 to 1, on any device; they are judged where the classifier is.
         target: the class that was wanted, by name or index.
         reconstruction: what the same fit gives without the class; the change then is after - reconstruction, for place and
             spectrum, and what the prior cannot draw does not count as change. Without it, after - before.
-        estimator: of the predictor's loss, settled.
+        estimator: of the classifier's loss, settled.
         mask: bool (h, w) or (b, 1, h, w), where the change should be; other_masks: those of other pictures, (h, w) each.
         second: an independently trained classifier that has the target among its classes.
         signs: also the ABCD signs, of color pictures of lesions.
@@ -326,13 +328,13 @@ def judge(
     Raises:
         InputError: pictures that differ in shape, or whatever the single functions raise.
     """
-    place = predictor.mean.device
+    place = classifier.mean.device
     before, after = before.to(place), after.to(place)
     base = before if reconstruction is None else reconstruction.to(place)
     _check_alike(after, before)
     _check_alike(after, base)
     change = after - base
-    own = transfer(predictor, before, after, target)
+    own = transfer(classifier, before, after, target)
     return Quality(
         valid=own.reached,
         confidence_before=own.before,
@@ -345,8 +347,8 @@ def judge(
         inside_share_of_others=None if other_masks is None else inside_share_of_others(change, other_masks),
         feature_distance=None if second is None else feature_distance(second, after, before),
         transfer=None if second is None else transfer(second, before, after, target),
-        loss_before=None if estimator is None else estimated_loss(predictor, estimator, before),
-        loss_after=None if estimator is None else estimated_loss(predictor, estimator, after),
+        loss_before=None if estimator is None else estimated_loss(classifier, estimator, before),
+        loss_after=None if estimator is None else estimated_loss(classifier, estimator, after),
         signs_before=tuple(abcd(x) for x in before) if signs else None,
         signs_after=tuple(abcd(x) for x in after) if signs else None,
     )

@@ -6,13 +6,14 @@ from dataclasses import replace
 from typing import Any
 
 from preimage.codes import Noise
-from preimage.optimizers import adam, muon
-from preimage.recipes import Free, Hourglass, Recipe, UShape
+from preimage.engine.optimizers import adam, muon
+from preimage.engine.recipe import Recipe
+from preimage.networks import Pixels, SkipNet, UNet
 
 # Narayanaswamy et al. 2021: U-Net with 4 levels, bilinear; noise code; 5000 steps. Its widths, rate and norm are unpublished:
 # chosen as [U]'s U-Net of four levels, 0.01 and batch norm.
 PAPER_RECOVERY = Recipe(
-    network=UShape(widths=(16, 32, 64, 128, 128)),
+    network=UNet.Config(widths=(16, 32, 64, 128, 128)),
     jitter=0.0,
     rate=0.01,
     steps=5000,
@@ -21,7 +22,7 @@ PAPER_RECOVERY = Recipe(
     stop="steps",
 )
 FAST_RECOVERY = Recipe(
-    network=Hourglass(down=(64,) * 4, up=(64,) * 4, skip=(4,) * 4, padding="zeros"),
+    network=SkipNet.Config(down=(64,) * 4, up=(64,) * 4, skip=(4,) * 4, padding="zeros"),
     jitter=0.0,
     optimizer=muon,
     rate=0.02,
@@ -37,7 +38,7 @@ _INVERSION: dict[str, Any] = {
     "downsample": "average",
 }
 PAPER_INVERSION = Recipe(
-    network=Hourglass(
+    network=SkipNet.Config(
         **_INVERSION,
         skip=(4,) * 6,
         down_kernel=(7, 7, 5, 5, 3, 3),
@@ -53,7 +54,7 @@ PAPER_INVERSION = Recipe(
     stop="steps",
 )
 PAPER_MAXIMIZATION = Recipe(
-    network=Hourglass(
+    network=SkipNet.Config(
         **_INVERSION,
         skip=(0, 4, 4, 4, 4, 4),
         down_kernel=(5, 3, 5, 5, 3, 5),
@@ -74,7 +75,7 @@ FAST_MAXIMIZATION = replace(FAST_RECOVERY, jitter=0.03, jitter_pool=4, rate=0.01
 # The rivals of the deep prior: the pixels themselves.
 PIXELS: dict[str, Any] = {
     "optimizer": adam,
-    "network": Free(),
+    "network": Pixels.Config(),
     "code": Noise(1),
     "jitter": 0.0,
     "jitter_pool": None,

@@ -9,30 +9,30 @@ import torch
 from numpy.typing import NDArray
 from PIL.Image import Image
 
-from preimage.checkpoint import fingerprint
-from preimage.explain.asked import check_weights
+from preimage.engine.checkpoint import fingerprint
+from preimage.engine.recipe import Recipe
+from preimage.engine.result import Result
+from preimage.explain.checks import check_weights
 from preimage.explain.explanation import Explaining, Explanation, extended
 from preimage.explain.fitting import explain
-from preimage.explain.panels import heat_map, magnified
-from preimage.explain.recipes import FAST_RECOVERY, PAPER_RECOVERY, is_published
-from preimage.explain.shifts import Shifts
-from preimage.explain.view import (
-    AnyPredictor,
-    Doubt,
+from preimage.explain.forward import (
+    AnyClassifier,
+    CachedForward,
     Features,
-    View,
+    Uncertainty,
     as_model,
     at_working_size,
     first_block,
     one_picture,
     quantile_of,
 )
+from preimage.explain.input_jitter import InputJitter
+from preimage.explain.recipes import FAST_RECOVERY, PAPER_RECOVERY, is_published
+from preimage.figures.panels import heat_map, magnified
 from preimage.images import Picture
 from preimage.metrics import psnr
 from preimage.problem import Problem
-from preimage.recipes import Recipe
-from preimage.result import Result
-from preimage.stopping import Rule
+from preimage.stopping import StoppingRule
 
 FAST, PAPER = FAST_RECOVERY, PAPER_RECOVERY
 LIMITS = (
@@ -44,13 +44,13 @@ LIMITS = (
 def recover(
     image: torch.Tensor | NDArray[Any] | Image | str | Path | Picture,
     *,
-    predictor: AnyPredictor,
+    classifier: AnyClassifier,
     layer: str | None = None,
-    doubt: Doubt = "auto",
+    uncertainty: Uncertainty = "auto",
     loss_weight: float = 0.02,
     target_loss: float | None = None,
     recipe: Recipe = FAST,
-    stop: Rule | None = None,
+    stop: StoppingRule | None = None,
     initial: Any = None,
     seed: int = 0,
     device: str | torch.device = "auto",
@@ -58,17 +58,17 @@ def recover(
     """Recover a picture from its features under the first residual block, such that the estimated loss is low.
 
     Example:
-        >>> found = recover("lesion.jpg", predictor="lesions.pt").run()
+        >>> found = recover("lesion.jpg", classifier="lesions.pt").run()
         >>> found.image.shape, round(found.numbers["psnr"], 1)
         (torch.Size([1, 3, 120, 160]), 33.1)
 
     Args:
         image: a tensor (c, h, w) in 0..1, a numpy array, a PIL image, or a path; one or three channels. A picture much larger
             than what the classifier looks at is recovered at that size.
-        predictor: FILE.pt of `preimage train`, torchvision:NAME, timm:NAME, hf:NAME (each perhaps with @FILE of weights), or
-            module.path:function; in Python a Predictor or what load_model returns, too.
+        classifier: FILE.pt of `preimage train`, torchvision:NAME, timm:NAME, hf:NAME (each perhaps with @FILE of weights), or
+            module.path:function; in Python a Classifier or what load_model returns, too.
         layer: Psi; None: the first residual block.
-        doubt: what M is: loss (estimated), entropy, energy, none; auto: loss where there is an estimator, else entropy.
+        uncertainty: what M is: loss (estimated), entropy, energy, none; auto: loss where there is an estimator, else entropy.
         loss_weight: weight of M, l1; 0: the plain deep prior.
         target_loss: quantile of the estimated loss that is asked for, 0 to 1; None: what the training chose, else 0.1.
         recipe: FAST, or PAPER for the published settings.
@@ -82,34 +82,36 @@ def recover(
 
     Source: Narayanaswamy, Thiagarajan, Spanias, ICASSP 2021, eq. 4.
     """
-    model = as_model(predictor)
+    model = as_model(classifier)
     picture = one_picture(image)
-    x0 = at_working_size(picture.tensor, model.predictor)
+    x0 = at_working_size(picture.tensor, model.classifier)
     psi = layer or first_block(model, x0)
     check_weights(loss_weight=loss_weight)
-    model.predictor.check_gradient(x0.to(model.predictor.mean.device))
+    model.classifier.check_gradient(x0.to(model.classifier.mean.device))
     quantile = quantile_of(model, target_loss)
-    shifts = None if is_published(recipe) else Shifts((x0.shape[-2], x0.shape[-1]))
-    view = View(model, [psi], doubt=doubt if loss_weight else "none", quantile=quantile, shifts=shifts)
+    shifts = None if is_published(recipe) else InputJitter((x0.shape[-2], x0.shape[-1]))
+    view = CachedForward(
+        model, [psi], uncertainty=uncertainty if loss_weight else "none", quantile=quantile, shifts=shifts
+    )
 
     def problem() -> Problem:
-        given = x0.to(model.predictor.mean.device)
+        given = x0.to(model.classifier.mean.device)
         features = Features(view, psi, given)
         view.remember(given)
-        return Problem(features.wanted, operator=features, penalties=view.penalties(loss_weight))
+        return Problem(features.wanted, operator=features, regularizers=view.regularizers(loss_weight))
 
     def told(result: Result) -> Explanation:
         found = result.image.clamp(0, 1)
-        place = model.predictor.mean.device
+        place = model.classifier.mean.device
         with torch.no_grad():
             seen = view.seen(torch.cat([x0, found]).to(place))
             chances = seen.logits.softmax(1).float().cpu()
             doubts = [] if view.estimator is None else view.relative_loss(seen).float().cpu().tolist()
-        names = model.predictor.classes
+        names = model.classifier.classes
         told_as = [f"{names[int(row.argmax())]} {float(row.max()):.2f}" for row in chances]
         numbers: dict[str, Any] = {
             "layer": psi,
-            "doubt": view.doubt,
+            "uncertainty": view.uncertainty,
             "psnr": float(psnr(found, x0)),
             "prediction": names[int(chances[0].argmax())],
             "prediction_after": names[int(chances[1].argmax())],
@@ -146,8 +148,8 @@ def recover(
         options={
             "input": fingerprint(picture.tensor),
             "layer": psi,
-            "doubt": [view.doubt, quantile],
+            "uncertainty": [view.uncertainty, quantile],
             "weight": loss_weight,
         },
-        remarks=(f"layer {psi}, doubt by {view.in_words()}",),
+        remarks=(f"layer {psi}, uncertainty by {view.in_words()}",),
     )

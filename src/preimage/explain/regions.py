@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from preimage.errors import InputError
-from preimage.explain.view import one_page
+from preimage.explain.forward import one_page
 from preimage.images import Picture
 
 

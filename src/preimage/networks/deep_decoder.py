@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from preimage.networks.config import check_choices, halvings
 from preimage.networks.layers import Head, Norm, Output, Upsample, upsampled
 
 
@@ -33,6 +35,21 @@ class DeepDecoder(nn.Module):
 
     Source: Heckel, Hand, Deep Decoder, ICLR 2019, equation 1 (batch norm standing for its channel normalization).
     """
+
+    @dataclass(frozen=True)
+    class Config:
+        """A DeepDecoder as a value; a small image takes fewer doublings."""
+
+        widths: tuple[int, ...] = (128,) * 6
+        upsample: Upsample = "bilinear"
+        output: Output = "sigmoid"
+
+        def __post_init__(self) -> None:
+            check_choices(self, upsample=Upsample, output=Output)
+
+        def __call__(self, in_channels: int, out_channels: int, height: int, width: int) -> DeepDecoder:
+            widths = self.widths[: max(1, halvings(min(height, width)))]
+            return DeepDecoder(in_channels, out_channels, widths=widths, upsample=self.upsample, output=self.output)
 
     def __init__(
         self,

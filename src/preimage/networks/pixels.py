@@ -1,6 +1,8 @@
-"""No prior: the picture itself is the parameter, for comparison and for penalties alone (total variation, say)."""
+"""No prior: the picture itself is the parameter, for comparison and for regularizers alone (total variation, say)."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -17,6 +19,14 @@ class Pixels(nn.Module):
         out_channels: channels of the picture.
         size: its height and width in pixels.
     """
+
+    @dataclass(frozen=True)
+    class Config:
+        """Pixels as a value: no network at all."""
+
+        def __call__(self, in_channels: int, out_channels: int, height: int, width: int) -> Pixels:
+            del in_channels
+            return Pixels(out_channels, size=(height, width))
 
     stride = 1
     scale = 1

@@ -5,10 +5,13 @@ Without levels a pixel sees only 2 * blocks + 3 pixels to each side, but for the
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import nn
 from torch.nn import functional
 
+from preimage.networks.config import check_choices, settings_of
 from preimage.networks.layers import Convolution, Head, Norm, Output, Padding
 
 
@@ -35,6 +38,23 @@ class ResNet(nn.Module):
 
     Source: Ulyanov, Vedaldi, Lempitsky, Deep Image Prior, CVPR 2018, inpainting of a large hole, and code.
     """
+
+    @dataclass(frozen=True)
+    class Config:
+        """A ResNet as a value, the same for every size."""
+
+        width: int = 32
+        blocks: int = 8
+        padding: Padding = "reflect"
+        residual: bool = True
+        output: Output = "sigmoid"
+
+        def __post_init__(self) -> None:
+            check_choices(self, padding=Padding, output=Output)
+
+        def __call__(self, in_channels: int, out_channels: int, height: int, width: int) -> ResNet:
+            del height, width
+            return ResNet(in_channels, out_channels, **settings_of(self))
 
     stride = 1
     scale = 1

@@ -7,11 +7,13 @@ behind a narrow 1x1 branch of its own input, normalizes, and mixes with one wide
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, cast
+from dataclasses import dataclass
+from typing import Any, Literal, cast
 
 import torch
 from torch import nn
 
+from preimage.networks.config import PerLevel, check_choices, halvings, settings_of
 from preimage.networks.layers import Block, Head, Norm, Output, Padding, Upsample, of_doubled, per_level, upsampled
 
 Downsample = Literal["stride", "average"]
@@ -43,6 +45,35 @@ class SkipNet(nn.Module):
 
     Source: Ulyanov, Vedaldi, Lempitsky, Deep Image Prior, CVPR 2018, supplementary material and code.
     """
+
+    @dataclass(frozen=True)
+    class Config:
+        """A SkipNet as a value, with as many of its levels as the image can take: the coarsest keeps 4 pixels a side or more.
+
+        Example:
+            >>> SkipNet.Config()(32, 3, 40, 200).levels  # 40 / 2**3 = 5
+            3
+        """
+
+        down: tuple[int, ...] = (128,) * 5
+        up: tuple[int, ...] = (128,) * 5
+        skip: tuple[int, ...] = (4,) * 5
+        down_kernel: PerLevel = 3
+        up_kernel: PerLevel = 3
+        skip_kernel: PerLevel = 1
+        downsample: Downsample = "stride"
+        upsample: Upsample | tuple[Upsample, ...] = "bilinear"
+        padding: Padding = "reflect"
+        pointwise: bool = True
+        output: Output = "sigmoid"
+
+        def __post_init__(self) -> None:
+            check_choices(self, downsample=Downsample, upsample=Upsample, padding=Padding, output=Output)
+
+        def __call__(self, in_channels: int, out_channels: int, height: int, width: int) -> SkipNet:
+            levels = min(len(self.down), halvings(min(height, width)))
+            cut: dict[str, Any] = {k: v[:levels] if isinstance(v, tuple) else v for k, v in settings_of(self).items()}
+            return SkipNet(in_channels, out_channels, **cut)
 
     scale = 1
 

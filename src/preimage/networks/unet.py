@@ -7,13 +7,15 @@ width of the level by a transposed convolution, or by interpolation and a 3x3 on
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from preimage.networks.config import check_choices, halvings, settings_of
 from preimage.networks.layers import Convolution, Head, Norm, Output, Padding, upsampled
 
 UNetUpsample = Literal["transposed", "bilinear", "nearest"]
@@ -51,6 +53,30 @@ class UNet(nn.Module):
         and norm are unpublished: the defaults are chosen here, with about as many parameters as the published hourglass
         and to be fitted at its rate.
     """
+
+    @dataclass(frozen=True)
+    class Config:
+        """A UNet as a value, with as many of its levels as the image can take: the coarsest keeps 4 pixels a side or more.
+
+        Example:
+            >>> UNet.Config()(32, 3, 40, 200).levels  # 40 / 2**3 = 5
+            3
+        """
+
+        widths: tuple[int, ...] = (16, 32, 64, 128, 256)
+        upsample: UNetUpsample = "bilinear"
+        padding: Padding = "reflect"
+        norm: UNetNorm = "batch"
+        up_norm: bool = True
+        output: Output = "sigmoid"
+
+        def __post_init__(self) -> None:
+            check_choices(self, upsample=UNetUpsample, padding=Padding, norm=UNetNorm, output=Output)
+
+        def __call__(self, in_channels: int, out_channels: int, height: int, width: int) -> UNet:
+            levels = min(len(self.widths) - 1, halvings(min(height, width)))
+            settings: dict[str, Any] = settings_of(self) | {"widths": self.widths[: levels + 1]}
+            return UNet(in_channels, out_channels, **settings)
 
     scale = 1
 

@@ -16,12 +16,13 @@ from typing import Any
 
 import torch
 
+from preimage.engine.fit import Fit
+from preimage.engine.recipe import Recipe
+from preimage.engine.step import Step
 from preimage.errors import InputError
-from preimage.fit import Fit
-from preimage.recipes import Hourglass, Recipe
+from preimage.networks import SkipNet
 from preimage.restore.calibration import Calibration, HeldOut, Tuned, differences
 from preimage.restore.degradations import Source, Specimen, read_degradation, specimens
-from preimage.step import Step
 
 RATES = (1.0, 0.5, 2.0)  # times the recipe's own
 AVERAGES = (0.9, 0.95, 0.98)
@@ -261,10 +262,10 @@ def spelled_out(network: Any) -> Any:
     """The same network, an Hourglass with its kernel size said for each level; any other as it is.
 
     Example:
-        >>> spelled_out(Hourglass()).down_kernel
+        >>> spelled_out(SkipNet.Config()).down_kernel
         (3, 3, 3, 3, 3)
     """
-    if not isinstance(network, Hourglass) or isinstance(network.down_kernel, tuple):
+    if not isinstance(network, SkipNet.Config) or isinstance(network.down_kernel, tuple):
         return network
     return replace(network, down_kernel=(network.down_kernel,) * len(network.down))
 

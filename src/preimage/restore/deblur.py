@@ -16,23 +16,24 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from preimage.distances import filtered
+from preimage.engine.fit import Run
+from preimage.engine.optimizers import muon
+from preimage.engine.recipe import Noise, Recipe, qualities
 from preimage.errors import InputError
-from preimage.fit import Run
 from preimage.images import Picture, as_picture
+from preimage.networks import SkipNet
+from preimage.noise.estimation import estimate_noise
 from preimage.operators import Blur, check_kernel, gaussian, motion, read_kernel
-from preimage.optimizers import muon
-from preimage.penalties import total_variation
 from preimage.problem import Problem
-from preimage.recipes import Hourglass, Noise, Recipe, qualities
-from preimage.restore.noise import estimate_noise
+from preimage.regularizers import total_variation
 from preimage.restore.start import Initial, Tile, start
-from preimage.stopping import After, Rule, holds_out
+from preimage.stopping import After, StoppingRule, holds_out
 
 # The paper does not deblur: these are its settings for super-resolution, the nearest of its tasks.
 PAPER = Recipe(jitter=0.03, precision="float32", steps=2000, stop="steps")
 
 FAST = Recipe(
-    network=Hourglass(down=(32, 64, 64, 64, 64), up=(32, 64, 64, 64, 64), padding="zeros"),
+    network=SkipNet.Config(down=(32, 64, 64, 64, 64), up=(32, 64, 64, 64, 64), padding="zeros"),
     code=Noise(32),
     jitter_pool=4,
     optimizer=muon,
@@ -62,7 +63,7 @@ def deblur(
     sigma: float | None = None,
     tv: float | None = None,
     recipe: Recipe = FAST,
-    stop: Rule | None = None,
+    stop: StoppingRule | None = None,
     restarts: int | None = None,
     initial: Initial = None,
     seed: int = 0,
@@ -81,8 +82,8 @@ def deblur(
             FILE or an array of numbers of odd height and width, or unknown, which fits the kernel with the picture.
         kernel_size: height and width in pixels of an unknown kernel, odd.
         sigma: standard deviation of the noise in units of the input (0..255 for an 8-bit picture); estimated if None.
-        tv: weight of a total variation penalty, a sum over pixels; 0 for none. If None, none, but a light one beside an unknown
-            kernel, without which it would shrink until the picture itself is blurred.
+        tv: weight of a total variation regularizer, a sum over pixels; 0 for none. If None, none, but a light one for an
+            unknown kernel, without which it would shrink until the picture itself is blurred.
         recipe: FAST, or PAPER.
         stop: a stopping rule; None does the recipe's steps.
         restarts: fits that are averaged; None takes the recipe's.
@@ -116,7 +117,7 @@ def deblur(
         plain = Problem(
             given,
             operator=Blur(known, boundary="valid", trainable=unknown),
-            penalties=((tv, total_variation),) if tv else (),
+            regularizers=((tv, total_variation),) if tv else (),
             noise_level=float(found.variance(given).mean()),
             finish=lambda x: x[..., below : below + h, beside : beside + w],
         )

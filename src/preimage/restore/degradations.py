@@ -23,14 +23,14 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from torch import Tensor
 
-from preimage.checkpoint import fingerprint
+from preimage.engine.checkpoint import fingerprint
+from preimage.engine.fit import Fit
+from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
-from preimage.fit import Fit
 from preimage.images import Picture, as_picture
 from preimage.images.formats import EXTENSIONS
 from preimage.metrics import psnr
 from preimage.operators import Blur, Downsample, lanczos2
-from preimage.recipes import Recipe
 from preimage.restore import deblur, denoise, inpaint, remove_jpeg_artifacts, super_resolve
 
 Source = Tensor | NDArray[Any] | Pillow.Image | str | Path | Picture

@@ -14,22 +14,23 @@ from torch.nn import functional
 
 from preimage.codes import Masked, Noise
 from preimage.distances import absolute, filtered, poisson_nll, squared
-from preimage.fit import Run
+from preimage.engine.fit import Run
+from preimage.engine.optimizers import muon
+from preimage.engine.recipe import Recipe, qualities
 from preimage.images import Picture, as_picture
-from preimage.optimizers import muon
-from preimage.penalties import total_variation
+from preimage.networks import SkipNet
+from preimage.noise import estimation as noises
+from preimage.noise.correlation import whitening
 from preimage.problem import Problem, identity
-from preimage.recipes import Hourglass, Recipe, qualities
-from preimage.restore import noise as noises
-from preimage.restore.correlation import whitening
+from preimage.regularizers import total_variation
 from preimage.restore.start import Initial, Tile, start, variant
-from preimage.stopping import After, Rule, discrepancy, held_out, holds_out, moving_variance, risk
+from preimage.stopping import After, StoppingRule, discrepancy, held_out, holds_out, moving_variance, risk
 
 # Ulyanov et al. 2018, supplementary material: sigma 25.
 PAPER = Recipe(debiased=False, precision="float32", stop="steps")
 
 _WIDTHS = {"down": (32, 64, 64, 64, 64), "up": (32, 64, 64, 64, 64), "padding": "zeros"}
-_NEAREST, _BILINEAR = Hourglass(**_WIDTHS, upsample="nearest"), Hourglass(**_WIDTHS, upsample="bilinear")
+_NEAREST, _BILINEAR = SkipNet.Config(**_WIDTHS, upsample="nearest"), SkipNet.Config(**_WIDTHS, upsample="bilinear")
 
 # MEASURED on set12 and kodak24 (benchmarks/LOG.md): with the noisy picture itself as a masked code a fit is 0.5 to 2 dB better
 # than from noise, and over-fits slowly; Muon needs ten times fewer steps than Adam.
@@ -70,7 +71,7 @@ def denoise(
     sigma: float | None = None,
     tv: float = 0.0,
     recipe: Recipe = FAST,
-    stop: Rule | None = None,
+    stop: StoppingRule | None = None,
     restarts: int | None = None,
     initial: Initial = None,
     seed: int = 0,
@@ -87,7 +88,7 @@ def denoise(
         image: a tensor (c, h, w) or (b, c, h, w) in 0..1, a numpy array, a PIL image, or a path; 16 pixels a side or more.
         noise: what kind; "auto" decides from the picture.
         sigma: standard deviation of Gaussian noise in units of the input (0..255 for an 8-bit picture); estimated if None.
-        tv: weight of a total variation penalty, a sum over pixels; 0 for none. 1e-7 is light, 1e-6 strong at 256 x 256.
+        tv: weight of a total variation regularizer, a sum over pixels; 0 for none. 1e-7 is light, 1e-6 strong at 256 x 256.
         recipe: FAST, BALANCED (3 fits) or BEST (8 fits, bilinear up-sampling), or PAPER for the published settings.
         stop: a stopping rule; None takes the default of the recipe and the noise.
         restarts: fits that are averaged; None takes the recipe's.
@@ -185,12 +186,12 @@ def noise_problem(
     over the variance for speckle, and absolute on the values that are not impulses (which carry no noise).
 
     `impulses`: where they are, (b, c, h, w) bool, if that is known. `clipped`: whether noise was cut off at 0 and 1."""
-    penalties = ((tv, total_variation),) if tv else ()
+    regularizers = ((tv, total_variation),) if tv else ()
     if noise.kind == "impulse":
         if impulses is None:
             impulses = torch.cat([noises.impulse_mask(page[None]) for page in target])
         weight = 1.0 - impulses.float()
-        return Problem(target, distance=absolute, weight=weight, penalties=penalties, noise_level=0.0)
+        return Problem(target, distance=absolute, weight=weight, regularizers=regularizers, noise_level=0.0)
     # Where noise was cut off at black or white the values are not those of the clean picture on the mean: Phi says what they are.
     operator = noise.clipped_mean if clipped else identity
     # A box average stands for the clean picture where only the local brightness matters.
@@ -200,13 +201,13 @@ def noise_problem(
         # Before clipping each value's likelihood ratio is half a squared standard normal deviate, whatever the brightness.
         level = 0.5 * float((variance / noise.variance(smooth).clamp_min(1e-12)).clamp_max(1).mean())
         distance = partial(poisson_nll, gain=max(noise.level, 1e-6))
-        return Problem(target, operator, distance=distance, penalties=penalties, noise_level=level)
+        return Problem(target, operator, distance=distance, regularizers=regularizers, noise_level=level)
     if noise.kind == "speckle" and noise.sigma:
         # No value weighs more than twice the middle one: what is dark in one color would lead the whole color astray.
         weight = noise.sigma**2 / variance.clamp_min(0.5 * noise.sigma**2)
         level = float((weight * variance).sum() / weight.sum())
-        return Problem(target, operator, distance=squared, weight=weight, penalties=penalties, noise_level=level)
-    return Problem(target, operator, distance=squared, penalties=penalties, noise_level=float(variance.mean()))
+        return Problem(target, operator, distance=squared, weight=weight, regularizers=regularizers, noise_level=level)
+    return Problem(target, operator, distance=squared, regularizers=regularizers, noise_level=float(variance.mean()))
 
 
 def whitened(problem: Problem, noise: noises.Noise) -> Problem:
@@ -216,7 +217,7 @@ def whitened(problem: Problem, noise: noises.Noise) -> Problem:
     return replace(problem, distance=partial(filtered, response=response), noise_level=level)
 
 
-def default_rule(problem: Problem, recipe: Recipe, noise: noises.Noise | None = None) -> Rule:
+def default_rule(problem: Problem, recipe: Recipe, noise: noises.Noise | None = None) -> StoppingRule:
     """All steps where the recipe says so, as published; the least variance of the outputs from a masked code; from noise the
     least risk, or held-out pixels where no noise was found.
     Where neighbors share the noise, and so betray left-out pixels, the size of the error, as it is before any filter."""

@@ -12,19 +12,20 @@ import torch
 from numpy.typing import NDArray
 from PIL.Image import Image
 
-from preimage.checkpoint import fingerprint
+from preimage.engine.checkpoint import fingerprint
+from preimage.engine.fit import Run
+from preimage.engine.optimizers import muon
+from preimage.engine.recipe import Recipe, qualities
 from preimage.errors import InputError
-from preimage.fit import Run
 from preimage.images import Picture, as_picture
-from preimage.optimizers import muon
+from preimage.networks import DeepDecoder, Pixels, SkipNet
 from preimage.problem import Problem
-from preimage.recipes import Decoder, Free, Hourglass, Recipe, qualities
 from preimage.restore.start import Initial, Tile, start
-from preimage.stopping import After, Rule
+from preimage.stopping import After, StoppingRule
 
 # Ulyanov et al. 2018, supplementary material.
 PAPER = Recipe(
-    network=Hourglass(upsample=("nearest", "nearest", "bilinear", "bilinear", "bilinear")),
+    network=SkipNet.Config(upsample=("nearest", "nearest", "bilinear", "bilinear", "bilinear")),
     jitter=0.0,
     rate=0.1,
     steps=600,
@@ -34,7 +35,7 @@ PAPER = Recipe(
 )
 
 FAST = Recipe(
-    network=Hourglass(down=(32, 64, 64, 64, 64), up=(32, 64, 64, 64, 64), padding="zeros"),
+    network=SkipNet.Config(down=(32, 64, 64, 64, 64), up=(32, 64, 64, 64, 64), padding="zeros"),
     jitter=0.0,
     optimizer=muon,
     rate=0.02,
@@ -50,7 +51,7 @@ def flash_no_flash(
     flash: torch.Tensor | NDArray[Any] | Image | str | Path | Picture,
     *,
     recipe: Recipe = FAST,
-    stop: Rule | None = None,
+    stop: StoppingRule | None = None,
     restarts: int | None = None,
     initial: Initial = None,
     seed: int = 0,
@@ -84,7 +85,7 @@ def flash_no_flash(
     picture = as_picture(image)
     bright = as_picture(flash)
     _check_pair(picture, bright)
-    if isinstance(recipe.network, Decoder | Free):
+    if isinstance(recipe.network, DeepDecoder.Config | Pixels.Config):
         raise InputError(
             "the network must start from the flash picture: take a prior with the size of its code, such as skip"
         )

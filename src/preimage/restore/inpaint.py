@@ -10,18 +10,19 @@ import torch
 from numpy.typing import NDArray
 from PIL.Image import Image
 
-from preimage.checkpoint import fingerprint
 from preimage.codes import Masked
+from preimage.engine.checkpoint import fingerprint
+from preimage.engine.fit import Run
+from preimage.engine.optimizers import muon
+from preimage.engine.recipe import Mesh, Noise, Recipe, qualities
 from preimage.errors import InputError
-from preimage.fit import Run
 from preimage.images import Picture, as_picture
-from preimage.optimizers import muon
-from preimage.penalties import total_variation
+from preimage.networks import SkipNet
 from preimage.problem import Problem
-from preimage.recipes import Hourglass, Mesh, Noise, Recipe, qualities
+from preimage.regularizers import total_variation
 from preimage.restore.missing import describe, kind_of_missing, missing_of
 from preimage.restore.start import Initial, Tile, start, variant
-from preimage.stopping import After, Rule, risk
+from preimage.stopping import After, StoppingRule, risk
 
 Kind = Literal["text", "region", "hole", "scattered", "sparse"]
 
@@ -29,14 +30,14 @@ Kind = Literal["text", "region", "hole", "scattered", "sparse"]
 _PUBLISHED = {"jitter": 0.03, "averaging": 0.0, "precision": "float32", "stop": "steps"}
 _NO_SKIP = (0,) * 6
 PAPERS: Mapping[Kind, Recipe] = {
-    "text": Recipe(**_PUBLISHED | {"network": Hourglass(skip=(128,) * 5, upsample="nearest"), "steps": 6000}),
+    "text": Recipe(**_PUBLISHED | {"network": SkipNet.Config(skip=(128,) * 5, upsample="nearest"), "steps": 6000}),
     "region": Recipe(
-        **_PUBLISHED | {"network": Hourglass(skip=(0,) * 5, upsample="nearest"), "code": Mesh(), "steps": 5000}
+        **_PUBLISHED | {"network": SkipNet.Config(skip=(0,) * 5, upsample="nearest"), "code": Mesh(), "steps": 5000}
     ),
     "hole": Recipe(
         **_PUBLISHED
         | {
-            "network": Hourglass(
+            "network": SkipNet.Config(
                 down=(16, 32, 64, 128, 128, 128),
                 up=(16, 32, 64, 128, 128, 128),
                 skip=_NO_SKIP,
@@ -53,7 +54,7 @@ PAPERS: Mapping[Kind, Recipe] = {
     "sparse": Recipe(
         **_PUBLISHED
         | {
-            "network": Hourglass(
+            "network": SkipNet.Config(
                 down=(16, 32, 64, 128, 128), up=(16, 32, 64, 128, 128), skip=(0,) * 5, downsample="average"
             ),
             "jitter": 0.0,
@@ -67,14 +68,14 @@ PAPER = PAPERS["text"]
 # for half of the pixels, so that all steps are done; wide gaps vary from fit to fit, and the mean of three is closer.
 _WIDTHS = {"down": (32, 64, 64, 64, 64), "up": (32, 64, 64, 64, 64), "padding": "zeros"}
 _FAST = {
-    "network": Hourglass(**_WIDTHS),
+    "network": SkipNet.Config(**_WIDTHS),
     "code": Noise(32),
     "jitter_pool": 4,
     "optimizer": muon,
     "averaging": 0.95,
     "stop": "steps",
 }
-_WIDE = _FAST | {"network": Hourglass(**_WIDTHS, skip=(0,) * 5), "rate": 0.02, "steps": 150, "restarts": 3}
+_WIDE = _FAST | {"network": SkipNet.Config(**_WIDTHS, skip=(0,) * 5), "rate": 0.02, "steps": 150, "restarts": 3}
 FASTS: Mapping[Kind, Recipe] = {
     "text": Recipe(**_FAST | {"rate": 0.04, "steps": 400}),
     "region": Recipe(**_WIDE),
@@ -99,7 +100,7 @@ def inpaint(
     fit_known: bool = False,
     tv: float = 0.0,
     recipe: Recipe = FAST,
-    stop: Rule | None = None,
+    stop: StoppingRule | None = None,
     restarts: int | None = None,
     initial: Initial = None,
     seed: int = 0,
@@ -120,7 +121,7 @@ def inpaint(
         kind: of what is missing, which chooses the settings: text (thin strokes), region, hole (a large one), scattered (single
             pixels, about half of them), sparse (nearly all pixels); auto decides from the mask.
         fit_known: whether known pixels, too, are taken from the fit, for noisy pictures; else they are returned exactly.
-        tv: weight of a total variation penalty, a sum over pixels; 0 for none.
+        tv: weight of a total variation regularizer, a sum over pixels; 0 for none.
         recipe: FAST, or PAPER for the published settings, those of the kind.
         stop: a stopping rule; None takes the default of the recipe.
         restarts: fits that are averaged; None takes the recipe's.
@@ -148,7 +149,7 @@ def inpaint(
         return Problem(
             given,
             weight=known.float(),
-            penalties=((tv, total_variation),) if tv else (),
+            regularizers=((tv, total_variation),) if tv else (),
             noise_level=0.0,
             finish=None if fit_known else lambda x: torch.where(known.to(x.device), given.to(x.device), x),
         )

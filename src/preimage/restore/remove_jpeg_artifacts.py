@@ -19,22 +19,23 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL.Image import Image
 
+from preimage.engine.fit import Run
+from preimage.engine.optimizers import muon
+from preimage.engine.recipe import Noise, Recipe, qualities
 from preimage.errors import InputError
-from preimage.fit import Run
 from preimage.images import Picture, as_picture
 from preimage.images.jpeg_coding import JpegCoding
+from preimage.networks import SkipNet
 from preimage.operators import JpegCoefficients, compose, rounded
 from preimage.operators.compose import Composed
 from preimage.operators.jpeg import BLOCK
-from preimage.optimizers import muon
 from preimage.problem import Problem
-from preimage.recipes import Hourglass, Noise, Recipe, qualities
 from preimage.restore.start import Initial, Tile, start
-from preimage.stopping import After, Rule, discrepancy
+from preimage.stopping import After, StoppingRule, discrepancy
 
 # Ulyanov et al. 2018, supplementary material.
 PAPER = Recipe(
-    network=Hourglass(down=(8, 16, 32, 64, 128), up=(8, 16, 32, 64, 128), skip=(0, 0, 0, 4, 4)),
+    network=SkipNet.Config(down=(8, 16, 32, 64, 128), up=(8, 16, 32, 64, 128), skip=(0, 0, 0, 4, 4)),
     code=Noise(3),
     steps=2400,
     debiased=False,
@@ -46,7 +47,7 @@ PAPER = Recipe(
 # kodim05 at quality 20 passes its JPEG at 220 and still rises at 500 (0.7 dB above). Rates 0.02 and 0.04 are alike; bilinear
 # up-sampling ends 0.3 dB above nearest.
 FAST = Recipe(
-    network=Hourglass(down=(32, 64, 64, 64, 64), up=(32, 64, 64, 64, 64), padding="zeros"),
+    network=SkipNet.Config(down=(32, 64, 64, 64, 64), up=(32, 64, 64, 64, 64), padding="zeros"),
     code=Noise(32),
     jitter_pool=4,
     optimizer=muon,
@@ -72,7 +73,7 @@ def remove_jpeg_artifacts(
     *,
     jpeg_quality: int | None = None,
     recipe: Recipe = FAST,
-    stop: Rule | None = None,
+    stop: StoppingRule | None = None,
     restarts: int | None = None,
     initial: Initial = None,
     seed: int = 0,
@@ -144,7 +145,7 @@ def jpeg_coding(picture: Picture, quality: int | None) -> tuple[JpegCoding | Non
     return coding, f"JPEG of quality {known}, color {'x'.join(map(str, coding.subsampling))} sub-sampled"
 
 
-def default_rule(problem: Problem, recipe: Recipe) -> Rule:
+def default_rule(problem: Problem, recipe: Recipe) -> StoppingRule:
     """All steps where the recipe says so, as published, and where no table is known; else the discrepancy principle.
 
     What a file rounded is off by up to half a step either way, evenly: a twelfth of a step squared on the mean. A fit that

@@ -11,18 +11,18 @@ from typing import Any, Literal
 
 import torch
 
-from preimage.checkpoint import fingerprint
-from preimage.devices import choose_device, free_memory
+from preimage.engine.checkpoint import fingerprint
+from preimage.engine.devices import choose_device, free_memory
+from preimage.engine.fit import Fit, Run
+from preimage.engine.memory import expected_bytes
+from preimage.engine.recipe import Recipe
+from preimage.engine.result import Result
 from preimage.errors import InputError
-from preimage.fit import Fit, Run
 from preimage.images import Picture
-from preimage.memory import expected_bytes
 from preimage.problem import Problem
-from preimage.recipes import Recipe
-from preimage.result import Result
-from preimage.stopping import Rule
-from preimage.tiles import Tiles
-from preimage.tiling import SMALLEST_SIDE, checked
+from preimage.series.layout import SMALLEST_SIDE, checked
+from preimage.series.tiles import Tiles
+from preimage.stopping import StoppingRule
 
 Initial = Result | Sequence[dict[str, Any]] | None
 Tile = int | tuple[int, int] | Literal["auto"] | None
@@ -36,7 +36,7 @@ def start(
     picture: Picture,
     recipe: Recipe,
     *,
-    rule: Callable[[Problem], Rule],
+    rule: Callable[[Problem], StoppingRule],
     scale: int = 1,
     margin: tuple[int, int] = (0, 0),
     restarts: int | None = None,
@@ -76,9 +76,11 @@ def start(
         size = (scale * height + 2 * margin[0], scale * width + 2 * margin[1])
         image = code.tensor if isinstance(code, Picture) else code
         stated = problem(part) if taught is None else problem(part, taught)
-        if part is not whole:  # a penalty is a sum over pixels, E a mean over those that are known
+        if part is not whole:  # a regularizer is a sum over pixels, E a mean over those that are known
             ratio = _known(whole) / _known(part)
-            stated = replace(stated, penalties=tuple((strength * ratio, each) for strength, each in stated.penalties))
+            stated = replace(
+                stated, regularizers=tuple((strength * ratio, each) for strength, each in stated.regularizers)
+            )
         own = rule(stated)
         return Fit(
             stated,

@@ -10,16 +10,17 @@ import torch
 from numpy.typing import NDArray
 from PIL.Image import Image
 
+from preimage.engine.fit import Run
+from preimage.engine.optimizers import muon
+from preimage.engine.recipe import Noise, Recipe, qualities
 from preimage.errors import InputError
-from preimage.fit import Run
 from preimage.images import Picture, as_picture
+from preimage.networks import SkipNet
 from preimage.operators import Downsample, bicubic, box, check_kernel, gaussian, lanczos2, read_kernel
-from preimage.optimizers import muon
-from preimage.penalties import total_variation
 from preimage.problem import Problem
-from preimage.recipes import Hourglass, Noise, Recipe, qualities
+from preimage.regularizers import total_variation
 from preimage.restore.start import Initial, Tile, start, variant
-from preimage.stopping import After, Rule
+from preimage.stopping import After, StoppingRule
 
 # Ulyanov et al. 2018, supplementary material; `paper` takes the steps and the jitter of factor 8 from 8 on.
 PAPER = Recipe(jitter=0.03, averaging=0.0, precision="float32", steps=2000, stop="steps")
@@ -27,7 +28,7 @@ PAPER_X8 = replace(PAPER, jitter=0.05, steps=4000)
 
 # MEASURED on kodim05: bilinear up-sampling ends 0.7 dB above nearest and, once there, stays: no rule is needed.
 FAST = Recipe(
-    network=Hourglass(down=(32, 64, 64, 64, 64), up=(32, 64, 64, 64, 64), padding="zeros"),
+    network=SkipNet.Config(down=(32, 64, 64, 64, 64), up=(32, 64, 64, 64, 64), padding="zeros"),
     code=Noise(32),
     jitter=0.03,
     jitter_pool=4,
@@ -49,7 +50,7 @@ def super_resolve(
     kernel: str | Path | torch.Tensor | NDArray[Any] = "lanczos2",
     tv: float = 0.0,
     recipe: Recipe = FAST,
-    stop: Rule | None = None,
+    stop: StoppingRule | None = None,
     restarts: int | None = None,
     initial: Initial = None,
     seed: int = 0,
@@ -67,7 +68,7 @@ def super_resolve(
         factor: how many times higher and wider the result is: 2 to 16.
         kernel: how the picture was made small: lanczos2, bicubic, box, gaussian:SIGMA (in pixels of the result), a FILE or an
             array of numbers, or estimate, which fits the kernel with the picture.
-        tv: weight of a total variation penalty, a sum over pixels of the result; 0 for none.
+        tv: weight of a total variation regularizer, a sum over pixels of the result; 0 for none.
         recipe: FAST, or PAPER for the published settings.
         stop: a stopping rule; None does the recipe's steps.
         restarts: fits that are averaged; None takes the recipe's.
@@ -95,7 +96,7 @@ def super_resolve(
         return Problem(
             part.tensor,
             operator=Downsample(weights if found is None else found, factor, trainable=fitted and found is None),
-            penalties=((tv, total_variation),) if tv else (),
+            regularizers=((tv, total_variation),) if tv else (),
         )
 
     return start(

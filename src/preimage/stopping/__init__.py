@@ -1,4 +1,4 @@
-"""Rule: when to stop and what to keep are one concept. A rule looks at Steps, never at the ground truth.
+"""StoppingRule: when to stop and what to keep are one concept. A rule looks at Steps, never at the ground truth.
 
 A rule answers for each member by itself, keeps the best average it has seen in `.best`, and says why in words that are
 advice. Rules compose: `held_out() | after(500)` stops at whichever says so first and keeps what that one kept.
@@ -7,7 +7,7 @@ advice. Rules compose: `held_out() | after(500)` stops at whichever says so firs
 from __future__ import annotations
 
 from preimage.stopping.held_out import HeldOut, Risk, holds_out
-from preimage.stopping.rule import Either, Rule
+from preimage.stopping.rule import Either, StoppingRule
 from preimage.stopping.thresholds import After, Discrepancy, Plateau
 from preimage.stopping.variance import MovingVariance, WindowedVariance
 
@@ -28,7 +28,7 @@ __all__ = [
     "MovingVariance",
     "Plateau",
     "Risk",
-    "Rule",
+    "StoppingRule",
     "WindowedVariance",
     "after",
     "discrepancy",

@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import torch
 
-from preimage.codes import seeded
+from preimage.engine.step import Step
 from preimage.errors import InputError
 from preimage.problem import Problem
-from preimage.step import Step
-from preimage.stopping.rule import Rule
+from preimage.rng import seeded
+from preimage.stopping.rule import StoppingRule
 
 
-class HeldOut(Rule):
+class HeldOut(StoppingRule):
     """Leaves a share of the values out of E, and keeps the average that predicts them best.
 
     Values are left out by pixel (all channels of it) or one by one (`by_value`), each member its own. It needs no noise
@@ -77,7 +77,7 @@ class HeldOut(Rule):
             return self.problem.data_term(self.problem.see(step.average), self.watched)
 
 
-def holds_out(rule: Rule | None) -> bool:
+def holds_out(rule: StoppingRule | None) -> bool:
     """Whether a rule, or one of those joined in it, leaves values out of E: then each must be judged by itself."""
     return isinstance(rule, HeldOut) or any(holds_out(part) for part in getattr(rule, "rules", ()))
 

@@ -1,4 +1,4 @@
-"""Rule: what every stopping rule shares, and two of them as one."""
+"""StoppingRule: what every stopping rule shares, and two of them as one."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
+from preimage.engine.step import Step
 from preimage.errors import InputError
 from preimage.problem import Problem
-from preimage.step import Step
 
 
 def wide(x: torch.Tensor) -> torch.Tensor:
@@ -17,7 +17,7 @@ def wide(x: torch.Tensor) -> torch.Tensor:
     return x.float() if x.device.type == "mps" else x.double()
 
 
-class Rule:
+class StoppingRule:
     """What every rule shares: the best average of each member so far, the step it came from, and patience.
 
     A subclass gives `score`: a number for each member, the lower the better. A member stops when the last improvement
@@ -25,7 +25,7 @@ class Rule:
     is in two parts, so that an accelerator is not waited for at every step: `measured` works out a few numbers where the
     pictures are, `decide` is told them later, those of several steps at once. To write a rule, define `score` and a `name`:
 
-        class Quiet(Rule):
+        class Quiet(StoppingRule):
             name = "quiet"
             def score(self, step):
                 return step.loss
@@ -150,14 +150,14 @@ class Rule:
 
     remembers: tuple[str, ...] = ()
 
-    def __or__(self, other: Rule) -> Rule:
+    def __or__(self, other: StoppingRule) -> StoppingRule:
         return Either(self, other)
 
 
-class Either(Rule):
+class Either(StoppingRule):
     """Stops at whichever of two rules says so first, and keeps what that one kept."""
 
-    def __init__(self, first: Rule, second: Rule) -> None:
+    def __init__(self, first: StoppingRule, second: StoppingRule) -> None:
         super().__init__()
         self.rules = (first, second)
         self.name = f"{first.name} | {second.name}"

@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import torch
 
+from preimage.engine.step import Step
 from preimage.errors import InputError
 from preimage.problem import Distance, Problem
-from preimage.step import Step
-from preimage.stopping.rule import Rule
+from preimage.stopping.rule import StoppingRule
 
 
-class After(Rule):
+class After(StoppingRule):
     """Stops after a fixed number of steps and keeps the last average: what the authors did by hand."""
 
     name = "steps"
@@ -37,7 +37,7 @@ class After(Rule):
         return ""
 
 
-class Discrepancy(Rule):
+class Discrepancy(StoppingRule):
     """Stops when the error to what was given has fallen to what the noise alone makes: E <= factor * sigma^2.
 
     Morozov's principle. sigma, in 0..1, is the task's own estimate unless given. distance: what the error is measured by,
@@ -82,7 +82,7 @@ class Discrepancy(Rule):
         return f"the error fell to that of the noise at step {self.kept_step[member]}; kept that step"
 
 
-class Plateau(Rule):
+class Plateau(StoppingRule):
     """Stops when the loss has not fallen by `share` of itself for `patience` steps: for priors that cannot fit noise."""
 
     name = "plateau"

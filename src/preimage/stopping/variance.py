@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import torch
 
-from preimage.codes import seeded
+from preimage.engine.step import Step
 from preimage.errors import InputError
 from preimage.problem import Problem
-from preimage.step import Step
-from preimage.stopping.rule import Rule, wide
+from preimage.rng import seeded
+from preimage.stopping.rule import StoppingRule, wide
 
 
-class WindowedVariance(Rule):
+class WindowedVariance(StoppingRule):
     """Keeps the average where the outputs of the last `window` steps vary least (Wang et al., TMLR 2023, ES-WMV).
 
     The variance is the mean over the window of the squared distance to the window's mean, per value; kept as running

@@ -1,7 +1,7 @@
 """[U], activation maximization: classes and channels excited as much as can be, under the deep prior and under its rivals.
 
 By number: the excitation reached, beside the most that any of the held-out pictures reaches; what a second, independently
-trained classifier says of the result (what both see need not be true, but is no quirk of one); and how much of the result is
+trained classifier_name says of the result (what both see need not be true, but is no quirk of one); and how much of the result is
 high frequency, in which adversarial patterns hide.
 
 PREIMAGE_WEIGHTS: a file with weights of torchvision's resnet18; with it that classifier is asked as well.
@@ -17,12 +17,12 @@ from typing import Any
 
 import torch
 
+from preimage.classifiers import Classifier
+from preimage.engine.recipe import Recipe
+from preimage.explain.forward import at_working_size
 from preimage.explain.invert import PriorName, depth
 from preimage.explain.maximize import FAST, PAPER, maximize
 from preimage.explain.quality import high_frequency_share
-from preimage.explain.view import at_working_size
-from preimage.predictors import Predictor
-from preimage.recipes import Recipe
 from preimage.studies.feature_inversion import of_own_weights
 from preimage.studies.lesions import THIN, classifiers, held_out, known, with_words
 from preimage.studies.scales import Row, Study, markdown_table
@@ -41,11 +41,11 @@ NONE = float("nan")
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """A classifier that is asked, one that looks at its results, and pictures that neither was trained on."""
+    """A classifier_name that is asked, one that looks at its results, and pictures that neither was trained on."""
 
     name: str
-    predictor: Predictor
-    second: Predictor | None
+    classifier: Classifier
+    second: Classifier | None
     pictures: list[torch.Tensor]
     size: tuple[int, int]
 
@@ -71,14 +71,14 @@ def run(study: Study) -> Path:
     """Every maximization, those already in the CSV left out; the sheets; then the section of results.md."""
     for asked in all_asked(study):
         goals = goals_of(study, asked)
-        done = known(study, "classifier", "maximized", "prior")
+        done = known(study, "classifier_name", "maximized", "prior")
         for goal in goals:
             missing: list[PriorName] = [prior for prior in PRIORS if (asked.name, goal.name, prior) not in done]
-            most = max(excitations(asked.predictor, asked.pictures, goal)) if missing else NONE
+            most = max(excitations(asked.classifier, asked.pictures, goal)) if missing else NONE
             for prior in missing:
                 row = maximized(study, asked, goal, prior)
                 keep_picture(row.pop("image"), result_file(study, asked.name, prior, goal.name))
-                study.keep({"classifier": asked.name, "maximized": goal.name, "most_of_pictures": most} | row)
+                study.keep({"classifier_name": asked.name, "maximized": goal.name, "most_of_pictures": most} | row)
         save_sheet(
             PRIORS,
             [goal.name for goal in goals],
@@ -92,47 +92,47 @@ def run(study: Study) -> Path:
 
 
 def all_asked(study: Study) -> Iterator[Asked]:
-    """The classifier of lesions with its second one, and torchvision's resnet18 where there are weights for it."""
+    """The classifier_name of lesions with its second one, and torchvision's resnet18 where there are weights for it."""
     pictures = [lesion.picture for lesion in held_out(study)]
     height, width = pictures[0].shape[-2:]
     first, second = classifiers(study)
-    yield Asked("lesions", first.predictor, second, pictures, first.predictor.size or (height, width))
+    yield Asked("lesions", first.classifier, second, pictures, first.classifier.size or (height, width))
     natural = of_own_weights(study)
     if natural is not None:
         yield Asked("resnet18", natural, None, photographs(study, natural), natural.size or (224, 224))
 
 
-def photographs(study: Study, predictor: Predictor) -> list[torch.Tensor]:
+def photographs(study: Study, classifier: Classifier) -> list[torch.Tensor]:
     """One photograph of every fifth class of ImageNet."""
     folder = study.path(NATURAL).parent
     with study.path(NATURAL).open(newline="") as file:
         names = [row["filename"] for row in csv.DictReader(file)]
-    return [at_working_size(study.picture(str(folder / name)), predictor) for name in names]
+    return [at_working_size(study.picture(str(folder / name)), classifier) for name in names]
 
 
 def goals_of(study: Study, asked: Asked) -> list[Goal]:
     """Classes by name, and those channels of the last block but one that differ most between the held-out pictures."""
     count = COUNT[study.scale]
     classes = [Goal(name, target=name) for name in CLASSES[asked.name][:count]]
-    layer = depth(asked.predictor, asked.pictures[0])[-3:][0]
+    layer = depth(asked.classifier, asked.pictures[0])[-3:][0]
     with torch.no_grad():
-        each = [asked.predictor.features(picture, layer) for picture in asked.pictures[:200]]
+        each = [asked.classifier.features(picture, layer) for picture in asked.pictures[:200]]
     spread = torch.cat([features.mean((2, 3)) for features in each]).std(0)
     chosen = sorted(spread.argsort(descending=True)[:count].tolist())
     return [*classes, *(Goal(f"{layer} channel {k}", layer=layer, channel=k) for k in chosen)]
 
 
 @torch.no_grad()
-def excitations(predictor: Predictor, pictures: list[torch.Tensor], goal: Goal) -> list[float]:
+def excitations(classifier: Classifier, pictures: list[torch.Tensor], goal: Goal) -> list[float]:
     """How much each of some pictures excites a class or the middle of a channel."""
     found = []
     for picture in pictures:
         if goal.target is not None:
-            found.append(float(predictor(picture)[0, predictor.class_index(goal.target)]))
+            found.append(float(classifier(picture)[0, classifier.class_index(goal.target)]))
         else:
             assert goal.layer is not None
             assert goal.channel is not None
-            found.append(float(middle(predictor.features(picture, goal.layer)[0, goal.channel])))
+            found.append(float(middle(classifier.features(picture, goal.layer)[0, goal.channel])))
     return found
 
 
@@ -154,18 +154,18 @@ def recipe_of(study: Study, goal: Goal) -> Recipe:
 def maximized(study: Study, asked: Asked, goal: Goal, prior: PriorName) -> Row:
     """One maximization and its numbers; its picture under "image"."""
     found = maximize(
-        predictor=asked.predictor, **goal.options, size=asked.size, prior=prior, recipe=recipe_of(study, goal)
+        classifier=asked.classifier, **goal.options, size=asked.size, prior=prior, recipe=recipe_of(study, goal)
     ).run()
     image = found.image.clamp(0, 1)
     with torch.no_grad():
-        chances = asked.predictor.probabilities(image)[0]
-        told = asked.predictor.class_index(goal.target) if goal.target is not None else int(chances.argmax())
+        chances = asked.classifier.probabilities(image)[0]
+        told = asked.classifier.class_index(goal.target) if goal.target is not None else int(chances.argmax())
         theirs = None if asked.second is None else asked.second.probabilities(image)[0]
     return {
         "kind": "class" if goal.target is not None else "channel",
         "prior": prior,
         "excitation": found.numbers["excitation"],
-        "class": asked.predictor.classes[told],
+        "class": asked.classifier.classes[told],
         "confidence": float(chances[told]),
         "second_confidence": NONE if theirs is None else float(theirs[told]),
         "second_agrees": NONE if theirs is None else int(int(theirs.argmax()) == told),
@@ -176,8 +176,8 @@ def maximized(study: Study, asked: Asked, goal: Goal, prior: PriorName) -> Row:
     }
 
 
-def result_file(study: Study, classifier: str, prior: str, goal: str) -> Path:
-    return study.figure(f"{study.name}-{study.scale}-{classifier}-{prior}-{goal.replace(' ', '-')}.png")
+def result_file(study: Study, classifier_name: str, prior: str, goal: str) -> Path:
+    return study.figure(f"{study.name}-{study.scale}-{classifier_name}-{prior}-{goal.replace(' ', '-')}.png")
 
 
 # ---------------------------------------------------------------------- the section
@@ -195,9 +195,9 @@ def section(study: Study) -> str:
         "frequency. "
         f"Sheets: `{study.name}-{study.scale}-CLASSIFIER.png`. Rows: `{study.table.name}`."
     ]
-    for classifier in dict.fromkeys(str(row["classifier"]) for row in rows):
-        own = with_words(rows, classifier=classifier)
-        parts += [f"**{classifier}**", table(own), means(own)]
+    for classifier_name in dict.fromkeys(str(row["classifier_name"]) for row in rows):
+        own = with_words(rows, classifier_name=classifier_name)
+        parts += [f"**{classifier_name}**", table(own), means(own)]
     if any(row["excitation"] == 0 for row in rows):
         parts.append(
             "An excitation of 0: a unit that is off in gray with a little noise, with which pixels begin, has no slope."

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from preimage.classifiers import Classifier
 from preimage.defend.purify import PAPER
-from preimage.predictors import Predictor
 from preimage.studies.attacked import CLEAN, THIN, TINY, Condition, subject, told, told_early
 from preimage.studies.cifar import Pictures
 from preimage.studies.intervals import Interval, interval_of, paired
@@ -53,7 +53,7 @@ def looks(study: Study) -> range:
     return range(every, STEPS[study.scale] + 1, every)
 
 
-def measured(study: Study, classifier: Predictor, pictures: Pictures, condition: Condition) -> list[Row]:
+def measured(study: Study, classifier: Classifier, pictures: Pictures, condition: Condition) -> list[Row]:
     """The rows of an attack: what the classifier says of each picture as it is given, and of its early outputs."""
     given = condition.of(classifier, pictures)
     before, right = told(classifier, given, pictures.labels)
@@ -211,7 +211,7 @@ def draw(study: Study) -> Path:
     """The mean curves, an attack a panel, a strength a line; dashed the pictures as they are."""
     from matplotlib.figure import Figure
 
-    from preimage.figures import save_figure
+    from preimage.figures.restoration import save_figure
 
     rows, at = study.rows(), list(looks(study))
     figure = Figure(figsize=(4 * len(ATTACKS), 3.4), dpi=150, layout="constrained")

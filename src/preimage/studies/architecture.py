@@ -16,12 +16,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from preimage.fit import Fit
+from preimage.engine.fit import Fit
+from preimage.engine.recipe import Noise, Recipe
 from preimage.metrics import psnr
-from preimage.networks import SkipNet
+from preimage.networks import ResNet, SkipNet, UNet
 from preimage.networks.layers import Block, Head
 from preimage.problem import Problem
-from preimage.recipes import Noise, Recipe, Residual, UShape
 from preimage.restore.super_resolve import FAST
 from preimage.studies.crops import pillow_of
 from preimage.studies.scales import Study, center_crop, generated_picture, markdown_table, with_gaussian_noise
@@ -62,8 +62,8 @@ VARIANTS: dict[str, Recipe] = {
     "depth 2, skip 0": replace(BASE, network=hourglass(2, 0)),
     "depth 6, skip 0": replace(BASE, network=hourglass(6, 0)),
     "1x1 filters only": replace(BASE, network=pointwise),
-    "U-Net": replace(BASE, network=UShape()),
-    "ResNet": replace(BASE, network=Residual(), rate=0.005),
+    "U-Net": replace(BASE, network=UNet.Config()),
+    "ResNet": replace(BASE, network=ResNet.Config(), rate=0.005),
     "depth 4, skip 4, rate / 10": replace(BASE, network=hourglass(4, 4), rate=0.002),
     "depth 4, skip 4, rate x 5": replace(BASE, network=hourglass(4, 4), rate=0.1),
 }

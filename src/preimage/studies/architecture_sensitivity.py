@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from preimage.classifiers import Classifier
 from preimage.codes import Mesh, Noise
 from preimage.defend.purify import PAPER
+from preimage.engine.recipe import Recipe
 from preimage.networks import SkipNet
 from preimage.networks.layers import Block, Upsample
-from preimage.predictors import Predictor
-from preimage.recipes import Recipe
 from preimage.studies.attacked import CLEAN, Condition, subject, told, told_early
 from preimage.studies.cifar import Pictures
 from preimage.studies.intervals import Interval, interval_of, paired
@@ -133,7 +133,7 @@ def looks(study: Study) -> range:
 
 def measured(
     study: Study,
-    classifier: Predictor,
+    classifier: Classifier,
     pictures: Pictures,
     condition: Condition,
     given: torch.Tensor,
@@ -277,7 +277,7 @@ def draw(study: Study) -> Path:
     """The mean confidence in the true class of attacked pictures against steps, a panel for each thing that is varied."""
     from matplotlib.figure import Figure
 
-    from preimage.figures import save_figure
+    from preimage.figures.restoration import save_figure
 
     rows, at = study.rows(), list(looks(study))
     names = [name for name in variants(WIDTHS[study.scale]) if name != BASE]

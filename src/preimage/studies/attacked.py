@@ -15,15 +15,16 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from preimage.classifiers import Classifier, load_classifier
 from preimage.defend.attacks import attack
-from preimage.defend.classifier import device_of
+from preimage.defend.checks import device_of
 from preimage.defend.evaluate import NONE
 from preimage.defend.purify import FAST, PAPER, early_outputs
-from preimage.devices import choose_device
+from preimage.engine.devices import choose_device
+from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
 from preimage.images import read
-from preimage.predictors import Predictor, load_predictor
-from preimage.recipes import Hourglass, Recipe
+from preimage.networks import SkipNet
 from preimage.studies.cifar import SEED, Pictures, first_classifier, told_right
 from preimage.studies.scales import Study, center_crop
 
@@ -31,22 +32,22 @@ IMAGENET, CLASSIFIER = "imagenet_sample/labels.csv", "torchvision:resnet18"
 BATCH = 32  # pictures that are fitted side by side
 SHORT_SIDE, SIDE = 256, 224  # pixels, as the classifier was tested by those who trained it
 # Of the two networks that were published the one that 32 pixels are fitted with: three levels of 16 channels.
-THIN = replace(PAPER, network=Hourglass((16,) * 3, (16,) * 3, (4,) * 3))
-_TINY = Hourglass((8, 8), (8, 8), (2, 2), upsample="nearest", padding="zeros")
+THIN = replace(PAPER, network=SkipNet.Config((16,) * 3, (16,) * 3, (4,) * 3))
+_TINY = SkipNet.Config((8, 8), (8, 8), (2, 2), upsample="nearest", padding="zeros")
 TINY, TINY_FAST = replace(PAPER, network=_TINY), replace(FAST, network=_TINY, steps=4)  # of smoke runs
 
 
-def subject(study: Study, count: int) -> tuple[Predictor, Pictures]:
+def subject(study: Study, count: int) -> tuple[Classifier, Pictures]:
     """The classifier that is attacked, and so many pictures that it tells right (fewer, where there are not as many)."""
     if study.scale != "paper":
         classifier = first_classifier(study)
         return classifier, told_right(study, classifier, count)
     study.path(IMAGENET)  # asked for before weights are
-    classifier = load_predictor(CLASSIFIER).to(choose_device("auto"))
+    classifier = load_classifier(CLASSIFIER).to(choose_device("auto"))
     return classifier, imagenet_told_right(study, classifier, count)
 
 
-def imagenet_told_right(study: Study, predictor: Predictor, count: int) -> Pictures:
+def imagenet_told_right(study: Study, classifier: Classifier, count: int) -> Pictures:
     """So many pictures of the table by a fixed seed that the classifier tells right."""
     table = study.path(IMAGENET)
     with table.open(newline="") as file:
@@ -58,7 +59,7 @@ def imagenet_told_right(study: Study, predictor: Predictor, count: int) -> Pictu
         picture = as_tested(read(table.parent / rows[number]["filename"]).tensor)
         label = int(rows[number]["class_index"])
         with torch.no_grad():
-            right = int(predictor(picture).argmax()) == label
+            right = int(classifier(picture).argmax()) == label
         if right:
             images.append(picture)
             labels.append(label)
@@ -85,7 +86,7 @@ class Condition:
     attack: str
     eps: float = 0.0
 
-    def of(self, classifier: Predictor, pictures: Pictures) -> torch.Tensor:
+    def of(self, classifier: Classifier, pictures: Pictures) -> torch.Tensor:
         """The pictures under this attack of the bare classifier."""
         if self.attack == NONE:
             return pictures.images
@@ -100,14 +101,14 @@ CLEAN = Condition(NONE)
 
 
 @torch.no_grad()
-def told(classifier: Predictor, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def told(classifier: Classifier, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """(b,) the probability of each picture's true class, and (b,) bool: whether it is what the classifier says; on the CPU."""
     chances, labels = torch.cat([classifier.probabilities(part) for part in images.split(BATCH)]).cpu(), labels.cpu()
     return chances.gather(1, labels[:, None])[:, 0], chances.argmax(1) == labels
 
 
 def told_early(
-    classifier: Predictor, images: torch.Tensor, labels: torch.Tensor, recipe: Recipe, looks: Sequence[int]
+    classifier: Classifier, images: torch.Tensor, labels: torch.Tensor, recipe: Recipe, looks: Sequence[int]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The same of the early outputs: (looks, b) both. A picture has the same random numbers whatever was done to it.
 

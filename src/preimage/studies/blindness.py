@@ -13,13 +13,13 @@ from typing import Any
 
 import torch
 
+from preimage.engine.fit import Fit, Run
+from preimage.engine.step import Step
 from preimage.errors import InputError
-from preimage.fit import Fit, Run
 from preimage.problem import Problem
 from preimage.restore import denoise as denoising
 from preimage.restore import remove_jpeg_artifacts as jpeg
-from preimage.step import Step
-from preimage.stopping import After, Discrepancy, HeldOut, MovingVariance, Plateau, Risk, Rule, WindowedVariance
+from preimage.stopping import After, Discrepancy, HeldOut, MovingVariance, Plateau, Risk, StoppingRule, WindowedVariance
 from preimage.studies.denoising import KINDS, PICTURES, SIDE, specimen
 from preimage.studies.jpeg import encoded
 from preimage.studies.peaks import dB
@@ -30,7 +30,7 @@ JPEG = "JPEG 10"
 PAST = 1.3
 OWN, HOLDING_OUT = "whole", "3 % held out"
 # Rules that look on at the task's own fit; and, at one that holds values out, those that need such.
-GROUPS: dict[str, dict[str, Callable[[], Rule]]] = {
+GROUPS: dict[str, dict[str, Callable[[], StoppingRule]]] = {
     OWN: {
         "windowed variance": WindowedVariance,
         "moving variance": MovingVariance,
@@ -43,12 +43,12 @@ DEFAULT = "default"
 MEAN, WORST = 0.15, 0.5
 
 
-class Onlookers(Rule):
+class Onlookers(StoppingRule):
     """Rules that look at one fit without ending it; the first is the fit's own, and may change the problem."""
 
     name = "onlookers"
 
-    def __init__(self, own: Rule, others: dict[str, Rule]) -> None:
+    def __init__(self, own: StoppingRule, others: dict[str, StoppingRule]) -> None:
         super().__init__()
         self.rules = {DEFAULT: own, **others}
         self.ended: dict[str, int] = {}
@@ -124,7 +124,7 @@ def measure(study: Study, kind: str, name: str, group: str) -> None:
             study.keep(row)
 
 
-def case(study: Study, kind: str, name: str) -> tuple[torch.Tensor, Callable[[Rule], Any], Rule]:
+def case(study: Study, kind: str, name: str) -> tuple[torch.Tensor, Callable[[StoppingRule], Any], StoppingRule]:
     """The clean picture, what begins the fit of the damaged one under a rule, and the rule that the task takes by itself.
 
     The fit is a Fit, for none of these pictures is cut into tiles.

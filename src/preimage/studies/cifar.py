@@ -11,11 +11,11 @@ from functools import cache
 
 import torch
 
+from preimage.classifiers import Classifier, TrainedModel
+from preimage.classifiers.labelled import TEST, TRAIN, Labelled, read_labelled
+from preimage.classifiers.settings import Settings
 from preimage.defend.adversarial import SETTINGS, AdversarialTraining
-from preimage.devices import choose_device
-from preimage.predictors import Predictor, TrainedModel
-from preimage.predictors.labelled import TEST, TRAIN, Labelled, read_labelled
-from preimage.predictors.settings import Settings
+from preimage.engine.devices import choose_device
 from preimage.studies.classifiers import small_network, trained
 from preimage.studies.lesions import shaded_disc
 from preimage.studies.scales import Study
@@ -48,14 +48,14 @@ def _read(path: str) -> Labelled:
     return read_labelled(path)
 
 
-def first_classifier(study: Study) -> Predictor:
+def first_classifier(study: Study) -> Classifier:
     """A ResNet-18; it is trained if it is not there. As all of them it is on the GPU, if there is one."""
-    return untrained(0) if study.scale == "smoke" else trained(study, "cifar10.pt", FIRST, labelled).predictor
+    return untrained(0) if study.scale == "smoke" else trained(study, "cifar10.pt", FIRST, labelled).classifier
 
 
-def second_classifier(study: Study) -> Predictor:
+def second_classifier(study: Study) -> Classifier:
     """One of another kind that was trained for itself."""
-    return untrained(1) if study.scale == "smoke" else trained(study, "cifar10-second.pt", SECOND, labelled).predictor
+    return untrained(1) if study.scale == "smoke" else trained(study, "cifar10-second.pt", SECOND, labelled).classifier
 
 
 def robust_classifier(study: Study) -> TrainedModel:
@@ -65,28 +65,28 @@ def robust_classifier(study: Study) -> TrainedModel:
     return trained(study, "cifar10-robust.pt", ROBUST, labelled, AdversarialTraining)
 
 
-def untrained(seed: int) -> Predictor:
+def untrained(seed: int) -> Classifier:
     """A small convolutional network with its first weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        predictor = Predictor(small_network(len(CLASSES)), CLASSES, (0.5,) * 3, (0.05,) * 3)
-    return predictor.to(choose_device("auto"))
+        classifier = Classifier(small_network(len(CLASSES)), CLASSES, (0.5,) * 3, (0.05,) * 3)
+    return classifier.to(choose_device("auto"))
 
 
-def told_right(study: Study, predictor: Predictor, count: int) -> Pictures:
+def told_right(study: Study, classifier: Classifier, count: int) -> Pictures:
     """So many test pictures by a fixed seed that the classifier tells right, the classes in turn as long as they last."""
     if study.scale == "smoke":
         images = torch.cat([shaded_disc(k)[0] for k in range(SHADES)])
         with torch.no_grad():
-            return Pictures(images[:count], predictor(images[:count]).argmax(1), tuple(range(SHADES))[:count])
+            return Pictures(images[:count], classifier(images[:count]).argmax(1), tuple(range(SHADES))[:count])
     part = labelled(study).part(TEST)
-    return right_in_turn(part.pictures.float() / 255, part.labels, predictor, count)
+    return right_in_turn(part.pictures.float() / 255, part.labels, classifier, count)
 
 
 @torch.no_grad()
-def right_in_turn(images: torch.Tensor, labels: torch.Tensor, predictor: Predictor, count: int) -> Pictures:
+def right_in_turn(images: torch.Tensor, labels: torch.Tensor, classifier: Classifier, count: int) -> Pictures:
     """So many of pictures (n, 3, h, w) by a fixed seed that a classifier tells right, the classes in turn while they last."""
-    said = torch.cat([predictor(some).argmax(1) for some in images.split(256)])
+    said = torch.cat([classifier(some).argmax(1) for some in images.split(256)])
     chosen = _in_turn(labels, said == labels, count)
     return Pictures(images[chosen], labels[chosen], tuple(chosen))
 

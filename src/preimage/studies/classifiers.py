@@ -9,14 +9,14 @@ from pathlib import Path
 
 from torch import nn
 
-from preimage import checkpoint
+from preimage.classifiers import load_model
+from preimage.classifiers.labelled import Labelled
+from preimage.classifiers.model_file import TrainedModel, write_model
+from preimage.classifiers.settings import Settings
+from preimage.classifiers.train import Training
 from preimage.defend.table import alone
-from preimage.devices import choose_device
-from preimage.predictors import load_model
-from preimage.predictors.labelled import Labelled
-from preimage.predictors.model_file import TrainedModel, write_model
-from preimage.predictors.settings import Settings
-from preimage.predictors.train import Training
+from preimage.engine import checkpoint
+from preimage.engine.devices import choose_device
 from preimage.studies.scales import Study
 
 SAVE_EVERY = 15.0  # seconds between checkpoints, at the end of an epoch
@@ -42,7 +42,7 @@ def trained(
         _train_if_missing(study, path, settings, data, begin)
     lock.unlink(missing_ok=True)
     model, place = load_model(path), choose_device()
-    model.predictor.to(place)
+    model.classifier.to(place)
     if model.estimator is not None:
         model.estimator.to(place)
     return model

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from preimage.classifiers.model_file import TrainedModel
 from preimage.explain.abcd import Signs
-from preimage.predictors.model_file import TrainedModel
 from preimage.studies.intervals import Interval, interval_of, paired
 from preimage.studies.lesions import described, with_words
 from preimage.studies.scales import Row, Study, markdown_table

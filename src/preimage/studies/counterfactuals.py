@@ -12,12 +12,12 @@ from typing import Literal
 
 import torch
 
+from preimage.classifiers import Classifier
+from preimage.classifiers.model_file import TrainedModel
 from preimage.explain.abcd import abcd
 from preimage.explain.counterfactual import Counterfactual, counterfactual
-from preimage.explain.panels import magnified
 from preimage.explain.quality import judge, randomized, sanity, stability
-from preimage.predictors import Predictor
-from preimage.predictors.model_file import TrainedModel
+from preimage.figures.panels import magnified
 from preimage.studies.counterfactual_tables import section
 from preimage.studies.lesions import Lesion, chosen, classifiers, held_out, known, recipe_of
 from preimage.studies.panels import save_panels
@@ -55,7 +55,7 @@ def run(study: Study) -> Path:
     """Every lesion by every method, those already in the CSV left out; then the section of results.md."""
     pictures = held_out(study)
     model, second = classifiers(study)
-    lesions = chosen(pictures, COUNTS[study.scale], told_right_by=model.predictor)
+    lesions = chosen(pictures, COUNTS[study.scale], told_right_by=model.classifier)
     done = known(study, "picture", "method")
     for number, lesion in study.mine(enumerate(lesions)):
         left = [name for name in METHODS if (lesion.name, name) not in done]
@@ -76,7 +76,7 @@ def run(study: Study) -> Path:
 def measured(
     study: Study,
     model: TrainedModel,
-    second: Predictor,
+    second: Classifier,
     lesion: Lesion,
     name: str,
     other_masks: list[torch.Tensor],
@@ -88,7 +88,7 @@ def measured(
     quality = judge(
         lesion.picture,
         found.changed,
-        predictor=model.predictor,
+        classifier=model.classifier,
         target=found.target,
         reconstruction=base,
         estimator=model.estimator,
@@ -101,7 +101,7 @@ def measured(
         "picture": lesion.name,
         "method": name,
         "diagnosis": lesion.diagnosis,
-        "target": model.predictor.classes[found.target],
+        "target": model.classifier.classes[found.target],
         "area": lesion.area,
     }
     row |= {key: float(value) if value is not None else "" for key, value in quality.as_dict().items()}
@@ -125,15 +125,15 @@ def made(study: Study, model: TrainedModel, lesion: Lesion, name: str, *, seed: 
     """The counterfactual of a lesion towards its target, or towards the runner-up where the classifier says that already."""
     method = METHODS[name]
     with torch.no_grad():
-        chances = model.predictor.probabilities(lesion.picture)[0]
-    target = model.predictor.class_index(TARGETS[lesion.diagnosis])
+        chances = model.classifier.probabilities(lesion.picture)[0]
+    target = model.classifier.class_index(TARGETS[lesion.diagnosis])
     if target == int(chances.argmax()):
         target = int(chances.argsort(descending=True)[1])
     return counterfactual(
         lesion.picture,
-        predictor=model,
+        classifier=model,
         target=target,
-        doubt="loss" if method.weight else "none",
+        uncertainty="loss" if method.weight else "none",
         loss_weight=method.weight,
         prior=method.prior,
         recipe=recipe_of(study),
@@ -150,7 +150,7 @@ def stability_and_sanity(
     """How alike the changes of several seeds are, and that of a classifier that has learned nothing, from the same seed."""
     others = [made(study, model, lesion, name, seed=seed).difference for seed in range(1, SEEDS)]
     agreement = stability(torch.cat([found.difference, *others]))
-    unlearned = TrainedModel(randomized(model.predictor, lesion.picture), model.estimator, model.about)
+    unlearned = TrainedModel(randomized(model.classifier, lesion.picture), model.estimator, model.about)
     checked = sanity(found.difference, made(study, unlearned, lesion, name, seed=0).difference)
     values = (agreement.change, agreement.heat_map, float(checked.rank_correlation), float(checked.similarity))
     return dict(zip(FEW_COLUMNS, values, strict=True))

@@ -13,10 +13,10 @@ from typing import cast
 
 import torch
 
+from preimage.engine.result import Result
 from preimage.errors import MissingExtra
 from preimage.operators import Blur
 from preimage.restore.deblur import FAST, blur_kernel, deblur
-from preimage.result import Result
 from preimage.studies.crops import center_multiple, center_window
 from preimage.studies.panels import kernel_picture, save_panels, titled
 from preimage.studies.peaks import blind_beside_peak, dB, size_of

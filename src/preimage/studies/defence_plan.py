@@ -10,7 +10,8 @@ from preimage.defend.evaluate import CLEAN, NONE, Threat
 from preimage.defend.purify import FAST, PAPER, SIDE, for_size
 from preimage.defend.rivals import JPEG, MedianSmoothing, RandomResizing, TotalVariance
 from preimage.defend.several_steps import SeveralSteps
-from preimage.recipes import Hourglass, Recipe
+from preimage.engine.recipe import Recipe
+from preimage.networks import SkipNet
 from preimage.studies.attacked import THIN, TINY, TINY_FAST
 
 Defences = dict[str, Cleaning | None]
@@ -119,7 +120,7 @@ PLANS = {
         3,
         2,
         {"2 levels of 8": TINY},
-        {"2 levels of 12": replace(TINY, network=Hourglass((12,) * 2, (12,) * 2, (2, 2), padding="zeros"))},
+        {"2 levels of 12": replace(TINY, network=SkipNet.Config((12,) * 2, (12,) * 2, (2, 2), padding="zeros"))},
         steps=(3, 5, 7),
         fast=TINY_FAST,
         attacker_steps=2,

@@ -15,15 +15,15 @@ from typing import Any
 
 import torch
 
+from preimage.classifiers import Classifier
 from preimage.defend.adaptive import bpda_eot, prior_perturbation
 from preimage.defend.attacks import attack
-from preimage.defend.classifier import fingerprint_of
+from preimage.defend.checks import fingerprint_of
 from preimage.defend.defence import DefendedClassifier, Purification
 from preimage.defend.evaluate import CLEAN, COLUMNS, KEY, NONE, Threat, evaluate_defence, settings_of
 from preimage.defend.inspection import Inspecting
 from preimage.defend.table import Table
-from preimage.predictors import Predictor
-from preimage.recipes import Recipe
+from preimage.engine.recipe import Recipe
 from preimage.studies.attacked import subject
 from preimage.studies.cifar import SEED, Pictures
 from preimage.studies.defence_plan import PLANS, UNAWARE, Plan
@@ -49,7 +49,7 @@ def run(study: Study) -> Path:
     return study.write_section("Attacked pictures", section(study, plan, measured, told, scores.table.name))
 
 
-def evaluate(study: Study, plan: Plan, classifier: Predictor, pictures: Pictures) -> None:
+def evaluate(study: Study, plan: Plan, classifier: Classifier, pictures: Pictures) -> None:
     """The rows of the table, batch by batch; the first batch is that of the few."""
     study.table.parent.mkdir(parents=True, exist_ok=True)
     batches = -(-len(pictures.numbers) // plan.few)
@@ -76,13 +76,13 @@ def _say(study: Study, number: int, batches: int, threat: Threat) -> None:
 # ---------------------------------------------------------------------- detection
 
 
-def detect(scores: Study, plan: Plan, classifier: Predictor, pictures: Pictures) -> None:
+def detect(scores: Study, plan: Plan, classifier: Classifier, pictures: Pictures) -> None:
     """How far the classifier is of another mind about the early outputs, picture by picture, under every attack."""
     for recipe in plan.inspected:
         detect_by(scores, plan, recipe, classifier, pictures)
 
 
-def detect_by(scores: Study, plan: Plan, recipe: Recipe, classifier: Predictor, pictures: Pictures) -> None:
+def detect_by(scores: Study, plan: Plan, recipe: Recipe, classifier: Classifier, pictures: Pictures) -> None:
     """The same by one recipe, which who knows of the defence attacks."""
     done = {(str(row["attack"]), float(row["eps"]), row["picture"]) for row in asked_scores(scores, recipe, classifier)}
     few = Pictures(pictures.images[: plan.few], pictures.labels[: plan.few], pictures.numbers[: plan.few])
@@ -94,7 +94,7 @@ def detect_by(scores: Study, plan: Plan, recipe: Recipe, classifier: Predictor, 
                     scores.keep(row)
 
 
-def scored(plan: Plan, recipe: Recipe, classifier: Predictor, pictures: Pictures, threat: Threat) -> list[Row]:
+def scored(plan: Plan, recipe: Recipe, classifier: Classifier, pictures: Pictures, threat: Threat) -> list[Row]:
     """The rows of an attack."""
     given = attacked(plan, recipe, classifier, pictures, threat)
     found = [
@@ -111,7 +111,7 @@ def scored(plan: Plan, recipe: Recipe, classifier: Predictor, pictures: Pictures
     ]
 
 
-def attacked(plan: Plan, recipe: Recipe, classifier: Predictor, pictures: Pictures, threat: Threat) -> torch.Tensor:
+def attacked(plan: Plan, recipe: Recipe, classifier: Classifier, pictures: Pictures, threat: Threat) -> torch.Tensor:
     """The pictures under an attack; who knows of the defence attacks the purification by this recipe."""
     images, labels, streams = pictures.images, pictures.labels, range(len(pictures.labels))
     if threat.name == NONE:
@@ -130,13 +130,13 @@ def attacked(plan: Plan, recipe: Recipe, classifier: Predictor, pictures: Pictur
     return attack(name, classifier, images, labels, threat.eps, seed=ATTACKER_SEED)
 
 
-def asked_scores(scores: Study, recipe: Recipe, classifier: Predictor) -> list[Row]:
+def asked_scores(scores: Study, recipe: Recipe, classifier: Classifier) -> list[Row]:
     """The rows of this classifier and this recipe."""
     own = _identity(recipe, classifier)
     return [row for row in scores.rows() if {name: str(row[name]) for name in own} == own]
 
 
-def _identity(recipe: Recipe, classifier: Predictor) -> Row:
+def _identity(recipe: Recipe, classifier: Classifier) -> Row:
     # A letter before hexadecimal digits, or some would be read as numbers.
     settings = settings_of(Purification(recipe))
     return {"classifier": f"c{fingerprint_of(classifier)}", "settings": f"s{settings}"}

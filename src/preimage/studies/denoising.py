@@ -17,14 +17,7 @@ from preimage.errors import MissingExtra
 from preimage.metrics import psnr
 from preimage.restore.denoise import FAST, denoise
 from preimage.studies.rivals import bm3d_told_sigma, non_local_means, tv_denoising
-from preimage.studies.scales import (
-    Row,
-    Study,
-    center_crop,
-    generated_picture,
-    markdown_table,
-    with_gaussian_noise,
-)
+from preimage.studies.scales import Row, Study, center_crop, generated_picture, markdown_table, with_gaussian_noise
 
 PICTURES = ("Baboon", "F16", "House", "Lena", "Peppers", "kodim01", "kodim02", "kodim03", "kodim12")
 KINDS = ("sigma 25", "gaussian_2", "speckle_3", "impulse_3")

@@ -17,11 +17,11 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
-from preimage.devices import choose_device
+from preimage.classifiers import Classifier, load_classifier
+from preimage.engine.devices import choose_device
+from preimage.engine.recipe import Recipe
+from preimage.explain.forward import at_working_size
 from preimage.explain.invert import FAST, PAPER, PriorName, depth, invert
-from preimage.explain.view import at_working_size
-from preimage.predictors import Predictor, load_predictor
-from preimage.recipes import Recipe
 from preimage.studies.lesions import THIN, chosen, first_classifier, held_out, known, shaded_disc, with_words
 from preimage.studies.scales import Row, Study, generated_picture, markdown_table
 from preimage.studies.sheets import keep_picture, save_sheet
@@ -41,20 +41,20 @@ LIKENESSES = ("color", "light", "detail")
 def run(study: Study) -> Path:
     """Every inversion, those already in the CSV left out; the sheets; then the section of results.md."""
     pictures = specimens(study)
-    for classifier, predictor in classifiers(study):
-        shown = {name: at_working_size(picture, predictor) for name, picture in pictures.items()}
-        layers = layers_of(study, predictor, next(iter(shown.values())))
-        done = known(study, "classifier", "picture", "layer", "prior")
+    for classifier_name, classifier in classifiers(study):
+        shown = {name: at_working_size(picture, classifier) for name, picture in pictures.items()}
+        layers = layers_of(study, classifier, next(iter(shown.values())))
+        done = known(study, "classifier_name", "picture", "layer", "prior")
         for name, picture in shown.items():
             others = [other for its_name, other in shown.items() if its_name != name]
             for layer in layers:
                 for prior in PRIORS:
-                    if (classifier, name, layer, prior) not in done:
-                        row = inverted(study, predictor, picture, layer, prior, others)
-                        place = inversion_file(study, classifier, name, prior, layer)
+                    if (classifier_name, name, layer, prior) not in done:
+                        row = inverted(study, classifier, picture, layer, prior, others)
+                        place = inversion_file(study, classifier_name, name, prior, layer)
                         keep_picture(row.pop("image"), place)
-                        study.keep({"classifier": classifier, "picture": name} | row)
-            sheet(study, classifier, name, picture, layers)
+                        study.keep({"classifier_name": classifier_name, "picture": name} | row)
+            sheet(study, classifier_name, name, picture, layers)
     return study.write_section("Feature inversion", section(study))
 
 
@@ -71,25 +71,25 @@ def specimens(study: Study) -> dict[str, torch.Tensor]:
     }
 
 
-def classifiers(study: Study) -> Iterator[tuple[str, Predictor]]:
-    """The classifier of lesions, and torchvision's resnet18 where there are weights for it."""
-    yield "lesions", first_classifier(study).predictor
+def classifiers(study: Study) -> Iterator[tuple[str, Classifier]]:
+    """The classifier_name of lesions, and torchvision's resnet18 where there are weights for it."""
+    yield "lesions", first_classifier(study).classifier
     natural = of_own_weights(study)
     if natural is not None:
         yield "resnet18", natural
 
 
-def of_own_weights(study: Study) -> Predictor | None:
+def of_own_weights(study: Study) -> Classifier | None:
     """torchvision's resnet18 with the weights that PREIMAGE_WEIGHTS names; None where it names none."""
     weights = os.environ.get("PREIMAGE_WEIGHTS")
     if not weights or study.scale == "smoke":
         return None
-    return load_predictor(f"torchvision:resnet18@{weights}", device=choose_device())
+    return load_classifier(f"torchvision:resnet18@{weights}", device=choose_device())
 
 
-def layers_of(study: Study, predictor: Predictor, picture: torch.Tensor) -> list[str]:
+def layers_of(study: Study, classifier: Classifier, picture: torch.Tensor) -> list[str]:
     """The last of each block, then the logits; of a smoke run the first and the last of these."""
-    layers = depth(predictor, picture)
+    layers = depth(classifier, picture)
     return [layers[0], layers[-1]] if study.scale == "smoke" else layers
 
 
@@ -100,14 +100,14 @@ def recipe_of(study: Study) -> Recipe:
 
 def inverted(
     study: Study,
-    predictor: Predictor,
+    classifier: Classifier,
     picture: torch.Tensor,
     layer: str,
     prior: PriorName,
     others: list[torch.Tensor],
 ) -> Row:
     """One inversion and its numbers; its picture under "image"."""
-    found = invert(picture, predictor=predictor, layer=layer, prior=prior, recipe=recipe_of(study)).run()
+    found = invert(picture, classifier=classifier, layer=layer, prior=prior, recipe=recipe_of(study)).run()
     image = found.image.clamp(0, 1)
     own = likenesses(image, picture)
     by_chance = [likenesses(image, as_large_as(other, picture)) for other in others]
@@ -171,18 +171,18 @@ def as_large_as(x: torch.Tensor, picture: torch.Tensor) -> torch.Tensor:
 # ---------------------------------------------------------------------- sheets and the section
 
 
-def inversion_file(study: Study, classifier: str, picture: str, prior: str, layer: str) -> Path:
-    return study.figure(f"{study.name}-{study.scale}-{classifier}-{picture}-{prior}-{layer}.png")
+def inversion_file(study: Study, classifier_name: str, picture: str, prior: str, layer: str) -> Path:
+    return study.figure(f"{study.name}-{study.scale}-{classifier_name}-{picture}-{prior}-{layer}.png")
 
 
-def sheet(study: Study, classifier: str, name: str, picture: torch.Tensor, layers: list[str]) -> None:
+def sheet(study: Study, classifier_name: str, name: str, picture: torch.Tensor, layers: list[str]) -> None:
     """A row for each prior: the picture, then its inversions from shallow to deep."""
-    given = keep_picture(picture, inversion_file(study, classifier, name, "given", "given"))
+    given = keep_picture(picture, inversion_file(study, classifier_name, name, "given", "given"))
     save_sheet(
         PRIORS,
         ["given", *layers],
-        lambda prior, layer: given if layer == "given" else inversion_file(study, classifier, name, prior, layer),
-        study.figure(f"{study.name}-{study.scale}-{classifier}-{name}.png"),
+        lambda prior, layer: given if layer == "given" else inversion_file(study, classifier_name, name, prior, layer),
+        study.figure(f"{study.name}-{study.scale}-{classifier_name}-{name}.png"),
     )
 
 
@@ -196,10 +196,10 @@ def section(study: Study) -> str:
         f"Rows: `{study.table.name}`."
     ]
     rows = study.rows()
-    for classifier in dict.fromkeys(str(row["classifier"]) for row in rows):
-        own = with_words(rows, classifier=classifier)
+    for classifier_name in dict.fromkeys(str(row["classifier_name"]) for row in rows):
+        own = with_words(rows, classifier_name=classifier_name)
         pictures = list(dict.fromkeys(str(row["picture"]) for row in own))
-        parts += [f"**{classifier}**, {len(pictures)} pictures: {', '.join(pictures)}.", table(own), claims(own)]
+        parts += [f"**{classifier_name}**, {len(pictures)} pictures: {', '.join(pictures)}.", table(own), claims(own)]
     return "\n\n".join(parts)
 
 

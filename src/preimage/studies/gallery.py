@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from preimage.fit import Fit, Run
+from preimage.engine.fit import Fit, Run
 from preimage.images import write_bytes_atomically
 from preimage.metrics import psnr
 from preimage.operators import Blur, Downsample, lanczos2, motion

@@ -15,13 +15,14 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from preimage.classifiers import Classifier, LossEstimator
+from preimage.classifiers.labelled import TEST, Labelled, read_labelled
+from preimage.classifiers.model_file import TrainedModel
+from preimage.classifiers.settings import Settings
+from preimage.engine.recipe import Recipe
 from preimage.explain.quality import estimated_loss
 from preimage.explain.recipes import FAST_RECOVERY
-from preimage.predictors import LossEstimator, Predictor
-from preimage.predictors.labelled import TEST, Labelled, read_labelled
-from preimage.predictors.model_file import TrainedModel
-from preimage.predictors.settings import Settings
-from preimage.recipes import Hourglass, Recipe
+from preimage.networks import SkipNet
 from preimage.studies.classifiers import small_network, trained
 from preimage.studies.scales import Row, Study
 
@@ -30,7 +31,7 @@ SEED = 0  # of the choice of lesions
 AREAS = (0.05, 0.6)  # of the picture, for lesions whose place is judged
 SHADES = 8  # pictures of a smoke run
 CLASSES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
-THIN = {"network": Hourglass(down=(8, 8), up=(8, 8), skip=(2, 2), padding="zeros"), "steps": 12}
+THIN = {"network": SkipNet.Config(down=(8, 8), up=(8, 8), skip=(2, 2), padding="zeros"), "steps": 12}
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +60,7 @@ class Lesion:
 # ---------------------------------------------------------------------- classifiers
 
 
-def classifiers(study: Study) -> tuple[TrainedModel, Predictor]:
+def classifiers(study: Study) -> tuple[TrainedModel, Classifier]:
     """The classifier that is explained, and a second one that was trained for itself; both are trained if they are not there.
 
     They are what these commands make:
@@ -67,8 +68,8 @@ def classifiers(study: Study) -> tuple[TrainedModel, Predictor]:
         ... --seed 1 --backbone timm:resnet10t -o lesions-second.pt
     """
     if study.scale == "smoke":
-        return untrained(0), untrained(1).predictor
-    return first_classifier(study), trained(study, "lesions-second.pt", SECOND, labelled).predictor
+        return untrained(0), untrained(1).classifier
+    return first_classifier(study), trained(study, "lesions-second.pt", SECOND, labelled).classifier
 
 
 def first_classifier(study: Study) -> TrainedModel:
@@ -94,10 +95,10 @@ def untrained(seed: int) -> TrainedModel:
         torch.manual_seed(seed)
         model = small_network(len(CLASSES))
         estimator = LossEstimator({"1": 8, "3": 12}, units=4).eval().requires_grad_(False)
-    predictor = Predictor(model, CLASSES, (0.5,) * 3, (0.05,) * 3)
+    classifier = Classifier(model, CLASSES, (0.5,) * 3, (0.05,) * 3)
     pictures = torch.cat([shaded_disc(k)[0] for k in range(SHADES)])
-    estimator.settle(estimator(predictor.logits_and_features(pictures, estimator.layers)[1]))
-    return TrainedModel(predictor, estimator, {"target_quantile": 0.1})
+    estimator.settle(estimator(classifier.logits_and_features(pictures, estimator.layers)[1]))
+    return TrainedModel(classifier, estimator, {"target_quantile": 0.1})
 
 
 def recipe_of(study: Study) -> Recipe:
@@ -134,7 +135,7 @@ def labelled(study: Study) -> Labelled:
     return read_labelled(table, label_column="dx", split_column="split", group="lesion_id")
 
 
-def chosen(lesions: list[Lesion], count: int, *, told_right_by: Predictor | None = None) -> list[Lesion]:
+def chosen(lesions: list[Lesion], count: int, *, told_right_by: Classifier | None = None) -> list[Lesion]:
     """So many lesions by a fixed seed, one picture of each, the classes in turn as long as they last.
 
     Args:
@@ -152,20 +153,20 @@ def chosen(lesions: list[Lesion], count: int, *, told_right_by: Predictor | None
     return in_turn[:count]
 
 
-def _is_fit(lesion: Lesion, predictor: Predictor) -> bool:
-    return AREAS[0] <= lesion.area <= AREAS[1] and said(predictor, lesion.picture) == lesion.diagnosis
+def _is_fit(lesion: Lesion, classifier: Classifier) -> bool:
+    return AREAS[0] <= lesion.area <= AREAS[1] and said(classifier, lesion.picture) == lesion.diagnosis
 
 
 @torch.no_grad()
-def said(predictor: Predictor, picture: torch.Tensor) -> str:
+def said(classifier: Classifier, picture: torch.Tensor) -> str:
     """What a classifier says of a picture (1, 3, h, w)."""
-    return predictor.classes[int(predictor(picture).argmax())]
+    return classifier.classes[int(classifier(picture).argmax())]
 
 
 def loss_of(model: TrainedModel, picture: torch.Tensor) -> float:
     """The estimated loss of a picture (1, 3, h, w), in units of its spread, from the median of held-out pictures."""
     assert model.estimator is not None
-    return float(estimated_loss(model.predictor, model.estimator, picture))
+    return float(estimated_loss(model.classifier, model.estimator, picture))
 
 
 def shaded_disc(number: int, side: int = 32) -> tuple[torch.Tensor, torch.Tensor]:
@@ -181,10 +182,10 @@ def shaded_disc(number: int, side: int = 32) -> tuple[torch.Tensor, torch.Tensor
 
 def discs() -> list[Lesion]:
     """The lesions of a smoke run: each is what the first classifier says that it is."""
-    predictor = untrained(0).predictor
+    classifier = untrained(0).classifier
     drawn = [shaded_disc(number) for number in range(SHADES)]
     return [
-        Lesion(f"disc-{k}", said(predictor, picture), f"disc-{k}", picture, mask)
+        Lesion(f"disc-{k}", said(classifier, picture), f"disc-{k}", picture, mask)
         for k, (picture, mask) in enumerate(drawn)
     ]
 

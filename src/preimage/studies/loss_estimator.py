@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
+from preimage.classifiers.model_file import TrainedModel
 from preimage.images import read
-from preimage.predictors.model_file import TrainedModel
 from preimage.studies.intervals import auroc_gain, rank_correlation, wins
 from preimage.studies.lesions import SHADES, Lesion, described, first_classifier, held_out, known, with_words
 from preimage.studies.ood_recovery import blurred, cropped, rectangle
@@ -49,7 +49,7 @@ def scores(model: TrainedModel, pictures: torch.Tensor) -> tuple[torch.Tensor, d
     """Logits (b, classes), and {score: (b,)}."""
     assert model.estimator is not None
     with torch.no_grad():
-        logits, features = model.predictor.logits_and_features(pictures, model.estimator.layers)
+        logits, features = model.classifier.logits_and_features(pictures, model.estimator.layers)
         estimates = model.estimator.relative(model.estimator(features), 0.5)
     return logits, {
         "estimate": estimates,
@@ -62,7 +62,7 @@ def row_of_lesion(model: TrainedModel, lesion: Lesion, number: int) -> Row:
     """Its true losses and scores, as it is and shifted."""
     seen = torch.cat([lesion.picture, *(shift(lesion.picture, number) for shift in SHIFTS.values())])
     logits, told = scores(model, seen)
-    index = model.predictor.class_index(lesion.diagnosis)
+    index = model.classifier.class_index(lesion.diagnosis)
     losses = functional.cross_entropy(logits, torch.full((len(seen),), index), reduction="none")
     row: Row = {"picture": lesion.name, "of": "lesions", "diagnosis": lesion.diagnosis}
     for k, name in enumerate(ALL):

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 
-from preimage.fit import Fit
+from preimage.engine.fit import Fit
+from preimage.networks import SkipNet
 from preimage.problem import Problem
-from preimage.recipes import Hourglass
 from preimage.restore.denoise import PAPER
 from preimage.studies.scales import Study, center_crop, generated_picture, markdown_table, with_gaussian_noise
 
@@ -26,7 +26,7 @@ def run(study: Study) -> Path:
     side, steps = SIZES[study.scale]
     recipe = replace(PAPER, jitter=0.0, steps=steps, precision="auto")
     if study.scale == "smoke":
-        recipe = replace(recipe, network=Hourglass(down=(16,) * 3, up=(16,) * 3, skip=(4,) * 3))
+        recipe = replace(recipe, network=SkipNet.Config(down=(16,) * 3, up=(16,) * 3, skip=(4,) * 3))
     for name, target in targets(study, side).items():
         wanted = sorted({1, *range(steps // 40, steps + 1, steps // 40)})
         known = {row["step"] for row in study.rows() if row["target"] == name}
@@ -76,7 +76,7 @@ def draw(study: Study) -> Path:
     """The four loss curves, as in the paper's figure."""
     from matplotlib.figure import Figure
 
-    from preimage.figures import save_figure
+    from preimage.figures.restoration import save_figure
 
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()

@@ -15,12 +15,12 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
+from preimage.classifiers import Classifier
+from preimage.classifiers.labelled import TEST, Labelled, read_labelled
+from preimage.classifiers.model_file import TrainedModel
+from preimage.classifiers.train import Settings
 from preimage.errors import InputError
 from preimage.images import read
-from preimage.predictors import Predictor
-from preimage.predictors.labelled import TEST, Labelled, read_labelled
-from preimage.predictors.model_file import TrainedModel
-from preimage.predictors.train import Settings
 from preimage.studies import cifar
 from preimage.studies.cifar import Pictures, right_in_turn
 from preimage.studies.classifiers import trained
@@ -40,24 +40,24 @@ def specimens(study: Study, count: int) -> tuple[TrainedModel, Pictures]:
         InputError: pictures or weights that are not there.
     """
     if study.scale == "smoke":
-        predictor = cifar.first_classifier(study)
-        return TrainedModel(predictor), cifar.told_right(study, predictor, count)
+        classifier = cifar.first_classifier(study)
+        return TrainedModel(classifier), cifar.told_right(study, classifier, count)
     if study.scale == "paper":
         images, labels = imagenet(study)
-        predictor = of_own_weights(study)
-        if predictor is None:
+        classifier = of_own_weights(study)
+        if classifier is None:
             raise InputError(
                 f"study {study.name} at scale paper asks torchvision's resnet18: name the file of its weights in PREIMAGE_WEIGHTS"
             )
-        return TrainedModel(predictor), right_in_turn(images, labels, predictor, count)
+        return TrainedModel(classifier), right_in_turn(images, labels, classifier, count)
     model = trained(study, f"{FOLDER}.pt", FIRST, labelled)
     held_out = labelled(study).part(TEST)
-    return model, right_in_turn(held_out.pictures.float() / 255, held_out.labels, model.predictor, count)
+    return model, right_in_turn(held_out.pictures.float() / 255, held_out.labels, model.classifier, count)
 
 
-def classifier(study: Study) -> Predictor:
+def classifier(study: Study) -> Classifier:
     """That of small; it is trained if it is not there."""
-    return trained(study, f"{FOLDER}.pt", FIRST, labelled).predictor
+    return trained(study, f"{FOLDER}.pt", FIRST, labelled).classifier
 
 
 def labelled(study: Study) -> Labelled:

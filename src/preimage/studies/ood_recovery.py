@@ -8,20 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from preimage.classifiers.model_file import TrainedModel
 from preimage.operators.blur import Blur
 from preimage.operators.kernels import gaussian
-from preimage.predictors.model_file import TrainedModel
 from preimage.studies.intervals import Interval, paired
-from preimage.studies.lesions import (
-    Lesion,
-    chosen,
-    described,
-    first_classifier,
-    held_out,
-    known,
-    loss_of,
-    with_words,
-)
+from preimage.studies.lesions import Lesion, chosen, described, first_classifier, held_out, known, loss_of, with_words
 from preimage.studies.panels import save_panels
 from preimage.studies.preimage_recovery import WAYS, WEIGHT, recovered
 from preimage.studies.scales import Row, Study, markdown_table

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from preimage.figures import displayed, save_figure
+from preimage.figures.restoration import displayed, save_figure
 
 LARGEST_ROW = 5
 

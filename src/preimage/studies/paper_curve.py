@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from preimage.checkpoint import autosave, load
+from preimage.engine.checkpoint import autosave, load
 from preimage.metrics import psnr
-from preimage.recipes import Hourglass
+from preimage.networks import SkipNet
 from preimage.restore.denoise import PAPER, denoise
 from preimage.studies.scales import Study, generated_picture, markdown_table, with_gaussian_noise
 
@@ -26,7 +26,7 @@ def run(study: Study) -> Path:
     noisy = with_gaussian_noise(clean, 25 / 255, SEED)
     recipe = replace(PAPER, steps=1600)
     if smoke:
-        recipe = replace(PAPER, network=Hourglass(down=(8,) * 2, up=(8,) * 2, skip=(4,) * 2), steps=100)
+        recipe = replace(PAPER, network=SkipNet.Config(down=(8,) * 2, up=(8,) * 2, skip=(4,) * 2), steps=100)
     fit = denoise(noisy, noise="gaussian", sigma=25 / 255, recipe=recipe)
     checkpoint = study.figure(f"{study.name}-{study.scale}.checkpoint")
     if checkpoint.exists():

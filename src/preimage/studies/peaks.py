@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import torch
 
-from preimage.fit import Run
+from preimage.engine.fit import Run
+from preimage.engine.result import Result
 from preimage.metrics import psnr
-from preimage.result import Result
 from preimage.studies.scales import Row
 
 CLEARLY_PAST = 0.5

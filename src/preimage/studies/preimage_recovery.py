@@ -7,12 +7,12 @@ from pathlib import Path
 
 import torch
 
+from preimage.classifiers.model_file import TrainedModel
+from preimage.engine.recipe import Recipe
 from preimage.explain.explanation import Explanation
-from preimage.explain.panels import magnified
 from preimage.explain.recipes import PAPER_RECOVERY
 from preimage.explain.recover import recover
-from preimage.predictors.model_file import TrainedModel
-from preimage.recipes import Recipe
+from preimage.figures.panels import magnified
 from preimage.studies.intervals import interval_of, paired
 from preimage.studies.lesions import (
     Lesion,
@@ -131,9 +131,9 @@ def recovered(study: Study, model: TrainedModel, picture: torch.Tensor, number: 
     blocks = model.estimator.layers
     return recover(
         picture,
-        predictor=model,
+        classifier=model,
         layer=None if setting.block is None else blocks[min(setting.block, len(blocks)) - 1],
-        doubt="loss" if setting.weight else "none",
+        uncertainty="loss" if setting.weight else "none",
         loss_weight=setting.weight,
         target_loss=setting.target,
         recipe=setting.recipe(recipe_of(study)),

@@ -12,17 +12,18 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from preimage.fit import Run
+from preimage.engine.fit import Run
+from preimage.engine.optimizers import adam
+from preimage.engine.recipe import Recipe
 from preimage.metrics import psnr
+from preimage.networks import Pixels
 from preimage.operators import Downsample, lanczos2
-from preimage.optimizers import adam
-from preimage.recipes import Free, Recipe
 from preimage.restore.super_resolve import FAST, super_resolve
 from preimage.studies.scales import Study, generated_picture, markdown_table
 
 FACTOR = 4
 # The picture itself is the parameter; the weight of TV, a sum over pixels, is that of the study `super_resolution`.
-ALONE = Recipe(network=Free(), jitter=0.0, optimizer=adam, rate=0.01, averaging=0.0, steps=1000, stop="steps")
+ALONE = Recipe(network=Pixels.Config(), jitter=0.0, optimizer=adam, rate=0.01, averaging=0.0, steps=1000, stop="steps")
 TV_WEIGHT = 1e-7
 LABELS = {"none": "no prior", "tv": "total variation", "deep": "deep image prior"}
 

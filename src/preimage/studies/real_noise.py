@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from preimage.figures import restoration_figure, save_figure
+from preimage.figures.restoration import restoration_figure, save_figure
 from preimage.images import Picture, as_picture, read
 from preimage.restore.denoise import FAST, denoise
 from preimage.studies.scales import Study, center_crop, generated_picture, markdown_table, with_gaussian_noise

@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from preimage.defend.classifier import fingerprint_of
+from preimage.classifiers import Classifier, TrainedModel
+from preimage.defend.checks import fingerprint_of
 from preimage.defend.purify import PAPER, purify
 from preimage.defend.robust_features import relative_distance, write_features_matched, write_image_folder
-from preimage.figures import save_figure
+from preimage.engine.recipe import Recipe
+from preimage.figures.restoration import save_figure
 from preimage.images import read
-from preimage.predictors import Predictor, TrainedModel
-from preimage.recipes import Hourglass, Recipe
+from preimage.networks import SkipNet
 from preimage.studies.cifar import (
     CLASSES,
     Pictures,
@@ -60,7 +61,7 @@ class Kind:
     """One kind of pictures: its name, the classifier whose features they have, and their files, in the order of the pictures."""
 
     name: str
-    maker: Predictor
+    maker: Classifier
     files: list[Path]
 
 
@@ -68,7 +69,7 @@ def run(study: Study) -> Path:
     """The pictures where they are missing, then every fit whose rows are missing, the figures, the section of results.md."""
     robust, external = robust_classifier(study), second_classifier(study)
     pictures = learned_from(study, max(PICTURES[study.scale].values()))
-    makers = (robust.predictor, first_classifier(study))
+    makers = (robust.classifier, first_classifier(study))
     kinds = [made(study, name, maker, pictures) for name, maker in zip(KINDS, makers, strict=True)]
     for channels in CHANNELS:
         for kind in kinds:
@@ -84,7 +85,7 @@ def folder(study: Study) -> Path:
     return study.figure(f"robust_features-{study.scale}")
 
 
-def made(study: Study, name: str, maker: Predictor, pictures: Pictures) -> Kind:
+def made(study: Study, name: str, maker: Classifier, pictures: Pictures) -> Kind:
     """The pictures of a kind, those made first that are missing; each begins as its neighbor, which is of another class."""
     place = folder(study) / f"{name}-{fingerprint_of(maker)[:8]}"
     images, settings = pictures.images, MATCHING[study.scale]
@@ -94,11 +95,11 @@ def made(study: Study, name: str, maker: Predictor, pictures: Pictures) -> Kind:
 
 def recipe_of(study: Study, channels: int) -> Recipe:
     """The published one, with so many channels at each of its three levels."""
-    network = Hourglass(down=(channels,) * 3, up=(channels,) * 3, skip=(4,) * 3)
+    network = SkipNet.Config(down=(channels,) * 3, up=(channels,) * 3, skip=(4,) * 3)
     return replace(PAPER, network=network, steps=STEPS[study.scale])
 
 
-def fitted(study: Study, kind: Kind, channels: int, first: int, pictures: Pictures, external: Predictor) -> None:
+def fitted(study: Study, kind: Kind, channels: int, first: int, pictures: Pictures, external: Classifier) -> None:
     """The rows of some pictures, the members of one fit: the confidence of each in its class, after every few steps."""
     chosen = range(first, min(first + TOGETHER[channels], PICTURES[study.scale][channels]))
     there = known(study, "kind", "channels", "picture")
@@ -127,9 +128,9 @@ def fitted(study: Study, kind: Kind, channels: int, first: int, pictures: Pictur
 
 
 @torch.no_grad()
-def confidence(predictor: Predictor, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def confidence(classifier: Classifier, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """The probability of each picture's own class, (b,)."""
-    return predictor.probabilities(images.clamp(0, 1).cpu()).gather(1, labels[:, None])[:, 0]
+    return classifier.probabilities(images.clamp(0, 1).cpu()).gather(1, labels[:, None])[:, 0]
 
 
 def curves_of(rows: list[Row]) -> Curves:

@@ -16,11 +16,11 @@ from typing import Any, get_args
 
 import torch
 
+from preimage.classifiers import Classifier
 from preimage.defend.faithfulness import deletion, insertion
 from preimage.defend.methods import Method, saliency
-from preimage.defend.saliency_figure import overlay
 from preimage.explain.quality import inside_share, inside_share_of_others, randomized, sanity
-from preimage.predictors import Predictor
+from preimage.figures.saliency import overlay
 from preimage.studies.lesions import chosen, first_classifier, held_out, known
 from preimage.studies.objects import specimens
 from preimage.studies.saliency_methods_tables import CONTROLS, FACTOR, section
@@ -60,15 +60,15 @@ class Collection:
     """Pictures that one classifier tells right."""
 
     name: str
-    predictor: Predictor
+    classifier: Classifier
     subjects: list[Subject]
     few: int
 
     @cached_property
-    def unlearned(self) -> Predictor:
+    def unlearned(self) -> Classifier:
         """The classifier with its weights shuffled."""
         pictures = torch.cat([each.picture for each in self.subjects[: self.few]])
-        return randomized(self.predictor, pictures.to(self.predictor.mean.device))
+        return randomized(self.classifier, pictures.to(self.classifier.mean.device))
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def run(study: Study) -> Path:
         Subject(str(number), x, label)
         for number, x, label in zip(pictures.numbers, pictures.images.split(1), pictures.labels.tolist(), strict=True)
     ]
-    collections = [Collection("objects", model.predictor, subjects, FEW[study.scale]), lesions(study)]
+    collections = [Collection("objects", model.classifier, subjects, FEW[study.scale]), lesions(study)]
     for collection in collections:
         for row in measured(study, collection):
             study.keep(row)
@@ -110,10 +110,10 @@ def run(study: Study) -> Path:
 
 def lesions(study: Study) -> Collection:
     """Held-out lesions that their classifier tells right, with masks by which place can be judged."""
-    predictor = first_classifier(study).predictor
-    some = chosen(held_out(study), COUNTS[study.scale], told_right_by=predictor)
-    subjects = [Subject(each.name, each.picture, predictor.class_index(each.diagnosis), each.mask) for each in some]
-    return Collection("lesions", predictor, subjects, FEW[study.scale])
+    classifier = first_classifier(study).classifier
+    some = chosen(held_out(study), COUNTS[study.scale], told_right_by=classifier)
+    subjects = [Subject(each.name, each.picture, classifier.class_index(each.diagnosis), each.mask) for each in some]
+    return Collection("lesions", classifier, subjects, FEW[study.scale])
 
 
 # ---------------------------------------------------------------------- numbers
@@ -130,11 +130,11 @@ def measured(study: Study, collection: Collection) -> Iterator[Row]:
 
 def of_way(study: Study, collection: Collection, place: int, name: str) -> Row:
     """One map of one picture, and all that is to be said of it."""
-    subject, way, predictor = collection.subjects[place], WAYS[name], collection.predictor
+    subject, way, classifier = collection.subjects[place], WAYS[name], collection.classifier
     begin = time.perf_counter()
-    found = map_of(subject, name, predictor, place)
+    found = map_of(subject, name, classifier, place)
     seconds = time.perf_counter() - begin
-    asked = (predictor, subject.picture, found, subject.label)
+    asked = (classifier, subject.picture, found, subject.label)
     steps = CURVE[study.scale]
     row: Row = {
         "pictures": collection.name,
@@ -158,11 +158,11 @@ def of_way(study: Study, collection: Collection, place: int, name: str) -> Row:
     return row
 
 
-def map_of(subject: Subject, name: str, predictor: Predictor, place: int) -> torch.Tensor:
+def map_of(subject: Subject, name: str, classifier: Classifier, place: int) -> torch.Tensor:
     """The map of a picture in one way, (1, 1, h, w), at least 0."""
     way = WAYS[name]
     if way.method is not None:
-        return saliency(subject.picture, predictor, subject.label, way.method, **way.options).map
+        return saliency(subject.picture, classifier, subject.label, way.method, **way.options).map
     if name == FACTOR:
         return factor(subject.picture)
     return torch.rand(1, 1, *subject.picture.shape[-2:], generator=torch.Generator().manual_seed(place))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from preimage.predictors.model_file import TrainedModel
+from preimage.classifiers.model_file import TrainedModel
 from preimage.studies.counterfactual_tables import differences
 from preimage.studies.intervals import Interval
 from preimage.studies.lesions import with_words

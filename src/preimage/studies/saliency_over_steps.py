@@ -14,17 +14,18 @@ from pathlib import Path
 
 import torch
 
+from preimage.classifiers import Classifier
+from preimage.classifiers.loss_estimator import rank_correlation
 from preimage.defend.attacks import AttackName, attack
 from preimage.defend.faithfulness import blurred, deletion, insertion, ranks_of
 from preimage.defend.methods import SaliencyMap, saliency
 from preimage.defend.purify import PAPER, purify
-from preimage.defend.saliency_figure import overlay
-from preimage.devices import choose_device, has_native_bfloat16
+from preimage.engine.devices import choose_device, has_native_bfloat16
+from preimage.engine.recipe import Recipe
 from preimage.explain.quality import heat_map, high_frequency_share
+from preimage.figures.saliency import overlay
 from preimage.metrics import psnr
-from preimage.predictors import Predictor
-from preimage.predictors.loss_estimator import rank_correlation
-from preimage.recipes import Hourglass, Recipe
+from preimage.networks import SkipNet
 from preimage.studies.lesions import THIN, known, with_words
 from preimage.studies.objects import specimens
 from preimage.studies.ood_recovery import EQUAL
@@ -81,12 +82,12 @@ def run(study: Study) -> Path:
     }
     if left:
         each = zip(pictures.numbers, pictures.images.split(1), pictures.labels.tolist(), strict=True)
-        originals = {number: original(study, model.predictor, number, x, label) for number, x, label in each}
+        originals = {number: original(study, model.classifier, number, x, label) for number, x, label in each}
         for number in pictures.numbers[: SHOWN[study.scale]]:
             own = originals[number]
             keep_shown(study, f"{number}-original", own.picture, own.map)
         for (number, kind), wanted in left.items():
-            for row in followed(study, model.predictor, originals, number, kind, wanted):
+            for row in followed(study, model.classifier, originals, number, kind, wanted):
                 study.keep(row)
     if study.is_shared:
         return study.table
@@ -101,34 +102,34 @@ def run(study: Study) -> Path:
 # ---------------------------------------------------------------------- one picture
 
 
-def original(study: Study, predictor: Predictor, number: int, picture: torch.Tensor, label: int) -> Original:
+def original(study: Study, classifier: Classifier, number: int, picture: torch.Tensor, label: int) -> Original:
     """A picture with the map that all others of it are held against."""
-    return Original(number, picture, label, looked(study, predictor, picture, label, ORIGINAL_SEED).merged)
+    return Original(number, picture, label, looked(study, classifier, picture, label, ORIGINAL_SEED).merged)
 
 
-def looked(study: Study, predictor: Predictor, picture: torch.Tensor, label: int, seed: int) -> SaliencyMap:
+def looked(study: Study, classifier: Classifier, picture: torch.Tensor, label: int, seed: int) -> SaliencyMap:
     """Where the classifier looks for a class, and how sure it is of it."""
     m, samples = PATHS[study.scale]
-    return saliency(picture, predictor, label, n_steps=m, n_samples=samples, seed=seed)
+    return saliency(picture, classifier, label, n_steps=m, n_samples=samples, seed=seed)
 
 
 def followed(
-    study: Study, predictor: Predictor, originals: Mapping[int, Original], number: int, kind: Kind, wanted: list[int]
+    study: Study, classifier: Classifier, originals: Mapping[int, Original], number: int, kind: Kind, wanted: list[int]
 ) -> Iterator[Row]:
     """A row for each of some steps of one fit, as they come."""
     own = originals[number]
     others = [each.map for other, each in originals.items() if other != number]
     given, recipe = own.picture, recipe_of(study, kind.levels)
     if kind.attack:
-        given = attack(kind.attack, predictor, own.picture, torch.tensor([own.label]), EPS)
+        given = attack(kind.attack, classifier, own.picture, torch.tensor([own.label]), EPS)
     for step, picture, seconds in outputs(given, recipe, wanted, number):
-        found = looked(study, predictor, picture, own.label, SEED)
+        found = looked(study, classifier, picture, own.label, SEED)
         row: Row = {"levels": kind.levels, "attack": kind.name, "picture": number, "step": step}
         row |= {"confidence": found.confidence, "right": int(found.prediction == found.target_class)}
         row |= {"psnr": min(EQUAL, float(psnr(picture, own.picture))), "detail": detail(picture, own.picture)}
         row |= likeness(found.merged, own.map, others)
         row["rank_of_factor"] = rank_correlation(factor(picture), own.map)
-        row |= scores(study, predictor, own, found.merged)
+        row |= scores(study, classifier, own, found.merged)
         if number in list(originals)[: SHOWN[study.scale]]:
             keep_shown(study, f"{number}-{kind.levels}-{kind.name}-{step}", picture, found.map)
         yield row | {"precision": recipe.precision, "fit_seconds": seconds}
@@ -155,7 +156,7 @@ def recipe_of(study: Study, levels: int) -> Recipe:
     recipe = replace(PAPER, steps=STEPS[study.scale][-1])
     if study.scale == "smoke":
         return replace(recipe, network=THIN["network"])
-    network = Hourglass((128,) * levels, (128,) * levels, (4,) * levels)
+    network = SkipNet.Config((128,) * levels, (128,) * levels, (4,) * levels)
     fast = study.scale == "small" and has_native_bfloat16(choose_device("auto"))
     return replace(recipe, network=network, precision="bfloat16" if fast else "float32")
 
@@ -196,9 +197,9 @@ def detail(picture: torch.Tensor, reference: torch.Tensor) -> float:
     return float(high_frequency_share(picture) / high_frequency_share(reference))
 
 
-def scores(study: Study, predictor: Predictor, own: Original, saliency_map: torch.Tensor) -> dict[str, float]:
+def scores(study: Study, classifier: Classifier, own: Original, saliency_map: torch.Tensor) -> dict[str, float]:
     """Insertion and deletion of a map, of the original at every step, so that the steps can be compared."""
-    asked = (predictor, own.picture, saliency_map, own.label)
+    asked = (classifier, own.picture, saliency_map, own.label)
     steps = CURVE[study.scale]
     return {
         "insertion": float(insertion(*asked, steps=steps).area),

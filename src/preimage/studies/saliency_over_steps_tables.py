@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Protocol
 
-from preimage.predictors.model_file import TrainedModel
+from preimage.classifiers.model_file import TrainedModel
 from preimage.studies.intervals import Interval, interval_of
 from preimage.studies.lesions import with_words
 from preimage.studies.objects import described

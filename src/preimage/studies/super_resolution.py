@@ -10,8 +10,9 @@ from pathlib import Path
 
 import torch
 
+from preimage.engine.recipe import Recipe
+from preimage.networks import Pixels
 from preimage.operators import Downsample, lanczos2
-from preimage.recipes import Free, Recipe
 from preimage.restore.super_resolve import FAST, super_resolve
 from preimage.studies.crops import center_multiple, eight_bit
 from preimage.studies.panels import save_panels, titled
@@ -37,7 +38,7 @@ FIGURE = (4, "zebra_GT")
 # `python -m preimage.studies.rival_settings enlarge`. It sums over pixels, so the weight falls as pictures grow.
 TV_WEIGHT = {4: 1e-7, 8: 2e-7}
 TV_PIXELS = 256 * 256
-PIXELS = Recipe(network=Free(), jitter=0.0, averaging=0.0, steps=500, precision="float32", stop="steps")
+PIXELS = Recipe(network=Pixels.Config(), jitter=0.0, averaging=0.0, steps=500, precision="float32", stop="steps")
 
 _LUMA = (65.481 / 255, 128.553 / 255, 24.966 / 255)
 

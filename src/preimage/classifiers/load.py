@@ -1,0 +1,285 @@
+"""load_classifier, load_model: a classifier by one word, of torchvision, timm, transformers, a file or a function of yours."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import torch
+from torch import nn
+
+from preimage.classifiers.classifier import Classifier
+from preimage.classifiers.model_file import Backbone, TrainedModel, estimator_of, read_held
+from preimage.errors import InputError, MissingExtra
+
+NO_WEIGHTS = "none"
+_LONGEST = 300  # characters of what somebody else's code says of its failure
+_WAYS = (
+    "torchvision:resnet18, timm:NAME, hf:NAME or hf:FOLDER, FILE.pt of `preimage train`, or module.path:function; "
+    "with @FILE weights of your own (torchvision:resnet18@weights.pth)"
+)
+
+
+def load_classifier(spec: str | Path, *, device: str | torch.device = "cpu") -> Classifier:
+    """The classifier that a word names, with its classes and normalization.
+
+    Example:
+        >>> load_classifier("lesions.pt").classes
+        ('akiec', 'bcc', 'bkl', 'df', 'mel', 'nv', 'vasc')
+
+    Args:
+        spec: `torchvision:NAME`, `timm:NAME`, `hf:NAME` (transformers; a folder too), each with its pretrained weights, or with
+            `@FILE` after it those of a file, or with `@none` none; `FILE.pt` of `preimage train`; `module.path:function`, a
+            function of yours without arguments that returns a Classifier.
+        device: where it runs.
+
+    Raises:
+        InputError: nothing of that name, weights that cannot be downloaded or do not fit, a package that is not installed, a
+            function of yours that fails.
+    """
+    return load_model(spec).classifier.to(device)
+
+
+def load_model(spec: str | Path) -> TrainedModel:
+    """The classifier that a word names, as `load_classifier`, with what is known of its loss; on the CPU.
+
+    Example:
+        >>> model = load_model("lesions.pt")
+        >>> model.estimator.quantile(model.about["target_quantile"])
+        tensor(-1.8204)
+
+    Args:
+        spec: as for `load_classifier`; all but `FILE.pt` of `preimage train` have no estimator, and nothing in `about`.
+
+    Raises:
+        InputError: as `load_classifier`.
+    """
+    text = _word(spec)
+    # Weights are drawn before those of a file, or none, take their place; what others draw must not hang on it.
+    with torch.random.fork_rng(devices=[]):
+        return _named(text)
+
+
+def _word(spec: Any) -> str:
+    """What a classifier is named by."""
+    if isinstance(spec, Classifier):
+        raise InputError(
+            "load_classifier takes a word, and got a Classifier, which is a classifier already: use it as it is"
+        )
+    if not isinstance(spec, str | Path):
+        way = "wrap it: Classifier(model, classes, mean, std, size)" if isinstance(spec, nn.Module) else f"give {_WAYS}"
+        raise InputError(f"load_classifier takes a word or a path, got {type(spec).__name__}: {way}")
+    text = str(spec)
+    if text.strip() in ("", "."):  # an empty path reads "."
+        raise InputError(f"the name of the classifier is empty: give {_WAYS}")
+    return text
+
+
+def _named(text: str) -> TrainedModel:
+    kind, _, name = text.partition(":")
+    name, _, weights = name.partition("@")
+    if kind in _LIBRARIES and name:
+        # Where the weights are in the model file, none are to be fetched to read it.
+        place = str(Path(name).resolve()) if Path(name).is_dir() else name
+        return TrainedModel(_LIBRARIES[kind](name, weights or None), origin=f"{kind}:{place}@{NO_WEIGHTS}")
+    if Path(text).suffix in (".pt", ".pth"):
+        return read_model(Path(text))
+    if re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", text):
+        return TrainedModel(_of_function(kind, name), origin=text)
+    raise InputError(f"no classifier is called {text!r}: give {_WAYS}")
+
+
+def read_model(path: Path) -> TrainedModel:
+    """Read a model file. No code is in it; but one that was made for a function of yours names it, and it is called again.
+
+    Raises:
+        InputError: a file that is not there, that is no model file, one of a later version, or of a classifier of yours
+            that is no longer what it was.
+    """
+    held = read_held(path)
+    spec = held.get("spec")
+    if spec is None:
+        origin = Backbone(held["backbone"], held["small"])
+        size = None if held["size"] is None else (held["size"][0], held["size"][1])
+        with torch.random.fork_rng(devices=[]):
+            model = origin.build(len(held["classes"]))
+        classifier = Classifier(model, held["classes"], held["mean"], held["std"], size)
+    else:
+        origin, classifier = spec, load_classifier(spec)
+    try:
+        classifier.model.load_state_dict(held["weights"])
+    except RuntimeError as error:
+        raise InputError(f"{path} does not fit {spec or origin}, for which it was made: train it anew") from error
+    return TrainedModel(classifier, estimator_of(held), held["about"], origin)
+
+
+def _torchvision(name: str, weights: str | None) -> Classifier:
+    from torchvision import models
+
+    try:
+        known: Any = models.get_model_weights(name).DEFAULT  # pyright: ignore[reportAttributeAccessIssue]
+    except (ValueError, AttributeError) as error:
+        raise InputError(f"torchvision has no model {name!r}: {_some(models.list_models(module=models))}") from error
+    preset = known.transforms()
+    if not hasattr(preset, "crop_size"):
+        raise InputError(f"torchvision:{name} is no classifier of pictures: {_some(models.list_models(module=models))}")
+    pretrained = known if weights is None else None
+    model = _downloaded(f"torchvision:{name}", known.url, lambda: models.get_model(name, weights=pretrained))
+    _take(model, weights, name)
+    return Classifier(model, known.meta["categories"], preset.mean, preset.std, size=preset.crop_size[0])
+
+
+def _timm(name: str, weights: str | None) -> Classifier:
+    try:
+        import timm  # pyright: ignore[reportMissingImports]
+        from timm.data.config import resolve_data_config  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise MissingExtra.of("timm", "explain") from error
+    if not timm.is_model(name.split(".")[0]):
+        near = timm.list_models(f"*{name}*")[:4] or timm.list_models()[:4]
+        raise InputError(f"timm has no model {name!r}: there are {', '.join(near)}, ...")
+    model = _downloaded(f"timm:{name}", None, lambda: timm.create_model(name, pretrained=weights is None))
+    _take(model, weights, name)
+    settings = resolve_data_config({}, model=model)
+    return Classifier(
+        model,
+        _imagenet_names(model.num_classes),
+        settings["mean"],
+        settings["std"],
+        size=tuple(settings["input_size"][1:]),
+    )
+
+
+def _transformers(name: str, weights: str | None) -> Classifier:
+    try:
+        from transformers import (  # pyright: ignore[reportMissingImports]
+            AutoConfig,
+            AutoImageProcessor,
+            AutoModelForImageClassification,
+        )
+    except ImportError as error:
+        raise MissingExtra.of("transformers", "explain") from error
+    spec = f"hf:{name}"
+    if weights is None:
+        model = _downloaded(spec, None, lambda: AutoModelForImageClassification.from_pretrained(name))
+    else:
+        config = _downloaded(spec, None, lambda: AutoConfig.from_pretrained(name))
+        model = AutoModelForImageClassification.from_config(config)
+        _take(model, weights, name)
+    processor = _downloaded(spec, None, lambda: AutoImageProcessor.from_pretrained(name, use_fast=False))
+    labels = _distinct([str(model.config.id2label[i]) for i in range(model.config.num_labels)])
+    return Classifier(model, labels, processor.image_mean, processor.image_std, size=_side_of(processor))
+
+
+def _side_of(processor: Any) -> int | tuple[int, int] | None:
+    """What side an image processor of transformers crops or resizes pictures to."""
+    for said in (getattr(processor, "crop_size", None), getattr(processor, "size", None)):
+        size = dict(said) if said else {}
+        if "height" in size:
+            return int(size["height"]), int(size["width"])
+        if "shortest_edge" in size:
+            return int(size["shortest_edge"])
+    return None
+
+
+def _of_function(module: str, function: str) -> Classifier:
+    """What a user's function returns; modules of the working folder are found as well."""
+    here = str(Path.cwd())
+    added = here not in sys.path
+    if added:
+        sys.path.insert(0, here)
+    try:
+        found: Any = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"{module}:{function} cannot be imported ({error}): give module.path:function") from error
+    except Exception as error:  # whatever the user's own code raises
+        raise InputError(f"{module}:{function} cannot be imported ({_in_one_line(error)}): mend {module}") from error
+    finally:
+        if added:
+            sys.path.remove(here)
+    try:
+        made = found()
+    except Exception as error:
+        raise InputError(
+            f"{module}:{function}() failed ({_in_one_line(error)}): it must return a Classifier, called without arguments"
+        ) from error
+    if not isinstance(made, Classifier):
+        raise InputError(
+            f"{module}:{function}() returned {type(made).__name__}: it must return a preimage.Classifier, which says classes, "
+            "mean, std and size of your model"
+        )
+    return made
+
+
+_LIBRARIES: dict[str, Callable[[str, str | None], Classifier]] = {
+    "torchvision": _torchvision,
+    "timm": _timm,
+    "hf": _transformers,
+}
+
+
+def _downloaded(spec: str, address: str | None, make: Callable[[], Any]) -> Any:
+    """What a library makes with weights from the network; one line where these cannot be had."""
+    try:
+        return make()
+    except (URLError, OSError, RuntimeError, ValueError) as error:  # each library raises others
+        reason = " ".join(str(error).split())[:100]
+        fetch = f"fetch {address} elsewhere and " if address else ""
+        way = (
+            f"{fetch}give the file: {spec}@FILE"
+            if not spec.startswith("hf:")
+            else "give a folder that holds it: hf:FOLDER"
+        )
+        raise InputError(f"the weights of {spec} could not be loaded ({reason}): {way}") from error
+
+
+def _take(model: nn.Module, weights: str | None, name: str) -> None:
+    """Weights of a file (a state dict, or a checkpoint that holds one), read without running code of it."""
+    if weights in (None, NO_WEIGHTS):
+        return
+    path = Path(str(weights))
+    if not path.is_file():
+        raise InputError(f"{path} does not exist: give the weights of {name} as {name}@FILE")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file  # pyright: ignore[reportMissingImports]
+
+            held: Any = load_file(path)
+        else:
+            held = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # pickle, zip and safetensors each raise their own
+        raise InputError(f"{path} holds no weights that can be read: give a state dict saved by torch.save") from error
+    for key in ("state_dict", "model"):
+        held = held[key] if isinstance(held, dict) and isinstance(held.get(key), dict) else held
+    try:
+        model.load_state_dict(held)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        first = " ".join(str(error).split())[:160]
+        raise InputError(f"{path} does not hold the weights of {name}: {first}") from error
+
+
+def _in_one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())[:_LONGEST]
+    if isinstance(error, InputError):
+        return text
+    return f"{type(error).__name__}: {text or 'no message'}"
+
+
+def _imagenet_names(count: int) -> list[str] | int:
+    from timm.data.imagenet_info import ImageNetInfo  # pyright: ignore[reportMissingImports]
+
+    return _distinct([str(label) for label in ImageNetInfo().label_descriptions()]) if count == 1000 else count
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """Names of classes with the number behind one that was there before: ImageNet has two cranes, a bird and a machine."""
+    return [f"{name} ({number})" if name in names[:number] else name for number, name in enumerate(names)]
+
+
+def _some(names: list[str]) -> str:
+    return f"there are {', '.join(names[:6])}, ... ({len(names)} in all)"

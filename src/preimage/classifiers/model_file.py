@@ -1,0 +1,164 @@
+"""A model file: a classifier that was trained here, and its loss estimator, as plain data and tensors; no pickled code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from preimage.classifiers.classifier import Classifier
+from preimage.classifiers.loss_estimator import LossEstimator
+from preimage.classifiers.thin_resnet import BLOCKS, ThinResNet
+from preimage.errors import InputError, MissingExtra
+from preimage.images.atomic import write_bytes_atomically
+from preimage.version import __version__
+
+FORMAT, VERSION = "preimage model", 1
+# Below it ResNets begin with a 3x3 convolution of stride 1, without max-pooling, VGGs halve only four times.
+SMALL_SIDE = 96
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """An architecture that is trained here.
+
+    Args:
+        name: `resnet18` and the like of torchvision, `timm:NAME`, or `thin_resnet10` and `thin_resnet18`.
+        small: for pictures under 96 px.
+    """
+
+    name: str
+    small: bool = False
+
+    def build(self, classes: int) -> nn.Module:
+        """Untrained.
+
+        Raises:
+            InputError: a name that is not known.
+        """
+        return backbone(self.name, classes, small=self.small)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedModel:
+    """A classifier and what is known of its loss: what `preimage train` writes and `load_model` returns.
+
+    Args:
+        classifier: the classifier.
+        estimator: its loss estimator, None if none was trained.
+        about: numbers and settings of the training, plain data; `target_quantile` among them.
+        origin: how its architecture is built: a Backbone, or a word for `load_classifier`; None: it cannot be written.
+    """
+
+    classifier: Classifier
+    estimator: LossEstimator | None = None
+    about: dict[str, Any] = field(default_factory=dict)
+    origin: Backbone | str | None = None
+
+
+def backbone(name: str, classes: int, *, small: bool = False) -> nn.Module:
+    """An untrained classifier; `small`: for pictures under 96 px.
+
+    Args:
+        name: `resnet18` and the like of torchvision, `timm:NAME`, or of our own `thin_resnet10` and `thin_resnet18`.
+
+    Raises:
+        InputError: a name that is not known.
+    """
+    if name in BLOCKS:
+        return ThinResNet(BLOCKS[name], classes)
+    if name.startswith("timm:"):
+        try:
+            import timm  # pyright: ignore[reportMissingImports]
+        except ImportError as error:
+            raise MissingExtra.of("timm", "explain") from error
+        try:
+            return timm.create_model(name.removeprefix("timm:"), pretrained=False, num_classes=classes)
+        except RuntimeError as error:
+            raise InputError(f"timm has no model {name.removeprefix('timm:')!r}: see timm.list_models()") from error
+    from torchvision import models
+
+    try:
+        model = models.get_model(name, weights=None, num_classes=classes)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"torchvision has no model {name!r}: resnet18, resnet34, mobilenet_v3_small, ...") from error
+    if small and isinstance(model, models.ResNet):
+        model.conv1 = nn.Conv2d(3, model.conv1.out_channels, 3, padding=1, bias=False)
+        model.maxpool = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
+    if small and isinstance(model, models.VGG):
+        *_, last = dict(model.features.named_children())
+        setattr(model.features, last, nn.Identity())  # the fifth halving
+        model.avgpool = nn.AdaptiveAvgPool2d(1)
+        model.classifier = nn.Sequential(nn.Linear(512, classes))
+    return model
+
+
+def write_model(path: Path, model: TrainedModel, *, overwrite: bool = False) -> Path:
+    """Write a model file, whole or not at all. The weights are in it, wherever the classifier came from.
+
+    Example:
+        >>> write_model(Path("lesions.pt"), training.run())
+        PosixPath('lesions.pt')
+
+    Raises:
+        InputError: a file that exists, a place that cannot be written, a model of unknown origin.
+    """
+    classifier, estimator, origin = model.classifier, model.estimator, model.origin
+    if origin is None:
+        raise InputError("the model has no origin, by which its file could be read again: give TrainedModel one")
+    held = {
+        "format": FORMAT,
+        "version": VERSION,
+        "written_by": __version__,
+        "backbone": None if isinstance(origin, str) else origin.name,
+        "small": not isinstance(origin, str) and origin.small,
+        "spec": origin if isinstance(origin, str) else None,
+        "classes": list(classifier.classes),
+        "mean": classifier.mean.flatten().tolist(),
+        "std": classifier.std.flatten().tolist(),
+        "size": None if classifier.size is None else list(classifier.size),
+        "weights": {key: value.cpu() for key, value in classifier.model.state_dict().items()},
+        "estimator": None
+        if estimator is None
+        else {
+            "channels": estimator.channels,
+            "units": estimator.units,
+            "weights": {key: value.cpu() for key, value in estimator.state_dict().items()},
+        },
+        "about": model.about,
+    }
+    return write_bytes_atomically(path, lambda file: torch.save(held, file), overwrite=overwrite)
+
+
+def read_held(path: Path) -> dict[str, Any]:
+    """What `write_model` put into a file.
+
+    Raises:
+        InputError: a file that is not there, that is no model file, or one of a later version.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} does not exist: `preimage train DATA -o {path}` makes it")
+    try:
+        held = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # pickle, zip: each raises its own
+        raise InputError(f"{path} is no model file of preimage: `preimage train DATA -o FILE.pt` makes one") from error
+    if not isinstance(held, dict) or held.get("format") != FORMAT:
+        raise InputError(
+            f"{path} is no model file of preimage (weights alone are given as torchvision:NAME@{path}): "
+            "`preimage train DATA -o FILE.pt` makes one"
+        )
+    if held["version"] > VERSION:
+        raise InputError(f"{path} was written by preimage {held['written_by']}, a later one: update preimage")
+    return held
+
+
+def estimator_of(held: dict[str, Any]) -> LossEstimator | None:
+    """The loss estimator in what was read, if there is one."""
+    if held["estimator"] is None:
+        return None
+    estimator = LossEstimator(held["estimator"]["channels"], held["estimator"]["units"])
+    estimator.load_state_dict(held["estimator"]["weights"])
+    return estimator.eval().requires_grad_(False)

@@ -1,0 +1,53 @@
+"""The numbers that an explaining task is asked for, known to be right before the first step: the line names the argument."""
+
+from __future__ import annotations
+
+import math
+from numbers import Real
+from typing import Any
+
+from preimage.engine.recipe import is_whole
+from preimage.errors import InputError
+from preimage.images.samples import MOST_PIXELS, SMALLEST_SIDE
+
+
+def is_number(value: Any) -> bool:
+    """A real number that is finite; True and False are none."""
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def check_weights(**weights: Any) -> None:
+    """Raise InputError for a weight of a term of the loss that is not finite, or below 0."""
+    for name, value in weights.items():
+        if not (is_number(value) and value >= 0):
+            raise InputError(f"{name} must be a finite number, at least 0, got {value}")
+
+
+def whole(name: str, value: Any, least: int) -> int:
+    """A whole number, as Python's: a list times one of NumPy's would be another thing.
+
+    Raises:
+        InputError: another kind of value, or one below the least.
+    """
+    if not is_whole(value) or value < least:
+        raise InputError(f"{name} must be a whole number, at least {least}, got {value!r}")
+    return int(value)
+
+
+def checked_size(size: Any) -> tuple[int, int]:
+    """(height, width) of a picture that is made from nothing.
+
+    Raises:
+        InputError: no two whole numbers, or a picture too small or too large.
+    """
+    if not isinstance(size, list | tuple) or len(size) != 2 or not all(map(is_whole, size)):
+        raise InputError(f"size must be (height, width), two whole numbers, got {size!r}: (224, 224) is usual")
+    height, width = int(size[0]), int(size[1])
+    if min(height, width) < SMALLEST_SIDE:
+        raise InputError(f"the picture must have at least {SMALLEST_SIDE} pixels a side, got {width} x {height}")
+    if height * width > MOST_PIXELS:
+        raise InputError(
+            f"size {height} {width} is {height * width} pixels, more than the {MOST_PIXELS} of any picture here: "
+            f"give a smaller --size"
+        )
+    return height, width

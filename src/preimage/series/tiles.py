@@ -1,0 +1,371 @@
+"""Tiles: a Run made of Runs, the overlapping tiles of a large picture, each a fit of its own, blended where they meet.
+
+    x = sum over k of w_k x_k,    x_k = g_theta_k*(z_k),    theta_k* = argmin_theta L_k(theta),    sum over k of w_k = 1
+
+Only the fit at hand is held, and the sum so far: pictures of any size are restored in the memory of one tile.
+"""
+
+from __future__ import annotations
+
+import copy
+import gc
+import statistics
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from preimage.engine.checkpoint import fingerprint
+from preimage.engine.fit import Fit
+from preimage.engine.result import Result
+from preimage.engine.step import Step
+from preimage.errors import InputError
+from preimage.images import as_picture
+from preimage.series.frames import as_given, history_of, part_of, side_by_side
+from preimage.series.layout import Axis, Place, Region, check_beside, checked, cut, cut_out, detail, spans, tile_seed
+
+SIDE = 512
+
+
+class Tiles:
+    """The tiles of a picture, fitted in turn; a fit is made when its turn comes and dropped when it is done.
+
+    A tile has weights, code, random numbers and a stopping step of its own. Steps are counted on from tile to tile, and
+    `Step.picture`, looked at before the next step, shows the whole: tiles that are done, the one at hand, the rest as given.
+
+    Example:
+        >>> tiles = Tiles(partial(denoise, sigma=25, tile=None), read("survey.tif"), side=512, overlap=64)
+        >>> for step in tiles:
+        ...     print(step.index, step.state)  # 181 tile 2 of 126: risk 0.0012
+        >>> tiles.result().image.shape
+        torch.Size([1, 3, 4000, 6000])
+
+    Args:
+        make: makes the fit of one tile, `make(tile, seed=seed)`: a task with its options.
+        image: a Picture of b pages, a tensor (b, c, h, w), or a path. Where its `missing` says what is not known, tiles in
+            which nothing is missing are returned as given.
+        side, overlap: in pixels of the input; the picture is divided evenly into tiles of this side that share at least
+            the overlap (None: an eighth of the side). A side of the picture that is shorter is taken whole.
+        grid: tiles begin at multiples of so many pixels (the blocks of a JPEG), `from_end` where these are counted from
+            the bottom, from the right.
+        seed: each tile has one of its own, by its number.
+        beside: pictures of the same size that `make` takes by name, cut at the same places: {"flash": flash}.
+        teach: what the first tile that was done tells the others, `make(tile, ..., taught=teach(result))`: a tensor; the
+            tile of most detail comes first then.
+        remarks: what is to be said beside what `make` says.
+
+    Raises:
+        InputError: a side, overlap or companion that cannot be; a tile of which nothing is known; what `make` raises.
+    """
+
+    def __init__(
+        self,
+        make: Callable[..., Fit],
+        image: Any,
+        *,
+        side: int = SIDE,
+        overlap: int | None = None,
+        grid: int = 1,
+        from_end: tuple[bool, bool] = (False, False),
+        seed: int = 0,
+        beside: Mapping[str, Any] | None = None,
+        teach: Callable[[Result], torch.Tensor] | None = None,
+        remarks: tuple[str, ...] = (),
+    ) -> None:
+        self.make, self.seed, self.teach = make, seed, teach
+        self.picture = as_picture(image, missing=True)
+        self.beside = {name: as_picture(given, missing=True) for name, given in (beside or {}).items()}
+        check_beside(self.picture, self.beside)
+        self.side, self.overlap = checked(side, overlap)
+        self.side = max(grid, self.side // grid * grid)
+        sides = self.picture.tensor.shape[-2:]
+        self.axes = [
+            Axis(length, spans(length, self.side, self.overlap, grid=grid, from_end=end), self.overlap)
+            for length, end in zip(sides, from_end, strict=True)
+        ]
+        self.places = [
+            Place(page, row, column)
+            for page in range(len(self.picture.tensor))
+            for row in range(len(self.axes[0].spans))
+            for column in range(len(self.axes[1].spans))
+        ]
+        self.order = self._order()
+        self.overrun = 1.0
+        self.offset = 0  # steps that were taken before the tile at hand
+        self.done: list[dict[str, Any]] = []
+        self.taught: dict[str, Any] = {}
+        self.canvas: dict[str, torch.Tensor] = {}
+        self.fit = self._made(0)
+        self.scale = self._scale()
+        self.task = self.fit.task
+        rest = f", {self.not_fitted} of them as given, for nothing is missing there" if self.not_fitted else ""
+        said = f"{len(self.places)} tiles of {self.side} pixels that share {self.overlap} or more with the next{rest}"
+        self.remarks = (*self.fit.remarks, *remarks, said)
+        own = {"tile": self.side, "overlap": self.overlap, "seed": seed, "input": fingerprint(self.picture.tensor)}
+        self.identity: dict[str, Any] = {**self.fit.identity, **own}
+
+    # ------------------------------------------------------------------ places
+
+    def _order(self) -> list[int]:
+        """The numbers of the tiles that are to be fitted, in their turn."""
+        if self.picture.missing is None:
+            order = list(range(len(self.places)))
+        else:
+            parts = [cut(self.picture.missing, self._region(place)) for place in self.places]
+            for place, part in zip(self.places, parts, strict=True):
+                if bool(part.all()):
+                    raise InputError(
+                        f"{self.picture.name}: nothing is known of {self._described(place)}: the gap is wider than a tile "
+                        f"of {self.side} pixels: take a larger tile, or make the picture smaller first"
+                    )
+            order = [number for number, part in enumerate(parts) if bool(part.any())] or [0]
+        if self.teach is not None:
+            details = {number: detail(cut(self.picture.tensor, self._region(self.places[number]))) for number in order}
+            order.sort(key=lambda number: -details[number])
+        return order
+
+    def _region(self, place: Place, scale: int = 1) -> Region:
+        rows, columns = self.axes[0].spans[place.row], self.axes[1].spans[place.column]
+        cut = (slice(scale * start, scale * stop) for start, stop in (rows, columns))
+        return (slice(place.page, place.page + 1), *cut)  # pyright: ignore[reportReturnType]
+
+    def _described(self, place: Place) -> str:
+        _, rows, columns = self._region(place)
+        page = f"page {place.page + 1}, " if len(self.picture.tensor) > 1 else ""
+        return f"{page}columns {columns.start} to {columns.stop - 1}, rows {rows.start} to {rows.stop - 1}"
+
+    def _made(self, turn: int) -> Fit:
+        number = self.order[turn]
+        region = self._region(self.places[number])
+        beside = {name: cut_out(picture, region) for name, picture in self.beside.items()}
+        seed = tile_seed(self.seed, number)
+        taught = {"taught": self.taught["value"]} if self.taught else {}
+        return self.make(cut_out(self.picture, region), seed=seed, **beside, **taught)
+
+    def _scale(self) -> int:
+        """How many times as large as the input the result is."""
+        _, rows, columns = self._region(self.places[self.order[0]])
+        given = (rows.stop - rows.start, columns.stop - columns.start)
+        blank = torch.zeros(1, self.picture.tensor.shape[1], *self.fit.size, device=self.fit.prior.device)
+        height, width = (blank if self.fit.problem.finish is None else self.fit.problem.finish(blank)).shape[-2:]
+        if height % given[0] or (height, width) != tuple(height // given[0] * side for side in given):
+            raise InputError(
+                f"a tile of {given[1]} x {given[0]} pixels became {width} x {height}: expected as many, or a whole multiple"
+            )
+        return height // given[0]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the result."""
+        return self.axes[0].length * self.scale, self.axes[1].length * self.scale
+
+    @property
+    def page(self) -> int:
+        """The page that the tile at hand is of, 0 for the first."""
+        return self.places[self.number].page
+
+    @property
+    def number(self) -> int:
+        """The tile at hand, row by row from the upper left corner, 0 for the first."""
+        return self.order[len(self.done)]
+
+    @property
+    def not_fitted(self) -> int:
+        """How many tiles are returned as given, for nothing is missing in them."""
+        return len(self.places) - len(self.order)
+
+    @property
+    def steps_before(self) -> int:
+        """Steps of the tiles that are done, without those that only a report asked for."""
+        return sum(part["steps"] for part in self.done)
+
+    def cut(self, whole: torch.Tensor) -> torch.Tensor:
+        """Of a picture of the result's size the tile at hand: (b, c, h, w) -> (1, c, side, side)."""
+        return cut(whole, self._region(self.places[self.number], self.scale))
+
+    def described(self) -> dict[str, Any]:
+        """For a report: side and overlap, how many tiles, how many of them were not fitted, and the kept steps of each."""
+        parts = [*self.done, *([part_of(self.fit.result())] if self.fit.index else [])]
+        return {
+            "side": self.side,
+            "overlap": self.overlap,
+            "count": len(self.places),
+            "as_given": self.not_fitted,
+            "order": self.order[: len(parts)],
+            "kept_steps": [part["kept_step"] for part in parts],
+        }
+
+    # ------------------------------------------------------------------ the loop
+
+    def __iter__(self) -> Iterator[Step]:
+        while True:
+            self.fit.overrun = self.overrun
+            for step in self.fit:
+                yield self._among_tiles(step)
+            if len(self.done) + 1 == len(self.order):
+                return
+            self._turn()
+
+    def run(self) -> Result:
+        """Iterate to the end and return the Result."""
+        for _ in self:
+            pass
+        return self.result()
+
+    @property
+    def rule(self) -> Any:
+        """The rule of the tile at hand."""
+        return self.fit.rule
+
+    @property
+    def blind_finished(self) -> bool:
+        """Whether the result of every tile stands."""
+        return len(self.done) + 1 == len(self.order) and self.fit.blind_finished
+
+    def _turn(self) -> None:
+        """From one tile to the next."""
+        result = self.fit.result()
+        self.offset += self.fit.index
+        if not self.canvas:
+            self.canvas = self._blank(spread=result.uncertainty is not None)
+        self._blend(self.canvas, self.places[self.number], result.image, result.uncertainty)
+        if self.teach is not None and not self.done:
+            operators = [operator.state_dict() for operator in result.operators]
+            self.taught = {"value": self.teach(result), "operators": operators}
+        self.done.append({**part_of(result), "image": None, "uncertainty": None, "operators": []})
+        del self.fit, result  # before the next is made: networks and codes of two would stand beside each other
+        gc.collect()  # a fit and its guard know one another
+        self.fit = self._made(len(self.done))
+
+    def _among_tiles(self, step: Step) -> Step:
+        turn, count = len(self.done), len(self.order)
+        finish, place = step.finish, self.places[self.number]
+
+        def whole(mean: torch.Tensor) -> torch.Tensor:
+            tile = (mean if finish is None else finish(mean)).cpu()
+            return self._blended(place, tile, None)["image"]
+
+        return replace(
+            step,
+            index=self.offset + step.index,
+            total=self.offset + step.total * (count - turn),
+            seconds=step.seconds + sum(part["seconds"] for part in self.done),
+            state=f"tile {turn + 1} of {count}" + (f": {step.state}" if step.state else ""),
+            events=tuple(f"tile {turn + 1}, {event}" for event in step.events),
+            finish=whole,
+        )
+
+    def tile_of(self, step: Step) -> torch.Tensor:
+        """What a step of the tile at hand shows of it alone, (1, c, side, side): less work than `step.picture`."""
+        finish = self.fit.problem.finish
+        return (step.mean if finish is None else finish(step.mean)).cpu()
+
+    # ------------------------------------------------------------------ blending
+
+    def _blank(self, *, spread: bool) -> dict[str, torch.Tensor]:
+        """The mean of no tile: the picture as given, of weight 0 but where a tile is returned as given."""
+        image = as_given(self.picture, torch.empty(0, 0, *self.size)).clone()
+        coverage = torch.zeros(len(image), 1, *self.size)
+        to_fit = set(self.order)
+        for number, place in enumerate(self.places):
+            if number not in to_fit:
+                coverage[self._region_of_result(place)] += self._weight(place)
+        return {"image": image, "coverage": coverage} | ({"uncertainty": torch.zeros_like(image)} if spread else {})
+
+    def _region_of_result(self, place: Place) -> tuple[Any, ...]:
+        page, rows, columns = self._region(place, self.scale)
+        return (page, slice(None), rows, columns)
+
+    def _weight(self, place: Place) -> torch.Tensor:
+        rows, columns = (
+            axis.weights(each, self.scale) for axis, each in zip(self.axes, (place.row, place.column), strict=True)
+        )
+        return rows[:, None] * columns
+
+    def _blend(
+        self, canvas: dict[str, torch.Tensor], place: Place, tile: torch.Tensor, spread: torch.Tensor | None
+    ) -> None:
+        """Add a tile to the mean so far: m <- m + w / (W + w) (x - m), which leaves alone whatever all tiles agree on."""
+        region, weight = self._region_of_result(place), self._weight(place)
+        coverage = canvas["coverage"][region] + weight
+        share = weight / coverage
+        canvas["image"][region] = torch.lerp(canvas["image"][region], tile, share.expand_as(tile))
+        if spread is not None:
+            canvas["uncertainty"][region] = torch.lerp(canvas["uncertainty"][region], spread, share.expand_as(spread))
+        canvas["coverage"][region] = coverage
+
+    def _blended(self, place: Place, tile: torch.Tensor, spread: torch.Tensor | None) -> dict[str, torch.Tensor]:
+        """The picture as it would be with one tile more; the mean so far stays as it is."""
+        if self.canvas:
+            canvas = {name: value.clone() for name, value in self.canvas.items()}
+        else:
+            canvas = self._blank(spread=spread is not None)
+        self._blend(canvas, place, tile, spread)
+        return canvas
+
+    # ------------------------------------------------------------------ the result
+
+    def result(self) -> Result:
+        """The whole picture; tiles whose turn has not come are as given, at the size of the result.
+
+        `kept_step` and `history` are of all members, tile by tile, each counted from the tile's own first step; `weights`
+        are those of the last tile, `operators` those that were fitted; `uncertainty` is blended as the picture is.
+        """
+        last = self.fit.result()
+        whole = self._blended(self.places[self.number], last.image, last.uncertainty)
+        parts = [*self.done, part_of(last)]
+        return replace(
+            last,
+            image=whole["image"],
+            uncertainty=whole.get("uncertainty"),
+            reason=self._reason(parts),
+            kept_step=[step for part in parts for step in part["kept_step"]],
+            steps=sum(part["steps"] for part in parts),
+            seconds=sum(part["seconds"] for part in parts),
+            history=side_by_side([history_of(part) for part in parts], word="tile"),
+            seed=self.seed,
+            remarks=self.remarks,
+            picture=replace(self.picture, missing=None),
+            operators=self._fitted_operators() if self.taught else last.operators,
+        )
+
+    def _reason(self, parts: list[dict[str, Any]]) -> str:
+        count = len(self.order)
+        if not self.blind_finished:
+            ending = "; the tiles after it are as given" if len(parts) < count else ""
+            return f"ended on tile {len(parts)} of {count}: {parts[-1]['reason']}{ending}"
+        if count == 1:
+            return parts[0]["reason"]
+        kept = sorted(step for part in parts for step in part["kept_step"])
+        middle = statistics.median_low(kept)
+        return f"{count} tiles, kept steps {kept[0]} to {kept[-1]}, half of them by {middle}; the first: {parts[0]['reason']}"
+
+    def _fitted_operators(self) -> list[torch.nn.Module]:
+        """Those of the tile that taught the others."""
+        taught, self.taught = self.taught, {}
+        alike = [copy.deepcopy(operator).cpu() for operator in self._made(0).operators]
+        self.taught = taught
+        for operator, state in zip(alike, taught["operators"], strict=True):
+            operator.load_state_dict(state)
+        return alike
+
+    # ------------------------------------------------------------------ state
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sum of the tiles that are done, what they came to, and the state of the fit at hand."""
+        names = ("done", "offset", "taught", "canvas")
+        index = self.offset + self.fit.index
+        return {
+            **{name: copy.copy(getattr(self, name)) for name in names},
+            "index": index,
+            "fit": self.fit.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state: on a CPU with as many threads, bit for bit as if it had never stopped."""
+        self.done, self.offset, self.taught = list(state["done"]), state["offset"], dict(state["taught"])
+        self.canvas = {name: value.clone() for name, value in state["canvas"].items()}
+        del self.fit
+        self.fit = self._made(len(self.done))
+        self.fit.load_state_dict(state["fit"])

@@ -1,0 +1,187 @@
+"""Classifier: any classifier behind one face."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from classifiers.small import Tiny, tiny
+from torch import nn
+
+from preimage.classifiers import Classifier
+from preimage.errors import InputError
+
+
+@pytest.mark.parametrize("output", ["tensor", "tuple", "dict", "object"])
+def test_whatever_a_model_returns_its_logits_are_found(output):
+    x = torch.rand(2, 3, 20, 30)
+    assert torch.equal(tiny(output=output)(x), tiny()(x))
+    assert tiny()(x).shape == (2, 3)
+
+
+def test_pictures_are_resized_and_normalized_inside():
+    seen = []
+    model = Tiny()
+    model.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    classifier = Classifier(model, 3, mean=(0.5,) * 3, std=(0.25,) * 3, size=(24, 32))
+    classifier(torch.full((1, 3, 48, 50), 0.75))
+    assert seen[0].shape == (1, 3, 24, 32)
+    assert torch.allclose(seen[0], torch.ones(()))
+
+
+def test_grey_pictures_and_grey_models():
+    grey = torch.rand(1, 1, 20, 20)
+    assert torch.equal(tiny()(grey), tiny()(grey.expand(-1, 3, -1, -1)))
+    model = Classifier(Tiny(channels=1), 3, mean=(0.5,), std=(0.5,))
+    assert torch.allclose(model(grey), model(grey.expand(-1, 3, -1, -1)), atol=1e-5)
+
+
+def test_a_binary_classifier_of_one_logit():
+    for output in ("tensor", "flat"):
+        classifier = Classifier(Tiny(1, output=output), ["no", "yes"])
+        x = torch.rand(4, 3, 20, 20)
+        logit = Tiny(1)((x - classifier.mean) / classifier.std)
+        assert torch.allclose(classifier.probabilities(x)[:, 1:], logit.sigmoid(), atol=1e-6)
+
+
+def test_it_is_frozen_and_stays_so():
+    classifier = tiny()
+    classifier.train()
+    assert not classifier.training
+    assert not classifier.model.training
+    assert not any(p.requires_grad for p in classifier.parameters())
+
+
+def test_logits_are_differentiable_in_the_picture():
+    x = torch.rand(1, 3, 20, 20, dtype=torch.float64)
+    classifier = tiny(size=16).double()
+    assert torch.autograd.gradcheck(classifier, x.requires_grad_(), eps=1e-6, atol=1e-6)
+
+
+# ---------------------------------------------------------------------- layers
+
+
+def test_features_of_every_layer_and_no_hook_stays():
+    classifier = tiny()
+    x = torch.rand(2, 3, 20, 20)
+    assert classifier.layers()[:2] == ["block1", "block1.0"]
+    first = classifier.model.get_submodule("block1")(classifier.prepared(x))
+    assert torch.equal(classifier.features(x, "block1"), first)
+    logits, features = classifier.logits_and_features(x, ["block1", "block2.0"])
+    assert torch.equal(logits, classifier(x))
+    assert torch.equal(features["block1"], first)
+    assert features["block2.0"].shape == (2, 12, 5, 5)
+    assert not any(module._forward_hooks for module in classifier.modules())
+
+
+def test_no_hook_stays_where_a_pass_fails():
+    classifier = tiny()
+    with pytest.raises(InputError):
+        classifier.features(torch.rand(1, 5, 20, 20), "block1")
+    with pytest.raises(InputError, match="does not use its layer 'unused'"):
+        classifier.features(torch.rand(1, 3, 20, 20), "unused")
+    assert not any(module._forward_hooks for module in classifier.modules())
+
+
+def test_nothing_after_the_layer_is_computed():
+    classifier = tiny()
+    classifier.model.get_submodule("block2").register_forward_pre_hook(lambda module, inputs: pytest.fail("computed"))
+    classifier.features(torch.rand(1, 3, 20, 20), "block1")
+
+
+def test_features_are_differentiable():
+    x = torch.rand(1, 3, 20, 20, requires_grad=True)
+    tiny().features(x, "block2").sum().backward()
+    assert x.grad is not None
+    assert bool(x.grad.any())
+
+
+def test_a_wrong_layer_lists_the_near_ones():
+    with pytest.raises(InputError, match="no layer 'block3': did you mean block2, block1"):
+        tiny().features(torch.rand(1, 3, 20, 20), "block3")
+
+
+# ---------------------------------------------------------------------- classes, errors
+
+
+@pytest.mark.parametrize(("name", "index"), [("square", 1), ("SQUARE", 1), (2, 2), ("2", 2)])
+def test_a_class_by_name_or_number(name, index):
+    assert tiny().class_index(name) == index
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("squares", "did you mean square"), (3, "0 to 2 are its numbers"), ("-1", "no class")]
+)
+def test_an_unknown_class_is_one_line(name, said):
+    with pytest.raises(InputError, match=said):
+        tiny().class_index(name)
+
+
+def test_classes_may_be_counted():
+    assert Classifier(Tiny(), 3).classes == ("0", "1", "2")
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Classifier(Tiny(), 1), "at least 2 classes, got 1"),
+        (lambda: Classifier(Tiny(), 2.0), r"or how many there are, got 2\.0"),
+        (lambda: Classifier(Tiny(), "cat"), "a list of their names, .*got 'cat'"),
+        (lambda: Classifier(Tiny(), ["a", "b", "a"]), "classes 0 and 2 are both called 'a'"),
+        (lambda: Classifier(lambda x: x, 3), "made of an nn.Module.*got function"),
+        (lambda: Classifier("torchvision:resnet18", 3), "got str.*load_classifier makes"),
+        (lambda: Classifier(Tiny(), 3, mean=0.5, std=0.5), r"mean must be 3 .*got 0\.5: \(0\.5,\) \* 3, or \(0\.5,\)"),
+        (lambda: Classifier(Tiny(), 3, std=(0.5, None, 0.5)), r"std must be 3 finite numbers"),
+        (lambda: Classifier(Tiny(), 3, mean=(float("nan"),) * 3), "mean must be 3 finite numbers"),
+        (lambda: Classifier(Tiny(), 3, std=(0.5, 0.0, 0.5)), "std above 0"),
+        (lambda: Classifier(Tiny(), 3, size=0), "size must be .*got 0"),
+        (lambda: Classifier(Tiny(), 3, size="224"), "size must be .*got '224'"),
+        (lambda: Classifier(Tiny(), 3, size=(224,)), "size must be"),
+        (lambda: Classifier(Tiny(), 3, size=2.5), "size must be"),
+        (lambda: Classifier(Tiny(), 3, mean=(0.5,)), "mean and std must have 1 or 3 entries each"),
+        (lambda: Classifier(Tiny(), 4)(torch.rand(1, 3, 20, 20)), r"gives \(1, 3\) for 4 classes"),
+        (lambda: tiny(output="text")(torch.rand(1, 3, 20, 20)), "the classifier returned str"),
+        (lambda: tiny()(torch.rand(3, 20, 20)), r"takes pictures \(b, 1 or 3, h, w\)"),
+        (lambda: tiny(output="detached").check_gradient(torch.rand(1, 3, 20, 20)), "gives no gradient"),
+        (lambda: tiny(output="nan").check_gradient(torch.rand(1, 3, 20, 20)), "answer is not finite"),
+        (lambda: tiny(output="nan").check_gradient(torch.full((1, 3, 20, 20), 0.5)), "answer is not finite"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_used_is_one_line(make, said):
+    with pytest.raises(InputError, match=said) as caught:
+        make()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_classifier_with_a_gradient_passes():
+    with torch.no_grad():
+        tiny().check_gradient(torch.rand(1, 3, 20, 20))
+
+
+def test_a_classifier_that_divides_by_the_spread_of_a_picture_has_no_answer_for_a_flat_one_and_passes():
+    class Spreads(nn.Module):
+        def forward(self, x):
+            return ((x - x.mean((1, 2, 3), keepdim=True)) / x.std((1, 2, 3), keepdim=True)).amax((2, 3))
+
+    flat = torch.full((1, 3, 20, 20), 0.5)
+    classifier = Classifier(Spreads(), 3, mean=(0.5,) * 3, std=(0.25,) * 3)
+    assert not bool(classifier(flat).isfinite().any())
+    classifier.check_gradient(flat)
+
+
+def test_numbers_of_any_kind_are_settings_and_pictures_of_any_precision_are_taken():
+    x = torch.rand(1, 3, 20, 20)
+    classifier = Classifier(Tiny(), 3, mean=torch.full((3,), 0.5), std=np.full(3, 0.25), size=[np.int64(16), 16])
+    assert classifier.size == (16, 16)
+    for dtype in (torch.float16, torch.float64):
+        torch.testing.assert_close(classifier(x.to(dtype)), tiny(size=16)(x), atol=1e-2, rtol=0)
+
+
+def test_a_rounding_classifier_has_a_gradient_of_zero_and_passes_as_differentiable():
+    """It cannot be told from one that is flat here; the fit then says that the class was never reached."""
+
+    class Rounds(nn.Module):
+        def forward(self, x):
+            return x.mean((2, 3)).round()
+
+    Classifier(Rounds(), 3).check_gradient(torch.rand(1, 3, 20, 20))

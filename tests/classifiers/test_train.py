@@ -1,0 +1,310 @@
+"""Training: labelled pictures of three kinds, a classifier and its loss estimator, resumed as if it had never stopped."""
+
+from __future__ import annotations
+
+import copy
+import csv
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from classifiers.small import Tiny, tiny
+from PIL import Image
+
+from preimage.classifiers import Classifier
+from preimage.classifiers.labelled import Labelled, read_labelled
+from preimage.classifiers.loss_estimator import block_layers
+from preimage.classifiers.scores import Answers, score, target_quantile
+from preimage.classifiers.settings import Settings
+from preimage.classifiers.train import Batch, Epoch, Training
+from preimage.errors import InputError
+
+COLORS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
+BRIEF = Settings(backbone="timm:test_resnet", epochs=2, batch=16, mix=0.0)
+
+
+def picture(color: tuple[int, int, int], seed: int, side: int = 24) -> np.ndarray:
+    noise = np.random.default_rng(seed).normal(0, 25, (side, side + 8, 3))
+    return (np.array(color) + noise).clip(0, 255).astype(np.uint8)
+
+
+def written(root, each: int = 8, first: int = 0):
+    for number, (name, color) in enumerate(COLORS.items()):
+        (root / name).mkdir(parents=True)
+        for i in range(each):
+            Image.fromarray(picture(color, first + 100 * number + i)).save(root / name / f"{i}.png")
+    return root
+
+
+@pytest.fixture
+def colors() -> Labelled:
+    """36 pictures of three colors, 9 of them to test."""
+    pictures = np.stack([picture(color, 100 * k + i) for k, color in enumerate(COLORS.values()) for i in range(12)])
+    labels = torch.arange(3).repeat_interleave(12)
+    parts = tuple("test" if i % 4 == 0 else "train" for i in range(36))
+    groups = tuple(str(i) for i in range(36))
+    return Labelled(torch.from_numpy(pictures).movedim(-1, 1), labels, groups, parts, tuple(COLORS), "colors")
+
+
+# ---------------------------------------------------------------------- labelled pictures
+
+
+def test_a_folder_per_class(tmp_path):
+    data = read_labelled(written(tmp_path / "plain"))
+    assert (data.classes, len(data), data.size) == (("blue", "green", "red"), 24, (24, 32))
+    assert data.part("test").labels.bincount().tolist() == [2, 2, 2]
+    reds = data.pictures[data.labels == 2].float().mean((0, 2, 3))
+    assert int(reds.argmax()) == 0
+
+
+def test_a_folder_with_parts(tmp_path):
+    written(tmp_path / "train")
+    written(tmp_path / "val", each=3, first=1000)
+    data = read_labelled(tmp_path, size=16)
+    assert (len(data.part("train")), len(data.part("test")), data.size) == (24, 9, (16, 20))
+
+
+def table(tmp_path, **columns):
+    written(tmp_path)
+    rows = [
+        {
+            "filename": f"{name}/{i}.png",
+            "class_index": number,
+            "dx": name,
+            "split": "test" if i > 5 else "train",
+            "who": f"{name}{i // 2}",
+        }
+        for number, name in enumerate(COLORS)
+        for i in range(8)
+    ]  # fmt: skip
+    path = tmp_path / "labels.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def test_a_csv_with_its_split_and_the_words_for_its_numbers(tmp_path):
+    data = read_labelled(table(tmp_path), split_column="split")
+    assert (data.classes, len(data.part("test"))) == (("red", "green", "blue"), 6)
+    assert data.labels.tolist() == [0] * 8 + [1] * 8 + [2] * 8
+
+
+def test_no_group_is_on_two_sides(tmp_path):
+    data = read_labelled(table(tmp_path), group="who", label_column="dx")
+    train, test = data.part("train"), data.part("test")
+    assert len(train) + len(test) == 24
+    assert not set(train.groups) & set(test.groups)
+    rest, held = train.split(0.3, 1)
+    assert not set(rest.groups) & set(held.groups)
+    assert set(held.labels.tolist()) == set(rest.labels.tolist()) == {0, 1, 2}
+
+
+def test_an_npz(tmp_path, colors):
+    x = colors.pictures.movedim(1, -1).numpy()
+    parts = {"x_train": x[:30], "y_train": colors.labels[:30], "x_test": x[30:], "y_test": colors.labels[30:]}
+    np.savez(tmp_path / "d.npz", **parts, class_names=list(COLORS))
+    data = read_labelled(tmp_path / "d.npz")
+    assert torch.equal(data.pictures, colors.pictures)
+    assert (len(data.part("test")), data.classes) == (6, tuple(COLORS))
+    np.savez(tmp_path / "grey.npz", x=x[..., 0], y=colors.labels)
+    assert read_labelled(tmp_path / "grey.npz", size=(20, 28)).pictures.shape == (36, 3, 20, 28)
+
+
+def lines(folder, *text):
+    (folder / "a.csv").write_text("\n".join(text) + "\n")
+    return folder / "a.csv"
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda p: p / "nothing", "does not exist"),
+        (lambda p: p, "holds no folder with pictures"),
+        (lambda p: (p / "a.txt").write_text("") or p / "a.txt", "is no data set"),
+        (lambda p: written(p / "one" / "two", each=0) and p / "one", "holds no folder with pictures"),
+        (lambda p: written(p / "few", each=1), "has 1 picture"),
+        (lambda p: lines(p, "filename,class_index"), "has no rows"),
+        (lambda p: lines(p, "file,label", "x.png,1"), "has no column 'filename': it has file, label"),
+        (lambda p: lines(p, "filename,class_index", "a.png,0", ",1"), "line 3: filename or class_index is empty"),
+        (lambda p: lines(p, "filename,class_index", "a.png"), "line 2: filename or class_index is empty"),
+        (lambda p: lines(p, "filename,class_index", "a.png,0", "b.png,0"), "has pictures of 1 class"),
+        (lambda p: (p / "a.csv").write_bytes(b"\xff\xfe\x00") and p / "a.csv", "is no table of text"),
+        (lambda p: (p / "a.npz").write_bytes(b"PK") and p / "a.npz", "is no npz of plain arrays"),
+        (lambda p: lines(p, "filename,class_index", *(f"{i}.png,{i % 2}" for i in range(8))), "0.png does not exist"),
+    ],
+)  # fmt: skip
+def test_data_that_cannot_be_used_is_one_line(tmp_path, make, said):
+    with pytest.raises(InputError, match=said) as caught:
+        read_labelled(make(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_split_with_a_group_on_two_sides_or_without_a_class_is_refused(tmp_path):
+    path = table(tmp_path)
+    with pytest.raises(InputError, match=r"has no columns"):
+        read_labelled(tmp_path, group="who")
+    said = path.read_text()
+    path.write_text(said.replace("test,red3", "train,red3", 1))
+    with pytest.raises(InputError, match=r"red3 \(1 of them\) is both in the training and the test part"):
+        read_labelled(path, split_column="split", group="who")
+    path.write_text(said.replace("train,red", "test,red"))
+    with pytest.raises(InputError, match="class red has no picture in the training part"):
+        read_labelled(path, split_column="split")
+
+
+# ---------------------------------------------------------------------- training
+
+
+def test_it_learns_the_classes_and_the_order_of_its_losses(colors):
+    training = Training(colors, replace(BRIEF, epochs=5, rate=3e-3), device="cpu")
+    epochs = list(training)
+    assert epochs[-1].loss < 0.8 * epochs[0].loss
+    model = training.result()
+    assert model.about["test"]["balanced_accuracy"] > 0.8
+    assert model.classifier(colors.pictures[:2].float() / 255).shape == (2, 3)
+    assert model.estimator is not None
+    assert float(model.estimator.quantile(0.9)) > float(model.estimator.quantile(0.1))
+    assert model.about["epoch"] == epochs[-1].best
+    assert model.about["pictures"]["test"] == 9
+
+
+def test_resumed_it_ends_as_if_it_had_never_stopped(colors):
+    straight, first, second = (Training(colors, replace(BRIEF, epochs=3), device="cpu") for _ in range(3))
+    straight.run()
+    next(iter(first))
+    second.load_state_dict(first.state_dict())
+    again, whole = second.run(), straight.result()
+    for name, value in whole.classifier.state_dict().items():
+        assert torch.equal(again.classifier.state_dict()[name], value), name
+    assert again.about["test"] == whole.about["test"]
+    assert [row["loss"] for row in second.history] == [row["loss"] for row in straight.history]
+
+
+def test_what_is_left_in_the_midst_of_an_epoch_counts_for_nothing(colors):
+    straight, left = (Training(colors, BRIEF, device="cpu") for _ in range(2))
+    straight.run()
+    for step in left.steps():
+        if isinstance(step, Epoch):
+            state = copy.deepcopy(left.state_dict())
+        elif step.epoch == 2:
+            break
+    assert (left.index, step) == (1, Batch(1, 2, 2, 2))
+    going_on = Training(colors, BRIEF, device="cpu")
+    going_on.load_state_dict(state)
+    going_on.run()
+    assert going_on.history[-1]["loss"] == straight.history[-1]["loss"]
+
+
+def test_so_many_pictures_take_so_many_epochs_unless_it_is_said():
+    assert [Settings(batch=64).of(count).epochs for count in (2170, 8500, 100_000, 50)] == [76, 20, 20, 200]
+    assert Settings(epochs=7).of(2170) == Settings(epochs=7)
+
+
+def test_a_blended_batch_has_the_loss_of_both_its_classes(colors):
+    training = Training(colors, replace(BRIEF, mix=0.5), device="cpu")
+    shares = [training._blend(4, torch.Generator().manual_seed(seed)) for seed in range(40)]
+    assert all(0.5 <= share <= 1 and sorted(order.tolist()) == [0, 1, 2, 3] for share, order in shares)
+    assert len({share for share, _ in shares}) == 40
+    x, labels = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0])
+    training.classifier.model.eval()
+    first, second = (training._losses(x, [(1.0, each)])[0].item() for each in (labels, labels.flip(0)))
+    both = training._losses(x, [(0.7, labels), (0.3, labels.flip(0))])[0].item()
+    assert both == pytest.approx(0.7 * first + 0.3 * second, rel=1e-3)
+    frozen = Training(colors, BRIEF, classifier=tiny(), device="cpu")
+    for each in (frozen, Training(colors, replace(BRIEF, mix=0.0), device="cpu")):
+        share, order = each._blend(4, torch.Generator())
+        assert (share, order.tolist()) == (1.0, [0, 1, 2, 3])
+
+
+def test_the_identity_tells_settings_pictures_and_classifiers_apart(colors):
+    other = replace(colors, pictures=255 - colors.pictures)
+    found = [
+        Training(data, settings, classifier=given, device="cpu").identity
+        for data, settings, given in (
+            (colors, BRIEF, None), (other, BRIEF, None), (colors, replace(BRIEF, rate=0.1), None),
+            (colors, BRIEF, tiny()), (colors, BRIEF, Classifier(Tiny(3), 3, std=(0.1,) * 3)),
+        )
+    ]  # fmt: skip
+    assert len({str(identity) for identity in found}) == 5
+    assert Training(colors, BRIEF, device="cpu").identity == found[0]
+
+
+def test_the_classes_of_a_finished_classifier_are_found_by_name(colors):
+    given = Classifier(Tiny(3), ["Blue", "red", "green"])
+    training = Training(colors, BRIEF, classifier=given, device="cpu")
+    blues = training.learned.pictures[training.learned.labels == 0].float().mean((0, 2, 3))
+    assert (int(blues.argmax()), training.data.classes) == (2, given.classes)
+    other = Training(colors, BRIEF, classifier=Classifier(Tiny(3), ["a", "b", "c"]), device="cpu")
+    assert other.data.labels.equal(colors.labels)
+
+
+def test_a_finished_classifier_stays_as_it_is(colors):
+    given = Classifier(Tiny(3), 3)
+    before = {name: value.clone() for name, value in given.state_dict().items()}
+    model = Training(colors, BRIEF, classifier=given, device="cpu").run()
+    assert all(torch.equal(value, before[name]) for name, value in model.classifier.state_dict().items())
+    assert model.about["frozen"]
+    assert not any(p.requires_grad for p in given.parameters())
+    with pytest.raises(InputError, match="has 2 classes, colors has 3"):
+        Training(colors, classifier=tiny(2), device="cpu")
+
+
+def test_the_test_part_changes_nothing(colors):
+    """What is trained and chosen is the same whatever the test part holds."""
+    spoiled = replace(colors, pictures=colors.pictures.clone())
+    spoiled.pictures[[i for i, part in enumerate(colors.parts) if part == "test"]] = 0
+    one, other = (Training(data, BRIEF, device="cpu").run() for data in (colors, spoiled))
+    for a, b in zip(one.classifier.parameters(), other.classifier.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert one.about["test"] != other.about["test"]
+
+
+def test_the_last_layer_of_each_resolution_is_looked_at():
+    from preimage.classifiers import load_classifier
+
+    x = torch.rand(1, 3, 64, 64)
+    assert block_layers(Classifier(Tiny(), 3), x) == ["block1", "block2"]
+    assert block_layers(load_classifier("torchvision:resnet18@none"), x) == ["layer1", "layer2", "layer3", "layer4"]
+    mobile = ["features.1", "features.3", "features.8", "features"]
+    assert block_layers(load_classifier("torchvision:mobilenet_v3_small@none"), x) == mobile
+    every_third = [f"encoder.layers.encoder_layer_{k}" for k in (2, 5, 8, 11)]
+    assert block_layers(load_classifier("torchvision:vit_b_32@none"), x) == every_third
+    assert all(name.startswith("blocks.") for name in block_layers(load_classifier("timm:test_vit@none"), x))
+
+
+def test_scores_on_answers_that_are_known():
+    labels = torch.tensor([0, 0, 0, 1])
+    logits = torch.tensor([[9.0, 0], [9, 0], [0, 9], [0, 9]])
+    scores = score(Answers(labels, logits, torch.tensor([0.0, 0.1, 5.0, 0.2])))
+    assert (scores.balanced_accuracy, scores.accuracy) == (pytest.approx(5 / 6), 0.75)
+    assert scores.recall == (pytest.approx(2 / 3), 1.0)
+    assert scores.calibration_error == pytest.approx(0.25, abs=0.01)
+
+
+def test_the_target_quantile_is_the_widest_that_is_sure():
+    labels = torch.zeros(100, dtype=torch.long)
+    estimates = torch.arange(100.0)
+    right = torch.tensor([[1.0, 0]]).expand(100, 2).clone()
+    assert target_quantile(Answers(labels, right, estimates)) == 0.3
+    right[8:] = torch.tensor([0.0, 1])
+    assert target_quantile(Answers(labels, right, estimates)) == 0.05
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"mix": 1.5}, "mix must be from 0 to 1, got 1.5"),
+        ({"batch": 1}, "batch must be at least 2, got 1"),
+        ({"rate": 0.0}, "rate must be above 0"),
+        ({"backbone": "resnet99"}, "no model 'resnet99'"),
+        ({"backbone": "raft_large"}, "no model 'raft_large'"),
+        ({"backbone": "vit_b_16"}, "takes no pictures of 32 x 24"),
+    ],
+)  # fmt: skip
+def test_settings_that_cannot_be_are_one_line(colors, changes, said):
+    with pytest.raises(InputError, match=said):
+        Training(colors, Settings(**changes), device="cpu")

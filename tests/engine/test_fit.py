@@ -1,0 +1,381 @@
+"""Fit: members, determinism, averaging, divergence, trainable operators, and what comes out."""
+
+from __future__ import annotations
+
+import copy
+import io
+from dataclasses import replace
+
+import pytest
+import torch
+from specimens import THIN, THIN_ADAM, THIN_MASKED, clean, fit_of, noisy
+
+from preimage.engine.divergence import SNAPSHOT_EVERY, TRIES
+from preimage.engine.fit import Fit
+from preimage.engine.recipe import Noise, Recipe
+from preimage.errors import InputError
+from preimage.metrics import psnr
+from preimage.networks import SkipNet
+from preimage.prior import Prior
+from preimage.problem import Problem
+from preimage.stopping import StoppingRule, after, held_out
+
+
+def images_of(fit: Fit) -> list[torch.Tensor]:
+    return [step.image for step in fit]
+
+
+@pytest.mark.parametrize("recipe", [THIN, THIN_ADAM, THIN_MASKED], ids=["muon", "adam", "masked"])
+def test_it_learns_the_picture_before_the_noise(recipe):
+    target = noisy(64)
+    result = fit_of(target, replace(recipe, steps=150)).run()
+    assert float(psnr(result.image, clean(64))) > float(psnr(target, clean(64))) + 3
+
+
+def test_equal_seeds_equal_bits_and_other_seeds_other_pictures():
+    first, second, other = (fit_of(noisy(), seed=seed).run().image for seed in (3, 3, 4))
+    assert torch.equal(first, second)
+    assert not torch.allclose(first, other, atol=1e-3)
+
+
+@pytest.mark.parametrize("stacks", [True, False])
+def test_a_member_does_not_depend_on_its_neighbors(stacks):
+    """From equal weights each step agrees; rounding grows over a fit, so that the fourth agrees in its loss only."""
+    target = torch.cat([noisy(), clean(), noisy(sigma=0.3)])
+
+    def first_steps(members: int) -> tuple[torch.Tensor, torch.Tensor]:
+        size = (32, 32)
+        network = SkipNet.Config(down=(16,) * 3, up=(16,) * 3, skip=(4,) * 3)
+        prior = Prior(
+            lambda: network(8, 3, *size), Noise(8), size, members=members, jitter=1 / 30, stacks=stacks and members > 1
+        )
+        fit = Fit(Problem(target[:members]), prior, recipe=THIN_ADAM)
+        steps = [step for step, _ in zip(fit, range(4), strict=False)]
+        return steps[0].image[0], torch.stack([step.loss[0] for step in steps])
+
+    (image, losses), (image_of_three, losses_of_three) = first_steps(1), first_steps(3)
+    assert torch.allclose(image, image_of_three, atol=1e-5)
+    assert torch.allclose(losses, losses_of_three, rtol=0.01)
+
+
+class StopMember(StoppingRule):
+    """Stops member 0 at step 5 and the others never."""
+
+    name = "test"
+
+    def score(self, step):
+        return step.loss
+
+    def patience_ends(self, step, member):
+        return member == 0 and step.index >= 5
+
+
+def test_stopped_members_leave_the_computation():
+    fit = fit_of(noisy(), rule=StopMember(), restarts=3)
+    steps = list(fit)
+    assert fit.stopped == [5, 30, 30]
+    loss = fit.history["loss"]
+    assert bool(torch.isfinite(loss[:5]).all())
+    assert bool(loss[5:, 0].isnan().all())
+    assert bool(torch.isfinite(loss[:, 1:]).all())
+    assert steps[10].active == (False, True, True)
+
+
+def test_overrun_changes_nothing_of_the_result():
+    plain, longer = fit_of(noisy(), rule=after(10), restarts=2), fit_of(noisy(), rule=after(10), restarts=2)
+    longer.overrun = 1.5
+    expected = plain.run().image
+    steps = list(longer)
+    assert [step.index for step in steps if not step.blind] == [11, 12, 13, 14, 15]
+    assert torch.equal(longer.result().image, expected)
+    assert longer.result().steps == 10
+    assert not torch.equal(steps[-1].average, steps[9].average)
+
+
+def test_a_step_is_never_changed_after_it_was_handed_out():
+    fit = fit_of(noisy(), restarts=2)
+    kept = [(step, copy.deepcopy(step)) for step in fit]
+    for step, then in kept:
+        assert torch.equal(step.image, then.image)
+        assert torch.equal(step.average, then.average)
+        assert all(torch.equal(step.terms[name], then.terms[name]) for name in step.terms)
+
+
+def test_the_average_is_debiased_or_as_published():
+    debiased = fit_of(noisy(), replace(THIN, averaging=0.9, steps=3))
+    images = images_of(debiased)
+    weights = torch.tensor([0.81, 0.9, 1.0])
+    expected = sum(w * x for w, x in zip(weights / weights.sum(), images, strict=True))
+    assert torch.allclose(debiased.result().image, expected, atol=1e-6)
+    published = fit_of(noisy(), replace(THIN, averaging=0.9, steps=3, debiased=False))
+    images = images_of(published)
+    assert torch.allclose(published.result().image, 0.81 * images[0] + 0.09 * images[1] + 0.1 * images[2], atol=1e-6)
+    last = fit_of(noisy(), replace(THIN, averaging=0, steps=3))
+    assert torch.equal(images_of(last)[-1], last.result().image)
+
+
+def test_restarts_are_averaged_and_their_spread_is_the_uncertainty():
+    result = fit_of(torch.cat([noisy(), clean()]), restarts=3).run()
+    assert result.image.shape == (2, 3, 32, 32)
+    assert result.uncertainty is not None
+    assert result.uncertainty.shape == (2, 3, 32, 32)
+    assert float(result.uncertainty.min()) > 0
+    assert fit_of(noisy()).run().uncertainty is None
+
+
+@pytest.mark.parametrize("restarts", [1, 2])
+def test_resuming_is_bit_identical(restarts):
+    straight = fit_of(noisy(), rule=held_out(), restarts=restarts)
+    expected = straight.run()
+    first = fit_of(noisy(), rule=held_out(), restarts=restarts)
+    for step in first:
+        if step.index == 13:
+            break
+    buffer = io.BytesIO()
+    torch.save(first.state_dict(), buffer)
+    buffer.seek(0)
+    second = fit_of(noisy(), rule=held_out(), restarts=restarts)
+    second.load_state_dict(torch.load(buffer, weights_only=True))
+    resumed = second.run()
+    assert torch.equal(resumed.image, expected.image)
+    assert torch.equal(resumed.history["loss"].nan_to_num(), expected.history["loss"].nan_to_num())
+    assert resumed.reason == expected.reason
+
+
+class Spoiled:
+    """An operator that ruins chosen calls: NaN, or a picture far off."""
+
+    def __init__(self, calls: range, value: float) -> None:
+        self.calls, self.value, self.count = calls, value, 0
+
+    def __call__(self, x):
+        self.count += 1
+        return x + self.value if self.count in self.calls else x
+
+
+@pytest.mark.parametrize(("value", "members"), [(float("nan"), 1), (3.0, 1), (3.0, 3)])
+def test_divergence_rolls_back_lowers_the_rate_and_goes_on(value, members):
+    recipe = replace(THIN, steps=60)
+    prior = recipe.prior(3, (32, 32), members=members, device="cpu")
+    assert prior.stacks == (members > 1)
+    fit = Fit(Problem(noisy(), operator=Spoiled(range(40, 42), value)), prior, recipe=recipe)
+    result = fit.run()
+    assert len(result.history.events) == 2 * members
+    assert "back to the last good state, rate 0.01" in result.history.events[0]
+    assert bool(torch.isfinite(result.image).all())
+    assert bool((result.history["loss"][-1] < result.history["loss"][0]).all())
+    rates = {group["lr"] for own in fit.optimizers for optimizer in own for group in optimizer.param_groups}
+    assert rates == {recipe.rate / 4}
+
+
+@pytest.mark.parametrize("members", [1, 3])
+def test_what_is_gone_back_to_is_the_state_of_its_step(members):
+    """Also where it is put into the place of the former one: weights that move on do not take it along."""
+    fit = fit_of(noisy(), replace(THIN, steps=2 * SNAPSHOT_EVERY + 2), restarts=members)
+    for step in fit:
+        if step.index == 2 * SNAPSHOT_EVERY:
+            weights = [{k: v.clone() for k, v in network.state_dict().items()} for network in fit.prior.networks]
+            momenta = [fit.optimizers[i][0].state_dict()["momenta"][0].clone() for i in range(members)]
+    for i, snapshot in enumerate(fit.guard.snapshots):
+        assert snapshot["count"] == 2 * SNAPSHOT_EVERY
+        # Of its own, and no more than that: stacked members' weights are rows of what belongs to all.
+        assert all(x.untyped_storage().nbytes() == x.nbytes for x in snapshot["network"].values())
+        assert all(torch.equal(snapshot["network"][name], value) for name, value in weights[i].items())
+        assert torch.equal(snapshot["optimizers"][0]["momenta"][0], momenta[i])
+        assert not all(torch.equal(fit.prior.networks[i].state_dict()[k], v) for k, v in weights[i].items())
+
+
+def test_a_fit_that_keeps_diverging_is_given_up_with_its_best():
+    recipe = replace(THIN, steps=100)
+    prior = recipe.prior(3, (32, 32), device="cpu")
+    fit = Fit(Problem(noisy(), operator=Spoiled(range(30, 200), float("nan"))), prior, recipe=recipe)
+    result = fit.run()
+    assert result.steps == 30 + TRIES
+    assert bool(torch.isfinite(result.image).all())
+    assert "diverged" in result.reason
+    assert "lower rate" in result.reason
+
+
+class Brightness(torch.nn.Module):
+    """A trainable operator: one unknown factor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = torch.nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, x):
+        return self.factor * x
+
+
+def test_a_trainable_operator_is_fitted_by_each_member_for_itself():
+    operator = Brightness()
+    recipe = replace(THIN, steps=40, rate=0.05)
+    fit = Fit(
+        Problem(2 * clean(), operator=operator), recipe.prior(3, (32, 32), members=2, device="cpu"), recipe=recipe
+    )
+    fit.run()
+    factors = [float(own.state_dict()["factor"]) for own in fit.operators]
+    assert float(operator.factor.detach()) == 1.0
+    assert min(factors) > 1.2
+    assert factors[0] != factors[1]
+    assert fit.state_dict()["operators"][0]["factor"].item() == factors[0]
+
+
+def brightness_fit(members: int, target: torch.Tensor, *, restarts: int | None = None, seed: int = 0) -> Fit:
+    recipe = replace(THIN, steps=8, rate=0.05)
+    prior = recipe.prior(3, (32, 32), members=members, seed=seed, device="cpu")
+    problem = Problem(target, operator=Brightness())
+    return Fit(problem, prior, recipe=recipe, restarts=restarts or members, seed=seed)
+
+
+def test_the_fitted_operators_are_in_the_result_one_for_each_member():
+    result = brightness_fit(3, 2 * clean()).run()
+    factors = [float(operator.state_dict()["factor"]) for operator in result.operators]
+    assert len(set(factors)) == 3
+    assert min(factors) > 1
+    assert [float(weights["operator"]["factor"]) for weights in result.weights] == factors
+    assert fit_of(noisy()).run().operators == []
+
+
+def test_the_operators_of_a_result_are_not_changed_by_going_on():
+    fit = brightness_fit(1, 2 * clean())
+    for step in fit:
+        if step.index == 4:
+            break
+    early = fit.result()
+    before = float(early.operators[0].state_dict()["factor"])
+    late = fit.run()
+    assert float(early.operators[0].state_dict()["factor"]) == before
+    assert float(late.operators[0].state_dict()["factor"]) != before
+
+
+def test_restarts_do_not_mix_their_operators():
+    """Of two members the first has the operator that it has alone; rounding grows over a fit."""
+    alone, both = (brightness_fit(members, 2 * clean()).run() for members in (1, 2))
+    first, second = (float(operator.state_dict()["factor"]) for operator in both.operators)
+    expected = float(alone.operators[0].state_dict()["factor"])
+    assert first == pytest.approx(expected, rel=0.02)
+    assert abs(second - first) > 3 * abs(first - expected)
+
+
+def test_pictures_do_not_mix_their_operators():
+    """One twice as bright as it can be, and one that is as it is."""
+    result = brightness_fit(2, torch.cat([2 * clean(), 0.4 * clean()]), restarts=1).run()
+    bright, dark = (float(operator.state_dict()["factor"]) for operator in result.operators)
+    assert bright > 1.03
+    assert dark < 0.99
+
+
+def test_resuming_goes_on_with_the_operators_as_they_were():
+    expected = brightness_fit(2, 2 * clean()).run()
+    first = brightness_fit(2, 2 * clean())
+    for step in first:
+        if step.index == 5:
+            break
+    buffer = io.BytesIO()
+    torch.save(first.state_dict(), buffer)
+    buffer.seek(0)
+    second = brightness_fit(2, 2 * clean())
+    second.load_state_dict(torch.load(buffer, weights_only=True))
+    resumed = second.run()
+    assert torch.equal(resumed.image, expected.image)
+    for operator, other in zip(resumed.operators, expected.operators, strict=True):
+        assert torch.equal(operator.state_dict()["factor"], other.state_dict()["factor"])
+
+
+def test_a_fitted_operator_starts_the_next_fit():
+    first = brightness_fit(2, 2 * clean()).run()
+    prior = THIN.prior(3, (32, 32), members=2, device="cpu")
+    warm = Fit(Problem(2 * clean(), operator=Brightness()), prior, recipe=THIN, restarts=2, initial=first)
+    for operator, other in zip(warm.operators, first.operators, strict=True):
+        assert torch.equal(operator.state_dict()["factor"], other.state_dict()["factor"])
+        assert float(operator.state_dict()["factor"]) != 1
+
+
+def finished_fit(restarts: int, finish) -> Fit:
+    prior = THIN.prior(3, (32, 32), members=restarts, device="cpu")
+    problem = Problem(noisy(), finish=finish)
+    return Fit(problem, prior, recipe=replace(THIN, steps=6), restarts=restarts)
+
+
+def cut(x: torch.Tensor) -> torch.Tensor:
+    return x[..., 2:-2, 3:-5]
+
+
+def bent(x: torch.Tensor) -> torch.Tensor:
+    """Not linear: the mean of what it makes is not what it makes of the mean."""
+    return x.clamp(0.4, 0.6)
+
+
+def restored(x: torch.Tensor) -> torch.Tensor:
+    """Known pixels are put back."""
+    return torch.where(torch.arange(32) < 20, noisy(), x)
+
+
+@pytest.mark.parametrize("restarts", [1, 2, 3])
+@pytest.mark.parametrize("finish", [cut, bent, restored])
+def test_what_is_handed_out_is_finished(finish, restarts):
+    fit = finished_fit(restarts, finish)
+    steps = list(fit)
+    for step in steps:
+        assert torch.equal(step.picture, finish(step.mean))
+        assert step.image.shape == (restarts, 3, 32, 32)
+    result = fit.result()
+    assert torch.equal(result.image, steps[-1].picture)
+    assert torch.allclose(result.image, finish(torch.cat(fit.averages).mean(0, keepdim=True)), atol=1e-6)
+    if restarts > 1:
+        assert result.uncertainty is not None
+        assert result.uncertainty.shape == result.image.shape
+        spread = torch.stack([finish(each) for each in fit.averages]).std(0)
+        assert torch.allclose(result.uncertainty, spread, atol=1e-6)
+
+
+def test_what_was_put_back_is_certain_and_exact():
+    result = finished_fit(3, restored).run()
+    assert torch.equal(result.image[..., :20], noisy()[..., :20])
+    assert result.uncertainty is not None
+    assert float(result.uncertainty[..., :20].max()) == 0
+    assert float(result.uncertainty[..., 20:].min()) > 0
+
+
+def test_the_fit_itself_knows_nothing_of_the_finish():
+    plain = fit_of(noisy(), replace(THIN, steps=6)).run()
+    assert torch.equal(finished_fit(1, cut).run().image, cut(plain.image))
+
+
+def test_a_result_can_start_another_fit():
+    first = fit_of(noisy(), replace(THIN, steps=60)).run()
+    fresh, warm = fit_of(noisy()), fit_of(noisy(), initial=first)
+    assert float(next(iter(warm)).loss) < 0.5 * float(next(iter(fresh)).loss)
+
+
+def test_bfloat16_keeps_losses_and_pictures_in_float32():
+    fit = fit_of(noisy(), replace(THIN, precision="bfloat16", steps=3))
+    step = next(iter(fit))
+    assert step.image.dtype == step.loss.dtype == torch.float32
+    assert fit.result().precision == "bfloat16"
+
+
+def test_too_large_a_picture_is_one_line_before_the_first_step(monkeypatch):
+    monkeypatch.setattr("preimage.engine.fit.free_memory", lambda device: 1_000_000)
+    with pytest.raises(InputError, match=r"needs about .* GB of memory and 0.0 GB is free: take tiles"):
+        fit_of(noisy()).run()
+
+
+@pytest.mark.parametrize(
+    "network", [None, lambda a, b, h, w: torch.nn.Sequential(torch.nn.Conv2d(a, b, 1), torch.nn.Sigmoid())]
+)
+def test_any_network_serves(network):
+    recipe = replace(THIN, network=network or THIN.network, code=Noise(4))
+    assert fit_of(noisy(17), recipe).run().image.shape == (1, 3, 17, 17)
+
+
+def test_no_result_before_the_first_step():
+    with pytest.raises(InputError, match="before the first step"):
+        fit_of(noisy()).result()
+
+
+def test_the_published_recipe_is_the_default():
+    recipe = Recipe()
+    assert isinstance(recipe.network, SkipNet.Config)
+    assert (recipe.rate, recipe.steps, recipe.jitter, recipe.averaging) == (0.01, 3000, 1 / 30, 0.99)
