@@ -58,7 +58,8 @@ def blurred(x: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
     weights /= weights.sum()
     for axis in (1, 2):
         padded = np.pad(x, [(0, 0)] + [(reach, reach) if each == axis else (0, 0) for each in (1, 2)], mode="edge")
-        x = sum(w * np.take(padded, range(k, k + x.shape[axis]), axis) for k, w in enumerate(weights))
+        moved = [w * np.take(padded, range(k, k + x.shape[axis]), axis) for k, w in enumerate(weights)]
+        x = np.sum(moved, axis=0)
     return x
 
 

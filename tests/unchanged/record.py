@@ -25,7 +25,7 @@ from tests.unchanged import tables
 
 def main() -> int:
     """Do what the command line says."""
-    parser = argparse.ArgumentParser(prog="python -m tests.unchanged.record", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m tests.unchanged.record", description="Record the tables.")
     parser.add_argument(
         "--folder", type=Path, default=tables.ROOT / tables.LOCAL, help="where to write the first tables"
     )
@@ -36,9 +36,9 @@ def main() -> int:
 
 def of_first_commit(folder: Path) -> int:
     """The tables of the commit that added them, by its own calls, with the rows as they were committed beside them."""
-    found = _git("log", "--diff-filter=A", "--format=%H", "--", "tests/unchanged/record.py").split()
+    found = _git("log", "--diff-filter=A", "--format=%H", "--", "tests/unchanged/first.md").split()
     if not found:
-        print("no commit has added tests/unchanged/record.py: fetch the whole history")
+        print("no commit has added tests/unchanged/first.md: fetch the whole history")
         return 2
     with tempfile.TemporaryDirectory() as temporary:
         worktree = Path(temporary) / "first"

@@ -91,7 +91,8 @@ def write(folder: Path, name: str, rows: Table, machine: dict[str, Any]) -> None
             pictures[key] = _as_integers(own.pop("first"))
         packed[key] = own
     if pictures:
-        np.savez_compressed(folder / f"{name}.npz", **{key.replace("/", "|"): each for key, each in pictures.items()})
+        named: dict[str, Any] = {key.replace("/", "|"): each for key, each in pictures.items()}
+        np.savez_compressed(folder / f"{name}.npz", **named)
     # One line for each row, so that a change shows as the row that changed.
     lines = [
         f"{json.dumps(group)}: {{\n"
@@ -156,9 +157,9 @@ def same(value: Any, other: Any) -> bool:
     """Whether two rows, or parts of them, are equal."""
     if isinstance(value, dict) and isinstance(other, dict):
         return value.keys() == other.keys() and all(same(value[key], other[key]) for key in value)
-    if isinstance(value, np.ndarray) or isinstance(other, np.ndarray):
+    if isinstance(value, np.ndarray) and isinstance(other, np.ndarray):
         return np.array_equal(value, other)
-    return value == other
+    return type(value) is type(other) and value == other
 
 
 def differences(value: Any, other: Any, place: str = "", *, exactly: bool) -> list[str]:
