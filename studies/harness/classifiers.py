@@ -93,8 +93,7 @@ def _scores(about: dict[str, Any]) -> dict[str, Any]:
     found = {"backbone": about["settings"]["backbone"]} | {part: about["pictures"][part] for part in ("train", "test")}
     found |= {name: scores.get(name, "") for name in ("accuracy", "balanced_accuracy", "rank_correlation")}
     return found | {
-        f"attack_{name}": attacked.get(key, "")
-        for name, key in (("name", "attack"), ("eps", "eps"), ("accuracy", "test"))
+        name: attacked.get(key, "") for name, key in (("attack", "attack"), ("eps", "eps"), ("robust", "test"))
     }
 
 
