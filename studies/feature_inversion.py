@@ -111,10 +111,8 @@ def values(run: Run):
     for classifier, rows in tables.grouped(run.rows(), "classifier").items():
         pictures = list(tables.grouped(rows, "picture"))
         heading = f"**{classifier}**, {len(pictures)} pictures: {', '.join(pictures)}."
-        rows = sorted(
-            rows,
-            key=lambda row: list(tables.grouped(rows, "layer")).index(row["layer"]) * 3 + PRIORS.index(row["prior"]),
-        )
+        order = list(tables.grouped(rows, "layer"))
+        rows.sort(key=lambda row, order=order: (order.index(row["layer"]), PRIORS.index(row["prior"])))
         parts += [heading, tables.table(COLUMNS, tables.grouped(rows, "layer", "prior").values()), claims(rows)]
     return {"steps": run.rows()[0]["steps"], "tables": "\n\n".join(parts)}
 

@@ -58,27 +58,34 @@ def made(run: Run, name: str) -> Kind:
     )
 
 
-def members(run: Run, channels: int, first: int) -> range:
-    return range(first, min(first + TOGETHER[channels], COUNT[run.scale][channels]))
+def measure(run: Run, name: str, channels: int):
+    """The rows of one fit after another, those left out whose rows are there."""
+    known = {row["picture"] for row in run.rows(kind=name, channels=channels)}
+    for first in range(0, COUNT[run.scale][channels], TOGETHER[channels]):
+        some = slice(first, min(first + TOGETHER[channels], COUNT[run.scale][channels]))
+        if not known >= set(run.once(learned)[some].numbers):
+            yield from fitted(run, run.once(made, name), channels, some)
 
 
-def measure(run: Run, name: str, channels: int, first: int):
-    """The rows of some pictures, the members of one fit: the confidence of each in its class, after every few steps."""
-    kind, external = run.once(made, name), classifiers.classifier(run, "cifar10-second").predictor
-    some, every = members(run, channels, first), EVERY[run.scale]
-    pictures = run.once(learned)[some.start : some.stop]
-    images = torch.cat([read(kind.files[k]).tensor for k in some])
+def fitted(run: Run, kind: Kind, channels: int, some: slice):
+    """The rows of the members of one fit: the confidence of each picture in its class, after every few steps."""
+    external, every = classifiers.classifier(run, "cifar10-second").predictor, EVERY[run.scale]
+    pictures, images = run.once(learned)[some], torch.cat([read(file).tensor for file in kind.files[some]])
     recipe = replace(PAPER, network=Hourglass((channels,) * 3, (channels,) * 3, (4,) * 3), steps=STEPS[run.scale])
     begin = time.perf_counter()
-    outputs = enumerate((x for _, x in fits.pictures(purify(images, recipe=recipe, seed=first))), 1)
+    outputs = enumerate((x for _, x in fits.pictures(purify(images, recipe=recipe, seed=some.start))), 1)
     looks = [attacked.classified(external, x.clamp(0, 1), pictures.labels)[0] for k, x in outputs if k % every == 0]
-    seconds = (time.perf_counter() - begin) / len(some)
+    seconds = (time.perf_counter() - begin) / len(images)
     given = attacked.classified(external, images.clamp(0, 1), pictures.labels)[0]
     distances, curves = relative_distance(kind.maker, images, pictures.images), torch.stack(looks, 1)
     for k, number in enumerate(pictures.numbers):
         row = {"picture": number, "class": classifiers.CIFAR_CLASSES[int(pictures.labels[k])]}
         row |= {"distance": float(distances[k]), "given": float(given[k]), "every": every}
         yield row | {"curve": tables.listed(curves[k].tolist()), "seconds": seconds}
+
+
+def done(run: Run, rows) -> bool:
+    return bool(rows) and len(rows) >= COUNT[run.scale][rows[0]["channels"]]
 
 
 def curves_of(rows) -> stats.Curves:
@@ -134,10 +141,10 @@ def lost_early(rows, early: int, every: int) -> str:
         for kind, own in rows.items()
     }
     gap = stats.paired(lost[NON_ROBUST], lost[ROBUST])
+    robust, non_robust = (stats.interval_of(lost[kind]) for kind in KINDS)
     return (
-        f"After {early} steps, fixed beforehand, the output has lost of the picture's own confidence: robust "
-        f"{stats.interval_of(lost[ROBUST])}, non-robust {stats.interval_of(lost[NON_ROBUST])}; the difference is {gap} (non-robust "
-        f"pictures lose more: {gap.verdict()})."
+        f"After {early} steps, fixed beforehand, the output has lost of the picture's own confidence: robust {robust}, "
+        f"non-robust {non_robust}; the difference is {gap} (non-robust pictures lose more: {gap.verdict()})."
     )
 
 
@@ -170,8 +177,7 @@ def draw(run: Run):
 
 
 def cases(run: Run):
-    firsts = {channels: range(0, COUNT[run.scale][channels], TOGETHER[channels]) for channels in CHANNELS}
-    return [(kind, channels, first) for channels in CHANNELS for kind in KINDS for first in firsts[channels]]
+    return [(kind, channels) for channels in CHANNELS for kind in KINDS]
 
 
-STUDY = Study(Measured(("kind", "channels", "picture"), cases, measure), values, draw)
+STUDY = Study(Measured(("kind", "channels", "picture"), cases, measure, done), values, draw)
