@@ -6,11 +6,12 @@ import numpy as np
 import torch
 
 from preimage.operators import Blur, gaussian
+from studies import preimage_recovery
 from studies.harness import classifiers, figures, lesions, tables
 from studies.harness.study import Measured, Run, Study, by_scale
 from studies.harness.tables import gain
-from studies.preimage_recovery import WAYS, recovered  # noqa: F401: WEIGHT is of the text
 
+WEIGHT, WAYS = preimage_recovery.WEIGHT, preimage_recovery.WAYS
 COUNT, SHOWN = by_scale(2, 20, 200), by_scale(1, 6, 6)  # lesions; of these a figure is drawn
 SHARE, SIGMA = 0.5, 3.0
 EQUAL = 100.0  # dB, for equal pictures
@@ -54,7 +55,7 @@ def measure(run: Run, damage: str, name: str):
     row["given_outside"] = masked_psnr(given, lesion.picture, ~inside)
     panels = [("original", lesion.picture), ("input", given)]
     for way, setting in WAYS.items():
-        found = recovered(run, given, number, setting)
+        found = preimage_recovery.recovered(run, given, number, setting)
         picture = found.image.clamp(0, 1)
         row |= {
             f"{way}_inside": masked_psnr(picture, lesion.picture, inside),
