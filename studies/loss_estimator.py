@@ -6,6 +6,7 @@ Beside it two scores that need no estimator: the maximum of the softmax (Hendryc
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.nn import functional
@@ -85,18 +86,22 @@ def values(run: Run):
         strange = column(others, score, AS_IT_IS) if shift == OTHERS else column(own, score, shift)
         return stats.wins(strange, column(own, score, AS_IT_IS))
 
-    def ahead(rival: str, shift: str) -> stats.Interval:
-        return stats.auroc_gain(won("estimate", shift), won(rival, shift), same_pictures=shift != OTHERS)
-
     shifts = (*SHIFTS, OTHERS)
-    ranks = [[title, *(correlation(score, shift) for shift in ALL)] for score, title in SCORES.items()]
-    aurocs = [[title, *(float(won(score, shift).mean()) for shift in shifts)] for score, title in SCORES.items()]
-    gains = [[f"over {rival}", *(ahead(rival, shift) for shift in shifts)] for rival in ("softmax", "energy")]
+    ranks: list[list[Any]] = [[title, *(correlation(score, shift) for shift in ALL)] for score, title in SCORES.items()]
+    wins = {score: {shift: won(score, shift) for shift in shifts} for score in SCORES}
+    aurocs = [[SCORES[score], *(float(each.mean()) for each in of.values())] for score, of in wins.items()]
+    gains = [
+        [
+            f"over {rival}",
+            *(stats.auroc_gain(wins["estimate"][s], wins[rival][s], same_pictures=s != OTHERS) for s in shifts),
+        ]
+        for rival in ("softmax", "energy")
+    ]
     return {
         "lesions": len(own),
         "others": len(others),
         "classifier": classifiers.described(run, "lesions"),
-        "ordered": correlation("estimate", AS_IT_IS).verdict(),
+        "ordered": ranks[0][1].verdict(),
         "ranks": tables.markdown(["score", *ALL], ranks),
         "aurocs": tables.markdown(["score", *shifts], aurocs),
         "gains": tables.markdown(["AUROC gained", *shifts], gains),

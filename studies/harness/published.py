@@ -7,13 +7,14 @@ from pathlib import Path
 
 from studies.harness.rows import Row, read_rows
 
+TABLE = Path(__file__).parents[1] / "published.csv"
 COLUMN = "[U], whole picture"
 PUBLISHED = {COLUMN: f"{COLUMN}:.2f"}
 
 
 def published(case: str) -> dict[str, float]:
     """dB by picture."""
-    rows = read_rows(Path(__file__).parents[1] / "published.csv")
+    rows = read_rows(TABLE)
     return {row["picture"]: float(row["dB"]) for row in rows if row["case"] == case}
 
 

@@ -1,7 +1,7 @@
 """How the rivals' settings were chosen: the best mean on pictures that no study reports.
 
-python -m preimage.studies.rival_settings deblur
-python -m preimage.studies.rival_settings enlarge
+python -m benchmarks.rival_settings deblur
+python -m benchmarks.rival_settings enlarge
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ import torch
 
 from preimage.operators import Downsample, lanczos2
 from preimage.restore.deblur import blur_kernel
-from preimage.studies import deblurring, super_resolution
-from preimage.studies.crops import center_multiple, eight_bit
-from preimage.studies.peaks import dB
-from preimage.studies.rivals import richardson_lucy, tv_deconvolution
-from preimage.studies.scales import Study
+from studies import deblurring, super_resolution
+from studies.harness.imaging import center_crop, dB, eight_bit
+from studies.harness.rivals import richardson_lucy, tv_deconvolution
+from studies.harness.study import Run
 
 BLURRED = ("04", "05", "07")
 ENLARGED = ("pepper", "coastguard", "foreman")
@@ -27,9 +26,9 @@ TV_DEBLURRING = (3e-4, 5e-4, 7e-4, 1e-3)
 TV_ENLARGING = (5e-8, 1e-7, 2e-7, 4e-7)
 
 
-def deblur(study: Study) -> None:
+def deblur(run: Run) -> None:
     """Richardson-Lucy's iterations and deepinv's weight, for each blur."""
-    scenes = [study.picture(f"restoration/set12/{name}.png") for name in BLURRED]
+    scenes = [run.picture(f"restoration/set12/{name}.png") for name in BLURRED]
     for blur in (deblurring.GAUSSIAN, deblurring.MOTION):
         of_blur(blur, scenes)
 
@@ -37,7 +36,7 @@ def deblur(study: Study) -> None:
 def of_blur(blur: str, scenes: list[torch.Tensor]) -> None:
     """Both rivals on the same scenes under one blur, measured as in the study."""
     kernel, _ = blur_kernel(blur, deblurring.KERNEL_SIZE)
-    pairs = [deblurring.seen(scene, kernel) for scene in scenes]
+    pairs = [deblurring.blurred(scene, kernel) for scene in scenes]
 
     def rl(iterations: float) -> list[float]:
         return [score(richardson_lucy(given, kernel, int(iterations)), truth) for truth, given in pairs]
@@ -52,11 +51,11 @@ def of_blur(blur: str, scenes: list[torch.Tensor]) -> None:
     report(f"TV, {blur}", tv, TV_DEBLURRING)
 
 
-def enlarge(study: Study) -> None:
+def enlarge(run: Run) -> None:
     """The weight of total variation, for each factor."""
-    pictures = [study.picture(f"restoration/set14/{name}.png") for name in ENLARGED]
-    crops = [center_multiple(picture, 256, super_resolution.MULTIPLE) for picture in pictures]
-    for factor in super_resolution.CASES:
+    pictures = [run.picture(f"restoration/set14/{name}.png") for name in ENLARGED]
+    crops = [center_crop(picture, 256, super_resolution.MULTIPLE) for picture in pictures]
+    for factor in super_resolution.FACTORS:
         of_factor(factor, crops)
 
 
@@ -80,4 +79,4 @@ def report(name: str, measure: Callable[[float], Sequence[float]], options: Sequ
 
 
 if __name__ == "__main__":
-    {"deblur": deblur, "enlarge": enlarge}[sys.argv[1]](Study("rival_settings", "small"))
+    {"deblur": deblur, "enlarge": enlarge}[sys.argv[1]](Run("rival_settings", "small"))
