@@ -26,7 +26,7 @@ TASKS = {"denoise": "dip_paper/denoising/F16_GT.png", "hole": "restoration/set14
 
 def skip_net(levels: int, skip: int) -> Callable[..., nn.Module]:
     """A network of exactly so many levels: 64 channels each, `skip` in each branch (0: none)."""
-    wide = {"down": (WIDTH,) * levels, "up": (WIDTH,) * levels, "skip": (skip,) * levels}
+    wide: dict[str, Any] = {"down": (WIDTH,) * levels, "up": (WIDTH,) * levels, "skip": (skip,) * levels}
     return lambda c_in, c_out, height, width: SkipNet(c_in, c_out, **wide, padding="zeros")
 
 

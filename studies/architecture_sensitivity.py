@@ -7,6 +7,7 @@ skips: see `architecture`, where the same question is asked of restoration.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,7 +58,7 @@ class Exactly:
 
     def __call__(self, in_channels: int, out_channels: int, height: int, width: int) -> SkipNet:
         wide, skip = (self.width,) * self.levels, (self.skip,) * self.levels
-        kernels = {"down_kernel": self.kernel, "up_kernel": self.kernel}
+        kernels: dict[str, Any] = {"down_kernel": self.kernel, "up_kernel": self.kernel}
         network = SkipNet(in_channels, out_channels, down=wide, up=wide, skip=skip, upsample=self.upsample, **kernels)
         for module in network.modules():
             if isinstance(module, Block):

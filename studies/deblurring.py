@@ -3,6 +3,8 @@
 The input is a window of the scene, made by "valid" convolution, so that light from beyond its edge is in it.
 """
 
+from typing import Any
+
 import torch
 
 from preimage.operators import Blur
@@ -26,7 +28,7 @@ def measure(run: Run, blur: str, name: str):
     kernel, _ = blur_kernel(GAUSSIAN if unknown else blur, KERNEL_SIZE)
     scene = imaging.generated_picture(56, 1) if run.smoke else run.picture(f"restoration/{name}.png")
     truth, given = blurred(imaging.center_crop(scene, 256) if run.scale == "small" else scene, kernel)
-    beside = {"blurred": given}
+    beside: dict[str, Any] = {"blurred": given}
     if not unknown:
         beside["rl"] = rivals.richardson_lucy(given, kernel, RL_ITERATIONS[blur])
         beside["wiener"] = rivals.unsupervised_wiener(given, kernel)

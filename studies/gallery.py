@@ -17,7 +17,7 @@ from studies.harness.study import Measured, Run, Study, by_scale
 
 SIDE = by_scale(64, 192, 256)
 # Where the interesting part lies: photograph of skimage.data, top, left.
-CROPS = dict.fromkeys(("denoise", "super_resolve"), ("chelsea", 30, 130))
+CROPS: dict[str, tuple[str, int, int]] = dict.fromkeys(("denoise", "super_resolve"), ("chelsea", 30, 130))
 CROPS |= dict.fromkeys(("inpaint", "flash_no_flash"), ("coffee", 60, 150))
 CROPS |= dict.fromkeys(("deblur", "remove_jpeg_artifacts"), ("astronaut", 20, 130))
 WORDS, GAP = "the quick brown fox jumps over the lazy dog", 4

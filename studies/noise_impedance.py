@@ -13,7 +13,7 @@ from studies.harness import figures, fits, imaging, tables
 from studies.harness.study import Measured, Run, Study, by_scale
 
 SIDE, STEPS, SEED = by_scale(32, 96, 512), by_scale(40, 400, 2400), 1234
-TARGETS = ("picture", "picture + noise", "shuffled pixels", "noise")
+TARGETS: tuple[str, ...] = ("picture", "picture + noise", "shuffled pixels", "noise")
 
 
 def measure(run: Run, name: str):

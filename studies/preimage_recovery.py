@@ -73,7 +73,8 @@ def some(run: Run) -> dict[str, tuple[int, lesions.Lesion]]:
 def measure(run: Run, name: str):
     """One lesion, recovered both ways from the same seed."""
     (number, lesion), model = run.once(some)[name], lesions.classifier_of_lesions(run)
-    row, panels = {"diagnosis": lesion.diagnosis}, [("input", lesion.picture)]
+    row: dict[str, Any] = {"diagnosis": lesion.diagnosis}
+    panels = [("input", lesion.picture)]
     for way, setting in WAYS.items():
         found = recovered(run, lesion.picture, number, setting)
         picture = found.image.clamp(0, 1)

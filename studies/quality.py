@@ -1,5 +1,7 @@
 """Nine pictures at sigma 25, blind, by --quality fast, balanced and best, beside CBM3D with oracle sigma."""
 
+from typing import Any
+
 from preimage.restore.denoise import QUALITIES, denoise
 from studies import denoising
 from studies.harness import fits, imaging, tables
@@ -10,12 +12,12 @@ SIDE, SEED = denoising.SIDE, denoising.SEED
 RIVALS = ("noisy", "nlm", "bm3d")
 
 
-def measure(run: Run, quality: str, name: str):
+def measure(run: Run, quality: Any, name: str):
     clean, noisy = denoising.specimen(run, denoising.SIGMA_25, name)
     blank = dict.fromkeys((*RIVALS, "blind", "kept_step", "steps", "seconds", "threads"), "")
     if quality == "rivals":
-        made = denoising.instead(run, clean, noisy)
-        return blank | {r: imaging.dB(x if r == "noisy" else x(), clean) for r, x in made.items() if r in RIVALS}
+        made: dict[str, Any] = denoising.instead(run, clean, noisy)
+        return blank | {r: imaging.dB(x() if callable(x) else x, clean) for r, x in made.items() if r in RIVALS}
     result = fits.result_of(denoise(noisy, recipe=fits.quick(run.smoke, QUALITIES[quality], 10)))
     fitted = {"steps": result.steps, "seconds": result.seconds, "threads": result.threads}
     return blank | {"blind": imaging.dB(result.image, clean), "kept_step": result.kept_step[0]} | fitted

@@ -8,6 +8,7 @@ robust, confidence in the class of a non-robust picture comes late, of a robust 
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ CHANNELS = (16, 128)
 COUNT = by_scale({16: 2, 128: 2}, {16: 40, 128: 20}, {16: 200, 128: 200})
 STEPS, EVERY = by_scale(6, 2000, 4000), by_scale(2, 20, 20)
 EARLY = by_scale(2, 500, 500)  # the fewest steps after which the published defence classifies
-MATCHING = by_scale({"steps": 3}, {}, {"steps": 1000, "rate": 0.2})  # 0.1 a step on average
+MATCHING: dict[str, dict[str, Any]] = by_scale({"steps": 3}, {}, {"steps": 1000, "rate": 0.2})  # 0.1 a step on average
 TOGETHER = {16: 40, 128: 4}  # members of one fit; their rows are kept at its end
 SHOWN = 6
 SURE = 0.05  # of confidence: what a curve may fall on its way up and still be called monotone

@@ -124,7 +124,7 @@ class Measured:
             if self.done(run, rows) if self.done else rows:
                 continue
             known = {self.known_by(row) for row in rows}
-            found = self.measure(run, *case)
+            found: Any = self.measure(run, *case)
             for row in (head | dict(values) for values in ([found] if isinstance(found, Mapping) else found)):
                 if self.known_by(row) not in known:
                     append_rows(run.table(self.suffix), [row])
