@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import torch
+
 from preimage.restore.denoise import QUALITIES, denoise
 from studies import denoising
 from studies.harness import fits, imaging, tables
@@ -17,7 +19,9 @@ def measure(run: Run, quality: Any, name: str):
     blank = dict.fromkeys((*RIVALS, "blind", "kept_step", "steps", "seconds", "threads"), "")
     if quality == "rivals":
         made: dict[str, Any] = denoising.instead(run, clean, noisy)
-        return blank | {r: imaging.dB(x() if callable(x) else x, clean) for r, x in made.items() if r in RIVALS}
+        return blank | {
+            r: imaging.dB(x if isinstance(x, torch.Tensor) else x(), clean) for r, x in made.items() if r in RIVALS
+        }
     result = fits.result_of(denoise(noisy, recipe=fits.quick(run.smoke, QUALITIES[quality], 10)))
     fitted = {"steps": result.steps, "seconds": result.seconds, "threads": result.threads}
     return blank | {"blind": imaging.dB(result.image, clean), "kept_step": result.kept_step[0]} | fitted
