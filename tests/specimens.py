@@ -13,7 +13,7 @@ from preimage.engine.recipe import Noise, Recipe
 from preimage.networks import SkipNet
 from preimage.problem import Problem
 from preimage.stopping import StoppingRule
-from preimage.studies.scales import generated_picture, with_gaussian_noise
+from studies.harness.imaging import generated_picture, with_gaussian_noise
 
 THIN = Recipe(
     network=SkipNet.Config(down=(16,) * 3, up=(16,) * 3, skip=(4,) * 3, upsample="nearest", padding="zeros"),
