@@ -119,18 +119,18 @@ SUBJECTS = {
 def tuned(run: Run, subject: Subject) -> list[Row]:
     """The rows of the table, those that are not there worked out first: a recipe, number of steps, attack and picture each."""
     validation = labelled(run, subject.classifier).part(TRAIN).split(VALIDATION_SHARE, SPLIT_SEED)[1]
-    classifier = classifier(run, subject.classifier).classifier
-    pictures = correctly_classified(validation.pictures.float() / 255, validation.labels, classifier, subject.count)
+    model = classifier(run, subject.classifier).classifier
+    pictures = correctly_classified(validation.pictures.float() / 255, validation.labels, model, subject.count)
     done = {(row["recipe"], row["steps"], row["attack"], row["picture"]) for row in run.rows()}
     for condition in CONDITIONS:
-        given = condition.of(classifier, pictures)
+        given = condition.of(model, pictures)
         for name, looks in subject.looks.items():
             if {(name, at, condition.attack, number) for at in looks for number in pictures.numbers} <= done:
                 continue
             if name == NONE:
-                confidence, right = (values[None] for values in classified(classifier, given, pictures.labels))
+                confidence, right = (values[None] for values in classified(model, given, pictures.labels))
             else:
-                confidence, right = classified_early(classifier, given, pictures.labels, RECIPES[name], looks)
+                confidence, right = classified_early(model, given, pictures.labels, RECIPES[name], looks)
             for i, at in enumerate(looks):
                 for k, number in enumerate(pictures.numbers):
                     if (name, at, condition.attack, number) not in done:

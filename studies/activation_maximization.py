@@ -35,7 +35,7 @@ class Subject:
     """A classifier that is excited, one that judges its results, and pictures that neither was trained on."""
 
     name: str
-    classifier: Classifier
+    model: Classifier
     second: Classifier | None
     pictures: list[torch.Tensor]
 
@@ -58,21 +58,21 @@ def subjects(run: Run) -> dict[str, Subject]:
 def goals(run: Run, subject: Subject) -> dict[str, dict[str, Any]]:
     """Classes by name, and those channels of the last block but one that differ most between the held-out pictures."""
     count = COUNT[run.scale]
-    layer = depth(subject.classifier, subject.pictures[0])[-3:][0]
+    layer = depth(subject.model, subject.pictures[0])[-3:][0]
     with torch.no_grad():
-        each = [subject.classifier.features(picture, layer).mean((2, 3)) for picture in subject.pictures[:200]]
+        each = [subject.model.features(picture, layer).mean((2, 3)) for picture in subject.pictures[:200]]
     channels = sorted(torch.cat(each).std(0).argsort(descending=True)[:count].tolist())
     found = {name: {"target": name} for name in CLASSES[subject.name][:count]}
     return found | {f"{layer} channel {k}": {"layer": layer, "channel": k, "window": WINDOW} for k in channels}
 
 
 @torch.no_grad()
-def excitations(classifier: Classifier, pictures: list[torch.Tensor], goal: dict[str, Any]) -> list[float]:
+def excitations(model: Classifier, pictures: list[torch.Tensor], goal: dict[str, Any]) -> list[float]:
     """How much each of some pictures excites a class or the middle of a channel."""
     if "target" in goal:
-        index = classifier.class_index(goal["target"])
-        return [float(classifier(picture)[0, index]) for picture in pictures]
-    return [float(middle(classifier.features(x, goal["layer"])[0, goal["channel"]])) for x in pictures]
+        index = model.class_index(goal["target"])
+        return [float(model(picture)[0, index]) for picture in pictures]
+    return [float(middle(model.features(x, goal["layer"])[0, goal["channel"]])) for x in pictures]
 
 
 def middle(channel: torch.Tensor) -> torch.Tensor:
@@ -84,26 +84,26 @@ def middle(channel: torch.Tensor) -> torch.Tensor:
 def most(run: Run, classifier: str, name: str) -> float:
     """The highest excitation by any held-out picture."""
     subject = run.once(subjects)[classifier]
-    return max(excitations(subject.classifier, subject.pictures, run.once(goals, subject)[name]))
+    return max(excitations(subject.model, subject.pictures, run.once(goals, subject)[name]))
 
 
 def measure(run: Run, classifier: str, name: str, prior):
     subject, recipe = run.once(subjects)[classifier], RECIPE[run.scale]
-    goal, classifier = run.once(goals, subject)[name], subject.classifier
+    goal, model = run.once(goals, subject)[name], subject.model
     recipe = replace(recipe, rate=RATE_OF_CHANNELS) if run.scale == "paper" and "layer" in goal else recipe
-    height, width = classifier.size or subject.pictures[0].shape[-2:]
-    found = fits.result_of(maximize(classifier=classifier, **goal, size=(height, width), prior=prior, recipe=recipe))
+    height, width = model.size or subject.pictures[0].shape[-2:]
+    found = fits.result_of(maximize(classifier=model, **goal, size=(height, width), prior=prior, recipe=recipe))
     image = found.image.clamp(0, 1)
     figures.keep_picture(image, run.figure(classifier, name, prior))
     with torch.no_grad():
-        chances = classifier.probabilities(image)[0]
-        index = classifier.class_index(goal["target"]) if "target" in goal else int(chances.argmax())
+        chances = model.probabilities(image)[0]
+        index = model.class_index(goal["target"]) if "target" in goal else int(chances.argmax())
         theirs = None if subject.second is None else subject.second.probabilities(image)[0]
     return {
         "most_of_pictures": run.once(most, classifier, name),
         "kind": "class" if "target" in goal else "channel",
         "excitation": found.numbers["excitation"],
-        "class": classifier.classes[index],
+        "class": model.classes[index],
         "confidence": float(chances[index]),
         "second_confidence": fits.NAN if theirs is None else float(theirs[index]),
         "second_agrees": fits.NAN if theirs is None else int(int(theirs.argmax()) == index),

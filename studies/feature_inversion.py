@@ -28,7 +28,7 @@ ROUNDING = 1e-5  # root mean square, below which a picture is taken not to vary
 LIKENESSES = ("color", "light", "detail")
 
 
-def classifiers(run: Run) -> dict[str, Classifier]:
+def models(run: Run) -> dict[str, Classifier]:
     """The classifier of lesions, and torchvision's resnet18 where there are weights for it."""
     natural = classifiers.own_resnet18(run)
     own = {"lesions": classifiers.classifier(run, "lesions").classifier}
@@ -44,21 +44,19 @@ def specimens(run: Run) -> dict[str, torch.Tensor]:
 
 
 def shown(run: Run, classifier: str) -> dict[str, torch.Tensor]:
-    classifier = run.once(classifiers)[classifier]
-    return {name: at_working_size(picture, classifier) for name, picture in run.once(specimens).items()}
+    model = run.once(models)[classifier]
+    return {name: at_working_size(picture, model) for name, picture in run.once(specimens).items()}
 
 
 def layers(run: Run, classifier: str) -> list[str]:
     """The last of each block, then the logits; of a smoke run the first and the last of these."""
-    found = depth(run.once(classifiers)[classifier], next(iter(run.once(shown, classifier).values())))
+    found = depth(run.once(models)[classifier], next(iter(run.once(shown, classifier).values())))
     return [found[0], found[-1]] if run.smoke else found
 
 
 def measure(run: Run, classifier: str, name: str, layer: str, prior):
-    classifier, pictures = run.once(classifiers)[classifier], run.once(shown, classifier)
-    found = fits.result_of(
-        invert(pictures[name], classifier=classifier, layer=layer, prior=prior, recipe=RECIPE[run.scale])
-    )
+    model, pictures = run.once(models)[classifier], run.once(shown, classifier)
+    found = fits.result_of(invert(pictures[name], classifier=model, layer=layer, prior=prior, recipe=RECIPE[run.scale]))
     image, (height, width) = found.image.clamp(0, 1), pictures[name].shape[-2:]
     figures.keep_picture(image, run.figure(classifier, name, prior, layer))
     figures.keep_picture(pictures[name], run.figure(classifier, name, "input"))
@@ -155,7 +153,7 @@ def draw(run: Run):
 
 def cases(run: Run):
     of = {
-        classifier: (run.once(shown, classifier), run.once(layers, classifier)) for classifier in run.once(classifiers)
+        classifier: (run.once(shown, classifier), run.once(layers, classifier)) for classifier in run.once(models)
     }
     return [
         (c, name, layer, prior) for c, (some, deep) in of.items() for name in some for layer in deep for prior in PRIORS

@@ -122,12 +122,12 @@ def untrained(run: Run | None, name: str) -> TrainedModel:
     classes = LESION_CLASSES if of_lesions else CIFAR_CLASSES
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed({"second": 1, "robust": 2}.get(name.split("-")[-1], 0))
-        classifier = Classifier(small_network(len(classes)), classes, (0.5,) * 3, (0.05,) * 3)
+        model = Classifier(small_network(len(classes)), classes, (0.5,) * 3, (0.05,) * 3)
         estimator = LossEstimator({"1": 8, "3": 12}, units=4).eval().requires_grad_(False) if of_lesions else None
     if estimator is not None:
-        estimator.settle(estimator(classifier.logits_and_features(discs(), estimator.layers)[1]))
+        estimator.settle(estimator(model.logits_and_features(discs(), estimator.layers)[1]))
         estimator.to(choose_device())
-    return TrainedModel(classifier.to(choose_device()), estimator, {"target_quantile": 0.1} if of_lesions else {})
+    return TrainedModel(model.to(choose_device()), estimator, {"target_quantile": 0.1} if of_lesions else {})
 
 
 def discs() -> torch.Tensor:
@@ -167,27 +167,27 @@ def subject(run: Run, name: str, count: int) -> tuple[Classifier, Pictures]:
     """
     if run.scale == "paper":
         images, labels = imagenet(run)
-        classifier = own_resnet18(run)
-        if classifier is None:
+        model = own_resnet18(run)
+        if model is None:
             raise StudyError(
                 f"study {run.name} at scale paper: name the file of resnet18's weights in PREIMAGE_WEIGHTS"
             )
-        return classifier, correctly_classified(images, labels, classifier, count)
-    classifier = classifier(run, name).classifier
+        return model, correctly_classified(images, labels, model, count)
+    model = classifier(run, name).classifier
     if run.smoke:
         images = discs()[:count]
-        return classifier, Pictures(images, predictions(classifier, images), tuple(range(len(images))))
+        return model, Pictures(images, predictions(model, images), tuple(range(len(images))))
     part = labelled(run, name).part(TEST)
-    return classifier, correctly_classified(part.pictures.float() / 255, part.labels, classifier, count)
+    return model, correctly_classified(part.pictures.float() / 255, part.labels, model, count)
 
 
-def correctly_classified(images: torch.Tensor, labels: torch.Tensor, classifier: Classifier, count: int) -> Pictures:
+def correctly_classified(images: torch.Tensor, labels: torch.Tensor, model: Classifier, count: int) -> Pictures:
     """So many of pictures (n, 3, h, w) by a fixed seed that a classifier is right about, the classes in turn while they last.
 
     Raises:
         StudyError: if there is no such picture.
     """
-    chosen = _in_turn(labels, predictions(classifier, images) == labels, count)
+    chosen = _in_turn(labels, predictions(model, images) == labels, count)
     if not chosen:
         raise StudyError(
             f"the classifier is right about none of {len(images)} pictures: are the labels those of its classes?"
@@ -205,9 +205,9 @@ def learned_from(run: Run, name: str, count: int) -> Pictures:
 
 
 @torch.no_grad()
-def predictions(classifier: Classifier, images: torch.Tensor) -> torch.Tensor:
+def predictions(model: Classifier, images: torch.Tensor) -> torch.Tensor:
     """The class of each picture, (n,), on the CPU."""
-    return torch.cat([classifier(some).argmax(1).cpu() for some in images.split(256)])
+    return torch.cat([model(some).argmax(1).cpu() for some in images.split(256)])
 
 
 def _in_turn(labels: torch.Tensor, allowed: torch.Tensor, count: int) -> list[int]:
