@@ -252,6 +252,23 @@ def test_a_finished_classifier_stays_as_it_is(colors):
         Training(colors, classifier=tiny(2), device="cpu")
 
 
+def test_a_training_leaves_global_generators_and_the_users_classifier_alone(colors):
+    given = Classifier(Tiny(3), 3)
+    layouts = [value.stride() for value in given.state_dict().values()]
+    before = torch.get_rng_state()
+    for classifier in (None, given):
+        Training(colors, replace(BRIEF, epochs=1), classifier=classifier, device="cpu").run()
+    assert torch.equal(torch.get_rng_state(), before)
+    assert [value.stride() for value in given.state_dict().values()] == layouts
+
+
+@pytest.mark.parametrize("seed", [-1, 2**31, 1.5])
+def test_a_seed_that_cannot_be_is_refused(seed):
+    with pytest.raises(InputError) as caught:
+        Settings(seed=seed)
+    assert caught.value.code == "invalid-value"
+
+
 def test_the_test_part_changes_nothing(colors):
     """What is trained and chosen is the same whatever the test part holds."""
     spoiled = replace(colors, pictures=colors.pictures.clone())
