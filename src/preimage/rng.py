@@ -87,6 +87,7 @@ class drawing_from(TorchDispatchMode):  # noqa: N801 (reads as the context manag
         kwargs = dict(kwargs or {})
         if torch.Tag.nondeterministic_seeded not in func.tags or kwargs.get("generator") is not None:
             return func(*args, **kwargs)
+        kwargs.pop("generator", None)  # a None that was passed by name
         place = next((value.device for value in args if isinstance(value, torch.Tensor)), kwargs.get("device"))
         generator = self._of(torch.device("cpu" if place is None else place))
         if func is torch.ops.aten.native_dropout.default:
