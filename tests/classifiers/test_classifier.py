@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from classifiers.small import Tiny, tiny
 from torch import nn
 
 from preimage.classifiers import Classifier
+from preimage.classifiers.fingerprint import model_fingerprint
 from preimage.errors import InputError
 
 
@@ -185,3 +188,55 @@ def test_a_rounding_classifier_has_a_gradient_of_zero_and_passes_as_differentiab
             return x.mean((2, 3)).round()
 
     Classifier(Rounds(), 3).check_gradient(torch.rand(1, 3, 20, 20))
+
+
+# ---------------------------------------------------------------------- the user's model
+
+
+def test_the_users_model_is_left_as_it_was_and_shares_nothing():
+    model = Tiny().train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    classifier = Classifier(model, 3).double()
+    with pytest.raises(InputError):
+        classifier.features(torch.rand(1, 5, 20, 20), "block1")
+    classifier.features(torch.rand(1, 3, 20, 20), "block1")
+    assert all(module.training for module in model.modules())
+    assert all(p.requires_grad and p.grad is None and p.dtype == torch.float32 for p in model.parameters())
+    assert not any(module._forward_hooks for module in model.modules())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    x = torch.rand(1, 3, 20, 20)
+    first = classifier(x)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    assert torch.equal(classifier(x), first)
+    handed = Classifier(model, 3, copy=False)
+    assert handed.model is model
+
+
+def test_a_model_that_cannot_be_copied_names_the_way_out():
+    model = Tiny()
+    model.generator = (each for each in ())
+    with pytest.raises(InputError, match="copy=False") as caught:
+        Classifier(model, 3)
+    assert caught.value.code == "classifier"
+
+
+def test_threads_that_share_a_classifier_get_their_own_features():
+    classifier = tiny()
+    inputs = [torch.full((1, 3, 24, 24), k / 20) for k in range(20)]
+    alone = [classifier.features(x, "block2") for x in inputs]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(5):
+            found = list(pool.map(lambda x: classifier.features(x, "block2"), inputs))
+            assert all(torch.equal(a, b) for a, b in zip(found, alone, strict=True))
+
+
+def test_the_fingerprint_covers_every_parameter_and_buffer():
+    classifier = tiny()
+    seen = {model_fingerprint(classifier)}
+    for value in (*classifier.parameters(), *classifier.buffers()):
+        with torch.no_grad():
+            value.view(-1)[-1] += 1
+        seen.add(model_fingerprint(classifier))
+    assert len(seen) == 1 + len([*classifier.parameters(), *classifier.buffers()])

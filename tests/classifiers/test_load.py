@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import urllib.error
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from classifiers.small import Tiny
+from classifiers.small import Tiny, own_classifier
 
 from preimage.classifiers import Classifier, LossEstimator, TrainedModel, load_classifier, load_model, read_model
+from preimage.classifiers.fingerprint import model_fingerprint
 from preimage.classifiers.loss_estimator import block_layers
 from preimage.classifiers.model_file import Backbone, backbone, write_model
 from preimage.errors import InputError
@@ -147,7 +149,8 @@ def test_a_foreign_classifier_is_written_with_its_weights(folder, tmp_path, monk
     path = write_model(tmp_path / "m.pt", replace(given, estimator=estimator, about={"target_quantile": 0.2}))
     (tmp_path / "w.pth").unlink()
     monkeypatch.chdir(folder)
-    read = load_model(path)
+    backbone = spec if spec.startswith("classifiers.small") else None
+    read = load_model(path, backbone=backbone)
     assert read.classifier.classes == given.classifier.classes
     assert torch.equal(read.classifier(X), given.classifier(X))
     assert read.estimator is not None
@@ -155,11 +158,76 @@ def test_a_foreign_classifier_is_written_with_its_weights(folder, tmp_path, monk
     assert (read.about, read.origin) == ({"target_quantile": 0.2}, given.origin)
 
 
-def test_a_foreign_classifier_that_has_changed_is_one_line(tmp_path, monkeypatch):
-    path = write_model(tmp_path / "m.pt", load_model("classifiers.small:own_classifier"))
-    monkeypatch.setattr("classifiers.small.own_classifier", lambda: Classifier(backbone("resnet18", 3), 3))
-    with pytest.raises(InputError, match=r"does not fit classifiers\.small:own_classifier"):
-        load_model(path)
+OWN = "classifiers.small:own_classifier"
+
+
+def refused(code, call, *arguments, **options):
+    """The error of a call, known to be one line of this code."""
+    with pytest.raises(InputError) as caught:
+        call(*arguments, **options)
+    assert caught.value.code == code
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_foreign_classifier_that_has_changed_does_not_fit(tmp_path):
+    path = write_model(tmp_path / "m.pt", load_model(OWN))
+    refused("classifier", load_model, path, backbone=lambda: Classifier(backbone("resnet18", 3), 3))
+
+
+def test_a_model_file_never_imports_or_calls_what_it_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "trap.py").write_text("open('sprung', 'w').close()\ndef f(): open('sprung', 'w').close()\n")
+    path = write_model(tmp_path / "m.pt", replace(load_model(OWN), origin="trap:f"))
+    for call in (load_model, load_classifier, read_model):
+        assert "--backbone trap:f" in refused("classifier", call, path)
+    assert not (tmp_path / "sprung").exists()
+    assert torch.equal(load_classifier(path, backbone=own_classifier)(X), own_classifier()(X))
+    assert torch.equal(load_classifier(path, backbone=OWN)(X), own_classifier()(X))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"spec": "m.pt"}, {"spec": None}, {"spec": "timm:"}, {"spec": 3}, {"backbone": 3, "spec": None}]
+)
+def test_a_model_file_that_names_itself_or_nothing_is_refused(tmp_path, monkeypatch, changes):
+    monkeypatch.chdir(tmp_path)
+    path = write_model(tmp_path / "m.pt", load_model(OWN))
+    torch.save(torch.load(path, weights_only=True) | changes, path)
+    refused("classifier", load_model, "m.pt")
+
+
+def test_a_model_file_with_keys_missing_or_of_another_format_is_refused(tmp_path):
+    path = write_model(tmp_path / "m.pt", load_model(OWN))
+    held = torch.load(path, weights_only=True)
+    assert held["format"] == 2
+    for changes in ({"format": 3}, {"format": None}, {"format": "preimage model", "version": 1}):
+        torch.save(held | changes, path)
+        assert "anew" in refused("format", read_model, path)
+    del held["weights"]
+    torch.save(held, path)
+    refused("unreadable", read_model, path)
+
+
+def test_a_backbone_is_for_model_files_of_functions_alone(tmp_path):
+    path = write_model(
+        tmp_path / "m.pt", TrainedModel(Classifier(backbone("thin_resnet10", 3), 3), origin=Backbone("thin_resnet10"))
+    )
+    refused("option", load_model, path, backbone=OWN)
+    refused("option", load_model, "timm:test_resnet@none", backbone=OWN)
+
+
+def test_architectures_of_a_hub_are_never_fetched_for_a_model_file():
+    for name in ("timm:hf-hub:somebody/model", "timm:local-dir:folder"):
+        refused("classifier", backbone, name, 3)
+
+
+def test_eight_threads_load_what_each_loads_alone():
+    specs = ["timm:test_resnet@none", "torchvision:mobilenet_v3_small@none"] * 4
+    alone = [model_fingerprint(load_classifier(spec)) for spec in specs]
+    before = torch.get_rng_state()
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda spec: model_fingerprint(load_classifier(spec)), specs)) == alone
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 # ---------------------------------------------------------------------- errors
@@ -194,11 +262,11 @@ def test_weights_that_cannot_be_downloaded_are_one_line_with_the_way_out(monkeyp
         ("classifiers.small:nothing", "cannot be imported"),
         ("", "the name of the classifier is empty: give torchvision:resnet18"),
         (Path(), "the name of the classifier is empty"),
-        (pytest, "takes a word or a path, got module"),
+        (pytest, "takes a specification or a path, got module"),
         (Tiny(), r"got Tiny: wrap it: Classifier\(model, classes, mean, std, size\)$"),
         (Classifier(Tiny(), 3), "use it as it is"),
         ("os.path:join", r"os\.path:join\(\) failed \(TypeError: join\(\) missing"),
-        ("classifiers.small:fails", r"fails\(\) failed \(RuntimeError: boom, in two lines\)"),
+        ("classifiers.small:fails", r"small:fails\(\) failed \(RuntimeError: boom, in two lines\)"),
         ("classifiers.small:of_one_class", r"of_one_class\(\) failed \(a classifier has at least 2 classes"),
         ("classifiers.small:no_classifier", "returned str: it must return a preimage.Classifier"),
         ("missing.pt", "missing.pt does not exist"),
@@ -219,13 +287,11 @@ def test_a_module_that_fails_when_it_is_imported_is_one_line(tmp_path, monkeypat
 
 
 def test_files_that_hold_something_else(tmp_path):
-    noise, other, late = (tmp_path / name for name in ("noise.pt", "other.pt", "late.pt"))
+    noise, other = (tmp_path / name for name in ("noise.pt", "other.pt"))
     noise.write_bytes(b"not a model")
     torch.save(Tiny().state_dict(), other)
-    torch.save({"format": "preimage model", "version": 99, "written_by": "9.9"}, late)
-    for path, said in ((noise, "is no model file"), (other, "given as torchvision:NAME@"), (late, "a later one")):
-        with pytest.raises(InputError, match=said):
-            load_classifier(path)
+    for path in (noise, other):
+        refused("unreadable", load_classifier, path)
     for path, said in ((noise, "holds no weights"), (other, "does not hold the weights of resnet18")):
         with pytest.raises(InputError, match=said):
             load_classifier(f"torchvision:resnet18@{path}")

@@ -19,6 +19,7 @@ from preimage.classifiers.scores import Answers, score, target_quantile
 from preimage.classifiers.settings import Settings
 from preimage.classifiers.train import Batch, Epoch, Training
 from preimage.errors import InputError
+from preimage.rng import drawing_from
 
 COLORS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
 BRIEF = Settings(backbone="timm:test_resnet", epochs=2, batch=16, mix=0.0)
@@ -250,6 +251,33 @@ def test_a_finished_classifier_stays_as_it_is(colors):
     assert not any(p.requires_grad for p in given.parameters())
     with pytest.raises(InputError, match="has 2 classes, colors has 3"):
         Training(colors, classifier=tiny(2), device="cpu")
+
+
+def test_a_training_leaves_global_generators_and_the_users_classifier_alone(colors):
+    given = Classifier(Tiny(3), 3)
+    layouts = [value.stride() for value in given.state_dict().values()]
+    before = torch.get_rng_state()
+    for classifier in (None, given):
+        Training(colors, replace(BRIEF, epochs=1), classifier=classifier, device="cpu").run()
+    assert torch.equal(torch.get_rng_state(), before)
+    assert [value.stride() for value in given.state_dict().values()] == layouts
+
+
+def test_draws_within_a_context_are_those_of_its_generator_with_none_named_too():
+    with drawing_from(torch.Generator().manual_seed(3)):
+        found = [torch.rand(4, generator=None), torch.rand(4), torch.randint(9, (4,)), torch.empty(4).uniform_()]
+    draws = torch.Generator().manual_seed(3)
+    assert torch.equal(found[0], torch.rand(4, generator=draws))
+    assert torch.equal(found[1], torch.rand(4, generator=draws))
+    assert torch.equal(found[2], torch.randint(9, (4,), generator=draws))
+    assert torch.equal(found[3], torch.empty(4).uniform_(generator=draws))
+
+
+@pytest.mark.parametrize("seed", [-1, 2**31, 1.5])
+def test_a_seed_that_cannot_be_is_refused(seed):
+    with pytest.raises(InputError) as caught:
+        Settings(seed=seed)
+    assert caught.value.code == "invalid-value"
 
 
 def test_the_test_part_changes_nothing(colors):

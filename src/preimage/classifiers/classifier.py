@@ -6,7 +6,9 @@ import difflib
 import math
 import operator
 from collections.abc import Callable, Iterable, Sequence
+from copy import deepcopy
 from itertools import chain
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -23,8 +25,8 @@ _NEAR = 4
 class Classifier(nn.Module):
     """A classifier that takes pictures (b, 1 or 3, h, w) in 0 to 1 and gives logits (b, classes), differentiably.
 
-    It is frozen and stays in evaluation mode: the model that is given is, too, from then on. Wherever it is, it answers where
-    the pictures are.
+    It holds a frozen copy of the model, in evaluation mode: the model itself stays as it is, and what happens to it later has
+    no effect here. Logits and features are on the device of the images. Several threads may use one classifier.
 
     Example:
         >>> classifier = Classifier(my_model, ["benign", "malignant"], mean=(0.5,) * 3, std=(0.25,) * 3, size=224)
@@ -40,9 +42,12 @@ class Classifier(nn.Module):
         mean, std: of each channel of a picture in 0 to 1, by which it is normalized, as three numbers each, or as one, (0.5,):
             the model sees grey.
         size: side, or (height, width), in pixels, to which pictures are resized first; None: as they are.
+        copy: False: the classifier takes the module itself, which is frozen from then on (saves the memory of a copy, 98 MiB
+            for a ResNet-50).
 
     Raises:
-        InputError: no nn.Module, fewer than two classes or two of one name, a mean and std that do not fit together, no size.
+        InputError: no nn.Module or one that cannot be copied, fewer than two classes or two of one name, a mean and std that
+            do not fit together, no size.
     """
 
     mean: torch.Tensor
@@ -55,6 +60,8 @@ class Classifier(nn.Module):
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
         size: int | tuple[int, int] | None = None,
+        *,
+        copy: bool = True,
     ) -> None:
         super().__init__()
         if not isinstance(model, nn.Module):
@@ -67,7 +74,8 @@ class Classifier(nn.Module):
         if len(means) != len(stds) or len(means) not in (1, 3) or min(stds) <= 0:
             raise InputError(f"mean and std must have 1 or 3 entries each, std above 0, got {means}, {stds}")
         self.size = _height_and_width(size)
-        self.model = model.eval().requires_grad_(False)
+        self.model = (_copied(model) if copy else model).eval().requires_grad_(False)
+        model = self.model
         place = next(chain(model.parameters(), model.buffers()), torch.zeros(0)).device
         for name, values in (("mean", means), ("std", stds)):
             self.register_buffer(name, torch.tensor(values, dtype=torch.float32, device=place).reshape(1, -1, 1, 1))
@@ -282,13 +290,28 @@ def _height_and_width(size: Any) -> tuple[int, int] | None:
     return sides[0], sides[1]
 
 
+def _copied(model: nn.Module) -> nn.Module:
+    try:
+        return deepcopy(model)
+    except Exception as error:  # whatever the parts of a module raise
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(
+            f"{type(model).__name__} cannot be copied ({reason}): give copy=False to hand it over, frozen from then on",
+            code="classifier",
+        ) from error
+
+
 class _FoundError(Exception):
     """Ends a pass once the layer that was asked for has been computed; never leaves `features`."""
 
 
 def _hook(look: Callable[[Any], None], strictly: bool) -> Callable[[nn.Module, Any, Any], None]:
+    thread = get_ident()
+
     def hook(module: nn.Module, inputs: Any, output: Any) -> None:
         del inputs
+        if get_ident() != thread:  # another thread's forward pass through the same classifier
+            return
         look(_tensor_in(output, f"a layer ({type(module).__name__})") if strictly else output)
 
     return hook

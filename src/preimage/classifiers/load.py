@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import re
 import sys
@@ -16,8 +17,10 @@ from torch import nn
 from preimage.classifiers.classifier import Classifier
 from preimage.classifiers.model_file import Backbone, TrainedModel, estimator_of, read_held
 from preimage.errors import InputError, MissingExtra
+from preimage.rng import drawing_from
 
 NO_WEIGHTS = "none"
+_FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 _LONGEST = 300  # characters of what somebody else's code says of its failure
 _WAYS = (
     "torchvision:resnet18, timm:NAME, hf:NAME or hf:FOLDER, FILE.pt of `preimage train`, or module.path:function; "
@@ -25,97 +28,141 @@ _WAYS = (
 )
 
 
-def load_classifier(spec: str | Path, *, device: str | torch.device = "cpu") -> Classifier:
-    """The classifier that a word names, with its classes and normalization.
+Function = Callable[[], Classifier]
+
+
+def load_classifier(
+    spec: str | Path, *, backbone: str | Function | None = None, device: str | torch.device = "cpu"
+) -> Classifier:
+    """Load the classifier of a specification, with its classes and normalization.
 
     Example:
-        >>> load_classifier("lesions.pt").classes
-        ('akiec', 'bcc', 'bkl', 'df', 'mel', 'nv', 'vasc')
+        >>> load_classifier("torchvision:resnet18@none").classes[1]
+        'goldfish'
 
     Args:
         spec: `torchvision:NAME`, `timm:NAME`, `hf:NAME` (transformers; a folder too), each with its pretrained weights, or with
-            `@FILE` after it those of a file, or with `@none` none; `FILE.pt` of `preimage train`; `module.path:function`, a
-            function of yours without arguments that returns a Classifier.
+            `@FILE` after it those of a file, or with `@none` untrained; `FILE.pt` of `preimage train`;
+            `module.path:function`, your function without arguments that returns a Classifier.
+        backbone: for a FILE.pt trained on the classifier of your function: that function again, or its `module.path:function`.
+            A file never imports or calls anything.
         device: where it runs.
 
     Raises:
         InputError: nothing of that name, weights that cannot be downloaded or do not fit, a package that is not installed, a
-            function of yours that fails.
+            function of yours that fails, a file that needs a backbone.
     """
-    return load_model(spec).classifier.to(device)
+    return load_model(spec, backbone=backbone).classifier.to(device)
 
 
-def load_model(spec: str | Path) -> TrainedModel:
-    """The classifier that a word names, as `load_classifier`, with what is known of its loss; on the CPU.
+def load_model(spec: str | Path, *, backbone: str | Function | None = None) -> TrainedModel:
+    """Load a classifier, as `load_classifier`, together with its loss estimator; on the CPU.
 
     Example:
-        >>> model = load_model("lesions.pt")
-        >>> model.estimator.quantile(model.about["target_quantile"])
-        tensor(-1.8204)
+        >>> load_model("torchvision:resnet18@none").estimator is None
+        True
 
     Args:
-        spec: as for `load_classifier`; all but `FILE.pt` of `preimage train` have no estimator, and nothing in `about`.
+        spec, backbone: as for `load_classifier`; only a `FILE.pt` of `preimage train` has an estimator and `about`.
 
     Raises:
         InputError: as `load_classifier`.
     """
-    text = _word(spec)
-    # Weights are drawn before those of a file, or none, take their place; what others draw must not hang on it.
-    with torch.random.fork_rng(devices=[]):
-        return _named(text)
+    text = _specification(spec)
+    if Path(text).suffix in (".pt", ".pth") and text.partition(":")[0] not in _LIBRARIES:
+        return read_model(Path(text), backbone=backbone)
+    if backbone is not None:
+        raise InputError(f"a backbone is only for a model file, and {text} is none: leave it out", code="option")
+    kind, _, name = text.partition(":")
+    name, _, weights = name.partition("@")
+    if kind in _LIBRARIES and name:
+        # Where the weights are in the model file, none are to be fetched to read it.
+        place = str(Path(name).resolve()) if Path(name).is_dir() else name
+        return TrainedModel(_of_library(kind, name, weights or None), origin=f"{kind}:{place}@{NO_WEIGHTS}")
+    if _FUNCTION.fullmatch(text):
+        return TrainedModel(_of_function(text), origin=text)
+    raise InputError(f"no classifier is called {text!r}: give {_WAYS}", code="not-found")
 
 
-def _word(spec: Any) -> str:
-    """What a classifier is named by."""
+def read_model(path: Path, *, backbone: str | Function | None = None) -> TrainedModel:
+    """Read a model file. It is data alone: nothing that it names is imported or called.
+
+    Args:
+        backbone: as for `load_classifier`.
+
+    Raises:
+        InputError: a file that does not exist, that is no model file or of another format, one that needs a backbone, or
+            weights that do not fit it.
+    """
+    held = read_held(path)
+    model, origin = _architecture(held, path, backbone)
+    try:
+        model.load_state_dict(held["weights"])
+        size = None if held["size"] is None else (held["size"][0], held["size"][1])
+        classifier = Classifier(model, held["classes"], held["mean"], held["std"], size, copy=False)
+        return TrainedModel(classifier, estimator_of(held), held["about"], origin)
+    except (RuntimeError, TypeError, KeyError, AttributeError, IndexError) as error:
+        named = origin.name if isinstance(origin, Backbone) else origin
+        raise InputError(f"{path} does not fit its backbone {named}: train it anew", code="classifier") from error
+
+
+def _architecture(
+    held: dict[str, Any], path: Path, backbone: str | Function | None
+) -> tuple[nn.Module, Backbone | str]:
+    """The untrained module that the weights of a model file belong to, and how it was made."""
+    spec, name = held["spec"], held["backbone"]
+    is_function = isinstance(spec, str) and _FUNCTION.fullmatch(spec) and spec.partition(":")[0] not in _LIBRARIES
+    if is_function and backbone is not None:
+        if isinstance(backbone, str):
+            made, origin = _of_function(backbone), backbone
+        else:
+            made, origin = _called(backbone, str(spec)), str(spec)
+        return copy.deepcopy(made.model), origin
+    if is_function:
+        raise InputError(
+            f"{path} was trained on the classifier of {spec}, a function that no model file may call: give it again, "
+            f"--backbone {spec}",
+            code="classifier",
+        )
+    if backbone is not None:
+        raise InputError(f"{path} names its own backbone: leave the backbone out", code="option")
+    if isinstance(spec, str):
+        kind, _, rest = spec.partition(":")
+        if kind in _LIBRARIES and rest:
+            own = rest.rpartition("@")[0] or rest
+            return _of_library(kind, own, NO_WEIGHTS).model, f"{kind}:{own}@{NO_WEIGHTS}"
+    elif isinstance(name, str):
+        origin = Backbone(name, bool(held["small"]))
+        with drawing_from(_unused()):
+            return origin.build(len(held["classes"])), origin
+    raise InputError(f"{path} names no backbone that its weights could belong to: train it anew", code="classifier")
+
+
+def _specification(spec: Any) -> str:
     if isinstance(spec, Classifier):
         raise InputError(
-            "load_classifier takes a word, and got a Classifier, which is a classifier already: use it as it is"
+            "load_classifier takes a specification, and got a Classifier, which needs no loading: use it as it is",
+            code="type",
         )
     if not isinstance(spec, str | Path):
         way = "wrap it: Classifier(model, classes, mean, std, size)" if isinstance(spec, nn.Module) else f"give {_WAYS}"
-        raise InputError(f"load_classifier takes a word or a path, got {type(spec).__name__}: {way}")
+        raise InputError(
+            f"load_classifier takes a specification or a path, got {type(spec).__name__}: {way}", code="type"
+        )
     text = str(spec)
     if text.strip() in ("", "."):  # an empty path reads "."
         raise InputError(f"the name of the classifier is empty: give {_WAYS}")
     return text
 
 
-def _named(text: str) -> TrainedModel:
-    kind, _, name = text.partition(":")
-    name, _, weights = name.partition("@")
-    if kind in _LIBRARIES and name:
-        # Where the weights are in the model file, none are to be fetched to read it.
-        place = str(Path(name).resolve()) if Path(name).is_dir() else name
-        return TrainedModel(_LIBRARIES[kind](name, weights or None), origin=f"{kind}:{place}@{NO_WEIGHTS}")
-    if Path(text).suffix in (".pt", ".pth"):
-        return read_model(Path(text))
-    if re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", text):
-        return TrainedModel(_of_function(kind, name), origin=text)
-    raise InputError(f"no classifier is called {text!r}: give {_WAYS}")
+def _of_library(kind: str, name: str, weights: str | None) -> Classifier:
+    # Libraries draw weights before those of a file take their place.
+    with drawing_from(_unused()):
+        return _LIBRARIES[kind](name, weights)
 
 
-def read_model(path: Path) -> TrainedModel:
-    """Read a model file. No code is in it; but one that was made for a function of yours names it, and it is called again.
-
-    Raises:
-        InputError: a file that is not there, that is no model file, one of a later version, or of a classifier of yours
-            that is no longer what it was.
-    """
-    held = read_held(path)
-    spec = held.get("spec")
-    if spec is None:
-        origin = Backbone(held["backbone"], held["small"])
-        size = None if held["size"] is None else (held["size"][0], held["size"][1])
-        with torch.random.fork_rng(devices=[]):
-            model = origin.build(len(held["classes"]))
-        classifier = Classifier(model, held["classes"], held["mean"], held["std"], size)
-    else:
-        origin, classifier = spec, load_classifier(spec)
-    try:
-        classifier.model.load_state_dict(held["weights"])
-    except RuntimeError as error:
-        raise InputError(f"{path} does not fit {spec or origin}, for which it was made: train it anew") from error
-    return TrainedModel(classifier, estimator_of(held), held["about"], origin)
+def _unused() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
 
 
 def _torchvision(name: str, weights: str | None) -> Classifier:
@@ -131,7 +178,7 @@ def _torchvision(name: str, weights: str | None) -> Classifier:
     pretrained = known if weights is None else None
     model = _downloaded(f"torchvision:{name}", known.url, lambda: models.get_model(name, weights=pretrained))
     _take(model, weights, name)
-    return Classifier(model, known.meta["categories"], preset.mean, preset.std, size=preset.crop_size[0])
+    return Classifier(model, known.meta["categories"], preset.mean, preset.std, size=preset.crop_size[0], copy=False)
 
 
 def _timm(name: str, weights: str | None) -> Classifier:
@@ -152,6 +199,7 @@ def _timm(name: str, weights: str | None) -> Classifier:
         settings["mean"],
         settings["std"],
         size=tuple(settings["input_size"][1:]),
+        copy=False,
     )
 
 
@@ -166,14 +214,18 @@ def _transformers(name: str, weights: str | None) -> Classifier:
         raise MissingExtra.of("transformers", "explain") from error
     spec = f"hf:{name}"
     if weights is None:
-        model = _downloaded(spec, None, lambda: AutoModelForImageClassification.from_pretrained(name))
+        model = _downloaded(
+            spec, None, lambda: AutoModelForImageClassification.from_pretrained(name, trust_remote_code=False)
+        )
     else:
-        config = _downloaded(spec, None, lambda: AutoConfig.from_pretrained(name))
-        model = AutoModelForImageClassification.from_config(config)
+        config = _downloaded(spec, None, lambda: AutoConfig.from_pretrained(name, trust_remote_code=False))
+        model = AutoModelForImageClassification.from_config(config, trust_remote_code=False)
         _take(model, weights, name)
-    processor = _downloaded(spec, None, lambda: AutoImageProcessor.from_pretrained(name, use_fast=False))
+    processor = _downloaded(
+        spec, None, lambda: AutoImageProcessor.from_pretrained(name, use_fast=False, trust_remote_code=False)
+    )
     labels = _distinct([str(model.config.id2label[i]) for i in range(model.config.num_labels)])
-    return Classifier(model, labels, processor.image_mean, processor.image_std, size=_side_of(processor))
+    return Classifier(model, labels, processor.image_mean, processor.image_std, size=_side_of(processor), copy=False)
 
 
 def _side_of(processor: Any) -> int | tuple[int, int] | None:
@@ -187,8 +239,11 @@ def _side_of(processor: Any) -> int | tuple[int, int] | None:
     return None
 
 
-def _of_function(module: str, function: str) -> Classifier:
+def _of_function(spec: str) -> Classifier:
     """What a user's function returns; modules of the working folder are found as well."""
+    if not _FUNCTION.fullmatch(spec):
+        raise InputError(f"{spec!r} names no function: give module.path:function", code="not-found")
+    module, _, function = spec.partition(":")
     here = str(Path.cwd())
     added = here not in sys.path
     if added:
@@ -196,22 +251,30 @@ def _of_function(module: str, function: str) -> Classifier:
     try:
         found: Any = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as error:
-        raise InputError(f"{module}:{function} cannot be imported ({error}): give module.path:function") from error
+        raise InputError(f"{spec} cannot be imported ({error}): give module.path:function", code="not-found") from error
     except Exception as error:  # whatever the user's own code raises
-        raise InputError(f"{module}:{function} cannot be imported ({_in_one_line(error)}): mend {module}") from error
+        raise InputError(
+            f"{spec} cannot be imported ({_in_one_line(error)}): fix {module}", code="classifier"
+        ) from error
     finally:
         if added:
             sys.path.remove(here)
+    return _called(found, spec)
+
+
+def _called(function: Any, name: str) -> Classifier:
     try:
-        made = found()
+        made = function()
     except Exception as error:
         raise InputError(
-            f"{module}:{function}() failed ({_in_one_line(error)}): it must return a Classifier, called without arguments"
+            f"{name}() failed ({_in_one_line(error)}): it must return a Classifier, called without arguments",
+            code="classifier",
         ) from error
     if not isinstance(made, Classifier):
         raise InputError(
-            f"{module}:{function}() returned {type(made).__name__}: it must return a preimage.Classifier, which says classes, "
-            "mean, std and size of your model"
+            f"{name}() returned {type(made).__name__}: it must return a preimage.Classifier, which has the classes, mean, std "
+            "and size of your model",
+            code="classifier",
         )
     return made
 

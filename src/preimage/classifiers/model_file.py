@@ -16,7 +16,8 @@ from preimage.errors import InputError, MissingExtra
 from preimage.images.atomic import write_bytes_atomically
 from preimage.version import __version__
 
-FORMAT, VERSION = "preimage model", 1
+KIND, FORMAT = "preimage model", 2
+_KEYS = {"backbone", "small", "spec", "classes", "mean", "std", "size", "weights", "estimator", "about"}
 # Below it ResNets begin with a 3x3 convolution of stride 1, without max-pooling, VGGs halve only four times.
 SMALL_SIDE = 96
 
@@ -75,10 +76,10 @@ def backbone(name: str, classes: int, *, small: bool = False) -> nn.Module:
             import timm  # pyright: ignore[reportMissingImports]
         except ImportError as error:
             raise MissingExtra.of("timm", "explain") from error
-        try:
-            return timm.create_model(name.removeprefix("timm:"), pretrained=False, num_classes=classes)
-        except RuntimeError as error:
-            raise InputError(f"timm has no model {name.removeprefix('timm:')!r}: see timm.list_models()") from error
+        own = name.removeprefix("timm:")
+        if not timm.is_model(own):  # hf-hub:... and local-dir:... would be fetched
+            raise InputError(f"timm has no model {own!r}: see timm.list_models()", code="classifier")
+        return timm.create_model(own, pretrained=False, num_classes=classes)
     from torchvision import models
 
     try:
@@ -111,7 +112,7 @@ def write_model(path: Path, model: TrainedModel, *, overwrite: bool = False) -> 
         raise InputError("the model has no origin, by which its file could be read again: give TrainedModel one")
     held = {
         "format": FORMAT,
-        "version": VERSION,
+        "kind": KIND,
         "written_by": __version__,
         "backbone": None if isinstance(origin, str) else origin.name,
         "small": not isinstance(origin, str) and origin.small,
@@ -137,22 +138,34 @@ def read_held(path: Path) -> dict[str, Any]:
     """What `write_model` put into a file.
 
     Raises:
-        InputError: a file that is not there, that is no model file, or one of a later version.
+        InputError: a file that is not there, that is no model file, or one of another format.
     """
     if not path.is_file():
         raise InputError(f"{path} does not exist: `preimage train DATA -o {path}` makes it")
     try:
         held = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip: each raises its own
-        raise InputError(f"{path} is no model file of preimage: `preimage train DATA -o FILE.pt` makes one") from error
-    if not isinstance(held, dict) or held.get("format") != FORMAT:
         raise InputError(
-            f"{path} is no model file of preimage (weights alone are given as torchvision:NAME@{path}): "
-            "`preimage train DATA -o FILE.pt` makes one"
-        )
-    if held["version"] > VERSION:
-        raise InputError(f"{path} was written by preimage {held['written_by']}, a later one: update preimage")
-    return held
+            f"{path} cannot be read as a model file of preimage: `preimage train DATA -o FILE.pt` makes one",
+            code="unreadable",
+        ) from error
+    if isinstance(held, dict) and KIND in (held.get("kind"), held.get("format")):
+        if held["format"] != FORMAT:
+            number = held.get("version") if held["format"] == KIND else held["format"]
+            raise InputError(
+                f"{path} is a model file of format {number}, this version reads {FORMAT}: make it anew by `preimage train`",
+                code="format",
+            )
+        if missing := _KEYS - held.keys():
+            raise InputError(
+                f"{path} lacks {', '.join(sorted(missing))}: make it anew by `preimage train`", code="unreadable"
+            )
+        return held
+    raise InputError(
+        f"{path} is no model file of preimage (weights alone are given as torchvision:NAME@{path}): "
+        "`preimage train DATA -o FILE.pt` makes one",
+        code="unreadable",
+    )
 
 
 def estimator_of(held: dict[str, Any]) -> LossEstimator | None:

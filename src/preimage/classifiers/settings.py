@@ -11,6 +11,7 @@ from torch import nn
 
 from preimage.engine.optimizers import KernelMuon, Optimizer, kernels_and_others
 from preimage.errors import InputError
+from preimage.rng import checked_seed
 
 KERNELS = 20  # MEASURED on the lesions: Muon's validation after 11 epochs (96 px) is AdamW's after 25 (120 px)
 STEPS = 2600  # of the optimizer, where no number of epochs is said
@@ -47,7 +48,8 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("batch", 2), ("seed", 0)):
+        checked_seed(self.seed)
+        for name, least in (("epochs", 1), ("batch", 2)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise InputError(f"{name} must be at least {least}, got {value}")

@@ -8,10 +8,9 @@ Source: Narayanaswamy, Thiagarajan, Spanias, ICASSP 2021, eq. 2 and 3; Yoo and K
 from __future__ import annotations
 
 import copy
-import hashlib
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -24,6 +23,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from preimage.classifiers.augmentation import augmented, sent
 from preimage.classifiers.classifier import Classifier
+from preimage.classifiers.fingerprint import model_fingerprint, tensor_fingerprint
 from preimage.classifiers.labelled import TEST, TRAIN, VALIDATION_SHARE, Labelled
 from preimage.classifiers.loss_estimator import LossEstimator, block_layers, ranking_loss
 from preimage.classifiers.model_file import SMALL_SIDE, Backbone, TrainedModel
@@ -31,6 +31,7 @@ from preimage.classifiers.scores import Answers, Scores, score, target_quantile
 from preimage.classifiers.settings import Settings, optimizers
 from preimage.engine.devices import choose_device, free_memory, give_back_memory, has_native_bfloat16, keep_freed_memory
 from preimage.errors import InputError
+from preimage.rng import drawing_from
 
 AUXILIARY = 0.5  # b2 of eq. 3
 WARM_UP = 0.05  # of all steps, in which the rate rises
@@ -104,7 +105,7 @@ class Training:
         assert settings.epochs is not None
         self.epochs = settings.epochs
         self.backbone = Backbone(settings.backbone, small=min(data.size) < SMALL_SIDE)
-        self.classifier = (classifier or self._fresh()).to(self.device)
+        self.classifier = (copy.deepcopy(classifier) if classifier is not None else self._fresh()).to(self.device)
         layers = list(settings.layers) or self._layers()
         self.estimator = self._estimator(layers)
         self.both = nn.ModuleList([self.classifier, self.estimator]).to(self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -182,8 +183,8 @@ class Training:
         x, labels = self._augmented(batch, generator), sent(self.learned.labels[batch], self.device)
         share, drawn = self._blend(len(x), generator)
         order = sent(drawn, self.device)
-        with torch.random.fork_rng(devices=[]):  # a model's own draws, as of dropout
-            torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+        # A model's own draws, as of dropout.
+        with drawing_from(_seeded(int(torch.randint(2**31, (), generator=generator)))):
             primary, auxiliary = self._losses(
                 torch.lerp(x[order], x, share), ((share, labels), (1 - share, labels[order]))
             )
@@ -274,11 +275,10 @@ class Training:
     def identity(self) -> dict[str, Any]:
         """What a saved state belongs to: settings, and what the pictures and a finished classifier are, as hashes."""
         data = (part for each in (self.learned, self.validation) for part in (each.pictures, each.labels))
-        given = self.classifier.state_dict().values() if self.frozen else ()
         return {
             **asdict(self.settings),
-            "data": digest(data),
-            "classifier": digest(given) if self.frozen else "its own",
+            "data": tensor_fingerprint(data),
+            "classifier": model_fingerprint(self.classifier) if self.frozen else "its own",
         }
 
     def state_dict(self) -> dict[str, Any]:
@@ -302,13 +302,12 @@ class Training:
     # ------------------------------------------------------------------ parts
 
     def _fresh(self) -> Classifier:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.settings.seed)
+        with drawing_from(_seeded(self.settings.seed)):
             model = self.backbone.build(len(self.data.classes))
         sample = self.learned.pictures[:: max(1, len(self.learned) // 500)].cpu().float() / 255
         mean, std = sample.mean((0, 2, 3)), sample.std((0, 2, 3)).clamp_min(1e-3)
         # No size yet: what is cut out of the pictures is learned from as it is.
-        return Classifier(model, self.data.classes, mean.tolist(), std.tolist())
+        return Classifier(model, self.data.classes, mean.tolist(), std.tolist(), copy=False)
 
     def _layers(self) -> list[str]:
         height, width = self.data.size
@@ -328,8 +327,7 @@ class Training:
         channels = {
             layer: value.shape[1] if value.ndim in (2, 4) else value.shape[2] for layer, value in features.items()
         }
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.settings.seed + 1)
+        with drawing_from(_seeded(self.settings.seed + 1)):
             return LossEstimator(channels)
 
     def _pictures(self, data: Labelled, indices: Any) -> torch.Tensor:
@@ -356,12 +354,8 @@ def loss_of(logits: torch.Tensor, answers: Sequence[tuple[float, torch.Tensor]])
     return torch.stack(each).sum(0)
 
 
-def digest(tensors: Iterable[torch.Tensor]) -> str:
-    """A short hash of the values of some tensors."""
-    sha = hashlib.sha256()
-    for tensor in tensors:
-        sha.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
-    return sha.hexdigest()[:16]
+def _seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
 
 
 @torch.no_grad()

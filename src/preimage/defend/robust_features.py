@@ -22,6 +22,7 @@ from preimage.classifiers import Classifier
 from preimage.defend.checks import at_rest, checked_pictures, device_of, gradient_of
 from preimage.errors import InputError
 from preimage.images import as_picture
+from preimage.images.file_names import file_names
 
 # Ilyas et al. take 1000 steps of 0.1. MEASURED on four pictures and a ResNet-18: these leave 5.5 % of the features' norm, 250 of
 # 0.1 leave 10 %, and 250 that shrink from 1 to nothing leave 7 %.
@@ -178,7 +179,7 @@ def write_image_folder(
         folder: it is made where it is not there; pictures in it of the same name are replaced.
         images: (b, 1 or 3, h, w) in 0 to 1.
         labels: (b,) the index of each picture's class.
-        classes: their names.
+        classes: their names; as folders without what a file name cannot hold.
         names: of each picture, without the ending; numbers if None.
 
     Raises:
@@ -192,7 +193,11 @@ def write_image_folder(
         )
     if min(chosen) < 0 or max(chosen) >= len(classes):
         raise InputError(f"labels must be from 0 to {len(classes) - 1}, got {min(chosen)} to {max(chosen)}")
-    paths = [Path(folder) / classes[label] / f"{name}.png" for label, name in zip(chosen, words, strict=True)]
+    folders, files = (
+        file_names(classes),
+        dict(zip(dict.fromkeys(words), file_names(list(dict.fromkeys(words))), strict=True)),
+    )
+    paths = [Path(folder) / folders[label] / f"{files[name]}.png" for label, name in zip(chosen, words, strict=True)]
     for path, image in zip(paths, images.detach().cpu(), strict=True):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -231,7 +236,8 @@ def write_features_matched(
         InputError: as `features_matched` and `write_image_folder`.
     """
     begun = shuffled(checked_pictures(images), seed) if starts is None else starts
-    paths = [Path(folder) / classifier.classes[int(y)] / f"{number:05d}.png" for number, y in enumerate(labels)]
+    folders = file_names(classifier.classes)
+    paths = [Path(folder) / folders[int(y)] / f"{number:05d}.png" for number, y in enumerate(labels)]
     missing = torch.tensor([number for number, path in enumerate(paths) if not path.exists()], dtype=torch.long)
     for some in missing.split(batch):
         if len(some):

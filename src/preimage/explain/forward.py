@@ -14,10 +14,10 @@ from torch import nn
 from torch.nn import functional
 
 from preimage.classifiers import Classifier, LossEstimator
+from preimage.classifiers.fingerprint import model_fingerprint
 from preimage.classifiers.load import load_model
 from preimage.classifiers.loss_estimator import block_layers
 from preimage.classifiers.model_file import TrainedModel
-from preimage.engine.checkpoint import fingerprint
 from preimage.errors import InputError
 from preimage.explain.checks import is_number, whole
 from preimage.explain.input_jitter import InputJitter
@@ -306,8 +306,5 @@ def first_block(model: TrainedModel, x: torch.Tensor) -> str:
 
 
 def model_mark(classifier: Classifier, estimator: LossEstimator | None = None) -> str:
-    """By what a checkpoint knows the classifier it belongs to."""
-    values = [p.detach().flatten()[:32].float().cpu() for p in classifier.model.parameters()]
-    if estimator is not None:
-        values += [p.detach().flatten()[:32].float().cpu() for p in estimator.parameters()]
-    return fingerprint(torch.cat(values) if values else torch.zeros(1))
+    """By what a checkpoint knows the classifier it belongs to: all its parameters and buffers."""
+    return model_fingerprint(classifier, estimator)
