@@ -1,9 +1,9 @@
 """What the examples of docstrings share: public names, a fixed seed, and a folder of small sample files to work in.
 
-    photo.png  photo.jpg  flash.png     32 x 32, color, 8 bits         noisy.png  photo.png with Gaussian noise of sigma 25
-    noisy.tif                           32 x 32, grey, 16 bits         cells.tif  3 pages of 32 x 32, grey, 8 bits
-    transparent.png                     32 x 32, a quarter transparent mask.png   32 x 32, white where the image is known
-    kernel.npy  kernel.png              5 x 5, Gaussian                clean/     3 color images
+photo.png  photo.jpg  flash.png     32 x 32, color, 8 bits         noisy.png  photo.png with Gaussian noise of sigma 25
+noisy.tif                           32 x 32, grey, 16 bits         cells.tif  3 pages of 32 x 32, grey, 8 bits
+transparent.png                     32 x 32, a quarter transparent mask.png   32 x 32, white where the image is known
+kernel.npy  kernel.png              5 x 5, Gaussian                clean/     3 color images
 """
 
 from __future__ import annotations

@@ -26,8 +26,12 @@ def test_the_example():
 def test_it_is_zero_up_to_the_slack_and_even(offset):
     target, tolerance = random(1, 50), torch.tensor(0.2)
     assert float(squared_outside(target + offset, target, tolerance=tolerance).max()) < 1e-12
-    assert torch.allclose(squared_outside(target + 0.5, target, tolerance=tolerance), torch.full((1, 50), 0.09), atol=1e-6)
-    assert torch.allclose(squared_outside(target - 0.5, target, tolerance=tolerance), torch.full((1, 50), 0.09), atol=1e-6)
+    assert torch.allclose(
+        squared_outside(target + 0.5, target, tolerance=tolerance), torch.full((1, 50), 0.09), atol=1e-6
+    )
+    assert torch.allclose(
+        squared_outside(target - 0.5, target, tolerance=tolerance), torch.full((1, 50), 0.09), atol=1e-6
+    )
 
 
 def test_without_slack_it_is_the_square():
@@ -51,7 +55,9 @@ def test_its_gradient_pulls_only_what_is_outside():
 def test_any_image_that_rounds_to_the_target_has_no_loss():
     view = JpegCoefficients([torch.full((8, 8), 12.0)], (16, 24))
     x = random(2, 1, 16, 24)
-    problem = Problem(rounded(view(x), view.steps), operator=view, distance=partial(squared_outside, tolerance=view.steps / 2))
+    problem = Problem(
+        rounded(view(x), view.steps), operator=view, distance=partial(squared_outside, tolerance=view.steps / 2)
+    )
     assert float(problem.terms(x)["squared_outside"].max()) < 1e-12
     values = problem.terms(x.flip(-1))["squared_outside"]
     assert values.shape == (2,)

@@ -77,16 +77,17 @@ def check_place(path: str | Path, *, overwrite: bool = False) -> None:
     folder = target.parent
     with _clear_errors(path):
         if target.is_dir():
-            raise InputError(f"{path} is a folder: give the name of a file in it")
+            raise InputError(f"{path} is a folder: give the name of a file in it", code="unwritable")
         if not folder.exists():
-            raise InputError(f"{path}: the folder {path.parent} does not exist: create it first")
+            raise InputError(f"{path}: the folder {path.parent} does not exist: create it first", code="unwritable")
         if not folder.is_dir():
-            raise InputError(f"{path}: {path.parent} is a file, not a folder: choose another folder")
+            raise InputError(f"{path}: {path.parent} is a file, not a folder: choose another folder", code="unwritable")
         if target.exists() and not target.is_file():
-            raise InputError(f"{path} is a device or a pipe: give the name of a file")
+            raise InputError(f"{path} is a device or a pipe: give the name of a file", code="unwritable")
         if target.exists() and not overwrite:
             raise InputError(
-                f"{path} exists already: choose another name, or overwrite it (--overwrite, overwrite=True)"
+                f"{path} exists already: choose another name, or overwrite it (--overwrite, overwrite=True)",
+                code="exists",
             )
         # Permission bits do not tell the whole truth (read-only disks, network folders, root): try it.
         probe = folder / f".preimage-{secrets.token_hex(6)}.partial"
@@ -124,7 +125,9 @@ def _clear_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except FileExistsError as error:
-        raise InputError(f"{path} exists already: choose another name, or overwrite it (--overwrite)") from error
+        raise InputError(
+            f"{path} exists already: choose another name, or overwrite it (--overwrite)", code="exists"
+        ) from error
     except OSError as error:
         way_out = _WAYS_OUT.get(error.errno or 0, f"{error.strerror or error}: choose another folder")
-        raise InputError(f"{path} cannot be written, {way_out}") from error
+        raise InputError(f"{path} cannot be written, {way_out}", code="unwritable") from error

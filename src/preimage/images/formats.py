@@ -52,7 +52,9 @@ def format_of(path: str | Path) -> Format:
     suffix = Path(path).suffix.lower()
     if suffix not in EXTENSIONS:
         found = f"the extension {suffix}" if suffix else "a name without extension"
-        raise InputError(f"{path}: {found} names no format that is written: use {_alternatives(list(EXTENSIONS))}")
+        raise InputError(
+            f"{path}: {found} names no format that is written: use {_alternatives(list(EXTENSIONS))}", code="format"
+        )
     return EXTENSIONS[suffix]
 
 
@@ -70,7 +72,7 @@ def check_holds(
         if not _lacking(other, dtype, channels, alpha, pages, max(width, height))
     ]
     way_out = f"use {_alternatives(able)}" if able else "convert it to float32 or uint16 first"
-    raise InputError(f"{path}: {chosen.name} cannot hold {' and '.join(lacks)}: {way_out}")
+    raise InputError(f"{path}: {chosen.name} cannot hold {' and '.join(lacks)}: {way_out}", code="format")
 
 
 def _lacking(form: Format, dtype: np.dtype, channels: int, alpha: bool, pages: int, side: int) -> list[str]:

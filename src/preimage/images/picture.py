@@ -196,7 +196,9 @@ class Picture:
 
     def _destination(self, path: Path, shape: tuple[int, ...]) -> tuple[Format, np.dtype[Any], float, float]:
         if self.path is not None and _same_file(path, self.path):
-            raise InputError(f"{path} is the input itself, which is never overwritten: choose another name")
+            raise InputError(
+                f"{path} is the input itself, which is never overwritten: choose another name", code="exists"
+            )
         dtype, low, high = self.dtype, self.low, self.high
         # No image file holds bool as such; a float tensor has no kind of file of its own, and 8 bits are customary.
         if dtype == np.bool_ or (self.format == "tensor" and dtype.kind == "f" and _is_raster(path)):
@@ -212,7 +214,8 @@ class Picture:
         if tensor.ndim != 4 or tuple(tensor.shape[:2]) != expected[:2]:
             raise InputError(
                 f"{self.name}: expected a result of {expected[0]} pages and {expected[1]} channels, (b, c, h, w), "
-                f"got shape {tuple(tensor.shape)}: give the tensor that was made from this picture"
+                f"got shape {tuple(tensor.shape)}: give the tensor that was made from this picture",
+                code="shape",
             )
         return tensor
 
@@ -224,7 +227,8 @@ class Picture:
         if bad:
             raise InputError(
                 f"the result for {self.name} has {bad} values that are not finite, of {tensor.numel()}: "
-                f"fit again with a lower learning rate"
+                f"fit again with a lower learning rate",
+                code="range",
             )
         return from_unit(tensor, low, high, dtype), self._alpha_of_size(int(tensor.shape[2]), int(tensor.shape[3]))
 

@@ -32,11 +32,14 @@ def choose_range(pages: NDArray[Any], value_range: tuple[float, float] | None, n
     if value_range is not None:
         low, high = float(value_range[0]), float(value_range[1])
         if not (np.isfinite(low) and np.isfinite(high) and low < high):
-            raise InputError(f"value_range must be two finite numbers, low < high, got {low:g} and {high:g}")
+            raise InputError(
+                f"value_range must be two finite numbers, low < high, got {low:g} and {high:g}", code="range"
+            )
         if lowest < low or highest > high:
             raise InputError(
                 f"{name}: its values go from {lowest:g} to {highest:g}, outside the value range {low:g} to {high:g}: "
-                f"give a range that holds them, or clip the data first"
+                f"give a range that holds them, or clip the data first",
+                code="range",
             )
     elif pages.dtype == np.uint8:
         low, high = 0.0, 255.0
@@ -47,11 +50,14 @@ def choose_range(pages: NDArray[Any], value_range: tuple[float, float] | None, n
     else:
         low, high = lowest, highest
     if not np.isfinite(high - low):
-        raise InputError(f"{name}: its values go from {low:g} to {high:g}, too wide to compute with: scale them first")
+        raise InputError(
+            f"{name}: its values go from {low:g} to {high:g}, too wide to compute with: scale them first", code="range"
+        )
     if pages.dtype.kind in "iu" and high - low > _WIDEST_EXACT:
         raise InputError(
             f"{name}: {pages.dtype} values that span {high - low:.0f}, more than {_WIDEST_EXACT}, cannot be kept "
-            f"exactly: convert to float32 or uint16 first"
+            f"exactly: convert to float32 or uint16 first",
+            code="range",
         )
     return low, high
 

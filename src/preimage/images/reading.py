@@ -55,7 +55,9 @@ def read(
                 raise no_such_page(name, page, 1)
         return picture_from(samples, name, value_range=value_range, path=path, missing=missing)
     except MemoryError as error:
-        raise InputError(f"{name} is too large for the memory of this machine: cut it, or read one page") from error
+        raise InputError(
+            f"{name} is too large for the memory of this machine: cut it, or read one page", code="memory"
+        ) from error
 
 
 def as_picture(
@@ -77,10 +79,14 @@ def as_picture(
     """
     if isinstance(image, Picture):
         if value_range is not None and value_range != image.units():
-            raise InputError(f"{image.name} has its value range already, {image.units()}: give it when reading")
+            raise InputError(
+                f"{image.name} has its value range already, {image.units()}: give it when reading", code="option"
+            )
         if image.missing is not None and not missing:
             count, total = int(image.missing.sum()), image.missing.numel()
-            raise InputError(f"{image.name} has {count} missing values, of {total}: fill them first (inpaint does)")
+            raise InputError(
+                f"{image.name} has {count} missing values, of {total}: fill them first (inpaint does)", code="range"
+            )
         return image
     if isinstance(image, (str, Path)):
         return read(image, value_range=value_range, missing=missing)
@@ -91,32 +97,38 @@ def as_picture(
     pillow = sys.modules.get("PIL.Image")  # who gives a Pillow image has imported it
     if pillow is not None and isinstance(image, pillow.Image):
         return _from_pillow(image, value_range, missing)
-    raise InputError(f"expected a path, a numpy array, a tensor or a Pillow image, got {type(image).__name__}")
+    raise InputError(
+        f"expected a path, a numpy array, a tensor or a Pillow image, got {type(image).__name__}", code="type"
+    )
 
 
 def _head(path: Path) -> bytes:
     try:
         if path.is_dir():
-            raise InputError(f"{path} is a folder: give the name of one picture file in it")
+            raise InputError(f"{path} is a folder: give the name of one picture file in it", code="unreadable")
         if path.exists() and not path.is_file():
-            raise InputError(f"{path} is a device or a pipe: give the name of a file")
+            raise InputError(f"{path} is a device or a pipe: give the name of a file", code="unreadable")
         with path.open("rb") as file:
             head = file.read(4)
     except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist: check the name") from error
+        raise InputError(f"{path} does not exist: check the name", code="not-found") from error
     except PermissionError as error:
-        raise InputError(f"{path} cannot be read, permission denied: change its permissions or copy it") from error
+        raise InputError(
+            f"{path} cannot be read, permission denied: change its permissions or copy it", code="unreadable"
+        ) from error
     except (OSError, ValueError) as error:
         reason = "the name is too long" if getattr(error, "errno", 0) == errno.ENAMETOOLONG else str(error)
-        raise InputError(f"{path} cannot be read ({reason}): check the name") from error
+        raise InputError(f"{path} cannot be read ({reason}): check the name", code="unreadable") from error
     if not head:
-        raise InputError(f"{path} is empty (0 bytes): get or save it again")
+        raise InputError(f"{path} is empty (0 bytes): get or save it again", code="unreadable")
     return head
 
 
 def _from_array(array: NDArray[Any], value_range: tuple[float, float] | None, missing: bool) -> Picture:
     if array.ndim not in (2, 3) or array.size == 0:
-        raise InputError(f"expected an array (h, w) or (h, w, c), got shape {array.shape}: give one picture")
+        raise InputError(
+            f"expected an array (h, w) or (h, w, c), got shape {array.shape}: give one picture", code="shape"
+        )
     layout: Layout = "hw" if array.ndim == 2 else "hwc"
     pages = array.reshape(1, *array.shape[:2], -1)
     samples = Samples(pages, "array")
@@ -126,7 +138,8 @@ def _from_array(array: NDArray[Any], value_range: tuple[float, float] | None, mi
 def _from_tensor(tensor: torch.Tensor, value_range: tuple[float, float] | None, missing: bool) -> Picture:
     if tensor.ndim not in (2, 3, 4) or tensor.numel() == 0:
         raise InputError(
-            f"expected a tensor (h, w), (c, h, w) or (b, c, h, w), got shape {tuple(tensor.shape)}: give one picture"
+            f"expected a tensor (h, w), (c, h, w) or (b, c, h, w), got shape {tuple(tensor.shape)}: give one picture",
+            code="shape",
         )
     layouts: dict[int, Layout] = {2: "tensor hw", 3: "chw", 4: "bchw"}
     four = tensor.detach().cpu().reshape(*[1] * (4 - tensor.ndim), *tensor.shape)
@@ -138,7 +151,8 @@ def _from_tensor(tensor: torch.Tensor, value_range: tuple[float, float] | None, 
         if lowest < 0 or highest > 1:
             raise InputError(
                 f"the tensor's values go from {lowest:g} to {highest:g}, and 0 to 1 is expected: "
-                f"give value_range=(low, high), or scale it"
+                f"give value_range=(low, high), or scale it",
+                code="range",
             )
         value_range = (0.0, 1.0)
     samples = Samples(pages, "tensor")

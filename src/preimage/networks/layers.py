@@ -15,6 +15,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from preimage.errors import InputError
+
 Padding = Literal["reflect", "zeros"]
 Upsample = Literal["bilinear", "nearest"]
 Output = Literal["sigmoid", "linear"]
@@ -30,8 +32,8 @@ class Norm(nn.Module):
 
     def __init__(self, channels: int, *, affine: bool = True) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels)) if affine else None
-        self.bias = nn.Parameter(torch.zeros(channels)) if affine else None
+        self.weight: nn.Parameter | None = nn.Parameter(torch.ones(channels)) if affine else None
+        self.bias: nn.Parameter | None = nn.Parameter(torch.zeros(channels)) if affine else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return _normed(x, self.weight, self.bias)
@@ -50,9 +52,11 @@ class Block(nn.Module):
         self, in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, pool: bool = False, padding: Padding
     ) -> None:
         super().__init__()
-        self.conv = Convolution(in_channels, out_channels, kernel, stride=1 if pool else stride, padding=padding)
-        self.norm = Norm(out_channels)
-        self.pool = stride if pool else 1
+        self.conv: Convolution = Convolution(
+            in_channels, out_channels, kernel, stride=1 if pool else stride, padding=padding
+        )
+        self.norm: Norm = Norm(out_channels)
+        self.pool: int = stride if pool else 1
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.conv(x)
@@ -79,8 +83,8 @@ class Head(nn.Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        self.conv = Convolution(in_channels, out_channels, kernel, padding=padding, bias=bias)
-        self.output = output
+        self.conv: Convolution = Convolution(in_channels, out_channels, kernel, padding=padding, bias=bias)
+        self.output: Output = output
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.conv(x).float()
@@ -97,8 +101,8 @@ class Convolution(nn.Conv2d):
         self, in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, padding: Padding, bias: bool = True
     ) -> None:
         if kernel < 1 or kernel % 2 == 0:
-            raise ValueError(f"a kernel size must be odd and at least 1, got {kernel}")
-        self.reflection = kernel // 2 if padding == "reflect" else 0
+            raise InputError(f"a kernel size must be odd and at least 1, got {kernel}")
+        self.reflection: int = kernel // 2 if padding == "reflect" else 0
         margin = 0 if padding == "reflect" else kernel // 2
         super().__init__(in_channels, out_channels, kernel, stride, margin, bias=bias)
 
@@ -203,5 +207,7 @@ def per_level(name: str, value: T | tuple[T, ...] | list[T], levels: int) -> tup
         return (value,) * levels
     values = tuple(cast("list[T]", value))
     if len(values) != levels:
-        raise ValueError(f"{name} must have one entry for each of the {levels} levels, got {len(values)}: {values}")
+        raise InputError(
+            f"{name} must have one entry for each of the {levels} levels, got {len(values)}: {values}", code="shape"
+        )
     return values

@@ -33,7 +33,7 @@ class Pixels(nn.Module):
 
     def __init__(self, out_channels: int, *, size: tuple[int, int]) -> None:
         super().__init__()
-        self.image = nn.Parameter(torch.full((1, out_channels, *size), 0.5))
+        self.image: nn.Parameter = nn.Parameter(torch.full((1, out_channels, *size), 0.5))
 
     def forward(self, code: torch.Tensor) -> torch.Tensor:
         del code

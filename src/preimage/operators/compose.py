@@ -44,11 +44,14 @@ def compose(*operators: Operator) -> Composed:
         InputError: no operator, or something that cannot be called.
     """
     if not operators:
-        raise InputError("compose needs at least one operator, got none: leave the operator out if there is none")
+        raise InputError(
+            "compose needs at least one operator, got none: leave the operator out if there is none", code="operator"
+        )
     for operator in operators:
         if not callable(operator):
             raise InputError(
-                f"an operator must be callable on (b, c, h, w), got {type(operator).__name__}: give a function"
+                f"an operator must be callable on (b, c, h, w), got {type(operator).__name__}: give a function",
+                code="operator",
             )
     return Composed(*map(_as_module, operators))
 

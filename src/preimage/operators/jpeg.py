@@ -64,8 +64,10 @@ class JpegCoefficients(nn.Module):
         super().__init__()
         if len(tables) not in (1, 3) or any(tuple(table.shape) != (BLOCK, BLOCK) for table in tables):
             shapes = [tuple(table.shape) for table in tables]
-            raise InputError(f"a JPEG has 1 or 3 quantization tables of 8 x 8, got {shapes}")
-        self.size, self.subsampling, self.channels = size, subsampling, len(tables)
+            raise InputError(f"a JPEG has 1 or 3 quantization tables of 8 x 8, got {shapes}", code="shape")
+        self.size: tuple[int, int] = size
+        self.subsampling: tuple[int, int] = subsampling
+        self.channels: int = len(tables)
         k = torch.arange(BLOCK)
         basis = torch.cos(math.pi * (2 * k + 1) * k[:, None] / (2 * BLOCK)) * math.sqrt(2 / BLOCK)
         basis[0] /= math.sqrt(2)
@@ -107,7 +109,9 @@ class JpegCoefficients(nn.Module):
 
     def _planes(self, x: torch.Tensor) -> list[torch.Tensor]:
         if x.shape[1] != self.channels or tuple(x.shape[-2:]) != self.size:
-            raise InputError(f"expected (b, {self.channels}, {self.size[0]}, {self.size[1]}), got {tuple(x.shape)}")
+            raise InputError(
+                f"expected (b, {self.channels}, {self.size[0]}, {self.size[1]}), got {tuple(x.shape)}", code="shape"
+            )
         vertical, horizontal = self.subsampling if self.channels == 3 else (1, 1)
         height, width = (
             -(-side // (BLOCK * factor)) * BLOCK * factor

@@ -168,22 +168,27 @@ def check_kernel(kernel: torch.Tensor, size: tuple[int, int] | None = None, *, o
     """
     if kernel.ndim != 2 or not kernel.numel():
         raise InputError(
-            f"the kernel must be (kh, kw), got shape {tuple(kernel.shape)}: give one kernel for all channels"
+            f"the kernel must be (kh, kw), got shape {tuple(kernel.shape)}: give one kernel for all channels",
+            code="kernel",
         )
     kh, kw = kernel.shape
     if odd and not (kh % 2 and kw % 2):
         raise InputError(
             f"the kernel must have odd sides, got {kw} x {kh}: an even one moves the picture by half a pixel, "
-            f"so give one of {kw // 2 * 2 + 1} x {kh // 2 * 2 + 1}"
+            f"so give one of {kw // 2 * 2 + 1} x {kh // 2 * 2 + 1}",
+            code="kernel",
         )
     if size is not None and (kh > size[0] or kw > size[1]):
         raise InputError(
             f"the kernel is {kw} x {kh} pixels, larger than the picture of {size[1]} x {size[0]}: "
-            f"give a smaller kernel or a larger picture"
+            f"give a smaller kernel or a larger picture",
+            code="kernel",
         )
     total = float(kernel.detach().double().sum())
     if not abs(total - 1) < 1e-3:  # also for NaN
-        raise InputError(f"the kernel must be finite and sum to 1, it sums to {total:g}: pass it through read_kernel")
+        raise InputError(
+            f"the kernel must be finite and sum to 1, it sums to {total:g}: pass it through read_kernel", code="kernel"
+        )
 
 
 def whole_factor(factor: float) -> int:

@@ -29,13 +29,16 @@ class Mask(nn.Module):
     def __init__(self, mask: torch.Tensor) -> None:
         super().__init__()
         if mask.ndim != 4:
-            raise InputError(f"mask must be (b or 1, c or 1, h, w), got shape {tuple(mask.shape)}: add axes of size 1")
+            raise InputError(
+                f"mask must be (b or 1, c or 1, h, w), got shape {tuple(mask.shape)}: add axes of size 1", code="mask"
+            )
         if mask.dtype != torch.bool and not mask.is_floating_point():
             raise InputError(
-                f"mask must be bool or float, got {mask.dtype}: give mask > 0, True where the picture is seen"
+                f"mask must be bool or float, got {mask.dtype}: give mask > 0, True where the picture is seen",
+                code="mask",
             )
         if not bool(torch.isfinite(mask).all()):
-            raise InputError("mask must be finite, got NaN or infinity: give 0 where nothing is seen")
+            raise InputError("mask must be finite, got NaN or infinity: give 0 where nothing is seen", code="mask")
         self.register_buffer("mask", mask.detach().clone())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -43,6 +46,7 @@ class Mask(nn.Module):
         if not fits or any(m not in (1, n) for m, n in zip(self.mask.shape[:2], x.shape[:2], strict=True)):
             raise InputError(
                 f"the mask of {tuple(self.mask.shape)} does not fit the picture of {tuple(x.shape)}: "
-                f"h and w must be the same, b and c the same or 1"
+                f"h and w must be the same, b and c the same or 1",
+                code="mask",
             )
         return x * self.mask.to(x.dtype)

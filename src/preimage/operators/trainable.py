@@ -31,10 +31,10 @@ class Kernel(nn.Module):
 
     def __init__(self, kernel: torch.Tensor, *, trainable: bool) -> None:
         super().__init__()
-        self.trainable = trainable
+        self.trainable: bool = trainable
         kernel = kernel.detach().float()
         if trainable:
-            self.logits = nn.Parameter((kernel.clamp_min(0) + LEAK / kernel.numel()).log())
+            self.logits: nn.Parameter = nn.Parameter((kernel.clamp_min(0) + LEAK / kernel.numel()).log())
         else:
             self.register_buffer("values", kernel.clone())
 
