@@ -1,4 +1,4 @@
-"""A file is there whole or not at all: written beside its place, flushed to the disk, then renamed."""
+"""Atomic writes: into a temporary file in the same folder, flushed to the disk, then renamed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def write_bytes_atomically(path: str | Path, data: bytes | Writer, *, overwrite:
     """Write a file so that no failure, at any moment, leaves half of it or harms the one that was there.
 
     Example:
-        >>> write_bytes_atomically("report.html", b"<p>37.2 dB</p>")     # doctest: +SKIP
+        >>> write_bytes_atomically("report.html", b"<p>37.2 dB</p>")
         PosixPath('report.html')
 
     data is the content, or a function that writes it to the open binary file it is given.
@@ -61,7 +61,7 @@ def write_bytes_atomically(path: str | Path, data: bytes | Writer, *, overwrite:
 
 
 def check_place(path: str | Path, *, overwrite: bool = False) -> None:
-    """Find out before the work whether a file can be written at path.
+    """Check before a long computation that a file can be written at path.
 
     Example:
         >>> check_place("no_such_folder/out.png")

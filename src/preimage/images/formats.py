@@ -1,4 +1,4 @@
-"""Which file format can hold what: asked before hours of fitting, not after."""
+"""Which file formats can hold which dtypes, channels and sizes; checked before a fit starts."""
 
 from __future__ import annotations
 
@@ -61,7 +61,14 @@ def format_of(path: str | Path) -> Format:
 def check_holds(
     path: str | Path, *, dtype: np.dtype, channels: int, alpha: bool, pages: int, width: int, height: int
 ) -> Format:
-    """The format for path, if it can hold such a picture; InputError naming those that can, if not."""
+    """The format of path, if it can hold such an image.
+
+    Example:
+        >>> check_holds("out.png", dtype=np.dtype("uint16"), channels=3, alpha=False, pages=1, width=64, height=48).name
+        'PNG'
+
+    width and height are in pixels. Raises InputError ("format") that names the formats that can hold it.
+    """
     chosen = format_of(path)
     lacks = _lacking(chosen, dtype, channels, alpha, pages, max(width, height))
     if not lacks:

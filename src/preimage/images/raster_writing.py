@@ -48,7 +48,7 @@ def _encode_by_pillow(pixels: NDArray[Any], form: Format, metadata: Metadata) ->
         if metadata.comment:
             options["comment"] = metadata.comment
     elif form is WEBP:
-        options = {"lossless": True, "exact": True}  # exact: the colours under transparent pixels too
+        options = {"lossless": True, "exact": True}  # exact: the colors under transparent pixels too
     elif form is PNG:
         options = {"pnginfo": _png_info(metadata)}
     if icc:

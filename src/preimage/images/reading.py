@@ -1,4 +1,4 @@
-"""One door for whatever a user holds a picture in: a file, an array, a tensor, a Pillow image."""
+"""Images from files, arrays, tensors and Pillow images."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def read(
     """Read a picture file: PNG, JPEG, WebP, BMP, a still GIF, or TIFF.
 
     Example:
-        >>> read("cells.tif", page="all").tensor.shape                   # doctest: +SKIP
-        torch.Size([31, 1, 512, 512])
+        >>> read("cells.tif", page="all").tensor.shape
+        torch.Size([3, 1, 32, 32])
 
     page is 1 to the number of pages, or "all", which become the axis b; a file of several pages needs it. value_range
     are the values that become 0 and 1; by default 0 and 255 for 8 bits, else the least and greatest of the pages read.
-    missing takes NaN for values that are not known: they count for nothing, and `Picture.missing` says where they are.
+    With missing, NaN marks missing values: they are left out of the value range, and `Picture.missing` is their mask.
     Raises InputError, one line with the way out, for a file that does not exist, is damaged or no picture of real
     numbers, for infinite values, and for NaN unless missing.
     """
@@ -74,7 +74,7 @@ def as_picture(
 
     A numpy array is (h, w) or (h, w, c) of bool, integers or floats; its channels are all data, none is alpha. A tensor
     is (h, w), (c, h, w) or (b, c, h, w): uint8, or float within 0 to 1 unless value_range is given. Strings and paths
-    are read, a Picture is passed on. missing, as for `read`, takes NaN for values that are not known.
+    are read, a Picture is passed on. missing is as for `read`.
     Raises InputError for anything else, and for a Picture with missing values unless missing.
     """
     if isinstance(image, Picture):

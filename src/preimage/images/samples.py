@@ -1,4 +1,4 @@
-"""What a file holds before ranges and orientation are applied: pages of samples, and all that is carried along."""
+"""The contents of an image file before value range and orientation are applied: samples and metadata."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class TiffLayout:
 
 @dataclass(frozen=True)
 class Metadata:
-    """What is no pixel and is carried from file to file as far as the format can hold it."""
+    """Everything but the pixels; copied to the output as far as its format can hold it."""
 
     icc: bytes | None = None
     exif: bytes | None = None

@@ -1,4 +1,4 @@
-"""Samples -> TIFF files as they came: axes, byte order, pixel size, description; nothing of our own is added."""
+"""Samples -> TIFF files with the axes, byte order, pixel size and description of their source, and nothing else."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def write_float_tiff(tensor: torch.Tensor | NDArray[Any], path: str | Path, *, o
     """Write a map of real numbers, such as an uncertainty, as float32 TIFF.
 
     Example:
-        >>> write_float_tiff(torch.zeros(1, 1, 32, 32), "uncertainty.tif")   # doctest: +SKIP
+        >>> write_float_tiff(torch.zeros(1, 1, 32, 32), "uncertainty.tif")
         PosixPath('uncertainty.tif')
 
     A tensor is (h, w), (c, h, w) or (b, c, h, w), an array (h, w) or (h, w, c); any unit; one channel becomes (h, w),

@@ -39,7 +39,12 @@ class DeepDecoder(nn.Module):
 
     @dataclass(frozen=True)
     class Config:
-        """A DeepDecoder as a value; a small image takes fewer doublings."""
+        """A DeepDecoder as a value; a small image has fewer doublings.
+
+        Example:
+            >>> DeepDecoder.Config()(64, 3, 40, 200).scale  # 40 / 2**3 = 5
+            8
+        """
 
         widths: tuple[int, ...] = (128,) * 6
         upsample: Upsample = "bilinear"

@@ -1,8 +1,8 @@
 """The layers that networks share: a convolution, a batch norm of the current image, and the two of them with an activation.
 
-They also take the weights of several members at once, stacked in front, (b, ...): the b pictures of x are then each seen by
-the weights of their own member, in one call. What comes between (activations, padding, up-sampling) sees each picture alone
-anyway. Where a network is made of nothing else (`takes_members`), a Prior computes all its members so.
+They also take the weights of several members at once, stacked in front, (b, ...): each of the b images of x is then processed
+with the weights of its own member, in one call. The operations between (activations, padding, up-sampling) act on each image
+alone. Where a network is made of nothing else (`takes_members`), a Prior computes all its members so.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Norm(nn.Module):
         return _normed(x, self.weight, self.bias)
 
     def of_channels(self, x: torch.Tensor, first: int) -> torch.Tensor:
-        """The norm of some neighboring channels alone, from `first` on: a channel's norm asks for no other channel."""
+        """The norm of some neighboring channels alone, from `first` on: each channel is normalized independently."""
         last = first + x.shape[1]
         weight, bias = (None if p is None else p[..., first:last] for p in (self.weight, self.bias))
         return _normed(x, weight, bias)
@@ -70,7 +70,7 @@ class Block(nn.Module):
 
 
 class Head(nn.Module):
-    """The last convolution, 1x1 if not said, and the picture's range: 0 to 1, or linear; in float32 whatever came before."""
+    """The last convolution, 1x1 by default, and the range of the image: 0 to 1, or linear; in float32."""
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class Convolution(nn.Conv2d):
         return self.by(self.weight, input, self.bias)
 
     def by(self, kernel: torch.Tensor, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-        """The convolution with the same stride and padding by another kernel: a part of its own, say."""
+        """The convolution with the same stride and padding with another kernel, such as a part of its own."""
         if self.reflection:
             with full_precision(x):
                 x = functional.pad(x, (self.reflection,) * 4, mode="reflect")
@@ -141,7 +141,7 @@ def of_doubled(x: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor | None)
     """The 3x3 convolution, zeros beyond the edge, of x doubled by nearest neighbor, without making the doubled picture.
 
     (1, c, h, w), kernel (out, c, 3, 3) -> (1, out, 2h, 2w); of b members all have b in front. Each pixel of the doubled picture
-    sees at most 2 x 2 pixels of x, so that this is the transposed convolution of stride 2 by a 4x4 kernel: 16 products for 4
+    depends on at most 2 x 2 pixels of x, so that this is a transposed convolution of stride 2 by a 4x4 kernel: 16 products for 4
     pixels instead of 36.
     """
     with full_precision(x):
@@ -197,7 +197,7 @@ def takes_members(network: nn.Module) -> bool:
 
 @functools.cache
 def _spread(device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-    """Which of 4 rows each of 3 is added to; kept, for what is written down here would go to the device at every step."""
+    """Which of 4 rows each of 3 is added to; cached, to avoid a copy to the device at every step."""
     return torch.tensor([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]], device=device, dtype=dtype)
 
 

@@ -1,6 +1,6 @@
 """A residual network that never leaves full resolution: the hourglass's opposite in the comparison of Ulyanov et al. (2018).
 
-Without levels a pixel sees only 2 * blocks + 3 pixels to each side, but for the statistics of the norms.
+Without levels the receptive field reaches only 2 * blocks + 3 pixels to each side, except for the statistics of the norms.
 """
 
 from __future__ import annotations
@@ -42,7 +42,12 @@ class ResNet(nn.Module):
 
     @dataclass(frozen=True)
     class Config:
-        """A ResNet as a value, the same for every size."""
+        """A ResNet as a value, the same for every image size.
+
+        Example:
+            >>> len(ResNet.Config(blocks=4)(32, 3, 40, 200).blocks)
+            4
+        """
 
         width: int = 32
         blocks: int = 8

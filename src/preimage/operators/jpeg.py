@@ -1,4 +1,4 @@
-"""JPEG: Phi = the coefficients that a JPEG file rounds, so that what was lost is known entry by entry.
+"""JPEG: Phi = the coefficients that a JPEG file rounds, so that the rounding error of each entry is bounded.
 
 A JPEG holds of each 8 x 8 block of Y, Cb and Cr the cosine coefficients, rounded to multiples of a quantization table. All
 pictures whose coefficients lie within half a step of the stored ones would give the same file: the task is to find, among
@@ -81,14 +81,21 @@ class JpegCoefficients(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.cat([self._coefficients(plane).flatten(1) for plane in self._planes(x - _GREY)], 1)
 
-    def nearest(self, x: torch.Tensor, stored: torch.Tensor, slack: torch.Tensor) -> torch.Tensor:
-        """The picture next to x, (b, c, h, w), whose coefficients lie within `slack` (n,) of the stored ones (b, n).
+    def nearest(self, x: torch.Tensor, stored: torch.Tensor, tolerance: torch.Tensor) -> torch.Tensor:
+        """Projection of x, (b, c, h, w), onto the images whose coefficients are within `tolerance` (n,) of the stored (b, n).
+
+        Example:
+            >>> view = JpegCoefficients([torch.full((8, 8), 16.0)], size=(16, 16))
+            >>> stored = rounded(view(torch.rand(1, 1, 16, 16)), view.steps)
+            >>> x = view.nearest(torch.zeros(1, 1, 16, 16), stored, view.steps / 2)
+            >>> bool(((view(x) - stored).abs() <= view.steps / 2 + 1e-5).all())
+            True
 
         All pictures that the file may have been made from lie there, a convex set: going to its nearest point leads
         closer to every one of them (Zakhor, IEEE Transactions on Circuits and Systems for Video Technology 1992).
         """
         found = self(x)
-        correction = torch.maximum(torch.minimum(found, stored + slack), stored - slack) - found
+        correction = torch.maximum(torch.minimum(found, stored + tolerance), stored - tolerance) - found
         return x + self._from_coefficients(correction)
 
     def _from_coefficients(self, coefficients: torch.Tensor) -> torch.Tensor:
@@ -150,5 +157,10 @@ class JpegCoefficients(nn.Module):
 
 
 def rounded(coefficients: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
-    """The nearest multiples of the steps: what the file held, from its decoded pixels: (b, n), (n,) -> (b, n)."""
+    """The nearest multiples of the steps, (b, n), (n,) -> (b, n): the coefficients in the file, from its decoded pixels.
+
+    Example:
+        >>> rounded(torch.tensor([[0.31, -0.12]]), torch.tensor([0.1, 0.1]))
+        tensor([[ 0.3, -0.1]])
+    """
     return (coefficients / steps).round() * steps

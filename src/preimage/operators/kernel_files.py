@@ -17,12 +17,13 @@ _SMALLEST_PICTURE = 16
 
 
 def read_kernel(source: torch.Tensor | NDArray[Any] | str | Path) -> torch.Tensor:
-    """A kernel of whatever holds it, (kh, kw) float32, divided by its sum.
+    """A kernel from an array or a file, (kh, kw) float32, divided by its sum.
 
     Example:
         >>> read_kernel(np.ones((3, 5))).shape
         torch.Size([3, 5])
-        >>> read_kernel("kernel.png")                                    # doctest: +SKIP
+        >>> read_kernel("kernel.png").sum()
+        tensor(1.)
 
     Args:
         source: an array or tensor (kh, kw); or the path of a .npy file, of a .txt or .csv table of numbers (a line for
@@ -60,7 +61,7 @@ def _normalized(values: NDArray[Any], name: str) -> torch.Tensor:
     bad = int((~np.isfinite(values)).sum())
     if bad:
         raise InputError(
-            f"{name} has {bad} values that are not finite, of {values.size}: mend them first", code="kernel"
+            f"{name} has {bad} values that are not finite, of {values.size}: replace them first", code="kernel"
         )
     total = float(values.sum())
     if not total > 1e-9 * float(np.abs(values).sum()):

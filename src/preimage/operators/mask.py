@@ -1,4 +1,4 @@
-"""Phi of inpainting: y = m x, what is seen of a picture."""
+"""Phi of inpainting: y = m x, m being the mask of valid pixels."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ class Mask(nn.Module):
     """x -> x * mask, (b, c, h, w) -> (b, c, h, w).
 
     Example:
-        >>> seen = torch.rand(1, 1, 32, 32) < 0.5
-        >>> Mask(seen)(torch.rand(2, 3, 32, 32)).shape
+        >>> valid = torch.rand(1, 1, 32, 32) < 0.5
+        >>> Mask(valid)(torch.rand(2, 3, 32, 32)).shape
         torch.Size([2, 3, 32, 32])
 
     Args:
-        mask: (b or 1, c or 1, h, w), bool (True: seen) or float (the share that is seen). One that serves all members
-            has b = 1: with a mask for each, x must always come with all its members.
+        mask: (b or 1, c or 1, h, w), bool (True: valid) or float (a weight, 0 to 1). b = 1 applies to all
+            members; a mask for each member requires an x with all members.
 
     Raises:
         InputError: a mask that is not 4-dimensional, of integers or not finite; when called, sizes that do not fit.
@@ -34,11 +34,11 @@ class Mask(nn.Module):
             )
         if mask.dtype != torch.bool and not mask.is_floating_point():
             raise InputError(
-                f"mask must be bool or float, got {mask.dtype}: give mask > 0, True where the picture is seen",
+                f"mask must be bool or float, got {mask.dtype}: give mask > 0, True where pixels are valid",
                 code="mask",
             )
         if not bool(torch.isfinite(mask).all()):
-            raise InputError("mask must be finite, got NaN or infinity: give 0 where nothing is seen", code="mask")
+            raise InputError("mask must be finite, got NaN or infinity: use 0 for invalid pixels", code="mask")
         self.register_buffer("mask", mask.detach().clone())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
