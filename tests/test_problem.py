@@ -97,6 +97,17 @@ def test_total_variation_sums_over_pixels():
     assert float(total_variation(torch.ones(1, 1, 4, 4))) == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.parametrize("regularizer", [total_variation, alpha_norm])
+def test_the_mean_does_not_depend_on_the_size_and_the_sum_does(regularizer):
+    tile = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    image = torch.cat([tile, tile.flip(3)], 3)
+    image = torch.cat([image, image.flip(2)], 2)
+    assert float(regularizer(image, reduction="mean") / regularizer(tile, reduction="mean")) == pytest.approx(
+        1, abs=0.1
+    )
+    assert float(regularizer(image, reduction="sum") / regularizer(tile, reduction="sum")) == pytest.approx(4, rel=0.1)
+
+
 def test_alpha_norm_of_a_constant_is_zero():
     assert float(alpha_norm(torch.full((1, 3, 16, 16), 0.7))) == pytest.approx(0, abs=1e-9)
 

@@ -1,4 +1,4 @@
-"""How near a picture is to the true one: for reports and studies, never for a fit."""
+"""Image quality against a ground truth: for reports and studies, never for a fit."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ from preimage.errors import InputError
 
 
 def psnr(image: torch.Tensor, reference: torch.Tensor, data_range: float = 1.0) -> torch.Tensor:
-    """Peak signal-to-noise ratio in dB of each picture, 10 log10(data_range^2 / mean squared error).
+    """Peak signal-to-noise ratio of each image in dB, 10 log10(data_range^2 / mean squared error).
 
     Example:
         >>> psnr(torch.full((1, 3, 16, 16), 0.6), torch.full((1, 3, 16, 16), 0.5))
-        tensor([20.])
+        tensor([20.0000])
 
-    image and reference are (b, c, h, w), of one shape; the result is (b,), infinite for equal pictures.
-    Raises InputError where the shapes differ.
+    Args:
+        image, reference: (b, c, h, w), of one shape; the result is (b,), infinite for equal images.
+        data_range: largest possible value minus the smallest, in units of the image.
+
+    Raises:
+        InputError: shapes that differ or are not (b, c, h, w) ("shape").
     """
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
@@ -27,20 +31,27 @@ def psnr(image: torch.Tensor, reference: torch.Tensor, data_range: float = 1.0) 
 
 
 def ssim(image: torch.Tensor, reference: torch.Tensor, data_range: float = 1.0) -> torch.Tensor:
-    """Structural similarity of each picture (Wang et al. 2004: Gaussian window of deviation 1.5, 11 pixels wide).
+    """Structural similarity of each image, at most 1, with a Gaussian window of sigma 1.5 and 11 pixels a side.
 
     Example:
         >>> ssim(torch.ones(1, 1, 16, 16), torch.ones(1, 1, 16, 16))
         tensor([1.])
 
-    image and reference are (b, c, h, w), of one shape, 11 pixels a side or more; the result is (b,).
-    Raises InputError where the shapes differ or a side is too short.
+    Args:
+        image, reference: (b, c, h, w), of one shape, 11 pixels a side or more; the result is (b,).
+        data_range: largest possible value minus the smallest, in units of the image.
+
+    Raises:
+        InputError: shapes that differ or are not (b, c, h, w) ("shape"), or a side below 11 pixels ("size").
+
+    Source: Wang, Bovik, Sheikh, Simoncelli, Image Quality Assessment: From Error Visibility to Structural Similarity, 2004.
     """
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     _check(image, reference)
     if min(image.shape[-2:]) < 11:
-        raise InputError(f"ssim needs 11 pixels a side, got {image.shape[-1]} x {image.shape[-2]}")
+        size = f"{image.shape[-1]} x {image.shape[-2]}"
+        raise InputError(f"ssim needs at least 11 pixels a side, got {size}: use larger images", code="size")
     values = structural_similarity_index_measure(
         image.float(),
         reference.to(image.device).float(),
@@ -56,6 +67,6 @@ def ssim(image: torch.Tensor, reference: torch.Tensor, data_range: float = 1.0) 
 def _check(image: torch.Tensor, reference: torch.Tensor) -> None:
     if image.ndim != 4 or image.shape != reference.shape:
         raise InputError(
-            f"the picture is {tuple(image.shape)} and the reference {tuple(reference.shape)}: "
-            "both must be (b, c, h, w), alike"
+            f"image and reference must be (b, c, h, w) of one shape, got {tuple(image.shape)} and {tuple(reference.shape)}",
+            code="shape",
         )

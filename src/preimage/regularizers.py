@@ -1,28 +1,59 @@
-"""R: what is asked of the picture itself, whatever was given; each maps (b, c, h, w) to (b,)."""
+"""R: regularizers, functions of the image x alone; each maps (b, c, h, w) to one value per member, (b,)."""
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 
+__all__ = ["alpha_norm", "total_variation"]
 
-def total_variation(x: torch.Tensor, *, beta: float = 1.0, epsilon: float = 1e-8) -> torch.Tensor:
-    """Isotropic total variation, summed over pixels and channels: sum (dx^2 + dy^2)^(beta / 2).
+Reduction = Literal["mean", "sum"]
 
-    It is a sum, as in the published code, so that a weight like 1e-7 means the same at every size only relative to a
-    mean squared error over as many values.
+
+def total_variation(
+    x: torch.Tensor, *, beta: float = 1.0, epsilon: float = 1e-8, reduction: Reduction = "sum"
+) -> torch.Tensor:
+    """Isotropic total variation, sum of (dx^2 + dy^2)^(beta / 2) over pixels and channels.
 
     Example:
-        >>> total_variation(torch.zeros(2, 3, 16, 16)).shape
-        torch.Size([2])
+        >>> ramp = torch.linspace(0, 1, 11).expand(1, 1, 11, 11)  # dx = 0.1 everywhere
+        >>> total_variation(ramp), total_variation(ramp, reduction="mean")
+        (tensor([9.99]), tensor([0.0999]))
+
+    Args:
+        x: (b, c, h, w), 0 to 1, h and w at least 2; the result is (b,).
+        beta: exponent, above 0; 1 preserves edges, 2 smooths.
+        epsilon: added to the square, so that the gradient exists at 0.
+        reduction: "mean" over the (h - 1) (w - 1) differences and the channels does not depend on the image size; "sum" is
+            the published form.
 
     Source: Mahendran, Vedaldi, Understanding Deep Image Representations by Inverting Them, CVPR 2015, equation 5.
     """
     dx = x[..., :-1, 1:] - x[..., :-1, :-1]
     dy = x[..., 1:, :-1] - x[..., :-1, :-1]
-    return ((dx.square() + dy.square() + epsilon) ** (beta / 2) - epsilon ** (beta / 2)).flatten(1).sum(1)
+    return _reduced((dx.square() + dy.square() + epsilon) ** (beta / 2) - epsilon ** (beta / 2), reduction)
 
 
-def alpha_norm(x: torch.Tensor, *, alpha: float = 6.0) -> torch.Tensor:
-    """sum |x - mean|^alpha, which keeps values in a sensible range (Mahendran and Vedaldi 2015, section 3.1)."""
+def alpha_norm(x: torch.Tensor, *, alpha: float = 6.0, reduction: Reduction = "sum") -> torch.Tensor:
+    """Sum of |x - mean|^alpha over pixels and channels: penalizes values far from the mean of the image.
+
+    Example:
+        >>> x = torch.tensor([0.0, 1.0]).reshape(1, 1, 1, 2)
+        >>> alpha_norm(x, alpha=2), alpha_norm(x, alpha=2, reduction="mean")
+        (tensor([0.5000]), tensor([0.2500]))
+
+    Args:
+        x: (b, c, h, w), 0 to 1; the result is (b,).
+        alpha: exponent, above 0.
+        reduction: "mean" does not depend on the image size; "sum" is the published form.
+
+    Source: Mahendran, Vedaldi, Understanding Deep Image Representations by Inverting Them, CVPR 2015, section 3.1.
+    """
     centered = x - x.flatten(1).mean(1).reshape(-1, 1, 1, 1)
-    return (centered.abs() ** alpha).flatten(1).sum(1)
+    return _reduced(centered.abs() ** alpha, reduction)
+
+
+def _reduced(values: torch.Tensor, reduction: Reduction) -> torch.Tensor:
+    flat = values.flatten(1)
+    return flat.mean(1) if reduction == "mean" else flat.sum(1)

@@ -121,8 +121,3 @@ def _dropout(
         return x.clone(), mask
     mask.bernoulli_(1 - p, generator=generator)
     return x * mask * (0.0 if p == 1 else 1 / (1 - p)), mask
-
-
-def seeded(seed: int, source: str, member: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """`generator`, by its former name."""
-    return generator(seed, source, member, device)

@@ -1,4 +1,4 @@
-"""A file is there whole or not at all: written beside its place, flushed to the disk, then renamed."""
+"""Atomic writes: into a temporary file in the same folder, flushed to the disk, then renamed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def write_bytes_atomically(path: str | Path, data: bytes | Writer, *, overwrite:
     """Write a file so that no failure, at any moment, leaves half of it or harms the one that was there.
 
     Example:
-        >>> write_bytes_atomically("report.html", b"<p>37.2 dB</p>")     # doctest: +SKIP
+        >>> write_bytes_atomically("report.html", b"<p>37.2 dB</p>")
         PosixPath('report.html')
 
     data is the content, or a function that writes it to the open binary file it is given.
@@ -61,7 +61,7 @@ def write_bytes_atomically(path: str | Path, data: bytes | Writer, *, overwrite:
 
 
 def check_place(path: str | Path, *, overwrite: bool = False) -> None:
-    """Find out before the work whether a file can be written at path.
+    """Check before a long computation that a file can be written at path.
 
     Example:
         >>> check_place("no_such_folder/out.png")
@@ -77,16 +77,17 @@ def check_place(path: str | Path, *, overwrite: bool = False) -> None:
     folder = target.parent
     with _clear_errors(path):
         if target.is_dir():
-            raise InputError(f"{path} is a folder: give the name of a file in it")
+            raise InputError(f"{path} is a folder: give the name of a file in it", code="unwritable")
         if not folder.exists():
-            raise InputError(f"{path}: the folder {path.parent} does not exist: create it first")
+            raise InputError(f"{path}: the folder {path.parent} does not exist: create it first", code="unwritable")
         if not folder.is_dir():
-            raise InputError(f"{path}: {path.parent} is a file, not a folder: choose another folder")
+            raise InputError(f"{path}: {path.parent} is a file, not a folder: choose another folder", code="unwritable")
         if target.exists() and not target.is_file():
-            raise InputError(f"{path} is a device or a pipe: give the name of a file")
+            raise InputError(f"{path} is a device or a pipe: give the name of a file", code="unwritable")
         if target.exists() and not overwrite:
             raise InputError(
-                f"{path} exists already: choose another name, or overwrite it (--overwrite, overwrite=True)"
+                f"{path} exists already: choose another name, or overwrite it (--overwrite, overwrite=True)",
+                code="exists",
             )
         # Permission bits do not tell the whole truth (read-only disks, network folders, root): try it.
         probe = folder / f".preimage-{secrets.token_hex(6)}.partial"
@@ -124,7 +125,9 @@ def _clear_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except FileExistsError as error:
-        raise InputError(f"{path} exists already: choose another name, or overwrite it (--overwrite)") from error
+        raise InputError(
+            f"{path} exists already: choose another name, or overwrite it (--overwrite)", code="exists"
+        ) from error
     except OSError as error:
         way_out = _WAYS_OUT.get(error.errno or 0, f"{error.strerror or error}: choose another folder")
-        raise InputError(f"{path} cannot be written, {way_out}") from error
+        raise InputError(f"{path} cannot be written, {way_out}", code="unwritable") from error

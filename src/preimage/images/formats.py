@@ -1,4 +1,4 @@
-"""Which file format can hold what: asked before hours of fitting, not after."""
+"""Which file formats can hold which dtypes, channels and sizes; checked before a fit starts."""
 
 from __future__ import annotations
 
@@ -52,14 +52,23 @@ def format_of(path: str | Path) -> Format:
     suffix = Path(path).suffix.lower()
     if suffix not in EXTENSIONS:
         found = f"the extension {suffix}" if suffix else "a name without extension"
-        raise InputError(f"{path}: {found} names no format that is written: use {_alternatives(list(EXTENSIONS))}")
+        raise InputError(
+            f"{path}: {found} names no format that is written: use {_alternatives(list(EXTENSIONS))}", code="format"
+        )
     return EXTENSIONS[suffix]
 
 
 def check_holds(
     path: str | Path, *, dtype: np.dtype, channels: int, alpha: bool, pages: int, width: int, height: int
 ) -> Format:
-    """The format for path, if it can hold such a picture; InputError naming those that can, if not."""
+    """The format of path, if it can hold such an image.
+
+    Example:
+        >>> check_holds("out.png", dtype=np.dtype("uint16"), channels=3, alpha=False, pages=1, width=64, height=48).name
+        'PNG'
+
+    width and height are in pixels. Raises InputError ("format") that names the formats that can hold it.
+    """
     chosen = format_of(path)
     lacks = _lacking(chosen, dtype, channels, alpha, pages, max(width, height))
     if not lacks:
@@ -70,7 +79,7 @@ def check_holds(
         if not _lacking(other, dtype, channels, alpha, pages, max(width, height))
     ]
     way_out = f"use {_alternatives(able)}" if able else "convert it to float32 or uint16 first"
-    raise InputError(f"{path}: {chosen.name} cannot hold {' and '.join(lacks)}: {way_out}")
+    raise InputError(f"{path}: {chosen.name} cannot hold {' and '.join(lacks)}: {way_out}", code="format")
 
 
 def _lacking(form: Format, dtype: np.dtype, channels: int, alpha: bool, pages: int, side: int) -> list[str]:

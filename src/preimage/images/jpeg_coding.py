@@ -1,4 +1,4 @@
-"""What a JPEG knew of its picture: each coefficient of each 8 x 8 block to the nearest multiple of a table's entry.
+"""The quantization of a JPEG: each coefficient of each 8 x 8 block is rounded to a multiple of a table entry.
 
     stored = round(DCT(block) / table)
 
@@ -38,10 +38,10 @@ class JpegCoding:
     """How the pixels of a JPEG file were rounded.
 
     Example:
-        >>> coding = read("photo.jpg").metadata.quantization             # doctest: +SKIP
-        >>> coding.quality, coding.subsampling, coding.space             # doctest: +SKIP
+        >>> coding = read("photo.jpg").metadata.quantization
+        >>> coding.quality, coding.subsampling, coding.space
         (75, (2, 2), 'YCbCr')
-        >>> torch.tensor(coding.tables).shape                            # doctest: +SKIP
+        >>> torch.tensor(coding.tables).shape
         torch.Size([3, 8, 8])
 
     tables: of each component, in the order of space, the 8 x 8 steps; tables[i][v][u] is that of vertical frequency v

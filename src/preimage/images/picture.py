@@ -1,4 +1,4 @@
-"""A picture as the library computes with it, together with all that is needed to write a result back in kind."""
+"""An image as a tensor, with all that is needed to write a result in the same format, dtype and value range."""
 
 from __future__ import annotations
 
@@ -31,16 +31,17 @@ class Picture:
     """The pixels as a tensor, and how they were stored.
 
     Example:
-        >>> picture = read("photo.png")                                  # doctest: +SKIP
-        >>> picture.tensor.shape                                         # doctest: +SKIP
-        torch.Size([1, 3, 512, 768])
-        >>> picture.write(picture.tensor, "copy.png")                    # doctest: +SKIP
+        >>> picture = read("photo.png")
+        >>> picture.tensor.shape
+        torch.Size([1, 3, 32, 32])
+        >>> picture.write(picture.tensor, "copy.png")
+        PosixPath('copy.png')
 
     tensor is (b, c, h, w) float32, 0 to 1, upright, without alpha; b is the number of pages read. alpha is (b, h, w),
     upright, in dtype. low and high are the values, in file units, that are 0 and 1 in the tensor. orientation is the
     EXIF value that was applied: 1 if the file has the rows and columns as they are in the tensor. missing, of a picture
-    read with missing=True, is (b, c, h, w) bool, True where the value was NaN and the tensor holds a stand-in (the mean
-    of what is known of that page and channel); None if no value is missing.
+    read with missing=True, is (b, c, h, w) bool, True where the value was NaN and the tensor holds the mean of the valid values
+    of that page and channel; None if no value is missing.
     """
 
     tensor: torch.Tensor = field(repr=False)
@@ -57,7 +58,7 @@ class Picture:
 
     @property
     def name(self) -> str:
-        """How messages call it: its path, or "the array"."""
+        """Its name in error messages: its path, or "the array" and the like."""
         return str(self.path) if self.path is not None else f"the {self.format}"
 
     def units(self) -> tuple[float, float]:
@@ -73,10 +74,10 @@ class Picture:
         """Where the picture is not fully opaque: (b, 1, h, w) bool, or None if it has no alpha or is opaque everywhere.
 
         Example:
-            >>> picture.transparent().float().mean()                     # doctest: +SKIP
-            tensor(0.0312)
+            >>> read("transparent.png").transparent().float().mean()
+            tensor(0.2500)
 
-        Half transparent pixels count: their color is mixed with one that is not known. Opaque is the greatest value of
+        Partly transparent pixels count: their color is mixed with an unknown one. Opaque is the greatest value of
         an integer dtype, and 1 of a float.
         """
         if self.alpha is None:
@@ -101,7 +102,8 @@ class Picture:
         """This picture with all of its alpha fully opaque, to write a result whose transparent part was filled.
 
         Example:
-            >>> picture.opaque().write(filled, "whole.png")              # doctest: +SKIP
+            >>> picture = read("transparent.png")
+            >>> picture.opaque().write(picture.tensor, "whole.png")
             PosixPath('whole.png')
 
         A picture without alpha is returned as it is.
@@ -165,11 +167,14 @@ class Picture:
         """Write a result of this picture in kind: dtype, range, alpha, orientation, profile and metadata as they were.
 
         Example:
-            >>> picture.write(result, "restored.png", overwrite=True)    # doctest: +SKIP
-            PosixPath('restored.png')
+            >>> picture = read("noisy.tif")
+            >>> picture.write(picture.tensor / 2, "restored.tif")
+            PosixPath('restored.tif')
+            >>> read("restored.tif").dtype
+            dtype('uint16')
 
         The extension chooses the format; of another format than the input's, what it can hold is carried over.
-        JPEG is written with quality 95 and full colour resolution, WebP without loss. The file is there whole or not
+        JPEG is written with quality 95 and full color resolution, WebP without loss. The file is there whole or not
         at all. Raises InputError as `check_destination` and `to_array` do, and if the disk is full.
         """
         path = Path(path)
@@ -196,7 +201,9 @@ class Picture:
 
     def _destination(self, path: Path, shape: tuple[int, ...]) -> tuple[Format, np.dtype[Any], float, float]:
         if self.path is not None and _same_file(path, self.path):
-            raise InputError(f"{path} is the input itself, which is never overwritten: choose another name")
+            raise InputError(
+                f"{path} is the input itself, which is never overwritten: choose another name", code="exists"
+            )
         dtype, low, high = self.dtype, self.low, self.high
         # No image file holds bool as such; a float tensor has no kind of file of its own, and 8 bits are customary.
         if dtype == np.bool_ or (self.format == "tensor" and dtype.kind == "f" and _is_raster(path)):
@@ -212,7 +219,8 @@ class Picture:
         if tensor.ndim != 4 or tuple(tensor.shape[:2]) != expected[:2]:
             raise InputError(
                 f"{self.name}: expected a result of {expected[0]} pages and {expected[1]} channels, (b, c, h, w), "
-                f"got shape {tuple(tensor.shape)}: give the tensor that was made from this picture"
+                f"got shape {tuple(tensor.shape)}: give the tensor that was made from this picture",
+                code="shape",
             )
         return tensor
 
@@ -224,7 +232,8 @@ class Picture:
         if bad:
             raise InputError(
                 f"the result for {self.name} has {bad} values that are not finite, of {tensor.numel()}: "
-                f"fit again with a lower learning rate"
+                f"fit again with a lower learning rate",
+                code="range",
             )
         return from_unit(tensor, low, high, dtype), self._alpha_of_size(int(tensor.shape[2]), int(tensor.shape[3]))
 
@@ -258,7 +267,7 @@ def picture_from(
     path: Path | None = None,
     missing: bool = False,
 ) -> Picture:
-    """Samples -> Picture: checked, turned upright, scaled to 0..1; missing lets NaN be values that are not known."""
+    """Samples -> Picture: checked, turned upright, scaled to 0..1; with missing, NaN is allowed and masked."""
     check_size(samples.pages.shape[2], samples.pages.shape[1], samples.pages.shape[3], name)
     check_values(samples.pages, name, missing=missing)
     low, high = choose_range(samples.pages, value_range, name)

@@ -1,4 +1,4 @@
-"""Values of files and the range of the prior: x = (value - low) / (high - low), and exactly back.
+"""File values <-> 0..1: x = (value - low) / (high - low), and its inverse.
 
 x is float32, so a value comes back to within (high - low) * 2**-24: identical for integers that span less than 2**23,
 to about seven digits of the range for floats (float64 data included).
@@ -25,18 +25,21 @@ def choose_range(pages: NDArray[Any], value_range: tuple[float, float] | None, n
         >>> choose_range(np.array([[[[7], [1007]]]], np.uint16), None, "a.tif")
         (7.0, 1007.0)
 
-    NaN counts as no value. Raises InputError if value_range is empty or leaves values out, or an integer range is too
+    NaN is ignored. Raises InputError if value_range is empty or leaves values out, or an integer range is too
     wide to be kept exactly.
     """
     lowest, highest = known_ends(pages)
     if value_range is not None:
         low, high = float(value_range[0]), float(value_range[1])
         if not (np.isfinite(low) and np.isfinite(high) and low < high):
-            raise InputError(f"value_range must be two finite numbers, low < high, got {low:g} and {high:g}")
+            raise InputError(
+                f"value_range must be two finite numbers, low < high, got {low:g} and {high:g}", code="range"
+            )
         if lowest < low or highest > high:
             raise InputError(
                 f"{name}: its values go from {lowest:g} to {highest:g}, outside the value range {low:g} to {high:g}: "
-                f"give a range that holds them, or clip the data first"
+                f"give a range that holds them, or clip the data first",
+                code="range",
             )
     elif pages.dtype == np.uint8:
         low, high = 0.0, 255.0
@@ -47,11 +50,14 @@ def choose_range(pages: NDArray[Any], value_range: tuple[float, float] | None, n
     else:
         low, high = lowest, highest
     if not np.isfinite(high - low):
-        raise InputError(f"{name}: its values go from {low:g} to {high:g}, too wide to compute with: scale them first")
+        raise InputError(
+            f"{name}: its values go from {low:g} to {high:g}, too wide to compute with: scale them first", code="range"
+        )
     if pages.dtype.kind in "iu" and high - low > _WIDEST_EXACT:
         raise InputError(
             f"{name}: {pages.dtype} values that span {high - low:.0f}, more than {_WIDEST_EXACT}, cannot be kept "
-            f"exactly: convert to float32 or uint16 first"
+            f"exactly: convert to float32 or uint16 first",
+            code="range",
         )
     return low, high
 
@@ -67,7 +73,12 @@ def known_ends(pages: NDArray[Any]) -> tuple[float, float]:
 
 
 def to_unit(pages: NDArray[Any], low: float, high: float) -> torch.Tensor:
-    """(b, h, w, c) of any real dtype -> (b, c, h, w) float32, low to high becoming 0 to 1."""
+    """(b, h, w, c) of any real dtype -> (b, c, h, w) float32, low to high becoming 0 to 1.
+
+    Example:
+        >>> to_unit(np.array([[[[0], [51], [255]]]], np.uint8), 0, 255)
+        tensor([[[[0.0, 0.2, 1.0]]]])
+    """
     b, h, w, c = pages.shape
     tensor = torch.empty((b, c, h, w), dtype=torch.float32)
     view = tensor.numpy().transpose(0, 2, 3, 1)
@@ -80,9 +91,14 @@ def to_unit(pages: NDArray[Any], low: float, high: float) -> torch.Tensor:
 
 
 def fill_missing(tensor: torch.Tensor) -> torch.Tensor | None:
-    """Replace NaN, in place, by the mean of what is known of its page and channel, or by 0.5 if nothing is.
+    """Replace NaN, in place, by the mean of the valid values of its page and channel, or by 0.5 where there are none.
 
-    Returns where that was, bool (b, c, h, w), or None if nothing is missing.
+    Example:
+        >>> x = torch.tensor([0.2, torch.nan, 0.4]).reshape(1, 1, 1, 3)
+        >>> fill_missing(x).flatten(), x.flatten()
+        (tensor([False,  True, False]), tensor([0.2, 0.3, 0.4]))
+
+    Returns the mask of replaced values, bool (b, c, h, w), or None if there are none.
     """
     missing = tensor.isnan()
     if not missing.any():
@@ -94,7 +110,12 @@ def fill_missing(tensor: torch.Tensor) -> torch.Tensor | None:
 
 
 def from_unit(tensor: torch.Tensor, low: float, high: float, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """(b, c, h, w) -> (b, h, w, c) of dtype: rounded to the nearest integer and clipped to what dtype holds."""
+    """(b, c, h, w) -> (b, h, w, c) of dtype: rounded to the nearest integer and clipped to the limits of dtype.
+
+    Example:
+        >>> from_unit(torch.tensor([[[[0.0, 0.2, 1.5]]]]), 0, 255, np.dtype(np.uint8)).ravel()
+        array([  0,  51, 255], dtype=uint8)
+    """
     view = tensor.detach().cpu().numpy().transpose(0, 2, 3, 1)
     pages = np.empty(view.shape, dtype)
     for i in range(view.shape[0]):
@@ -105,7 +126,12 @@ def from_unit(tensor: torch.Tensor, low: float, high: float, dtype: np.dtype[Any
 
 
 def quantize(values: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """float64 values -> dtype: nearest integer within its limits, or the nearest float."""
+    """float64 values -> dtype: nearest integer within its limits, or the nearest float.
+
+    Example:
+        >>> quantize(np.array([-1.0, 2.6]), np.dtype(np.uint8))
+        array([0, 3], dtype=uint8)
+    """
     if dtype == np.bool_:
         return values >= 0.5
     if dtype.kind in "iu":

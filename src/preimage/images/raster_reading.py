@@ -40,7 +40,8 @@ def read_raster(path: Path, name: str) -> Samples:
             image = Image.open(path, formats=READABLE)
         except UnidentifiedImageError as error:
             raise InputError(
-                f"{name} is no picture that can be read, or is damaged: give a PNG, JPEG, WebP, BMP, GIF or TIFF file"
+                f"{name} is no picture that can be read, or is damaged: give a PNG, JPEG, WebP, BMP, GIF or TIFF file",
+                code="unreadable",
             ) from error
         except Exception as error:
             raise damaged(name, error) from error
@@ -55,7 +56,10 @@ def read_raster(path: Path, name: str) -> Samples:
             except Exception as error:
                 raise damaged(name, error) from error
             if frames > 1:
-                raise InputError(f"{name} is an animation of {frames} frames: save the frame to be restored as a PNG")
+                raise InputError(
+                    f"{name} is an animation of {frames} frames: save the frame to be restored as a PNG",
+                    code="unreadable",
+                )
             return samples_of_image(image, name, _NAMES.get(form, form), coding=coding, path=path)
 
 
@@ -84,7 +88,10 @@ def coding_of(image: Image.Image) -> str:
 def damaged(name: str, error: Exception) -> InputError:
     """The error for a file whose header was understood and whose rest was not."""
     reason = " ".join(str(error).split()) or type(error).__name__
-    return InputError(f"{name} is damaged or truncated and cannot be decoded ({reason[:200]}): get or save it again")
+    return InputError(
+        f"{name} is damaged or truncated and cannot be decoded ({reason[:200]}): get or save it again",
+        code="unreadable",
+    )
 
 
 @contextlib.contextmanager
@@ -127,7 +134,7 @@ def _decode(image: Image.Image, coding: str, name: str) -> tuple[NDArray[Any], N
     if image.mode in ("LA", "RGBA"):
         pixels = np.asarray(image)
         return pixels[..., :-1], pixels[..., -1]
-    raise InputError(f"{name} is a {mode} picture, neither grey nor RGB: {_TO_RGB}")
+    raise InputError(f"{name} is a {mode} picture, neither grey nor RGB: {_TO_RGB}", code="unreadable")
 
 
 def _decode_png16(image: Image.Image, path: Path, coding: str, name: str) -> tuple[NDArray[Any], NDArray[Any] | None]:

@@ -29,7 +29,9 @@ def encode_raster(samples: Samples, form: Format, name: str) -> bytes:
             return _encode_png16(pixels, samples.metadata)
         return _encode_by_pillow(pixels, form, samples.metadata)
     except (ValueError, OSError) as error:  # such as a profile or EXIF block longer than JPEG allows
-        raise InputError(f"{name} cannot be encoded as {form.name} ({error}): use .png or .tif") from error
+        raise InputError(
+            f"{name} cannot be encoded as {form.name} ({error}): use .png or .tif", code="format"
+        ) from error
 
 
 def _encode_by_pillow(pixels: NDArray[Any], form: Format, metadata: Metadata) -> bytes:
@@ -46,7 +48,7 @@ def _encode_by_pillow(pixels: NDArray[Any], form: Format, metadata: Metadata) ->
         if metadata.comment:
             options["comment"] = metadata.comment
     elif form is WEBP:
-        options = {"lossless": True, "exact": True}  # exact: the colours under transparent pixels too
+        options = {"lossless": True, "exact": True}  # exact: the colors under transparent pixels too
     elif form is PNG:
         options = {"pnginfo": _png_info(metadata)}
     if icc:

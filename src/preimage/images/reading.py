@@ -1,4 +1,4 @@
-"""One door for whatever a user holds a picture in: a file, an array, a tensor, a Pillow image."""
+"""Images from files, arrays, tensors and Pillow images."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def read(
     """Read a picture file: PNG, JPEG, WebP, BMP, a still GIF, or TIFF.
 
     Example:
-        >>> read("cells.tif", page="all").tensor.shape                   # doctest: +SKIP
-        torch.Size([31, 1, 512, 512])
+        >>> read("cells.tif", page="all").tensor.shape
+        torch.Size([3, 1, 32, 32])
 
     page is 1 to the number of pages, or "all", which become the axis b; a file of several pages needs it. value_range
     are the values that become 0 and 1; by default 0 and 255 for 8 bits, else the least and greatest of the pages read.
-    missing takes NaN for values that are not known: they count for nothing, and `Picture.missing` says where they are.
+    With missing, NaN marks missing values: they are left out of the value range, and `Picture.missing` is their mask.
     Raises InputError, one line with the way out, for a file that does not exist, is damaged or no picture of real
     numbers, for infinite values, and for NaN unless missing.
     """
@@ -55,7 +55,9 @@ def read(
                 raise no_such_page(name, page, 1)
         return picture_from(samples, name, value_range=value_range, path=path, missing=missing)
     except MemoryError as error:
-        raise InputError(f"{name} is too large for the memory of this machine: cut it, or read one page") from error
+        raise InputError(
+            f"{name} is too large for the memory of this machine: cut it, or read one page", code="memory"
+        ) from error
 
 
 def as_picture(
@@ -72,15 +74,19 @@ def as_picture(
 
     A numpy array is (h, w) or (h, w, c) of bool, integers or floats; its channels are all data, none is alpha. A tensor
     is (h, w), (c, h, w) or (b, c, h, w): uint8, or float within 0 to 1 unless value_range is given. Strings and paths
-    are read, a Picture is passed on. missing, as for `read`, takes NaN for values that are not known.
+    are read, a Picture is passed on. missing is as for `read`.
     Raises InputError for anything else, and for a Picture with missing values unless missing.
     """
     if isinstance(image, Picture):
         if value_range is not None and value_range != image.units():
-            raise InputError(f"{image.name} has its value range already, {image.units()}: give it when reading")
+            raise InputError(
+                f"{image.name} has its value range already, {image.units()}: give it when reading", code="option"
+            )
         if image.missing is not None and not missing:
             count, total = int(image.missing.sum()), image.missing.numel()
-            raise InputError(f"{image.name} has {count} missing values, of {total}: fill them first (inpaint does)")
+            raise InputError(
+                f"{image.name} has {count} missing values, of {total}: fill them first (inpaint does)", code="range"
+            )
         return image
     if isinstance(image, (str, Path)):
         return read(image, value_range=value_range, missing=missing)
@@ -91,32 +97,38 @@ def as_picture(
     pillow = sys.modules.get("PIL.Image")  # who gives a Pillow image has imported it
     if pillow is not None and isinstance(image, pillow.Image):
         return _from_pillow(image, value_range, missing)
-    raise InputError(f"expected a path, a numpy array, a tensor or a Pillow image, got {type(image).__name__}")
+    raise InputError(
+        f"expected a path, a numpy array, a tensor or a Pillow image, got {type(image).__name__}", code="type"
+    )
 
 
 def _head(path: Path) -> bytes:
     try:
         if path.is_dir():
-            raise InputError(f"{path} is a folder: give the name of one picture file in it")
+            raise InputError(f"{path} is a folder: give the name of one picture file in it", code="unreadable")
         if path.exists() and not path.is_file():
-            raise InputError(f"{path} is a device or a pipe: give the name of a file")
+            raise InputError(f"{path} is a device or a pipe: give the name of a file", code="unreadable")
         with path.open("rb") as file:
             head = file.read(4)
     except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist: check the name") from error
+        raise InputError(f"{path} does not exist: check the name", code="not-found") from error
     except PermissionError as error:
-        raise InputError(f"{path} cannot be read, permission denied: change its permissions or copy it") from error
+        raise InputError(
+            f"{path} cannot be read, permission denied: change its permissions or copy it", code="unreadable"
+        ) from error
     except (OSError, ValueError) as error:
         reason = "the name is too long" if getattr(error, "errno", 0) == errno.ENAMETOOLONG else str(error)
-        raise InputError(f"{path} cannot be read ({reason}): check the name") from error
+        raise InputError(f"{path} cannot be read ({reason}): check the name", code="unreadable") from error
     if not head:
-        raise InputError(f"{path} is empty (0 bytes): get or save it again")
+        raise InputError(f"{path} is empty (0 bytes): get or save it again", code="unreadable")
     return head
 
 
 def _from_array(array: NDArray[Any], value_range: tuple[float, float] | None, missing: bool) -> Picture:
     if array.ndim not in (2, 3) or array.size == 0:
-        raise InputError(f"expected an array (h, w) or (h, w, c), got shape {array.shape}: give one picture")
+        raise InputError(
+            f"expected an array (h, w) or (h, w, c), got shape {array.shape}: give one picture", code="shape"
+        )
     layout: Layout = "hw" if array.ndim == 2 else "hwc"
     pages = array.reshape(1, *array.shape[:2], -1)
     samples = Samples(pages, "array")
@@ -126,7 +138,8 @@ def _from_array(array: NDArray[Any], value_range: tuple[float, float] | None, mi
 def _from_tensor(tensor: torch.Tensor, value_range: tuple[float, float] | None, missing: bool) -> Picture:
     if tensor.ndim not in (2, 3, 4) or tensor.numel() == 0:
         raise InputError(
-            f"expected a tensor (h, w), (c, h, w) or (b, c, h, w), got shape {tuple(tensor.shape)}: give one picture"
+            f"expected a tensor (h, w), (c, h, w) or (b, c, h, w), got shape {tuple(tensor.shape)}: give one picture",
+            code="shape",
         )
     layouts: dict[int, Layout] = {2: "tensor hw", 3: "chw", 4: "bchw"}
     four = tensor.detach().cpu().reshape(*[1] * (4 - tensor.ndim), *tensor.shape)
@@ -138,7 +151,8 @@ def _from_tensor(tensor: torch.Tensor, value_range: tuple[float, float] | None, 
         if lowest < 0 or highest > 1:
             raise InputError(
                 f"the tensor's values go from {lowest:g} to {highest:g}, and 0 to 1 is expected: "
-                f"give value_range=(low, high), or scale it"
+                f"give value_range=(low, high), or scale it",
+                code="range",
             )
         value_range = (0.0, 1.0)
     samples = Samples(pages, "tensor")

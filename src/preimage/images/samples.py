@@ -1,4 +1,4 @@
-"""What a file holds before ranges and orientation are applied: pages of samples, and all that is carried along."""
+"""The contents of an image file before value range and orientation are applied: samples and metadata."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class TiffLayout:
 
 @dataclass(frozen=True)
 class Metadata:
-    """What is no pixel and is carried from file to file as far as the format can hold it."""
+    """Everything but the pixels; copied to the output as far as its format can hold it."""
 
     icc: bytes | None = None
     exif: bytes | None = None
@@ -73,15 +73,19 @@ def check_size(width: int, height: int, channels: int, name: str) -> None:
     if width * height > MOST_PIXELS:
         raise InputError(
             f"{name} is {width} x {height} = {width * height} pixels, more than the {MOST_PIXELS} that are read: "
-            f"cut or reduce it first"
+            f"cut or reduce it first",
+            code="size",
         )
     if min(width, height) < SMALLEST_SIDE:
         raise InputError(
             f"{name} is {width} x {height} pixels, and {SMALLEST_SIDE} x {SMALLEST_SIDE} is the least: "
-            f"give a larger picture"
+            f"give a larger picture",
+            code="size",
         )
     if channels > MOST_CHANNELS:
-        raise InputError(f"{name} has {channels} channels, and {MOST_CHANNELS} is the most: choose some of them first")
+        raise InputError(
+            f"{name} has {channels} channels, and {MOST_CHANNELS} is the most: choose some of them first", code="shape"
+        )
 
 
 def check_values(pages: NDArray[Any], name: str, *, missing: bool = False) -> None:
@@ -91,19 +95,23 @@ def check_values(pages: NDArray[Any], name: str, *, missing: bool = False) -> No
     """
     if pages.dtype.kind not in "biuf":
         way_out = "give its magnitude or its real part" if pages.dtype.kind == "c" else "convert it to float32"
-        raise InputError(f"{name} holds {pages.dtype} values, not real numbers: {way_out}")
+        raise InputError(f"{name} holds {pages.dtype} values, not real numbers: {way_out}", code="type")
     if pages.dtype.kind != "f" or np.isfinite(pages).all():
         return
     nan, infinite = int(np.isnan(pages).sum()), int(np.isinf(pages).sum())
     if missing and nan == pages.size:
-        raise InputError(f"{name}: all {nan} values are NaN, none is known: give a picture with some known values")
+        raise InputError(
+            f"{name}: all {nan} values are NaN, none is known: give a picture with some known values", code="range"
+        )
     if missing and not infinite:
         return
     if missing:
         raise InputError(
-            f"{name}: {infinite} values are infinite, of {pages.size}: replace them first, by NaN if they are missing"
+            f"{name}: {infinite} values are infinite, of {pages.size}: replace them first, by NaN if they are missing",
+            code="range",
         )
     raise InputError(
         f"{name}: {nan} values are NaN and {infinite} are infinite, of {pages.size}: "
-        f"replace them first, for example by numpy.nan_to_num{' (inpaint fills NaN)' if nan else ''}"
+        f"replace them first, for example by numpy.nan_to_num{' (inpaint fills NaN)' if nan else ''}",
+        code="range",
     )

@@ -28,7 +28,8 @@ def decode_page(path: Path, page: Any, keyframe: TiffPage, name: str) -> NDArray
         compression = getattr(keyframe.compression, "name", keyframe.compression)
         raise InputError(
             f"{name}: a {keyframe.dtype} page of shape {keyframe.shape} in {compression} compression cannot be "
-            f"decoded, or is damaged: install imagecodecs, or save it uncompressed or with Deflate"
+            f"decoded, or is damaged: install imagecodecs, or save it uncompressed or with Deflate",
+            code="unreadable",
         )
     return decoded
 

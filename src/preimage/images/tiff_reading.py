@@ -90,7 +90,9 @@ def _choose(tif: TiffFile, page: int | Literal["all"] | None, name: str) -> _Cho
         if page not in (None, "all", 1):
             raise no_such_page(name, page, len(every))
         if len(tif.series) > 1:
-            raise InputError(f"{name} has {len(every)} pages of different sizes or kinds: choose one with --page N")
+            raise InputError(
+                f"{name} has {len(every)} pages of different sizes or kinds: choose one with --page N", code="option"
+            )
         return _Choice(tif.series[0], 0, None, complete=True)
     if page is None:
         raise SeveralPages(name, len(every))
@@ -103,8 +105,11 @@ class SeveralPages(InputError):
     """A file of several pages of which none was chosen; who takes one page only says so with `name` and `count`."""
 
     def __init__(self, name: str, count: int) -> None:
-        super().__init__(f"{name} has {count} pages: choose one with --page N (from 1) or take --page all")
-        self.name, self.count = name, count
+        super().__init__(
+            f"{name} has {count} pages: choose one with --page N (from 1) or take --page all", code="option"
+        )
+        self.name: str = name
+        self.count: int = count
 
 
 def no_such_page(name: str, page: object, count: int) -> InputError:
@@ -121,13 +126,17 @@ def _read_choice(tif: TiffFile, choice: _Choice, path: Path, name: str) -> Sampl
     series = choice.series
     sizes = dict(zip(series.axes, series.shape, strict=True))
     if series.axes.count("Y") != 1 or series.axes.count("X") != 1:
-        raise InputError(f"{name} holds no rows and columns (axes {series.axes}): export it as a plain TIFF")
+        raise InputError(
+            f"{name} holds no rows and columns (axes {series.axes}): export it as a plain TIFF", code="unreadable"
+        )
     check_size(sizes["X"], sizes["Y"], sizes.get("C", 1) * sizes.get("S", 1), name)
     first = series.keyframe
     color = _COLORS.get(int(first.photometric))
     if color is None:
         kind = getattr(first.photometric, "name", first.photometric)
-        raise InputError(f"{name} is a {kind} picture, neither grey nor RGB: convert it to RGB first")
+        raise InputError(
+            f"{name} is a {kind} picture, neither grey nor RGB: convert it to RGB first", code="unreadable"
+        )
     array, axes, stored = _decode(tif, choice, path, name)
     layout = _layout(tif, choice, axes, array.shape, stored, color)
     pages = split_axes(array, axes)

@@ -1,4 +1,4 @@
-"""Samples -> TIFF files as they came: axes, byte order, pixel size, description; nothing of our own is added."""
+"""Samples -> TIFF files with the axes, byte order, pixel size and description of their source, and nothing else."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def write_tiff(samples: Samples, file: BinaryIO, name: str) -> None:
     try:
         _write(join_axes(pages, layout), samples, layout, file)
     except (ValueError, TypeError, KeyError, struct.error) as error:  # such as an entry its writer does not take
-        raise InputError(f"{name} cannot be encoded as TIFF ({error}): use another format") from error
+        raise InputError(f"{name} cannot be encoded as TIFF ({error}): use another format", code="format") from error
 
 
 def _write(array: NDArray[Any], samples: Samples, layout: TiffLayout, file: BinaryIO) -> None:
@@ -67,7 +67,7 @@ def write_float_tiff(tensor: torch.Tensor | NDArray[Any], path: str | Path, *, o
     """Write a map of real numbers, such as an uncertainty, as float32 TIFF.
 
     Example:
-        >>> write_float_tiff(torch.zeros(1, 1, 32, 32), "uncertainty.tif")   # doctest: +SKIP
+        >>> write_float_tiff(torch.zeros(1, 1, 32, 32), "uncertainty.tif")
         PosixPath('uncertainty.tif')
 
     A tensor is (h, w), (c, h, w) or (b, c, h, w), an array (h, w) or (h, w, c); any unit; one channel becomes (h, w),
@@ -75,9 +75,11 @@ def write_float_tiff(tensor: torch.Tensor | NDArray[Any], path: str | Path, *, o
     .tiff, or a place that cannot be written to.
     """
     if Path(path).suffix.lower() not in (".tif", ".tiff"):
-        raise InputError(f"{path}: a map of float values is written as TIFF: use .tif or .tiff")
+        raise InputError(f"{path}: a map of float values is written as TIFF: use .tif or .tiff", code="format")
     if tensor.ndim not in (2, 3, 4) or (tensor.ndim == 4 and not isinstance(tensor, torch.Tensor)):
-        raise InputError(f"expected a map (h, w), (h, w, c) or a tensor (b, c, h, w), got {tuple(tensor.shape)}")
+        raise InputError(
+            f"expected a map (h, w), (h, w, c) or a tensor (b, c, h, w), got {tuple(tensor.shape)}", code="shape"
+        )
     if isinstance(tensor, torch.Tensor):
         four = tensor.detach().cpu().float()
         pages = four.reshape(*[1] * (4 - four.ndim), *four.shape).numpy().transpose(0, 2, 3, 1)

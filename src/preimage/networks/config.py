@@ -15,7 +15,12 @@ PerLevel = int | tuple[int, ...]
 
 
 def settings_of(config: Any) -> dict[str, Any]:
-    """The settings of a configuration by name."""
+    """The settings of a configuration by name.
+
+    Example:
+        >>> settings_of(DeepDecoder.Config(widths=(8, 8)))
+        {'widths': (8, 8), 'upsample': 'bilinear', 'output': 'sigmoid'}
+    """
     return {field.name: getattr(config, field.name) for field in fields(config)}
 
 

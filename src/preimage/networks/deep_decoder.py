@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from preimage.errors import InputError
 from preimage.networks.config import check_choices, halvings
 from preimage.networks.layers import Head, Norm, Output, Upsample, upsampled
 
@@ -31,14 +32,19 @@ class DeepDecoder(nn.Module):
         output: "sigmoid" (0 to 1) or "linear".
 
     Raises:
-        ValueError: no width.
+        InputError: no width.
 
     Source: Heckel, Hand, Deep Decoder, ICLR 2019, equation 1 (batch norm standing for its channel normalization).
     """
 
     @dataclass(frozen=True)
     class Config:
-        """A DeepDecoder as a value; a small image takes fewer doublings."""
+        """A DeepDecoder as a value; a small image has fewer doublings.
+
+        Example:
+            >>> DeepDecoder.Config()(64, 3, 40, 200).scale  # 40 / 2**3 = 5
+            8
+        """
 
         widths: tuple[int, ...] = (128,) * 6
         upsample: Upsample = "bilinear"
@@ -62,14 +68,17 @@ class DeepDecoder(nn.Module):
     ) -> None:
         super().__init__()
         if not widths:
-            raise ValueError("widths must have at least one layer, got none")
+            raise InputError("widths must have at least one layer, got none")
         self.upsample: Upsample = upsample
-        self.stride = self.scale = 2 ** len(widths)
+        self.stride: int = 2 ** len(widths)
+        self.scale: int = self.stride
         before = [in_channels, *widths]
         after = [*widths, widths[-1]]
-        self.convs = nn.ModuleList(nn.Conv2d(a, b, 1, bias=False) for a, b in zip(before, after, strict=True))
-        self.norms = nn.ModuleList(Norm(b) for b in after)
-        self.out = Head(widths[-1], out_channels, output, bias=False)
+        self.convs: nn.ModuleList = nn.ModuleList(
+            nn.Conv2d(a, b, 1, bias=False) for a, b in zip(before, after, strict=True)
+        )
+        self.norms: nn.ModuleList = nn.ModuleList(Norm(b) for b in after)
+        self.out: Head = Head(widths[-1], out_channels, output, bias=False)
 
     def forward(self, code: torch.Tensor) -> torch.Tensor:
         x = code

@@ -1,8 +1,8 @@
 """The layers that networks share: a convolution, a batch norm of the current image, and the two of them with an activation.
 
-They also take the weights of several members at once, stacked in front, (b, ...): the b pictures of x are then each seen by
-the weights of their own member, in one call. What comes between (activations, padding, up-sampling) sees each picture alone
-anyway. Where a network is made of nothing else (`takes_members`), a Prior computes all its members so.
+They also take the weights of several members at once, stacked in front, (b, ...): each of the b images of x is then processed
+with the weights of its own member, in one call. The operations between (activations, padding, up-sampling) act on each image
+alone. Where a network is made of nothing else (`takes_members`), a Prior computes all its members so.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Literal, TypeVar, cast
 import torch
 from torch import nn
 from torch.nn import functional
+
+from preimage.errors import InputError
 
 Padding = Literal["reflect", "zeros"]
 Upsample = Literal["bilinear", "nearest"]
@@ -30,14 +32,14 @@ class Norm(nn.Module):
 
     def __init__(self, channels: int, *, affine: bool = True) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels)) if affine else None
-        self.bias = nn.Parameter(torch.zeros(channels)) if affine else None
+        self.weight: nn.Parameter | None = nn.Parameter(torch.ones(channels)) if affine else None
+        self.bias: nn.Parameter | None = nn.Parameter(torch.zeros(channels)) if affine else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return _normed(x, self.weight, self.bias)
 
     def of_channels(self, x: torch.Tensor, first: int) -> torch.Tensor:
-        """The norm of some neighboring channels alone, from `first` on: a channel's norm asks for no other channel."""
+        """The norm of some neighboring channels alone, from `first` on: each channel is normalized independently."""
         last = first + x.shape[1]
         weight, bias = (None if p is None else p[..., first:last] for p in (self.weight, self.bias))
         return _normed(x, weight, bias)
@@ -50,9 +52,11 @@ class Block(nn.Module):
         self, in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, pool: bool = False, padding: Padding
     ) -> None:
         super().__init__()
-        self.conv = Convolution(in_channels, out_channels, kernel, stride=1 if pool else stride, padding=padding)
-        self.norm = Norm(out_channels)
-        self.pool = stride if pool else 1
+        self.conv: Convolution = Convolution(
+            in_channels, out_channels, kernel, stride=1 if pool else stride, padding=padding
+        )
+        self.norm: Norm = Norm(out_channels)
+        self.pool: int = stride if pool else 1
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.conv(x)
@@ -66,7 +70,7 @@ class Block(nn.Module):
 
 
 class Head(nn.Module):
-    """The last convolution, 1x1 if not said, and the picture's range: 0 to 1, or linear; in float32 whatever came before."""
+    """The last convolution, 1x1 by default, and the range of the image: 0 to 1, or linear; in float32."""
 
     def __init__(
         self,
@@ -79,8 +83,8 @@ class Head(nn.Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        self.conv = Convolution(in_channels, out_channels, kernel, padding=padding, bias=bias)
-        self.output = output
+        self.conv: Convolution = Convolution(in_channels, out_channels, kernel, padding=padding, bias=bias)
+        self.output: Output = output
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.conv(x).float()
@@ -97,8 +101,8 @@ class Convolution(nn.Conv2d):
         self, in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, padding: Padding, bias: bool = True
     ) -> None:
         if kernel < 1 or kernel % 2 == 0:
-            raise ValueError(f"a kernel size must be odd and at least 1, got {kernel}")
-        self.reflection = kernel // 2 if padding == "reflect" else 0
+            raise InputError(f"a kernel size must be odd and at least 1, got {kernel}")
+        self.reflection: int = kernel // 2 if padding == "reflect" else 0
         margin = 0 if padding == "reflect" else kernel // 2
         super().__init__(in_channels, out_channels, kernel, stride, margin, bias=bias)
 
@@ -106,7 +110,7 @@ class Convolution(nn.Conv2d):
         return self.by(self.weight, input, self.bias)
 
     def by(self, kernel: torch.Tensor, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-        """The convolution with the same stride and padding by another kernel: a part of its own, say."""
+        """The convolution with the same stride and padding with another kernel, such as a part of its own."""
         if self.reflection:
             with full_precision(x):
                 x = functional.pad(x, (self.reflection,) * 4, mode="reflect")
@@ -137,7 +141,7 @@ def of_doubled(x: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor | None)
     """The 3x3 convolution, zeros beyond the edge, of x doubled by nearest neighbor, without making the doubled picture.
 
     (1, c, h, w), kernel (out, c, 3, 3) -> (1, out, 2h, 2w); of b members all have b in front. Each pixel of the doubled picture
-    sees at most 2 x 2 pixels of x, so that this is the transposed convolution of stride 2 by a 4x4 kernel: 16 products for 4
+    depends on at most 2 x 2 pixels of x, so that this is a transposed convolution of stride 2 by a 4x4 kernel: 16 products for 4
     pixels instead of 36.
     """
     with full_precision(x):
@@ -193,7 +197,7 @@ def takes_members(network: nn.Module) -> bool:
 
 @functools.cache
 def _spread(device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-    """Which of 4 rows each of 3 is added to; kept, for what is written down here would go to the device at every step."""
+    """Which of 4 rows each of 3 is added to; cached, to avoid a copy to the device at every step."""
     return torch.tensor([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]], device=device, dtype=dtype)
 
 
@@ -203,5 +207,7 @@ def per_level(name: str, value: T | tuple[T, ...] | list[T], levels: int) -> tup
         return (value,) * levels
     values = tuple(cast("list[T]", value))
     if len(values) != levels:
-        raise ValueError(f"{name} must have one entry for each of the {levels} levels, got {len(values)}: {values}")
+        raise InputError(
+            f"{name} must have one entry for each of the {levels} levels, got {len(values)}: {values}", code="shape"
+        )
     return values

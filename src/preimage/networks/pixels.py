@@ -1,4 +1,4 @@
-"""No prior: the picture itself is the parameter, for comparison and for regularizers alone (total variation, say)."""
+"""No prior: the picture itself is the parameter, for comparison and for regularizers alone (such as total variation)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 
 
 class Pixels(nn.Module):
-    """A picture (1, out_channels, h, w) that starts at grey and is fitted value by value; the code is not looked at.
+    """A picture (1, out_channels, h, w) that starts at grey and is fitted value by value; the code is ignored.
 
     Example:
         >>> Pixels(3, size=(32, 48))(torch.empty(1, 1, 32, 48)).shape
@@ -22,7 +22,12 @@ class Pixels(nn.Module):
 
     @dataclass(frozen=True)
     class Config:
-        """Pixels as a value: no network at all."""
+        """Pixels as a value.
+
+        Example:
+            >>> Pixels.Config()(1, 3, 32, 48).image.shape
+            torch.Size([1, 3, 32, 48])
+        """
 
         def __call__(self, in_channels: int, out_channels: int, height: int, width: int) -> Pixels:
             del in_channels
@@ -33,7 +38,7 @@ class Pixels(nn.Module):
 
     def __init__(self, out_channels: int, *, size: tuple[int, int]) -> None:
         super().__init__()
-        self.image = nn.Parameter(torch.full((1, out_channels, *size), 0.5))
+        self.image: nn.Parameter = nn.Parameter(torch.full((1, out_channels, *size), 0.5))
 
     def forward(self, code: torch.Tensor) -> torch.Tensor:
         del code

@@ -1,6 +1,6 @@
 """A residual network that never leaves full resolution: the hourglass's opposite in the comparison of Ulyanov et al. (2018).
 
-Without levels a pixel sees only 2 * blocks + 3 pixels to each side, but for the statistics of the norms.
+Without levels the receptive field reaches only 2 * blocks + 3 pixels to each side, except for the statistics of the norms.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from preimage.errors import InputError
 from preimage.networks.config import check_choices, settings_of
 from preimage.networks.layers import Convolution, Head, Norm, Output, Padding
 
@@ -34,14 +35,19 @@ class ResNet(nn.Module):
         output: "sigmoid" (0 to 1) or "linear".
 
     Raises:
-        ValueError: a width below 1, or a negative number of blocks.
+        InputError: a width below 1, or a negative number of blocks.
 
     Source: Ulyanov, Vedaldi, Lempitsky, Deep Image Prior, CVPR 2018, inpainting of a large hole, and code.
     """
 
     @dataclass(frozen=True)
     class Config:
-        """A ResNet as a value, the same for every size."""
+        """A ResNet as a value, the same for every image size.
+
+        Example:
+            >>> len(ResNet.Config(blocks=4)(32, 3, 40, 200).blocks)
+            4
+        """
 
         width: int = 32
         blocks: int = 8
@@ -72,14 +78,14 @@ class ResNet(nn.Module):
     ) -> None:
         super().__init__()
         if width < 1:
-            raise ValueError(f"width must be at least 1, got {width}")
+            raise InputError(f"width must be at least 1, got {width}")
         if blocks < 0:
-            raise ValueError(f"blocks must be at least 0, got {blocks}")
-        self.first = Convolution(in_channels, width, 3, padding=padding)
-        self.blocks = nn.ModuleList(ResidualBlock(width, residual=residual) for _ in range(blocks))
-        self.last = Convolution(width, width, 3, padding="zeros")
-        self.norm = Norm(width)
-        self.out = Head(width, out_channels, output, kernel=3, padding=padding)
+            raise InputError(f"blocks must be at least 0, got {blocks}")
+        self.first: Convolution = Convolution(in_channels, width, 3, padding=padding)
+        self.blocks: nn.ModuleList = nn.ModuleList(ResidualBlock(width, residual=residual) for _ in range(blocks))
+        self.last: Convolution = Convolution(width, width, 3, padding="zeros")
+        self.norm: Norm = Norm(width)
+        self.out: Head = Head(width, out_channels, output, kernel=3, padding=padding)
 
     def forward(self, code: torch.Tensor) -> torch.Tensor:
         x = functional.leaky_relu(self.first(code), 0.2)
@@ -93,11 +99,11 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, width: int, *, residual: bool) -> None:
         super().__init__()
-        self.residual = residual
-        self.conv1 = Convolution(width, width, 3, padding="zeros", bias=False)
-        self.norm1 = Norm(width)
-        self.conv2 = Convolution(width, width, 3, padding="zeros", bias=False)
-        self.norm2 = Norm(width)
+        self.residual: bool = residual
+        self.conv1: Convolution = Convolution(width, width, 3, padding="zeros", bias=False)
+        self.norm1: Norm = Norm(width)
+        self.conv2: Convolution = Convolution(width, width, 3, padding="zeros", bias=False)
+        self.norm2: Norm = Norm(width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.norm2(self.conv2(functional.leaky_relu(self.norm1(self.conv1(x)), 0.2)))

@@ -13,6 +13,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import nn
 
+from preimage.errors import InputError
 from preimage.networks.config import PerLevel, check_choices, halvings, settings_of
 from preimage.networks.layers import Block, Head, Norm, Output, Padding, Upsample, of_doubled, per_level, upsampled
 
@@ -41,7 +42,7 @@ class SkipNet(nn.Module):
         output: "sigmoid" (0 to 1) or "linear".
 
     Raises:
-        ValueError: an even kernel; a list that does not have one entry a level.
+        InputError: an even kernel; a list that does not have one entry a level.
 
     Source: Ulyanov, Vedaldi, Lempitsky, Deep Image Prior, CVPR 2018, supplementary material and code.
     """
@@ -97,11 +98,11 @@ class SkipNet(nn.Module):
         super().__init__()
         levels = len(down)
         if levels < 1:
-            raise ValueError("down must have at least one level, got none")
+            raise InputError("down must have at least one level, got none")
         ups = per_level("up", tuple(up), levels)
         skips = per_level("skip", tuple(skip), levels)
         modes = per_level("upsample", cast("Upsample | list[Upsample]", upsample), levels)
-        self.stride = 2**levels
+        self.stride: int = 2**levels
         kernels = [
             per_level(name, cast("int | list[int]", value), levels)
             for name, value in (("down_kernel", down_kernel), ("up_kernel", up_kernel), ("skip_kernel", skip_kernel))
@@ -120,8 +121,8 @@ class SkipNet(nn.Module):
             )
             self.add_module(f"level{i}", level)
             before = down[i]
-        self.levels = levels
-        self.out = Head(ups[0], out_channels, output)
+        self.levels: int = levels
+        self.out: Head = Head(ups[0], out_channels, output)
 
     def forward(self, code: torch.Tensor) -> torch.Tensor:
         return self.out(self._through(0, code))
@@ -152,14 +153,14 @@ class Level(nn.Module):
         down, skip, below, up = channels
         down_kernel, up_kernel, skip_kernel = kernels
         self.upsample: Upsample = upsample
-        self.skip_channels = skip
-        self.doubles_at_once = upsample == "nearest" and padding == "zeros" and up_kernel == 3
-        self.skip = Block(in_channels, skip, skip_kernel, padding=padding) if skip else None
-        self.down1 = Block(in_channels, down, down_kernel, stride=2, pool=average, padding=padding)
-        self.down2 = Block(down, down, down_kernel, padding=padding)
-        self.cat_norm = Norm(skip + below)
-        self.up = Block(skip + below, up, up_kernel, padding=padding)
-        self.mix = Block(up, up, 1, padding=padding) if pointwise else None
+        self.skip_channels: int = skip
+        self.doubles_at_once: bool = upsample == "nearest" and padding == "zeros" and up_kernel == 3
+        self.skip: Block | None = Block(in_channels, skip, skip_kernel, padding=padding) if skip else None
+        self.down1: Block = Block(in_channels, down, down_kernel, stride=2, pool=average, padding=padding)
+        self.down2: Block = Block(down, down, down_kernel, padding=padding)
+        self.cat_norm: Norm = Norm(skip + below)
+        self.up: Block = Block(skip + below, up, up_kernel, padding=padding)
+        self.mix: Block | None = Block(up, up, 1, padding=padding) if pointwise else None
 
     def downward(self, x: torch.Tensor) -> torch.Tensor:
         return self.down2(self.down1(x))

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from preimage.errors import InputError
 from preimage.networks.config import check_choices, halvings, settings_of
 from preimage.networks.layers import Convolution, Head, Norm, Output, Padding, upsampled
 
@@ -45,7 +46,7 @@ class UNet(nn.Module):
         output: "sigmoid" (0 to 1) or "linear".
 
     Raises:
-        ValueError: fewer than two widths, or one below 1; when called, a code with a side below 2 * stride: statistics
+        InputError: fewer than two widths, or one below 1; when called, a code with a side below 2 * stride: statistics
             of the coarsest level would be those of a single pixel, without variance (4 * stride is wiser).
 
     Source: Ulyanov, Vedaldi, Lempitsky, Deep Image Prior, CVPR 2018, large-hole comparison and code, for structure and example;
@@ -94,22 +95,25 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         if len(widths) < 2 or min(widths) < 1:
-            raise ValueError(f"widths must be at least two, each at least 1, got {tuple(widths)}")
+            raise InputError(f"widths must be at least two, each at least 1, got {tuple(widths)}")
         before = [in_channels, *widths[:-1]]
         risen = norm if up_norm else None
-        self.downs = nn.ModuleList(Pair(a, b, padding=padding, norm=norm) for a, b in zip(before, widths, strict=True))
-        self.ups = nn.ModuleList(
+        self.downs: nn.ModuleList = nn.ModuleList(
+            Pair(a, b, padding=padding, norm=norm) for a, b in zip(before, widths, strict=True)
+        )
+        self.ups: nn.ModuleList = nn.ModuleList(
             Up(below, here, upsample=upsample, padding=padding, norm=risen) for here, below in pairwise(widths)
         )
-        self.out = Head(widths[0], out_channels, output)
-        self.levels = len(self.ups)
-        self.stride = 2**self.levels
+        self.out: Head = Head(widths[0], out_channels, output)
+        self.levels: int = len(self.ups)
+        self.stride: int = 2**self.levels
 
     def forward(self, code: torch.Tensor) -> torch.Tensor:
         if min(code.shape[-2:]) < 2 * self.stride:
-            raise ValueError(
+            raise InputError(
                 f"a code must have at least {2 * self.stride} pixels a side for {self.levels} levels, "
-                f"got {code.shape[-1]} x {code.shape[-2]}: give fewer widths"
+                f"got {code.shape[-1]} x {code.shape[-2]}: give fewer widths",
+                code="size",
             )
         x = code
         skips: list[torch.Tensor] = []
@@ -127,10 +131,10 @@ class Pair(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, *, padding: Padding, norm: UNetNorm | None) -> None:
         super().__init__()
-        self.conv1 = Convolution(in_channels, out_channels, 3, padding=padding)
-        self.norm1 = Norm(out_channels, affine=norm == "batch") if norm else nn.Identity()
-        self.conv2 = Convolution(out_channels, out_channels, 3, padding=padding)
-        self.norm2 = Norm(out_channels, affine=norm == "batch") if norm else nn.Identity()
+        self.conv1: Convolution = Convolution(in_channels, out_channels, 3, padding=padding)
+        self.norm1: nn.Module = Norm(out_channels, affine=norm == "batch") if norm else nn.Identity()
+        self.conv2: Convolution = Convolution(out_channels, out_channels, 3, padding=padding)
+        self.norm2: nn.Module = Norm(out_channels, affine=norm == "batch") if norm else nn.Identity()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = functional.relu(self.norm1(self.conv1(x)))
@@ -145,11 +149,12 @@ class Up(nn.Module):
     ) -> None:
         super().__init__()
         self.upsample: UNetUpsample = upsample
+        self.rise: nn.Module
         if upsample == "transposed":
             self.rise = nn.ConvTranspose2d(below, here, 4, stride=2, padding=1)
         else:
             self.rise = Convolution(below, here, 3, padding=padding)
-        self.mix = Pair(2 * here, here, padding=padding, norm=norm)
+        self.mix: Pair = Pair(2 * here, here, padding=padding, norm=norm)
 
     def forward(self, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
         if self.upsample != "transposed":

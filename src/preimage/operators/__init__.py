@@ -1,8 +1,8 @@
-"""Phi: how a picture was seen, from the picture that is sought to what was given.
+"""Phi: the forward operator, from the image x to the measurement y.
 
     y = Phi(x) + noise        mask:  y = m x        down-sampling:  y = (k * x) at every f-th pixel        blur:  y = k * x
 
-An operator is any callable from (b, c, h, w) to what the target is held against; no base class. Those here are linear
+An operator is any callable from (b, c, h, w) to the shape of the target; there is no base class. Those here are linear
 and nn.Modules: they move with `.to(device)`, and one built with `trainable=True` is fitted along with the picture. The
 kernels k are plain tensors (kh, kw) of unit sum, made by the functions of `kernels` or read by `read_kernel`.
 """

@@ -51,8 +51,8 @@ class Blur(nn.Module):
         kernel = torch.as_tensor(kernel)
         check_kernel(kernel, odd=True)
         self.boundary: Boundary = boundary
-        self.reach = (kernel.shape[0] // 2, kernel.shape[1] // 2)
-        self.filter = Kernel(kernel, trainable=trainable)
+        self.reach: tuple[int, int] = (kernel.shape[0] // 2, kernel.shape[1] // 2)
+        self.filter: Kernel = Kernel(kernel, trainable=trainable)
 
     @property
     def kernel(self) -> torch.Tensor:

@@ -14,11 +14,16 @@ Operator = Callable[[torch.Tensor], torch.Tensor]
 
 
 class Composed(nn.Sequential):
-    """Operators applied in order, the first first; made by `compose`."""
+    """Operators applied in order, the first first; made by `compose`.
+
+    Example:
+        >>> len(compose(Blur(gaussian(1.0)), Mask(torch.ones(1, 1, 26, 26))))
+        2
+    """
 
 
 class Part(nn.Module):
-    """An operator that is no module, or a Physics, as one part of several: x -> its view without noise."""
+    """A function or a Physics as an nn.Module: x -> Phi(x), without noise."""
 
     def __init__(self, operator: Operator) -> None:
         super().__init__()
@@ -44,11 +49,14 @@ def compose(*operators: Operator) -> Composed:
         InputError: no operator, or something that cannot be called.
     """
     if not operators:
-        raise InputError("compose needs at least one operator, got none: leave the operator out if there is none")
+        raise InputError(
+            "compose needs at least one operator, got none: omit the operator if there is none", code="operator"
+        )
     for operator in operators:
         if not callable(operator):
             raise InputError(
-                f"an operator must be callable on (b, c, h, w), got {type(operator).__name__}: give a function"
+                f"an operator must be callable on (b, c, h, w), got {type(operator).__name__}: give a function",
+                code="operator",
             )
     return Composed(*map(_as_module, operators))
 

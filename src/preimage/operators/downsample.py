@@ -39,7 +39,7 @@ class Downsample(nn.Module):
 
     def __init__(self, kernel: torch.Tensor, factor: int, *, trainable: bool = False) -> None:
         super().__init__()
-        self.factor = whole_factor(factor)
+        self.factor: int = whole_factor(factor)
         kernel = torch.as_tensor(kernel)
         check_kernel(kernel, odd=False)
         kh, kw = kernel.shape
@@ -47,9 +47,10 @@ class Downsample(nn.Module):
             wanted = "odd" if self.factor % 2 else "even"
             raise InputError(
                 f"the kernel must have {wanted} sides for factor {self.factor}, got {kw} x {kh}: "
-                f"otherwise the picture moves by half a pixel"
+                f"otherwise the picture moves by half a pixel",
+                code="kernel",
             )
-        self.filter = Kernel(kernel, trainable=trainable)
+        self.filter: Kernel = Kernel(kernel, trainable=trainable)
 
     @property
     def kernel(self) -> torch.Tensor:
@@ -61,7 +62,8 @@ class Downsample(nn.Module):
         if h % self.factor or w % self.factor:
             raise InputError(
                 f"the picture's sides must be multiples of the factor {self.factor}, got {w} x {h}: "
-                f"crop it to {w // self.factor * self.factor} x {h // self.factor * self.factor}"
+                f"crop it to {w // self.factor * self.factor} x {h // self.factor * self.factor}",
+                code="size",
             )
         kernel = self._reaching_the_block(self.kernel).flip(0, 1).to(x.dtype)
         kh, kw = kernel.shape

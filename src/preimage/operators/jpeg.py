@@ -1,4 +1,4 @@
-"""JPEG: Phi = the coefficients that a JPEG file rounds, so that what was lost is known entry by entry.
+"""JPEG: Phi = the coefficients that a JPEG file rounds, so that the rounding error of each entry is bounded.
 
 A JPEG holds of each 8 x 8 block of Y, Cb and Cr the cosine coefficients, rounded to multiples of a quantization table. All
 pictures whose coefficients lie within half a step of the stored ones would give the same file: the task is to find, among
@@ -64,8 +64,10 @@ class JpegCoefficients(nn.Module):
         super().__init__()
         if len(tables) not in (1, 3) or any(tuple(table.shape) != (BLOCK, BLOCK) for table in tables):
             shapes = [tuple(table.shape) for table in tables]
-            raise InputError(f"a JPEG has 1 or 3 quantization tables of 8 x 8, got {shapes}")
-        self.size, self.subsampling, self.channels = size, subsampling, len(tables)
+            raise InputError(f"a JPEG has 1 or 3 quantization tables of 8 x 8, got {shapes}", code="shape")
+        self.size: tuple[int, int] = size
+        self.subsampling: tuple[int, int] = subsampling
+        self.channels: int = len(tables)
         k = torch.arange(BLOCK)
         basis = torch.cos(math.pi * (2 * k + 1) * k[:, None] / (2 * BLOCK)) * math.sqrt(2 / BLOCK)
         basis[0] /= math.sqrt(2)
@@ -79,14 +81,21 @@ class JpegCoefficients(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.cat([self._coefficients(plane).flatten(1) for plane in self._planes(x - _GREY)], 1)
 
-    def nearest(self, x: torch.Tensor, stored: torch.Tensor, slack: torch.Tensor) -> torch.Tensor:
-        """The picture next to x, (b, c, h, w), whose coefficients lie within `slack` (n,) of the stored ones (b, n).
+    def nearest(self, x: torch.Tensor, stored: torch.Tensor, tolerance: torch.Tensor) -> torch.Tensor:
+        """Projection of x, (b, c, h, w), onto the images whose coefficients are within `tolerance` (n,) of the stored (b, n).
+
+        Example:
+            >>> view = JpegCoefficients([torch.full((8, 8), 16.0)], size=(16, 16))
+            >>> stored = rounded(view(torch.rand(1, 1, 16, 16)), view.steps)
+            >>> x = view.nearest(torch.zeros(1, 1, 16, 16), stored, view.steps / 2)
+            >>> bool(((view(x) - stored).abs() <= view.steps / 2 + 1e-5).all())
+            True
 
         All pictures that the file may have been made from lie there, a convex set: going to its nearest point leads
         closer to every one of them (Zakhor, IEEE Transactions on Circuits and Systems for Video Technology 1992).
         """
         found = self(x)
-        correction = torch.maximum(torch.minimum(found, stored + slack), stored - slack) - found
+        correction = torch.maximum(torch.minimum(found, stored + tolerance), stored - tolerance) - found
         return x + self._from_coefficients(correction)
 
     def _from_coefficients(self, coefficients: torch.Tensor) -> torch.Tensor:
@@ -107,7 +116,9 @@ class JpegCoefficients(nn.Module):
 
     def _planes(self, x: torch.Tensor) -> list[torch.Tensor]:
         if x.shape[1] != self.channels or tuple(x.shape[-2:]) != self.size:
-            raise InputError(f"expected (b, {self.channels}, {self.size[0]}, {self.size[1]}), got {tuple(x.shape)}")
+            raise InputError(
+                f"expected (b, {self.channels}, {self.size[0]}, {self.size[1]}), got {tuple(x.shape)}", code="shape"
+            )
         vertical, horizontal = self.subsampling if self.channels == 3 else (1, 1)
         height, width = (
             -(-side // (BLOCK * factor)) * BLOCK * factor
@@ -146,5 +157,10 @@ class JpegCoefficients(nn.Module):
 
 
 def rounded(coefficients: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
-    """The nearest multiples of the steps: what the file held, from its decoded pixels: (b, n), (n,) -> (b, n)."""
+    """The nearest multiples of the steps, (b, n), (n,) -> (b, n): the coefficients in the file, from its decoded pixels.
+
+    Example:
+        >>> rounded(torch.tensor([[0.31, -0.12]]), torch.tensor([0.1, 0.1]))
+        tensor([[ 0.3, -0.1]])
+    """
     return (coefficients / steps).round() * steps

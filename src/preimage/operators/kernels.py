@@ -64,7 +64,7 @@ def bicubic(factor: int) -> torch.Tensor:
 
 
 def box(factor: int) -> torch.Tensor:
-    """The mean of each block of factor x factor pixels: what a camera of larger pixels sees.
+    """The mean of each block of factor x factor pixels: the image of a camera with larger pixels.
 
     Example:
         >>> box(2)
@@ -83,7 +83,7 @@ def box(factor: int) -> torch.Tensor:
 
 
 def gaussian(sigma: float, size: int | None = None) -> torch.Tensor:
-    """k(r) ~ exp(-r^2 / (2 sigma^2)), sampled at the pixels: defocus, or the air.
+    """k(r) ~ exp(-r^2 / (2 sigma^2)), sampled at the pixels: a model of defocus and of atmospheric blur.
 
     Example:
         >>> gaussian(1.0).shape, gaussian(1.6, size=12).shape
@@ -98,7 +98,7 @@ def gaussian(sigma: float, size: int | None = None) -> torch.Tensor:
         InputError: a sigma that is not finite and above 0, a size below 1, or more than 4095 pixels a side.
     """
     if not (math.isfinite(sigma) and sigma > 0):
-        raise InputError(f"sigma must be finite and above 0 pixels, got {sigma:g}: give 1.5, say")
+        raise InputError(f"sigma must be finite and above 0 pixels, got {sigma:g}: use 1.5, for example")
     if size is None:
         size = 2 * math.ceil(min(3 * sigma, LARGEST_SIDE)) + 1
     if size != int(size) or size < 1:
@@ -132,9 +132,9 @@ def motion(length: float, angle: float) -> torch.Tensor:
     Source: the definition of MATLAB's fspecial("motion").
     """
     if not (math.isfinite(length) and length >= 1):
-        raise InputError(f"length must be finite and at least 1 pixel, got {length:g}: give 15, say")
+        raise InputError(f"length must be finite and at least 1 pixel, got {length:g}: use 15, for example")
     if not math.isfinite(angle):
-        raise InputError(f"angle must be a finite number of degrees, got {angle:g}: give 45, say")
+        raise InputError(f"angle must be a finite number of degrees, got {angle:g}: use 45, for example")
     _check_side(math.ceil(length), f"motion of length {length:g}")
     half = (length - 1) / 2
     right, up = math.cos(math.radians(angle)), math.sin(math.radians(angle))
@@ -149,7 +149,7 @@ def motion(length: float, angle: float) -> torch.Tensor:
 
 
 def check_kernel(kernel: torch.Tensor, size: tuple[int, int] | None = None, *, odd: bool) -> None:
-    """Find out before a fit whether a kernel can be used at all, and on a picture of that size.
+    """Check before a fit that a kernel is valid and fits an image of that size.
 
     Example:
         >>> check_kernel(gaussian(2.0), (32, 32), odd=True)
@@ -160,7 +160,7 @@ def check_kernel(kernel: torch.Tensor, size: tuple[int, int] | None = None, *, o
 
     Args:
         kernel: (kh, kw).
-        size: (h, w) of the picture; None where it is not known yet.
+        size: (h, w) of the picture; None if not known yet.
         odd: whether both sides must be odd, as for a blur.
 
     Raises:
@@ -168,28 +168,40 @@ def check_kernel(kernel: torch.Tensor, size: tuple[int, int] | None = None, *, o
     """
     if kernel.ndim != 2 or not kernel.numel():
         raise InputError(
-            f"the kernel must be (kh, kw), got shape {tuple(kernel.shape)}: give one kernel for all channels"
+            f"the kernel must be (kh, kw), got shape {tuple(kernel.shape)}: give one kernel for all channels",
+            code="kernel",
         )
     kh, kw = kernel.shape
     if odd and not (kh % 2 and kw % 2):
         raise InputError(
             f"the kernel must have odd sides, got {kw} x {kh}: an even one moves the picture by half a pixel, "
-            f"so give one of {kw // 2 * 2 + 1} x {kh // 2 * 2 + 1}"
+            f"so give one of {kw // 2 * 2 + 1} x {kh // 2 * 2 + 1}",
+            code="kernel",
         )
     if size is not None and (kh > size[0] or kw > size[1]):
         raise InputError(
             f"the kernel is {kw} x {kh} pixels, larger than the picture of {size[1]} x {size[0]}: "
-            f"give a smaller kernel or a larger picture"
+            f"give a smaller kernel or a larger picture",
+            code="kernel",
         )
     total = float(kernel.detach().double().sum())
     if not abs(total - 1) < 1e-3:  # also for NaN
-        raise InputError(f"the kernel must be finite and sum to 1, it sums to {total:g}: pass it through read_kernel")
+        raise InputError(
+            f"the kernel must be finite and sum to 1, it sums to {total:g}: pass it through read_kernel", code="kernel"
+        )
 
 
 def whole_factor(factor: float) -> int:
-    """The factor as an int. Raises InputError for one that is not whole or below 2."""
+    """The factor as an int.
+
+    Example:
+        >>> whole_factor(4.0)
+        4
+
+    Raises InputError for a factor that is not whole or below 2.
+    """
     if not (math.isfinite(factor) and factor == int(factor) and factor >= 2):
-        raise InputError(f"factor must be a whole number, at least 2, got {factor:g}: give 2, 3, 4 or 8, say")
+        raise InputError(f"factor must be a whole number, at least 2, got {factor:g}: use 2, 3, 4 or 8, for example")
     return int(factor)
 
 

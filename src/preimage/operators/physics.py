@@ -1,6 +1,6 @@
 """deepinv's physics as Phi.
 
-Calling a deepinv Physics gives y = noise(A(x)), a new draw every time; E compares with A(x), the view without noise.
+Calling a deepinv Physics gives y = noise(A(x)), a new draw every time; the distance E is computed with A(x), without noise.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ def noiseless(operator: Operator) -> Operator:
     """The A of a deepinv Physics, and any other operator as it is.
 
     Example:
-        >>> physics = deepinv.physics.Blur(filter, noise_model=deepinv.physics.PoissonNoise(0.02))  # doctest: +SKIP
-        >>> torch.equal(noiseless(physics)(x), physics.A(x))                                       # doctest: +SKIP
-        True
+        >>> from deepinv.physics import Denoising, GaussianNoise
+        >>> physics = Denoising(GaussianNoise(0.1))
+        >>> x = torch.rand(1, 3, 16, 16)
+        >>> torch.equal(physics(x), x), torch.equal(noiseless(physics)(x), x)
+        (False, True)
 
     Args:
         operator: any callable on (b, c, h, w). A Physics is known by its method `A` and its attribute `noise_model`;

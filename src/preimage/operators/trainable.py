@@ -1,4 +1,4 @@
-"""A kernel inside an operator: known and fixed, or unknown and fitted.
+"""The kernel of an operator: fixed, or fitted along with the image.
 
     k = softmax(logits)
 
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 LEAK = 1e-3
-"""What a fitted kernel starts with, in all, outside the given one: from exactly 0 no value could ever grow."""
+"""Sum of what is added to a fitted kernel at the start: the gradient of an entry that is exactly 0 would vanish."""
 
 
 class Kernel(nn.Module):
@@ -31,10 +31,10 @@ class Kernel(nn.Module):
 
     def __init__(self, kernel: torch.Tensor, *, trainable: bool) -> None:
         super().__init__()
-        self.trainable = trainable
+        self.trainable: bool = trainable
         kernel = kernel.detach().float()
         if trainable:
-            self.logits = nn.Parameter((kernel.clamp_min(0) + LEAK / kernel.numel()).log())
+            self.logits: nn.Parameter = nn.Parameter((kernel.clamp_min(0) + LEAK / kernel.numel()).log())
         else:
             self.register_buffer("values", kernel.clone())
 
