@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import torch
 
-from preimage.codes import Masked
+from preimage.codes import Masked, Noise
 from preimage.engine.fit import Fit
 from preimage.engine.optimizers import adam, muon
-from preimage.engine.recipe import Noise, Recipe
+from preimage.engine.recipe import Recipe
 from preimage.networks import SkipNet
 from preimage.problem import Problem
 from preimage.stopping import StoppingRule

@@ -11,8 +11,9 @@ from PIL import Image
 from specimens import THIN, clean, noisy
 from torch.nn import functional
 
+from preimage.codes import Noise
 from preimage.engine.optimizers import muon
-from preimage.engine.recipe import Noise, Recipe
+from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
 from preimage.metrics import psnr
 from preimage.networks import Pixels, SkipNet

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 from specimens import THIN, clean
 
+from preimage.codes import Noise
 from preimage.engine.fit import Fit
 from preimage.engine.optimizers import adam
-from preimage.engine.recipe import Noise
 from preimage.errors import InputError
 from preimage.images import as_picture, read
 from preimage.metrics import psnr
