@@ -70,7 +70,7 @@ def test_describe_names_everything_that_a_fit_depends_on():
         ({"network": {"kind": "Noise"}}, "'network' cannot be"),
         ({"code": {"kind": "SkipNet"}}, "'code' cannot be"),
         ({"network": {"down": [8]}}, "'network' cannot be .*: 'kind'"),
-        ({"network": "SkipNet"}, "'network' cannot be 'Hourglass'"),
+        ({"network": "SkipNet"}, "'network' cannot be 'SkipNet'"),
         ({"network": {"kind": "SkipNet", "wide": 3}}, "unexpected keyword argument 'wide'"),
         ({"network": {"kind": "SkipNet", "padding": "mirror"}}, "padding must be reflect or zeros, got 'mirror'"),
         ({"network": {"kind": "SkipNet", "upsample": ["nearest", "cubic"]}}, "upsample must be bilinear or nearest"),

@@ -11,9 +11,10 @@ import torch
 from faults.parts import THIN, picture
 from PIL import Image
 
-from preimage import InputError, checkpoint, denoise
+from preimage import InputError, denoise
+from preimage.engine import checkpoint
 
-OWN = "predictors.classifiers:own_classifier"
+OWN = "classifiers.small:own_classifier"
 TINY = ("--recipe", "tiny.json", "--device", "cpu")
 LOST = "fault 6: repeating a command without --resume destroys the checkpoint of an interrupted run"
 ALIEN = "fault 6: explaining commands delete a checkpoint that is not theirs"
@@ -88,7 +89,7 @@ EXPLAINING = {
 @pytest.mark.xfail(strict=True, reason=ALIEN)
 def test_an_explaining_command_leaves_a_checkpoint_alone(here, run, command, autosave):
     path, held = interrupted(("denoise", "noisy.png"), "out.png")
-    ran = run(*command, "--predictor", OWN, *TINY, "-o", "out.png", *autosave)
+    ran = run(*command, "--classifier", OWN, *TINY, "-o", "out.png", *autosave)
     assert ran.failed_in_one_line("--resume", "--overwrite", "out.png.checkpoint"), ran
     assert path.read_bytes() == held
     assert not Path("out.png").exists()

@@ -11,16 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from classifiers.small import tiny
 from defend.small import BRIEF, pictures, trained
 from faults.parts import EXPLAINING, INVERTING, THIN, THIN_PURIFICATION, fit_of, picture, problem
-from predictors.classifiers import tiny
 
 from preimage import (
     MIGSG,
     DefendedClassifier,
     DIPDefence,
     InputError,
-    checkpoint,
     counterfactual,
     deblur,
     denoise,
@@ -32,13 +31,14 @@ from preimage import (
     recover,
     saliency,
 )
+from preimage.classifiers import Classifier, TrainedModel
+from preimage.classifiers.model_file import Backbone, backbone, write_model
+from preimage.classifiers.settings import Settings
 from preimage.defend.attacks import attack
 from preimage.defend.evaluate import Threat
 from preimage.defend.inspection import Inspecting
 from preimage.defend.thresholds import Threshold
-from preimage.predictors import Predictor, TrainedModel
-from preimage.predictors.model_file import Backbone, backbone, write_model
-from preimage.predictors.settings import Settings
+from preimage.engine import checkpoint
 from preimage.restore.calibrate import calibrate
 
 # ---------------------------------------------------------------------- 14: numbers of formats
@@ -53,7 +53,7 @@ def saved_checkpoint(path: Path) -> None:
 
 def saved_model(path: Path) -> None:
     model = backbone("thin_resnet10", 3)
-    write_model(path, TrainedModel(Predictor(model, 3), origin=Backbone("thin_resnet10")))
+    write_model(path, TrainedModel(Classifier(model, 3), origin=Backbone("thin_resnet10")))
 
 
 def saved_threshold(path: Path) -> None:
@@ -169,7 +169,7 @@ def seeded_cards(monkeypatch) -> list[Any]:
 
 
 def data():
-    from preimage.predictors.labelled import Labelled
+    from preimage.classifiers.labelled import Labelled
 
     x = torch.randint(256, (12, 3, 16, 16), generator=torch.Generator().manual_seed(0)).byte()
     parts = tuple("test" if i % 4 == 0 else "train" for i in range(12))
@@ -178,7 +178,7 @@ def data():
 
 @pytest.mark.xfail(strict=True, reason=CUDA)
 def test_a_training_leaves_the_generators_of_graphics_cards_alone(seeded_cards):
-    from preimage.predictors.train import Training
+    from preimage.classifiers.train import Training
 
     Training(data(), Settings("thin_resnet10", epochs=1, layers=("layer1",)), device="cpu").run()
     assert seeded_cards == []
@@ -203,10 +203,10 @@ PLACES: dict[str, Callable[[Any], Any]] = {
     "deblur": lambda seed: deblur(picture(), kernel="gaussian:1", recipe=THIN, seed=seed, **CPU),
     "denoise in tiles": lambda seed: denoise(picture(40), recipe=THIN, seed=seed, tile=(24, 8), **CPU),
     "purify": lambda seed: purify(picture(16), recipe=THIN_PURIFICATION, seed=seed, **CPU),
-    "invert": lambda seed: invert(picture(), predictor=tiny(), layer="block1", recipe=INVERTING, seed=seed, **CPU),
-    "maximize": lambda seed: maximize(predictor=tiny(), target=0, size=(16, 16), recipe=INVERTING, seed=seed, **CPU),
-    "recover": lambda seed: recover(picture(), predictor=tiny(), recipe=EXPLAINING, seed=seed, **CPU),
-    "counterfactual": lambda seed: counterfactual(picture(), predictor=tiny(), recipe=EXPLAINING, seed=seed, **CPU),
+    "invert": lambda seed: invert(picture(), classifier=tiny(), layer="block1", recipe=INVERTING, seed=seed, **CPU),
+    "maximize": lambda seed: maximize(classifier=tiny(), target=0, size=(16, 16), recipe=INVERTING, seed=seed, **CPU),
+    "recover": lambda seed: recover(picture(), classifier=tiny(), recipe=EXPLAINING, seed=seed, **CPU),
+    "counterfactual": lambda seed: counterfactual(picture(), classifier=tiny(), recipe=EXPLAINING, seed=seed, **CPU),
     "prior": lambda seed: THIN.prior(3, (16, 16), seed=seed, **CPU),
     "fit": lambda seed: fit_of(problem(picture()), seed=seed),
     "saliency": lambda seed: saliency(picture(), tiny(), method="gradient", seed=seed, **CPU),
@@ -272,9 +272,9 @@ def test_whole_numbers_are_seeds_everywhere(here, place, seed):
     "command",
     [
         ("denoise", "noisy.png", "--recipe", "tiny.json"),
-        ("invert", "noisy.png", "--predictor", "predictors.classifiers:own_classifier", "--recipe", "tiny.json"),
-        ("saliency", "noisy.png", "--predictor", "predictors.classifiers:own_classifier"),
-        ("inspect", "noisy.png", "--predictor", "predictors.classifiers:own_classifier", "--recipe", "tiny.json"),
+        ("invert", "noisy.png", "--classifier", "classifiers.small:own_classifier", "--recipe", "tiny.json"),
+        ("saliency", "noisy.png", "--classifier", "classifiers.small:own_classifier"),
+        ("inspect", "noisy.png", "--classifier", "classifiers.small:own_classifier", "--recipe", "tiny.json"),
     ],
     ids=lambda command: command[0],
 )

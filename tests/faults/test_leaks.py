@@ -18,21 +18,12 @@ from defend.small import BRIEF, pictures
 from faults.parts import EXPLAINING, INVERTING, THIN, Normalized, normalized, picture, problem
 from torch import nn
 
-from preimage import (
-    DefendedClassifier,
-    Predictor,
-    counterfactual,
-    denoise,
-    invert,
-    maximize,
-    recover,
-    saliency,
-)
+from preimage import Classifier, DefendedClassifier, counterfactual, denoise, invert, maximize, recover, saliency
+from preimage.classifiers.labelled import Labelled
+from preimage.classifiers.settings import Settings
+from preimage.classifiers.train import Training
 from preimage.defend.attacks import attack
 from preimage.defend.inspection import Inspecting
-from preimage.predictors.labelled import Labelled
-from preimage.predictors.settings import Settings
-from preimage.predictors.train import Training
 
 # ---------------------------------------------------------------------- 13: mallopt
 
@@ -145,8 +136,8 @@ def traits(model: nn.Module) -> list[Any]:
     ]
 
 
-def wrapped(model: nn.Module) -> Predictor:
-    return Predictor(model, ["round", "square", "star"], (0.5,) * 3, (0.25,) * 3)
+def wrapped(model: nn.Module) -> Classifier:
+    return Classifier(model, ["round", "square", "star"], (0.5,) * 3, (0.25,) * 3)
 
 
 def of_training(model: nn.Module, device: str) -> Any:
@@ -154,23 +145,23 @@ def of_training(model: nn.Module, device: str) -> Any:
     parts = tuple("test" if i % 6 < 2 else "train" for i in range(18))
     names = ("round", "square", "star")
     data = Labelled(x, torch.arange(18) // 2 % 3, tuple(map(str, range(18))), parts, names, "data")
-    return Training(data, Settings(epochs=1, layers=("block1",)), predictor=wrapped(model), device=device).run()
+    return Training(data, Settings(epochs=1, layers=("block1",)), classifier=wrapped(model), device=device).run()
 
 
 EXPLAINED: dict[str, Callable[[nn.Module, str], Any]] = {
-    "Predictor": lambda model, device: wrapped(model)(IMAGES),
-    "Predictor.features": lambda model, device: wrapped(model).features(IMAGES, "block1"),
+    "Classifier": lambda model, device: wrapped(model)(IMAGES),
+    "Classifier.features": lambda model, device: wrapped(model).features(IMAGES, "block1"),
     "counterfactual": lambda model, device: counterfactual(
-        picture(), predictor=wrapped(model), recipe=EXPLAINING, device=device
+        picture(), classifier=wrapped(model), recipe=EXPLAINING, device=device
     ).run(),
     "recover": lambda model, device: recover(
-        picture(), predictor=wrapped(model), recipe=EXPLAINING, device=device
+        picture(), classifier=wrapped(model), recipe=EXPLAINING, device=device
     ).run(),
     "invert": lambda model, device: invert(
-        picture(), predictor=wrapped(model), layer="block1", recipe=replace(INVERTING, steps=3), device=device
+        picture(), classifier=wrapped(model), layer="block1", recipe=replace(INVERTING, steps=3), device=device
     ).run(),
     "maximize": lambda model, device: maximize(
-        predictor=wrapped(model), target=0, size=(16, 16), recipe=replace(INVERTING, steps=3), device=device
+        classifier=wrapped(model), target=0, size=(16, 16), recipe=replace(INVERTING, steps=3), device=device
     ).run(),
     "training beside it": of_training,
     **{
@@ -294,15 +285,15 @@ class Meeting:
 @pytest.mark.xfail(strict=True, reason="fault 13: the hook by which features are read ends passes of other threads")
 def test_reading_features_in_one_thread_ends_no_pass_of_another():
     meeting = Meeting("reading")
-    predictor = normalized()
-    first = predictor.model.get_submodule("block1.0")
+    classifier = normalized()
+    first = classifier.model.get_submodule("block1.0")
     first.register_forward_pre_hook(lambda module, inputs: meeting())
-    wanted = predictor(IMAGES)
-    thread = threading.Thread(target=lambda: predictor.features(IMAGES, "block1"), name="reading")
+    wanted = classifier(IMAGES)
+    thread = threading.Thread(target=lambda: classifier.features(IMAGES, "block1"), name="reading")
     thread.start()
     assert meeting.inside["reading"].wait(30)
     try:
-        assert torch.equal(predictor(IMAGES), wanted)
+        assert torch.equal(classifier(IMAGES), wanted)
     finally:
         meeting.release["reading"].set()
         thread.join()

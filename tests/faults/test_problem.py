@@ -9,7 +9,7 @@ import torch
 from faults.parts import THIN, THIN_MASKED, fit_of, picture, problem
 
 from preimage import InputError, denoise
-from preimage.penalties import alpha_norm, total_variation
+from preimage.regularizers import alpha_norm, total_variation
 from preimage.stopping import held_out
 
 # ---------------------------------------------------------------------- 1: terms of the loss with equal names

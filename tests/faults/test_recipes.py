@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from classifiers.small import tiny
 from faults.parts import picture
 from faults.test_batches import with_impulses
-from predictors.classifiers import tiny
 
 from preimage import denoise, inpaint, invert, purify, super_resolve
 from preimage.codes import Masked
@@ -106,7 +106,7 @@ def test_what_an_explanation_does_hangs_on_no_equality_with_a_published_recipe()
         return inversion.PAPER.network(c_in, c_out, height, width)
 
     given, published = picture(32), replace(brief(inversion.FAST), network=inversion.PAPER.network)
-    settings = {"predictor": tiny(), "layer": "block2", "device": "cpu"}
+    settings = {"classifier": tiny(), "layer": "block2", "device": "cpu"}
     one, other = (
         invert(given, recipe=recipe, **settings).run() for recipe in (published, replace(published, network=network))
     )

@@ -8,17 +8,17 @@ from itertools import zip_longest
 
 import pytest
 import torch
+from classifiers.small import tiny
 from faults.parts import INVERTING, THIN, THIN_MASKED, fit_of, picture, problem
-from predictors.classifiers import tiny
 
-from preimage import Rule, deblur, denoise, invert
+from preimage import StoppingRule, deblur, denoise, invert
 from preimage.explain.invert import Sheet
 from preimage.stopping import after, discrepancy, held_out, moving_variance, plateau, risk, windowed_variance
 
 SHARED = "fault 2: a rule is changed by the fit that it serves, and shared by all of them"
 
 
-class Quiet(Rule):
+class Quiet(StoppingRule):
     """A rule of a user."""
 
     name = "quiet"
@@ -137,7 +137,7 @@ def test_looking_at_the_result_in_the_midst_of_tiles_that_share_no_kernel_change
 @pytest.mark.xfail(strict=True, reason="fault 2: every layer of a sheet gets the kept step of the last")
 def test_every_layer_of_a_sheet_is_judged_by_itself():
     x, layers = picture(32), ["block1", "block2", "head"]
-    settings = {"predictor": tiny(), "recipe": INVERTING, "device": "cpu"}
+    settings = {"classifier": tiny(), "recipe": INVERTING, "device": "cpu"}
     sheet = Sheet(x, layers, stop=windowed_variance(4, 3), **settings)
     sheet.run()
     shown = sheet.result().panels

@@ -12,12 +12,12 @@ from defend.small import pictures, trained
 from faults.parts import NETWORK, THIN, THIN_PURIFICATION, alike, fit_of, in_threads, normalized, picture, problem
 
 from preimage import denoise, load_model, purify, saliency
+from preimage.classifiers import Classifier, TrainedModel
+from preimage.classifiers.labelled import Labelled
+from preimage.classifiers.model_file import Backbone, backbone, write_model
+from preimage.classifiers.settings import Settings
+from preimage.classifiers.train import Training
 from preimage.defend.attacks import attack
-from preimage.predictors import Predictor, TrainedModel
-from preimage.predictors.labelled import Labelled
-from preimage.predictors.model_file import Backbone, backbone, write_model
-from preimage.predictors.settings import Settings
-from preimage.predictors.train import Training
 from preimage.stopping import held_out
 
 pytestmark = pytest.mark.usefixtures("eager_threads")
@@ -132,13 +132,13 @@ def model_file(tmp_path):
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         model = backbone(origin.name, 3)
-    path = write_model(tmp_path / "model.pt", TrainedModel(Predictor(model, 3), origin=origin))
+    path = write_model(tmp_path / "model.pt", TrainedModel(Classifier(model, 3), origin=origin))
     return path, copy.deepcopy(model.state_dict())
 
 
 def test_a_model_that_is_loaded_in_threads_has_the_weights_of_its_file(model_file):
     path, weights = model_file
-    assert all(alike(each.predictor.model.state_dict(), weights) for each in in_threads(lambda _: load_model(path)))
+    assert all(alike(each.classifier.model.state_dict(), weights) for each in in_threads(lambda _: load_model(path)))
 
 
 @pytest.mark.xfail(strict=True, reason=GLOBAL)
@@ -179,7 +179,7 @@ def colors() -> Labelled:
 def test_trainings_in_threads_come_to_what_they_come_to_alone(colors):
     def learned(seed: int) -> dict[str, torch.Tensor]:
         settings = Settings("thin_resnet10", epochs=1, batch=16, seed=seed, layers=("layer1",))
-        return Training(colors, settings, device="cpu").run().predictor.model.state_dict()
+        return Training(colors, settings, device="cpu").run().classifier.model.state_dict()
 
     alone = [learned(seed) for seed in range(3)]
     for _ in range(4):

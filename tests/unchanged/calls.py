@@ -15,19 +15,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from unchanged import classifier, pictures, tables
+from unchanged import classifier as gratings
+from unchanged import pictures, tables
 
 from preimage import stopping
+from preimage.classifiers import Classifier, LossEstimator
+from preimage.classifiers.model_file import TrainedModel
 from preimage.codes import Noise
 from preimage.defend import purify
+from preimage.engine.optimizers import muon
+from preimage.engine.recipe import Recipe
 from preimage.explain import counterfactual, invert, maximize, recover
-from preimage.optimizers import muon
-from preimage.predictors import LossEstimator, Predictor
-from preimage.predictors.model_file import TrainedModel
+from preimage.networks import SkipNet
+from preimage.noise.estimation import estimate_noise
 from preimage.problem import name_of
-from preimage.recipes import Hourglass, Recipe
 from preimage.restore import deblur, denoise, flash_no_flash, inpaint, remove_jpeg_artifacts, super_resolve
-from preimage.restore.noise import estimate_noise
 
 MODULES: dict[str, Any] = {
     "denoise": denoise,
@@ -56,7 +58,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "invert:tv": {"layer": "layer2", "prior": "tv"},
     "maximize": {"target": "rising"},
     "maximize:alpha": {"layer": "layer2", "channel": 5, "window": 2, "prior": "alpha"},
-    "recover:entropy": {"doubt": "entropy"},
+    "recover:entropy": {"uncertainty": "entropy"},
     "counterfactual:alpha": {"prior": "alpha", "count": 2},
 }
 SIZES = (40, 72)
@@ -78,9 +80,9 @@ def started(
     call = getattr(MODULES[name], name)
     x = torch.from_numpy(pictures.picture(side, channels, noise))
     if name == "maximize":
-        return call(predictor=model(channels), size=(side, side), **chosen)
+        return call(classifier=model(channels), size=(side, side), **chosen)
     if name in ("invert", "recover", "counterfactual"):
-        return call(x, predictor=model(3), **chosen)
+        return call(x, classifier=model(3), **chosen)
     if name == "deblur":
         return call(torch.from_numpy(pictures.blurred_picture(side, channels, noise)), **chosen)
     if name == "inpaint":
@@ -95,15 +97,15 @@ def started(
 
 def model(channels: int) -> TrainedModel:
     """The classifier, of pictures of 32 pixels, with the estimator of its loss; of one channel it has the sum of three."""
-    network, held = classifier.Gratings(), classifier.weights("classifier")
+    network, held = gratings.Gratings(), gratings.weights("classifier")
     if channels == 1:
         held["layer1.0.weight"] = held["layer1.0.weight"].sum(1, keepdim=True)
         network.layer1[0] = torch.nn.Conv2d(1, 12, 3, 2, 1)
     network.load_state_dict(held)
-    predictor = Predictor(network, classifier.CLASSES, (0.5,) * channels, (0.25,) * channels, size=32)
-    estimator = LossEstimator(classifier.LAYERS, classifier.UNITS)
-    estimator.load_state_dict(classifier.weights("estimator"))
-    return TrainedModel(predictor, estimator.eval().requires_grad_(False), {"target_quantile": 0.1})
+    classifier = Classifier(network, gratings.CLASSES, (0.5,) * channels, (0.25,) * channels, size=32)
+    estimator = LossEstimator(gratings.LAYERS, gratings.UNITS)
+    estimator.load_state_dict(gratings.weights("estimator"))
+    return TrainedModel(classifier, estimator.eval().requires_grad_(False), {"target_quantile": 0.1})
 
 
 # ---------------------------------------------------------------------- table (a): what is decided before the first step
@@ -187,7 +189,7 @@ def _short(task: str, recipe: Recipe, setting: dict[str, Any]) -> dict[str, Any]
 # ---------------------------------------------------------------------- table (c): where a thin fit stops, and why
 
 THIN = Recipe(
-    network=Hourglass(down=(16,) * 3, up=(16,) * 3, skip=(4,) * 3, upsample="nearest", padding="zeros"),
+    network=SkipNet.Config(down=(16,) * 3, up=(16,) * 3, skip=(4,) * 3, upsample="nearest", padding="zeros"),
     code=Noise(8),
     jitter_pool=2,
     optimizer=muon,
@@ -227,7 +229,7 @@ CONFIGURATION = (
     *("window", "values", "guard", "alpha", "target", "confidence", "still", "push", "most"),
 )
 # Sentences that were reworded: {what today's library says: what the first one said}.
-REWORDED: dict[str, str] = {}
+REWORDED: dict[str, str] = {"uncertainty by": "doubt by"}
 
 
 def decision_data(run: Any) -> dict[str, Any]:
@@ -246,9 +248,17 @@ def decision_data(run: Any) -> dict[str, Any]:
     }
 
 
+# Networks by the names the first library had for their configurations.
+NETWORKS = {"SkipNet": "Hourglass", "UNet": "UShape", "ResNet": "Residual", "DeepDecoder": "Decoder", "Pixels": "Free"}
+
+
 def recipe_data(recipe: Any) -> dict[str, Any]:
     """A recipe."""
-    return recipe.describe()
+    found = recipe.describe()
+    network = found["network"]
+    if isinstance(network, dict):
+        found["network"] = network | {"kind": NETWORKS.get(network["kind"], network["kind"])}
+    return found
 
 
 def rule_data(rule: Any) -> dict[str, Any]:
