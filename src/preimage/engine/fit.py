@@ -15,27 +15,28 @@ from itertools import count
 from typing import Any
 
 import torch
-from torch import nn
 
+from preimage.engine.averages import Averages
 from preimage.engine.cuda_graphs import CudaGraphs, Outputs
 from preimage.engine.devices import give_back_memory, keep_freed_memory
 from preimage.engine.divergence import DivergenceGuard, with_tensors
+from preimage.engine.judge import Judge
 from preimage.engine.members import Members
 from preimage.engine.memory import check_memory
-from preimage.engine.optimizers import Optimizer, Together, adam
 from preimage.engine.recipe import Recipe
-from preimage.engine.result import History, Result, combined_reason
+from preimage.engine.result import History, Result
 from preimage.engine.step import Step
+from preimage.engine.theta import Theta
 from preimage.errors import InputError
 from preimage.images import Picture
-from preimage.networks.loading import copied, load_alike
 from preimage.prior import Prior
-from preimage.problem import PerMember, Problem
+from preimage.problem import Problem
 from preimage.rng import checked_seed
 from preimage.stopping import After, StoppingRule, Tracker
 
 # A number read from an accelerator waits for it, so what must be read is read together, every so many steps.
 READ_EVERY = 10
+PARTS = ("theta", "outputs", "guard", "judge", "history")  # what has a state
 
 
 class Fit:
@@ -93,31 +94,30 @@ class Fit:
         self._begin(prior, problem.to(prior.device).for_members(len(prior)), rule or After(), initial)
 
     def _begin(self, prior: Prior, problem: Problem, rule: StoppingRule, initial: Any = None) -> None:
-        b = len(prior)
+        b, steps = len(prior), self.recipe.steps
         self.prior, self.members, self.rule = prior, Members(prior), rule
-        self.problem, self.tracker = rule.start(
-            problem, members=b, total=self.recipe.steps, seed=self.seed, streams=count()
-        )
+        self.problem, tracker = rule.start(problem, members=b, total=steps, seed=self.seed, streams=count())
         prior.set_image(self.problem.target, self.problem.weight)
-        own = self.problem.operator
-        # A trainable operator is fitted by each member for itself; any other is shared and has nothing to save.
-        fitted = own.operators if isinstance(own, PerMember) else (nn.Identity() for _ in range(b))
-        self.operators: list[nn.Module] = list(fitted)
+        self.theta = Theta(prior, self.problem, self.recipe)
         if initial is not None:
-            self._start_from(initial)
-        self.optimizers = [self._optimizers(i) for i in range(b)]
-        self.together: dict[tuple[int, ...], Together] = {}
+            self.theta.start_from(initial)
+        self.outputs, self.history = Averages(self.recipe, b), History(self.problem.term_names())
+        self.guard = DivergenceGuard(self.theta, self.outputs)
+        self.judge = Judge(tracker, self.guard, b)
         self.index, self.seconds = 0, 0.0
-        self.stopped = [0] * b  # the step at which each member stopped; 0: still active
-        self.counts = [0] * b  # how many outputs each average has gathered
-        self.images: list[torch.Tensor] = []
-        self.averages: list[torch.Tensor] = []
-        self.history = History(self.problem.term_names())
-        self.guard = DivergenceGuard(self)
         self.graphs = CudaGraphs(self._move, self._expected) if prior.device.type == "cuda" else None
         self.read_every = 1 if prior.device.type == "cpu" else READ_EVERY
-        self.unread: list[tuple[Step, torch.Tensor]] = []  # steps on which the tracker has not decided yet
         self.give_back: weakref.finalize[Any, Any] | None = None  # of the memory that is kept while it is iterated
+
+    @property
+    def tracker(self) -> Tracker:
+        """What the rule has seen of this fit."""
+        return self.judge.tracker
+
+    @property
+    def stopped(self) -> list[int]:
+        """The step at which each member stopped; 0: it is still active."""
+        return self.judge.stopped
 
     @property
     def size(self) -> tuple[int, int]:
@@ -162,15 +162,14 @@ class Fit:
         active = [i for i, stop in enumerate(self.stopped) if not stop]
         table = self._table(self._descend(active))
         reading = self.index % self.read_every == 0 or self.index >= self.recipe.steps
-        events = self.guard.watch(self, active, table) if reading else []
+        events = self.guard.watch(self.index, active, table) if reading else []
         if events and self.graphs:
             self.graphs.forget()
         self.history.append(table, events)
         step = self._step(table, tuple(events), self.seconds + time.perf_counter() - begin)
-        self.unread.append((step, self.tracker.measure(step)))
+        self.judge.measure(step)
         if reading:
-            self._decide(self.tracker, self.stopped)
-            self.unread = []
+            self.judge.decide()
         self.seconds += time.perf_counter() - begin
         if self.finished:
             self._end()
@@ -189,19 +188,14 @@ class Fit:
         for group in self.members.groups(members):
             terms, x = move(group, *self.prior.inputs(group))
             losses.update(zip(group, terms.unbind(1), strict=True))
-            self._gather(group, x.split(1))
+            self.outputs.gather(group, x.split(1))
         return losses
 
     def _move(self, group: Sequence[int], codes: Sequence[torch.Tensor], loss_mask: torch.Tensor | None) -> Outputs:
         """Forward, backward and the optimizers of some members: (terms, b) and (b, c, h, w) before the step."""
         terms, x = self._terms(group, codes, loss_mask)
         terms.sum().backward()
-        if (key := tuple(group)) not in self.together:
-            self.together[key] = Together([optimizer for i in group for optimizer in self.optimizers[i]])
-        self.together[key].step()
-        for i in group:
-            self.prior.networks[i].zero_grad(set_to_none=True)
-            self.operators[i].zero_grad(set_to_none=True)
+        self.theta.step(group)
         return terms.detach(), x.detach()
 
     def _terms(self, group: Sequence[int], codes: Sequence[torch.Tensor], loss_mask: torch.Tensor | None) -> Outputs:
@@ -214,21 +208,6 @@ class Fit:
     ) -> torch.Tensor:
         return self._terms(group, codes, loss_mask)[0]
 
-    def _gather(self, members: Sequence[int], images: Sequence[torch.Tensor]) -> None:
-        """The exponential average of outputs, as a running mean whose weights fall off by the recipe's factor."""
-        if not self.images:
-            self.images, self.averages = ([torch.zeros_like(images[0])] * len(self.prior) for _ in range(2))
-        alike: dict[float, list[tuple[int, torch.Tensor]]] = {}
-        for i, image in zip(members, images, strict=True):
-            self.images[i] = image
-            self.counts[i] += 1
-            alike.setdefault(self.recipe.ema_weight(self.counts[i]), []).append((i, image))
-        for weight, some in alike.items():
-            own, new = zip(*((self.averages[i], image) for i, image in some), strict=True)
-            mean = new if weight == 1 else torch._foreach_lerp(own, new, weight)  # pyright: ignore[reportPrivateImportUsage]
-            for (i, _), average in zip(some, mean, strict=True):
-                self.averages[i] = average
-
     def _table(self, losses: dict[int, torch.Tensor]) -> torch.Tensor:
         """(terms, b), NaN for members that were not computed."""
         nothing = torch.full((len(self.history.names),), float("nan"), device=self.prior.device)
@@ -238,13 +217,13 @@ class Fit:
         best = self.tracker.best
         shown = [
             best[i : i + 1] if stop and best is not None else average
-            for i, (stop, average) in enumerate(zip(self.stopped, self.averages, strict=True))
+            for i, (stop, average) in enumerate(zip(self.stopped, self.outputs.averages, strict=True))
         ]
         return Step(
             index=self.index,
             total=self.recipe.steps,
             seconds=seconds,
-            image=torch.cat(self.images),
+            image=torch.cat(self.outputs.images),
             average=torch.cat(shown),
             terms=dict(zip(self.history.names, table, strict=True)),
             active=tuple(not stop for stop in self.stopped),
@@ -254,42 +233,25 @@ class Fit:
             finish=self.problem.finish,
         )
 
-    def _decide(self, tracker: Tracker, stopped: list[int]) -> None:
-        """Let a tracker decide by what it measured at the latest steps; note the members that it stops at one of them."""
-        numbers = torch.stack([measured for _, measured in self.unread]).tolist() if self.unread else []
-        for (step, _), of_step in zip(self.unread, numbers, strict=True):
-            active = tuple(not stop for stop in stopped)
-            for i, stop in enumerate(tracker.decide(replace(step, active=active), of_step)):
-                if not stopped[i] and (stop or step.index >= self.recipe.steps or self.guard.gave_up(i)):
-                    stopped[i] = step.index
-
-    def _decided(self) -> tuple[Tracker, list[int]]:
-        """Tracker and stopping steps as they are once all steps are decided on; the fit's own go on as if never asked."""
-        if not self.unread:
-            return self.tracker, list(self.stopped)
-        tracker, stopped = self.tracker.copied(), list(self.stopped)
-        self._decide(tracker, stopped)
-        return tracker, stopped
-
     # ------------------------------------------------------------------ the result
 
     def result(self) -> Result:
         """The best so far, at any time after the first step: the mean over restarts of what the rule keeps. Changes nothing."""
         if not self.index:
             raise InputError("there is no result before the first step: iterate the fit, or call run()")
-        tracker, stopped = self._decided()
-        best = torch.cat(self.averages) if tracker.best is None else tracker.best
+        judge = self.judge.decided()
+        best = torch.cat(self.outputs.averages) if judge.tracker.best is None else judge.tracker.best
         kept = best.unflatten(0, (-1, self.restarts))
         finish = self.problem.finish or (lambda x: x)
         each = torch.stack([finish(one) for one in kept.unbind(1)], 1)
-        code, reason = combined_reason(self.index, tracker, self.guard, stopped)
+        code, reason = judge.reason(self.index)
         return Result(
             image=finish(kept.mean(1)).to("cpu", copy=True),
             uncertainty=each.std(1).cpu() if self.restarts > 1 else None,
             reason=reason,
             reason_code=code,
-            kept_step=list(tracker.kept_step),
-            steps=max(stopped) or self.index,
+            kept_step=list(judge.tracker.kept_step),
+            steps=max(judge.stopped) or self.index,
             seconds=self.seconds,
             history=self.history.copied(),
             recipe=self.recipe,
@@ -301,13 +263,12 @@ class Fit:
             remarks=self.remarks,
             picture=self.picture,
             weights=self.weights(),
-            operators=[copy.deepcopy(o).cpu() for o in self.operators] if self.problem.trainable() else [],
+            operators=self.theta.fitted_operators(),
         )
 
     def weights(self) -> list[dict[str, Any]]:
         """Of each member what another fit can start from, as it is now: copies on the CPU."""
-        own = [{"operator": copied(state)} if (state := o.state_dict()) else {} for o in self.operators]
-        return [network | operator for network, operator in zip(self.prior.weights(), own, strict=True)]
+        return self.theta.weights()
 
     # ------------------------------------------------------------------ state
 
@@ -323,62 +284,21 @@ class Fit:
         operator = self.problem.operator
         own = copy.deepcopy(operator) if self.problem.trainable() else operator
         other._begin(copy.deepcopy(self.prior), replace(self.problem, operator=own), rule)
-        other.load_state_dict({k: v for k, v in self.state_dict().items() if k not in ("tracker", "stopped")})
+        state = self.state_dict()
+        other.load_state_dict(state | {"judge": other.judge.state_dict()})
         return other
 
     def state_dict(self) -> dict[str, Any]:
         """All that a fit is besides what it was made from: plain containers and tensors."""
-        tracker, stopped = self._decided()
-        return {
-            "prior": self.prior.state_dict(),
-            "operators": [operator.state_dict() for operator in self.operators],
-            "optimizers": [[o.state_dict() for o in each] for each in self.optimizers],
-            "tracker": tracker.state_dict(),
-            "guard": self.guard.state_dict(),
-            "history": self.history.state_dict(),
-            "images": list(self.images),
-            "averages": list(self.averages),
-            "stopped": stopped,
-            **{name: getattr(self, name) for name in ("index", "seconds", "counts")},
-        }
+        parts = {name: getattr(self, name).state_dict() for name in PARTS}
+        return {**parts, "index": self.index, "seconds": self.seconds}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state: on a CPU with as many threads, bit for bit as if it had never stopped."""
         state = copy.deepcopy(state)
-        self.prior.load_state_dict(state["prior"])
-        for operator, saved in zip(self.operators, state["operators"], strict=True):
-            operator.load_state_dict(saved)
-        for each, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            for optimizer, values in zip(each, saved, strict=True):
-                optimizer.load_state_dict(values)
-        self.guard.load_state_dict(state["guard"], self.prior.device)
-        seen = {name: state[name] for name in ("tracker", "history", "images", "averages") if name in state}
-        here = with_tensors(seen, lambda tensor: tensor.to(self.prior.device))  # a checkpoint is read on the CPU
-        if "tracker" in here:
-            self.tracker.load_state_dict(here["tracker"])
-        self.history.load_state_dict(here["history"])
-        self.images, self.averages = here["images"], here["averages"]
-        for name in ("index", "seconds", "stopped", "counts"):
-            setattr(self, name, state.get(name, getattr(self, name)))
+        self.theta.load_state_dict(state["theta"])  # into tensors that are on the device
+        for name in PARTS[1:]:  # a checkpoint is read on the CPU
+            getattr(self, name).load_state_dict(with_tensors(state[name], lambda tensor: tensor.to(self.prior.device)))
+        self.index, self.seconds = state["index"], state["seconds"]
         if self.graphs:
             self.graphs.forget()
-
-    # ------------------------------------------------------------------ parts
-
-    def _start_from(self, initial: Result | Sequence[dict[str, Any]]) -> None:
-        weights = initial.weights if isinstance(initial, Result) else initial
-        known = isinstance(weights, Sequence) and len(weights) > 0
-        if not known or not all(isinstance(each, dict) and {"network", "code"} <= each.keys() for each in weights):
-            raise InputError(
-                f"initial must be a Result or its weights, got {type(initial).__name__} without weights", code="type"
-            )
-        self.prior.start_from(weights)
-        for i, operator in enumerate(self.operators):
-            saved = weights[i % len(weights)].get("operator")
-            if saved and operator.state_dict():  # a known operator has nothing to take over
-                load_alike(operator, saved, "operator")
-
-    def _optimizers(self, i: int) -> list[Optimizer]:
-        optimizers = self.recipe.optimizer(self.prior.networks[i].parameters(), float(self.recipe.rate))
-        own = [p for p in self.operators[i].parameters() if p.requires_grad]
-        return optimizers + (adam(own, float(self.recipe.operator_rate)) if own else [])

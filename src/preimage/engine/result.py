@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from preimage.engine.divergence import DivergenceGuard
 from preimage.engine.recipe import Recipe
 from preimage.images import Picture, as_picture
-from preimage.stopping import Tracker
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -148,16 +145,3 @@ class Result:
         Image.fromarray(shown).save(buffer, "PNG")
         encoded = base64.b64encode(buffer.getvalue()).decode()
         return f'<img src="data:image/png;base64,{encoded}"><p>{html.escape(f"{self.task}: {self.reason}")}</p>'
-
-
-def combined_reason(index: int, tracker: Tracker, guard: DivergenceGuard, stopped: Sequence[int]) -> tuple[str, str]:
-    """Reason code and reason of a fit, in which members may have stopped for several."""
-    kept = tracker.kept_step
-    if not all(stopped):
-        return "interrupted", f"interrupted at step {index}; kept the best so far, of step {kept[0] or index}"
-    members = range(len(stopped))
-    code = "diverged" if guard.gave_up(0) else tracker.reason_code(0)
-    reasons = [guard.reason(i, kept[i]) or tracker.reason(i) for i in members]
-    if len(set(reasons)) == 1:
-        return code, reasons[0]
-    return code, f"{len(reasons)} fits, kept steps {', '.join(map(str, kept))}; the first: {reasons[0]}"
