@@ -8,9 +8,9 @@ import torch
 
 from preimage.codes import Masked, Noise
 from preimage.engine.fit import Fit
-from preimage.engine.optimizers import adam, muon
 from preimage.engine.recipe import Recipe
 from preimage.networks import SkipNet
+from preimage.optimizers import adam, muon
 from preimage.problem import Problem
 from preimage.stopping import StoppingRule
 from preimage.studies.scales import generated_picture, with_gaussian_noise

@@ -10,10 +10,9 @@ from preimage.codes import Masked, Mesh, Noise, reflected
 from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
 from preimage.networks import DeepDecoder, SkipNet
-from preimage.engine.members import Members
 from preimage.prior import Prior
 from preimage.problem import Problem
-from preimage.rng import checked_seed, drawing_from, generator
+from preimage.rng import generator
 
 
 @pytest.mark.parametrize("size", [(16, 16), (17, 16), (33, 47), (31, 64)])

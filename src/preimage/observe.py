@@ -9,28 +9,28 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch.nn import functional
 
-from preimage.engine.checkpoint import autosave as autosave
+from preimage.engine.checkpoint import Remembers, save
 from preimage.engine.fit import Fit
 from preimage.engine.run import Run
 from preimage.engine.step import Step
+from preimage.errors import InputError
 from preimage.metrics import psnr
 from preimage.stopping import After
 
 Curve = list[tuple[int, float]]
 
 
-class Observer(Protocol):
+class Observer(Remembers, Protocol):
     """What is shown each step of a run, and can be saved beside it in a checkpoint."""
 
     def note(self, run: Run, step: Step) -> None: ...
-    def state_dict(self) -> dict[str, Any]: ...
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
 def observe(run: Run, *observers: Observer) -> Iterator[Step]:
@@ -53,6 +53,22 @@ def observe(run: Run, *observers: Observer) -> Iterator[Step]:
     for step in run:
         for observer in observers:
             observer.note(run, step)
+        yield step
+
+
+def autosave(
+    run: Run, path: str | Path, every: int, observers: Mapping[str, Remembers] | None = None
+) -> Iterator[Step]:
+    """Pass the Steps of a run through, saving a checkpoint every so many of them.
+
+    Example:
+        >>> for step in autosave(fit, "photo.checkpoint", every=50): ...
+    """
+    if every < 1:
+        raise InputError(f"autosave must be every 1 step or more, got {every}")
+    for step in run:
+        if step.index % every == 0:
+            save(run, path, observers)
         yield step
 
 

@@ -15,10 +15,10 @@ from typing import Any, Literal
 import torch
 
 from preimage.codes import Masked, Mesh, Noise, channels_of
-from preimage.engine.optimizers import adam, muon
 from preimage.engine.recipe import FORMAT, Recipe, kind_of
 from preimage.errors import InputError
 from preimage.networks import DeepDecoder, Pixels, ResNet, SkipNet, UNet
+from preimage.optimizers import adam, muon
 
 Quality = Literal["fast", "balanced", "best"]
 

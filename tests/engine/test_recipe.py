@@ -10,11 +10,11 @@ import torch
 from specimens import THIN, THIN_ADAM
 
 from preimage.codes import Mesh, Noise
-from preimage.engine.optimizers import adam, muon
 from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
 from preimage.networks import DeepDecoder, Pixels, ResNet, SkipNet, UNet
 from preimage.networks.config import halvings
+from preimage.optimizers import adam, muon
 from preimage.recipes import read_recipe
 from preimage.restore.denoise import FAST, PAPER
 

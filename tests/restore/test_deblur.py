@@ -12,12 +12,12 @@ from specimens import THIN, clean, noisy
 from torch.nn import functional
 
 from preimage.codes import Noise
-from preimage.engine.optimizers import muon
 from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
 from preimage.metrics import psnr
 from preimage.networks import Pixels, SkipNet
 from preimage.operators import Blur, gaussian, motion
+from preimage.optimizers import muon
 from preimage.problem import Problem
 from preimage.regularizers import total_variation
 from preimage.restore.deblur import FAST, PAPER, blur_kernel, deblur

@@ -14,12 +14,12 @@ from specimens import THIN, clean, noisy
 
 from preimage.codes import Masked
 from preimage.distances import absolute, poisson_nll, squared
-from preimage.engine.optimizers import muon
 from preimage.errors import InputError
 from preimage.images import read
 from preimage.metrics import psnr
 from preimage.networks import SkipNet
 from preimage.noise.estimation import Noise, estimate_noise
+from preimage.optimizers import muon
 from preimage.regularizers import total_variation
 from preimage.restore.denoise import (
     BALANCED,

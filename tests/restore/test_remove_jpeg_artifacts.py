@@ -15,12 +15,12 @@ from specimens import THIN, clean
 
 from preimage.codes import Noise
 from preimage.engine.fit import Fit
-from preimage.engine.optimizers import adam
 from preimage.errors import InputError
 from preimage.images import as_picture, read
 from preimage.metrics import psnr
 from preimage.networks import SkipNet
 from preimage.operators import JpegCoefficients, rounded
+from preimage.optimizers import adam
 from preimage.restore.remove_jpeg_artifacts import (
     FAST,
     PAPER,

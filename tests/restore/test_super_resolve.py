@@ -14,11 +14,11 @@ from specimens import THIN, clean
 
 from preimage.codes import Noise
 from preimage.distances import squared
-from preimage.engine.optimizers import adam, muon
 from preimage.errors import InputError
 from preimage.images import read
 from preimage.networks import SkipNet
 from preimage.operators import Downsample, bicubic, box, lanczos2
+from preimage.optimizers import adam, muon
 from preimage.regularizers import total_variation
 from preimage.restore.start import variant
 from preimage.restore.super_resolve import FAST, PAPER, PAPER_X8, down_kernel, super_resolve

@@ -39,6 +39,7 @@ from preimage.engine.run import Run
 from preimage.errors import InputError
 from preimage.figures.restoration import restoration_figure, save_figure
 from preimage.images import Picture, check_place, read, write_float_tiff
+from preimage.observe import autosave
 from preimage.series.frames import Frames
 from preimage.series.layout import check_beside
 
@@ -263,7 +264,7 @@ def _iterate(watched: Watched, options: Options, places: Places, interrupt: Inte
     """To the end, or to where a signal ended it; whether the result stands."""
     steps: Iterator[Any] = iter(watched)
     if options.autosave is not None:
-        steps = checkpoint.autosave(watched, places.checkpoint, options.autosave)
+        steps = autosave(watched, places.checkpoint, options.autosave)
     with Progress(places.input.name, quiet=options.quiet) as progress:
         while not interrupt.number:
             step = next(steps, None)

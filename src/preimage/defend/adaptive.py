@@ -21,10 +21,10 @@ from preimage.defend.checks import at_rest, check_gradient, checked_labels, chec
 from preimage.defend.defence import DefendedClassifier, random_source
 from preimage.defend.logits import checked_model, pictures_a_pass
 from preimage.engine.members import Members
-from preimage.engine.optimizers import Together, adam
 from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
 from preimage.networks import SkipNet
+from preimage.optimizers import Together, adam
 
 AdaptiveName = Literal["bpda-eot", "prior"]
 ADAPTIVE = get_args(AdaptiveName)

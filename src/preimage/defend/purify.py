@@ -17,12 +17,12 @@ from PIL.Image import Image
 
 from preimage.codes import Noise
 from preimage.engine.fit import Fit
-from preimage.engine.optimizers import muon
 from preimage.engine.recipe import Recipe
 from preimage.engine.run import Run
 from preimage.errors import InputError
 from preimage.images import Picture, as_picture
 from preimage.networks import SkipNet
+from preimage.optimizers import muon
 from preimage.problem import Problem
 from preimage.recipes import qualities
 from preimage.restore.start import Initial, Tile, start

@@ -34,6 +34,14 @@ class Averages:
             for (i, _), average in zip(some, mean, strict=True):
                 self.averages[i] = average
 
+    def shown(self, stopped: Sequence[int], best: torch.Tensor | None) -> torch.Tensor:
+        """(b, c, h, w): the averages of active members, and of stopped ones what they keep."""
+        each = [
+            average if best is None or not stop else best[i : i + 1]
+            for i, (stop, average) in enumerate(zip(stopped, self.averages, strict=True))
+        ]
+        return torch.cat(each)
+
     def of(self, i: int) -> dict[str, Any]:
         """Count, average and image of one member; none before its first output."""
         begun = self.counts[i] > 0

@@ -17,7 +17,6 @@ from typing import Any, Protocol
 import torch
 
 from preimage.engine.run import Run
-from preimage.engine.step import Step
 from preimage.errors import InputError
 from preimage.images import write_bytes_atomically
 
@@ -91,22 +90,6 @@ def read(path: str | Path) -> dict[str, Any]:
     if not {"task", "fingerprint", "state", "observers"} <= saved.keys():
         raise InputError(f"{path} is not a whole checkpoint: {remedy}", code="checkpoint")
     return saved
-
-
-def autosave(
-    run: Run, path: str | Path, every: int, observers: Mapping[str, Remembers] | None = None
-) -> Iterator[Step]:
-    """Pass the Steps of a run through, saving a checkpoint every so many of them.
-
-    Example:
-        >>> for step in autosave(fit, "photo.checkpoint", every=50): ...
-    """
-    if every < 1:
-        raise InputError(f"autosave must be every 1 step or more, got {every}")
-    for step in run:
-        if step.index % every == 0:
-            save(run, path, observers)
-        yield step
 
 
 def fingerprint(tensor: torch.Tensor) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import count
 from typing import Any
@@ -25,6 +25,7 @@ from preimage.engine.members import Members
 from preimage.engine.memory import check_memory
 from preimage.engine.recipe import Recipe
 from preimage.engine.result import History, Result
+from preimage.engine.run import Run
 from preimage.engine.step import Step
 from preimage.engine.theta import Theta
 from preimage.errors import InputError
@@ -32,14 +33,14 @@ from preimage.images import Picture
 from preimage.prior import Prior
 from preimage.problem import Problem
 from preimage.rng import checked_seed
-from preimage.stopping import After, StoppingRule, Tracker
+from preimage.stopping import After, StoppingRule
 
 # A number read from an accelerator waits for it, so what must be read is read together, every so many steps.
 READ_EVERY = 10
 PARTS = ("theta", "outputs", "guard", "judge", "history")  # what has a state
 
 
-class Fit:
+class Fit(Run):
     """The fit of b members, each with its own weights, code, jitter, loss and stop.
 
     Example:
@@ -68,8 +69,6 @@ class Fit:
         InputError: members that are no multiple of the restarts, another seed, or weights of another network.
     """
 
-    number = 0
-
     def __init__(
         self,
         problem: Problem,
@@ -96,28 +95,19 @@ class Fit:
     def _begin(self, prior: Prior, problem: Problem, rule: StoppingRule, initial: Any = None) -> None:
         b, steps = len(prior), self.recipe.steps
         self.prior, self.members, self.rule = prior, Members(prior), rule
-        self.problem, tracker = rule.start(problem, members=b, total=steps, seed=self.seed, streams=count())
+        self.problem, self.tracker = rule.start(problem, members=b, total=steps, seed=self.seed, streams=count())
         prior.set_image(self.problem.target, self.problem.weight)
         self.theta = Theta(prior, self.problem, self.recipe)
         if initial is not None:
             self.theta.start_from(initial)
         self.outputs, self.history = Averages(self.recipe, b), History(self.problem.term_names())
         self.guard = DivergenceGuard(self.theta, self.outputs)
-        self.judge = Judge(tracker, self.guard, b)
+        self.judge = Judge(self.tracker, self.guard, b)
+        self.stopped = self.judge.stopped  # the step at which each member stopped; 0: it is still active
         self.index, self.seconds = 0, 0.0
-        self.graphs = CudaGraphs(self._move, self._expected) if prior.device.type == "cuda" else None
+        self.graphs = CudaGraphs(self._move, self._terms) if prior.device.type == "cuda" else None
         self.read_every = 1 if prior.device.type == "cpu" else READ_EVERY
         self.give_back: weakref.finalize[Any, Any] | None = None  # of the memory that is kept while it is iterated
-
-    @property
-    def tracker(self) -> Tracker:
-        """What the rule has seen of this fit."""
-        return self.judge.tracker
-
-    @property
-    def stopped(self) -> list[int]:
-        """The step at which each member stopped; 0: it is still active."""
-        return self.judge.stopped
 
     @property
     def size(self) -> tuple[int, int]:
@@ -134,20 +124,7 @@ class Fit:
         """Whether every member has stopped."""
         return all(self.stopped)
 
-    def part(self, whole: torch.Tensor) -> torch.Tensor:
-        """The whole: a Fit is made of no others."""
-        return whole
-
     # ------------------------------------------------------------------ the loop
-
-    def __iter__(self) -> Iterator[Step]:
-        return self
-
-    def run(self) -> Result:
-        """Iterate to the end and return the Result."""
-        for _ in self:
-            pass
-        return self.result()
 
     def __next__(self) -> Step:
         if self.finished:
@@ -160,26 +137,20 @@ class Fit:
         begin = time.perf_counter()
         self.index += 1
         active = [i for i, stop in enumerate(self.stopped) if not stop]
-        table = self._table(self._descend(active))
+        table = self.history.row(self._descend(active), len(self.prior), self.prior.device)
         reading = self.index % self.read_every == 0 or self.index >= self.recipe.steps
         events = self.guard.watch(self.index, active, table) if reading else []
-        if events and self.graphs:
-            self.graphs.forget()
         self.history.append(table, events)
         step = self._step(table, tuple(events), self.seconds + time.perf_counter() - begin)
         self.judge.measure(step)
         if reading:
             self.judge.decide()
         self.seconds += time.perf_counter() - begin
-        if self.finished:
-            self._end()
-        return step
-
-    def _end(self) -> None:
-        if self.give_back is not None:
+        if self.finished and self.give_back:
             self.give_back()
-        if self.graphs:
-            self.graphs.forget()  # what was recorded has memory of its own
+        if (self.finished or events) and self.graphs:
+            self.graphs.forget()  # what was recorded has memory of its own, or weights at other addresses
+        return step
 
     def _descend(self, members: list[int]) -> dict[int, torch.Tensor]:
         """One step of gradient descent of some members: the terms of each, (terms,), before the step."""
@@ -202,29 +173,13 @@ class Fit:
         x = self.members.outputs(group, codes)
         return torch.stack([values for _, values in self.problem.members(group).terms(x, loss_mask)]), x
 
-    @torch.no_grad()
-    def _expected(
-        self, group: Sequence[int], codes: Sequence[torch.Tensor], loss_mask: torch.Tensor | None
-    ) -> torch.Tensor:
-        return self._terms(group, codes, loss_mask)[0]
-
-    def _table(self, losses: dict[int, torch.Tensor]) -> torch.Tensor:
-        """(terms, b), NaN for members that were not computed."""
-        nothing = torch.full((len(self.history.names),), float("nan"), device=self.prior.device)
-        return torch.stack([losses.get(i, nothing) for i in range(len(self.prior))], 1)
-
     def _step(self, table: torch.Tensor, events: tuple[str, ...], seconds: float) -> Step:
-        best = self.tracker.best
-        shown = [
-            best[i : i + 1] if stop and best is not None else average
-            for i, (stop, average) in enumerate(zip(self.stopped, self.outputs.averages, strict=True))
-        ]
         return Step(
             index=self.index,
             total=self.recipe.steps,
             seconds=seconds,
             image=torch.cat(self.outputs.images),
-            average=torch.cat(shown),
+            average=self.outputs.shown(self.stopped, self.tracker.best),
             terms=dict(zip(self.history.names, table, strict=True)),
             active=tuple(not stop for stop in self.stopped),
             restarts=self.restarts,
@@ -241,8 +196,7 @@ class Fit:
             raise InputError("there is no result before the first step: iterate the fit, or call run()")
         judge = self.judge.decided()
         best = torch.cat(self.outputs.averages) if judge.tracker.best is None else judge.tracker.best
-        kept = best.unflatten(0, (-1, self.restarts))
-        finish = self.problem.finish or (lambda x: x)
+        kept, finish = best.unflatten(0, (-1, self.restarts)), self.problem.finish or (lambda x: x)
         each = torch.stack([finish(one) for one in kept.unbind(1)], 1)
         code, reason = judge.reason(self.index)
         return Result(
@@ -270,22 +224,14 @@ class Fit:
         """Of each member what another fit can start from, as it is now: copies on the CPU."""
         return self.theta.weights()
 
-    # ------------------------------------------------------------------ state
-
     def extended(self, rule: StoppingRule, *, steps: int | None = None) -> Fit:
-        """A copy that goes on from here with all members active, until `rule` stops them; this fit stays as it is.
-
-        Args:
-            rule: for the copy, which begins at the next step.
-            steps: maximum number of iterations, those of this fit included; None: the recipe's.
-        """
+        """A copy that goes on with all members active to `rule`'s end, or to so many steps in all (None: the recipe's)."""
         other = copy.copy(self)
         other.recipe = self.recipe if steps is None else replace(self.recipe, steps=steps)
-        operator = self.problem.operator
-        own = copy.deepcopy(operator) if self.problem.trainable() else operator
-        other._begin(copy.deepcopy(self.prior), replace(self.problem, operator=own), rule)
-        state = self.state_dict()
-        other.load_state_dict(state | {"judge": other.judge.state_dict()})
+        fitted = self.problem.trainable()  # what is known is shared
+        problem = replace(self.problem, operator=copy.deepcopy(self.problem.operator)) if fitted else self.problem
+        other._begin(copy.deepcopy(self.prior), problem, rule)
+        other.load_state_dict(self.state_dict() | {"judge": other.judge.state_dict()})
         return other
 
     def state_dict(self) -> dict[str, Any]:

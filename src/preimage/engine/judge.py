@@ -63,4 +63,4 @@ class Judge:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.tracker.load_state_dict(state["tracker"])
-        self.stopped, self.unread = list(state["stopped"]), []
+        self.stopped[:], self.unread = state["stopped"], []

@@ -8,9 +8,9 @@ import torch
 
 from preimage.engine.devices import free_memory
 from preimage.engine.members import stacking_pays
-from preimage.engine.optimizers import muon
 from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
+from preimage.optimizers import muon
 from preimage.prior import Prior
 
 # What PyTorch's kernels keep beside the tensors saved for the backward pass, as a factor on these.

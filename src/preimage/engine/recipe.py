@@ -16,9 +16,9 @@ from torch import nn
 
 from preimage.codes import Code, Noise, channels_of
 from preimage.engine.devices import choose_device, choose_precision
-from preimage.engine.optimizers import OptimizerFactory, adam
 from preimage.errors import InputError
 from preimage.networks import SkipNet
+from preimage.optimizers import OptimizerFactory, adam
 from preimage.prior import Prior
 from preimage.problem import name_of
 from preimage.rng import is_whole

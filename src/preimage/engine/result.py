@@ -30,6 +30,11 @@ class History:
         self.events: list[str] = []
         self._tables: list[torch.Tensor] = []
 
+    def row(self, losses: dict[int, torch.Tensor], members: int, device: torch.device) -> torch.Tensor:
+        """(terms, b) from the terms of some members, NaN for those that were not computed."""
+        nothing = torch.full((len(self.names),), float("nan"), device=device)
+        return torch.stack([losses.get(i, nothing) for i in range(members)], 1)
+
     def append(self, table: torch.Tensor, events: list[str]) -> None:
         """Add one step: (terms, b), left where it was computed, since reading it would wait for the device."""
         self._tables.append(table)

@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import nn
 
-from preimage.engine.optimizers import Optimizer, Together, adam
 from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
 from preimage.networks.loading import copied, load_alike
+from preimage.optimizers import Optimizer, Together, adam
 from preimage.prior import Prior
 from preimage.problem import PerMember, Problem
 

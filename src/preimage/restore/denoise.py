@@ -14,13 +14,13 @@ from torch.nn import functional
 
 from preimage.codes import Masked, Noise
 from preimage.distances import absolute, filtered, poisson_nll, squared
-from preimage.engine.optimizers import muon
 from preimage.engine.recipe import Recipe
 from preimage.engine.run import Run
 from preimage.images import Picture, as_picture
 from preimage.networks import SkipNet
 from preimage.noise import estimation as noises
 from preimage.noise.correlation import whitening
+from preimage.optimizers import muon
 from preimage.problem import Problem, identity
 from preimage.recipes import qualities
 from preimage.regularizers import total_variation

@@ -20,7 +20,6 @@ from PIL import Image as Pillow
 from PIL.Image import Image
 
 from preimage.codes import Noise
-from preimage.engine.optimizers import muon
 from preimage.engine.recipe import Recipe
 from preimage.engine.run import Run
 from preimage.errors import InputError
@@ -30,6 +29,7 @@ from preimage.networks import SkipNet
 from preimage.operators import JpegCoefficients, compose, rounded
 from preimage.operators.compose import Composed
 from preimage.operators.jpeg import BLOCK
+from preimage.optimizers import muon
 from preimage.problem import Problem
 from preimage.recipes import qualities
 from preimage.restore.start import Initial, Tile, start

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import torch
 
-from preimage.engine.checkpoint import autosave, load
+from preimage.engine.checkpoint import load
 from preimage.metrics import psnr
 from preimage.networks import SkipNet
+from preimage.observe import autosave
 from preimage.restore.denoise import PAPER, denoise
 from preimage.studies.scales import Study, generated_picture, markdown_table, with_gaussian_noise
 

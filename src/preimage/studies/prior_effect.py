@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from preimage.engine.optimizers import adam
 from preimage.engine.recipe import Recipe
 from preimage.engine.run import Run
 from preimage.metrics import psnr
 from preimage.networks import Pixels
 from preimage.operators import Downsample, lanczos2
+from preimage.optimizers import adam
 from preimage.restore.super_resolve import FAST, super_resolve
 from preimage.studies.peaks import scores_of
 from preimage.studies.scales import Study, generated_picture, markdown_table
