@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from preimage.defend.methods import saliency as saliency
     from preimage.defend.purify import purify as purify
     from preimage.defend.saliency import MIGSG as MIGSG
-    from preimage.engine.checkpoint import autosave as autosave
     from preimage.engine.fit import Fit as Fit
     from preimage.engine.recipe import Recipe as Recipe
     from preimage.engine.result import Result as Result
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     from preimage.networks import ResNet as ResNet
     from preimage.networks import SkipNet as SkipNet
     from preimage.networks import UNet as UNet
+    from preimage.observe import autosave as autosave
     from preimage.prior import Prior as Prior
     from preimage.problem import Problem as Problem
     from preimage.restore.deblur import deblur as deblur
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from preimage.stopping import StoppingRule as StoppingRule
 
 _PLACES = {
-    "autosave": "engine.checkpoint",
+    "autosave": "observe",
     "saliency": "defend.methods",
     "MIGSG": "defend.saliency",
     "DIPDefence": "defend.art_defence",

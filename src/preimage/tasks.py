@@ -16,8 +16,9 @@ from preimage.errors import InputError
 if TYPE_CHECKING:
     import torch
 
-    from preimage.engine.recipe import Recipe, RecipeLike
+    from preimage.engine.recipe import Recipe
     from preimage.engine.result import Result
+    from preimage.recipes import RecipeLike
     from preimage.stopping import StoppingRule
 
 P = ParamSpec("P")

@@ -12,10 +12,10 @@ from specimens import clean
 from preimage.defend.defence import Purification
 from preimage.defend.inspection import Inspecting
 from preimage.defend.purify import FAST, PAPER, QUALITIES, STEPS, for_size, purify
-from preimage.engine.optimizers import muon
 from preimage.errors import InputError
 from preimage.metrics import psnr
 from preimage.networks import SkipNet
+from preimage.optimizers import muon
 from preimage.stopping import after
 from studies.harness.classifiers import untrained
 

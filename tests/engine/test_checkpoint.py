@@ -17,10 +17,11 @@ from specimens import THIN, THIN_ADAM, THIN_MASKED, clean, fit_of, noisy
 import preimage
 from preimage.codes import Noise
 from preimage.engine import checkpoint
-from preimage.engine.checkpoint import autosave, load, read, save
+from preimage.engine.checkpoint import load, read, save
 from preimage.engine.fit import Fit
 from preimage.errors import InputError
 from preimage.networks import DeepDecoder
+from preimage.observe import autosave
 from preimage.restore.denoise import denoise
 from preimage.stopping import after, held_out, windowed_variance
 
@@ -250,7 +251,8 @@ import os, random, signal, sys, time
 from dataclasses import replace
 from pathlib import Path
 import torch
-from preimage.engine.checkpoint import autosave, load, read
+from preimage.engine.checkpoint import load, read
+from preimage.observe import autosave
 from preimage.codes import Noise
 from preimage.networks import SkipNet
 from preimage.restore.denoise import denoise

@@ -9,11 +9,13 @@ import pytest
 import torch
 from specimens import THIN, THIN_ADAM
 
-from preimage.engine.optimizers import adam, muon
-from preimage.engine.recipe import Mesh, Noise, Recipe, read_recipe
+from preimage.codes import Mesh, Noise
+from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
 from preimage.networks import DeepDecoder, Pixels, ResNet, SkipNet, UNet
 from preimage.networks.config import halvings
+from preimage.optimizers import adam, muon
+from preimage.recipes import read_recipe
 from preimage.restore.denoise import FAST, PAPER
 
 HOLE = UNet.Config((8, 16, 32, 64, 128, 128), upsample="transposed", padding="zeros", norm="instance", up_norm=False)

@@ -173,7 +173,7 @@ def test_a_checkpoint_of_another_classifier_is_refused(tmp_path):
     other.model.head.weight.data.add_(0.5)
     with pytest.raises(InputError, match="was made with"):
         load(
-            counterfactual(picture(), classifier=other, target=begun.identity["target"], recipe=THIN),
+            counterfactual(picture(), classifier=other, target=begun.fingerprint["target"], recipe=THIN),
             tmp_path / "a.checkpoint",
         )
 

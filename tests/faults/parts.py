@@ -15,10 +15,10 @@ from preimage.classifiers import Classifier, LossEstimator, TrainedModel
 from preimage.codes import Masked, Noise
 from preimage.defend.purify import FAST as FAST_PURIFICATION
 from preimage.engine.fit import Fit
-from preimage.engine.optimizers import muon
 from preimage.engine.recipe import Recipe
 from preimage.explain.recipes import FAST_INVERSION, FAST_RECOVERY
 from preimage.networks import SkipNet
+from preimage.optimizers import muon
 from preimage.problem import Problem
 
 NETWORK = SkipNet.Config(down=(8, 8), up=(8, 8), skip=(2, 2), upsample="nearest", padding="zeros")

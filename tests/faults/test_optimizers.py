@@ -9,7 +9,7 @@ import torch
 from faults.parts import THIN, fit_of, picture, problem
 from torch import nn
 
-from preimage.engine.optimizers import muon
+from preimage.optimizers import muon
 
 FROZEN = "fault 5: Muon freezes all kernels of a shape when one of them has no gradient"
 

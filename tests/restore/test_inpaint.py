@@ -14,11 +14,11 @@ from PIL import Image
 from specimens import THIN, clean, noisy
 
 from preimage.codes import Mesh, Noise
-from preimage.engine.optimizers import adam, muon
 from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
 from preimage.metrics import psnr
 from preimage.networks import SkipNet
+from preimage.optimizers import adam, muon
 from preimage.regularizers import total_variation
 from preimage.restore.inpaint import FAST, FASTS, PAPER, PAPERS, inpaint
 from preimage.stopping import After, Risk, after

@@ -14,11 +14,11 @@ from specimens import THIN, clean
 
 from preimage.codes import Noise
 from preimage.distances import squared
-from preimage.engine.optimizers import adam, muon
 from preimage.errors import InputError
 from preimage.images import read
 from preimage.networks import SkipNet
 from preimage.operators import Downsample, bicubic, box, lanczos2
+from preimage.optimizers import adam, muon
 from preimage.regularizers import total_variation
 from preimage.restore.start import variant
 from preimage.restore.super_resolve import FAST, PAPER, PAPER_X8, down_kernel, super_resolve
@@ -69,7 +69,7 @@ def test_what_is_minimized_is_the_error_of_the_small_picture(factor):
 def test_it_sees_with_the_published_down_sampler(golden: Path, factor):
     stored = np.load(golden / "lanczos2_downsample.npz")
     problem = super_resolve(small(), factor=factor, recipe=BRIEF, device="cpu").problem
-    seen = problem.see(torch.from_numpy(stored[f"x{factor}/input"]))
+    seen = problem.apply(torch.from_numpy(stored[f"x{factor}/input"]))
     np.testing.assert_allclose(seen.numpy(), stored[f"x{factor}/output"], rtol=0, atol=1e-5)
 
 

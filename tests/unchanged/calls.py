@@ -23,11 +23,11 @@ from preimage.classifiers import Classifier, LossEstimator
 from preimage.classifiers.model_file import TrainedModel
 from preimage.codes import Noise
 from preimage.defend import purify
-from preimage.engine.optimizers import muon
 from preimage.engine.recipe import Recipe
 from preimage.explain import counterfactual, invert, maximize, recover
 from preimage.networks import SkipNet
 from preimage.noise.estimation import estimate_noise
+from preimage.optimizers import muon
 from preimage.problem import name_of
 from preimage.restore import deblur, denoise, flash_no_flash, inpaint, remove_jpeg_artifacts, super_resolve
 

@@ -33,12 +33,13 @@ from preimage.cli.report import (
 )
 from preimage.cli.watched import Watched, size_in_words
 from preimage.engine import checkpoint
-from preimage.engine.fit import Run
 from preimage.engine.recipe import Recipe
 from preimage.engine.result import Result
+from preimage.engine.run import Run
 from preimage.errors import InputError
 from preimage.figures.restoration import restoration_figure, save_figure
 from preimage.images import Picture, check_place, read, write_float_tiff
+from preimage.observe import autosave
 from preimage.series.frames import Frames
 from preimage.series.layout import check_beside
 
@@ -226,7 +227,7 @@ def _run(job: Job, recipe: Recipe, picture: Picture, places: Places, passed: Pas
     else:
         run = make(picture, initial=passed.weights, **beside)
     if passed.last is not None:
-        run.identity = {**run.identity, "begun_from": "the last input"}
+        run.fingerprint = {**run.fingerprint, "begun_from": "the last input"}
     return run
 
 
@@ -235,7 +236,7 @@ def _tile(options: Options, places: Places) -> Any:
     tile = choose_tile(options)
     if tile != "auto" or not (options.resume and places.checkpoint.exists()):
         return tile
-    begun = checkpoint.read(places.checkpoint)["identity"]
+    begun = checkpoint.read(places.checkpoint)["fingerprint"]
     return (begun["tile"], begun["overlap"]) if "tile" in begun else None
 
 
@@ -263,14 +264,14 @@ def _iterate(watched: Watched, options: Options, places: Places, interrupt: Inte
     """To the end, or to where a signal ended it; whether the result stands."""
     steps: Iterator[Any] = iter(watched)
     if options.autosave is not None:
-        steps = checkpoint.autosave(watched, places.checkpoint, options.autosave)
+        steps = autosave(watched, places.checkpoint, options.autosave)
     with Progress(places.input.name, quiet=options.quiet) as progress:
         while not interrupt.number:
             step = next(steps, None)
             if step is None:
                 return True
             progress.show(step)
-    return watched.stands
+    return watched.finished
 
 
 def _write(result: Result, watched: Watched, places: Places, *, replace: bool) -> None:

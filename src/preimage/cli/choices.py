@@ -12,10 +12,11 @@ from typing import Any, Literal
 from preimage import stopping
 from preimage.cli.options import Options
 from preimage.codes import Noise
-from preimage.engine.optimizers import adam
-from preimage.engine.recipe import Recipe, read_recipe
+from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
 from preimage.networks import DeepDecoder, Pixels
+from preimage.optimizers import adam
+from preimage.recipes import read_recipe
 from preimage.series.layout import checked
 
 RULES: dict[str, Callable[[], stopping.StoppingRule]] = {

@@ -17,6 +17,7 @@ from cyclopts import Group, Parameter
 from preimage.cli.explained import numbered, report_of, say, write_files
 from preimage.cli.options import flag, whole
 from preimage.cli.tasks import Task, own_parameters
+from preimage.observe import autosave
 
 if TYPE_CHECKING:
     from preimage.images import Picture
@@ -251,11 +252,10 @@ def _run(function: Callable[..., Any], picture: Picture | None, own: dict[str, A
 def _iterate(run: Any, options: Options, places: _Places, interrupt: Any, name: str) -> tuple[bool, bool]:
     """To the end, or to where a signal ended it: whether a step was done, and whether the result stands."""
     from preimage.cli.progress import Progress
-    from preimage.engine import checkpoint
 
     steps: Iterator[Any] = iter(run)
     if options.autosave is not None:
-        steps = checkpoint.autosave(run, places.checkpoint, options.autosave)
+        steps = autosave(run, places.checkpoint, options.autosave)
     began = False
     with Progress(name, quiet=options.quiet) as progress:
         while not interrupt.number:
@@ -264,7 +264,7 @@ def _iterate(run: Any, options: Options, places: _Places, interrupt: Any, name: 
                 return began, True
             began = True
             progress.show(step)
-    return began, bool(run.blind_finished)
+    return began, bool(run.finished)
 
 
 def _may_replace(places: _Places, options: Options) -> bool:

@@ -6,6 +6,7 @@ that are changed in place. What is random (jitter, masks) is drawn outside and c
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 
 import torch
@@ -15,31 +16,29 @@ WARM_STEPS = 3
 # A recorded step whose loss is further than this share from that of the same step computed plainly is not trusted.
 TRUSTED = 0.05
 
+_CAPTURING = threading.Lock()
+
 Outputs = tuple[torch.Tensor, torch.Tensor]
 Move = Callable[[Sequence[int], Sequence[torch.Tensor], torch.Tensor | None], Outputs]
 Recorder = Callable[[Callable[[], Outputs]], Callable[[], Outputs]]
 
 
 class CudaGraphs:
-    """`move(members, inputs, asked)` replayed from a recording of each group of members.
+    """`move(members, inputs, loss_mask)` replayed from a recording of each group of members.
 
     Where it cannot be recorded (an operator that reads a number from the device, say), or the first replay does not give
     the loss that `expected` computes plainly, the plain `move` is used from then on.
 
-    Example:
-        >>> graphs = CudaGraphs(fit._move, expected=fit._terms)
-        >>> terms, x = graphs([0, 1], inputs, None)
-
     Args:
         move: a step of some members from their inputs (1, channels, h, w): their terms and outputs before it.
-        expected: the terms alone, without moving anything.
+        expected: the same without moving anything.
         record: records a call and returns what replays it.
     """
 
     def __init__(
         self,
         move: Move,
-        expected: Callable[[Sequence[int], Sequence[torch.Tensor], torch.Tensor | None], torch.Tensor],
+        expected: Move,
         record: Recorder | None = None,
     ) -> None:
         self.move, self.expected = move, expected
@@ -54,34 +53,37 @@ class CudaGraphs:
         self.recorded: dict[tuple[int, ...], tuple[list[torch.Tensor], Callable[[], Outputs]]] = {}
 
     def __call__(
-        self, members: Sequence[int], inputs: Sequence[torch.Tensor], asked: torch.Tensor | None = None
+        self, members: Sequence[int], inputs: Sequence[torch.Tensor], loss_mask: torch.Tensor | None = None
     ) -> Outputs:
         key = tuple(members)
         if self.plainly:
-            return self.move(members, inputs, asked)
+            return self.move(members, inputs, loss_mask)
         self.seen[key] = self.seen.get(key, 0) + 1
         if self.seen[key] <= WARM_STEPS:
-            return self.aside(lambda: self.move(members, inputs, asked))
-        given = [*inputs, *([] if asked is None else [asked])]
+            return self.aside(lambda: self.move(members, inputs, loss_mask))
+        given = [*inputs, *([] if loss_mask is None else [loss_mask])]
         first = key not in self.recorded
-        if first and not self._recorded(key, given, asked is not None):
-            return self.move(members, inputs, asked)
+        if first and not self._recorded(key, given, loss_mask is not None):
+            return self.move(members, inputs, loss_mask)
         held, replay = self.recorded[key]
         torch._foreach_copy_(held, given)  # pyright: ignore[reportPrivateImportUsage]
-        should = self.expected(members, inputs, asked).sum() if first else None
+        should = None
+        if first:
+            with torch.no_grad():
+                should = self.expected(members, inputs, loss_mask)[0].sum()
         terms, x = (output.clone() for output in replay())
         if should is not None and not bool((terms.sum() - should).abs() <= TRUSTED * should.abs()):
             self.plainly = True
             self.forget()
         return terms, x
 
-    def _recorded(self, key: tuple[int, ...], given: list[torch.Tensor], is_asked: bool) -> bool:
+    def _recorded(self, key: tuple[int, ...], given: list[torch.Tensor], masked: bool) -> bool:
         """Whether a group could be recorded; groups that share members with it are dropped, with what they hold."""
         self.recorded = {other: kept for other, kept in self.recorded.items() if not set(other) & set(key)}
         held = [value.clone() for value in given]
-        inputs, asked = (held[:-1], held[-1]) if is_asked else (held, None)
+        inputs, loss_mask = (held[:-1], held[-1]) if masked else (held, None)
         try:
-            self.recorded[key] = held, self.record(lambda: self.move(key, inputs, asked))
+            self.recorded[key] = held, self.record(lambda: self.move(key, inputs, loss_mask))
         except RuntimeError:  # PyTorch's for whatever a CUDA graph cannot hold, out of memory included
             self.plainly = True
             self.forget()
@@ -93,7 +95,8 @@ def record_on_cuda(call: Callable[[], Outputs]) -> Callable[[], Outputs]:
     """A call as a CUDA graph: nothing is computed while it is recorded; its outputs are overwritten by each replay."""
     torch.cuda.empty_cache()  # the graph has memory of its own
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    # One capture at a time in the process, and other threads' work on the device is none of it.
+    with _CAPTURING, torch.cuda.graph(graph, capture_error_mode="thread_local"):
         outputs = call()
 
     def replay() -> Outputs:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -11,11 +13,13 @@ from preimage.engine.step import Step
 from preimage.errors import InputError
 from preimage.explain.checks import is_number
 from preimage.problem import Problem
-from preimage.stopping import StoppingRule
+from preimage.stopping import ScoreTracker, StoppingRule, Tracker
+from preimage.stopping.rule import fixed
 
 Probabilities = Callable[[torch.Tensor], torch.Tensor]
 
 
+@dataclass(frozen=True)
 class ClassReached(StoppingRule):
     """Looks at pairs of members, the counterfactual and its reconstruction, which end together.
 
@@ -34,33 +38,45 @@ class ClassReached(StoppingRule):
         most: times the weight grows at most.
     """
 
+    probabilities: Probabilities = field(kw_only=False)
+    target: int = field(kw_only=False)
+    confidence: float = field(default=0.9, kw_only=True)
+    wait: int | None = field(default=None, kw_only=True)
+    still: float = field(default=0.002, kw_only=True)
+    push: float = field(default=1.25, kw_only=True)
+    most: float = field(default=100.0, kw_only=True)
+    every: int = field(default=5, kw_only=True)
+    patience: int | None = fixed(None)
+    min_delta: float = fixed(0.0)
+    patience_ratio: float = fixed(0.0)
+
     name = "reached"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (is_number(self.confidence) and 0 < self.confidence < 1):
+            raise InputError(f"the confidence to be reached must be between 0 and 1, got {self.confidence!r}")
+        if self.wait is not None and self.wait < 1:
+            raise InputError(f"wait must be at least 1 step, got {self.wait}")
+
+    def start(
+        self, problem: Problem, *, members: int, total: int, seed: int = 0, streams: Iterator[int] | None = None
+    ) -> tuple[Problem, Tracker]:
+        return problem, ClassTracker(self, problem, members=members, total=total)
+
+
+class ClassTracker(ScoreTracker):
+    """What a ClassReached has seen of one fit, and the weight of the class, which it raises in place."""
+
+    rule: ClassReached
     remembers = ("along", "seen", "quiet_since", "confident", "pushed")
 
-    def __init__(
-        self,
-        probabilities: Probabilities,
-        target: int,
-        *,
-        confidence: float = 0.9,
-        wait: int | None = None,
-        still: float = 0.002,
-        every: int = 5,
-        push: float = 1.25,
-        most: float = 100.0,
-    ) -> None:
-        if not (is_number(confidence) and 0 < confidence < 1):
-            raise InputError(f"the confidence to be reached must be between 0 and 1, got {confidence!r}")
-        super().__init__(patience=wait, every=every)
-        self.probabilities, self.target, self.confidence, self.still = probabilities, target, confidence, still
-        self.push, self.most = push, most
-
-    def prepare(self, problem: Problem, *, members: int, size: tuple[int, int], total: int, seed: int) -> Problem:
-        problem = super().prepare(problem, members=members, size=size, total=total, seed=seed)
-        self.limit = self.patience or max(1, total // 5)
+    def __init__(self, rule: ClassReached, problem: Problem, *, members: int, total: int) -> None:
+        super().__init__(rule, members=members, total=total)
+        self.limit = rule.wait or max(1, total // 5)
         self.along: list[tuple[int, torch.Tensor]] = []  # (step, (members, classes))
         self.seen: torch.Tensor | None = None
-        self.rows = 0  # not known yet
+        self.n_statistics = 0  # not known yet
         self.quiet_since = [0] * members
         self.confident = [0.0] * members
         self.pushed = [1.0] * members
@@ -68,20 +84,19 @@ class ClassReached(StoppingRule):
         strengths = [strength for strength, _ in problem.regularizers if isinstance(strength, torch.Tensor)]
         self.strengths = strengths[0] if strengths else torch.zeros(members)
         self.first = self.strengths.clone()
-        return problem
 
-    def measured(self, step: Step) -> torch.Tensor:
+    def measure(self, step: Step) -> torch.Tensor:
         """(classes + 1, b): the probabilities of every picture, and how far it moved since the last look; NaN in between.
 
         Of as many rows at every step, for on an accelerator those of several steps are read as one tensor.
         """
-        if self.rows and self._passes_over(step):
-            return step.loss.new_full((self.rows, len(step.active)), float("nan"))
+        if self.n_statistics and self.skips(step):
+            return step.loss.new_full((self.n_statistics, len(step.active)), float("nan"))
         with torch.no_grad():
-            chances = self.probabilities(step.average.clamp(0, 1)).float()
-        self.rows = chances.shape[1] + 1
-        if self._passes_over(step):
-            return chances.new_full((self.rows, len(step.active)), float("nan"))
+            chances = self.rule.probabilities(step.average.clamp(0, 1)).float()
+        self.n_statistics = chances.shape[1] + 1
+        if self.skips(step):
+            return chances.new_full((self.n_statistics, len(step.active)), float("nan"))
         before = step.average if self.seen is None else self.seen
         moved = (step.average - before).square().flatten(1).mean(1).sqrt()
         self.seen = step.average
@@ -89,7 +104,7 @@ class ClassReached(StoppingRule):
 
     def decide(self, step: Step, numbers: list[list[float]]) -> list[bool]:
         members = len(step.active)
-        if self._passes_over(step):
+        if self.skips(step):
             return [False] * members
         chances = torch.tensor(numbers[:-1]).T
         self.along.append((step.index, chances))
@@ -98,9 +113,9 @@ class ClassReached(StoppingRule):
         for i in range(0, members, 2):
             if not step.active[i]:
                 continue
-            chance = float(chances[i, self.target])
-            is_there = chance >= self.confidence
-            quiet = is_there and numbers[-1][i] <= self.still
+            chance = float(chances[i, self.rule.target])
+            is_there = chance >= self.rule.confidence
+            quiet = is_there and numbers[-1][i] <= self.rule.still
             self.quiet_since[i] = (self.quiet_since[i] or step.index) if quiet else 0
             # What counts is the latest picture once the class is reached, the most confident one until then.
             if is_there or chance > self.confident[i] or step.index < self.begins:
@@ -108,14 +123,14 @@ class ClassReached(StoppingRule):
                 self.confident[i] = 1.0 if is_there else max(chance, self.confident[i])
             if step.index < self.begins:
                 self.confident[i] = 0.0
-            elif not is_there and self.pushed[i] < self.most:
-                self.pushed[i] *= self.push
+            elif not is_there and self.pushed[i] < self.rule.most:
+                self.pushed[i] *= self.rule.push
                 self._weigh()
             ends = bool(self.quiet_since[i]) and step.index - self.quiet_since[i] >= self.limit
             stops[i] = stops[i + 1] = ends
         self.take(step, [b or self.best is None for b in better])
         self.stopped_at = [step.index if s else old for s, old in zip(stops, self.stopped_at, strict=True)]
-        self.last_score = [float(chances[i, self.target]) for i in range(members)]
+        self.last_score = [float(chances[i, self.rule.target]) for i in range(members)]
         return stops
 
     def _weigh(self) -> None:
@@ -134,11 +149,21 @@ class ClassReached(StoppingRule):
         if self.confident[pair] >= 1:
             return f"the class was reached by the last steps, the picture had not settled; kept step {kept}: more steps may help"
         return (
-            f"a confidence of {self.confidence:g} was not reached, {self.confident[pair]:.2f} at most; kept step {kept}, the "
-            "best attempt: more steps, or a larger weight of the class"
+            f"a confidence of {self.rule.confidence:g} was not reached, {self.confident[pair]:.2f} at most; kept step {kept}, "
+            "the best attempt: more steps, or a larger weight of the class"
         )
 
-    def state(self) -> str:
+    def reason_code(self, member: int) -> str:
+        pair = member - member % 2
+        return "class-reached" if self.stopped_at[pair] or self.confident[pair] >= 1 else "all-steps"
+
+    def copied(self) -> ClassTracker:
+        twin = copy.copy(self)
+        twin.strengths = self.strengths.clone()  # the problem's own stay as they are
+        twin.load_state_dict(copy.deepcopy(self.state_dict()))
+        return twin
+
+    def status(self) -> str:
         known = self.last_score[0::2]
         return f"target {sum(known) / len(known):.2f}" if known and known[0] == known[0] else ""
 

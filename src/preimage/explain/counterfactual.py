@@ -205,12 +205,13 @@ def counterfactual(
         )
 
     names = asker.classes
-    return explain(
+    begun: list[Explaining] = []  # its tracker knows what the result is judged by
+    run = explain(
         "counterfactual",
         view,
         problem,
         size,
-        _Question(view, rule, x0, picture, said, wanted, judged).told,
+        _Question(view, lambda: begun[0].fit.tracker, x0, picture, said, wanted, judged).told,
         recipe=recipe,
         channels=x0.shape[1],
         members=2 * count,
@@ -236,6 +237,8 @@ def counterfactual(
             f"layer {psi}, uncertainty by {view.in_words()}",
         ),
     )
+    begun.append(run)
+    return run
 
 
 def cross_entropy(view: CachedForward, target: int, x: torch.Tensor) -> torch.Tensor:
@@ -292,7 +295,7 @@ class _Question:
     classifier says of it, the class that was asked for, and what judges the answer."""
 
     view: CachedForward
-    rule: ClassReached
+    tracker: Callable[[], Any]
     x0: torch.Tensor
     picture: Picture
     said: int
@@ -359,14 +362,14 @@ class _Question:
                 "difference, magnified": magnified(change)[0],
                 "difference, heat map": heat_map(change)[0],
             },
-            curves={"probability": {names[i]: self.rule.curve(2 * k, i) for i in shown}},
+            curves={"probability": {names[i]: self.tracker().curve(2 * k, i) for i in shown}},
             limits=LIMITS,
             numbers={
                 "valid": valid,
                 "prediction": names[self.said],
                 "target": names[self.wanted],
                 "confidence": confidence,
-                "class_weight_grew": self.rule.pushed[2 * k],
+                "class_weight_grew": self.tracker().pushed[2 * k],
                 **self.judged(self.x0, reconstruction, changed),
                 "probabilities": {
                     name: dict(zip(names, values.tolist(), strict=True)) for name, values in probabilities.items()
@@ -374,7 +377,7 @@ class _Question:
             },
             image=whole,
             kept_step=result.kept_step[2 * k : 2 * k + 1],
-            reason=result.reason if result.reason.startswith("interrupted") else self.rule.reason(2 * k),
+            reason=result.reason if result.reason_code == "interrupted" else self.tracker().reason(2 * k),
         )
 
 

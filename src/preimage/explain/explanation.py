@@ -57,15 +57,16 @@ class Explaining:
 
     def __init__(self, fit: Fit, told: Callable[[Result], Explanation], turn: Callable[[int | None], None]) -> None:
         self.fit, self.told, self.turn = fit, told, turn
-        self.task, self.identity, self.remarks = fit.task, fit.identity, fit.remarks
-        self.overrun = 1.0
+        self.task, self.fingerprint, self.remarks = fit.task, fit.fingerprint, fit.remarks
+
+    number = 0
 
     def __iter__(self) -> Iterator[Step]:
-        self.turn(self.fit.index)
-        for step in self.fit:
-            self.turn(step.index)
-            yield step
-            self.turn(step.index)  # a result may have been asked for in between
+        return self
+
+    def __next__(self) -> Step:
+        self.turn(self.fit.index)  # a result may have been asked for in between
+        return next(self.fit)
 
     def run(self) -> Any:
         """To the end; the Explanation."""
@@ -80,17 +81,22 @@ class Explaining:
         return self.told(result)
 
     @property
-    def rule(self) -> Any:
-        return self.fit.rule
+    def current(self) -> Fit:
+        """The fit."""
+        return self.fit
+
+    def part(self, whole: torch.Tensor) -> torch.Tensor:
+        """The whole."""
+        return whole
 
     @property
     def size(self) -> tuple[int, int]:
         return self.fit.size
 
     @property
-    def blind_finished(self) -> bool:
+    def finished(self) -> bool:
         """Whether the result stands."""
-        return self.fit.blind_finished
+        return self.fit.finished
 
     def state_dict(self) -> dict[str, Any]:
         return self.fit.state_dict()

@@ -9,13 +9,13 @@ import torch
 
 from preimage.engine.devices import choose_device
 from preimage.engine.fit import Fit
-from preimage.engine.recipe import Recipe, is_whole
+from preimage.engine.recipe import Recipe
 from preimage.engine.result import Result
-from preimage.errors import InputError
 from preimage.explain.explanation import Explaining, Explanation
 from preimage.explain.forward import CachedForward, model_mark
 from preimage.images import Picture
 from preimage.problem import Problem
+from preimage.rng import checked_seed
 from preimage.stopping import After, StoppingRule
 
 
@@ -45,8 +45,7 @@ def explain(
         told: the Result as an Explanation.
         options: plain settings, by which a checkpoint is known.
     """
-    if not is_whole(seed) or not 0 <= seed < 2**31:
-        raise InputError(f"seed must be from 0 to {2**31 - 1}, got {seed}")
+    seed = checked_seed(seed)
     place = choose_device(device)
     view.to(place)
     rule = rule or After()
@@ -56,11 +55,12 @@ def explain(
         recipe.prior(channels, size, members=members, seed=seed, device=place, streams=streams),
         recipe=recipe,
         rule=rule,
+        restarts=1,
         seed=seed,
         initial=initial,
         picture=picture,
         task=task,
-        identity={
+        fingerprint={
             **(options or {}),
             "model": model_mark(view.classifier, view.estimator),
             "recipe": recipe.describe(),

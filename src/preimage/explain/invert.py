@@ -161,13 +161,15 @@ class Sheet:
             raise InputError("a sheet needs one layer at least, got none")
         self.runs = [invert(image, classifier=classifier, layer=layer, **settings) for layer in self.layers]
         first = self.runs[0]
-        self.task, self.overrun = "invert", 1.0
-        self.identity = {**first.identity, "layer": self.layers}
+        self.task = "invert"
+        self.fingerprint = {**first.fingerprint, "layer": self.layers}
         self.remarks = (f"layers {', '.join(self.layers)}",)
 
     def __iter__(self) -> Iterator[Step]:
-        for run in self.runs:
-            yield from run
+        return self
+
+    def __next__(self) -> Step:
+        return next(self._current)
 
     def run(self) -> Explanation:
         """All of them; the Explanation."""
@@ -190,19 +192,29 @@ class Sheet:
 
     @property
     def _current(self) -> Explaining:
-        return next((run for run in self.runs if not run.blind_finished), self.runs[-1])
+        return next((run for run in self.runs if not run.finished), self.runs[-1])
 
     @property
-    def rule(self) -> Any:
-        return self._current.rule
+    def current(self) -> Any:
+        """The fit at hand."""
+        return self._current.current
+
+    @property
+    def number(self) -> int:
+        """Which layer is at hand, 0 for the first."""
+        return self.runs.index(self._current)
+
+    def part(self, whole: torch.Tensor) -> torch.Tensor:
+        """The whole: each layer makes all of the image."""
+        return whole
 
     @property
     def size(self) -> tuple[int, int]:
         return self.runs[0].size
 
     @property
-    def blind_finished(self) -> bool:
-        return self.runs[-1].blind_finished
+    def finished(self) -> bool:
+        return self.runs[-1].finished
 
     def state_dict(self) -> dict[str, Any]:
         return {"runs": [run.state_dict() if run.fit.index else None for run in self.runs]}

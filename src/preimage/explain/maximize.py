@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 
-from preimage.engine.recipe import Recipe, is_whole
+from preimage.engine.recipe import Recipe
 from preimage.engine.result import Result
 from preimage.errors import InputError
 from preimage.explain.checks import checked_size
@@ -19,6 +19,7 @@ from preimage.explain.forward import AnyClassifier, CachedForward, as_model
 from preimage.explain.invert import regularizers_of, with_prior
 from preimage.explain.recipes import FAST_MAXIMIZATION, PAPER_MAXIMIZATION
 from preimage.problem import Problem
+from preimage.rng import is_whole
 from preimage.stopping import StoppingRule
 
 FAST, PAPER = FAST_MAXIMIZATION, PAPER_MAXIMIZATION

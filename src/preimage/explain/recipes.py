@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from preimage.codes import Noise
-from preimage.engine.optimizers import adam, muon
 from preimage.engine.recipe import Recipe
 from preimage.networks import Pixels, SkipNet, UNet
+from preimage.optimizers import adam, muon
 
 # Narayanaswamy et al. 2021: U-Net with 4 levels, bilinear; noise code; 5000 steps. Its widths, rate and norm are unpublished:
 # chosen as [U]'s U-Net of four levels, 0.01 and batch norm.

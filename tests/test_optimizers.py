@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from preimage.engine.optimizers import KernelMuon, Optimizer, Together, adam, muon
+from preimage.optimizers import KernelMuon, Optimizer, Together, adam, muon
 
 
 def kernel(out: int, inner: int, size: int = 3, *, channels_last: bool = False) -> nn.Parameter:
