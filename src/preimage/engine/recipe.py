@@ -7,7 +7,7 @@ height, width) that returns a fresh nn.Module.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import partial
 from numbers import Integral
 from typing import Any, Literal, get_args
@@ -25,7 +25,7 @@ from preimage.problem import name_of
 
 Precision = Literal["auto", "float32", "bfloat16"]
 Stop = Literal["auto", "steps"]
-Quality = Literal["fast", "balanced", "best"]
+FORMAT = 2  # of recipes as JSON
 
 
 def is_whole(value: Any) -> bool:
@@ -133,22 +133,6 @@ class Recipe:
     def describe(self) -> dict[str, Any]:
         """The recipe as plain data for reports and checkpoints: functions by name, descriptions as dictionaries."""
         return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
-
-
-def qualities(fast: Recipe, *, balanced: int = 2, best: int = 4, **changes: Any) -> dict[Quality, Recipe]:
-    """The recipes behind `--quality`: a task's fast one, and the same with more restarts, whose mean is closer.
-
-    Time grows with the restarts. `changes`: what is different in the best one besides.
-
-    Example:
-        >>> {name: recipe.restarts for name, recipe in qualities(Recipe()).items()}
-        {'fast': 1, 'balanced': 2, 'best': 4}
-    """
-    return {
-        "fast": fast,
-        "balanced": replace(fast, restarts=max(fast.restarts, balanced)),
-        "best": replace(fast, restarts=max(fast.restarts, best), **changes),
-    }
 
 
 def _plain(value: Any) -> Any:
