@@ -16,7 +16,8 @@ from preimage.errors import InputError
 if TYPE_CHECKING:
     import torch
 
-    from preimage.engine.recipe import Recipe, RecipeLike
+    from preimage.engine.recipe import Recipe
+    from preimage.recipes import RecipeLike
     from preimage.engine.result import Result
     from preimage.stopping import StoppingRule
 
