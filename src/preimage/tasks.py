@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
-    from preimage.engine.recipe import Recipe, RecipeLike
+    from preimage.engine.recipe import Recipe
+    from preimage.recipes import RecipeLike
     from preimage.engine.result import Result
     from preimage.images import Picture
     from preimage.stopping import StoppingRule

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from preimage.engine.divergence import DivergenceGuard
 from preimage.engine.recipe import Recipe
 from preimage.images import Picture, as_picture
+from preimage.stopping import Tracker
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,6 +46,12 @@ class History:
         table = self._stacked()
         return table.sum(1) if name == "loss" else table[:, self.names.index(name)]
 
+    def copied(self) -> History:
+        """On the CPU, and as it is now whatever is added later."""
+        copied = History(self.names)
+        copied.load_state_dict(self.state_dict())
+        return copied
+
     def _stacked(self) -> torch.Tensor:
         return torch.stack(self._tables).cpu() if self._tables else torch.zeros(0, len(self.names), 1)
 
@@ -52,7 +61,7 @@ class History:
         return {"step": list(range(1, len(self) + 1)), **columns, "events": list(self.events)}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"tables": self._stacked(), "events": self.events}
+        return {"tables": self._stacked(), "events": list(self.events)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._tables, self.events = list(state["tables"]), list(state["events"])
@@ -66,8 +75,10 @@ class Result:
         image: (b, c, h, w) float32, in the range of the input's 0 to 1; one for each picture.
         uncertainty: standard deviation over the restarts, (b, c, h, w); None with one restart.
         reason: why it stopped, as advice.
+        reason_code: the same in one word: patience, steps-done, all-steps, noise-level, diverged, interrupted, or one that a
+            rule defines; of several fits that of the first.
         kept_step: the step that was kept, of each member.
-        steps: the last step of the blind fit.
+        steps: the last step of the fit.
         seconds: time spent on it.
         history: the losses.
         recipe, seed, device, precision, threads, task: what to repeat it with.
@@ -89,6 +100,7 @@ class Result:
     device: str
     precision: str
     threads: int
+    reason_code: str = ""
     task: str = "fit"
     remarks: tuple[str, ...] = ()
     picture: Picture | None = None
@@ -125,6 +137,7 @@ class Result:
     def _repr_html_(self) -> str:
         """A notebook shows the picture beside the reason."""
         import base64
+        import html
         import io
 
         from PIL import Image
@@ -134,4 +147,17 @@ class Result:
         buffer = io.BytesIO()
         Image.fromarray(shown).save(buffer, "PNG")
         encoded = base64.b64encode(buffer.getvalue()).decode()
-        return f'<img src="data:image/png;base64,{encoded}"><p>{self.task}: {self.reason}</p>'
+        return f'<img src="data:image/png;base64,{encoded}"><p>{html.escape(f"{self.task}: {self.reason}")}</p>'
+
+
+def combined_reason(index: int, tracker: Tracker, guard: DivergenceGuard, stopped: Sequence[int]) -> tuple[str, str]:
+    """Reason code and reason of a fit, in which members may have stopped for several."""
+    kept = tracker.kept_step
+    if not all(stopped):
+        return "interrupted", f"interrupted at step {index}; kept the best so far, of step {kept[0] or index}"
+    members = range(len(stopped))
+    code = "diverged" if guard.gave_up(0) else tracker.reason_code(0)
+    reasons = [guard.reason(i, kept[i]) or tracker.reason(i) for i in members]
+    if len(set(reasons)) == 1:
+        return code, reasons[0]
+    return code, f"{len(reasons)} fits, kept steps {', '.join(map(str, kept))}; the first: {reasons[0]}"
