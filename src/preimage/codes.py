@@ -78,7 +78,9 @@ class Masked:
 
     def __post_init__(self) -> None:
         if not 0 < self.keep < 1:
-            raise InputError(f"the fraction of visible values of a masked code must be between 0 and 1, got {self.keep}")
+            raise InputError(
+                f"the fraction of visible values of a masked code must be between 0 and 1, got {self.keep}"
+            )
 
     def draw(self, image: torch.Tensor, valid: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """(1, 2c, h, w): the visible values of an image (1, c, h, w), 0 elsewhere, and the mask of them, within `valid`."""

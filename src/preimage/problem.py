@@ -227,7 +227,9 @@ def join(problems: Sequence[Problem]) -> Problem:
     ]
     levels = [each.noise_level for each in problems]
     if any(level is None for level in levels) and any(level is not None for level in levels):
-        raise InputError("the noise level of all images must be known, or that of none: fit them one by one", code="noise")
+        raise InputError(
+            "the noise level of all images must be known, or that of none: fit them one by one", code="noise"
+        )
     return Problem(
         target=torch.cat([each.target for each in problems]),
         operator=_each([each.operator for each in problems]),
@@ -235,7 +237,9 @@ def join(problems: Sequence[Problem]) -> Problem:
         regularizers=tuple(zip(strengths, penalties, strict=True)),
         weight=None if all(weight is None for weight in weights) else torch.cat(known),
         noise_level=None if levels[0] is None else _alike(levels),
-        finish=None if all(each.finish is None for each in problems) else _each([e.finish or identity for e in problems]),
+        finish=None
+        if all(each.finish is None for each in problems)
+        else _each([e.finish or identity for e in problems]),
     )
 
 

@@ -6,8 +6,10 @@ are values. A recipe is also a file of JSON.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -66,7 +68,7 @@ class RecipeChoice:
     name: str | None
     changes: Mapping[str, Any] = field(default_factory=dict)
 
-    def adapted(self, adapt: Callable[[str, Recipe], Recipe]) -> Recipe:
+    def adapted(self, adapt: Callable[[str, Recipe], Recipe] = lambda name, base: base) -> Recipe:
         """The recipe to be used: that of a name after `adapt(name, base)`, a value as it is; then changed.
 
         Example:
@@ -99,7 +101,9 @@ def choose(recipes: Mapping[str, Recipe], given: RecipeLike, changes: Mapping[st
         return RecipeChoice(given, None, own)
     named = NamedRecipe(given) if isinstance(given, str) else given
     if not isinstance(named, NamedRecipe):
-        raise InputError(f"recipe must be a name, recipe(name, ...) or a Recipe, got {type(given).__name__}", code="type")
+        raise InputError(
+            f"recipe must be a name, recipe(name, ...) or a Recipe, got {type(given).__name__}", code="type"
+        )
     if named.name not in recipes:
         raise InputError(f"recipe must be one of {', '.join(recipes)}, or a Recipe, got {named.name!r}")
     return RecipeChoice(recipes[named.name], named.name, {**named.changes, **own})
@@ -167,6 +171,36 @@ def read_recipe(settings: dict[str, Any], base: Recipe) -> Recipe:
         raise InputError(f"a recipe value has the wrong type: {error}") from error
     _try(recipe)
     return recipe
+
+
+def read_recipe_file(path: str | Path, recipes: Mapping[str, Recipe]) -> NamedRecipe | Recipe:
+    """A recipe from a JSON file: all settings make a value; some of them are changes of the fast recipe.
+
+    Args:
+        path: of the file, an object of settings as `Recipe.describe()` gives them, with a format number.
+        recipes: the task's, by name.
+
+    Raises:
+        InputError: a file that cannot be read, is no JSON, has no or another format number, or an unknown setting.
+    """
+    try:
+        settings = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(
+            f"recipe {path} cannot be read ({error.strerror}): check the name", code="not-found"
+        ) from error
+    except ValueError as error:
+        raise InputError(f"recipe {path} is no JSON ({error}): correct it there", code="unreadable") from error
+    if not isinstance(settings, dict):
+        example = f'{{"format": {FORMAT}, "steps": 300}}'
+        raise InputError(f"recipe {path} must hold settings by name, as {example}", code="unreadable")
+    try:
+        whole = read_recipe(settings, recipes["fast"])
+    except InputError as error:
+        raise InputError(f"recipe {path}: {error}", code=error.code) from error
+    if {each.name for each in fields(Recipe)} <= settings.keys():
+        return whole
+    return recipe("fast", **{name: getattr(whole, name) for name in settings if name != "format"})
 
 
 def _try(recipe: Recipe) -> None:

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from preimage.engine.recipe import Recipe
-    from preimage.recipes import RecipeLike
     from preimage.engine.result import Result
     from preimage.images import Picture
+    from preimage.recipes import RecipeLike
     from preimage.stopping import StoppingRule
 
     ImageLike = torch.Tensor | NDArray[Any] | Image | str | Path | Picture

@@ -150,6 +150,4 @@ def _brief(value: Any) -> str:
 
 def _plain(options: dict[str, Any]) -> dict[str, Any]:
     """Options as plain data, whatever they were given as: a numpy number is no different from Python's."""
-    return json.loads(
-        json.dumps(options, default=lambda value: value.item() if hasattr(value, "item") else str(value))
-    )
+    return json.loads(json.dumps(options, default=lambda value: value.item() if hasattr(value, "item") else str(value)))

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from preimage.engine.named_recipe import RecipeChoice
     from preimage.engine.recipe import Recipe
     from preimage.images import Picture
     from preimage.problem import Problem
+    from preimage.recipes import RecipeChoice
     from preimage.series.plan import Plan
 
 # A blurred frequency is learned as much slower as it is weak. MEASURED on set12 04 and 05, noise of 0.01: with the error divided

@@ -12,10 +12,10 @@ from preimage.series.restoration import IMAGE_OUTPUTS, restoration
 from preimage.tasks import FitOptions, TaskSpec, option
 
 if TYPE_CHECKING:
-    from preimage.engine.named_recipe import RecipeChoice
     from preimage.engine.recipe import Recipe
     from preimage.images import Picture
     from preimage.problem import Problem
+    from preimage.recipes import RecipeChoice
     from preimage.series.plan import Plan
     from preimage.stopping import StoppingRule
     from preimage.tasks import ImageLike

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from preimage.engine.named_recipe import RecipeChoice
     from preimage.engine.recipe import Recipe
     from preimage.images import Picture
     from preimage.problem import Problem
+    from preimage.recipes import RecipeChoice
     from preimage.series.plan import Plan
 
 

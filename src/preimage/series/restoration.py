@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from preimage.tasks import Output
 
 if TYPE_CHECKING:
-    from preimage.engine.fit import Run
     from preimage.engine.recipe import Recipe
+    from preimage.engine.run import Run
 
 IMAGE_OUTPUTS = (
     Output("output", "Image to write; its extension chooses the format.", default="{stem}-{task}{suffix}"),

@@ -60,7 +60,9 @@ class HeldOut(StoppingRule):
     ) -> tuple[Problem, Tracker]:
         if problem.target.ndim != 4:
             shape = tuple(problem.target.shape)
-            raise InputError(f"held-out pixels need a target (b, c, h, w), got shape {shape}: use after(n)", code="shape")
+            raise InputError(
+                f"held-out pixels need a target (b, c, h, w), got shape {shape}: use after(n)", code="shape"
+            )
         mask = self.mask(problem.target, members, seed, next_stream(streams))
         tracker = self.tracker(problem, mask, total)
         return replace(problem, weight=tracker.fitted), tracker

@@ -107,7 +107,9 @@ class Discrepancy(StoppingRule):
         if self.sigma is not None and not self.sigma > 0:
             raise InputError(f"sigma must be above 0, got {self.sigma}")
         if self.sigma is None and self.distance is not None:
-            raise InputError("a distance of its own needs sigma, too: discrepancy(sigma=..., distance=...)", code="option")
+            raise InputError(
+                "a distance of its own needs sigma, too: discrepancy(sigma=..., distance=...)", code="option"
+            )
 
     def start(
         self, problem: Problem, *, members: int, total: int, seed: int = 0, streams: Iterator[int] | None = None
