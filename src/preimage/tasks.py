@@ -14,12 +14,19 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar
 from preimage.errors import InputError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
+    from numpy.typing import NDArray
+    from PIL.Image import Image
 
     from preimage.engine.recipe import Recipe
     from preimage.engine.result import Result
+    from preimage.images import Picture
     from preimage.recipes import RecipeLike
     from preimage.stopping import StoppingRule
+
+    ImageLike = torch.Tensor | NDArray[Any] | Image | str | Path | Picture
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -158,6 +165,11 @@ class FitOptions(RecipeOptions):
         "auto", help="Stopping rule; auto: chosen by the task.", group="Fit"
     )
     restarts: int | None = option(None, help="Fits that are averaged (default: the recipe's).", group="Fit", minimum=1)
+    warm_start: bool = option(
+        False,
+        help="Fit pages (or several inputs) one after another, each from the weights of the last; all must have one size.",
+        group="Fit",
+    )
     tile: int | tuple[int, int] | Literal["auto", "none"] | None = option(
         "auto",
         help="Side in pixels (16 or more) of tiles that are fitted one by one and blended; auto: only if memory demands it.",
@@ -178,6 +190,7 @@ class Output:
         suffixes: file name extensions it can have; none: those of images.
         write: `write(result, path, overwrite=...)`, or "module:function" of one.
         default: the name of the file if the option is not given, from {stem}, {task} and {suffix}; None: not written then.
+        when: `when(options)`: whether the task has this file with these options; None: always.
     """
 
     name: str
@@ -185,6 +198,7 @@ class Output:
     suffixes: tuple[str, ...] = ()
     write: Callable[..., Any] | str = ""
     default: str | None = None
+    when: Callable[[Any], bool] | None = None
 
 
 @dataclass(frozen=True, eq=False)

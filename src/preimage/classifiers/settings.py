@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from preimage.engine.optimizers import KernelMuon, Optimizer, kernels_and_others
+from preimage.optimizers import KernelMuon, Optimizer, kernels_and_others
 from preimage.errors import InputError
 from preimage.rng import checked_seed
 

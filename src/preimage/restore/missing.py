@@ -1,4 +1,4 @@
-"""Which pixels are missing: told by a mask, by transparency or by NaNs; and what kind of gap they make."""
+"""Which pixels are missing: by a mask, by transparency or by NaNs; and what kind of gap they make."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WARN_ABOVE = 0.5
 
 
 def missing_of(
-    picture: Picture, mask: Any, mask_white: Literal["known", "missing"] | None
+    picture: Picture, mask: Any, mask_white: Literal["valid", "missing"] | None
 ) -> tuple[torch.Tensor, Picture]:
     """(b or 1, c or 1, h, w) True where a value is missing, and the picture as it is to be written: without the hole.
 
@@ -50,11 +50,11 @@ def missing_of(
     return missing, picture
 
 
-def drawn_missing(picture: Picture, mask: Any, mask_white: Literal["known", "missing"] | None) -> torch.Tensor:
+def drawn_missing(picture: Picture, mask: Any, mask_white: Literal["valid", "missing"] | None) -> torch.Tensor:
     """(b or 1, 1, h, w) from a black and white picture."""
-    if mask_white not in ("known", "missing"):
+    if mask_white not in ("valid", "missing"):
         raise InputError(
-            f"say with mask_white (--mask-white) whether white in the mask is known or missing, got {mask_white!r}"
+            f"specify with mask_white (--mask-white) whether white in the mask is valid or missing, got {mask_white!r}"
         )
     if isinstance(mask, str | Path) and Path(mask).is_dir() and picture.path is not None:
         mask = Path(mask) / picture.path.name
@@ -73,7 +73,7 @@ def drawn_missing(picture: Picture, mask: Any, mask_white: Literal["known", "mis
     return white if mask_white == "missing" else ~white
 
 
-def kind_of_missing(missing: torch.Tensor) -> Literal["text", "region", "hole", "scattered", "sparse"]:
+def kind_of_gap(missing: torch.Tensor) -> Literal["text", "region", "hole", "scattered", "sparse"]:
     """What kind of gap: whether the pixels are missing one by one, and how deep the deepest is if they are not."""
     if clustering(missing.float()) < CLUSTERED:
         return "sparse" if float(missing.float().mean()) > SPARSE else "scattered"

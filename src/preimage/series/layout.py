@@ -123,7 +123,7 @@ def detail(tensor: torch.Tensor) -> float:
     return sum(float(tensor.diff(dim=axis).square().mean()) for axis in (-2, -1))
 
 
-def check_beside(picture: Picture, beside: Mapping[str, Picture]) -> None:
+def check_companions(picture: Picture, beside: Mapping[str, Picture]) -> None:
     """InputError for a picture beside another that has not the same size, or as many pages or one."""
     pages, _, height, width = picture.tensor.shape
     for name, other in beside.items():

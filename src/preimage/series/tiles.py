@@ -21,9 +21,20 @@ from preimage.engine.fit import Fit
 from preimage.engine.result import Result
 from preimage.engine.step import Step
 from preimage.errors import InputError
-from preimage.images import as_picture
-from preimage.series.frames import as_given, history_of, part_of, side_by_side
-from preimage.series.layout import Axis, Place, Region, check_beside, checked, cut, cut_out, detail, spans, tile_seed
+from preimage.images import Picture, as_picture
+from preimage.series.layout import (
+    Axis,
+    Place,
+    Region,
+    check_companions,
+    checked,
+    cut,
+    cut_out,
+    detail,
+    spans,
+    tile_seed,
+)
+from preimage.series.parts import history_of, part_of, resized, side_by_side
 
 SIDE = 512
 
@@ -34,15 +45,8 @@ class Tiles:
     A tile has weights, code, random numbers and a stopping step of its own. Steps are counted on from tile to tile, and
     `Step.picture`, looked at before the next step, shows the whole: tiles that are done, the one at hand, the rest as given.
 
-    Example:
-        >>> tiles = Tiles(partial(denoise, sigma=25, tile=None), read("survey.tif"), side=512, overlap=64)
-        >>> for step in tiles:
-        ...     print(step.index, step.status)  # 181 tile 2 of 126: risk 0.0012
-        >>> tiles.result().image.shape
-        torch.Size([1, 3, 4000, 6000])
-
     Args:
-        make: makes the fit of one tile, `make(tile, seed=seed)`: a task with its options.
+        make: makes the fit of one tile, `make(tile, page=page, seed=seed)`, pages from 0.
         image: a Picture of b pages, a tensor (b, c, h, w), or a path. Where its `missing` says what is not known, tiles in
             which nothing is missing are returned as given.
         side, overlap: in pixels of the input; the picture is divided evenly into tiles of this side that share at least
@@ -51,9 +55,11 @@ class Tiles:
             the bottom, from the right.
         seed: each tile has one of its own, by its number.
         beside: pictures of the same size that `make` takes by name, cut at the same places: {"flash": flash}.
-        teach: what the first tile that was done tells the others, `make(tile, ..., taught=teach(result))`: a tensor; the
-            tile of most detail comes first then.
-        remarks: what is to be said beside what `make` says.
+        share: what the other tiles share of the first one's result, `make(tile, ..., shared=share(result))`: a tensor (a
+            kernel); the tile of most detail comes first then.
+        channels: of the result; None: those of the picture.
+        written: the picture as the result is written; None: as it is.
+        remarks: beside those of the fits.
 
     Raises:
         InputError: a side, overlap or companion that cannot be; a tile of which nothing is known; what `make` raises.
@@ -70,13 +76,17 @@ class Tiles:
         from_end: tuple[bool, bool] = (False, False),
         seed: int = 0,
         beside: Mapping[str, Any] | None = None,
-        teach: Callable[[Result], torch.Tensor] | None = None,
+        share: Callable[[Result], torch.Tensor] | None = None,
+        channels: int | None = None,
+        written: Picture | None = None,
         remarks: tuple[str, ...] = (),
     ) -> None:
-        self.make, self.seed, self.teach = make, seed, teach
+        self.make, self.seed, self.share = make, seed, share
         self.picture = as_picture(image, missing=True)
+        self.channels = channels or self.picture.tensor.shape[1]
+        self.written = written or replace(self.picture, missing=None)
         self.beside = {name: as_picture(given, missing=True) for name, given in (beside or {}).items()}
-        check_beside(self.picture, self.beside)
+        check_companions(self.picture, self.beside)
         self.side, self.overlap = checked(side, overlap)
         self.side = max(grid, self.side // grid * grid)
         sides = self.picture.tensor.shape[-2:]
@@ -91,18 +101,19 @@ class Tiles:
             for column in range(len(self.axes[1].spans))
         ]
         self.order = self._order()
-        self.offset = 0  # steps that were taken before the tile at hand
+        self._steps: Iterator[Step] | None = None
+        self.offset = 0  # steps before the tile at hand
         self.done: list[dict[str, Any]] = []
-        self.taught: dict[str, Any] = {}
+        self.shared: dict[str, Any] = {}
         self.canvas: dict[str, torch.Tensor] = {}
-        self.fit = self._made(0)
+        self.current = self._made(0)
         self.scale = self._scale()
-        self.task = self.fit.task
+        self.task = self.current.task
         rest = f", {self.not_fitted} of them as given, for nothing is missing there" if self.not_fitted else ""
         said = f"{len(self.places)} tiles of {self.side} pixels that share {self.overlap} or more with the next{rest}"
-        self.remarks = (*self.fit.remarks, *remarks, said)
+        self.remarks = (*self.current.remarks, *remarks, said)
         own = {"tile": self.side, "overlap": self.overlap, "seed": seed, "input": fingerprint(self.picture.tensor)}
-        self.fingerprint: dict[str, Any] = {**self.fit.fingerprint, **own}
+        self.fingerprint: dict[str, Any] = {**self.current.fingerprint, **own}
 
     # ------------------------------------------------------------------ places
 
@@ -119,7 +130,7 @@ class Tiles:
                         f"of {self.side} pixels: take a larger tile, or make the picture smaller first"
                     )
             order = [number for number, part in enumerate(parts) if bool(part.any())] or [0]
-        if self.teach is not None:
+        if self.share is not None:
             details = {number: detail(cut(self.picture.tensor, self._region(self.places[number]))) for number in order}
             order.sort(key=lambda number: -details[number])
         return order
@@ -139,15 +150,18 @@ class Tiles:
         region = self._region(self.places[number])
         beside = {name: cut_out(picture, region) for name, picture in self.beside.items()}
         seed = tile_seed(self.seed, number)
-        taught = {"taught": self.taught["value"]} if self.taught else {}
-        return self.make(cut_out(self.picture, region), seed=seed, **beside, **taught)
+        shared = {"shared": self.shared["value"]} if self.shared else {}
+        page = self.places[number].page
+        return self.make(cut_out(self.picture, region), page=page, seed=seed, **beside, **shared)
 
     def _scale(self) -> int:
         """How many times as large as the input the result is."""
         _, rows, columns = self._region(self.places[self.order[0]])
         given = (rows.stop - rows.start, columns.stop - columns.start)
-        blank = torch.zeros(1, self.picture.tensor.shape[1], *self.fit.size, device=self.fit.prior.device)
-        height, width = (blank if self.fit.problem.finish is None else self.fit.problem.finish(blank)).shape[-2:]
+        blank = torch.zeros(1, self.channels, *self.current.size, device=self.current.prior.device)
+        height, width = (blank if self.current.problem.finish is None else self.current.problem.finish(blank)).shape[
+            -2:
+        ]
         if height % given[0] or (height, width) != tuple(height // given[0] * side for side in given):
             raise InputError(
                 f"a tile of {given[1]} x {given[0]} pixels became {width} x {height}: expected as many, or a whole multiple"
@@ -185,7 +199,7 @@ class Tiles:
 
     def described(self) -> dict[str, Any]:
         """For a report: side and overlap, how many tiles, how many of them were not fitted, and the kept steps of each."""
-        parts = [*self.done, *([part_of(self.fit.result())] if self.fit.index else [])]
+        parts = [*self.done, *([part_of(self.current.result())] if self.current.index else [])]
         return {
             "side": self.side,
             "overlap": self.overlap,
@@ -201,9 +215,17 @@ class Tiles:
         return self
 
     def __next__(self) -> Step:
-        if self.fit.finished and len(self.done) + 1 < len(self.order):
+        if self._steps is None:
+            self._steps = self._iterated()
+        return next(self._steps)
+
+    def _iterated(self) -> Iterator[Step]:
+        while True:
+            for step in self.current:
+                yield self._of_whole(step)
+            if len(self.done) + 1 == len(self.order):
+                return
             self._turn()
-        return self._among_tiles(next(self.fit))
 
     def run(self) -> Result:
         """Iterate to the end and return the Result."""
@@ -212,35 +234,31 @@ class Tiles:
         return self.result()
 
     @property
-    def current(self) -> Fit:
-        """The fit of the tile at hand."""
-        return self.fit
-
-    def part(self, whole: torch.Tensor) -> torch.Tensor:
-        """Of an image of the result's size the tile at hand: (b, c, h, w) -> (1, c, side, side)."""
-        return self.cut(whole)
+    def index(self) -> int:
+        """Steps so far, of all tiles."""
+        return self.offset + self.current.index
 
     @property
     def finished(self) -> bool:
         """Whether the result of every tile stands."""
-        return len(self.done) + 1 == len(self.order) and self.fit.finished
+        return len(self.done) + 1 == len(self.order) and self.current.finished
 
     def _turn(self) -> None:
         """From one tile to the next."""
-        result = self.fit.result()
-        self.offset += self.fit.index
+        result = self.current.result()
+        self.offset += self.current.index
         if not self.canvas:
             self.canvas = self._blank(spread=result.uncertainty is not None)
         self._blend(self.canvas, self.places[self.number], result.image, result.uncertainty)
-        if self.teach is not None and not self.done:
+        if self.share is not None and not self.done:
             operators = [operator.state_dict() for operator in result.operators]
-            self.taught = {"value": self.teach(result), "operators": operators}
+            self.shared = {"value": self.share(result), "operators": operators}
         self.done.append({**part_of(result), "image": None, "uncertainty": None, "operators": []})
-        del self.fit, result  # before the next is made: networks and codes of two would stand beside each other
+        del self.current, result  # before the next is made: networks and codes of two would stand beside each other
         gc.collect()  # a fit and its guard know one another
-        self.fit = self._made(len(self.done))
+        self.current = self._made(len(self.done))
 
-    def _among_tiles(self, step: Step) -> Step:
+    def _of_whole(self, step: Step) -> Step:
         turn, count = len(self.done), len(self.order)
         finish, place = step.finish, self.places[self.number]
 
@@ -260,14 +278,16 @@ class Tiles:
 
     def tile_of(self, step: Step) -> torch.Tensor:
         """What a step of the tile at hand shows of it alone, (1, c, side, side): less work than `step.picture`."""
-        finish = self.fit.problem.finish
+        finish = self.current.problem.finish
         return (step.mean if finish is None else finish(step.mean)).cpu()
 
     # ------------------------------------------------------------------ blending
 
     def _blank(self, *, spread: bool) -> dict[str, torch.Tensor]:
         """The mean of no tile: the picture as given, of weight 0 but where a tile is returned as given."""
-        image = as_given(self.picture, torch.empty(0, 0, *self.size)).clone()
+        image = resized(self.picture.tensor, self.size).clone()
+        if image.shape[1] < self.channels:
+            image = image.mean(1, keepdim=True).repeat(1, self.channels, 1, 1)
         coverage = torch.zeros(len(image), 1, *self.size)
         to_fit = set(self.order)
         for number, place in enumerate(self.places):
@@ -314,7 +334,7 @@ class Tiles:
         `kept_step` and `history` are of all members, tile by tile, each counted from the tile's own first step; `weights`
         are those of the last tile, `operators` those that were fitted; `uncertainty` is blended as the picture is.
         """
-        last = self.fit.result()
+        last = self.current.result()
         whole = self._blended(self.places[self.number], last.image, last.uncertainty)
         parts = [*self.done, part_of(last)]
         return replace(
@@ -328,8 +348,8 @@ class Tiles:
             history=side_by_side([history_of(part) for part in parts], word="tile"),
             seed=self.seed,
             remarks=self.remarks,
-            picture=replace(self.picture, missing=None),
-            operators=self._fitted_operators() if self.taught else last.operators,
+            picture=self.written,
+            operators=self._fitted_operators() if self.shared else last.operators,
         )
 
     def _reason(self, parts: list[dict[str, Any]]) -> str:
@@ -344,11 +364,11 @@ class Tiles:
         return f"{count} tiles, kept steps {kept[0]} to {kept[-1]}, half of them by {middle}; the first: {parts[0]['reason']}"
 
     def _fitted_operators(self) -> list[torch.nn.Module]:
-        """Those of the tile that taught the others."""
-        taught, self.taught = self.taught, {}
+        """Those of the tile whose kernel the others share."""
+        shared, self.shared = self.shared, {}
         alike = [copy.deepcopy(operator).cpu() for operator in self._made(0).operators]
-        self.taught = taught
-        for operator, state in zip(alike, taught["operators"], strict=True):
+        self.shared = shared
+        for operator, state in zip(alike, shared["operators"], strict=True):
             operator.load_state_dict(state)
         return alike
 
@@ -356,18 +376,18 @@ class Tiles:
 
     def state_dict(self) -> dict[str, Any]:
         """The sum of the tiles that are done, what they came to, and the state of the fit at hand."""
-        names = ("done", "offset", "taught", "canvas")
-        index = self.offset + self.fit.index
+        names = ("done", "offset", "shared", "canvas")
         return {
             **{name: copy.copy(getattr(self, name)) for name in names},
-            "index": index,
-            "fit": self.fit.state_dict(),
+            "index": self.index,
+            "fit": self.current.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state: on a CPU with as many threads, bit for bit as if it had never stopped."""
-        self.done, self.offset, self.taught = list(state["done"]), state["offset"], dict(state["taught"])
+        self.done, self.offset, self.shared = list(state["done"]), state["offset"], dict(state["shared"])
+        self._steps = None
         self.canvas = {name: value.clone() for name, value in state["canvas"].items()}
-        del self.fit
-        self.fit = self._made(len(self.done))
-        self.fit.load_state_dict(state["fit"])
+        del self.current
+        self.current = self._made(len(self.done))
+        self.current.load_state_dict(state["fit"])
