@@ -28,8 +28,8 @@ from rich.table import Table
 from preimage.classifiers import Classifier
 from preimage.classifiers.labelled import TRAIN, VALIDATION_SHARE, Labelled
 from preimage.classifiers.settings import Settings
-from preimage.defend.evaluate import NONE
-from preimage.defend.purify import FAST, PAPER, early_outputs
+from preimage.defend.purification import FAST, PAPER, early_outputs
+from preimage.defend.threat import NONE
 from preimage.engine.devices import choose_device
 from preimage.engine.recipe import Recipe
 from preimage.studies import cifar, lesions, objects

@@ -179,6 +179,7 @@ class Output:
         suffixes: file name extensions it can have; none: those of images.
         write: `write(result, path, overwrite=...)`, or "module:function" of one.
         default: the name of the file if the option is not given, from {stem}, {task} and {suffix}; None: not written then.
+        when: `when(options)`: whether the task has this file with these options; None: always.
     """
 
     name: str
@@ -186,6 +187,7 @@ class Output:
     suffixes: tuple[str, ...] = ()
     write: Callable[..., Any] | str = ""
     default: str | None = None
+    when: Callable[[Any], bool] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 
 from preimage.classifiers import Classifier
-from preimage.defend.evaluate import CLEAN, NONE, Threat
-from preimage.defend.purify import PAPER
+from preimage.defend.purification import PAPER
+from preimage.defend.threat import NONE, Threat
+from preimage.defend.threat import UNATTACKED as CLEAN
 from preimage.errors import InputError
 from preimage.networks.layers import Block
 from preimage.studies import adversary_curves, architecture_sensitivity, attacked, cifar, defence_text

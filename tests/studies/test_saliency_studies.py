@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from preimage.defend.purify import PAPER
+from preimage.defend.purification import PAPER
 from preimage.errors import InputError
 from preimage.studies import cifar, objects, saliency_methods, saliency_over_steps
 from preimage.studies import saliency_methods_tables as methods_tables

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from preimage.classifiers import Classifier
-from preimage.defend.purify import PAPER
+from preimage.defend.purification import PAPER
 from preimage.studies.attacked import CLEAN, THIN, TINY, Condition, subject, told, told_early
 from preimage.studies.cifar import Pictures
 from preimage.studies.intervals import Interval, interval_of, paired

@@ -17,9 +17,9 @@ from torch.nn import functional
 
 from preimage.classifiers import Classifier, load_classifier
 from preimage.defend.attacks import attack
-from preimage.defend.checks import device_of
-from preimage.defend.evaluate import NONE
-from preimage.defend.purify import FAST, PAPER, early_outputs
+from preimage.defend.purification import FAST, PAPER, early_outputs
+from preimage.defend.threat import NONE
+from preimage.defend.users_model import device_of
 from preimage.engine.devices import choose_device
 from preimage.engine.recipe import Recipe
 from preimage.errors import InputError

@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from preimage.defend.adaptive import PRIOR_STEPS
-from preimage.defend.defence import Cleaning, Purification
-from preimage.defend.evaluate import CLEAN, NONE, Threat
-from preimage.defend.purify import FAST, PAPER, SIDE, for_size
-from preimage.defend.rivals import JPEG, MedianSmoothing, RandomResizing, TotalVariance
-from preimage.defend.several_steps import SeveralSteps
+from preimage.defend.defence import Defence, Purification
+from preimage.defend.purification import PAPER, SIDE, adapted
+from preimage.defend.threat import NONE, Threat
+from preimage.defend.threat import UNATTACKED as CLEAN
 from preimage.engine.recipe import Recipe
 from preimage.networks import SkipNet
 from preimage.studies.attacked import THIN, TINY, TINY_FAST
+from studies.defence.rivals import JPEG, MedianSmoothing, RandomResizing, TotalVariance
+from studies.defence.several_steps import SeveralSteps
 
-Defences = dict[str, Cleaning | None]
+Defences = dict[str, Defence | None]
 STRONGEST = 10.0  # eps of the claims, in 1/255
 # Kattamis, Adel, Weller 2019, tables 1 and 2.
 UNAWARE = (Threat("fgsm", 2), Threat("fgsm", 5), Threat("fgsm", 10), Threat("bi", 10), Threat("llci", 10))
@@ -42,7 +43,7 @@ class Plan:
     on_all: dict[str, Recipe]
     on_few: dict[str, Recipe] = field(default_factory=dict)
     steps: tuple[int, int, int] = (500, 750, 1000)
-    fast: Recipe = for_size(FAST, (SIDE, SIDE))
+    fast: Recipe = adapted("fast", (SIDE, SIDE))
     resizing: RandomResizing = RandomResizing(0.9, 1.0)
     attacker_steps: int = 10
     samples: int = 4
@@ -99,7 +100,7 @@ class Plan:
 
     def against(self, threat: Threat) -> Defences:
         """Of the few pictures the defences that an adaptive attack is made for."""
-        if not threat.asks_defence:
+        if not threat.per_defence:
             return self.defences(few=True)
         known = {ended(name, self.middle): Purification(recipe, self.middle) for name, recipe in self.on_all.items()}
         return self.cheap() | (known if threat.knows_seed else {})
@@ -132,7 +133,7 @@ PLANS = {
         500,
         20,
         {"128 channels": PAPER},
-        fast=for_size(FAST, (224, 224)),
+        fast=adapted("fast", (224, 224)),
         resizing=RandomResizing(),
         attacker_steps=20,
         samples=8,

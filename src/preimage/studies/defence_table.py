@@ -18,11 +18,13 @@ import torch
 from preimage.classifiers import Classifier
 from preimage.defend.adaptive import bpda_eot, prior_perturbation
 from preimage.defend.attacks import attack
-from preimage.defend.checks import fingerprint_of
 from preimage.defend.defence import DefendedClassifier, Purification
-from preimage.defend.evaluate import CLEAN, COLUMNS, KEY, NONE, Threat, evaluate_defence, settings_of
+from preimage.defend.evaluate import COLUMNS, KEY, evaluate_defence, settings_of
 from preimage.defend.inspection import Inspecting
 from preimage.defend.table import Table
+from preimage.defend.threat import NONE, Threat
+from preimage.defend.threat import UNATTACKED as CLEAN
+from preimage.defend.users_model import fingerprint_of
 from preimage.engine.recipe import Recipe
 from preimage.studies.attacked import subject
 from preimage.studies.cifar import SEED, Pictures
@@ -106,7 +108,7 @@ def scored(plan: Plan, recipe: Recipe, classifier: Classifier, pictures: Picture
     return [
         known_by
         | {"attack": threat.name, "eps": f"{threat.eps:g}", "picture": number, "score": each.score}
-        | {"given_right": int(each.predicted == label), "cleaned_right": int(each.cleaned == label)}
+        | {"given_right": int(each.predicted == label), "cleaned_right": int(each.early_predicted == label)}
         for number, label, each in zip(pictures.numbers, labels, found, strict=True)
     ]
 
@@ -121,7 +123,7 @@ def attacked(plan: Plan, recipe: Recipe, classifier: Classifier, pictures: Pictu
             classifier, images, labels, threat.eps, steps=threat.steps, seed=ATTACKER_SEED, streams=streams
         )
     if threat.name == "bpda-eot":
-        defended = DefendedClassifier(classifier, cleaning=Purification(recipe))
+        defended = DefendedClassifier(classifier, defence=Purification(recipe))
         steps, samples = plan.attacker_steps, threat.samples
         return bpda_eot(
             defended, images, labels, threat.eps, steps=steps, samples=samples, seed=ATTACKER_SEED, streams=streams

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from preimage.defend.evaluate import CLEAN, NONE, Threat
 from preimage.defend.inspection import false_alarm_threshold
 from preimage.defend.table import Row as TableRow
+from preimage.defend.threat import NONE, Threat
+from preimage.defend.threat import UNATTACKED as CLEAN
 from preimage.defend.thresholds import FALSE_ALARMS
 from preimage.studies.cifar import SEED
 from preimage.studies.defence_plan import FASTEST, RESIZING, STRONGEST, UNAWARE, Plan, ended

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 from preimage.classifiers import Classifier, TrainedModel
-from preimage.defend.checks import fingerprint_of
-from preimage.defend.purify import PAPER, purify
-from preimage.defend.robust_features import relative_distance, write_features_matched, write_image_folder
+from preimage.defend.purification import PAPER
+from preimage.defend.purify import purify
+from preimage.defend.users_model import fingerprint_of
 from preimage.engine.recipe import Recipe
 from preimage.figures.restoration import save_figure
 from preimage.images import read
@@ -37,6 +37,7 @@ from preimage.studies.intervals import band_of, interval_of, paired
 from preimage.studies.lesions import known, with_words
 from preimage.studies.scales import Row, Study, markdown_table
 from preimage.studies.sheets import save_sheet
+from studies.defence.robust_features import relative_distance, write_features_matched, write_image_folder
 
 KINDS = ("robust", "non-robust")
 CHANNELS = (16, 128)

@@ -17,8 +17,9 @@ from typing import Any, get_args
 import torch
 
 from preimage.classifiers import Classifier
+from preimage.defend.attribution import saliency_map
 from preimage.defend.faithfulness import deletion, insertion
-from preimage.defend.methods import Method, saliency
+from preimage.defend.methods import Method
 from preimage.explain.quality import inside_share, inside_share_of_others, randomized, sanity
 from preimage.figures.saliency import overlay
 from preimage.studies.lesions import chosen, first_classifier, held_out, known
@@ -162,7 +163,7 @@ def map_of(subject: Subject, name: str, classifier: Classifier, place: int) -> t
     """The map of a picture in one way, (1, 1, h, w), at least 0."""
     way = WAYS[name]
     if way.method is not None:
-        return saliency(subject.picture, classifier, subject.label, way.method, **way.options).map
+        return saliency_map(subject.picture, classifier, subject.label, way.method, **way.options).map
     if name == FACTOR:
         return factor(subject.picture)
     return torch.rand(1, 1, *subject.picture.shape[-2:], generator=torch.Generator().manual_seed(place))

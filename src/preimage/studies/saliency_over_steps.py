@@ -17,9 +17,10 @@ import torch
 from preimage.classifiers import Classifier
 from preimage.classifiers.loss_estimator import rank_correlation
 from preimage.defend.attacks import AttackName, attack
+from preimage.defend.attribution import SaliencyMap, saliency_map
 from preimage.defend.faithfulness import blurred, deletion, insertion, ranks_of
-from preimage.defend.methods import SaliencyMap, saliency
-from preimage.defend.purify import PAPER, purify
+from preimage.defend.purification import PAPER
+from preimage.defend.purify import purify
 from preimage.engine.devices import choose_device, has_native_bfloat16
 from preimage.engine.recipe import Recipe
 from preimage.explain.quality import heat_map, high_frequency_share
@@ -110,7 +111,7 @@ def original(study: Study, classifier: Classifier, number: int, picture: torch.T
 def looked(study: Study, classifier: Classifier, picture: torch.Tensor, label: int, seed: int) -> SaliencyMap:
     """Where the classifier looks for a class, and how sure it is of it."""
     m, samples = PATHS[study.scale]
-    return saliency(picture, classifier, label, n_steps=m, n_samples=samples, seed=seed)
+    return saliency_map(picture, classifier, label, n_steps=m, n_samples=samples, seed=seed)
 
 
 def followed(
