@@ -111,5 +111,5 @@ def test_what_cannot_be_attacked():
         bpda_eot(DefendedClassifier(Detached(), defence=Shifted()), IMAGES, LABELS, 8)
     with pytest.raises(InputError, match="give seed"):
         bpda_eot(shifted(), IMAGES, LABELS, 8, known=True)
-    with pytest.raises(InputError, match="samples must be .*at least 1"):
+    with pytest.raises(InputError, match="samples must be"):
         bpda_eot(shifted(), IMAGES, LABELS, 8, samples=0)

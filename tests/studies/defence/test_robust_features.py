@@ -13,7 +13,7 @@ from torch import nn
 
 from preimage.classifiers import Classifier
 from preimage.classifiers.labelled import read_labelled
-from preimage.defend import robust_features
+from studies.defence import robust_features
 from preimage.errors import InputError
 from studies.defence.robust_features import (
     features_matched,
