@@ -156,9 +156,7 @@ class FitOptions(RecipeOptions):
     stop: StoppingRule | RuleName | Literal["auto"] | None = option(
         "auto", help="Stopping rule; auto: chosen by the task.", group="Fit"
     )
-    restarts: int | None = option(
-        None, help="Fits that are averaged (default: the recipe's).", group="Fit", minimum=1
-    )
+    restarts: int | None = option(None, help="Fits that are averaged (default: the recipe's).", group="Fit", minimum=1)
     tile: int | tuple[int, int] | Literal["auto", "none"] | None = option(
         "auto",
         help="Side in pixels (16 or more) of tiles that are fitted one by one and blended; auto: only if memory demands it.",
