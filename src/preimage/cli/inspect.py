@@ -42,7 +42,7 @@ class _Work:
         from preimage.classifiers import load_classifier
         from preimage.cli.choices import choose_recipe
         from preimage.cli.options import Options
-        from preimage.defend import purify
+        from preimage.defend import purification
         from preimage.defend.defence import random_source
         from preimage.defend.inspection import steps_between
         from preimage.defend.thresholds import Threshold
@@ -50,7 +50,7 @@ class _Work:
 
         self.options, self.inputs = options, inputs
         check_options(options, inputs)
-        self.recipe: Recipe = choose_recipe(Options(recipe=options.recipe, steps=options.steps), purify)
+        self.recipe: Recipe = choose_recipe(Options(recipe=options.recipe, steps=options.steps), purification)
         steps_between(self.recipe, options.every)
         random_source(1, options.seed)
         self.device = choose_device(options.device)

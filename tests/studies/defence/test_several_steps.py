@@ -90,7 +90,7 @@ def test_bad_input_is_one_line():
     for steps in ((), (0, 5)):
         with pytest.raises(InputError, match="at least 1"):
             SeveralSteps(RECIPE, steps)
-        with pytest.raises(InputError, match="at must name numbers of steps"):
+        with pytest.raises(InputError, match="at must hold numbers of steps"):
             early_outputs(IMAGES, steps)
     with pytest.raises(InputError, match="at least 1"):
         SeveralSteps(RECIPE, STEPS, 0)
