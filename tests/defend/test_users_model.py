@@ -129,10 +129,15 @@ def test_smoothgrad_is_captum_s_with_a_generator_of_its_own():
 
 def test_global_generators_are_restored_after_errors_too():
     before = np.random.get_state()[1].copy(), torch.get_rng_state()
-    with pytest.raises(RuntimeError), global_generators(3):
-        np.random.rand(5)
-        torch.rand(5)
-        raise RuntimeError
+
+    def draw_and_fail():
+        with global_generators(3):
+            np.random.rand(5)
+            torch.rand(5)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        draw_and_fail()
     assert (np.random.get_state()[1] == before[0]).all()
     assert torch.equal(torch.get_rng_state(), before[1])
 
@@ -149,7 +154,9 @@ def test_eight_threads_get_what_each_gets_alone():
         lambda: saliency_map(x, classifier, 1, "gradcam", **settings).map,
         lambda: saliency_map(x, Classifier(copy.deepcopy(bare), 3), 1, "gradient", **settings).map,
         lambda: MIGSG(bare).attribute(x, target=1, n_steps=2, n_samples=2),
-        lambda: deletion(bare, x, torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0)), 1).probabilities,
+        lambda: (
+            deletion(bare, x, torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0)), 1).probabilities
+        ),
     ]
     alone = [job() for job in jobs]
     with ThreadPoolExecutor(8) as pool:

@@ -54,7 +54,8 @@ def choose_recipe(options: Options, task: ModuleType) -> Recipe:
     if options.quality is not None and (changes or options.recipe is not None):
         other = f"--prior {options.prior}" if changes else f"--recipe {options.recipe}"
         raise InputError(f"--quality {options.quality} and {other} are two recipes: leave one out")
-    recipe = (task.RECIPES if hasattr(task, "adapted") else task.QUALITIES)[options.quality] if options.quality else _named(options.recipe or "fast", task)
+    named = task.RECIPES if hasattr(task, "adapted") else task.QUALITIES
+    recipe = named[options.quality] if options.quality else _named(options.recipe or "fast", task)
     recipe = replace(recipe, **changes)
     if options.steps is None:
         return recipe

@@ -266,7 +266,9 @@ class CalibrationRun:
         recipe: Any = self.options.recipe
         if self.options.steps is not None:
             recipe = as_given(recipe, self.options.steps)
-        return Threshold.of([score for group in self.scores for score in group], self.classifier, recipe, self.options.every)
+        return Threshold.of(
+            [score for group in self.scores for score in group], self.classifier, recipe, self.options.every
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """The scores of all groups of images that are done."""
