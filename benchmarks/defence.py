@@ -26,8 +26,8 @@ from rich.console import Console
 from rich.table import Table
 
 from preimage.classifiers.labelled import TRAIN, VALIDATION_SHARE
-from preimage.defend.evaluate import NONE
-from preimage.defend.purify import FAST, PAPER, early_outputs
+from preimage.defend.purification import FAST, PAPER, early_outputs
+from preimage.defend.threat import NONE
 from preimage.engine.devices import choose_device
 from preimage.engine.recipe import Recipe
 from studies.harness.attacked import CLEAN, THIN, Condition, classified, classified_early

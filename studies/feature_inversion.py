@@ -152,9 +152,7 @@ def draw(run: Run):
 
 
 def cases(run: Run):
-    of = {
-        classifier: (run.once(shown, classifier), run.once(layers, classifier)) for classifier in run.once(models)
-    }
+    of = {classifier: (run.once(shown, classifier), run.once(layers, classifier)) for classifier in run.once(models)}
     return [
         (c, name, layer, prior) for c, (some, deep) in of.items() for name in some for layer in deep for prior in PRIORS
     ]

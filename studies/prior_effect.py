@@ -3,10 +3,10 @@
 All three fulfil the same equation, down-sampling(x) = y; they differ in R alone.
 """
 
-from preimage.engine.optimizers import adam
 from preimage.engine.recipe import Recipe
 from preimage.networks import Pixels
 from preimage.operators import Downsample, lanczos2
+from preimage.optimizers import adam
 from preimage.restore.super_resolve import FAST, super_resolve
 from studies.harness import figures, fits, imaging, tables
 from studies.harness.study import Measured, Run, Study

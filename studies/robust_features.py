@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from preimage.defend.robust_features import relative_distance, write_features_matched, write_image_folder
 
 from preimage.classifiers import Classifier
 from preimage.defend.checks import fingerprint_of
 from preimage.defend.purify import PAPER, purify
-from preimage.defend.robust_features import relative_distance, write_features_matched, write_image_folder
 from preimage.images import read
 from preimage.networks import SkipNet
 from studies.harness import attacked, classifiers, figures, fits, stats, tables

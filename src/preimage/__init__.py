@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from preimage.defend.art_defence import DIPDefence as DIPDefence
     from preimage.defend.defence import DefendedClassifier as DefendedClassifier
     from preimage.defend.evaluate import evaluate_defence as evaluate_defence
-    from preimage.defend.methods import saliency as saliency
+    from preimage.defend.inspect import inspect as inspect
+    from preimage.defend.migsg import MIGSG as MIGSG
     from preimage.defend.purify import purify as purify
-    from preimage.defend.saliency import MIGSG as MIGSG
+    from preimage.defend.saliency import saliency as saliency
     from preimage.engine.fit import Fit as Fit
     from preimage.engine.recipe import Recipe as Recipe
     from preimage.engine.result import Result as Result
@@ -59,11 +60,12 @@ if TYPE_CHECKING:
 
 _PLACES = {
     "autosave": "observe",
-    "saliency": "defend.methods",
-    "MIGSG": "defend.saliency",
+    "saliency": "defend.saliency",
+    "MIGSG": "defend.migsg",
     "DIPDefence": "defend.art_defence",
     "DefendedClassifier": "defend.defence",
     "evaluate_defence": "defend.evaluate",
+    "inspect": "defend.inspect",
     "purify": "defend.purify",
     "InputError": "errors",
     "counterfactual": "explain.counterfactual",
@@ -129,6 +131,7 @@ __all__ = [
     "evaluate_defence",
     "flash_no_flash",
     "inpaint",
+    "inspect",
     "invert",
     "load_classifier",
     "load_model",

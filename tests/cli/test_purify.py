@@ -26,8 +26,11 @@ def test_a_file_becomes_a_file(here, run):
 def test_steps_that_are_said_do_not_go_by_the_size(here, run):
     Image.fromarray(np.full((64, 64, 3), 99, np.uint8)).save("large.png")
     Path("sized.json").write_text(json.dumps({"network": json.loads(Path("tiny.json").read_text())["network"]}))
+    # A file is a value, used as it is; the recipe by name has more steps for a larger image.
     asked = ("purify", "large.png", "--device", "cpu", "--json", "--quiet", "--overwrite", "--recipe", "sized.json")
-    assert [json.loads(run(*asked, *more).out)["steps"] for more in ((), ("--steps", "3"))] == [50, 3]
+    assert [json.loads(run(*asked, *more).out)["steps"] for more in ((), ("--steps", "3"))] == [25, 3]
+    named = asked[:-2]
+    assert [json.loads(run(*named, *more).out)["steps"] for more in ((), ("--steps", "3"))] == [50, 3]
 
 
 def test_several_files_and_steps(here, run):

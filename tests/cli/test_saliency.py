@@ -14,9 +14,9 @@ from cli.tiny import pictures
 from explain.small import estimated
 from PIL import Image
 
-from preimage import saliency
 from preimage.classifiers import TrainedModel
 from preimage.classifiers.model_file import write_model
+from preimage.defend.attribution import saliency_map
 from preimage.defend.faithfulness import deletion, insertion
 from preimage.images import read
 
@@ -38,7 +38,7 @@ def test_one_method_with_all_its_files(here, run):
     assert ran.code == 0, ran.err
     assert pixels("noisy-saliency.png").shape == (20, 24, 3)
     assert pixels("noisy-saliency.png").dtype == np.uint8
-    wanted = saliency(
+    wanted = saliency_map(
         "noisy.png", tiny(), "star", n_steps=3, n_samples=2, sigma=0.1, baseline="gray", seed=3, device="cpu"
     )
     np.testing.assert_allclose(np.load("map.npy"), wanted.map[0, 0].numpy(), rtol=1e-5)
@@ -83,7 +83,7 @@ def test_maps_one_after_another(here, run, name):
     found = np.load(name) if name.endswith(".npy") else tifffile.imread(name)
     assert found.shape == (2, 20, 24)
     assert found.dtype == np.float32
-    wanted = saliency("noisy.png", tiny(), method="gradient", device="cpu").map[0, 0]
+    wanted = saliency_map("noisy.png", tiny(), method="gradient", device="cpu").map[0, 0]
     np.testing.assert_allclose(found[0], wanted.numpy(), rtol=1e-5)
 
 

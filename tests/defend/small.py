@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from preimage.classifiers import Classifier
-from preimage.defend.purify import FAST
+from preimage.defend.purification import FAST
 from preimage.networks import SkipNet
 
 SIDE, CLASSES = 16, ("rising", "falling", "upright")

@@ -132,7 +132,8 @@ def test_the_blur_keeps_what_is_level_and_takes_what_is_small(height, width):
 
 
 BAD = [
-    ({"pictures": pictures()[0]}, "pictures must be pictures (b, c, h, w), got shape (3, 32, 32)"),
+    ({"images": pictures()[0]}, "images must be a tensor (b, c, h, w), got shape (3, 32, 32)"),
+    ({"images": pictures()[:0]}, "got shape (0, 3, 32, 32)"),
     ({"maps": maps(1)}, "the saliency maps are (1, 1, 32, 32)"),
     ({"maps": pictures()}, "they must be (2, 1, 32, 32), channels merged"),
     ({"maps": maps(2, 16)}, "(2, 1, 16, 16)"),
@@ -140,7 +141,7 @@ BAD = [
     ({"maps": None}, "NoneType"),
     ({"target": 7}, "no class 7"),
     ({"target": None}, "give target"),
-    ({"steps": 0}, "steps must be a whole number of at least 1, got 0"),
+    ({"steps": 0}, "steps must be a whole number, at least 1, got 0"),
     ({"steps": 2000}, "at most the 1024 pixels"),
     ({"blur": 0}, "blur must be a share"),
     ({"internal_batch_size": 0}, "internal_batch_size"),
@@ -151,11 +152,11 @@ BAD = [
 @pytest.mark.parametrize("measure", [insertion, deletion])
 @pytest.mark.parametrize(("wrong", "words"), BAD, ids=[f"{i}-{next(iter(wrong))}" for i, (wrong, _) in enumerate(BAD)])
 def test_bad_input_is_one_line(measure, wrong, words):
-    given = {"model": tiny(), "pictures": pictures(), "maps": maps(), "target": 0, **wrong}
+    given = {"model": tiny(), "images": pictures(), "maps": maps(), "target": 0, **wrong}
     if measure is deletion:
         given["to"] = "blur"
     with pytest.raises(InputError) as error:
-        measure(given.pop("model"), given.pop("pictures"), given.pop("maps"), given.pop("target"), **given)
+        measure(given.pop("model"), given.pop("images"), given.pop("maps"), given.pop("target"), **given)
     assert words in str(error.value)
     assert "\n" not in str(error.value)
 

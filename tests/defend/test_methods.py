@@ -10,9 +10,9 @@ from classifiers.small import tiny
 from defend.networks import Patch, pictures, with_modes
 from torch import nn
 
-from preimage import saliency
 from preimage.classifiers import Classifier
-from preimage.defend.methods import SIGNED, Method, merged
+from preimage.defend.attribution import SIGNED, merged, saliency_map
+from preimage.defend.methods import Method
 from preimage.errors import InputError
 
 METHODS = get_args(Method)
@@ -21,7 +21,7 @@ FEW = {"n_steps": 3, "n_samples": 2}
 
 def quick(method, classifier=None, image=None, **settings):
     image = pictures(1) if image is None else image
-    return saliency(image, classifier or tiny(), method=method, device="cpu", **FEW, **settings)
+    return saliency_map(image, classifier or tiny(), method=method, device="cpu", **FEW, **settings)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -141,13 +141,13 @@ def test_a_classifier_by_its_word_leaves_the_global_generator_alone():
         ({"baseline": "pink"}, "blur, mean, black, gray, white, or a number from 0"),
         ({"baseline": 2}, "got 2"),
         ({"baseline": torch.zeros(1, 3, 5, 5)}, "(1, 3, 5, 5)"),
-        ({"sigma": -1}, "sigma must be a number of at least 0, got -1"),
-        ({"n_steps": 0}, "n_steps must be a whole number of at least 1, got 0"),
+        ({"sigma": -1}, "sigma must be a number, at least 0, got -1"),
+        ({"n_steps": 0}, "n_steps must be a whole number, at least 1, got 0"),
         ({"n_samples": 0}, "n_samples"),
         ({"seed": -1}, "seed must be a whole number from 0"),
         ({"device": "abacus"}, "abacus"),
         ({"method": "gradcam", "layer": "blok1"}, "no layer 'blok1'"),
-        ({"method": "gradcam", "layer": "head"}, "places (b, c, h, w), and 'head' gives (1, 3)"),
+        ({"method": "gradcam", "layer": "head"}, "(b, c, h, w), and 'head' gives (1, 3)"),
         *[({"method": m, "layer": "block1"}, f"got 'block1' for {m}: leave") for m in METHODS if m != "gradcam"],
         *[({"classifier": tiny(output="nan"), "method": m}, "answer is not finite") for m in METHODS],
         ({"image": pictures(2)}, "2 pages"),
@@ -161,7 +161,7 @@ def test_a_classifier_by_its_word_leaves_the_global_generator_alone():
 )
 def test_what_saliency_cannot_do_is_one_line(settings, words):
     with pytest.raises(InputError) as error:
-        saliency(**{"image": pictures(1), "classifier": tiny(), "device": "cpu", **FEW, **settings})
+        saliency_map(**{"image": pictures(1), "classifier": tiny(), "device": "cpu", **FEW, **settings})
     assert words in str(error.value)
     assert "\n" not in str(error.value)
 

@@ -226,7 +226,7 @@ BAD = [
     ({"target": -1}, ["no class -1", "0 to 2"]),
     ({"target": "hexagon"}, ["no class 'hexagon'"]),
     ({"target": "sqare"}, ["did you mean square"]),
-    ({"target": [0, 1, 2]}, ["2 pictures and 3 targets"]),
+    ({"target": [0, 1, 2]}, ["2 images and 3 targets"]),
     ({"target": torch.tensor([0.5, 1])}, ["whole number", "float32"]),
     ({"target": None}, ["3 classes", "give target"]),
     ({"n_steps": 0}, ["n_steps", "at least 1", "got 0"]),
@@ -257,7 +257,7 @@ def test_bad_models_are_one_line():
     x = pictures(2)
     for model, target, words in (
         (Detached(), 0, "gives no gradient"),
-        (nn.Identity(), 0, "(2, 3, 32, 32) for 2 pictures"),
+        (nn.Identity(), 0, "(2, 3, 32, 32) for 2 images"),
         (with_modes(), 5, "no class 5: its 3 classes are 0 to 2"),
         (with_modes(), "star", "no names for its classes"),
         (with_modes(), True, "number of a class"),

@@ -13,7 +13,7 @@ from torch import nn
 
 from preimage.classifiers import Classifier, LossEstimator, TrainedModel
 from preimage.codes import Masked, Noise
-from preimage.defend.purify import FAST as FAST_PURIFICATION
+from preimage.defend.purification import FAST as FAST_PURIFICATION
 from preimage.engine.fit import Fit
 from preimage.engine.recipe import Recipe
 from preimage.explain.recipes import FAST_INVERSION, FAST_RECOVERY

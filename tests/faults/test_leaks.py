@@ -18,11 +18,12 @@ from defend.small import BRIEF, pictures
 from faults.parts import EXPLAINING, INVERTING, THIN, Normalized, normalized, picture, problem
 from torch import nn
 
-from preimage import Classifier, DefendedClassifier, counterfactual, denoise, invert, maximize, recover, saliency
+from preimage import Classifier, DefendedClassifier, counterfactual, denoise, invert, maximize, recover
 from preimage.classifiers.labelled import Labelled
 from preimage.classifiers.settings import Settings
 from preimage.classifiers.train import Training
 from preimage.defend.attacks import attack
+from preimage.defend.attribution import saliency_map
 from preimage.defend.inspection import Inspecting
 
 # ---------------------------------------------------------------------- 13: mallopt
@@ -165,7 +166,7 @@ EXPLAINED: dict[str, Callable[[nn.Module, str], Any]] = {
     ).run(),
     "training beside it": of_training,
     **{
-        method: lambda model, device, method=method: saliency(
+        method: lambda model, device, method=method: saliency_map(
             picture(), wrapped(model), method=method, n_steps=2, n_samples=1, device=device
         )
         for method in ("mig-sg", "guided-backprop", "gradcam", "smoothgrad", "occlusion")
@@ -305,9 +306,6 @@ def test_reading_features_in_one_thread_ends_no_pass_of_another():
         pytest.param(partial(attack, "bi", images=IMAGES, labels=LABELS, eps=4, steps=1), id="attack"),
         pytest.param(lambda model: Inspecting(IMAGES, model, recipe=BRIEF), id="inspection"),
     ],
-)
-@pytest.mark.xfail(
-    strict=True, reason="fault 13: of two calls at once the later puts back what the earlier had changed"
 )
 def test_after_two_calls_at_once_the_model_of_the_user_is_as_it_was(call):
     meeting = Meeting("first", "second")

@@ -15,7 +15,7 @@ from faults.parts import picture
 from preimage import InputError, load_classifier, load_model
 from preimage.classifiers import Classifier, TrainedModel
 from preimage.classifiers.model_file import Backbone, backbone, write_model
-from preimage.defend.robust_features import write_features_matched, write_image_folder
+from studies.defence.robust_features import write_features_matched, write_image_folder
 
 CODE = "fault 7: a model file names code, which is imported from the working folder and called"
 PARTS = "fault 7: a model file without one of its parts ends in a traceback"

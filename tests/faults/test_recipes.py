@@ -12,7 +12,7 @@ from faults.test_batches import with_impulses
 
 from preimage import denoise, inpaint, invert, purify, super_resolve
 from preimage.codes import Masked
-from preimage.defend import purify as purification
+from preimage.defend import purification
 from preimage.explain import invert as inversion
 from preimage.restore import denoise as denoising
 from preimage.restore import inpaint as inpainting

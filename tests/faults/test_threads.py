@@ -11,13 +11,14 @@ import torch
 from defend.small import pictures, trained
 from faults.parts import NETWORK, THIN, THIN_PURIFICATION, alike, fit_of, in_threads, normalized, picture, problem
 
-from preimage import denoise, load_model, purify, saliency
+from preimage import denoise, load_model, purify
 from preimage.classifiers import Classifier, TrainedModel
 from preimage.classifiers.labelled import Labelled
 from preimage.classifiers.model_file import Backbone, backbone, write_model
 from preimage.classifiers.settings import Settings
 from preimage.classifiers.train import Training
 from preimage.defend.attacks import attack
+from preimage.defend.attribution import saliency_map
 from preimage.stopping import held_out
 
 pytestmark = pytest.mark.usefixtures("eager_threads")
@@ -194,7 +195,6 @@ def test_trainings_in_threads_leave_the_global_generators_alone(colors):
         assert untouched(before)
 
 
-@pytest.mark.xfail(strict=True, reason=GLOBAL)
 def test_attacks_in_threads_come_to_what_they_come_to_alone():
     images, labels = pictures(6)
     models = [copy.deepcopy(trained()) for _ in range(4)]
@@ -207,7 +207,6 @@ def test_attacks_in_threads_come_to_what_they_come_to_alone():
         assert all(map(torch.equal, in_threads(attacked, 4), alone))
 
 
-@pytest.mark.xfail(strict=True, reason=GLOBAL)
 def test_attacks_in_threads_leave_the_global_generators_alone():
     images, labels = pictures(6)
     models = [copy.deepcopy(trained()) for _ in range(4)]
@@ -217,29 +216,28 @@ def test_attacks_in_threads_leave_the_global_generators_alone():
         assert untouched(before)
 
 
-@pytest.mark.parametrize(
-    "method", [pytest.param("smoothgrad", marks=pytest.mark.xfail(strict=True, reason=GLOBAL)), "mig-sg"]
-)
+@pytest.mark.parametrize("method", ["smoothgrad", "mig-sg"])
 def test_saliency_in_threads_comes_to_what_it_comes_to_alone(method):
     models = [normalized() for _ in range(4)]
 
     def found(seed: int) -> torch.Tensor:
         given = picture(seed=seed)
-        return saliency(given, models[seed], method=method, n_samples=8, n_steps=4, seed=seed, device="cpu").attribution
+        return saliency_map(
+            given, models[seed], method=method, n_samples=8, n_steps=4, seed=seed, device="cpu"
+        ).attribution
 
     alone = [found(seed) for seed in range(4)]
     for _ in range(8):
         assert all(map(torch.equal, in_threads(found, 4), alone))
 
 
-@pytest.mark.xfail(strict=True, reason=GLOBAL)
 def test_saliency_in_threads_leaves_the_global_generator_alone():
     models = [normalized() for _ in range(8)]
     before = global_states()
 
     def found(seed: int) -> None:
         for _ in range(6):
-            saliency(picture(), models[seed], method="smoothgrad", n_samples=4, seed=seed, device="cpu")
+            saliency_map(picture(), models[seed], method="smoothgrad", n_samples=4, seed=seed, device="cpu")
 
     for _ in range(3):
         in_threads(found)

@@ -22,7 +22,8 @@ from preimage import stopping
 from preimage.classifiers import Classifier, LossEstimator
 from preimage.classifiers.model_file import TrainedModel
 from preimage.codes import Noise
-from preimage.defend import purify
+from preimage.defend import purification
+from preimage.defend.purify import purify
 from preimage.engine.recipe import Recipe
 from preimage.explain import counterfactual, invert, maximize, recover
 from preimage.networks import SkipNet
@@ -42,7 +43,7 @@ MODULES: dict[str, Any] = {
     "maximize": maximize,
     "recover": recover,
     "counterfactual": counterfactual,
-    "purify": purify,
+    "purify": purification,
 }
 # Other options of a task, each after a colon: a task decides by them, too.
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -68,7 +69,8 @@ SMALL = (20, 36)  # where the result is many times as large
 def recipes(task: str) -> dict[str, Recipe]:
     """The recipes of a task by name."""
     module = MODULES[task.partition(":")[0]]
-    return {"fast": module.FAST, "paper": module.PAPER, **getattr(module, "QUALITIES", {})}
+    named = module.RECIPES if hasattr(module, "RECIPES") else getattr(module, "QUALITIES", {})
+    return {"fast": module.FAST, "paper": module.PAPER, **named}
 
 
 def started(
@@ -77,7 +79,9 @@ def started(
     """The Run of a task for a synthetic picture of `side` pixels, before its first step."""
     name, _, variant = task.partition(":")
     chosen = {**OPTIONS.get(task, OPTIONS.get(name, {})), **(options or {}), "recipe": recipe, "device": "cpu"}
-    call = getattr(MODULES[name], name)
+    call = purify if name == "purify" else getattr(MODULES[name], name)
+    if name == "purify":  # adapted to the size where it is given by its name
+        chosen["recipe"] = next((known for known, value in purification.RECIPES.items() if value == recipe), recipe)
     x = torch.from_numpy(pictures.picture(side, channels, noise))
     if name == "maximize":
         return call(classifier=model(channels), size=(side, side), **chosen)

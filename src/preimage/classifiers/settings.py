@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from preimage.optimizers import KernelMuon, Optimizer, kernels_and_others
 from preimage.errors import InputError
+from preimage.optimizers import KernelMuon, Optimizer, kernels_and_others
 from preimage.rng import checked_seed
 
 KERNELS = 20  # MEASURED on the lesions: Muon's validation after 11 epochs (96 px) is AdamW's after 25 (120 px)

@@ -55,12 +55,13 @@ def choose_recipe(options: Options, task: ModuleType) -> Recipe:
     if options.quality is not None and (changes or options.recipe is not None):
         other = f"--prior {options.prior}" if changes else f"--recipe {options.recipe}"
         raise InputError(f"--quality {options.quality} and {other} are two recipes: leave one out")
-    recipe = task.QUALITIES[options.quality] if options.quality else _named(options.recipe or "fast", task)
+    named = task.RECIPES if hasattr(task, "adapted") else task.QUALITIES
+    recipe = named[options.quality] if options.quality else _named(options.recipe or "fast", task)
     recipe = replace(recipe, **changes)
     if options.steps is None:
         return recipe
     # Where steps go by the size of the picture, those that are said do not.
-    said = {"stop": "steps"} if hasattr(task, "for_size") else {}
+    said = {"stop": "steps"} if hasattr(task, "adapted") else {}
     return replace(recipe, steps=options.steps, **said)
 
 
@@ -112,5 +113,5 @@ def _named(name: str, task: ModuleType) -> Recipe:
         raise InputError(f"recipe {name} is no JSON ({error}): correct it there") from error
     if not isinstance(settings, dict):
         raise InputError(f'recipe {name} must hold settings by name, as {{"steps": 300}}')
-    exact = {"stop": "steps"} if "steps" in settings and hasattr(task, "for_size") else {}
+    exact = {"stop": "steps"} if "steps" in settings and hasattr(task, "adapted") else {}
     return read_recipe(exact | settings, task.FAST)

@@ -42,16 +42,16 @@ class _Work:
         from preimage.classifiers import load_classifier
         from preimage.cli.choices import choose_recipe
         from preimage.cli.options import Options
-        from preimage.defend import purify
+        from preimage.defend import purification
         from preimage.defend.defence import random_source
-        from preimage.defend.inspection import looks_every
+        from preimage.defend.inspection import steps_between
         from preimage.defend.thresholds import Threshold
         from preimage.engine.devices import choose_device
 
         self.options, self.inputs = options, inputs
         check_options(options, inputs)
-        self.recipe: Recipe = choose_recipe(Options(recipe=options.recipe, steps=options.steps), purify)
-        looks_every(self.recipe, options.every)
+        self.recipe: Recipe = choose_recipe(Options(recipe=options.recipe, steps=options.steps), purification)
+        steps_between(self.recipe, options.every)
         random_source(1, options.seed)
         self.device = choose_device(options.device)
         self.classifier: Classifier = load_classifier(options.classifier)
@@ -134,7 +134,7 @@ class _Work:
         """What was found, as plain data."""
         import torch
 
-        from preimage.defend.checks import fingerprint_of
+        from preimage.defend.users_model import fingerprint_of
 
         names, mean, threshold = self.classifier.classes, found.mean, self.threshold
         tops = found.early.max(1)
@@ -144,8 +144,8 @@ class _Work:
             "input": str(path),
             "class": names[found.predicted],
             "confidence": float(found.given[found.predicted]),
-            "early_class": names[found.cleaned],
-            "early_confidence": float(mean[found.cleaned]),
+            "early_class": names[found.early_predicted],
+            "early_confidence": float(mean[found.early_predicted]),
             "score": found.score,
             "threshold": None if threshold is None else threshold.value,
             "verdict": None if threshold is None else _verdict(threshold, found.score),
@@ -229,7 +229,7 @@ class _Work:
             "task": "inspect --calibrate",
             "input": str(options.calibrate),
             "output": str(options.written),
-            "pictures": threshold.pictures,
+            "pictures": threshold.images,
             "threshold": threshold.value,
             "false_alarms": threshold.false_alarms,
             "scores": list(threshold.scores),
@@ -243,9 +243,9 @@ class _Work:
             if not options.quiet:
                 place = sys.stderr if options.json else sys.stdout
                 share = f"{threshold.false_alarms:.0%}"
-                print(f"{threshold.pictures} clean pictures -> {options.written}", file=place)
+                print(f"{threshold.images} clean pictures -> {options.written}", file=place)
                 print(f"  threshold {threshold.value:.3f}: about {share} of such pictures are above it", file=place)
-                if not threshold.promises:
+                if not threshold.guaranteed:
                     print(f"  it takes 19 pictures to keep to {share}: more may be above it", file=place)
 
 

@@ -15,8 +15,8 @@ from preimage.cli.options import whole
 
 if TYPE_CHECKING:
     from preimage.classifiers import Classifier
+    from preimage.defend.attribution import SaliencyMap
     from preimage.defend.faithfulness import Curve
-    from preimage.defend.methods import SaliencyMap
     from preimage.images import Picture
 
 _FILES, _TASK, _RUN = (Group.create_ordered(name) for name in ("Files", "Saliency", "Run"))
@@ -208,14 +208,14 @@ def _as_drawn(picture: Picture, drawn: Any = None) -> Picture:
 
 
 def _judged(method: str, picture: Picture, classifier: Classifier, options: SaliencyOptions) -> _Judged:
+    from preimage.defend.attribution import saliency_map
     from preimage.defend.faithfulness import deletion, insertion
-    from preimage.defend.methods import saliency
 
     if sys.stderr.isatty() and not options.quiet:
         print(f"{method} ...", file=sys.stderr, flush=True)
     begin = time.perf_counter()
     asked: Any = method
-    found = saliency(
+    found = saliency_map(
         picture,
         classifier,
         options.target,

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from cyclopts import Group, Parameter
 
 from preimage.cli.options import Options, whole
+from preimage.tasks import TaskSpec
 
 
 @dataclass(frozen=True)
@@ -94,9 +95,28 @@ def command_of(task: Task) -> Callable[..., int]:
     """A function whose signature is the command: INPUT..., the task's own options, the shared ones."""
     module = importlib.import_module(task.module)
     function = getattr(module, task.name.replace("-", "_"))
+    if isinstance(function, TaskSpec):
+        module = importlib.import_module("preimage.defend.purification")
+        return _drawn(task, module, _started(function), frozenset(), [])
     hints = get_type_hints(function)
     pictures = frozenset(name for name, hint in hints.items() if _takes_pictures(hint))
+    return _drawn(task, module, function, pictures, own_parameters(function))
 
+
+def _started(spec: TaskSpec[Any, Any]) -> Callable[..., Any]:
+    """The task as a function of a recipe: one that is named in its recipes is given by its name, so that it is adapted."""
+
+    def start(picture: Any, *, recipe: Any, **options: Any) -> Any:
+        named = spec.recipes() if spec.recipes is not None else {}
+        name = next((name for name, value in named.items() if value == recipe), None)
+        return spec(picture, recipe=name or recipe, **options)
+
+    return start
+
+
+def _drawn(
+    task: Task, module: Any, function: Callable[..., Any], pictures: frozenset[str], own: list[inspect.Parameter]
+) -> Callable[..., int]:
     def command(*inputs: Path, options: Options | None = None, **own: Any) -> int:
         from preimage.cli.batch import Job, restore_all
 
@@ -105,7 +125,7 @@ def command_of(task: Task) -> Callable[..., int]:
 
     shown = [
         inspect.Parameter("inputs", inspect.Parameter.VAR_POSITIONAL, annotation=_INPUTS),
-        *own_parameters(function),
+        *own,
         inspect.Parameter("options", inspect.Parameter.KEYWORD_ONLY, default=Options(), annotation=_OPTIONS),
     ]
     command.__signature__ = inspect.Signature(shown)  # pyright: ignore[reportFunctionMemberAccess]

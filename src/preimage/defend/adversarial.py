@@ -1,10 +1,10 @@
-"""Adversarial training: a classifier that learns from pictures as one step of an attacker on itself changes them.
+"""Adversarial training: a classifier is trained on adversarial examples of itself, made by one step of an attack.
 
     min over weights  E  L( x + eta + eps sign grad L(x + eta) ),     eta ~ U(-2 eps, 2 eps)
 
-which is N-FGSM: the noise is twice as wide as the step, and the sum is not cut back to eps. So one step is enough, and does not
-end in catastrophic overfitting, where a classifier stands one step and no second; PGD on held-out pictures looks after every
-epoch whether it did, and the weights that stood it best are kept.
+which is N-FGSM: the noise is twice as wide as the step, and the sum is not clipped to eps. So one step is enough, and does not
+end in catastrophic overfitting, where a classifier is robust to one step only; robust accuracy under PGD on held-out images is
+measured after every epoch, and the best weights are kept.
 
 Source: de Jorge et al., Make Some Noise, NeurIPS 2022; Wong, Rice, Kolter, Fast is better than free, ICLR 2020.
 """
@@ -25,38 +25,41 @@ from preimage.classifiers.loss_estimator import ranking_loss
 from preimage.classifiers.settings import Settings
 from preimage.classifiers.train import Training, loss_of, parts
 from preimage.defend.attacks import PGD_REACH, checked_eps
-from preimage.defend.checks import at_rest, checked_labels, checked_pictures, device_of, gradient_of, logits_of
+from preimage.defend.checks import checked_images, checked_labels
+from preimage.defend.logits import gradient_of, logits_of
+from preimage.defend.users_model import at_rest, device_of
 from preimage.errors import InputError
+from preimage.rng import checked_seed
 
 EPS = 8.0  # in units of 1/255
 NOISE = 2.0  # of the start, in eps (de Jorge et al. 2022)
-LOOKED_AT, LOOK_STEPS = 500, 5  # validation pictures after each epoch, and steps of PGD on them
+VALIDATED, VALIDATION_STEPS = 500, 5  # validation images after each epoch, and steps of PGD on them
 TEST_STEPS = 10
-# At 32 pixels a picture moves by 4 at most, as is usual for CIFAR-10. By the time of a step 10,000 such pictures take 35 minutes
-# on one core that multiplies bfloat16 natively, and 80 on one that does not.
+# At 32 pixels an image is shifted by 4 at most, as is usual for CIFAR-10. From the time of a step, 10,000 such images take 35
+# minutes on one core with native bfloat16, and 80 on one without.
 SETTINGS = Settings(backbone="thin_resnet18", epochs=40, batch=128, crop=0.875, mix=0.0)
 
 
 class AdversarialTraining(Training):
     """A Training against perturbations of at most eps / 255 in every value: iterate it for Epochs, then `result()`.
 
-    Pictures are moved and flipped, their colors stay as they are. The loss estimator looks on: its loss does not reach the
-    classifier. `result().about["adversarial"]` says which share of the test part is told right under PGD of ten steps.
+    Images are shifted and flipped, their colors are not changed. The loss of the loss estimator does not reach the classifier.
+    `result().about["adversarial"]` has the accuracy on the test part under ten steps of PGD.
 
     Example:
-        >>> training = AdversarialTraining(read_labelled("cifar10.npz"), eps=8)
-        >>> for epoch in training:
-        ...     print(epoch.index, epoch.validation.accuracy, epoch.robust)
-        >>> write_model(Path("robust.pt"), training.result())
+        training = AdversarialTraining(read_labelled("cifar10.npz"), eps=8)
+        for epoch in training:
+            print(epoch.index, epoch.validation.accuracy, epoch.robust)
+        write_model(Path("robust.pt"), training.result())
 
     Args:
-        data: pictures of a training and a test part, as for Training.
-        settings: how; SETTINGS if None. `crop` is the share of each side that is seen of a picture at least.
+        data: images of a training and a test part, as for Training.
+        settings: None: SETTINGS. `crop` is the smallest share of each side that is visible of an image.
         eps: above 0, in units of 1/255.
         device: "auto", "cpu", "cuda", "mps".
 
     Raises:
-        InputError: as Training, and an eps that cannot be.
+        InputError: as Training, and an eps that is not above 0 and at most 255.
     """
 
     def __init__(
@@ -68,11 +71,11 @@ class AdversarialTraining(Training):
         device: str | torch.device = "auto",
     ) -> None:
         if not checked_eps(eps):
-            raise InputError("eps must be above 0: a training without attack is Training's")
+            raise InputError("eps must be above 0, got 0: Training trains without attack")
         self.eps = float(eps)
         super().__init__(data, settings or SETTINGS, device=device)
         chosen = torch.randperm(len(self.validation), generator=torch.Generator().manual_seed(self.settings.seed))
-        self.looked_at = self.validation.chosen(chosen[:LOOKED_AT].tolist())
+        self.validated = self.validation.chosen(chosen[:VALIDATED].tolist())
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -80,27 +83,27 @@ class AdversarialTraining(Training):
         return super().identity | {"eps": self.eps}
 
     def result(self) -> TrainedModel:
-        """The averaged weights of the epoch that stood the attack best, and how they stand it on the test part.
+        """The averaged weights of the epoch of best robust accuracy, and that accuracy on the test part.
 
         Raises:
             InputError: no epoch was done.
         """
         model = super().result()
-        robust = self._standing(self.data.part(TEST), TEST_STEPS)
+        robust = self._robust_accuracy(self.data.part(TEST), TEST_STEPS)
         model.about["adversarial"] = {"eps": self.eps, "attack": f"PGD-{TEST_STEPS}", "test": robust}
         return model
 
     def _robust(self) -> float:
         with self._precision():
-            return self._standing(self.looked_at, LOOK_STEPS)
+            return self._robust_accuracy(self.validated, VALIDATION_STEPS)
 
-    def _standing(self, data: Labelled, steps: int) -> float:
+    def _robust_accuracy(self, data: Labelled, steps: int) -> float:
         classifier, _ = parts(self.average.module)
-        right = 0.0
+        correct = 0.0
         for indices in torch.arange(len(data)).split(self.settings.batch):
             x, labels = self._pictures(data, indices), data.labels[indices]
-            right += len(indices) * robust_accuracy(classifier, x, labels, self.eps, steps=steps)
-        return right / len(data)
+            correct += len(indices) * robust_accuracy(classifier, x, labels, self.eps, steps=steps)
+        return correct / len(data)
 
     def _losses(
         self, x: torch.Tensor, answers: Sequence[tuple[float, torch.Tensor]]
@@ -114,7 +117,7 @@ class AdversarialTraining(Training):
         return primary.mean(), ranking_loss(estimates.float(), primary)
 
     def _attacked(self, x: torch.Tensor, answers: Sequence[tuple[float, torch.Tensor]]) -> torch.Tensor:
-        """Algorithm 1 of de Jorge et al.: noise, then one step, neither cut back to eps."""
+        """Algorithm 1 of de Jorge et al.: noise, then one step, neither clipped to eps."""
         start = perturbed(x, NOISE * self.eps)
         with self._precision():
             loss = loss_of(self.classifier(start.requires_grad_()), answers).mean()
@@ -135,32 +138,34 @@ def robust_accuracy(
     steps: int = TEST_STEPS,
     seed: int = 0,
 ) -> float:
-    """The share of pictures that is told right under PGD, from a random start, by steps of 2.5 eps / steps.
+    """The accuracy, 0 to 1, under PGD from a random start by steps of 2.5 eps / steps.
 
-    As `attack("pgd", ...)`, without a toolbox and where the pictures are, for it is asked after every epoch.
+    As `attack("pgd", ...)`, without the toolbox and on the classifier's device, since it is measured after every epoch.
 
     Example:
+        >>> classifier = Classifier(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 4)), 4)
+        >>> images, labels = torch.rand(6, 3, 8, 8), torch.tensor([0, 1, 2, 3, 0, 1])
         >>> robust_accuracy(classifier, images, labels, eps=8) <= robust_accuracy(classifier, images, labels, eps=0)
         True
 
     Args:
-        classifier: the classifier; it is asked in evaluation mode.
+        classifier: used in evaluation mode.
         images: (b, 3, h, w) in 0 to 1, all of them in one pass.
-        labels: (b,) the index of each picture's true class.
-        eps: from 0 to 255, in units of 1/255.
-        steps: how many.
-        seed: of the random start.
+        labels: (b,) the index of each image's true class.
+        eps: 0 to 255, in units of 1/255.
+        steps: number of steps.
+        seed: random seed of the start.
 
     Raises:
-        InputError: pictures, labels or eps that cannot be, or a classifier without gradient.
+        InputError: images, labels or eps out of range, or a classifier without gradient.
 
     Source: Madry et al., Towards Deep Learning Models Resistant to Adversarial Attacks, ICLR 2018.
     """
     reach, place = checked_eps(eps) / 255, device_of(classifier)
-    given = checked_pictures(images).detach().to(place)
+    given = checked_images(images).detach().to(place)
     labels = checked_labels(labels, len(given), len(classifier.classes)).to(place)
     with at_rest(classifier), torch.enable_grad():
-        x = perturbed(given, eps, torch.Generator().manual_seed(seed))
+        x = perturbed(given, eps, torch.Generator().manual_seed(checked_seed(seed)))
         for _ in range(steps if eps else 0):
             x.requires_grad_()
             slope = gradient_of(functional.cross_entropy(logits_of(classifier, x).float(), labels, reduction="sum"), x)
@@ -171,6 +176,6 @@ def robust_accuracy(
 
 
 def perturbed(images: torch.Tensor, eps: float, generator: torch.Generator | None = None) -> torch.Tensor:
-    """Pictures with even noise of at most eps / 255 in every value, within 0 to 1; drawn on the CPU, wherever they are."""
+    """Images with uniform noise of at most eps / 255 in every value, within 0 to 1; drawn on the CPU, on any device the same."""
     noise = 2 * torch.rand(images.shape, generator=generator) - 1
     return (images + eps / 255 * sent(noise, images.device)).clamp(0, 1)

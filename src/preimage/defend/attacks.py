@@ -1,13 +1,11 @@
-"""Attacks: pictures changed by at most eps in every value so that a classifier takes them for something else.
+"""Attacks: adversarial examples of images, which differ by at most eps in every value.
 
 A thin face of the adversarial-robustness-toolbox (the extra `defend`), in the units of the literature: eps counts in 1/255.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterator
 from numbers import Real
 from typing import Any, Literal, get_args
 
@@ -16,20 +14,20 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from preimage.defend.checks import at_rest, check_gradient, checked_labels, checked_pictures, device_of, logits_of
-from preimage.defend.logits import checked_model
+from preimage.defend.checks import checked_images, checked_labels, checked_model, whole_number
+from preimage.defend.global_generators import global_generators
+from preimage.defend.logits import check_gradient, logits_of
+from preimage.defend.users_model import at_rest, device_of
 from preimage.errors import InputError, MissingExtra
+from preimage.rng import checked_seed
 
 AttackName = Literal["fgsm", "bi", "llci", "pgd", "autoattack"]
 ATTACKS = get_args(AttackName)
 
 PGD_STEPS, AUTO_STEPS = 20, 100
-PGD_REACH = 2.5  # how far all steps together go, in eps (Madry et al. 2018)
-AUTO_RESTARTS, SQUARES_PER_STEP, LARGEST_SQUARE = (
-    5,
-    50,
-    0.8,
-)  # those of the toolbox: 5000 squares, the first 80 % of the picture
+PGD_REACH = 2.5  # the length of all steps together, in eps (Madry et al. 2018)
+# Those of the toolbox: 5000 squares, the first 80 % of the image.
+AUTO_RESTARTS, SQUARES_PER_STEP, LARGEST_SQUARE = 5, 50, 0.8
 
 
 def attack(
@@ -43,52 +41,56 @@ def attack(
     batch: int = 64,
     seed: int = 0,
 ) -> torch.Tensor:
-    """Pictures that differ from the given ones by at most eps / 255 in every value, and stay within 0 to 1.
+    """Adversarial examples: images that differ by at most eps / 255 in every value, within 0 to 1.
 
     Example:
-        >>> attacked = attack("bi", classifier, images, labels, eps=8)
-        >>> float((attacked - images).abs().max()) <= 8 / 255
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 4))
+        >>> images, labels = torch.rand(2, 3, 8, 8), torch.tensor([0, 3])
+        >>> attacked = attack("fgsm", model, images, labels, eps=8)
+        >>> bool((attacked - images).abs().max() <= 8 / 255)
         True
 
     Args:
         name: "fgsm": one step along the sign of the loss's gradient (Goodfellow et al. 2015); "bi", basic iterative: several of
-            1/255 (Kurakin et al. 2017); "llci": the same towards the class that the picture is least likely to be; "pgd": from a
-            random start, steps of 2.5 eps / steps (Madry et al. 2018); "autoattack": APGD by two losses, DeepFool and Square,
-            one after another on what still stands (Croce and Hein 2020, as in the toolbox: none of them targeted).
-        model: a Classifier, or any module from pictures in 0 to 1 to logits; it is asked in evaluation mode.
-        images: (b, 3, h, w) in 0 to 1.
-        labels: (b,) the index of each picture's true class.
-        eps: at least 0, in units of 1/255; 0 returns the pictures as they are.
-        steps: None: by Kurakin's rule for bi and llci, min(eps + 4, 1.25 eps), a fraction rounded up; 20 for pgd; 100 for
+            1/255 (Kurakin et al. 2017); "llci": the same towards the least likely class; "pgd": from a random start, steps of
+            2.5 eps / steps (Madry et al. 2018); "autoattack": APGD by two losses, DeepFool and Square, each on the images that
+            are still correctly classified (Croce and Hein 2020, as in the toolbox: none of them targeted).
+        model: a Classifier, or any module from images in 0 to 1 to logits; it is used in evaluation mode.
+        images: (b, 1 or 3, h, w) in 0 to 1.
+        labels: (b,) the index of each image's true class.
+        eps: 0 to 255, in units of 1/255; 0 returns the images as they are.
+        steps: at least 1; None: by Kurakin's rule for bi and llci, min(eps + 4, 1.25 eps), rounded up; 20 for pgd; 100 for
             autoattack (whose Square attack makes 50 queries a step). fgsm has one.
-        batch: pictures a pass.
-        seed: of random starts; they depend on the pictures that are attacked together.
+        batch: images per pass.
+        seed: random seed of random starts; they depend on the images that are attacked together. The toolbox draws from global
+            generators: attacks of several threads run one after another (`global_generators`).
 
     Raises:
-        InputError: an attack that is not known, pictures, labels or eps that cannot be, a classifier without gradient.
+        InputError: an unknown attack, images, labels, eps or steps out of range, a classifier without gradient.
         MissingExtra: the adversarial-robustness-toolbox is not installed.
     """
     if name not in ATTACKS:
         raise InputError(f"an attack is one of {', '.join(ATTACKS)}, got {name!r}")
-    if steps is not None and steps < 1:
-        raise InputError(f"steps must be at least 1, got {steps}")
+    if steps is not None:
+        steps = whole_number(steps, "steps")
     checked_eps(eps)
-    given = checked_pictures(images).detach()
+    batch, seed = whole_number(batch, "batch"), checked_seed(seed)
+    given = checked_images(images).detach()
     place = device_of(checked_model(model))
     with at_rest(model):
         with torch.no_grad():
-            asked = given.split(batch) if name == "llci" else [given[:1]]  # of the others the number of classes alone
-            logits = torch.cat([logits_of(model, part.to(place)) for part in asked])
+            parts = given.split(batch) if name == "llci" else [given[:1]]  # the others need the number of classes only
+            logits = torch.cat([logits_of(model, part.to(place)) for part in parts])
         labels = checked_labels(labels, len(given), logits.shape[1])
         if eps == 0:
             return given.clone()
         check_gradient(model, given[:1].to(place))
         classifier = _classifier(model, tuple(given.shape[1:]), logits.shape[1], place)
         maker = _made(name, classifier, tuple(given.shape[-2:]), eps, steps, batch)
-        wanted = logits.argmin(1) if name == "llci" else labels
+        classes = logits.argmin(1) if name == "llci" else labels
         try:
-            with torch.inference_mode(False), torch.enable_grad(), _random_numbers(seed):
-                found = maker.generate(x=given.float().cpu().numpy(), y=wanted.cpu().numpy())
+            with torch.inference_mode(False), torch.enable_grad(), global_generators(seed):
+                found = maker.generate(x=given.float().cpu().numpy(), y=classes.cpu().numpy())
         finally:
             model.to(place)  # the toolbox knows one graphics card
     return bounded(torch.from_numpy(found), given, eps)
@@ -107,7 +109,7 @@ def kurakin_steps(eps: float) -> int:
 
 
 def bounded(attacked: torch.Tensor, images: torch.Tensor, eps: float) -> torch.Tensor:
-    """Pictures brought back to within eps / 255 of the given ones and to 0 to 1, exactly: in the type and place of these."""
+    """Images clipped to within eps / 255 of the given ones and to 0 to 1, exactly, in the dtype and on the device of these."""
     given = images.detach().cpu()
     exact, reach = given.double(), eps / 255
     inside = attacked.detach().cpu().double().clamp(exact - reach, exact + reach).clamp(0, 1).to(given.dtype)
@@ -169,9 +171,9 @@ def _made(name: AttackName, classifier: Any, size: tuple[int, ...], eps: float, 
 
 
 class _OneAfterAnother:
-    """AutoAttack as the toolbox sets it up, as far as small pictures and few classes allow: each attack on what still stands.
+    """AutoAttack as the toolbox configures it, as far as small images and few classes allow.
 
-    The toolbox's own asks for a package for several processes even where there is one, and drops what DeepFool finds beyond eps.
+    The toolbox's own needs a package for several processes even for one, and drops what DeepFool finds beyond eps.
     """
 
     def __init__(self, classifier: Any, size: tuple[int, ...], eps: float, steps: int, batch: int) -> None:
@@ -187,35 +189,22 @@ class _OneAfterAnother:
             AutoProjectedGradientDescent(classifier, loss_type=loss, **climbing, **shared) for loss in losses
         ]
         self.attacks.append(DeepFool(classifier, max_iter=steps, epsilon=1e-3, **shared))
-        # The side of the first square is told by the area, and must be within a picture that is no square.
+        # The side of the first square follows from its area, and must be within an image that is not square.
         first = min(LARGEST_SQUARE, (min(size) - 1) ** 2 / math.prod(size))
         queries = {"max_iter": SQUARES_PER_STEP * steps, "nb_restarts": AUTO_RESTARTS, "p_init": first}
         self.attacks.append(SquareAttack(classifier, eps=reach, **queries, **shared))
 
     def generate(self, x: NDArray[np.float32], y: NDArray[np.int64]) -> NDArray[np.float32]:
-        found, standing = x.copy(), self._right(x, y)
+        found, standing = x.copy(), self._correct(x, y)
         for each in self.attacks:
             if not len(standing):
                 break
             tried = each.generate(x=x[standing], y=y[standing])
             tried = bounded(torch.from_numpy(tried), torch.from_numpy(x[standing]), self.eps).numpy()
             found[standing] = tried
-            standing = standing[self._right(tried, y[standing])]
+            standing = standing[self._correct(tried, y[standing])]
         return found
 
-    def _right(self, x: NDArray[np.float32], y: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Which pictures the classifier still takes for what they are."""
+    def _correct(self, x: NDArray[np.float32], y: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Which images are still correctly classified."""
         return np.flatnonzero(self.classifier.predict(x, batch_size=self.batch).argmax(1) == y)
-
-
-@contextlib.contextmanager
-def _random_numbers(seed: int) -> Iterator[None]:
-    """numpy's and PyTorch's own random numbers, which the toolbox draws from, begun at a seed and put back afterwards."""
-    before = np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        np.random.seed(seed)
-        try:
-            yield
-        finally:
-            np.random.set_state(before)

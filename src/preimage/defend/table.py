@@ -40,7 +40,9 @@ class Table:
     def __init__(self, path: str | Path, *, columns: Sequence[str], key: Sequence[str]) -> None:
         self.path, self.columns, self.key = Path(path), tuple(columns), tuple(key)
         if not self.path.parent.is_dir():
-            raise InputError(f"{self.path}: the folder {self.path.parent} does not exist: create it first")
+            raise InputError(
+                f"{self.path}: the folder {self.path.parent} does not exist: create it first", code="not-found"
+            )
         if self.path.suffix.lower() != ".csv":
             raise InputError(f"{self.path}: the table is written as .csv: give it such a name")
         self.rows()

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from preimage.defend.attribution import SaliencyMap
 from preimage.defend.faithfulness import Curve
-from preimage.defend.methods import SaliencyMap
 from preimage.figures.restoration import displayed, largest
 
 if TYPE_CHECKING:

@@ -52,8 +52,8 @@ class DenoiseOptions(FitOptions):
 def recipes() -> Mapping[str, Recipe]:
     """The recipes: fast (one fit), balanced (3), best (8, bilinear up-sampling), and paper (as published)."""
     from preimage.codes import Masked
-    from preimage.optimizers import muon
     from preimage.engine.recipe import Recipe
+    from preimage.optimizers import muon
     from preimage.recipes import qualities
     from preimage.restore.recipes import BILINEAR, NEAREST
 

@@ -37,9 +37,9 @@ class FlashOptions(FitOptions):
 @cache
 def recipes() -> Mapping[str, Recipe]:
     """The recipes: fast, balanced (2 fits), best (4), and paper (as published)."""
-    from preimage.optimizers import muon
     from preimage.engine.recipe import Recipe
     from preimage.networks import SkipNet
+    from preimage.optimizers import muon
     from preimage.recipes import qualities
     from preimage.restore.recipes import BILINEAR
 

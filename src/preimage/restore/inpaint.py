@@ -52,8 +52,8 @@ class InpaintOptions(FitOptions):
 def fast_recipes() -> Mapping[Gap, Recipe]:
     """The fast recipe of each kind of gap."""
     from preimage.codes import Masked, Noise
-    from preimage.optimizers import muon
     from preimage.engine.recipe import Recipe
+    from preimage.optimizers import muon
     from preimage.restore.recipes import BILINEAR, BILINEAR_WITHOUT_SKIP
 
     # MEASURED on set12 04 and kodak24: with bilinear up-sampling a fit to exact values goes on getting better, 3 dB beyond

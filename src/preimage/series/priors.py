@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from preimage.codes import Noise
-from preimage.optimizers import adam
 from preimage.networks import DeepDecoder, Pixels
+from preimage.optimizers import adam
 
 _ALONE: dict[str, Any] = {"optimizer": adam, "rate": 0.01, "jitter": 0.0, "jitter_pool": None, "restarts": 1}
 # A deep decoder is too small to fit noise, and pixels start from no randomness: one fit each, until the loss rests.

@@ -6,8 +6,7 @@ pictures have their channels last, and of which JPEG counts to 255.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -16,6 +15,7 @@ import torch
 from torch.nn import functional
 
 from preimage.defend.defence import random_source
+from preimage.defend.global_generators import global_generators
 from preimage.errors import InputError, MissingExtra
 from preimage.rng import generator
 
@@ -150,7 +150,8 @@ class TotalVariance:
         minimize = _of_the_toolbox("TotalVarMin", **settings)
         cleaned = []
         for image, stream in zip(images, streams, strict=True):
-            with _numpy_seeded(seed, stream):
+            numpy_seed = np.random.SeedSequence([seed, stream]).generate_state(4)
+            with global_generators(seed, numpy_seed=numpy_seed):
                 cleaned.append(_each(lambda pixels: minimize(pixels)[0], image[None]))
         return torch.cat(cleaned)
 
@@ -170,14 +171,3 @@ def _each(change: Any, images: torch.Tensor) -> torch.Tensor:
     """A function of arrays (b, h, w, c) applied to pictures (b, c, h, w)."""
     pixels = np.ascontiguousarray(images.detach().float().cpu().movedim(1, -1).numpy())
     return torch.from_numpy(np.ascontiguousarray(change(pixels))).movedim(-1, 1).to(images).contiguous()
-
-
-@contextlib.contextmanager
-def _numpy_seeded(seed: int, stream: int) -> Iterator[None]:
-    """numpy's own random numbers, which the toolbox draws from, begun at a stream of a seed and put back afterwards."""
-    before = np.random.get_state()
-    np.random.seed(np.random.SeedSequence([seed, stream]).generate_state(4))
-    try:
-        yield
-    finally:
-        np.random.set_state(before)

@@ -13,8 +13,9 @@ from torch import nn
 
 from preimage.classifiers import Classifier
 from preimage.classifiers.labelled import read_labelled
-from preimage.defend import robust_features
-from preimage.defend.robust_features import (
+from preimage.errors import InputError
+from studies.defence import robust_features
+from studies.defence.robust_features import (
     features_matched,
     features_of,
     read_published,
@@ -23,7 +24,6 @@ from preimage.defend.robust_features import (
     write_features_matched,
     write_image_folder,
 )
-from preimage.errors import InputError
 
 
 def starts_of(count: int = 6) -> tuple[torch.Tensor, torch.Tensor]:

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from preimage.defend.defence import BATCH, Cleaning, Purification
-from preimage.defend.purify import early_outputs
+from preimage.defend.defence import BATCH, Defence, Purification
+from preimage.defend.purification import early_outputs
 from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
 
@@ -41,7 +41,7 @@ class SeveralSteps:
         self._asked: tuple[torch.Tensor, int, list[int]] | None = None
         self._outputs: list[torch.Tensor] = []
 
-    def after(self, steps: int) -> Cleaning:
+    def after(self, steps: int) -> Defence:
         """The purification that ends after so many steps.
 
         Raises:

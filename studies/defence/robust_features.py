@@ -19,7 +19,9 @@ import torch
 from torch import nn
 
 from preimage.classifiers import Classifier
-from preimage.defend.checks import at_rest, checked_pictures, device_of, gradient_of
+from preimage.defend.checks import checked_images
+from preimage.defend.logits import gradient_of
+from preimage.defend.users_model import at_rest, device_of
 from preimage.errors import InputError
 from preimage.images import as_picture
 from preimage.images.file_names import file_names
@@ -72,10 +74,10 @@ def features_matched(
     """
     if steps < 1 or batch < 1 or not rate > 0:
         raise InputError(f"steps and batch must be at least 1 and rate above 0, got {steps}, {batch} and {rate}")
-    given = checked_pictures(images).detach().float().cpu()
+    given = checked_images(images).detach().float().cpu()
     if starts is None:
         starts = torch.rand(given.shape, generator=torch.Generator().manual_seed(seed))
-    if checked_pictures(starts).shape != given.shape:
+    if checked_images(starts).shape != given.shape:
         raise InputError(f"starts must have the shape of the pictures, {tuple(given.shape)}, got {tuple(starts.shape)}")
     begun, place = starts.detach().float().cpu(), device_of(classifier)
     each = zip(given.split(batch), begun.split(batch), strict=True)
@@ -185,7 +187,7 @@ def write_image_folder(
     Raises:
         InputError: pictures or labels that cannot be, a folder that cannot be written.
     """
-    count, chosen = len(checked_pictures(images)), [int(label) for label in labels]
+    count, chosen = len(checked_images(images)), [int(label) for label in labels]
     words = [f"{number:05d}" for number in range(count)] if names is None else list(names)
     if not len(words) == len(chosen) == count or len(set(zip(chosen, words, strict=True))) < count:
         raise InputError(
@@ -235,7 +237,7 @@ def write_features_matched(
     Raises:
         InputError: as `features_matched` and `write_image_folder`.
     """
-    begun = shuffled(checked_pictures(images), seed) if starts is None else starts
+    begun = shuffled(checked_images(images), seed) if starts is None else starts
     folders = file_names(classifier.classes)
     paths = [Path(folder) / folders[int(y)] / f"{number:05d}.png" for number, y in enumerate(labels)]
     missing = torch.tensor([number for number, path in enumerate(paths) if not path.exists()], dtype=torch.long)

@@ -12,8 +12,8 @@ from PIL import Image
 from scipy.ndimage import median_filter
 
 from preimage.defend.defence import DefendedClassifier
-from preimage.defend.rivals import JPEG, MedianSmoothing, RandomResizing, TotalVariance
 from preimage.errors import InputError
+from studies.defence.rivals import JPEG, MedianSmoothing, RandomResizing, TotalVariance
 
 IMAGES, LABELS = pictures(3, seed=2)
 # 8 bits, as files hold them; red, green and blue unlike each other, and no square.
@@ -67,7 +67,7 @@ def test_random_resizing_puts_an_enlarged_picture_on_a_gray_canvas():
 
 
 def test_random_resizing_has_a_gradient_of_its_own():
-    model = DefendedClassifier(trained(), cleaning=RandomResizing(), seed=0)
+    model = DefendedClassifier(trained(), defence=RandomResizing(), seed=0)
     asked = IMAGES.clone().requires_grad_()
     torch.nn.functional.cross_entropy(model(asked), LABELS).backward()
     assert asked.grad is not None

@@ -8,12 +8,12 @@ import pytest
 import torch
 from defend.small import BRIEF, pictures, trained
 
-from preimage.defend import several_steps
 from preimage.defend.defence import DefendedClassifier, Purification
 from preimage.defend.evaluate import settings_of
-from preimage.defend.purify import early_outputs
-from preimage.defend.several_steps import SeveralSteps
+from preimage.defend.purification import early_outputs
 from preimage.errors import InputError
+from studies.defence import several_steps
+from studies.defence.several_steps import SeveralSteps
 
 IMAGES, _ = pictures(5, seed=2)
 RECIPE = replace(BRIEF, averaging=0.0)
@@ -74,7 +74,7 @@ def test_without_a_seed_every_call_is_another(fits):
     cleaning = SeveralSteps(RECIPE, STEPS).after(4)
     assert not torch.equal(cleaning(IMAGES), cleaning(IMAGES))
     assert fits == []
-    defended = DefendedClassifier(trained(), cleaning=cleaning, seed=1)
+    defended = DefendedClassifier(trained(), defence=cleaning, seed=1)
     assert defended(IMAGES).shape == (5, 3)
 
 
@@ -90,7 +90,7 @@ def test_bad_input_is_one_line():
     for steps in ((), (0, 5)):
         with pytest.raises(InputError, match="at least 1"):
             SeveralSteps(RECIPE, steps)
-        with pytest.raises(InputError, match="at must name numbers of steps"):
+        with pytest.raises(InputError, match="at must hold numbers of steps"):
             early_outputs(IMAGES, steps)
     with pytest.raises(InputError, match="at least 1"):
         SeveralSteps(RECIPE, STEPS, 0)

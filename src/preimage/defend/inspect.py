@@ -1,0 +1,121 @@
+"""The task inspect: whether a classifier's predictions for an image and for its early outputs are consistent.
+
+With `calibrate` it inspects a folder of unattacked images instead, and its result is the threshold that 5 % of them exceed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from preimage.defend.purify import recipes
+from preimage.errors import InputError
+from preimage.tasks import Output, TaskOptions, TaskSpec, option
+
+if TYPE_CHECKING:
+    import torch
+
+    from preimage.defend.inspect_runs import CalibrationRun, InspectionRun
+    from preimage.engine.recipe import RecipeLike
+    from preimage.explain.forward import AnyClassifier
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectOptions(TaskOptions):
+    """Options of inspection and of its calibration."""
+
+    classifier: AnyClassifier = option(
+        help="Classifier: FILE.pt, torchvision:NAME, timm:NAME or hf:NAME (each also NAME@WEIGHTS), or module:function.",
+        kind="classifier",
+    )
+    calibrate: str | Path | None = option(
+        None, help="Folder of unattacked images, 19 or more, to calibrate a threshold on; without INPUT.", kind="file"
+    )
+    thresholds: str | Path | None = option(
+        None, help="Thresholds file of --calibrate; without it there is a score and no verdict.", kind="file"
+    )
+    recipe: RecipeLike = option(
+        "fast", help="Recipe: fast, paper, or a FILE.json of settings.", group="Fit", flags=("--recipe",)
+    )
+    steps: int | None = option(None, help="Number of iterations (default: the recipe's).", group="Fit", minimum=1)
+    every: int | None = option(
+        None,
+        help="Iterations between two classified outputs (default: so many that there are 12).",
+        group="Fit",
+        minimum=1,
+    )
+    seed: int | None = option(
+        None,
+        help="Random seed, 0 to 2147483647 (default: from the operating system, so that no attacker can know it).",
+        group="Fit",
+        minimum=0,
+        maximum=2**31 - 1,
+    )
+    device: str | torch.device = option(
+        "auto", help="Device: auto, cpu, cuda, cuda:1 or mps.", group="Run", metavar="DEVICE"
+    )
+
+
+def start(image: Any, options: InspectOptions) -> InspectionRun | CalibrationRun:
+    """The Run that inspects an image, or calibrates on a folder.
+
+    Raises:
+        InputError: an image, folder, classifier, thresholds file or option that cannot be used.
+    """
+    from preimage.defend.inspect_runs import CalibrationRun, InspectionRun
+
+    if options.calibrate is None:
+        if image is None:
+            raise InputError("give an image to inspect, or --calibrate FOLDER of unattacked ones", code="option")
+        return InspectionRun(image, options)
+    if image is not None or options.thresholds is not None:
+        what = "INPUT" if image is not None else "--thresholds"
+        raise InputError(f"--calibrate makes a threshold and inspects no other image: leave {what} out", code="option")
+    return CalibrationRun(options)
+
+
+def _calibrates(options: InspectOptions) -> bool:
+    return options.calibrate is not None
+
+
+def _inspects(options: InspectOptions) -> bool:
+    return options.calibrate is None
+
+
+def _report(result: Any) -> dict[str, Any]:
+    return result.report()
+
+
+def _summary(result: Any) -> list[str]:
+    return result.summary_lines()
+
+
+inspect = TaskSpec(
+    name="inspect",
+    summary="Check whether a classifier's predictions for an image and its early outputs are consistent.",
+    example="preimage inspect --calibrate clean/ --classifier model.pt -o thresholds.json\n"
+    "  preimage inspect photo.png --classifier model.pt --thresholds thresholds.json",
+    options=InspectOptions,
+    start=start,
+    outputs=(
+        Output(
+            "output",
+            "Thresholds of --calibrate (JSON).",
+            (".json",),
+            "preimage.defend.inspect_runs:write_thresholds",
+            default="thresholds.json",
+            when=_calibrates,
+        ),
+        Output(
+            "figure",
+            "Image, early outputs and class probabilities over the iterations (PNG).",
+            (".png",),
+            "preimage.defend.inspect_runs:write_figure",
+            when=_inspects,
+        ),
+    ),
+    recipes=recipes,
+    report=_report,
+    summary_lines=_summary,
+)

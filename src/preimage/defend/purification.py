@@ -1,0 +1,135 @@
+"""Purification: the early output of the prior. A network learns an image before it learns the perturbation of an attack.
+
+Phi = identity, y = the given image, and the fit ends after a fixed number of steps, long before it has learned everything.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from preimage.codes import Noise
+from preimage.engine.fit import Fit
+from preimage.engine.recipe import Recipe
+from preimage.errors import InputError
+from preimage.networks import SkipNet
+from preimage.optimizers import muon
+from preimage.problem import Problem
+from preimage.recipes import qualities
+from preimage.stopping import After
+
+# MEASURED (`python -m benchmarks.defence --tune`, and 64 and 160): the most accurate number of steps, averaged over attacked and
+# unattacked images of SIDE pixels; it grows with the side. PAPER's 750 steps retain nearly all of an attack at that size.
+STEPS, SIDE = 25, 32
+MOST_STEPS = 200
+
+# Kattamis, Adel, Weller 2019: three levels of 128 channels, 750 steps. Whether outputs were averaged is not published: the last
+# output is taken here, which is what a fit without averaging returns.
+PAPER = Recipe(
+    network=SkipNet.Config((128,) * 3, (128,) * 3, (4,) * 3),
+    code=Noise(32),
+    jitter=1 / 30,
+    rate=0.01,
+    steps=750,
+    averaging=0.0,
+    debiased=False,
+    precision="float32",
+    stop="steps",
+)
+
+# From noise, because a code that is the image itself would hand the network the very perturbation that is to be removed. Thin
+# enough that small images are fitted in one stacked call (Prior), and of three levels at any size.
+FAST = replace(
+    PAPER,
+    network=SkipNet.Config((32,) * 3, (32,) * 3, (4,) * 3, upsample="nearest", padding="zeros"),
+    jitter_pool=4,
+    optimizer=muon,
+    rate=0.02,
+    steps=STEPS,
+    averaging=0.9,
+    debiased=True,
+    precision="auto",
+    stop="auto",
+)
+RECIPES: Mapping[str, Recipe] = {**qualities(FAST), "paper": PAPER}
+
+
+def adapted(recipe: str | Recipe, size: Sequence[int], steps: int | None = None) -> Recipe:
+    """The recipe for images of (height, width); a recipe given by name is adapted to the size, a value never is.
+
+    "fast", "balanced" and "best" have 25 steps up to 32 pixels a side; larger images take as many times more as their side (the
+    root of the area) is larger, at most 200.
+
+    Example:
+        >>> adapted("fast", (64, 64)).steps, adapted(FAST, (64, 64)).steps, adapted("fast", (64, 64), steps=30).steps
+        (50, 25, 30)
+
+    Args:
+        recipe: fast, balanced, best, paper, or a Recipe.
+        size: (height, width) in pixels.
+        steps: number of steps, at least 1; None: the recipe's.
+
+    Raises:
+        InputError: an unknown name, or a number of steps below 1.
+    """
+    exact = as_given(recipe, steps)
+    if exact.stop == "steps":
+        return exact
+    larger = max(1.0, math.sqrt(size[0] * size[1]) / SIDE)
+    return replace(exact, steps=min(MOST_STEPS, round(larger * exact.steps)), stop="steps")
+
+
+def as_given(recipe: str | Recipe, steps: int | None = None) -> Recipe:
+    """The recipe before its adaptation to a size; its `stop` is "auto" if its number of steps depends on the size.
+
+    Example:
+        >>> as_given("fast").stop, as_given("fast", 30).stop, as_given(FAST).stop
+        ('auto', 'steps', 'steps')
+    """
+    if isinstance(recipe, str) and recipe not in RECIPES:
+        raise InputError(f"recipe must be {', '.join(RECIPES)} or a Recipe, got {recipe!r}")
+    base = RECIPES[recipe] if isinstance(recipe, str) else replace(recipe, stop="steps")
+    return base if steps is None else replace(base, steps=steps, stop="steps")
+
+
+def early_outputs(
+    images: torch.Tensor,
+    at: Sequence[int],
+    *,
+    recipe: Recipe = FAST,
+    seed: int = 0,
+    streams: Sequence[int] | None = None,
+) -> list[torch.Tensor]:
+    """What one fit of each image would return after several numbers of steps.
+
+    Example:
+        >>> [early.shape for early in early_outputs(torch.rand(8, 3, 32, 32), (1, 2))]
+        [torch.Size([8, 3, 32, 32]), torch.Size([8, 3, 32, 32])]
+
+    Args:
+        images: (b, c, h, w) in 0 to 1, fitted side by side on their device, each with weights, code and jitter of its own.
+        at: numbers of steps, each at least 1, in any order; the fit has the largest of them, whatever the recipe says.
+        recipe: all but the number of steps.
+        seed, streams: random seed, and of each image the stream of it; None: 0, 1, 2, ...
+
+    Raises:
+        InputError: no number of steps, or one below 1.
+    """
+    if not at or min(at) < 1:
+        raise InputError(f"at must hold numbers of steps, each at least 1, got {list(at)}")
+    recipe = replace(recipe, steps=max(at))
+    found: dict[int, torch.Tensor] = {}
+    # Whatever the caller's gradient mode and precision are: a fit takes gradients of its own.
+    with torch.inference_mode(False), torch.enable_grad(), torch.autocast(images.device.type, enabled=False):
+        target = images.detach().float().clone()
+        members: dict[str, Any] = {"members": len(target), "seed": seed, "device": target.device, "streams": streams}
+        channels, height, width = target.shape[1:]
+        prior = recipe.prior(channels, (height, width), **members)
+        fit = Fit(Problem(target), prior, recipe=recipe, rule=After(), restarts=1, seed=seed)
+        found |= {step.index: step.picture for step in fit if step.index in at and step.index < recipe.steps}
+        last = fit.result().image
+    return [found.get(steps, last).to(images) for steps in at]

@@ -1,0 +1,272 @@
+"""The Run of the task saliency, its result, and the files that it can write."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+
+from preimage.defend.attribution import SaliencyMap, saliency_map
+from preimage.defend.faithfulness import Curve, deletion, insertion
+from preimage.defend.methods import Deleted, Method
+from preimage.defend.progress import Progress
+from preimage.defend.saliency import SaliencyOptions
+from preimage.defend.users_model import at_rest, fingerprint_of
+from preimage.engine.checkpoint import fingerprint
+from preimage.engine.devices import choose_device
+from preimage.errors import InputError
+from preimage.explain.forward import as_model, one_picture
+from preimage.images import Picture, as_picture, write_bytes_atomically, write_float_tiff
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluatedMap:
+    """A saliency map, its insertion and deletion curves, and the seconds that the map took."""
+
+    found: SaliencyMap
+    insertion: Curve
+    deletion: Curve
+    seconds: float
+
+    def report(self) -> dict[str, Any]:
+        """Scores, settings and curves as plain data."""
+        return {
+            "method": self.found.method,
+            "insertion": float(self.insertion.area[0]),
+            "deletion": float(self.deletion.area[0]),
+            "settings": self.found.settings,
+            "is_zero": not bool(self.found.merged.any()),
+            "seconds": round(self.seconds, 3),
+            "shares": self.insertion.shares.tolist(),
+            "insertion_curve": self.insertion.probabilities[0].tolist(),
+            "deletion_curve": self.deletion.probabilities[0].tolist(),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class SaliencyResult:
+    """The maps of one image by one method or several, of one target.
+
+    Args:
+        picture: the image.
+        maps: in the order of the methods.
+        deleted: the replacement of deleted pixels, black or blur.
+    """
+
+    picture: Picture
+    maps: tuple[EvaluatedMap, ...]
+    deleted: Deleted
+
+    @property
+    def map(self) -> torch.Tensor:
+        """(1, 1, h, w) at the image's size: the map of the first method."""
+        return self.maps[0].found.map
+
+    def __getitem__(self, method: Method) -> EvaluatedMap:
+        """The map of a method.
+
+        Raises:
+            InputError: a method that was not computed.
+        """
+        for each in self.maps:
+            if each.found.method == method:
+                return each
+        done = ", ".join(each.found.method for each in self.maps)
+        raise InputError(f"there is no map by {method!r}: computed were {done}")
+
+    def report(self) -> dict[str, Any]:
+        """All numbers as plain data."""
+        first = self.maps[0].found
+        return {
+            "size": list(first.map.shape[-2:]),
+            "seen_size": list(first.seen.shape[-2:]),
+            "prediction": first.prediction,
+            "target": first.target_class,
+            "confidence": first.confidence,
+            "deleted": self.deleted,
+            "methods": [each.report() for each in self.maps],
+        }
+
+    def summary_lines(self) -> list[str]:
+        """The class, then the scores of each method, for people."""
+        first = self.maps[0].found
+        other = "" if first.prediction == first.target_class else f" (predicted: {first.prediction})"
+        names = [f"{each.found.method}{'' if each.found.merged.any() else ' (zero everywhere)'}" for each in self.maps]
+        width = max(map(len, [*names, "method"]))
+        rows = [
+            f"{name:{width}}   {float(each.insertion.area[0]):9.3f}   {float(each.deletion.area[0]):8.3f}   "
+            f"{each.seconds:7.1f}"
+            for name, each in zip(names, self.maps, strict=True)
+        ]
+        return [
+            f"class {first.target_class}, confidence {first.confidence:.3f}{other}",
+            f"{'method':{width}}   insertion   deletion   seconds",
+            *rows,
+            f"a faithful map has high insertion and low deletion (to {self.deleted})",
+        ]
+
+
+class SaliencyRun:
+    """The maps of one image, method by method: an iterator of Progress."""
+
+    task = "saliency"
+    remarks: tuple[str, ...] = ()
+
+    def __init__(self, image: Any, options: SaliencyOptions) -> None:
+        self.methods = methods_of(options.method)
+        self.options, self.device = options, choose_device(options.device)
+        self.picture = one_picture(image)
+        self.classifier = as_model(options.classifier).classifier
+        self.maps: list[EvaluatedMap] = []
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What identifies the job: image, classifier and options."""
+        own = {name: value for name, value in vars(self.options).items() if name not in ("classifier", "device")}
+        own["baseline"] = str(own["baseline"])
+        return {**own, "input": fingerprint(self.picture.tensor), "classifier": fingerprint_of(self.classifier)}
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the image."""
+        height, width = self.picture.tensor.shape[-2:]
+        return height, width
+
+    @property
+    def current(self) -> SaliencyRun:
+        return self
+
+    @property
+    def finished(self) -> bool:
+        return len(self.maps) == len(self.methods)
+
+    def __iter__(self) -> Iterator[Progress]:
+        return self
+
+    def __next__(self) -> Progress:
+        """Compute the map of the next method, and its curves."""
+        if self.finished:
+            raise StopIteration
+        options, method = self.options, self.methods[len(self.maps)]
+        begin = time.perf_counter()
+        found = saliency_map(
+            self.picture,
+            self.classifier,
+            options.target,
+            method,
+            n_steps=options.n_steps,
+            n_samples=options.n_samples,
+            sigma=options.sigma,
+            baseline=_baseline(options.baseline),
+            layer=options.layer if method == "gradcam" or len(self.methods) == 1 else None,
+            seed=options.seed,
+            device=self.device,
+        )
+        seconds = time.perf_counter() - begin
+        with at_rest(self.classifier, self.device):
+            classified = (self.classifier, found.seen, found.merged, found.target)
+            curves = insertion(*classified), deletion(*classified, to=options.deleted)
+        self.maps.append(EvaluatedMap(found, *curves, seconds))
+        return Progress(len(self.maps), len(self.methods), method)
+
+    def run(self) -> SaliencyResult:
+        """Compute all maps and return the result."""
+        for _ in self:
+            pass
+        return self.result()
+
+    def result(self) -> SaliencyResult:
+        """The maps so far.
+
+        Raises:
+            InputError: none is computed yet.
+        """
+        if not self.maps:
+            raise InputError("no map is computed yet: iterate the Run, or call run()", code="option")
+        return SaliencyResult(self.picture, tuple(self.maps), self.options.deleted)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The maps so far as plain data and tensors."""
+        return {"maps": [asdict(each) for each in self.maps]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from the maps of `state_dict`."""
+        self.maps = [
+            EvaluatedMap(
+                SaliencyMap(**each["found"]), Curve(**each["insertion"]), Curve(**each["deletion"]), each["seconds"]
+            )
+            for each in state["maps"]
+        ]
+
+
+def methods_of(given: Method | str | Sequence[str]) -> tuple[Method, ...]:
+    """Each method once, in order; of a text those with commas between.
+
+    Example:
+        >>> methods_of("gradcam, mig-sg,gradcam")
+        ('gradcam', 'mig-sg')
+
+    Raises:
+        InputError: an unknown method, or none.
+    """
+    names: Any = dict.fromkeys(each.strip() for each in (given.split(",") if isinstance(given, str) else given))
+    for name in names or ("",):
+        if name not in get_args(Method):
+            raise InputError(f"there is no method {name!r}: give one of {', '.join(get_args(Method))}")
+    return tuple(names)
+
+
+def _baseline(given: Any) -> Any:
+    """A text that is a number as that number."""
+    try:
+        return float(given) if isinstance(given, str) else given
+    except ValueError:
+        return given
+
+
+# ---------------------------------------------------------------------- files
+
+
+def write_overlay(result: SaliencyResult, path: Path, *, overwrite: bool = False) -> None:
+    """Write the map over the image as 8 bits; of several methods the figure."""
+    from preimage.figures.restoration import display_range
+    from preimage.figures.saliency import overlay
+
+    if len(result.maps) > 1:
+        write_figure(result, path, overwrite=overwrite)
+        return
+    drawn = overlay(result.picture.tensor[0], result.map[0], display_range(result.picture))
+    picture = as_picture((drawn * 255).round().to(torch.uint8))
+    picture.write(picture.tensor, path, overwrite=overwrite)
+
+
+def write_figure(result: SaliencyResult, path: Path, *, overwrite: bool = False) -> None:
+    """Write a figure of image, maps and curves as PNG."""
+    from preimage.figures.restoration import display_range, save_figure
+    from preimage.figures.saliency import saliency_figure
+
+    columns = zip(*((each.found, each.insertion, each.deletion) for each in result.maps), strict=True)
+    found, insertions, deletions = (list(column) for column in columns)
+    figure = saliency_figure(result.picture.tensor[0], found, insertions, deletions, display_range(result.picture))
+    save_figure(figure, path, overwrite=overwrite)
+
+
+def write_array(result: SaliencyResult, path: Path, *, overwrite: bool = False) -> None:
+    """Write float32 (h, w), or (n, h, w) of several methods; .npz: each by its name; TIFF: pages."""
+    import numpy as np
+
+    maps: dict[str, Any] = {each.found.method: each.found.map[0, 0].numpy() for each in result.maps}
+    kind = path.suffix.lower()
+    if kind == ".npz":
+        content: Any = lambda file: np.savez(file, **maps)  # noqa: E731
+        write_bytes_atomically(path, content, overwrite=overwrite)
+    elif kind == ".npy":
+        values = list(maps.values())
+        array = values[0] if len(values) == 1 else np.stack(values)
+        write_bytes_atomically(path, lambda file: np.save(file, array, allow_pickle=False), overwrite=overwrite)
+    else:
+        write_float_tiff(torch.cat([each.found.map for each in result.maps]), path, overwrite=overwrite)
