@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,17 +23,17 @@ def demo(
     output: Annotated[Path, Parameter(name=("--output", "-o"), help="The clean picture.")] = Path("out/demo.png"),
     figure: Annotated[Path, Parameter(help="PNG: before, after, difference, curves.")] = Path("out/demo-figure.png"),
     overwrite: Annotated[bool, Parameter(help="Replace files that are there already.")] = False,
-    recipe: Annotated[str | None, Parameter(help="fast, paper, or a FILE.json.")] = None,
+    recipe: Annotated[str, Parameter(help="Recipe: fast, balanced, best or paper.")] = "fast",
     seed: Annotated[int, Parameter(help="Of the noise and of the fit.")] = 0,
 ) -> int:
     """Restore a noisy photograph of a cat (public domain), in under three minutes on two cores."""
-    from preimage.cli.choices import choose_recipe
     from preimage.cli.interrupt import Interrupt
-    from preimage.cli.options import Options
     from preimage.cli.progress import Progress
     from preimage.figures.restoration import restoration_figure, save_figure
     from preimage.images import as_picture
-    from preimage.restore import denoise as module
+    from preimage.observe import Curves, observe
+    from preimage.recipes import choose
+    from preimage.restore.denoise import denoise, recipes
 
     for path in (output, figure):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,17 +42,16 @@ def demo(
     picture = as_picture(noisy)
     picture.check_destination(output, overwrite=overwrite)
     _check_figure(figure, output, overwrite)
-    chosen = choose_recipe(Options(recipe=recipe), module)
     # Fewer steps than the recipe allows: a little less good than it could be, and soon done.
-    chosen = replace(chosen, steps=min(_STEPS, chosen.steps))
-    run = module.denoise(picture, recipe=chosen, restarts=min(_RESTARTS, chosen.restarts), seed=seed)
-    scores: list[tuple[int, float]] = []
+    base = choose(recipes(), recipe).base
+    steps, restarts = min(_STEPS, base.steps), min(_RESTARTS, base.restarts)
+    run = denoise(picture, recipe=recipe, steps=steps, restarts=restarts, seed=seed)
+    curves = Curves()
     begun = False
     with Interrupt() as interrupt, Progress("demo") as progress:
-        for step in run:
+        for step in observe(run, curves):
             begun = True
             progress.show(step)
-            _note(scores, run, step.index)
             if interrupt.number or step.seconds > _MOST_SECONDS:
                 break
     if not begun:
@@ -61,15 +59,9 @@ def demo(
     result = run.result()
     result.save(output, overwrite=overwrite)
     reference = as_picture(clean).tensor
-    save_figure(restoration_figure(result, reference=reference, scores=scores), figure, overwrite=overwrite)
+    save_figure(restoration_figure(result, reference=reference, scores=curves.score), figure, overwrite=overwrite)
     _say(result, picture.tensor, reference, output, figure)
     return interrupt.exit_code if interrupt.number else 0
-
-
-def _note(scores: list[tuple[int, float]], run: Any, index: int) -> None:
-    score = run.current.tracker.score(index)
-    if score is not None:
-        scores.append((index, score))
 
 
 def _say(result: Any, noisy: Any, reference: Any, output: Path, figure: Path) -> None:

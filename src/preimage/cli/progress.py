@@ -7,8 +7,6 @@ import time
 from types import TracebackType
 from typing import Any
 
-from preimage.engine.step import Step
-
 _PLAIN_EVERY = 10.0  # seconds between two plain lines
 _LIVE_EVERY = 0.1  # reading the loss waits for the device
 
@@ -27,7 +25,8 @@ class Progress:
         self.quiet = quiet
         self._bar: Any = None
         self._last = float("-inf")
-        self._unseen: Step | None = None
+        self._begin = time.monotonic()
+        self._unseen: Any = None
 
     def __enter__(self) -> Progress:
         if not self.quiet and sys.stderr.isatty():
@@ -44,7 +43,7 @@ class Progress:
                 self._draw(self._unseen)
             self._bar.stop()
 
-    def show(self, step: Step) -> None:
+    def show(self, step: Any) -> None:
         """Say where the fit is, unless that was said just now."""
         now = time.monotonic()
         self._unseen = step
@@ -53,14 +52,20 @@ class Progress:
         self._last = now
         self._draw(step)
 
-    def _draw(self, step: Step) -> None:
+    def _draw(self, step: Any) -> None:
         self._unseen = None
-        loss = f"loss {float(step.loss.nanmean()):.3g}"
-        left = _clock((step.total - step.index) * step.seconds / step.index)
+        loss = f"loss {float(step.loss.nanmean()):.3g}" if hasattr(step, "loss") else ""
+        now = time.monotonic()
+        spent = getattr(step, "seconds", None)
+        spent = now - self._begin if spent is None else spent
+        left = _clock((step.total - step.index) * spent / max(step.index, 1))
         state = step.status
         if self._bar is None:
             ending = f", at most {left} left"
-            print(f"{self.name}: step {step.index} of {step.total}{ending}, {loss} {state}".rstrip(), file=sys.stderr)
+            print(
+                " ".join(f"{self.name}: step {step.index} of {step.total}{ending}, {loss} {state}".split()),
+                file=sys.stderr,
+            )
             return
         total = max(step.total, step.index)
         self._bar.update(self._line, completed=step.index, total=total, left=left, loss=loss, state=state)

@@ -102,6 +102,15 @@ class Frames:
         return len(self.done)
 
     @property
+    def number(self) -> int:
+        """The page at hand, 0 for the first."""
+        return self.page
+
+    def part(self, whole: torch.Tensor) -> torch.Tensor:
+        """The page at hand, (1, c, h, w), of an image of all pages or of one that serves all."""
+        return whole[self.page : self.page + 1] if len(whole) > 1 else whole
+
+    @property
     def index(self) -> int:
         """Steps so far, of all pages."""
         return self.offset + self.current.index

@@ -1,0 +1,205 @@
+"""A command that was called: its jobs, one after another; one that fails does not stop the others."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from preimage.cli.failures import closed_pipe_is_no_failure, report_failure
+from preimage.cli.interrupt import Interrupt
+from preimage.cli.progress import Progress
+from preimage.errors import InputError
+from preimage.images import check_place
+from preimage.jobs.job import Job, RunOptions, run_options_of
+from preimage.jobs.places import Places, check_apart
+from preimage.jobs.report import Report, as_json, earlier_reports, write_reports
+from preimage.jobs.run import Running, checked, threads_of
+from preimage.tasks import TaskSpec, described
+
+
+@dataclass(frozen=True)
+class Command:
+    """What was typed: a task, its inputs, options and outputs, how the jobs are run, and how they are shown."""
+
+    task: TaskSpec[..., Any]
+    inputs: tuple[Path, ...]
+    options: Mapping[str, Any]
+    outputs: Mapping[str, Path]
+    run: RunOptions
+    quiet: bool
+    json: bool
+
+    @classmethod
+    def of(cls, task: TaskSpec[..., Any], inputs: Sequence[Path], given: Mapping[str, Any]) -> Command:
+        """The command of the arguments of its function; only what differs from the defaults is kept."""
+        defaults = {each.name: each.default for each in task.options.__dataclass_fields__.values()}
+        own = {name: given[name] for name in described(task.options) if name in given}
+        options = {
+            name: value for name, value in own.items() if value is not defaults[name] and value != defaults[name]
+        }
+        outputs = {each.name: given.get(f"write_{each.name}") for each in task.outputs}
+        run = RunOptions(**{name: given[name] for name in run_options_of(task) if name in given})
+        return cls(
+            task,
+            tuple(inputs),
+            options,
+            {name: path for name, path in outputs.items() if path is not None},
+            run,
+            bool(given.get("quiet")),
+            bool(given.get("json")),
+        )
+
+    @property
+    def several(self) -> bool:
+        """Whether there are several inputs, each a job."""
+        return len(self.inputs) > 1
+
+    def job(self, source: Path | None) -> Job:
+        """The job of one input."""
+        options = {name: str(value) if isinstance(value, Path) else value for name, value in self.options.items()}
+        outputs = {name: str(path) for name, path in self.outputs.items()}
+        run = replace(self.run, report=None) if self.several else self.run
+        return Job(self.task.name, options, None if source is None else str(source), outputs, run)
+
+
+@dataclass
+class _Passed:
+    """What --warm-start passes on from one input to the next: weights, whose they are, and the checkpoint that has them."""
+
+    weights: Any = None
+    source: str = "random weights"
+    checkpoint: Path | None = None
+
+
+def execute(command: Command) -> int:
+    """Run the jobs of a command; the exit code: 0, 2 if one could not be done, 130 or 143 if a signal ended it."""
+    if command.several:
+        _check_folders(command)
+    sources: Sequence[Path | None] = command.inputs or (None,)
+    jobs, code = _planned(command, sources)
+    reports = _earlier(command, jobs)
+    passed = _Passed() if command.several and command.options.get("warm_start") else None
+    with Interrupt(quiet=command.quiet) as interrupt, threads_of(command.run.threads):
+        for place in jobs:
+            try:
+                report = _one(command, place.job, interrupt, passed, last=place is jobs[-1])
+                if report is not None:
+                    reports.append(report)
+                    if command.several and command.run.report is not None:
+                        write_reports(reports, command.run.report)
+            except Exception as error:
+                code = report_failure(error, place.job.input, command=command.task.name)
+            if interrupt.number:
+                code = interrupt.exit_code
+                break
+    if command.json and (reports or command.several):
+        with closed_pipe_is_no_failure():
+            print(as_json(reports, several=command.several))
+    return code
+
+
+def _planned(command: Command, sources: Sequence[Path | None]) -> tuple[list[Places], int]:
+    """The places of every job; what cannot be read or written is said now, hours before the last fit."""
+    found: list[Places] = []
+    code = 0
+    for source in sources:
+        try:
+            job = command.job(source)
+            places = checked(job)
+            check_apart(places, found)
+            if command.several and source is not None:
+                _readable(command, source, places)
+            found.append(places)
+        except Exception as error:
+            if not command.several:
+                raise
+            code = report_failure(error, source, command=command.task.name)
+    if command.several and command.run.report is not None:
+        again = command.run.overwrite or command.run.resume
+        check_place(command.run.report, overwrite=again)
+    return found, code
+
+
+def _readable(command: Command, source: Path, places: Places) -> None:
+    from preimage.images import read
+
+    run = command.run
+    page = run.page if run.page is not None or command.task.inputs == "images" else 1
+    picture = read(source, page=page, value_range=run.value_range, missing=command.task.fills_missing)
+    if places.output is not None:
+        picture.check_destination(places.output, overwrite=places.may_replace)
+
+
+def _earlier(command: Command, jobs: Sequence[Places]) -> list[Report]:
+    """What an interrupted command of several inputs left in its report, but for what is done again."""
+    if not (command.several and command.run.resume and command.run.report is not None):
+        return []
+    again = {str(places.output) for places in jobs}
+    return [each for each in earlier_reports(command.run.report) if each.get("output") not in again]
+
+
+def _check_folders(command: Command) -> None:
+    """For several inputs, what is written or read for each must be a folder that exists."""
+    named = dict(command.outputs)
+    if command.run.reference is not None:
+        named["reference"] = command.run.reference
+    for name, path in named.items():
+        if not path.is_dir():
+            there = "a file" if path.exists() else "not there: create it first"
+            raise InputError(f"--{name} must be a folder for several inputs, and {path} is {there}", code="option")
+
+
+def _one(command: Command, job: Job, interrupt: Interrupt, passed: _Passed | None, *, last: bool) -> Report | None:
+    """One job, from reading to the last file; None if it was interrupted before there was anything to write."""
+    started = {} if passed is None else {"initial": passed.weights, "begun_from": _source_of(passed)}
+    running = Running(job, allow_code=True, **started)
+    if passed is not None:
+        _take_over(passed, running)
+    _print(running.remarks, command)
+    name = job.task if job.input is None else Path(job.input).name
+    with Progress(name, quiet=command.quiet) as progress:
+        for step in running:
+            progress.show(step)
+            if interrupt.number:
+                break
+    handing_on = passed is not None and not last and running.finished
+    outcome = running.finish(keep_checkpoint=handing_on)
+    if not outcome.report:
+        what = "ended before the first step, nothing was written"
+        if running.begun:
+            what = f"interrupted; go on with --resume from {running.places.checkpoint}"
+        print(f"preimage: {job.input or job.task}: {what}", file=sys.stderr)
+        return None
+    if handing_on and passed is not None:
+        passed.weights, passed.source = running.result.weights, job.input or ""
+        kept = running.places.checkpoint
+        passed.checkpoint = kept if kept is not None and kept.exists() else None
+    if not command.quiet:
+        _print(outcome.lines, command)
+    return outcome.report
+
+
+def _source_of(passed: _Passed) -> str:
+    return passed.source if passed.weights is None else f"the weights of {passed.source}"
+
+
+def _take_over(passed: _Passed, running: Running) -> None:
+    """Save the fit that begins from another's weights before the checkpoint that has them goes."""
+    if passed.checkpoint is None:
+        return
+    if not running.resumed and running.places.checkpoint is not None:
+        from preimage.engine import checkpoint
+
+        checkpoint.save(running.run, running.places.checkpoint)
+    passed.checkpoint.unlink(missing_ok=True)
+    passed.checkpoint = None
+
+
+def _print(lines: Sequence[str], command: Command) -> None:
+    if not command.quiet:
+        with closed_pipe_is_no_failure():
+            for line in lines:
+                print(line, file=sys.stderr if command.json else sys.stdout, flush=True)

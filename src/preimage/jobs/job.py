@@ -1,0 +1,174 @@
+"""Job: one task on one input, as plain data; Outcome: what became of it. Importing this imports no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from preimage.errors import InputError
+from preimage.registry import task_named
+from preimage.tasks import TaskOptions, TaskSpec, described, option
+
+FORMAT = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(TaskOptions):
+    """How a job is run: what is read, what may be replaced, threads and checkpoints; a task has those that it can use."""
+
+    overwrite: bool = option(False, help="Replace files that exist.", group="Files")
+    report: Path | None = option(None, help="JSON of all numbers.", group="Files", kind="file", metavar="FILE")
+    page: int | Literal["all"] | None = option(
+        None, help="Page of a multi-page file, from 1; all where a task takes several.", group="Files"
+    )
+    value_range: tuple[float, float] | None = option(
+        None,
+        help="LOW HIGH: values of the file that are black and white (default: 0 255 for 8 bits; else those of its kind).",
+        group="Files",
+        flags=("--range",),
+    )
+    reference: Path | None = option(
+        None,
+        help="Ground truth, or a folder with a file of the input's name: PSNR and SSIM are reported, never used by the fit.",
+        group="Files",
+        kind="file",
+        metavar="FILE",
+    )
+    every: int | None = option(
+        None, help="Steps between two frames of the film (default: 10).", group="Files", minimum=1
+    )
+    preview: bool = option(
+        False, help="Restore the central 256 x 256 pixels alone, and project the time of the whole.", group="Files"
+    )
+    strength: float = option(
+        1.0, help="Blend with the input, from 0 (the input) to 1 (the result).", group="Fit", minimum=0, maximum=1
+    )
+    threads: int | None = option(None, help="Processor threads (default: PyTorch's choice).", group="Run", minimum=1)
+    autosave: int | None = option(
+        None, help="Steps between two checkpoints, OUTPUT.checkpoint; removed at the end.", group="Run", minimum=1
+    )
+    resume: bool = option(False, help="Go on from OUTPUT.checkpoint if it exists.", group="Run")
+
+
+def run_options_of(task: TaskSpec[..., Any]) -> tuple[str, ...]:
+    """The names of the run options that a task has."""
+    names = ["overwrite", "report", "threads"]
+    if task.inputs in ("images", "image"):
+        names += ["page", "value_range"]
+    if is_resumable(task):
+        names += ["resume"] if task.inputs == "data" else ["autosave", "resume"]
+    if restores(task):
+        names += ["reference", "every", "preview", "strength"]
+    return tuple(each.name for each in fields(RunOptions) if each.name in names)
+
+
+def restores(task: TaskSpec[..., Any]) -> bool:
+    """Whether a task makes an image of its input that can be held against a reference."""
+    return any(output.name == "film" for output in task.outputs)
+
+
+def is_resumable(task: TaskSpec[..., Any]) -> bool:
+    """Whether a job of the task has a checkpoint, beside a main output that it always writes."""
+    main = task.outputs[0] if task.outputs else None
+    iterates = task.recipes is not None or task.inputs == "data"
+    return iterates and main is not None and main.name == "output" and main.when is None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One task on one input: plain data that can be written as JSON and run anywhere.
+
+    Example:
+        >>> job = Job("denoise", {"sigma": 25.0}, "photo.png", {"output": "clean.png"})
+        >>> Job.from_json(job.to_json()) == job
+        True
+
+    Args:
+        task: the name of a task.
+        options: those that are not the default; images and classifiers as paths and specifications.
+        input: path of the image, folder or table; None where the task takes none.
+        outputs: path of each file to write, by the name of the output.
+        run: how it is run.
+        input_sha256: of the file's bytes; another file of that name is then refused. None: any.
+    """
+
+    task: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    input: str | None = None
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    run: RunOptions = field(default_factory=RunOptions)
+    input_sha256: str | None = None
+
+    @property
+    def spec(self) -> TaskSpec[..., Any]:
+        """The task."""
+        return task_named(self.task)
+
+    def to_json(self) -> str:
+        """The job as a JSON object.
+
+        Raises:
+            InputError: an option that is no plain data (a tensor, a rule of one's own).
+        """
+        try:
+            return json.dumps({"format": FORMAT, **asdict(self)}, default=_plain, sort_keys=True)
+        except TypeError as error:
+            raise InputError(f"job of {self.task}: {error}: give a path, a name or a number", code="type") from error
+
+    @classmethod
+    def from_json(cls, text: str) -> Job:
+        """A job from its JSON; nothing that it names is imported or run.
+
+        Raises:
+            InputError: no JSON, another format number, an unknown task or option.
+        """
+        try:
+            found = json.loads(text)
+        except ValueError as error:
+            raise InputError(f"a job must be a JSON object: {error}", code="unreadable") from error
+        if not isinstance(found, dict) or found.pop("format", None) != FORMAT:
+            raise InputError(f'a job must have "format": {FORMAT}: make it anew', code="format")
+        known = {each.name for each in fields(cls)}
+        run, options = found.get("run") or {}, found.get("options") or {}
+        unknown = [*(found.keys() - known), *(run.keys() - described(RunOptions).keys())]
+        if "task" in found:
+            unknown += sorted(options.keys() - described(task_named(found["task"]).options).keys())
+        if unknown or "task" not in found:
+            raise InputError(f"a job has no {', '.join(unknown) or 'task'}: make it anew", code="option")
+        run = {name: _typed(name, value) for name, value in run.items()}
+        options = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+        return cls(**{**found, "run": RunOptions(**run), "options": options})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
+        return value.item()
+    raise TypeError(f"{type(value).__name__} is no plain data")
+
+
+def _typed(name: str, value: Any) -> Any:
+    if name == "value_range" and value is not None:
+        return tuple(value)
+    return Path(value) if name in ("report", "reference") and value is not None else value
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job.
+
+    Args:
+        state: "done", or "interrupted" (the best so far was written, or nothing if there was no step).
+        report: all numbers, plain data; empty if nothing was written.
+        written: path of each file that was written, by the name of the output.
+        lines: the report for people.
+    """
+
+    state: Literal["done", "interrupted"]
+    report: dict[str, Any] = field(default_factory=dict)
+    written: dict[str, Path] = field(default_factory=dict)
+    lines: tuple[str, ...] = ()

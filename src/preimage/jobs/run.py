@@ -1,0 +1,283 @@
+"""What runs a job: it reads the input once, begins the run, passes its Steps on, and writes what was asked for.
+
+for step in (running := Running(job)): ...      # a progress bar and stopping early are bodies of this loop
+outcome = running.finish()                      # or, in one go: run_job(job)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+import time
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from preimage.engine import checkpoint
+from preimage.errors import InputError
+from preimage.images import Picture, read
+from preimage.jobs import writers
+from preimage.jobs.job import Job, Outcome, restores
+from preimage.jobs.places import Places, in_folder, places_of
+from preimage.jobs.preview import check_preview, middle_of, middle_of_reference, projected
+from preimage.jobs.report import Watched, make_report, read_reference, report_lines, write_report
+from preimage.observe import autosave, observe
+from preimage.tasks import described
+
+_CODE = re.compile(r"(?!torchvision:|timm:|hf:)[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+def run_job(job: Job, *, allow_code: bool = False) -> Outcome:
+    """Run a job to its end. The same job writes the same bytes (on the CPU, with as many threads).
+
+    Example:
+        >>> run_job(Job("denoise", {"steps": 3}, "photo.png", {"output": "clean.png"})).state
+        'done'
+
+    Args:
+        job: what is to be done.
+        allow_code: whether a classifier "module:function" is imported; a job from elsewhere must never choose that.
+
+    Raises:
+        InputError: anything about the job that cannot be; nothing is written then.
+    """
+    with threads_of(job.run.threads):
+        running = Running(job, allow_code=allow_code)
+        for _ in running:
+            pass
+        return running.finish()
+
+
+class Running:
+    """A job that is being run: an iterator of Steps.
+
+    Args:
+        job: what is to be done.
+        allow_code: as in run_job.
+        initial: weights that the fit begins from (of the input before, say).
+        begun_from: what these are of, in words, for the report and the checkpoint.
+
+    Raises:
+        InputError: an input, option, or place that cannot be used, a checkpoint of another job.
+    """
+
+    def __init__(
+        self, job: Job, *, allow_code: bool = False, initial: Any = None, begun_from: str | None = None
+    ) -> None:
+        begin = time.perf_counter()
+        self.job, self.spec = job, job.spec
+        _check_code(job, allow_code)
+        self.places = checked(job)
+        self.picture, whole = self._input()
+        self.whole_shape = None if whole is None else tuple(whole.tensor.shape)
+        options = self._options(whole, initial)
+        self.run = self.spec.start(self.picture if self.spec.inputs != "data" else job.input, options)
+        if begun_from is not None:
+            self.run.fingerprint = {**self.run.fingerprint, "begun_from": "the last input"}
+        self.watched = self._watched(whole)
+        self.resumed = self._resume()
+        self.remarks = tuple(self.run.remarks)
+        if begun_from is not None:
+            self.remarks += (f"resumed from {self.places.checkpoint}" if self.resumed else f"begun from {begun_from}",)
+        self.setup = time.perf_counter() - begin
+        self.begun = self.resumed
+
+    # ------------------------------------------------------------------ before the first step
+
+    def _input(self) -> tuple[Picture | None, Picture | None]:
+        """What the task is given, and the whole image that it is a preview of."""
+        job = self.job
+        if job.input is None or self.spec.inputs in ("none", "data"):
+            return None, None
+        path = Path(job.input)
+        if job.input_sha256 is not None and hashlib.sha256(path.read_bytes()).hexdigest() != job.input_sha256:
+            raise InputError(f"{path} is not the file that the job was made for: make the job anew", code="format")
+        if restores(self.spec):
+            page = job.run.page
+            whole = read(path, page=page, value_range=job.run.value_range, missing=self.spec.fills_missing)
+            whole.check_destination(self.places.output or path, overwrite=self.places.may_replace)
+            return (middle_of(whole) if job.run.preview else whole), whole
+        from preimage.explain.forward import one_picture
+
+        if job.run.page == "all":
+            raise InputError(f"{job.task} takes one page at a time: give --page N, from 1", code="option")
+        picture = one_picture(path, job.run.value_range, page=job.run.page)
+        return picture, picture
+
+    def _options(self, whole: Picture | None, initial: Any) -> Any:
+        """The task's options, with the images among them read as they belong to the input."""
+        found = dict(self.job.options)
+        for name, stated in described(self.spec.options).items():
+            value = found.get(name)
+            if stated.kind == "image" and isinstance(value, str | Path):
+                found[name] = self._companion(in_folder(Path(value), self.job.input), whole)
+        if initial is not None:
+            found["initial"] = initial
+        return self.spec.options(**found)
+
+    def _companion(self, path: Path, whole: Picture | None) -> Any:
+        """An image beside the input: its page of a file of several pages, its middle for a preview."""
+        page = self.job.run.page
+        if page is None and not self.job.run.preview:
+            return path
+        try:
+            picture = read(path, page=page or 1)
+        except InputError as error:
+            try:
+                picture = read(path)  # there is one page only
+            except InputError:
+                raise error from None
+        if self.job.run.preview and whole is not None:
+            if picture.tensor.shape[-2:] != whole.tensor.shape[-2:]:
+                raise InputError(f"{path} and the input must have one size for a preview", code="size")
+            return middle_of(picture)
+        return picture
+
+    def _watched(self, whole: Picture | None) -> Watched | None:
+        """The observers of a restoration."""
+        if self.picture is None or not restores(self.spec):
+            return None
+        run, reference = self.job.run, None
+        written = getattr(self.run.current, "picture", None) or self.picture
+        if self.places.output is not None:
+            written.check_destination(self.places.output, overwrite=self.places.may_replace, size=self.run.size)
+        if run.reference is not None:
+            reference = read_reference(in_folder(run.reference, self.job.input), whole or self.picture, run.page)
+            if run.preview and whole is not None:
+                reference = middle_of_reference(reference, whole)
+        film = (run.every or 10) if "film" in self.places.written else None
+        return Watched(self.picture, reference, strength=run.strength, film_every=film)
+
+    def _resume(self) -> bool:
+        path = self.places.checkpoint
+        if path is None or not self.job.run.resume or not path.exists():
+            return False
+        checkpoint.load(self.run, path, self._observers())
+        return True
+
+    def _observers(self) -> dict[str, Any]:
+        return {} if self.watched is None else self.watched.observers
+
+    # ------------------------------------------------------------------ the steps
+
+    def __iter__(self) -> Iterator[Any]:
+        steps: Any = self.run
+        every = self.job.run.autosave or (1 if self.spec.inputs == "data" else None)
+        path = self.places.checkpoint
+        if every is not None and path is not None:
+            observers = self._observers()
+            steps = autosave(_Observed(self.run, observers), path, every, observers)
+        elif self.watched is not None:
+            steps = observe(self.run, *self._observers().values())
+        for step in steps:
+            if not self.begun and self.watched is not None:
+                self.watched.check(step)
+            self.begun = True
+            yield step
+
+    @property
+    def finished(self) -> bool:
+        """Whether the result stands."""
+        return bool(getattr(self.run, "finished", True))
+
+    # ------------------------------------------------------------------ after the last one
+
+    def finish(self, *, keep_checkpoint: bool = False) -> Outcome:
+        """Write the best so far; the checkpoint goes last if the result stands, and is saved if it does not.
+
+        `keep_checkpoint`: it stays although the result stands (what follows begins from it).
+        """
+        if not self.begun:
+            return Outcome("interrupted")
+        path, complete = self.places.checkpoint, self.finished
+        saves = path is not None and (
+            self.job.run.autosave is not None or self.job.run.resume or self.spec.inputs == "data"
+        )
+        if saves and path is not None and (keep_checkpoint or not complete):
+            checkpoint.save(self.run, path, self._observers())
+        if not complete and self.spec.inputs == "data":
+            return Outcome("interrupted")
+        result = self.result = self.run.result()
+        self._write(result)
+        report = make_report(self, result)
+        lines = report_lines(self, result, report)
+        if self.job.run.preview and self.whole_shape is not None:
+            lines += (projected(report["seconds"], self.whole_shape),)
+        if self.job.run.report is not None:
+            write_report(report, self.job.run.report, overwrite=self.places.may_replace)
+        if complete and path is not None and not keep_checkpoint and (saves or self.job.run.overwrite):
+            path.unlink(missing_ok=True)
+        return Outcome("done" if complete else "interrupted", report, dict(self.places.written), lines)
+
+    def _write(self, result: Any) -> None:
+        for output in self.spec.outputs:
+            path = self.places.written.get(output.name)
+            if path is None:
+                continue
+            if self.watched is not None:
+                writers.write(output.name, self, result, path)
+                continue
+            write = output.write
+            if isinstance(write, str):
+                module, _, name = write.partition(":")
+                write = getattr(import_module(module), name)
+            write(result, path, overwrite=self.places.may_replace)
+
+
+class _Observed:
+    """A run whose steps the observers see as they pass; all else is the run's own."""
+
+    def __init__(self, run: Any, observers: dict[str, Any]) -> None:
+        self._run, self._observers = run, observers
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._run, name)
+
+    def __iter__(self) -> Iterator[Any]:
+        return observe(self._run, *self._observers.values())
+
+
+def checked(job: Job) -> Places:
+    """The places of a job, known to be possible; and what is wrong whatever the input is.
+
+    Raises:
+        InputError: naming the option.
+    """
+    run, written = job.run, job.outputs
+    check_preview(job)
+    if run.every is not None and "film" not in written:
+        raise InputError("--every is of the film: give --film FILE.gif too, or leave it out", code="option")
+    places = places_of(job)
+    places.check()
+    if "uncertainty" in written and job.spec.recipes is not None:
+        options = job.spec.options(**job.options)
+        named = options.recipe if isinstance(options.recipe, str) else ""
+        restarts = options.restarts or getattr(job.spec.recipes().get(named), "restarts", 2)
+        if restarts < 2:
+            raise InputError("--uncertainty is the deviation between fits: give --restarts 2 or more", code="option")
+    return places
+
+
+def _check_code(job: Job, allowed: bool) -> None:
+    for name, stated in described(job.spec.options).items():
+        value = job.options.get(name)
+        if stated.kind == "classifier" and isinstance(value, str) and _CODE.fullmatch(value) and not allowed:
+            raise InputError(
+                f"{name} {value} would import a module, which this job may not: give a model file", code="classifier"
+            )
+
+
+@contextlib.contextmanager
+def threads_of(count: int | None) -> Iterator[None]:
+    """So many processor threads within; None: as they are."""
+    before = torch.get_num_threads()
+    try:
+        if count is not None:
+            torch.set_num_threads(count)
+        yield
+    finally:
+        torch.set_num_threads(before)
