@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from preimage import Classifier, counterfactual
-from preimage.explain.quality import inside_share
+from preimage.explain.similarity import inside_share
 from preimage.figures.restoration import save_figure
 from preimage.studies.shapes import CLASSES, Shapes, draw_shapes
 

@@ -179,6 +179,7 @@ class Output:
         suffixes: file name extensions it can have; none: those of images.
         write: `write(result, path, overwrite=...)`, or "module:function" of one.
         default: the name of the file if the option is not given, from {stem}, {task} and {suffix}; None: not written then.
+        further: `further(options, path)` -> the files that are written beside it; None: none.
     """
 
     name: str
@@ -186,6 +187,7 @@ class Output:
     suffixes: tuple[str, ...] = ()
     write: Callable[..., Any] | str = ""
     default: str | None = None
+    further: Callable[[Any, Any], list[Any]] | None = None
 
 
 @dataclass(frozen=True, eq=False)

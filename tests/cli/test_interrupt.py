@@ -136,7 +136,7 @@ def test_an_interrupt_before_the_first_step_writes_nothing(here, run, monkeypatc
 @pytest.mark.parametrize(
     ("tokens", "within"),
     [
-        (("saliency", "noisy.png", "--classifier", "any"), "preimage.explain.forward.as_model"),
+        (("saliency", "noisy.png", "--classifier", "any"), "preimage.explain.inputs.as_model"),
         (("study", "denoising"), "preimage.studies.run_study"),
     ],
 )

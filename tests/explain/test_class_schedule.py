@@ -21,7 +21,7 @@ def prepared(chance, **settings) -> ClassReached:
     rule = ClassReached(
         lambda x: torch.stack([torch.tensor([1 - chance(float(v)), chance(float(v))]) for v in x.mean((1, 2, 3))]),
         1,
-        **{"wait": 10} | settings,
+        **{"patience": 10} | settings,
     )
     problem = Problem(torch.zeros(1, 1, 4, 4), regularizers=((torch.tensor([0.1, 0.0]), lambda x: x.mean((1, 2, 3))),))
     rule.problem = rule.prepare(problem, members=2, size=(4, 4), total=100, seed=0)
@@ -52,7 +52,7 @@ def test_a_class_never_reached_keeps_the_best_attempt_of_the_later_steps():
 
 
 def test_the_weight_of_the_class_grows_only_while_it_is_not_reached():
-    rule = prepared(lambda v: v, push=2.0, most=8.0)
+    rule = prepared(lambda v: v, growth=2.0, largest_factor=8.0)
     stops(rule, lambda i: 0.2 if i < 65 else 0.95)
     weights = rule.problem.regularizers[0][0]
     assert weights.tolist() == pytest.approx([0.1 * 8, 0.0])
@@ -69,7 +69,7 @@ def test_its_state_is_all_of_it():
     for i in range(61, 101):
         (whole.look(step(i, 0.4)), second.look(step(i, 0.4)))
     assert whole.kept_step == second.kept_step
-    assert torch.equal(whole.strengths, second.strengths)
+    assert torch.equal(whole.weights, second.weights)
     assert whole.curve(0, 1) == second.curve(0, 1)
 
 

@@ -13,8 +13,14 @@ from preimage.classifiers import LossEstimator
 from preimage.classifiers.model_file import TrainedModel
 from preimage.engine.checkpoint import load, save
 from preimage.errors import InputError
-from preimage.explain.counterfactual import FAST, Counterfactual, counterfactual, cross_entropy
-from preimage.explain.forward import CachedForward, Features, as_model
+from preimage.explain.counterfactual import counterfactual, cross_entropy
+from preimage.explain.explanation import Counterfactual
+from preimage.explain.features import Features
+from preimage.explain.forward import CachedForward
+from preimage.explain.inputs import as_model
+from preimage.explain.recipes import FAST_RECOVERY as FAST
+from preimage.explain.recipes import recipe
+from preimage.explain.uncertainty import UncertaintyPenalty
 from preimage.networks import SkipNet
 from preimage.regularizers import total_variation
 
@@ -111,7 +117,9 @@ def test_several_seeds_say_how_stable_they_are():
 
 def test_pixels_start_as_the_picture():
     """Without the class they stay, or become smoother where total variation is asked for."""
-    plain, smooth = (found(prior=prior, uncertainty="none") for prior in ("none", "tv"))
+    plain, smooth = (
+        found(prior=prior, uncertainty="none", recipe=recipe("fast", steps=30)) for prior in ("none", "tv")
+    )
     for one in (plain, smooth):
         assert one.probabilities["counterfactual"][one.target] > one.probabilities["given"][one.target]
     assert (plain.reconstruction - plain.given).std() < 0.01
@@ -122,18 +130,23 @@ def test_the_terms_have_the_gradient_that_differences_give():
     model = estimated()
     x0 = picture()[None].double()
     model.classifier.double(), model.estimator.double()
-    view = CachedForward(model, ["block1"], uncertainty="loss", quantile=0.2)
-    features = Features(view, "block1", x0)
+    penalty = UncertaintyPenalty(model, "loss", target_loss=0.2)
+    forward = CachedForward(model.classifier, ["block1", *penalty.layers])
+    features = Features(forward, "block1", x0)
     target = features.target.double()
     generator = torch.Generator().manual_seed(3)
     x = (x0 + 0.1 * torch.randn(x0.shape, generator=generator)).requires_grad_()
     direction = torch.randn(x0.shape, generator=generator).double()
 
     def data(x):
-        seen = view.seen(x).features["block1"] / features.scale
+        seen = forward(x).features["block1"] / features.scale
         return (seen - target).square().mean()
 
-    for term in (data, lambda x: view.estimated_loss(x).sum(), lambda x: cross_entropy(view, 1, x).sum()):
+    for term in (
+        data,
+        lambda x: penalty.estimated_loss(forward, x).sum(),
+        lambda x: cross_entropy(forward, 1, x).sum(),
+    ):
         slope = float((torch.autograd.grad(term(x), x)[0] * direction).sum())
         step = 1e-6
         with torch.no_grad():
@@ -173,7 +186,7 @@ def test_a_checkpoint_of_another_classifier_is_refused(tmp_path):
     other.model.head.weight.data.add_(0.5)
     with pytest.raises(InputError, match="was made with"):
         load(
-            counterfactual(picture(), classifier=other, target=begun.identity["target"], recipe=THIN),
+            counterfactual(picture(), classifier=other, target=begun.fingerprint["target"], recipe=THIN),
             tmp_path / "a.checkpoint",
         )
 

@@ -14,6 +14,7 @@ from preimage.engine.checkpoint import load, save
 from preimage.errors import InputError
 from preimage.explain.forward import CachedForward
 from preimage.explain.recover import recover
+from preimage.explain.uncertainty import UncertaintyPenalty
 
 
 def found(**settings):
@@ -22,8 +23,9 @@ def found(**settings):
 
 def test_the_estimated_loss_is_nearer_to_what_is_asked_for_with_its_term():
     plain, sure = (found(loss_weight=weight, recipe=replace(THIN, steps=60)) for weight in (0.0, 10.0))
-    view = CachedForward(estimated(), uncertainty="loss", quantile=0.2)
-    missing = [float(view.estimated_loss(one.image.clamp(0, 1))) for one in (plain, sure)]
+    penalty = UncertaintyPenalty(estimated(), "loss", target_loss=0.2)
+    forward = CachedForward(tiny(), penalty.layers)
+    missing = [float(penalty.estimated_loss(forward, one.image.clamp(0, 1))) for one in (plain, sure)]
     assert missing[1] < 0.7 * missing[0]
     assert "estimated_loss" in sure.history.names
     assert plain.history.names == ["squared"]

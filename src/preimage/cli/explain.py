@@ -7,19 +7,17 @@ import inspect
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Any
+from types import SimpleNamespace
+from typing import Annotated, Any
 
 from cyclopts import Group, Parameter
 
-from preimage.cli.explained import numbered, report_of, say, write_files
+from preimage.cli.explained import report_of, say, write_files
 from preimage.cli.options import flag, whole
-from preimage.cli.tasks import Task, own_parameters
-
-if TYPE_CHECKING:
-    from preimage.images import Picture
+from preimage.cli.tasks import Task
+from preimage.explain.options import numbered
 
 TASKS = (
     Task(
@@ -48,8 +46,9 @@ TASKS = (
     ),
 )
 
-ALL = "all"
+_SHARED = frozenset({"recipe", "steps", "seed", "device"})
 _MASKS = frozenset({"region", "lesion_mask"})  # pictures beside the input, of which its page is meant as well
+_TASK = Group("Task", sort_key=0)
 _FILES = Group.create_ordered("Files")
 _FIT = Group.create_ordered("Fit")
 _RUN = Group.create_ordered("Run")
@@ -109,14 +108,6 @@ class Options:
 
 
 _INPUT = Annotated[Path, Parameter(name="INPUT", help="A picture: PNG, JPEG, WebP, TIFF, BMP or GIF.")]
-_LAYERS = Annotated[
-    str,
-    Parameter(
-        name=("--layers", "--layer"),
-        help="A layer's name, several with commas between, or all: a sheet from shallow to deep.",
-        group=Group("Task", sort_key=0),
-    ),
-]
 _STRENGTHS = Annotated[
     Path | None,
     Parameter(help="PNG: a strip from none of the change to all of it.", group=_FILES),
@@ -133,20 +124,13 @@ def __getattr__(name: str) -> Callable[..., int]:
 
 def command_of(task: Task) -> Callable[..., int]:
     """A function whose signature is the command: INPUT, the task's own options, the shared ones."""
-    module = importlib.import_module(task.module)
-    function = getattr(module, task.name)
-    takes_picture = "image" in inspect.signature(function).parameters
+    spec = getattr(importlib.import_module(task.module), task.name)
 
     def command(*inputs: Path, options: Options | None = None, **own: Any) -> int:
-        if task.name == "invert":  # an option that is not given is not handed over
-            own.setdefault("layers", ALL)
-        return _explained(task.name, module, function, inputs[0] if inputs else None, options or Options(), own)
+        return _explained(spec, inputs[0] if inputs else None, options or Options(), own)
 
-    shown = [inspect.Parameter("inputs", inspect.Parameter.POSITIONAL_ONLY, annotation=_INPUT)] if takes_picture else []
-    for parameter in own_parameters(function, skip=1 if takes_picture else 0):
-        if parameter.name == "layer" and task.name == "invert":
-            parameter = parameter.replace(name="layers", annotation=_LAYERS, default=ALL)
-        shown.append(parameter)
+    shown = [inspect.Parameter("inputs", inspect.Parameter.POSITIONAL_ONLY, annotation=_INPUT)]
+    shown = [*(shown if spec.inputs == "image" else []), *_own_parameters(spec)]
     if task.name == "counterfactual":
         keyword = inspect.Parameter.KEYWORD_ONLY
         shown.append(inspect.Parameter("strengths", keyword, default=None, annotation=_STRENGTHS))
@@ -156,6 +140,43 @@ def command_of(task: Task) -> Callable[..., int]:
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in shown}
     command.__doc__ = task.summary
     return command
+
+
+def _own_parameters(spec: Any) -> Iterator[inspect.Parameter]:
+    """The options that are a task's own, as they are on the command line."""
+    from preimage.explain import options as declared
+
+    for each in fields(spec.options):
+        option = each.metadata["option"]
+        if each.name in _SHARED or option.kind == "python":
+            continue
+        required = each.default is MISSING
+        hint: Any = Path | None if option.kind == "image" else str if required else str | None
+        if not option.kind:
+            hint = str if each.name == "layers" else eval(str(each.type), vars(declared))
+        parameter = Parameter(
+            name=option.flags or None,
+            help=option.help,
+            group=_TASK,
+            converter=whole if hint in (int, int | None) else None,
+        )
+        default = inspect.Parameter.empty if required else each.default
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        yield inspect.Parameter(each.name, keyword, default=default, annotation=Annotated[hint, parameter])
+
+
+def _recipe(spec: Any, options: Options, own: dict[str, Any]) -> Any:
+    """The recipe by its name, or what a file makes of the fast one."""
+    from preimage.cli.choices import choose_recipe
+    from preimage.cli.options import Options as FitOptions
+    from preimage.explain.recipes import chosen
+
+    recipes = spec.recipes()
+    if (options.recipe or "fast") in recipes:
+        return options.recipe or "fast"
+    base, _ = chosen(recipes, "fast", None, own.get("prior", "deep"))
+    task: Any = SimpleNamespace(FAST=base, PAPER=recipes["paper"])
+    return choose_recipe(FitOptions(recipe=options.recipe), task)
 
 
 # ---------------------------------------------------------------------- one explanation
@@ -174,9 +195,7 @@ class _Places:
 
 
 def _explained(
-    name: str,
-    module: ModuleType,
-    function: Callable[..., Any],
+    spec: Any,
     source: Path | None,
     options: Options,
     own: dict[str, Any],
@@ -184,15 +203,13 @@ def _explained(
     import torch
 
     from preimage.cli.batch import threads_of
-    from preimage.cli.choices import choose_recipe
     from preimage.cli.companions import companions
     from preimage.cli.interrupt import Interrupt
-    from preimage.cli.options import Options as FitOptions
     from preimage.engine import checkpoint
-    from preimage.explain.forward import one_picture
+    from preimage.explain.inputs import one_picture
     from preimage.images import as_picture
 
-    recipe = choose_recipe(FitOptions(recipe=options.recipe, steps=options.steps), module)
+    name, recipe = spec.name, _recipe(spec, options, own)
     strengths = own.pop("strengths", None)
     places = _places(name, source, options, strengths, own)
     picture = None if source is None else one_picture(source, options.value_range, page=options.page)
@@ -200,11 +217,11 @@ def _explained(
     kind.check_destination(places.output, overwrite=_may_replace(places, options))
     torch.optim.SGD([torch.zeros(1, requires_grad=True)])  # imports PyTorch's compiler, which is no time of the fit
     begin = time.perf_counter()
-    settings = {"recipe": recipe, "seed": options.seed, "device": options.device}
+    settings = {"recipe": recipe, "steps": options.steps, "seed": options.seed, "device": options.device}
     if source is not None:
         own = companions(own, _MASKS, source, options.page)
     with Interrupt(quiet=options.quiet) as interrupt, threads_of(options.threads):
-        run = _run(function, picture, own, settings)
+        run = spec(picture, **own, **settings)
         resuming = options.resume and places.checkpoint.exists()
         if resuming:
             checkpoint.load(run, places.checkpoint)
@@ -225,27 +242,6 @@ def _explained(
         places.checkpoint.unlink(missing_ok=True)
     say(found, report, as_json=options.json, quiet=options.quiet)
     return interrupt.exit_code if interrupt.number else 0
-
-
-def _run(function: Callable[..., Any], picture: Picture | None, own: dict[str, Any], settings: dict[str, Any]) -> Any:
-    """The Run: of one layer, or a sheet of several."""
-    if "layers" not in own:
-        return function(**own, **settings) if picture is None else function(picture, **own, **settings)
-    from preimage.explain.forward import as_model, at_working_size
-    from preimage.explain.invert import Sheet, depth
-
-    own = dict(own)
-    assert picture is not None
-    model = as_model(own.pop("classifier"))
-    asked = own.pop("layers")
-    layers = (
-        depth(model.classifier, at_working_size(picture.tensor, model.classifier))
-        if asked == ALL
-        else [each.strip() for each in asked.split(",")]
-    )
-    if len(layers) == 1:
-        return function(picture, classifier=model, layer=layers[0], **own, **settings)
-    return Sheet(picture, layers, classifier=model, **own, **settings)
 
 
 def _iterate(run: Any, options: Options, places: _Places, interrupt: Any, name: str) -> tuple[bool, bool]:

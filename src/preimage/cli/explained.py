@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
-    from preimage.explain.explanation import Explanation
+    from preimage.explain.explanation import Counterfactual, Explanation
     from preimage.images import Picture
-
-
-def numbered(path: Path, number: int) -> Path:
-    """The file of a further counterfactual: name-2.png beside name.png."""
-    return path.with_name(f"{path.stem}-{number}{path.suffix}")
 
 
 def report_of(found: Explanation, source: Path | None, output: Path, setup: float) -> dict[str, Any]:
@@ -52,25 +48,21 @@ def write_files(
     replace: bool,
 ) -> None:
     """The picture, further ones as OUTPUT-2 and so on, and what the options of `beside` ask for."""
-    from preimage.explain.counterfactual import Counterfactual
-    from preimage.figures.explanation import explanation_figure, strip_figure
+    from preimage.explain.explanation import write_images
+    from preimage.figures.explanation import save_explanation_figure, save_strip_figure
     from preimage.figures.page import save_page
-    from preimage.figures.restoration import save_figure
     from preimage.images import as_picture, write_bytes_atomically
 
-    kind = picture or as_picture(found.image.clamp(0, 1))
-    kind.write(found.image, output, overwrite=replace)
-    for number, other in enumerate(getattr(found, "others", ()), 2):
-        kind.write(other.image, numbered(output, number), overwrite=replace)
+    write_images(
+        dataclasses.replace(found, picture=picture or as_picture(found.image.clamp(0, 1))), output, overwrite=replace
+    )
     for option, path in beside.items():
         if option == "--figure":
-            save_figure(explanation_figure(found), path, overwrite=replace)
+            save_explanation_figure(found, path, overwrite=replace)
         elif option == "--strengths":
-            assert isinstance(found, Counterfactual)
-            save_figure(strip_figure(found), path, overwrite=replace)
+            save_strip_figure(cast("Counterfactual", found), path, overwrite=replace)
         elif option == "--html":
-            title = f"{found.task} of {report['input']}" if report["input"] else found.task
-            save_page(found, path, title=title, settings={"input": report["input"]}, overwrite=replace)
+            save_page(found, path, overwrite=replace)
         elif option == "--report":
             content = json.dumps(_finite(report), indent=2, allow_nan=False)
             write_bytes_atomically(path, f"{content}\n".encode(), overwrite=replace)
@@ -88,6 +80,7 @@ def _finite(value: Any) -> Any:
 def say(found: Explanation, report: dict[str, Any], *, as_json: bool, quiet: bool) -> None:
     """The verdict first, then the numbers."""
     from preimage.cli.failures import closed_pipe_is_no_failure
+    from preimage.explain.options import summary_lines
 
     with closed_pipe_is_no_failure():
         if as_json:
@@ -101,14 +94,6 @@ def say(found: Explanation, report: dict[str, Any], *, as_json: bool, quiet: boo
             print(f"-> {report['output']}", file=place)
         for line in (found.reason, *found.history.events):
             print(f"  {line}", file=place)
-        for name, value in found.numbers.items():
-            if not isinstance(value, dict | list):
-                shown = (
-                    f"{value:.3g}"
-                    if isinstance(value, float)
-                    else {True: "yes", False: "no"}.get(value, value)
-                    if isinstance(value, bool)
-                    else value
-                )
-                print(f"  {name.replace('_', ' '):24} {shown}", file=place)
+        for line in summary_lines(found):
+            print(f"  {line}", file=place)
         print(f"  {found.steps} steps in {report['seconds']:.1f} s ({found.device}, {found.precision})", file=place)

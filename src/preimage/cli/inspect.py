@@ -109,7 +109,7 @@ class _Work:
         return report
 
     def _read(self, path: Path) -> Picture:
-        from preimage.explain.forward import one_picture
+        from preimage.explain.inputs import one_picture
 
         return one_picture(path, self.options.value_range, page=self.options.page)
 
@@ -117,7 +117,7 @@ class _Work:
         import torch
 
         from preimage.defend.inspection import Inspecting
-        from preimage.explain.forward import at_working_size
+        from preimage.explain.inputs import at_working_size
 
         seen = torch.cat([picture.tensor for picture in pictures])
         return Inspecting(

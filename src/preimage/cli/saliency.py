@@ -134,7 +134,7 @@ def saliency(
 ) -> int:
     """Draw where a classifier looks, and say what its answer does when those pixels come and go."""
     from preimage.cli.batch import threads_of
-    from preimage.explain.forward import as_model, one_picture
+    from preimage.explain.inputs import as_model, one_picture
 
     methods = _methods(options.method)
     picture = one_picture(source, options.value_range, page=options.page)

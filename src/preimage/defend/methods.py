@@ -20,8 +20,8 @@ from preimage.defend.logits import checked_seed, noise_level, pictures_a_pass, w
 from preimage.defend.saliency import MIGSG, SAMPLES, SIGMA, STEPS
 from preimage.engine.devices import choose_device
 from preimage.errors import InputError
-from preimage.explain.forward import AnyClassifier, as_model, one_picture
-from preimage.explain.quality import heat_map
+from preimage.explain.inputs import AnyClassifier, as_model, one_picture
+from preimage.explain.similarity import heat_map
 
 Method = Literal[
     "mig-sg",

@@ -11,25 +11,26 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from preimage.classifiers import Classifier
-from preimage.engine.recipe import Recipe
-from preimage.explain.forward import at_working_size
-from preimage.explain.invert import PriorName, depth
-from preimage.explain.maximize import FAST, PAPER, maximize
-from preimage.explain.quality import high_frequency_share
+from preimage.explain.inputs import at_working_size
+from preimage.explain.layers import blocks_of
+from preimage.explain.maximize import maximize
+from preimage.explain.options import ImagePrior
+from preimage.explain.recipes import NamedRecipe, recipe
+from preimage.explain.similarity import high_frequency_share
 from preimage.studies.feature_inversion import of_own_weights
 from preimage.studies.lesions import THIN, classifiers, held_out, known, with_words
 from preimage.studies.scales import Row, Study, markdown_table
 from preimage.studies.sheets import keep_picture, save_sheet
 from preimage.studies.tables import mean
 
-PRIORS: tuple[PriorName, ...] = ("deep", "tv", "alpha")
+PRIORS: tuple[ImagePrior, ...] = ("deep", "tv", "alpha")
 CLASSES = {"lesions": ("mel", "nv", "bcc", "vasc"), "resnet18": ("black swan", "goose", "tree frog", "cheeseburger")}
 COUNT = {"smoke": 1, "small": 4, "paper": 4}  # of classes, and of channels
 WINDOW = 3  # units a side, of a channel
@@ -73,7 +74,7 @@ def run(study: Study) -> Path:
         goals = goals_of(study, asked)
         done = known(study, "classifier_name", "maximized", "prior")
         for goal in goals:
-            missing: list[PriorName] = [prior for prior in PRIORS if (asked.name, goal.name, prior) not in done]
+            missing: list[ImagePrior] = [prior for prior in PRIORS if (asked.name, goal.name, prior) not in done]
             most = max(excitations(asked.classifier, asked.pictures, goal)) if missing else NONE
             for prior in missing:
                 row = maximized(study, asked, goal, prior)
@@ -114,7 +115,7 @@ def goals_of(study: Study, asked: Asked) -> list[Goal]:
     """Classes by name, and those channels of the last block but one that differ most between the held-out pictures."""
     count = COUNT[study.scale]
     classes = [Goal(name, target=name) for name in CLASSES[asked.name][:count]]
-    layer = depth(asked.classifier, asked.pictures[0])[-3:][0]
+    layer = blocks_of(asked.classifier, asked.pictures[0])[-3:][0]
     with torch.no_grad():
         each = [asked.classifier.features(picture, layer) for picture in asked.pictures[:200]]
     spread = torch.cat([features.mean((2, 3)) for features in each]).std(0)
@@ -142,16 +143,16 @@ def middle(channel: torch.Tensor) -> torch.Tensor:
     return channel[top : top + WINDOW, left : left + WINDOW].mean()
 
 
-def recipe_of(study: Study, goal: Goal) -> Recipe:
+def recipe_of(study: Study, goal: Goal) -> NamedRecipe:
     """The published one at scale paper, else the fast one."""
     if study.scale == "smoke":
-        return replace(FAST, **THIN | {"steps": 6})
+        return recipe("fast", **THIN | {"steps": 6})
     if study.scale == "small":
-        return FAST
-    return PAPER if goal.target is not None else replace(PAPER, rate=RATE_OF_CHANNELS)
+        return recipe("fast")
+    return recipe("paper") if goal.target is not None else recipe("paper", rate=RATE_OF_CHANNELS)
 
 
-def maximized(study: Study, asked: Asked, goal: Goal, prior: PriorName) -> Row:
+def maximized(study: Study, asked: Asked, goal: Goal, prior: ImagePrior) -> Row:
     """One maximization and its numbers; its picture under "image"."""
     found = maximize(
         classifier=asked.classifier, **goal.options, size=asked.size, prior=prior, recipe=recipe_of(study, goal)

@@ -15,8 +15,10 @@ import torch
 from preimage.classifiers import Classifier
 from preimage.classifiers.model_file import TrainedModel
 from preimage.explain.abcd import abcd
-from preimage.explain.counterfactual import Counterfactual, counterfactual
-from preimage.explain.quality import judge, randomized, sanity, stability
+from preimage.explain.counterfactual import counterfactual
+from preimage.explain.explanation import Counterfactual
+from preimage.explain.quality import judge
+from preimage.explain.sanity import randomized, sanity, stability
 from preimage.figures.panels import magnified
 from preimage.studies.counterfactual_tables import section
 from preimage.studies.lesions import Lesion, chosen, classifiers, held_out, known, recipe_of

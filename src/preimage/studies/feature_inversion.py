@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -19,15 +18,17 @@ from torch.nn import functional
 
 from preimage.classifiers import Classifier, load_classifier
 from preimage.engine.devices import choose_device
-from preimage.engine.recipe import Recipe
-from preimage.explain.forward import at_working_size
-from preimage.explain.invert import FAST, PAPER, PriorName, depth, invert
+from preimage.explain.inputs import at_working_size
+from preimage.explain.invert import invert
+from preimage.explain.layers import blocks_of
+from preimage.explain.options import ImagePrior
+from preimage.explain.recipes import NamedRecipe, recipe
 from preimage.studies.lesions import THIN, chosen, first_classifier, held_out, known, shaded_disc, with_words
 from preimage.studies.scales import Row, Study, generated_picture, markdown_table
 from preimage.studies.sheets import keep_picture, save_sheet
 from preimage.studies.tables import mean
 
-PRIORS: tuple[PriorName, ...] = ("deep", "tv", "alpha")
+PRIORS: tuple[ImagePrior, ...] = ("deep", "tv", "alpha")
 PICTURES = {
     "building": "dip_paper/feature_inversion/building.jpg",
     "monkey": "dip_paper/feature_inversion/monkey.jpg",
@@ -89,13 +90,17 @@ def of_own_weights(study: Study) -> Classifier | None:
 
 def layers_of(study: Study, classifier: Classifier, picture: torch.Tensor) -> list[str]:
     """The last of each block, then the logits; of a smoke run the first and the last of these."""
-    layers = depth(classifier, picture)
+    layers = blocks_of(classifier, picture)
     return [layers[0], layers[-1]] if study.scale == "smoke" else layers
 
 
-def recipe_of(study: Study) -> Recipe:
+def recipe_of(study: Study) -> NamedRecipe:
     """The published one at scale paper, else the fast one."""
-    return replace(FAST, **THIN | {"steps": 6}) if study.scale == "smoke" else PAPER if study.scale == "paper" else FAST
+    return (
+        recipe("fast", **THIN | {"steps": 6})
+        if study.scale == "smoke"
+        else recipe("paper" if study.scale == "paper" else "fast")
+    )
 
 
 def inverted(
@@ -103,11 +108,11 @@ def inverted(
     classifier: Classifier,
     picture: torch.Tensor,
     layer: str,
-    prior: PriorName,
+    prior: ImagePrior,
     others: list[torch.Tensor],
 ) -> Row:
     """One inversion and its numbers; its picture under "image"."""
-    found = invert(picture, classifier=classifier, layer=layer, prior=prior, recipe=recipe_of(study)).run()
+    found = invert(picture, classifier=classifier, layers=layer, prior=prior, recipe=recipe_of(study)).run()
     image = found.image.clamp(0, 1)
     own = likenesses(image, picture)
     by_chance = [likenesses(image, as_large_as(other, picture)) for other in others]
@@ -208,7 +213,7 @@ def table(rows: list[Row]) -> str:
     lines = []
     for layer in dict.fromkeys(str(row["layer"]) for row in rows):
         for prior in PRIORS:
-            if own := with_words(rows, layer=layer, prior=prior):
+            if own := with_words(rows, layers=layer, prior=prior):
                 alike = [f"{mean(own, name):.2f} ({mean(own, f'{name}_of_others'):.2f})" for name in LIKENESSES]
                 error = f"{mean(own, 'feature_error'):.2g}"
                 lines.append([layer, prior, error, mean(own, "psnr"), *alike])
@@ -220,7 +225,7 @@ def claims(rows: list[Row]) -> str:
     last = list(dict.fromkeys(str(row["layer"]) for row in rows))[-2:]
     lines = []
     for layer in last:
-        own = with_words(rows, layer=layer, prior="deep")
+        own = with_words(rows, layers=layer, prior="deep")
         for name in ("color", "detail"):
             above = [float(row[name]) - float(row[f"{name}_of_others"]) for row in own]
             lines.append(

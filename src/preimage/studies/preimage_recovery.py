@@ -137,6 +137,7 @@ def recovered(study: Study, model: TrainedModel, picture: torch.Tensor, number: 
         loss_weight=setting.weight,
         target_loss=setting.target,
         recipe=setting.recipe(recipe_of(study)),
+        input_jitter=not setting.unet,
         seed=number,
     ).run()
 

@@ -19,7 +19,8 @@ import torch
 from preimage.classifiers import Classifier
 from preimage.defend.faithfulness import deletion, insertion
 from preimage.defend.methods import Method, saliency
-from preimage.explain.quality import inside_share, inside_share_of_others, randomized, sanity
+from preimage.explain.sanity import randomized, sanity
+from preimage.explain.similarity import inside_share, inside_share_of_others
 from preimage.figures.saliency import overlay
 from preimage.studies.lesions import chosen, first_classifier, held_out, known
 from preimage.studies.objects import specimens

@@ -22,7 +22,7 @@ from preimage.defend.methods import SaliencyMap, saliency
 from preimage.defend.purify import PAPER, purify
 from preimage.engine.devices import choose_device, has_native_bfloat16
 from preimage.engine.recipe import Recipe
-from preimage.explain.quality import heat_map, high_frequency_share
+from preimage.explain.similarity import heat_map, high_frequency_share
 from preimage.figures.saliency import overlay
 from preimage.metrics import psnr
 from preimage.networks import SkipNet
