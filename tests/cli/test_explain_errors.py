@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-OWN = "classifiers.classifiers:own_classifier"
+OWN = "classifiers.small:own_classifier"
 SAID = "{said}"  # stands for what the classifier says of the picture
 pytestmark = pytest.mark.usefixtures("more")
 
@@ -14,8 +14,8 @@ ANY = [
     (["--classifier", "nothing"], ["no classifier is called 'nothing'"]),
     (["--classifier", "missing.pt"], ["missing.pt does not exist"]),
     (["--classifier", "noisy.png"], ["no classifier is called 'noisy.png'"]),
-    (["--classifier", "classifiers.classifiers:no_classifier"], ["returned str"]),
-    (["--classifier", "classifiers.classifiers:without_gradient"], ["no gradient"]),
+    (["--classifier", "classifiers.small:no_classifier"], ["returned str"]),
+    (["--classifier", "classifiers.small:without_gradient"], ["no gradient"]),
     (["--classifier", "torchvision:resnet99"], ["no model 'resnet99'"]),
     (["--steps", "0"], ["steps", "at least 1", "got 0"]),
     (["--steps", "2.5"], ["--steps", "2.5"]),
@@ -65,7 +65,7 @@ BAD = {
         (["--lesion-mask", "empty.png"], ["lesion mask", "black everywhere"]),
         (["--lesion-mask", "full.png"], ["lesion mask", "white everywhere", "leave --lesion-mask out"]),
         (["--second-classifier", "missing.pt"], ["missing.pt"]),
-        (["--second-classifier", "classifiers.classifiers:of_other_classes"], ["no class"]),
+        (["--second-classifier", "classifiers.small:of_other_classes"], ["no class"]),
         (["--strengths", "strip.jpg"], ["--strengths strip.jpg", ".png"]),
         (["--strengths", "a.png", "--figure", "a.png"], ["a.png", "also --figure"]),
         (["--region", "mask.png", "-o", "mask.png", "--overwrite"], ["mask.png", "also read"]),

@@ -11,7 +11,7 @@ import tifffile
 from cli.tiny import pictures
 from PIL import Image
 
-OWN = ("--classifier", "classifiers.classifiers:own_classifier")
+OWN = ("--classifier", "classifiers.small:own_classifier")
 BRIEF = ("--recipe", "tiny.json", "--device", "cpu", "--seed", "3")
 INSPECT = ("inspect", "noisy.png", *OWN, *BRIEF)
 
@@ -73,7 +73,7 @@ def test_a_verdict_at_the_threshold(calibrated, run):
 
 def test_a_threshold_of_something_else_is_refused(calibrated, run):
     asked = ("--thresholds", "t.json")
-    other = ("--classifier", "classifiers.classifiers:of_other_classes")
+    other = ("--classifier", "classifiers.small:of_other_classes")
     assert run("inspect", "noisy.png", *other, *BRIEF, *asked).failed_in_one_line("another classifier", "calibrate")
     assert run(*INSPECT, *asked, "--steps", "5").failed_in_one_line("steps 12, not 5")
     assert run(*INSPECT, *asked, "--every", "5").failed_in_one_line(

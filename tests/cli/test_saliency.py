@@ -20,7 +20,7 @@ from preimage.classifiers.model_file import write_model
 from preimage.defend.faithfulness import deletion, insertion
 from preimage.images import read
 
-OWN = "classifiers.classifiers:own_classifier"
+OWN = "classifiers.small:own_classifier"
 ASK = ("saliency", "noisy.png", "--classifier", OWN, "--device", "cpu", "--steps", "3", "--samples", "2")
 
 
@@ -157,8 +157,8 @@ def test_a_map_that_is_zero_is_said(here, run):
 BAD = [
     (["--classifier", "nothing"], ["no classifier is called 'nothing'"]),
     (["--classifier", "missing.pt"], ["missing.pt does not exist"]),
-    (["--classifier", "classifiers.classifiers:no_classifier"], ["returned str"]),
-    (["--classifier", "classifiers.classifiers:without_gradient"], ["no gradient"]),
+    (["--classifier", "classifiers.small:no_classifier"], ["returned str"]),
+    (["--classifier", "classifiers.small:without_gradient"], ["no gradient"]),
     (["--target", "hexagon"], ["no class 'hexagon'"]),
     (["--target", "sqare"], ["did you mean square"]),
     (["--target", "7"], ["0 to 2"]),

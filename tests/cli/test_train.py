@@ -138,7 +138,7 @@ def test_an_eps_that_cannot_be_is_one_line(colors, run, given, said):
 # ---------------------------------------------------------------------- somebody's finished classifier
 
 
-@pytest.mark.parametrize("spec", ["classifiers.classifiers:own_classifier", "first.pt"])
+@pytest.mark.parametrize("spec", ["classifiers.small:own_classifier", "first.pt"])
 def test_the_loss_estimator_alone(colors, run, spec):
     if spec == "first.pt":
         assert run("train", "colors", "-o", spec, "--quiet", *BRIEF).code == 0

@@ -153,7 +153,7 @@ def _own_parameters(spec: Any) -> Iterator[inspect.Parameter]:
         required = each.default is MISSING
         hint: Any = Path | None if option.kind == "image" else str if required else str | None
         if not option.kind:
-            hint = str if each.name == "layers" else eval(str(each.type), vars(declared))
+            hint = str if each.name == "layers" else eval(str(each.type), dict(vars(declared)))
         parameter = Parameter(
             name=option.flags or None,
             help=option.help,

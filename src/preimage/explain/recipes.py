@@ -140,4 +140,4 @@ def chosen(
     base = recipes[named.name]
     if prior != "deep":
         base = replace(base, **PIXELS | pixel_changes)
-    return replace(base, **named.changes | changes), named.name
+    return replace(base, **dict(named.changes) | changes), named.name
