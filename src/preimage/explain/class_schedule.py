@@ -1,4 +1,4 @@
-"""ClassReached: stops a counterfactual once the class is reached and the image has settled; until then raises the class weight."""
+"""ClassReached: stops a counterfactual once the class is reached and the image has settled; before, raises the class weight."""
 
 from __future__ import annotations
 

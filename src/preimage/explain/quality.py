@@ -128,8 +128,12 @@ def judge(
     """All numbers that what is given allows, of images that were changed towards a class.
 
     Example:
-        >>> judge(before, after, classifier=classifier, target="melanoma", mask=mask).as_dict()["inside_share"]
-        1.8
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+        >>> before, after, mask = torch.zeros(1, 3, 32, 32), torch.zeros(1, 3, 32, 32), torch.zeros(32, 32, dtype=torch.bool)
+        >>> mask[:16, :16] = after[..., :16, :16] = True
+        >>> judge(before, after, classifier=Classifier(model, 2), target=1, mask=mask).as_dict()["inside_share"]
+        4.0
 
     Args:
         before, after: (b, c, h, w) in 0 to 1, on any device; they are judged where the classifier is.

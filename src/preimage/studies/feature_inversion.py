@@ -22,7 +22,8 @@ from preimage.explain.inputs import at_working_size
 from preimage.explain.invert import invert
 from preimage.explain.layers import blocks_of
 from preimage.explain.options import ImagePrior
-from preimage.explain.recipes import INVERSION, NamedRecipe, chosen, recipe
+from preimage.explain.recipes import INVERSION, NamedRecipe, recipe
+from preimage.explain.recipes import chosen as chosen_recipe
 from preimage.studies.lesions import THIN, chosen, first_classifier, held_out, known, shaded_disc, with_words
 from preimage.studies.scales import Row, Study, generated_picture, markdown_table
 from preimage.studies.sheets import keep_picture, save_sheet
@@ -193,8 +194,9 @@ def sheet(study: Study, classifier_name: str, name: str, picture: torch.Tensor, 
 
 def section(study: Study) -> str:
     """A table for each classifier, and the claims."""
+    recipe_used, _ = chosen_recipe(INVERSION, recipe_of(study), None)
     parts = [
-        f"`invert`, {chosen(INVERSION, recipe_of(study), None)[0].steps} steps each, seed 0, with the deep prior and from pixels with total variation (tv) "
+        f"`invert`, {recipe_used.steps} steps each, seed 0, with the deep prior and from pixels with total variation (tv) "
         "or that and the alpha norm (alpha), their weights as they are in `explain/invert.py`. Means over pictures; *color*, "
         "*light* and *detail*: correlation with the given picture, in parentheses with other pictures; colors and lightness of "
         f"{GRID} x {GRID} squares, detail within them. Sheets: `{study.name}-{study.scale}-CLASSIFIER-PICTURE.png`. "
