@@ -22,9 +22,10 @@ from typing import Any
 import torch
 
 from preimage.engine.checkpoint import load, save
-from preimage.engine.fit import Fit, Run
-from preimage.engine.recipe import Quality
+from preimage.engine.fit import Fit
+from preimage.engine.run import Run
 from preimage.operators import Downsample, lanczos2
+from preimage.recipes import Quality
 from preimage.restore import denoise as denoising
 from preimage.restore import inpaint as inpainting
 from preimage.restore import super_resolve as enlarging

@@ -22,7 +22,7 @@ from benchmarks.published import BF16_STEPS, curves
 from benchmarks.speed import PLAIN_STEPS
 from benchmarks.step import WARM_UP, plain_steps
 from benchmarks.zero_shot import STEPS, zero_shot_noise2noise
-from preimage.engine.recipe import Quality
+from preimage.recipes import Quality
 from preimage.restore.denoise import QUALITIES, denoise
 from preimage.studies.denoising import KINDS, SIDE, specimen
 from preimage.studies.peaks import dB

@@ -22,7 +22,7 @@ import torch
 
 from benchmarks.published import BF16_STEPS, STEPS, Case, cases, curves, is_whole, steps_to_peak
 from benchmarks.step import WARM_UP, plain_steps
-from preimage.engine.recipe import Quality
+from preimage.recipes import Quality
 
 TABLE = Path("docs/results/time_to_quality.csv")
 PLAIN_STEPS = 8

@@ -55,7 +55,7 @@ def memory(width: int, height: int, side: int | None, most: int | None) -> None:
     before = peak_memory("cpu")
     wanted = min(most or len(run.order), len(run.order))
     for step in run:
-        print(f"step {step.index}, {step.state}, {step.seconds:.0f} s", flush=True)
+        print(f"step {step.index}, {step.status}, {step.seconds:.0f} s", flush=True)
         if step.index == wanted * STEPS:
             break
     result = run.result()
@@ -80,7 +80,7 @@ def seams(steps: int, side: int, crop: int | None) -> None:
     assert isinstance(run, Tiles)
     for step in run:
         if step.index % 20 == 0:
-            print(f"step {step.index}, {step.state}, {step.seconds:.0f} s", flush=True)
+            print(f"step {step.index}, {step.status}, {step.seconds:.0f} s", flush=True)
     result = run.result()
     row = {
         "picture": "kodim01",

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import torch
 
-from preimage.codes import Masked
+from preimage.codes import Masked, Noise
 from preimage.engine.fit import Fit
 from preimage.engine.optimizers import adam, muon
-from preimage.engine.recipe import Noise, Recipe
+from preimage.engine.recipe import Recipe
 from preimage.networks import SkipNet
 from preimage.problem import Problem
 from preimage.stopping import StoppingRule
@@ -41,11 +41,11 @@ def fit_of(
     recipe: Recipe = THIN,
     *,
     rule: StoppingRule | None = None,
-    restarts: int = 1,
+    restarts: int | None = None,
     seed: int = 0,
     **options,
 ) -> Fit:
     """A denoising fit without the task around it."""
-    members = len(target) * restarts
+    members = len(target) * (recipe.restarts if restarts is None else restarts)
     prior = recipe.prior(target.shape[1], tuple(target.shape[-2:]), members=members, seed=seed, device="cpu")
     return Fit(Problem(target), prior, recipe=recipe, rule=rule, restarts=restarts, seed=seed, **options)

@@ -83,7 +83,7 @@ def test_a_fit_needs_only_what_it_uses():
 import torch
 from dataclasses import replace
 from preimage import Fit, Problem, Recipe
-from preimage.engine.recipe import Hourglass
+from preimage.networks import SkipNet
 recipe = Recipe(network=SkipNet.Config((4, 4), (4, 4), (2, 2)), steps=2)
 Fit(Problem(torch.rand(1, 3, 16, 16)), recipe.prior(3, (16, 16), device="cpu"), recipe=recipe).run()
 """

@@ -6,13 +6,13 @@ import pytest
 import torch
 from specimens import THIN, THIN_ADAM, THIN_MASKED, noisy
 
-from preimage.codes import Masked, Mesh, Noise
+from preimage.codes import Masked, Mesh, Noise, reflected
 from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
 from preimage.networks import DeepDecoder, SkipNet
-from preimage.prior import Prior, reflected
+from preimage.prior import Prior
 from preimage.problem import Problem
-from preimage.rng import seeded
+from preimage.rng import generator
 
 
 @pytest.mark.parametrize("size", [(16, 16), (17, 16), (33, 47), (31, 64)])
@@ -96,7 +96,7 @@ def test_stacked_members_share_their_weights_and_not_their_gradients():
 
 def test_streams_never_meet():
     draws = {
-        tuple(torch.rand(4, generator=seeded(seed, source, member)).tolist())
+        tuple(torch.rand(4, generator=generator(seed, source, member)).tolist())
         for seed in (0, 1)
         for source in ("weights", "code", "jitter", "hold-out")
         for member in (0, 1, 2)
@@ -122,14 +122,14 @@ def test_jitter_has_its_deviation_and_changes_at_every_step(recipe):
 
 
 def test_published_code_is_uniform_and_narrower_than_its_jitter():
-    code = Noise().draw(64, 64, seeded(0, "code", 0))
+    code = Noise().draw(64, 64, generator(0, "code", 0))
     assert 0 <= float(code.min()) < 0.001 < 0.099 < float(code.max()) <= 0.1
     assert float(code.std()) == pytest.approx(0.1 / 12**0.5, rel=0.02)
     assert float(code.std()) < Recipe().jitter
 
 
 def test_mesh_holds_positions():
-    x, y = Mesh().draw(3, 5, seeded(0, "code", 0))[0]
+    x, y = Mesh().draw(3, 5, generator(0, "code", 0))[0]
     assert x[0].tolist() == [0, 0.25, 0.5, 0.75, 1]
     assert y[:, 0].tolist() == [0, 0.5, 1]
 

@@ -56,9 +56,9 @@ def test_cross_entropy_is_per_member():
 
 def test_terms_have_names_and_are_per_member():
     x, y = pictures()
-    terms = Problem(y, regularizers=((1e-3, total_variation), (1e-6, alpha_norm))).terms(x)
+    terms = dict(Problem(y, regularizers=((1e-3, total_variation), (1e-6, alpha_norm))).terms(x))
     assert list(terms) == ["squared", "total_variation", "alpha_norm"]
-    alone = Problem(y, regularizers=((1e-3, total_variation), (1e-6, alpha_norm))).terms(x[1:])
+    alone = dict(Problem(y, regularizers=((1e-3, total_variation), (1e-6, alpha_norm))).terms(x[1:]))
     for name, values in terms.items():
         assert values.shape == (2,)
         assert float(values[1]) == pytest.approx(float(alone[name]), rel=1e-5)
@@ -79,7 +79,7 @@ def test_values_of_weight_zero_do_not_count():
 def test_an_operator_of_the_wrong_shape_is_named():
     x, y = pictures()
     with pytest.raises(InputError, match=r"\(3, 8, 8\) where the target is \(3, 16, 16\)"):
-        Problem(y, operator=lambda x: x[..., :8, :8]).terms(x)
+        dict(Problem(y, operator=lambda x: x[..., :8, :8]).terms(x))
 
 
 def test_members_keep_their_own_target():
@@ -127,8 +127,8 @@ def half(x: torch.Tensor) -> torch.Tensor:
 def test_what_is_seen_has_no_noise(operator):
     x, y = pictures()
     problem = Problem(y, operator=operator)
-    assert torch.equal(problem.see(x), x / 2)
-    assert torch.equal(problem.terms(x)["squared"], Problem(y).terms(x / 2)["squared"])
+    assert torch.equal(problem.apply(x), x / 2)
+    assert torch.equal(dict(problem.terms(x))["squared"], dict(Problem(y).terms(x / 2))["squared"])
 
 
 VIEWS = {
@@ -149,7 +149,7 @@ VIEWS = {
 def test_a_physics_of_the_wrong_shape_is_one_line(view, members):
     x, y = pictures(members)
     with pytest.raises(InputError, match="the operator returned") as caught:
-        Problem(y, operator=Physics(view)).terms(x)
+        dict(Problem(y, operator=Physics(view)).terms(x))
     assert "\n" not in str(caught.value)
     assert "16" in str(caught.value)
 
@@ -157,9 +157,9 @@ def test_a_physics_of_the_wrong_shape_is_one_line(view, members):
 def test_a_target_that_is_no_picture_is_held_against_a_view_of_its_shape():
     x, _ = pictures()
     problem = Problem(torch.zeros(1, 12), operator=lambda x: x.flatten(1)[:, :12])
-    assert torch.allclose(problem.terms(x)["squared"], x.flatten(1)[:, :12].square().mean(1))
+    assert torch.allclose(dict(problem.terms(x))["squared"], x.flatten(1)[:, :12].square().mean(1))
     logits = Problem(torch.tensor([1]), operator=lambda x: x.mean((2, 3)), distance=cross_entropy)
-    assert logits.terms(x[:1])["cross_entropy"].shape == (1,)
+    assert dict(logits.terms(x[:1]))["cross_entropy"].shape == (1,)
 
 
 # ---------------------------------------------------------------------- an operator that is fitted
@@ -215,7 +215,7 @@ def test_a_known_operator_is_shared(operator):
 def test_some_members_take_their_own_operators_along_in_that_order():
     x, y = pictures(3)
     problem = Problem(y, operator=PerMember([Brightness(factor) for factor in (1.0, 2.0, 3.0)]))
-    assert torch.equal(problem.members([2, 0]).see(x[[2, 0]]), torch.stack([3 * x[2], x[0]]))
+    assert torch.equal(problem.members([2, 0]).apply(x[[2, 0]]), torch.stack([3 * x[2], x[0]]))
     chosen = problem.members([1]).operator
     assert isinstance(chosen, PerMember)
     assert isinstance(problem.operator, PerMember)

@@ -16,8 +16,9 @@ from preimage.errors import InputError
 if TYPE_CHECKING:
     import torch
 
-    from preimage.engine.recipe import Recipe, RecipeLike
+    from preimage.engine.recipe import Recipe
     from preimage.engine.result import Result
+    from preimage.recipes import RecipeLike
     from preimage.stopping import StoppingRule
 
 P = ParamSpec("P")
@@ -156,9 +157,7 @@ class FitOptions(RecipeOptions):
     stop: StoppingRule | RuleName | Literal["auto"] | None = option(
         "auto", help="Stopping rule; auto: chosen by the task.", group="Fit"
     )
-    restarts: int | None = option(
-        None, help="Fits that are averaged (default: the recipe's).", group="Fit", minimum=1
-    )
+    restarts: int | None = option(None, help="Fits that are averaged (default: the recipe's).", group="Fit", minimum=1)
     tile: int | tuple[int, int] | Literal["auto", "none"] | None = option(
         "auto",
         help="Side in pixels (16 or more) of tiles that are fitted one by one and blended; auto: only if memory demands it.",

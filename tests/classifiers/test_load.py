@@ -88,7 +88,7 @@ def test_classes_of_one_name_get_their_number():
 
 
 def test_a_function_of_one_s_own():
-    assert load_classifier("classifiers.classifiers:own_classifier").classes == ("round", "square", "star")
+    assert load_classifier("classifiers.small:own_classifier").classes == ("round", "square", "star")
 
 
 # ---------------------------------------------------------------------- model files
@@ -131,7 +131,7 @@ def test_a_model_file_holds_no_code(tmp_path):
 
 @pytest.mark.parametrize(
     "spec",
-    ["classifiers.classifiers:own_classifier", "timm:test_resnet@none", "hf:vit@none", "torchvision:resnet18@w.pth"],
+    ["classifiers.small:own_classifier", "timm:test_resnet@none", "hf:vit@none", "torchvision:resnet18@w.pth"],
 )
 def test_a_foreign_classifier_is_written_with_its_weights(folder, tmp_path, monkeypatch, spec):
     from torchvision import models
@@ -156,9 +156,9 @@ def test_a_foreign_classifier_is_written_with_its_weights(folder, tmp_path, monk
 
 
 def test_a_foreign_classifier_that_has_changed_is_one_line(tmp_path, monkeypatch):
-    path = write_model(tmp_path / "m.pt", load_model("classifiers.classifiers:own_classifier"))
-    monkeypatch.setattr("classifiers.classifiers.own_classifier", lambda: Classifier(backbone("resnet18", 3), 3))
-    with pytest.raises(InputError, match=r"does not fit classifiers\.classifiers:own_classifier"):
+    path = write_model(tmp_path / "m.pt", load_model("classifiers.small:own_classifier"))
+    monkeypatch.setattr("classifiers.small.own_classifier", lambda: Classifier(backbone("resnet18", 3), 3))
+    with pytest.raises(InputError, match=r"does not fit classifiers\.small:own_classifier"):
         load_model(path)
 
 
@@ -191,16 +191,16 @@ def test_weights_that_cannot_be_downloaded_are_one_line_with_the_way_out(monkeyp
         ("timm:resnet99", "timm has no model 'resnet99'"),
         ("hf:/no/such/folder", "give a folder that holds it: hf:FOLDER"),
         ("no_such.module:function", "cannot be imported"),
-        ("classifiers.classifiers:nothing", "cannot be imported"),
+        ("classifiers.small:nothing", "cannot be imported"),
         ("", "the name of the classifier is empty: give torchvision:resnet18"),
         (Path(), "the name of the classifier is empty"),
         (pytest, "takes a word or a path, got module"),
         (Tiny(), r"got Tiny: wrap it: Classifier\(model, classes, mean, std, size\)$"),
         (Classifier(Tiny(), 3), "use it as it is"),
         ("os.path:join", r"os\.path:join\(\) failed \(TypeError: join\(\) missing"),
-        ("classifiers.classifiers:fails", r"classifiers:fails\(\) failed \(RuntimeError: boom, in two lines\)"),
-        ("classifiers.classifiers:of_one_class", r"of_one_class\(\) failed \(a classifier has at least 2 classes"),
-        ("classifiers.classifiers:no_classifier", "returned str: it must return a preimage.Classifier"),
+        ("classifiers.small:fails", r"fails\(\) failed \(RuntimeError: boom, in two lines\)"),
+        ("classifiers.small:of_one_class", r"of_one_class\(\) failed \(a classifier has at least 2 classes"),
+        ("classifiers.small:no_classifier", "returned str: it must return a preimage.Classifier"),
         ("missing.pt", "missing.pt does not exist"),
         ("torchvision:resnet18@missing.pth", "missing.pth does not exist"),
     ],

@@ -97,7 +97,7 @@ CASES = [(command, *case) for command, cases in BAD.items() for case in cases]
 
 @pytest.mark.parametrize(("command", "tokens", "words"), CASES, ids=[" ".join([c, *t]) for c, t, _ in CASES])
 def test_bad_input_is_one_line_and_nothing_is_written(here, run, monkeypatch, command, tokens, words):
-    monkeypatch.setattr("preimage.engine.fit.Fit._advance", lambda fit: pytest.fail("a fit was begun"))
+    monkeypatch.setattr("preimage.engine.fit.Fit.__next__", lambda fit: pytest.fail("a fit was begun"))
     if SAID in tokens:
         import torch
         from classifiers.small import tiny
@@ -144,7 +144,7 @@ def test_what_is_missing_is_said(here, run):
 
 
 def test_files_that_are_there_are_refused_before_the_fit(here, run, monkeypatch):
-    monkeypatch.setattr("preimage.engine.fit.Fit._advance", lambda fit: pytest.fail("a fit was begun"))
+    monkeypatch.setattr("preimage.engine.fit.Fit.__next__", lambda fit: pytest.fail("a fit was begun"))
     Path("a-2.png").write_bytes(b"kept")
     Path("page.html").write_bytes(b"kept")
     common = ("counterfactual", "noisy.png", "--classifier", OWN, "--recipe", "tiny.json", "-o", "a.png")
@@ -172,7 +172,7 @@ def test_where_memory_is_used_up_the_options_that_are_named_are_there(here, run,
     def fail(fit):
         raise MemoryError
 
-    monkeypatch.setattr("preimage.engine.fit.Fit._advance", fail)
+    monkeypatch.setattr("preimage.engine.fit.Fit.__next__", fail)
     given = ["--target", "0", "--size", "20", "24"] if command == "maximize" else ["noisy.png"]
     ran = run(command, *given, "--classifier", OWN, "--recipe", "tiny.json", "-o", "a.png")
     assert ran.failed_in_one_line("memory is used up", option), ran

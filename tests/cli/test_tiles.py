@@ -15,9 +15,9 @@ from cli.tiny import TINY, pictures
 from PIL import Image
 
 from preimage.cli.progress import Progress
-from preimage.engine.recipe import read_recipe
 from preimage.engine.step import Step
 from preimage.images import read
+from preimage.recipes import read_recipe
 from preimage.restore import start as starting
 from preimage.restore.denoise import FAST, denoise
 from preimage.stopping import after

@@ -20,11 +20,11 @@ from PIL import Image
 from preimage.cli.progress import Progress
 from preimage.cli.watched import OVERRUN, Watched
 from preimage.engine import checkpoint
-from preimage.engine.recipe import read_recipe
 from preimage.engine.result import Result
 from preimage.engine.step import Step
 from preimage.images import as_picture, read
 from preimage.metrics import psnr
+from preimage.recipes import read_recipe
 from preimage.restore.denoise import FAST, denoise
 from preimage.series.frames import Frames, pages_of
 from preimage.stopping import after

@@ -88,10 +88,10 @@ class Shifted:
         self, images: torch.Tensor, seed: int | None = None, streams: Sequence[int] | None = None
     ) -> torch.Tensor:
         from preimage.defend.defence import random_source
-        from preimage.rng import seeded
+        from preimage.rng import generator
 
         seed, streams = random_source(len(images), seed, streams)
-        drawn = torch.stack([torch.rand(1, 1, 1, generator=seeded(seed, "jitter", stream)) for stream in streams])
+        drawn = torch.stack([torch.rand(1, 1, 1, generator=generator(seed, "jitter", stream)) for stream in streams])
         return (images + self.reach * (drawn - 0.5)).clamp(0, 1)
 
     def describe(self) -> dict[str, Any]:

@@ -251,7 +251,8 @@ from dataclasses import replace
 from pathlib import Path
 import torch
 from preimage.engine.checkpoint import autosave, load, read
-from preimage.engine.recipe import Hourglass, Noise
+from preimage.codes import Noise
+from preimage.networks import SkipNet
 from preimage.restore.denoise import denoise
 from specimens import THIN, noisy
 

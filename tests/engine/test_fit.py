@@ -10,9 +10,10 @@ import pytest
 import torch
 from specimens import THIN, THIN_ADAM, THIN_MASKED, clean, fit_of, noisy
 
+from preimage.codes import Noise
 from preimage.engine.divergence import SNAPSHOT_EVERY, TRIES
 from preimage.engine.fit import Fit
-from preimage.engine.recipe import Noise, Recipe
+from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
 from preimage.metrics import psnr
 from preimage.networks import SkipNet

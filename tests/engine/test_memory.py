@@ -8,9 +8,10 @@ import pytest
 import torch
 from specimens import THIN
 
+from preimage.codes import Noise
 from preimage.engine.memory import estimated_bytes, saved_bytes
 from preimage.engine.optimizers import adam, muon
-from preimage.engine.recipe import Noise, Recipe
+from preimage.engine.recipe import Recipe
 from preimage.networks import SkipNet
 
 WIDE = replace(THIN, network=SkipNet.Config((32,) * 3, (32,) * 3, (4,) * 3))

@@ -9,10 +9,13 @@ import pytest
 import torch
 from specimens import THIN, THIN_ADAM
 
+from preimage.codes import Mesh, Noise
 from preimage.engine.optimizers import adam, muon
-from preimage.engine.recipe import Mesh, Noise, Recipe, halvings, read_recipe
+from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
 from preimage.networks import DeepDecoder, Pixels, ResNet, SkipNet, UNet
+from preimage.networks.config import halvings
+from preimage.recipes import read_recipe
 from preimage.restore.denoise import FAST, PAPER
 
 HOLE = UNet.Config((8, 16, 32, 64, 128, 128), upsample="transposed", padding="zeros", norm="instance", up_norm=False)
@@ -67,7 +70,7 @@ def test_describe_names_everything_that_a_fit_depends_on():
         ({"network": {"kind": "Noise"}}, "'network' cannot be"),
         ({"code": {"kind": "SkipNet"}}, "'code' cannot be"),
         ({"network": {"down": [8]}}, "'network' cannot be .*: 'kind'"),
-        ({"network": "SkipNet"}, "'network' cannot be 'Hourglass'"),
+        ({"network": "SkipNet"}, "'network' cannot be 'SkipNet'"),
         ({"network": {"kind": "SkipNet", "wide": 3}}, "unexpected keyword argument 'wide'"),
         ({"network": {"kind": "SkipNet", "padding": "mirror"}}, "padding must be reflect or zeros, got 'mirror'"),
         ({"network": {"kind": "SkipNet", "upsample": ["nearest", "cubic"]}}, "upsample must be bilinear or nearest"),

@@ -8,8 +8,9 @@ import torch
 from classifiers.small import tiny
 
 from preimage.classifiers import LossEstimator, TrainedModel
-from preimage.explain.recipes import FAST_RECOVERY, recipe
+from preimage.explain.recipes import FAST_RECOVERY
 from preimage.networks import SkipNet
+from preimage.recipes import recipe
 
 NETWORK = SkipNet.Config(down=(8, 8), up=(8, 8), skip=(2, 2), padding="zeros")
 THIN = replace(FAST_RECOVERY, network=NETWORK, steps=30)

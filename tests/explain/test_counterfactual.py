@@ -19,9 +19,9 @@ from preimage.explain.features import Features
 from preimage.explain.forward import CachedForward
 from preimage.explain.inputs import as_model
 from preimage.explain.recipes import FAST_RECOVERY as FAST
-from preimage.explain.recipes import recipe
 from preimage.explain.uncertainty import UncertaintyPenalty
 from preimage.networks import SkipNet
+from preimage.recipes import recipe
 from preimage.regularizers import total_variation
 
 THIN = replace(FAST, network=SkipNet.Config(down=(8, 8), up=(8, 8), skip=(2, 2), padding="zeros"), steps=30)
@@ -222,7 +222,7 @@ def test_a_checkpoint_of_another_classifier_is_refused(tmp_path):
     ],
 )
 def test_what_cannot_be_is_said_in_one_line_before_the_first_step(settings, code, monkeypatch):
-    monkeypatch.setattr("preimage.engine.fit.Fit._advance", lambda fit: pytest.fail("a fit was begun"))
+    monkeypatch.setattr("preimage.engine.fit.Fit.__next__", lambda fit: pytest.fail("a fit was begun"))
     with pytest.raises(InputError) as error:
         found(**settings)
     assert error.value.code == code

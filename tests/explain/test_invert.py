@@ -113,7 +113,7 @@ def test_a_sheet_begun_shows_what_there_is():
         if number == SHORT.steps + 3:
             break
     assert list(begun.result().panels) == ["input", "block1, deep prior", "block2, deep prior"]
-    assert not begun.blind_finished
+    assert not begun.finished
 
 
 def test_a_sheet_of_other_layers_does_not_take_the_checkpoint(tmp_path):

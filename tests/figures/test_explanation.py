@@ -15,11 +15,11 @@ from preimage.classifiers import Classifier
 from preimage.explain.counterfactual import counterfactual
 from preimage.explain.invert import invert
 from preimage.explain.maximize import maximize
-from preimage.explain.recipes import recipe
 from preimage.explain.recover import recover
 from preimage.figures.explanation import curves_figure, explanation_figure, strip_figure
 from preimage.figures.panels import heat_map, magnified
 from preimage.figures.restoration import save_figure
+from preimage.recipes import recipe
 
 SETTINGS = {"classifier": tiny(), "recipe": BRIEF, "device": "cpu"}
 

@@ -14,9 +14,10 @@ import torch
 from PIL import Image
 from specimens import THIN, clean
 
-from preimage.engine.recipe import Recipe, read_recipe
+from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
 from preimage.networks import SkipNet
+from preimage.recipes import read_recipe
 from preimage.restore import inpaint, super_resolve
 from preimage.restore.calibrate import Search, calibrate, in_words, neighbors, spelled_out
 from preimage.restore.calibration import Calibration

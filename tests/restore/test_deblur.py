@@ -11,8 +11,9 @@ from PIL import Image
 from specimens import THIN, clean, noisy
 from torch.nn import functional
 
+from preimage.codes import Noise
 from preimage.engine.optimizers import muon
-from preimage.engine.recipe import Noise, Recipe
+from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
 from preimage.metrics import psnr
 from preimage.networks import Pixels, SkipNet
@@ -75,7 +76,7 @@ def test_a_kernel_that_blurs_nothing_is_denoising(kernel):
     x = torch.rand(1, 3, 32 + 2 * margin, 32 + 2 * margin, generator=torch.Generator().manual_seed(1))
     assert problem.finish is not None
     cut = problem.finish(x)
-    assert torch.allclose(problem.see(x), cut, atol=1e-6)
+    assert torch.allclose(problem.apply(x), cut, atol=1e-6)
     (value,), (expected,) = problem.terms(x).values(), Problem(image).terms(cut).values()
     assert float(value) == pytest.approx(float(expected), rel=1e-4)
 
@@ -204,7 +205,7 @@ def test_rules_that_hold_pixels_out_see_each_pixel_by_itself():
         fit = deblur(noisy(), kernel="gaussian:1.6", recipe=BRIEF, stop=rule, device="cpu")
         assert fit.problem.weight is not None
         x = torch.rand(1, 3, 42, 42, generator=torch.Generator().manual_seed(0))
-        seen = fit.problem.see(x).requires_grad_()
+        seen = fit.problem.apply(x).requires_grad_()
         fit.problem.data_term(seen).sum().backward()
         assert seen.grad is not None
         assert float(seen.grad[(fit.problem.weight == 0).expand_as(seen.grad)].abs().max()) == 0

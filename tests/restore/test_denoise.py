@@ -329,13 +329,13 @@ def test_where_noise_was_cut_off_the_fit_knows_it(kind):
     bright = 0.75 + 0.25 * clean(64)
     image = spoiled(bright, kind, LEVELS[kind])
     problem = noise_problem(image, Noise(kind, LEVELS[kind], 0.1, ""), clipped=True)
-    assert float(problem.see(bright).mean()) == pytest.approx(float(image.mean()), abs=0.005)
-    assert float(problem.see(bright).mean()) < float(bright.mean()) - 0.005
+    assert float(problem.apply(bright).mean()) == pytest.approx(float(image.mean()), abs=0.005)
+    assert float(problem.apply(bright).mean()) < float(bright.mean()) - 0.005
     middling = 0.4 + 0.2 * clean(64)
     unclipped = spoiled(middling, kind, 0.3 * LEVELS[kind])
     for picture, recipe, knows in ((image, BRIEF, True), (image, PAPER, False), (unclipped, BRIEF, False)):
         fit = denoise(picture, noise=kind, recipe=recipe, device="cpu")
-        assert torch.equal(fit.problem.see(bright), bright) is not knows
+        assert torch.equal(fit.problem.apply(bright), bright) is not knows
 
 
 @pytest.mark.parametrize("recipe", [FAST, BEST], ids=["fast", "best"])

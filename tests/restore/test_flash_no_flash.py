@@ -37,7 +37,7 @@ def test_the_light_is_that_without_flash():
     problem = flash_no_flash(image, flash, recipe=BRIEF, device="cpu").problem
     assert torch.equal(problem.target, image)
     assert problem.distance is squared
-    assert torch.equal(problem.see(flash), flash)
+    assert torch.equal(problem.apply(flash), flash)
     assert problem.weight is None
     assert problem.finish is None
 
@@ -74,7 +74,7 @@ def test_the_flash_picture_makes_a_difference():
     )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
-    identities = [flash_no_flash(image, each, recipe=BRIEF, device="cpu").identity for each in (flash, flash.flip(-1))]
+    identities = [flash_no_flash(image, each, recipe=BRIEF, device="cpu").fingerprint for each in (flash, flash.flip(-1))]
     assert identities[0] != identities[1]
 
 

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 from specimens import THIN, clean
 
+from preimage.codes import Noise
 from preimage.engine.fit import Fit
 from preimage.engine.optimizers import adam
-from preimage.engine.recipe import Noise
 from preimage.errors import InputError
 from preimage.images import as_picture, read
 from preimage.metrics import psnr
@@ -262,7 +262,7 @@ def test_the_original_s_error_is_that_of_rounding(quality):
     rule = default_rule(problem, FAST)
     assert isinstance(rule, Discrepancy)
     assert rule.distance is not None
-    error = rule.distance(problem.see(tensor_of(pixels)), problem.target)
+    error = rule.distance(problem.apply(tensor_of(pixels)), problem.target)
     assert float(error) == pytest.approx(1 / 12, rel=0.2)
     stored = problem.target
     assert float(rule.distance(stored, stored)) == 0
@@ -291,7 +291,7 @@ def test_a_rule_of_one_s_own_is_taken():
     fit = remove_jpeg_artifacts(file, recipe=BRIEF, stop=own, device="cpu")
     assert fit.rule is own
     assert fit.run().steps == 2
-    assert (fit.task, fit.identity["jpeg_quality"]) == ("remove-jpeg-artifacts", None)
+    assert (fit.task, fit.fingerprint["jpeg_quality"]) == ("remove-jpeg-artifacts", None)
 
 
 def test_it_comes_closer_to_the_original_than_the_file_is():

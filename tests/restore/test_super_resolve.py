@@ -69,7 +69,7 @@ def test_what_is_minimized_is_the_error_of_the_small_picture(factor):
 def test_it_sees_with_the_published_down_sampler(golden: Path, factor):
     stored = np.load(golden / "lanczos2_downsample.npz")
     problem = super_resolve(small(), factor=factor, recipe=BRIEF, device="cpu").problem
-    seen = problem.see(torch.from_numpy(stored[f"x{factor}/input"]))
+    seen = problem.apply(torch.from_numpy(stored[f"x{factor}/input"]))
     np.testing.assert_allclose(seen.numpy(), stored[f"x{factor}/output"], rtol=0, atol=1e-5)
 
 

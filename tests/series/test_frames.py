@@ -111,7 +111,7 @@ def test_steps_are_counted_on_and_show_all_pages():
     assert not torch.equal(shown[1], result.image[1])
     assert torch.equal(steps[-1].picture, result.image)
     assert result.reason == "3 pages, kept steps 8, 8, 8; the first: 8 steps were done as asked; kept the last"
-    assert chain.blind_finished
+    assert chain.finished
 
 
 def test_one_fit_stands_at_a_time():
@@ -209,7 +209,7 @@ def test_before_the_end_later_pages_are_as_given():
     assert torch.equal(result.image[2], frames()[2])
     assert result.reason.startswith("ended on page 2 of 3: interrupted at step 3; kept")
     assert result.reason.endswith("the pages after it are as given")
-    assert not chain.blind_finished
+    assert not chain.finished
 
 
 # ---------------------------------------------------------------------- pages that differ
@@ -258,8 +258,8 @@ def test_pages_of_other_noise_have_terms_and_remarks_of_their_own():
 def test_what_all_pages_say_is_said_once():
     chain = Frames(known_noise, frames())
     assert chain.remarks == known_noise(frames()).remarks
-    assert chain.identity["sigma"] == 0.1
-    assert len(set(chain.identity["input"])) == 3
+    assert chain.fingerprint["sigma"] == 0.1
+    assert len(set(chain.fingerprint["input"])) == 3
 
 
 def test_events_name_their_page():

@@ -133,7 +133,7 @@ def test_steps_are_counted_on_and_show_the_whole_picture():
     run = tiles_of()
     steps, seen = [], []
     for step in run:
-        steps.append((step.index, step.total, step.seconds, step.state, step.picture))
+        steps.append((step.index, step.total, step.seconds, step.status, step.picture))
         seen.append(torch.equal(run.cut(step.picture)[..., :8, :8], run.tile_of(step)[..., :8, :8]))
     result = run.result()
     assert [each[0] for each in steps] == list(range(1, 25))
@@ -145,7 +145,7 @@ def test_steps_are_counted_on_and_show_the_whole_picture():
     assert torch.equal(shown[..., :16, :16], result.image[..., :16, :16])
     assert torch.equal(shown[..., 40:, :], noisy(48)[..., 40:, :])
     assert torch.equal(steps[-1][4], result.image)
-    assert run.blind_finished
+    assert run.finished
 
 
 def test_one_fit_stands_at_a_time():
@@ -172,7 +172,7 @@ def test_before_the_end_other_tiles_are_as_given():
     assert not torch.equal(result.image[..., :32, 32:], noisy(48)[..., :32, 32:])
     assert result.reason.startswith("ended on tile 2 of 4: interrupted at step 2; kept")
     assert result.reason.endswith("the tiles after it are as given")
-    assert not run.blind_finished
+    assert not run.finished
 
 
 @pytest.mark.parametrize(("broken_at", "overrun"), [(6, 1.0), (8, 1.0), (9, 1.5), ("random", 1.5)])

@@ -33,9 +33,9 @@ from preimage.cli.report import (
 )
 from preimage.cli.watched import Watched, size_in_words
 from preimage.engine import checkpoint
-from preimage.engine.fit import Run
 from preimage.engine.recipe import Recipe
 from preimage.engine.result import Result
+from preimage.engine.run import Run
 from preimage.errors import InputError
 from preimage.figures.restoration import restoration_figure, save_figure
 from preimage.images import Picture, check_place, read, write_float_tiff
@@ -226,7 +226,7 @@ def _run(job: Job, recipe: Recipe, picture: Picture, places: Places, passed: Pas
     else:
         run = make(picture, initial=passed.weights, **beside)
     if passed.last is not None:
-        run.identity = {**run.identity, "begun_from": "the last input"}
+        run.fingerprint = {**run.fingerprint, "begun_from": "the last input"}
     return run
 
 
@@ -235,7 +235,7 @@ def _tile(options: Options, places: Places) -> Any:
     tile = choose_tile(options)
     if tile != "auto" or not (options.resume and places.checkpoint.exists()):
         return tile
-    begun = checkpoint.read(places.checkpoint)["identity"]
+    begun = checkpoint.read(places.checkpoint)["fingerprint"]
     return (begun["tile"], begun["overlap"]) if "tile" in begun else None
 
 
@@ -270,7 +270,7 @@ def _iterate(watched: Watched, options: Options, places: Places, interrupt: Inte
             if step is None:
                 return True
             progress.show(step)
-    return watched.stands
+    return watched.finished
 
 
 def _write(result: Result, watched: Watched, places: Places, *, replace: bool) -> None:

@@ -13,9 +13,10 @@ from preimage import stopping
 from preimage.cli.options import Options
 from preimage.codes import Noise
 from preimage.engine.optimizers import adam
-from preimage.engine.recipe import Recipe, read_recipe
+from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
 from preimage.networks import DeepDecoder, Pixels
+from preimage.recipes import read_recipe
 from preimage.series.layout import checked
 
 RULES: dict[str, Callable[[], stopping.StoppingRule]] = {

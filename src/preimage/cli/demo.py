@@ -67,9 +67,7 @@ def demo(
 
 
 def _note(scores: list[tuple[int, float]], run: Any, index: int) -> None:
-    from preimage.cli.watched import rule_score
-
-    score = rule_score(run.rule, index)
+    score = run.current.tracker.score(index)
     if score is not None:
         scores.append((index, score))
 

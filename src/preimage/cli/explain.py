@@ -260,7 +260,7 @@ def _iterate(run: Any, options: Options, places: _Places, interrupt: Any, name: 
                 return began, True
             began = True
             progress.show(step)
-    return began, bool(run.blind_finished)
+    return began, bool(run.finished)
 
 
 def _may_replace(places: _Places, options: Options) -> bool:

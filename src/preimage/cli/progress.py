@@ -57,10 +57,9 @@ class Progress:
         self._unseen = None
         loss = f"loss {float(step.loss.nanmean()):.3g}"
         left = _clock((step.total - step.index) * step.seconds / step.index)
-        beyond = "" if step.blind else "the result stands; looking for the best step, for the report"
-        state = ": ".join(words for words in (step.state, beyond) if words)
+        state = step.status
         if self._bar is None:
-            ending = f", at most {left} left" if step.blind else ""
+            ending = f", at most {left} left"
             print(f"{self.name}: step {step.index} of {step.total}{ending}, {loss} {state}".rstrip(), file=sys.stderr)
             return
         total = max(step.total, step.index)

@@ -20,6 +20,7 @@ from preimage.defend.attacks import PGD_REACH, PGD_STEPS, bounded, checked_eps
 from preimage.defend.checks import at_rest, check_gradient, checked_labels, checked_pictures, device_of, logits_of
 from preimage.defend.defence import DefendedClassifier, random_source
 from preimage.defend.logits import checked_model, pictures_a_pass
+from preimage.engine.members import Members
 from preimage.engine.optimizers import Together, adam
 from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
@@ -148,10 +149,13 @@ def prior_perturbation(
             prior = recipe.prior(channels, (height, width), **members)
             each = (recipe.optimizer(net.parameters(), recipe.rate) for net in prior.networks)
             together = Together([optimizer for of_member in each for optimizer in of_member])
+            everyone, computed = list(range(len(given))), Members(prior)
             strongest, loss_of = given.clone(), torch.full((len(given),), -torch.inf, device=given.device)
             # A loop of its own: all pictures go through the classifier in one pass, which a Fit would ask about one by one.
             for _ in range(recipe.steps):
-                attacked = (given + eps / 255 * prior.images(range(len(given))).tanh()).clamp(0, 1)
+                attacked = (given + eps / 255 * computed.outputs(everyone, prior.inputs(everyone).codes).tanh()).clamp(
+                    0, 1
+                )
                 loss = functional.cross_entropy(logits_of(model, attacked), labels, reduction="none")
                 (-loss.sum()).backward()
                 together.step()

@@ -118,7 +118,7 @@ class Inspecting:
         members: dict[str, Any] = {"members": len(images), "seed": self.seed, "streams": streams, "device": self.place}
         channels, height, width = images.shape[1:]
         prior = recipe.prior(channels, (height, width), **members)
-        self.fit = Fit(Problem(images.detach().float()), prior, recipe=recipe, rule=After(), seed=self.seed)
+        self.fit = Fit(Problem(images.detach().float()), prior, recipe=recipe, rule=After(), restarts=1, seed=self.seed)
         self.steps: list[int] = []
         self.early: list[torch.Tensor] = []
         self.outputs: list[torch.Tensor] = []

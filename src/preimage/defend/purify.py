@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from preimage.codes import Noise
-from preimage.engine.fit import Fit, Run
+from preimage.engine.fit import Fit
 from preimage.engine.optimizers import muon
-from preimage.engine.recipe import Recipe, qualities
+from preimage.engine.recipe import Recipe
+from preimage.engine.run import Run
 from preimage.errors import InputError
 from preimage.images import Picture, as_picture
 from preimage.networks import SkipNet
 from preimage.problem import Problem
+from preimage.recipes import qualities
 from preimage.restore.start import Initial, Tile, start
 from preimage.stopping import After, StoppingRule
 
@@ -172,7 +174,7 @@ def early_outputs(
         members: dict[str, Any] = {"members": len(target), "seed": seed, "device": target.device, "streams": streams}
         channels, height, width = target.shape[1:]
         prior = recipe.prior(channels, (height, width), **members)
-        fit = Fit(Problem(target), prior, recipe=recipe, rule=After(), seed=seed)
+        fit = Fit(Problem(target), prior, recipe=recipe, rule=After(), restarts=1, seed=seed)
         found |= {step.index: step.picture for step in fit if step.index in at and step.index < recipe.steps}
         last = fit.result().image
     return [found.get(steps, last).to(images) for steps in at]

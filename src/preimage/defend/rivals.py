@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from preimage.defend.defence import random_source
 from preimage.errors import InputError, MissingExtra
-from preimage.rng import seeded
+from preimage.rng import generator
 
 EXTRA = "adversarial-robustness-toolbox"
 
@@ -56,7 +56,7 @@ class RandomResizing:
     ) -> torch.Tensor:
         seed, streams = random_source(len(images), seed, streams)
         each = zip(images, streams, strict=True)
-        return torch.stack([self._placed(image, seeded(seed, "jitter", stream)) for image, stream in each])
+        return torch.stack([self._placed(image, generator(seed, "jitter", stream)) for image, stream in each])
 
     def describe(self) -> dict[str, Any]:
         return {"kind": "RandomResizing", **asdict(self)}

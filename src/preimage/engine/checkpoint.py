@@ -10,59 +10,92 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
-from preimage.engine.fit import Run
+from preimage.engine.run import Run
 from preimage.engine.step import Step
 from preimage.errors import InputError
 from preimage.images import write_bytes_atomically
 
-VERSION = 1
+FORMAT = 2
 _MOST_SAID, _LONGEST = 4, 80  # differences, and characters of each
 _ANOTHER = {"input": "of another picture", "model": "of another classifier"}
 _FINGERPRINT = re.compile("[0-9a-f]{64}")
 
 
-def save(run: Run, path: str | Path) -> None:
-    """Write a checkpoint of a run, atomically; an old one is replaced only by a whole new one."""
+class Remembers(Protocol):
+    """What can be saved beside a run: an observer."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+def save(run: Run, path: str | Path, observers: Mapping[str, Remembers] | None = None) -> None:
+    """Write a checkpoint of a run, and of observers by name, atomically; an old one is replaced only by a whole new one."""
     buffer = io.BytesIO()
-    state = {"version": VERSION, "task": run.task, "identity": _plain(run.identity), "state": run.state_dict()}
-    torch.save(state, buffer)
+    saved = {"format": FORMAT, "task": run.task, "fingerprint": _plain(run.fingerprint), "state": run.state_dict()}
+    saved["observers"] = {name: observer.state_dict() for name, observer in (observers or {}).items()}
+    torch.save(saved, buffer)
     write_bytes_atomically(path, buffer.getvalue(), overwrite=True)
 
 
-def load(run: Run, path: str | Path) -> None:
-    """Put a run, made by the same call as then, into the state of a checkpoint.
+def load(run: Run, path: str | Path, observers: Mapping[str, Remembers] | None = None) -> None:
+    """Put a run, made by the same call as then, and observers that were saved with it into the state of a checkpoint.
 
     Raises:
-        InputError: not a checkpoint, of another version, or of another task, other options or another input.
+        InputError: not a checkpoint, of another format, or of another task, other options or another input.
     """
     saved = read(path)
     for key, now, then in _differences(run, saved):
         raise InputError(
-            f"{path} was made with {_in_words(key, now, then)}: repeat that call, or start afresh without resuming"
+            f"{path} was made with {_in_words(key, now, then)}: repeat that call, or start anew without resuming",
+            code="checkpoint",
         )
     run.load_state_dict(saved["state"])
+    for name, observer in (observers or {}).items():
+        if name in saved["observers"]:
+            observer.load_state_dict(saved["observers"][name])
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """The contents of a checkpoint: version, task, identity and state."""
+    """The contents of a checkpoint: format, task, fingerprint, state and observers.
+
+    Raises:
+        InputError: nothing there ("not-found"), no right to read it ("unreadable"), too large for the memory ("memory"), or
+            not a checkpoint of this format ("checkpoint").
+    """
+    remedy = "remove it, or start anew without resuming"
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
+        saved = torch.load(io.BytesIO(Path(path).read_bytes()), map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise InputError(f"checkpoint {path} does not exist: start without resuming", code="not-found") from error
+    except IsADirectoryError as error:
+        raise InputError(f"{path} is a folder, not a checkpoint: name the file", code="checkpoint") from error
+    except OSError as error:
+        raise InputError(f"checkpoint {path} cannot be read ({error.strerror})", code="unreadable") from error
+    except MemoryError as error:
+        raise InputError(f"checkpoint {path} does not fit into memory: free some and resume", code="memory") from error
     except Exception as error:  # what is no checkpoint makes the reader fail in any way
-        raise InputError(f"{path} is not a readable checkpoint: remove it, or start afresh without resuming") from error
-    if not isinstance(saved, dict) or not {"version", "task", "identity", "state"} <= saved.keys():
-        raise InputError(f"{path} is not a checkpoint: remove it, or start afresh without resuming")
-    if (version := saved["version"]) != VERSION:
-        raise InputError(f"{path} is a checkpoint of version {version}, this program reads {VERSION}: start afresh")
+        raise InputError(f"{path} is not a readable checkpoint: {remedy}", code="checkpoint") from error
+    if not isinstance(saved, dict) or "format" not in saved:
+        raise InputError(f"{path} is not a checkpoint of format {FORMAT}: {remedy}", code="checkpoint")
+    if saved["format"] != FORMAT:
+        raise InputError(
+            f"{path} is a checkpoint of format {saved['format']}, this version reads {FORMAT}: make it anew without resuming",
+            code="format",
+        )
+    if not {"task", "fingerprint", "state", "observers"} <= saved.keys():
+        raise InputError(f"{path} is not a whole checkpoint: {remedy}", code="checkpoint")
     return saved
 
 
-def autosave(run: Run, path: str | Path, every: int) -> Iterator[Step]:
+def autosave(
+    run: Run, path: str | Path, every: int, observers: Mapping[str, Remembers] | None = None
+) -> Iterator[Step]:
     """Pass the Steps of a run through, saving a checkpoint every so many of them.
 
     Example:
@@ -72,7 +105,7 @@ def autosave(run: Run, path: str | Path, every: int) -> Iterator[Step]:
         raise InputError(f"autosave must be every 1 step or more, got {every}")
     for step in run:
         if step.index % every == 0:
-            save(run, path)
+            save(run, path, observers)
         yield step
 
 
@@ -84,8 +117,8 @@ def fingerprint(tensor: torch.Tensor) -> str:
 
 
 def _differences(run: Run, saved: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    now = {"task": run.task, **_plain(run.identity)}
-    then = {"task": saved["task"], **saved["identity"]}
+    now = {"task": run.task, **_plain(run.fingerprint)}
+    then = {"task": saved["task"], **saved["fingerprint"]}
     for key in sorted(now.keys() | then.keys()):
         if now.get(key) != then.get(key):
             yield key, now.get(key), then.get(key)
@@ -115,8 +148,6 @@ def _brief(value: Any) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
-def _plain(identity: dict[str, Any]) -> dict[str, Any]:
+def _plain(options: dict[str, Any]) -> dict[str, Any]:
     """Options as plain data, whatever they were given as: a numpy number is no different from Python's."""
-    return json.loads(
-        json.dumps(identity, default=lambda value: value.item() if hasattr(value, "item") else str(value))
-    )
+    return json.loads(json.dumps(options, default=lambda value: value.item() if hasattr(value, "item") else str(value)))

@@ -6,6 +6,7 @@ that are changed in place. What is random (jitter, masks) is drawn outside and c
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 
 import torch
@@ -14,6 +15,8 @@ import torch
 WARM_STEPS = 3
 # A recorded step whose loss is further than this share from that of the same step computed plainly is not trusted.
 TRUSTED = 0.05
+
+_CAPTURING = threading.Lock()
 
 Outputs = tuple[torch.Tensor, torch.Tensor]
 Move = Callable[[Sequence[int], Sequence[torch.Tensor], torch.Tensor | None], Outputs]
@@ -93,7 +96,8 @@ def record_on_cuda(call: Callable[[], Outputs]) -> Callable[[], Outputs]:
     """A call as a CUDA graph: nothing is computed while it is recorded; its outputs are overwritten by each replay."""
     torch.cuda.empty_cache()  # the graph has memory of its own
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    # One capture at a time in the process, and other threads' work on the device is none of it.
+    with _CAPTURING, torch.cuda.graph(graph, capture_error_mode="thread_local"):
         outputs = call()
 
     def replay() -> Outputs:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,7 +18,8 @@ SMALLEST_BF16_PIXELS = 96 * 96
 
 # glibc's names for them: M_TRIM_THRESHOLD -1, M_TOP_PAD -2, M_MMAP_MAX -4 (how many blocks may be mapped on their own).
 _KEEPING = {-1: 2**31 - 1, -2: 64 * 2**20, -4: 0}
-_DEFAULTS = {-1: 128 * 2**10, -2: 128 * 2**10, -4: 65536}
+_lock, _users = threading.Lock(), 0
+_kept: dict[int, bool] = {}  # what was set in this process
 
 
 def choose_device(device: str | torch.device = "auto") -> torch.device:
@@ -81,25 +84,32 @@ def free_memory(device: torch.device) -> int | None:
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep what tensors free, for the next step asks for the same: page faults were a fifth of a fast step.
+    """Let the C library keep what tensors free, for the next step needs as much: page faults were a fifth of a fast step.
 
-    Of the whole process, on Linux with glibc and on a CPU; elsewhere, and where MALLOC_... settings say otherwise, nothing.
+    Of the whole process, on Linux with glibc, set once; where MALLOC_... or GLIBC_TUNABLES settings of the user exist, nothing.
     """
-    if not sys.platform.startswith("linux") or any(name.startswith("MALLOC_") for name in os.environ):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        for setting, value in _KEEPING.items():
-            mallopt(setting, value)
+    global _users
+    with _lock:
+        _users += 1
+        library = _c_library()
+        if library is not None and not _kept:
+            _kept.update({setting: bool(library.mallopt(setting, value)) for setting, value in _KEEPING.items()})
 
 
 def give_back_memory() -> None:
-    """The end of `keep_freed_memory`: freed memory goes back to the system, now and from now on."""
-    if not sys.platform.startswith("linux") or any(name.startswith("MALLOC_") for name in os.environ):
-        return
+    """The end of a `keep_freed_memory`: after the last of them freed memory goes back to the system."""
+    global _users
+    with _lock:
+        _users -= 1
+        library = _c_library()
+        if _users == 0 and library is not None:
+            library.malloc_trim(0)
+
+
+def _c_library() -> Any:
+    """glibc, if it may be told how to keep memory."""
+    own = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
+    if own or not sys.platform.startswith("linux"):
+        return None
     library = ctypes.CDLL(None)
-    mallopt, trim = getattr(library, "mallopt", None), getattr(library, "malloc_trim", None)
-    if mallopt is not None and trim is not None:
-        for setting, value in _DEFAULTS.items():
-            mallopt(setting, value)
-        trim(0)
+    return library if hasattr(library, "mallopt") and hasattr(library, "malloc_trim") else None

@@ -6,13 +6,29 @@ import copy
 
 import torch
 
+from preimage.engine.devices import free_memory
+from preimage.engine.members import stacking_pays
 from preimage.engine.optimizers import muon
 from preimage.engine.recipe import Recipe
+from preimage.errors import InputError
 from preimage.prior import Prior
 
 # What PyTorch's kernels keep beside the tensors saved for the backward pass, as a factor on these.
 WORKSPACE = 1.25
 _SMALL = 128  # pixels a side from which on networks have all of their levels, or nearly
+
+
+def check_memory(prior: Prior, recipe: Recipe) -> None:
+    """Raise InputError if a fit needs more memory than is free."""
+    needed, free = estimated_bytes(prior, recipe), free_memory(prior.device)
+    if needed is None or free is None or needed <= free:
+        return
+    height, width = prior.size
+    raise InputError(
+        f"fitting {width} x {height} pixels needs about {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB is free: "
+        "use tiles (tile=512, --tile 512), a smaller image, a thinner network, fewer restarts, or precision bfloat16",
+        code="memory",
+    )
 
 
 def estimated_bytes(prior: Prior, recipe: Recipe) -> int | None:
@@ -24,7 +40,7 @@ def estimated_bytes(prior: Prior, recipe: Recipe) -> int | None:
     activations = saved_bytes(prior)
     if activations is None:
         return None
-    at_once = len(prior) if prior.stacks else 1
+    at_once = len(prior) if stacking_pays(prior) else 1
     weights = sum(p.numel() for p in prior.networks[0].parameters()) * 4
     copies = 2 + 2 * (1 if recipe.optimizer is muon else 2) + 1
     code = prior.codes[0].numel() * 4

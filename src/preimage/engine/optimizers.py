@@ -1,4 +1,4 @@
-"""How a member's weights move: Adam as published, or Muon on the kernels of convolutions and Adam on the rest.
+"""Optimizers of a member's weights: Adam as published, or Muon on the kernels of convolutions and Adam on the rest.
 
 Muon (Jordan et al. 2024) follows the momentum of the gradient with all its singular values set to one, by Newton-Schulz
 iteration: every direction of a kernel learns at the same pace, and a fit needs four to ten times fewer steps.
@@ -19,7 +19,7 @@ NEWTON_SCHULZ_STEPS = 5
 
 
 class Optimizer(Protocol):
-    """What a fit asks of an optimizer: one step from the gradients, a rate that can be lowered, a state to save."""
+    """What a fit needs of an optimizer: one step from the gradients, a learning rate that can be lowered, a state to save."""
 
     param_groups: list[dict[str, Any]]
 
@@ -77,6 +77,19 @@ class KernelMuon:
     def step(self) -> None:
         step_kernels([self])
 
+    @torch.no_grad()
+    def momentum_of(self, number: int, some: list[int], kernels: list[nn.Parameter]) -> torch.Tensor:
+        """The momentum of some kernels of one shape after their gradients, (n, rows, columns)."""
+        gradients = torch.stack([as_matrix(k.grad, like=k) for k in kernels if k.grad is not None])
+        count = len(self.alike[number])
+        if not len(self.momenta[number]):
+            self.momenta[number] = gradients.new_zeros(count, *gradients.shape[1:])
+        held = self.momenta[number]
+        if len(some) == count:
+            return held.lerp_(gradients, 1 - MOMENTUM)
+        held[some] = held[some].lerp(gradients, 1 - MOMENTUM)
+        return held[some]
+
     def state_dict(self) -> dict[str, Any]:
         return {"rate": self.param_groups[0]["lr"], "momenta": self.momenta}
 
@@ -92,19 +105,19 @@ def step_kernels(muons: Sequence[KernelMuon]) -> None:
     first = muons[0]
     rate = first.param_groups[0]["lr"]
     for number, indices in enumerate(first.alike):
-        chosen = [[muon.kernels[i] for i in indices] for muon in muons]
-        known = [as_matrix(kernel.grad, like=kernel) for own in chosen for kernel in own if kernel.grad is not None]
-        if len(known) < len(indices) * len(muons):
+        kernels: list[nn.Parameter] = []
+        momenta: list[torch.Tensor] = []
+        for muon in muons:
+            some = [j for j, i in enumerate(indices) if muon.kernels[i].grad is not None]
+            if some:  # a kernel without a gradient stays as it is
+                own = [muon.kernels[indices[j]] for j in some]
+                kernels += own
+                momenta.append(muon.momentum_of(number, some, own))
+        if not kernels:
             continue
-        gradients = torch.stack(known)
-        for muon, own in zip(muons, gradients.split(len(indices)), strict=True):
-            if not len(muon.momenta[number]):
-                muon.momenta[number] = torch.zeros_like(own)
-            muon.momenta[number].lerp_(own, 1 - MOMENTUM)
-        momentum = torch.cat([muon.momenta[number] for muon in muons]) if len(muons) > 1 else first.momenta[number]
+        momentum = torch.cat(momenta) if len(momenta) > 1 else momenta[0]
         rows, columns = momentum.shape[1:]
-        kernels = [kernel.detach() for own in chosen for kernel in own]
-        for kernel, update in zip(kernels, orthogonalized(momentum), strict=True):
+        for kernel, update in zip([k.detach() for k in kernels], orthogonalized(momentum), strict=True):
             if first.decay:
                 kernel.mul_(1 - rate * first.decay)
             as_matrix(kernel, like=kernel).add_(update, alpha=-rate * max(1, rows / columns) ** 0.5)

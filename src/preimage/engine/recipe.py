@@ -7,30 +7,25 @@ height, width) that returns a fresh nn.Module.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import partial
-from numbers import Integral
 from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
 
-from preimage.codes import Code, Masked, Mesh, Noise, channels_of
+from preimage.codes import Code, Noise, channels_of
 from preimage.engine.devices import choose_device, choose_precision
-from preimage.engine.optimizers import OptimizerFactory, adam, muon
+from preimage.engine.optimizers import OptimizerFactory, adam
 from preimage.errors import InputError
-from preimage.networks import DeepDecoder, Pixels, ResNet, SkipNet, UNet
+from preimage.networks import SkipNet
 from preimage.prior import Prior
 from preimage.problem import name_of
+from preimage.rng import is_whole
 
 Precision = Literal["auto", "float32", "bfloat16"]
 Stop = Literal["auto", "steps"]
-Quality = Literal["fast", "balanced", "best"]
-
-
-def is_whole(value: Any) -> bool:
-    """A whole number by its type, of Python or NumPy; True and False are none."""
-    return isinstance(value, Integral) and not isinstance(value, bool)
+FORMAT = 2
 
 
 def _counts(value: Any) -> bool:
@@ -39,21 +34,28 @@ def _counts(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class Recipe:
-    """The settings of a fit; `dataclasses.replace(FAST, steps=100)` makes another.
+    """The settings of a fit: a value; `dataclasses.replace(recipe, steps=100)` makes another.
+
+    Example:
+        >>> Recipe(steps=100).steps
+        100
 
     Args:
-        network: description of g, called with (in_channels, out_channels, height, width).
-        code: Noise(channels, scale), Mesh(), or Masked(keep): the given picture itself, values of it hidden at random.
+        network: config of g, called with (in_channels, out_channels, height, width).
+        code: Noise(channels, scale), Mesh(), or Masked(keep): the input image itself, values of it masked at random.
         jitter: standard deviation of the noise added to the code at every step.
-        jitter_pool: None: drawn afresh at each step; n: from a pool of n, shifted and signed at random (faster).
-        optimizer, rate: how weights move.
-        operator_rate: rate of Adam for what an operator learns (an unknown blur kernel).
-        steps: the most that are done.
+        jitter_pool: None: drawn anew at each step; n: from a pool of n, shifted and signed at random (faster).
+        optimizer, rate: optimizer and learning rate of the weights.
+        operator_rate: learning rate of Adam for a trainable operator (an unknown blur kernel).
+        steps: maximum number of iterations.
         averaging: factor of the exponential average of the outputs; 0 returns the output itself.
         debiased: whether the average is divided by the weight it has gathered (published: it starts at the first output).
         precision: "auto", "float32" or "bfloat16".
-        restarts: members per picture, averaged.
+        restarts: members per image, averaged.
         stop: "auto": the task chooses a rule; "steps": all steps are done.
+
+    Raises:
+        InputError: a value out of its range.
     """
 
     network: Callable[[int, int, int, int], nn.Module] = SkipNet.Config()
@@ -122,96 +124,27 @@ class Recipe:
             dtype=choose_precision(self.precision, place, size[0] * size[1]),
             streams=streams,
         )
-        prior.show(torch.zeros(1, channels, *size))  # until the fit shows what was given
+        prior.set_image(torch.zeros(1, channels, *size))  # until the fit sets the target
         return prior
 
-    def share_of_latest(self, count: int) -> float:
-        """What the latest of so many outputs counts in their exponential average: 1 for the first."""
+    def ema_weight(self, count: int) -> float:
+        """The EMA weight of the latest of so many outputs: 1 for the first."""
         gathered = 1 - self.averaging**count if self.debiased else 1.0
         return 1.0 if count == 1 else (1 - self.averaging) / gathered
 
     def describe(self) -> dict[str, Any]:
-        """The recipe as plain data for reports and checkpoints: functions by name, descriptions as dictionaries."""
-        return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
-
-
-def qualities(fast: Recipe, *, balanced: int = 2, best: int = 4, **changes: Any) -> dict[Quality, Recipe]:
-    """The recipes behind `--quality`: a task's fast one, and the same with more restarts, whose mean is closer.
-
-    Time grows with the restarts. `changes`: what is different in the best one besides.
-
-    Example:
-        >>> {name: recipe.restarts for name, recipe in qualities(Recipe()).items()}
-        {'fast': 1, 'balanced': 2, 'best': 4}
-    """
-    return {
-        "fast": fast,
-        "balanced": replace(fast, restarts=max(fast.restarts, balanced)),
-        "best": replace(fast, restarts=max(fast.restarts, best), **changes),
-    }
+        """The recipe as plain data for reports, checkpoints and files: functions by name, configs as dictionaries."""
+        return {"format": FORMAT} | {each.name: _plain(getattr(self, each.name)) for each in fields(self)}
 
 
 def _plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
-        return {"kind": _kind(type(value))} | {k: _plain(v) for k, v in asdict(value).items()}
+        return {"kind": kind_of(type(value))} | {k: _plain(v) for k, v in asdict(value).items()}
     if isinstance(value, tuple):
         return [_plain(v) for v in value]
     return name_of(value) if callable(value) else value
 
 
-def _kind(config: type) -> str:
+def kind_of(config: type) -> str:
     """The name of what a value configures: SkipNet of SkipNet.Config, Noise of Noise."""
     return config.__qualname__.partition(".")[0]
-
-
-def read_recipe(settings: dict[str, Any], base: Recipe) -> Recipe:
-    """A recipe from plain data, what it does not name taken from `base`: the inverse of `describe`.
-
-    Example:
-        >>> read_recipe({"steps": 200, "network": {"kind": "SkipNet", "down": [32] * 5}}, FAST).steps
-        200
-
-    Raises:
-        InputError: an unknown setting or kind, or a value out of range.
-    """
-    kinds: dict[str, dict[str, Any]] = {
-        "network": {
-            _kind(kind): kind
-            for kind in (SkipNet.Config, UNet.Config, ResNet.Config, DeepDecoder.Config, Pixels.Config)
-        },
-        "code": {kind.__name__: kind for kind in (Noise, Mesh, Masked)},
-    }
-    optimizers = {"adam": adam, "muon": muon}
-    known = {field.name for field in fields(Recipe)}
-    values = {field.name: getattr(base, field.name) for field in fields(Recipe)}
-    for name, value in settings.items():
-        if name not in known:
-            raise InputError(f"a recipe has no setting {name!r}: it has {', '.join(sorted(known))}")
-        try:
-            if name in kinds:
-                options = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items() if k != "kind"}
-                values[name] = kinds[name][value["kind"]](**options)
-            else:
-                values[name] = optimizers[value] if name == "optimizer" else value
-        except (KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"recipe setting {name!r} cannot be {value!r}: {error}") from error
-    try:
-        recipe = Recipe(**values)
-    except TypeError as error:
-        raise InputError(f"a recipe value has the wrong type: {error}") from error
-    _try(recipe)
-    return recipe
-
-
-def _try(recipe: Recipe) -> None:
-    """Build the code and the network once, small or without memory, so that what cannot be is said before any work."""
-    side = 2**8
-    try:
-        if not isinstance(recipe.code, Masked):
-            if recipe.code.channels < 1:
-                raise InputError(f"a code must have at least 1 channel, got {recipe.code.channels}")
-            recipe.code.draw(1, 1, torch.Generator())
-        with torch.device("meta"):
-            recipe.network(channels_of(recipe.code, 3), 3, side, side)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"no network can be built from this recipe: {' '.join(str(error).split())}") from error

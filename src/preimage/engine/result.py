@@ -43,6 +43,12 @@ class History:
         table = self._stacked()
         return table.sum(1) if name == "loss" else table[:, self.names.index(name)]
 
+    def copied(self) -> History:
+        """On the CPU, and as it is now whatever is added later."""
+        copied = History(self.names)
+        copied.load_state_dict(self.state_dict())
+        return copied
+
     def _stacked(self) -> torch.Tensor:
         return torch.stack(self._tables).cpu() if self._tables else torch.zeros(0, len(self.names), 1)
 
@@ -52,7 +58,7 @@ class History:
         return {"step": list(range(1, len(self) + 1)), **columns, "events": list(self.events)}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"tables": self._stacked(), "events": self.events}
+        return {"tables": self._stacked(), "events": list(self.events)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._tables, self.events = list(state["tables"]), list(state["events"])
@@ -66,8 +72,10 @@ class Result:
         image: (b, c, h, w) float32, in the range of the input's 0 to 1; one for each picture.
         uncertainty: standard deviation over the restarts, (b, c, h, w); None with one restart.
         reason: why it stopped, as advice.
+        reason_code: the same in one word: patience, steps-done, all-steps, noise-level, diverged, interrupted, or one that a
+            rule defines; of several fits that of the first.
         kept_step: the step that was kept, of each member.
-        steps: the last step of the blind fit.
+        steps: the last step of the fit.
         seconds: time spent on it.
         history: the losses.
         recipe, seed, device, precision, threads, task: what to repeat it with.
@@ -89,6 +97,7 @@ class Result:
     device: str
     precision: str
     threads: int
+    reason_code: str = ""
     task: str = "fit"
     remarks: tuple[str, ...] = ()
     picture: Picture | None = None
@@ -125,6 +134,7 @@ class Result:
     def _repr_html_(self) -> str:
         """A notebook shows the picture beside the reason."""
         import base64
+        import html
         import io
 
         from PIL import Image
@@ -134,4 +144,4 @@ class Result:
         buffer = io.BytesIO()
         Image.fromarray(shown).save(buffer, "PNG")
         encoded = base64.b64encode(buffer.getvalue()).decode()
-        return f'<img src="data:image/png;base64,{encoded}"><p>{self.task}: {self.reason}</p>'
+        return f'<img src="data:image/png;base64,{encoded}"><p>{html.escape(f"{self.task}: {self.reason}")}</p>'

@@ -15,16 +15,16 @@ class Step:
     Args:
         index: 1 for the first.
         total: the step at which the fit ends at the latest.
-        seconds: time spent on the fit so far, without what reports alone ask for.
+        seconds: time spent on the fit so far.
         image: (b, c, h, w), the outputs g(z + jitter).
         average: (b, c, h, w), what would be returned if the fit stopped here: the exponential average of the outputs, or
             the output itself where the recipe has no averaging.
         terms: the loss of each member, part by part: {name: (b,)}.
-        active: which members still count (the others have stopped and stand still, or go on for a report alone).
-        restarts: members that share a picture lie side by side, this many each.
-        state: what the rule has to say, in a few words.
-        finish: what is handed out of a picture (Problem.finish).
-        blind: False in steps that come after every member has stopped and are only looked at by a report.
+        active: which members go on (the others have stopped: their averages are what they keep).
+        restarts: members that share an image lie side by side, this many each.
+        status: of the stopping rule, in a few words.
+        events: what happened at this step (a divergence), a sentence each.
+        finish: what is returned of an image (Problem.finish).
     """
 
     index: int
@@ -35,8 +35,7 @@ class Step:
     terms: dict[str, torch.Tensor]
     active: tuple[bool, ...] = (True,)
     restarts: int = 1
-    state: str = ""
-    blind: bool = True
+    status: str = ""
     events: tuple[str, ...] = field(default=())
     finish: Callable[[torch.Tensor], torch.Tensor] | None = None
 
@@ -47,10 +46,10 @@ class Step:
 
     @property
     def mean(self) -> torch.Tensor:
-        """The averages, averaged over the restarts of each picture: (b, c, h, w) -> (b / restarts, c, h, w)."""
+        """The averages, averaged over the restarts of each image: (b, c, h, w) -> (b / restarts, c, h, w)."""
         return self.average.unflatten(0, (-1, self.restarts)).mean(1)
 
     @property
     def picture(self) -> torch.Tensor:
-        """What would be handed out if the fit stopped here: the finished mean, (b / restarts, c, h', w')."""
+        """What would be returned if the fit stopped here: the finished mean, (b / restarts, c, h', w')."""
         return self.mean if self.finish is None else self.finish(self.mean)

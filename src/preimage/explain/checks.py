@@ -6,9 +6,9 @@ import math
 from numbers import Real
 from typing import Any
 
-from preimage.engine.recipe import is_whole
 from preimage.errors import InputError
 from preimage.images.samples import MOST_PIXELS, SMALLEST_SIDE
+from preimage.rng import is_whole
 
 
 def is_number(value: Any) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -11,56 +13,70 @@ from preimage.engine.step import Step
 from preimage.errors import InputError
 from preimage.explain.checks import is_number
 from preimage.problem import Problem
-from preimage.stopping import StoppingRule
+from preimage.stopping import ScoreTracker, StoppingRule, Tracker
+from preimage.stopping.rule import fixed
 
 Probabilities = Callable[[torch.Tensor], torch.Tensor]
 
 
+@dataclass(frozen=True)
 class ClassReached(StoppingRule):
     """Evaluates pairs of members, the counterfactual and its reconstruction, which stop together.
 
-    A pair stops when at every evaluation of the last `patience` steps the target had the confidence or more and the average
-    changed by no more than `tolerance`. If it has not after a third of the steps, the class weight grows by `growth` at every
-    evaluation until it does. If it never does, the most confident average from then on is kept.
+    A pair stops when at every evaluation of the last `wait` steps the target had the confidence or more and the average changed
+    by no more than `tolerance`. If it has not after a third of the steps, the class weight grows by `growth` at every evaluation
+    until it does. If it never does, the most confident average from then on is kept.
 
     Args:
         probabilities: (n, c, h, w) in 0 to 1 -> (n, classes), of the classifier.
         target: index of the class.
         confidence: the probability to be reached, between 0 and 1.
-        patience: steps; None: a fifth of the recipe's.
+        wait: steps; None: a fifth of the recipe's.
         tolerance: root mean square by which the average may change between evaluations, in 0 to 1 of the image.
         every: steps between two evaluations.
         growth: factor of the class weight (the problem's regularizer whose weight is a tensor); 1: it is constant.
         largest_factor: maximum of all these factors together.
     """
 
+    probabilities: Probabilities = field(kw_only=False)
+    target: int = field(kw_only=False)
+    confidence: float = field(default=0.9, kw_only=True)
+    wait: int | None = field(default=None, kw_only=True)
+    tolerance: float = field(default=0.002, kw_only=True)
+    growth: float = field(default=1.25, kw_only=True)
+    largest_factor: float = field(default=100.0, kw_only=True)
+    every: int = field(default=5, kw_only=True)
+    patience: int | None = fixed(None)
+    min_delta: float = fixed(0.0)
+    patience_ratio: float = fixed(0.0)
+
     name = "reached"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (is_number(self.confidence) and 0 < self.confidence < 1):
+            raise InputError(f"confidence must be between 0 and 1, got {self.confidence!r}")
+        if self.wait is not None and self.wait < 1:
+            raise InputError(f"wait must be at least 1 step, got {self.wait}")
+
+    def start(
+        self, problem: Problem, *, members: int, total: int, seed: int = 0, streams: Iterator[int] | None = None
+    ) -> tuple[Problem, Tracker]:
+        return problem, ClassTracker(self, problem, members=members, total=total)
+
+
+class ClassTracker(ScoreTracker):
+    """The state of a ClassReached in one fit, and the class weight, which it raises in place."""
+
+    rule: ClassReached
     remembers = ("along", "previous", "settled_since", "confident", "factors")
 
-    def __init__(
-        self,
-        probabilities: Probabilities,
-        target: int,
-        *,
-        confidence: float = 0.9,
-        patience: int | None = None,
-        tolerance: float = 0.002,
-        every: int = 5,
-        growth: float = 1.25,
-        largest_factor: float = 100.0,
-    ) -> None:
-        if not (is_number(confidence) and 0 < confidence < 1):
-            raise InputError(f"confidence must be between 0 and 1, got {confidence!r}")
-        super().__init__(patience=patience, every=every)
-        self.probabilities, self.target, self.confidence, self.tolerance = probabilities, target, confidence, tolerance
-        self.growth, self.largest_factor = growth, largest_factor
-
-    def prepare(self, problem: Problem, *, members: int, size: tuple[int, int], total: int, seed: int) -> Problem:
-        problem = super().prepare(problem, members=members, size=size, total=total, seed=seed)
-        self.limit = self.patience or max(1, total // 5)
+    def __init__(self, rule: ClassReached, problem: Problem, *, members: int, total: int) -> None:
+        super().__init__(rule, members=members, total=total)
+        self.limit = rule.wait or max(1, total // 5)
         self.along: list[tuple[int, torch.Tensor]] = []  # (step, (members, classes))
         self.previous: torch.Tensor | None = None
-        self.rows = 0  # not known yet
+        self.n_statistics = 0  # not known yet
         self.settled_since = [0] * members
         self.confident = [0.0] * members
         self.factors = [1.0] * members
@@ -68,20 +84,19 @@ class ClassReached(StoppingRule):
         weights = [weight for weight, _ in problem.regularizers if isinstance(weight, torch.Tensor)]
         self.weights = weights[0] if weights else torch.zeros(members)
         self.initial_weights = self.weights.clone()
-        return problem
 
-    def measured(self, step: Step) -> torch.Tensor:
+    def measure(self, step: Step) -> torch.Tensor:
         """(classes + 1, b): the class probabilities, and the change of the average since the last evaluation; NaN in between.
 
         As many rows at every step, for on an accelerator those of several steps are read as one tensor.
         """
-        if self.rows and self._passes_over(step):
-            return step.loss.new_full((self.rows, len(step.active)), float("nan"))
+        if self.n_statistics and self.skips(step):
+            return step.loss.new_full((self.n_statistics, len(step.active)), float("nan"))
         with torch.no_grad():
-            probabilities = self.probabilities(step.average.clamp(0, 1)).float()
-        self.rows = probabilities.shape[1] + 1
-        if self._passes_over(step):
-            return probabilities.new_full((self.rows, len(step.active)), float("nan"))
+            probabilities = self.rule.probabilities(step.average.clamp(0, 1)).float()
+        self.n_statistics = probabilities.shape[1] + 1
+        if self.skips(step):
+            return probabilities.new_full((self.n_statistics, len(step.active)), float("nan"))
         before = step.average if self.previous is None else self.previous
         change = (step.average - before).square().flatten(1).mean(1).sqrt()
         self.previous = step.average
@@ -89,7 +104,7 @@ class ClassReached(StoppingRule):
 
     def decide(self, step: Step, numbers: list[list[float]]) -> list[bool]:
         members = len(step.active)
-        if self._passes_over(step):
+        if self.skips(step):
             return [False] * members
         probabilities = torch.tensor(numbers[:-1]).T
         self.along.append((step.index, probabilities))
@@ -98,9 +113,9 @@ class ClassReached(StoppingRule):
         for i in range(0, members, 2):
             if not step.active[i]:
                 continue
-            probability = float(probabilities[i, self.target])
-            is_reached = probability >= self.confidence
-            settled = is_reached and numbers[-1][i] <= self.tolerance
+            probability = float(probabilities[i, self.rule.target])
+            is_reached = probability >= self.rule.confidence
+            settled = is_reached and numbers[-1][i] <= self.rule.tolerance
             self.settled_since[i] = (self.settled_since[i] or step.index) if settled else 0
             # Kept is the latest average once the class is reached, the most confident one until then.
             if is_reached or probability > self.confident[i] or step.index < self.first_counted:
@@ -108,14 +123,14 @@ class ClassReached(StoppingRule):
                 self.confident[i] = 1.0 if is_reached else max(probability, self.confident[i])
             if step.index < self.first_counted:
                 self.confident[i] = 0.0
-            elif not is_reached and self.factors[i] < self.largest_factor:
-                self.factors[i] *= self.growth
+            elif not is_reached and self.factors[i] < self.rule.largest_factor:
+                self.factors[i] *= self.rule.growth
                 self._set_weights()
             ends = bool(self.settled_since[i]) and step.index - self.settled_since[i] >= self.limit
             stops[i] = stops[i + 1] = ends
         self.take(step, [b or self.best is None for b in better])
         self.stopped_at = [step.index if s else old for s, old in zip(stops, self.stopped_at, strict=True)]
-        self.last_score = [float(probabilities[i, self.target]) for i in range(members)]
+        self.last_score = [float(probabilities[i, self.rule.target]) for i in range(members)]
         return stops
 
     def _set_weights(self) -> None:
@@ -134,11 +149,21 @@ class ClassReached(StoppingRule):
         if self.confident[pair] >= 1:
             return f"the class was reached, but the image had not settled at the last step; kept step {kept}: more steps may help"
         return (
-            f"a confidence of {self.confidence:g} was not reached, {self.confident[pair]:.2f} at most; kept step {kept}, the "
-            "most confident: use more steps or a larger class weight"
+            f"a confidence of {self.rule.confidence:g} was not reached, {self.confident[pair]:.2f} at most; kept step {kept}, "
+            "the most confident: use more steps or a larger class weight"
         )
 
-    def state(self) -> str:
+    def reason_code(self, member: int) -> str:
+        pair = member - member % 2
+        return "class-reached" if self.stopped_at[pair] or self.confident[pair] >= 1 else "all-steps"
+
+    def copied(self) -> ClassTracker:
+        twin = copy.copy(self)
+        twin.weights = self.weights.clone()  # the problem's own stay as they are
+        twin.load_state_dict(copy.deepcopy(self.state_dict()))
+        return twin
+
+    def status(self) -> str:
         known = self.last_score[0::2]
         return f"target {sum(known) / len(known):.2f}" if known and known[0] == known[0] else ""
 

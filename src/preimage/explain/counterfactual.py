@@ -125,8 +125,8 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
     if second is not None:
         second.class_index(classifier.classes[target])  # an unknown class is an error before the fit
     rule = ClassReached(
-        lambda x: classifier.probabilities(forward.composed(x)),
-        target,
+        probabilities=lambda x: classifier.probabilities(forward.composed(x)),
+        target=target,
         confidence=options.confidence,
         growth=growth,
     )
@@ -150,7 +150,7 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
     return explanation_run(
         "counterfactual",
         problem,
-        ResultBuilder(given, rule, prediction, target, lesion, second),
+        ResultBuilder(given, prediction, target, lesion, second),
         forward=forward,
         model=model,
         options=options,

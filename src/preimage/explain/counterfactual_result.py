@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.nn import functional
 
 from preimage.classifiers import Classifier
+from preimage.engine.fit import Fit
 from preimage.engine.result import Result
-from preimage.explain.class_schedule import ClassReached
+from preimage.explain.class_schedule import ClassTracker
 from preimage.explain.explanation import Counterfactual, extended
 from preimage.explain.inputs import Given
 from preimage.explain.quality import judge
@@ -35,15 +36,16 @@ class ResultBuilder:
     """
 
     given: Given
-    rule: ClassReached
     prediction: int
     target: int
     lesion: torch.Tensor | None = None
     second: Classifier | None = None
 
-    def __call__(self, result: Result) -> Counterfactual:
+    def __call__(self, result: Result, fit: Fit) -> Counterfactual:
         """That of the first seed, with the others in it and, of several, how alike they are."""
-        first, *others = [self.of_pair(result, k) for k in range(len(result.image) // 2)]
+        first, *others = [
+            self.of_pair(result, cast(ClassTracker, fit.tracker), k) for k in range(len(result.image) // 2)
+        ]
         if not others:
             return first
         found = (first, *others)
@@ -60,7 +62,7 @@ class ResultBuilder:
         }
         return replace(first, numbers=numbers, panels=panels, others=tuple(others))
 
-    def of_pair(self, result: Result, k: int) -> Counterfactual:
+    def of_pair(self, result: Result, tracker: ClassTracker, k: int) -> Counterfactual:
         """The counterfactual of members 2 k and 2 k + 1."""
         classifier, x0, names = self.given.classifier, self.given.image, self.given.classifier.classes
         changed, reconstruction = (result.image[2 * k + i : 2 * k + i + 1].clamp(0, 1) for i in (0, 1))
@@ -76,7 +78,8 @@ class ResultBuilder:
             limits=LIMITS,
             image=self._at_size_of_input(changed, changed - reconstruction),
             kept_step=result.kept_step[2 * k : 2 * k + 1],
-            reason=result.reason if result.reason.startswith("interrupted") else self.rule.reason(2 * k),
+            reason_code=result.reason_code if result.reason_code == "interrupted" else tracker.reason_code(2 * k),
+            reason=result.reason if result.reason_code == "interrupted" else tracker.reason(2 * k),
         )
         images = [x0, reconstruction, changed, *(image for _, image in one.strengths())]
         with torch.no_grad():
@@ -97,13 +100,13 @@ class ResultBuilder:
                 "difference, magnified": magnified(one.difference)[0],
                 "difference, heat map": heat_map(one.difference)[0],
             },
-            curves={"probability": {names[i]: self.rule.curve(2 * k, i) for i in lines}},
+            curves={"probability": {names[i]: tracker.curve(2 * k, i) for i in lines}},
             numbers={
                 "valid": valid,
                 "prediction": names[self.prediction],
                 "target": names[self.target],
                 "confidence": confidence,
-                "class_weight_factor": self.rule.factors[2 * k],
+                "class_weight_factor": tracker.factors[2 * k],
                 **self._quality(reconstruction, changed),
                 "probabilities": {
                     image: dict(zip(names, row.tolist(), strict=True)) for image, row in probabilities.items()

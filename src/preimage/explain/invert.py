@@ -15,6 +15,7 @@ from preimage.explain.options import JitterOptions, PriorOptions, StopOptions, o
 from preimage.tasks import TaskSpec, option
 
 if TYPE_CHECKING:
+    from preimage.engine.fit import Fit
     from preimage.engine.recipe import Recipe
     from preimage.engine.result import Result
     from preimage.explain.explanation import Explanation
@@ -90,7 +91,8 @@ def inversion(given: Given, layer: str, options: InvertOptions) -> ExplanationRu
     )
     features = Features(forward, layer, given.on_device)
 
-    def build(result: Result) -> Explanation:
+    def build(result: Result, fit: Fit) -> Explanation:
+        del fit
         found = result.image.clamp(0, 1)
         error = features.error(found.to(given.device))
         numbers = {"layer": layer, "prior": prior, "feature_error": error, "psnr": float(psnr(found, x0))}

@@ -54,7 +54,6 @@ class Layers:
         self.task = self.run_at_hand.task
         self.fingerprint = {**self.run_at_hand.fingerprint, "layer": self.layers}
         self.remarks = (f"layers {', '.join(self.layers)}",)
-        self.overrun = 1.0
 
     # ------------------------------------------------------------------ the loop
 
@@ -115,8 +114,13 @@ class Layers:
         return self.run_at_hand.fit
 
     @property
-    def rule(self) -> Any:
-        return self.run_at_hand.rule
+    def number(self) -> int:
+        """Which layer is at hand, 0 for the first."""
+        return len(self.done)
+
+    def part(self, whole: torch.Tensor) -> torch.Tensor:
+        """What the layer at hand makes of an image: all of it."""
+        return whole
 
     @property
     def size(self) -> tuple[int, int]:
@@ -124,17 +128,9 @@ class Layers:
         return self.run_at_hand.size
 
     @property
-    def identity(self) -> dict[str, Any]:
-        return self.fingerprint
-
-    @property
     def finished(self) -> bool:
         """Whether the result of every layer is final."""
         return len(self.done) + 1 == len(self.layers) and self.run_at_hand.finished
-
-    @property
-    def blind_finished(self) -> bool:
-        return self.finished
 
     # ------------------------------------------------------------------ state
 

@@ -17,6 +17,7 @@ from preimage.tasks import TaskSpec, option
 if TYPE_CHECKING:
     import torch
 
+    from preimage.engine.fit import Fit
     from preimage.engine.recipe import Recipe
     from preimage.engine.result import Result
     from preimage.explain.explanation import Explanation
@@ -97,7 +98,8 @@ def start(image: None, options: MaximizeOptions) -> ExplanationRun[Explanation]:
         assert channel is not None
         return _middle(_channel(passed.features[layer], channel), window)
 
-    def build(result: Result) -> Explanation:
+    def build(result: Result, fit: Fit) -> Explanation:
+        del fit
         found = result.image.clamp(0, 1)
         with torch.no_grad():
             excited = float(excitation(found.to(place)))
@@ -185,8 +187,8 @@ def _middle(features: torch.Tensor, window: int | None) -> torch.Tensor:
 
 
 def _check_channel(shape: tuple[int, ...], layer: str, channel: int, window: int | None) -> None:
-    from preimage.engine.recipe import is_whole
     from preimage.errors import InputError
+    from preimage.rng import is_whole
 
     count = shape[2] if len(shape) == 3 else shape[1]
     if not is_whole(channel) or not 0 <= channel < count:

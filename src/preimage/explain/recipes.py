@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, get_args
 
 from preimage.codes import Noise
@@ -12,6 +12,7 @@ from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
 from preimage.explain.options import ImagePrior
 from preimage.networks import Pixels, SkipNet, UNet
+from preimage.recipes import choose
 
 # Narayanaswamy et al. 2021: U-Net with 4 levels, bilinear; noise code; 5000 steps. Its widths, rate and norm are unpublished:
 # chosen as [U]'s U-Net of four levels, 0.01 and batch norm.
@@ -91,24 +92,6 @@ PIXELS: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class NamedRecipe:
-    """A task's recipe by name, and what is changed in it."""
-
-    name: str
-    changes: Mapping[str, Any] = field(default_factory=dict)
-
-
-def recipe(name: str = "fast", **changes: Any) -> NamedRecipe:
-    """A task's recipe by name, with changes.
-
-    Example:
-        >>> recipe("paper", steps=100)
-        NamedRecipe(name='paper', changes={'steps': 100})
-    """
-    return NamedRecipe(name, changes)
-
-
 def chosen(
     recipes: Mapping[str, Recipe], given: Any, steps: int | None, prior: ImagePrior = "deep", **pixel_changes: Any
 ) -> tuple[Recipe, str]:
@@ -134,10 +117,6 @@ def chosen(
                 code="option",
             )
         return replace(given, **changes), ""
-    named = recipe(given) if isinstance(given, str) else given
-    if not isinstance(named, NamedRecipe) or named.name not in recipes:
-        raise InputError(f"recipe must be {' or '.join(recipes)}, or a Recipe, got {given!r}")
-    base = recipes[named.name]
-    if prior != "deep":
-        base = replace(base, **PIXELS | pixel_changes)
-    return replace(base, **dict(named.changes) | changes), named.name
+    choice = choose(recipes, given, changes)
+    pixels = {} if prior == "deep" else PIXELS | pixel_changes
+    return choice.adapted(lambda _, base: replace(base, **pixels)), choice.name or ""

@@ -15,6 +15,7 @@ from preimage.explain.options import FeatureOptions, StopOptions, outputs, repor
 from preimage.tasks import TaskSpec
 
 if TYPE_CHECKING:
+    from preimage.engine.fit import Fit
     from preimage.engine.recipe import Recipe
     from preimage.engine.result import Result
     from preimage.explain.explanation import Explanation
@@ -75,7 +76,8 @@ def start(image: Any, options: RecoverOptions) -> ExplanationRun[Explanation]:
     features = Features(forward, layer, given.on_device)
     penalty.set_reference(forward, given.on_device)
 
-    def build(result: Result) -> Explanation:
+    def build(result: Result, fit: Fit) -> Explanation:
+        del fit
         found = result.image.clamp(0, 1)
         with torch.no_grad():
             passed = forward(torch.cat([x0, found]).to(given.device))

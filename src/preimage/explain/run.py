@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
+import torch
+
 from preimage.engine.fit import Fit
-from preimage.engine.recipe import Recipe, is_whole
+from preimage.engine.recipe import Recipe
 from preimage.engine.result import Result
 from preimage.engine.step import Step
-from preimage.errors import InputError
 from preimage.explain.explanation import Explanation
 from preimage.explain.forward import CachedForward
 from preimage.explain.inputs import model_fingerprint
 from preimage.explain.options import ExplainOptions
 from preimage.problem import Problem
+from preimage.rng import checked_seed
 from preimage.stopping import After, StoppingRule
 
 Built = TypeVar("Built", bound=Explanation)
@@ -25,24 +27,20 @@ class ExplanationRun(Generic[Built]):
 
     Args:
         fit: with members that are images of their own.
-        build: makes the Explanation from a Result.
+        build: makes the Explanation from a Result and the fit.
         forward: of the classifier.
     """
 
-    def __init__(self, fit: Fit, build: Callable[[Result], Built], forward: CachedForward) -> None:
+    def __init__(self, fit: Fit, build: Callable[[Result, Fit], Built], forward: CachedForward) -> None:
         self.fit, self.build, self.forward = fit, build, forward
-        self.task, self.fingerprint, self.remarks = fit.task, fit.identity, fit.remarks
-        self.overrun = 1.0
-        self._steps: Iterator[Step] | None = None
+        self.task, self.fingerprint, self.remarks = fit.task, fit.fingerprint, fit.remarks
 
     def __iter__(self) -> Iterator[Step]:
         return self
 
     def __next__(self) -> Step:
-        if self._steps is None:
-            self._steps = iter(self.fit)
         self.forward.set_step(self.fit.index)
-        return next(self._steps)
+        return next(self.fit)
 
     def run(self) -> Built:
         """To the end; the Explanation."""
@@ -54,16 +52,18 @@ class ExplanationRun(Generic[Built]):
         """The Explanation by the steps so far, at any time after the first one."""
         result = self.fit.result()
         self.forward.set_step(None)
-        return self.build(result)
-
-    @property
-    def rule(self) -> Any:
-        return self.fit.rule
+        return self.build(result, self.fit)
 
     @property
     def current(self) -> Fit:
         """The fit at hand."""
         return self.fit
+
+    number = 0
+
+    def part(self, whole: torch.Tensor) -> torch.Tensor:
+        """What the fit makes of an image: all of it."""
+        return whole
 
     @property
     def size(self) -> tuple[int, int]:
@@ -71,17 +71,9 @@ class ExplanationRun(Generic[Built]):
         return self.fit.size
 
     @property
-    def identity(self) -> dict[str, Any]:
-        return self.fingerprint
-
-    @property
     def finished(self) -> bool:
         """Whether the result is final."""
-        return self.fit.blind_finished
-
-    @property
-    def blind_finished(self) -> bool:
-        return self.finished
+        return self.fit.finished
 
     def state_dict(self) -> dict[str, Any]:
         return self.fit.state_dict()
@@ -93,7 +85,7 @@ class ExplanationRun(Generic[Built]):
 def explanation_run(
     task: str,
     problem: Problem,
-    build: Callable[[Result], Built],
+    build: Callable[[Result, Fit], Built],
     *,
     forward: CachedForward,
     model: Any,
@@ -115,25 +107,24 @@ def explanation_run(
         model: the classifier with its loss estimator, on the device of the fit.
         fingerprint: the task's own options as plain data, by which a checkpoint is known.
     """
-    if not is_whole(options.seed) or not 0 <= options.seed < 2**31:
-        raise InputError(f"seed must be from 0 to {2**31 - 1}, got {options.seed}")
-    rule = rule or After()
+    seed, rule = checked_seed(options.seed), rule or After()
     place = model.classifier.mean.device
     fit = Fit(
         problem,
-        recipe.prior(channels, size, members=members, seed=options.seed, device=place, streams=streams),
+        recipe.prior(channels, size, members=members, seed=seed, device=place, streams=streams),
         recipe=recipe,
         rule=rule,
-        seed=options.seed,
+        restarts=1,
+        seed=seed,
         initial=initial,
         picture=picture,
         task=task,
-        identity={
+        fingerprint={
             **fingerprint,
             "model": model_fingerprint(model),
             "recipe": recipe.describe(),
             "rule": rule.name,
-            "seed": options.seed,
+            "seed": seed,
         },
         remarks=remarks,
     )

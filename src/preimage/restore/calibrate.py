@@ -259,7 +259,7 @@ def neighbors(recipe: Recipe) -> tuple[Recipe, ...]:
 
 
 def spelled_out(network: Any) -> Any:
-    """The same network, an Hourglass with its kernel size said for each level; any other as it is.
+    """The same network, a SkipNet.Config with its kernel size said for each level; any other as it is.
 
     Example:
         >>> spelled_out(SkipNet.Config()).down_kernel

@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from preimage.engine.recipe import Recipe, read_recipe
+from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
 from preimage.images import write_bytes_atomically
+from preimage.recipes import read_recipe
 from preimage.restore.degradations import Degradation
 
 

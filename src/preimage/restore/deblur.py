@@ -15,16 +15,18 @@ import torch
 from numpy.typing import NDArray
 from PIL.Image import Image
 
+from preimage.codes import Noise
 from preimage.distances import filtered
-from preimage.engine.fit import Run
 from preimage.engine.optimizers import muon
-from preimage.engine.recipe import Noise, Recipe, qualities
+from preimage.engine.recipe import Recipe
+from preimage.engine.run import Run
 from preimage.errors import InputError
 from preimage.images import Picture, as_picture
 from preimage.networks import SkipNet
 from preimage.noise.estimation import estimate_noise
 from preimage.operators import Blur, check_kernel, gaussian, motion, read_kernel
 from preimage.problem import Problem
+from preimage.recipes import qualities
 from preimage.regularizers import total_variation
 from preimage.restore.start import Initial, Tile, start
 from preimage.stopping import After, StoppingRule, holds_out

@@ -14,14 +14,15 @@ from torch.nn import functional
 
 from preimage.codes import Masked, Noise
 from preimage.distances import absolute, filtered, poisson_nll, squared
-from preimage.engine.fit import Run
 from preimage.engine.optimizers import muon
-from preimage.engine.recipe import Recipe, qualities
+from preimage.engine.recipe import Recipe
+from preimage.engine.run import Run
 from preimage.images import Picture, as_picture
 from preimage.networks import SkipNet
 from preimage.noise import estimation as noises
 from preimage.noise.correlation import whitening
 from preimage.problem import Problem, identity
+from preimage.recipes import qualities
 from preimage.regularizers import total_variation
 from preimage.restore.start import Initial, Tile, start, variant
 from preimage.stopping import After, StoppingRule, discrepancy, held_out, holds_out, moving_variance, risk
@@ -231,4 +232,4 @@ def default_rule(problem: Problem, recipe: Recipe, noise: noises.Noise | None = 
     if problem.noise_level:
         return risk()
     # Where the given values carry no noise (impulses) a fit gets better ever more slowly: it ends when 3 % is not worth it.
-    return held_out() if problem.weight is None else risk(worth=0.03)
+    return held_out() if problem.weight is None else risk(min_delta=0.03)

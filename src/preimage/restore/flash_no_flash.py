@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from preimage.engine.checkpoint import fingerprint
-from preimage.engine.fit import Run
 from preimage.engine.optimizers import muon
-from preimage.engine.recipe import Recipe, qualities
+from preimage.engine.recipe import Recipe
+from preimage.engine.run import Run
 from preimage.errors import InputError
 from preimage.images import Picture, as_picture
 from preimage.networks import DeepDecoder, Pixels, SkipNet
 from preimage.problem import Problem
+from preimage.recipes import qualities
 from preimage.restore.start import Initial, Tile, start
 from preimage.stopping import After, StoppingRule
 

@@ -10,15 +10,16 @@ import torch
 from numpy.typing import NDArray
 from PIL.Image import Image
 
-from preimage.codes import Masked
+from preimage.codes import Masked, Mesh, Noise
 from preimage.engine.checkpoint import fingerprint
-from preimage.engine.fit import Run
 from preimage.engine.optimizers import muon
-from preimage.engine.recipe import Mesh, Noise, Recipe, qualities
+from preimage.engine.recipe import Recipe
+from preimage.engine.run import Run
 from preimage.errors import InputError
 from preimage.images import Picture, as_picture
 from preimage.networks import SkipNet
 from preimage.problem import Problem
+from preimage.recipes import qualities
 from preimage.regularizers import total_variation
 from preimage.restore.missing import describe, kind_of_missing, missing_of
 from preimage.restore.start import Initial, Tile, start, variant
@@ -159,7 +160,7 @@ def inpaint(
         problem,
         picture,
         recipe,
-        rule=lambda _: stop or (After() if recipe.stop == "steps" else risk(worth=0.03)),
+        rule=lambda _: stop or (After() if recipe.stop == "steps" else risk(min_delta=0.03)),
         restarts=restarts,
         initial=initial,
         seed=seed,

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL.Image import Image
 
-from preimage.engine.fit import Run
+from preimage.codes import Noise
 from preimage.engine.optimizers import muon
-from preimage.engine.recipe import Noise, Recipe, qualities
+from preimage.engine.recipe import Recipe
+from preimage.engine.run import Run
 from preimage.errors import InputError
 from preimage.images import Picture, as_picture
 from preimage.images.jpeg_coding import JpegCoding
@@ -30,6 +31,7 @@ from preimage.operators import JpegCoefficients, compose, rounded
 from preimage.operators.compose import Composed
 from preimage.operators.jpeg import BLOCK
 from preimage.problem import Problem
+from preimage.recipes import qualities
 from preimage.restore.start import Initial, Tile, start
 from preimage.stopping import After, StoppingRule, discrepancy
 

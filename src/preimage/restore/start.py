@@ -13,13 +13,15 @@ import torch
 
 from preimage.engine.checkpoint import fingerprint
 from preimage.engine.devices import choose_device, free_memory
-from preimage.engine.fit import Fit, Run
+from preimage.engine.fit import Fit
 from preimage.engine.memory import expected_bytes
 from preimage.engine.recipe import Recipe
 from preimage.engine.result import Result
+from preimage.engine.run import Run
 from preimage.errors import InputError
 from preimage.images import Picture
 from preimage.problem import Problem
+from preimage.rng import checked_seed
 from preimage.series.layout import SMALLEST_SIDE, checked
 from preimage.series.tiles import Tiles
 from preimage.stopping import StoppingRule
@@ -67,8 +69,7 @@ def start(
     restarts = recipe.restarts if restarts is None else restarts
     if restarts < 1:
         raise InputError(f"restarts must be at least 1, got {restarts}")
-    if not 0 <= seed < 2**31:
-        raise InputError(f"seed must be from 0 to {2**31 - 1}, got {seed}")
+    seed = checked_seed(seed)
     whole = picture if missing is None else replace(picture, missing=missing.expand_as(picture.tensor))
 
     def fit(part: Picture, *, seed: int, code: Any = code, taught: torch.Tensor | None = None) -> Fit:
@@ -92,7 +93,7 @@ def start(
             initial=initial,
             picture=picture if part is whole else part,
             task=task,
-            identity={
+            fingerprint={
                 **(options or {}),
                 "recipe": recipe.describe(),
                 "rule": own.name,

@@ -10,14 +10,16 @@ import torch
 from numpy.typing import NDArray
 from PIL.Image import Image
 
-from preimage.engine.fit import Run
+from preimage.codes import Noise
 from preimage.engine.optimizers import muon
-from preimage.engine.recipe import Noise, Recipe, qualities
+from preimage.engine.recipe import Recipe
+from preimage.engine.run import Run
 from preimage.errors import InputError
 from preimage.images import Picture, as_picture
 from preimage.networks import SkipNet
 from preimage.operators import Downsample, bicubic, box, check_kernel, gaussian, lanczos2, read_kernel
 from preimage.problem import Problem
+from preimage.recipes import qualities
 from preimage.regularizers import total_variation
 from preimage.restore.start import Initial, Tile, start, variant
 from preimage.stopping import After, StoppingRule

@@ -33,7 +33,7 @@ class Frames:
     Example:
         >>> chain = Frames(partial(denoise, sigma=25), read("frames.tif", page="all"))
         >>> for step in chain:
-        ...     print(step.index, step.state)  # 181 page 2 of 31: risk 0.0012
+        ...     print(step.index, step.status)  # 181 page 2 of 31: risk 0.0012
         >>> chain.result().image.shape
         torch.Size([31, 1, 512, 512])
 
@@ -58,7 +58,6 @@ class Frames:
             if len(pages) not in (1, len(self.pages)):
                 raise InputError(f"{name} has {len(pages)} pages, expected {len(self.pages)}, or one that serves all")
         self.written: list[Picture] = []  # as a task would have each page written: with another alpha, it may be
-        self.overrun = 1.0
         self.offset = 0  # steps that were taken before the page at hand
         self.done: list[dict[str, Any]] = []
         self._survey(initial)
@@ -77,23 +76,22 @@ class Frames:
                 fit = self._made(number - 1, initial)
             except InputError as error:
                 raise InputError(f"page {number}: {error}") from error
-            identities.append(fit.identity)
+            identities.append(fit.fingerprint)
             remarks.append(fit.remarks)
             self.written.append(fit.picture or page)
             initial = fit.weights()
-        self.identity: dict[str, Any] = {"begun_from": "the last page", **_joined(identities)}
+        self.fingerprint: dict[str, Any] = {"begun_from": "the last page", **_joined(identities)}
         self.remarks = _said(remarks)
 
     # ------------------------------------------------------------------ the loop
 
     def __iter__(self) -> Iterator[Step]:
-        while True:
-            self.fit.overrun = self.overrun
-            for step in self.fit:
-                yield self._among_pages(step)
-            if self.page + 1 == len(self.pages):
-                return
+        return self
+
+    def __next__(self) -> Step:
+        if self.fit.finished and self.page + 1 < len(self.pages):
             self._turn()
+        return self._among_pages(next(self.fit))
 
     def run(self) -> Result:
         """Iterate to the end and return the Result."""
@@ -112,14 +110,23 @@ class Frames:
         return len(self.done)
 
     @property
-    def rule(self) -> Any:
-        """The rule of the page at hand."""
-        return self.fit.rule
+    def current(self) -> Fit:
+        """The fit of the page at hand."""
+        return self.fit
 
     @property
-    def blind_finished(self) -> bool:
+    def number(self) -> int:
+        """The page at hand, 0 for the first."""
+        return self.page
+
+    def part(self, whole: torch.Tensor) -> torch.Tensor:
+        """The page at hand, (1, c, h, w), of an image of all pages or of one that serves all."""
+        return whole[self.page : self.page + 1] if len(whole) > 1 else whole
+
+    @property
+    def finished(self) -> bool:
         """Whether the result of every page stands."""
-        return self.page + 1 == len(self.pages) and self.fit.blind_finished
+        return self.page + 1 == len(self.pages) and self.fit.finished
 
     def _turn(self) -> None:
         """From one page to the next."""
@@ -142,7 +149,7 @@ class Frames:
             index=self.offset + step.index,
             total=self.offset + step.total * (1 + len(left)),
             seconds=step.seconds + sum(part["seconds"] for part in self.done),
-            state=f"page {self.page + 1} of {count}" + (f": {step.state}" if step.state else ""),
+            status=f"page {self.page + 1} of {count}" + (f": {step.status}" if step.status else ""),
             events=tuple(f"page {self.page + 1}, {event}" for event in step.events),
             finish=whole,
         )
@@ -176,7 +183,7 @@ class Frames:
 
     def _reason(self, parts: list[dict[str, Any]]) -> str:
         count = len(self.pages)
-        if not self.blind_finished:
+        if not self.finished:
             ending = "; the pages after it are as given" if len(parts) < count else ""
             return f"ended on page {len(parts)} of {count}: {parts[-1]['reason']}{ending}"
         kept = ", ".join(str(statistics.median_low(part["kept_step"])) for part in parts)

@@ -37,7 +37,7 @@ class Tiles:
     Example:
         >>> tiles = Tiles(partial(denoise, sigma=25, tile=None), read("survey.tif"), side=512, overlap=64)
         >>> for step in tiles:
-        ...     print(step.index, step.state)  # 181 tile 2 of 126: risk 0.0012
+        ...     print(step.index, step.status)  # 181 tile 2 of 126: risk 0.0012
         >>> tiles.result().image.shape
         torch.Size([1, 3, 4000, 6000])
 
@@ -91,7 +91,6 @@ class Tiles:
             for column in range(len(self.axes[1].spans))
         ]
         self.order = self._order()
-        self.overrun = 1.0
         self.offset = 0  # steps that were taken before the tile at hand
         self.done: list[dict[str, Any]] = []
         self.taught: dict[str, Any] = {}
@@ -103,7 +102,7 @@ class Tiles:
         said = f"{len(self.places)} tiles of {self.side} pixels that share {self.overlap} or more with the next{rest}"
         self.remarks = (*self.fit.remarks, *remarks, said)
         own = {"tile": self.side, "overlap": self.overlap, "seed": seed, "input": fingerprint(self.picture.tensor)}
-        self.identity: dict[str, Any] = {**self.fit.identity, **own}
+        self.fingerprint: dict[str, Any] = {**self.fit.fingerprint, **own}
 
     # ------------------------------------------------------------------ places
 
@@ -199,13 +198,12 @@ class Tiles:
     # ------------------------------------------------------------------ the loop
 
     def __iter__(self) -> Iterator[Step]:
-        while True:
-            self.fit.overrun = self.overrun
-            for step in self.fit:
-                yield self._among_tiles(step)
-            if len(self.done) + 1 == len(self.order):
-                return
+        return self
+
+    def __next__(self) -> Step:
+        if self.fit.finished and len(self.done) + 1 < len(self.order):
             self._turn()
+        return self._among_tiles(next(self.fit))
 
     def run(self) -> Result:
         """Iterate to the end and return the Result."""
@@ -214,14 +212,18 @@ class Tiles:
         return self.result()
 
     @property
-    def rule(self) -> Any:
-        """The rule of the tile at hand."""
-        return self.fit.rule
+    def current(self) -> Fit:
+        """The fit of the tile at hand."""
+        return self.fit
+
+    def part(self, whole: torch.Tensor) -> torch.Tensor:
+        """Of an image of the result's size the tile at hand: (b, c, h, w) -> (1, c, side, side)."""
+        return self.cut(whole)
 
     @property
-    def blind_finished(self) -> bool:
+    def finished(self) -> bool:
         """Whether the result of every tile stands."""
-        return len(self.done) + 1 == len(self.order) and self.fit.blind_finished
+        return len(self.done) + 1 == len(self.order) and self.fit.finished
 
     def _turn(self) -> None:
         """From one tile to the next."""
@@ -251,7 +253,7 @@ class Tiles:
             index=self.offset + step.index,
             total=self.offset + step.total * (count - turn),
             seconds=step.seconds + sum(part["seconds"] for part in self.done),
-            state=f"tile {turn + 1} of {count}" + (f": {step.state}" if step.state else ""),
+            status=f"tile {turn + 1} of {count}" + (f": {step.status}" if step.status else ""),
             events=tuple(f"tile {turn + 1}, {event}" for event in step.events),
             finish=whole,
         )
@@ -332,7 +334,7 @@ class Tiles:
 
     def _reason(self, parts: list[dict[str, Any]]) -> str:
         count = len(self.order)
-        if not self.blind_finished:
+        if not self.finished:
             ending = "; the tiles after it are as given" if len(parts) < count else ""
             return f"ended on tile {len(parts)} of {count}: {parts[-1]['reason']}{ending}"
         if count == 1:

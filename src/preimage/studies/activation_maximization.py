@@ -22,8 +22,8 @@ from preimage.explain.inputs import at_working_size
 from preimage.explain.layers import blocks_of
 from preimage.explain.maximize import maximize
 from preimage.explain.options import ImagePrior
-from preimage.explain.recipes import NamedRecipe, recipe
 from preimage.explain.similarity import high_frequency_share
+from preimage.recipes import NamedRecipe, recipe
 from preimage.studies.feature_inversion import of_own_weights
 from preimage.studies.lesions import THIN, classifiers, held_out, known, with_words
 from preimage.studies.scales import Row, Study, markdown_table

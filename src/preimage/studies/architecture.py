@@ -16,8 +16,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from preimage.codes import Noise
 from preimage.engine.fit import Fit
-from preimage.engine.recipe import Noise, Recipe
+from preimage.engine.recipe import Recipe
 from preimage.metrics import psnr
 from preimage.networks import ResNet, SkipNet, UNet
 from preimage.networks.layers import Block, Head
@@ -110,7 +111,7 @@ def measured(
 ) -> tuple[list[float], torch.Tensor]:
     """The score of the average at every step, and the last average."""
     prior = recipe.prior(problem.target.shape[1], (problem.target.shape[-2], problem.target.shape[-1]))
-    fit = Fit(problem, prior, recipe=recipe)
+    fit = Fit(problem, prior, recipe=recipe, restarts=1)
     curve = [score(step.picture) for step in fit]
     return curve, fit.result().image
 

@@ -6,20 +6,33 @@ that the peak is known. Only this study sees the clean picture.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from preimage.engine.fit import Fit, Run
+from preimage.engine.fit import Fit
+from preimage.engine.run import Run
 from preimage.engine.step import Step
 from preimage.errors import InputError
 from preimage.problem import Problem
 from preimage.restore import denoise as denoising
 from preimage.restore import remove_jpeg_artifacts as jpeg
-from preimage.stopping import After, Discrepancy, HeldOut, MovingVariance, Plateau, Risk, StoppingRule, WindowedVariance
+from preimage.stopping import (
+    After,
+    Discrepancy,
+    HeldOut,
+    MovingVariance,
+    Plateau,
+    Risk,
+    ScoreTracker,
+    StoppingRule,
+    Tracker,
+    WindowedVariance,
+)
 from preimage.studies.denoising import KINDS, PICTURES, SIDE, specimen
 from preimage.studies.jpeg import encoded
 from preimage.studies.peaks import dB
@@ -43,36 +56,44 @@ DEFAULT = "default"
 MEAN, WORST = 0.15, 0.5
 
 
+@dataclass(frozen=True)
 class Onlookers(StoppingRule):
     """Rules that look at one fit without ending it; the first is the fit's own, and may change the problem."""
 
+    own: StoppingRule = field(kw_only=False)
+    others: dict[str, StoppingRule] = field(kw_only=False)
+
     name = "onlookers"
 
-    def __init__(self, own: StoppingRule, others: dict[str, StoppingRule]) -> None:
-        super().__init__()
-        self.rules = {DEFAULT: own, **others}
+    def start(
+        self, problem: Problem, *, members: int, total: int, seed: int = 0, streams: Iterator[int] | None = None
+    ) -> tuple[Problem, Tracker]:
+        given = {"members": members, "total": total, "seed": seed}
+        prepared, own = self.own.start(problem, **given)
+        trackers = {DEFAULT: own}
+        for name, rule in self.others.items():
+            with suppress(InputError):  # it asks for a noise level, and none is known
+                trackers[name] = rule.start(problem, **given)[1]
+        return prepared, Watching(self, trackers, members=members, total=total)
+
+
+class Watching(ScoreTracker):
+    """The trackers of all rules; when each ended."""
+
+    def __init__(self, rule: Onlookers, trackers: dict[str, Any], *, members: int, total: int) -> None:
+        super().__init__(rule, members=members, total=total)
+        self.trackers = trackers
         self.ended: dict[str, int] = {}
 
-    def prepare(self, problem: Problem, *, members: int, size: tuple[int, int], total: int, seed: int) -> Problem:
-        given = {"members": members, "size": size, "total": total, "seed": seed}
-        super().prepare(problem, **given)
-        prepared = self.rules[DEFAULT].prepare(problem, **given)
-        for name in [name for name in self.rules if name != DEFAULT]:
-            try:
-                self.rules[name].prepare(problem, **given)
-            except InputError:  # it asks for a noise level, and none is known
-                del self.rules[name]
-        return prepared
-
-    def measured(self, step: Step) -> torch.Tensor:
-        return torch.cat([rule.measured(step) for rule in self.rules.values()])
+    def measure(self, step: Step) -> torch.Tensor:
+        return torch.cat([tracker.measure(step) for tracker in self.trackers.values()])
 
     def decide(self, step: Step, numbers: list[list[float]]) -> list[bool]:
-        for name, rule in self.rules.items():
-            own, numbers = numbers[: rule.rows], numbers[rule.rows :]
-            if name not in self.ended and all(rule.decide(step, own)):
+        for name, tracker in self.trackers.items():
+            own, numbers = numbers[: tracker.n_statistics], numbers[tracker.n_statistics :]
+            if name not in self.ended and all(tracker.decide(step, own)):
                 self.ended[name] = step.index
-        self.best = self.rules[DEFAULT].best
+        self.best = self.trackers[DEFAULT].best
         end = PAST * self.ended.get(DEFAULT, step.total)
         return [step.index >= end] * len(step.active)
 
@@ -101,20 +122,21 @@ def measure(study: Study, kind: str, name: str, group: str) -> None:
     peak = max(curve)
     finish = fit.problem.finish or (lambda x: x)
     rows = []
-    for rule_name, rule in onlookers.rules.items():
-        if rule.best is not None and not (rule_name == DEFAULT and group != OWN):
-            kept = dB(finish(rule.best), clean)
+    watching = fit.tracker
+    for rule_name, tracker in watching.trackers.items():
+        if tracker.best is not None and not (rule_name == DEFAULT and group != OWN):
+            kept = dB(finish(tracker.best), clean)
             row: Row = {
                 "damage": kind,
                 "picture": name,
                 "fit": group,
-                "rule": f"{DEFAULT}: {rule.name}" if rule_name == DEFAULT else rule_name,
+                "rule": f"{DEFAULT}: {tracker.rule.name}" if rule_name == DEFAULT else rule_name,
                 "kept": kept,
                 "peak": peak,
                 "below": peak - kept,
-                "kept_step": rule.kept_step[0],
+                "kept_step": tracker.kept_step[0],
                 "peak_step": curve.index(peak) + 1,
-                "stopped": onlookers.ended.get(rule_name, "not"),
+                "stopped": watching.ended.get(rule_name, "not"),
                 "steps": len(curve),
             }
             rows.append(row)

@@ -16,6 +16,7 @@ import torch
 from preimage.errors import MissingExtra
 from preimage.metrics import psnr
 from preimage.restore.denoise import FAST, denoise
+from preimage.studies.peaks import scores_of
 from preimage.studies.rivals import bm3d_told_sigma, non_local_means, tv_denoising
 from preimage.studies.scales import Row, Study, center_crop, generated_picture, markdown_table, with_gaussian_noise
 
@@ -23,9 +24,6 @@ PICTURES = ("Baboon", "F16", "House", "Lena", "Peppers", "kodim01", "kodim02", "
 KINDS = ("sigma 25", "gaussian_2", "speckle_3", "impulse_3")
 SIDE = {"smoke": 32, "small": 256, "paper": 512}
 SEED = 1234
-CLEARLY_PAST = (
-    0.5  # dB below the peak after which the search for it ends; it goes on to 1.5 times the stopping step at most
-)
 TARGETS = """Targets at sigma 25: blind mean at least 0.5 dB above NLM, within 0.8 dB of CBM3D, within 0.3 dB of the peak, none
 worse than 0.8 dB below its peak."""
 
@@ -83,13 +81,8 @@ def measured(clean: torch.Tensor, noisy: torch.Tensor, *, smoke: bool = False) -
         row["bm3d"] = float("nan")
     begin = time.perf_counter()
     fit = denoise(noisy, recipe=replace(FAST, steps=40, restarts=2) if smoke else FAST)
-    fit.overrun = 1.5  # for the peak alone
     preparing = time.perf_counter() - begin
-    curve: list[float] = []
-    for step in fit:
-        curve.append(dB(step.picture, clean))
-        if not step.blind and curve[-1] < max(curve) - CLEARLY_PAST:
-            break
+    curve = scores_of(fit, lambda image: dB(image, clean), lookahead=1.5)
     result = fit.result()
     peak = max(curve)
     return row | {
@@ -100,7 +93,7 @@ def measured(clean: torch.Tensor, noisy: torch.Tensor, *, smoke: bool = False) -
         "steps": result.steps,
         "seconds": preparing + result.seconds,
         "decided": result.remarks[0].split(" of ")[0].split(":")[0] if result.remarks else "",
-        "rule": fit.rule.name,
+        "rule": fit.current.rule.name,
         "threads": result.threads,
     }
 

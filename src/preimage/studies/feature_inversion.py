@@ -22,8 +22,9 @@ from preimage.explain.inputs import at_working_size
 from preimage.explain.invert import invert
 from preimage.explain.layers import blocks_of
 from preimage.explain.options import ImagePrior
-from preimage.explain.recipes import INVERSION, NamedRecipe, recipe
+from preimage.explain.recipes import INVERSION
 from preimage.explain.recipes import chosen as chosen_recipe
+from preimage.recipes import NamedRecipe, recipe
 from preimage.studies.lesions import THIN, chosen, first_classifier, held_out, known, shaded_disc, with_words
 from preimage.studies.scales import Row, Study, generated_picture, markdown_table
 from preimage.studies.sheets import keep_picture, save_sheet

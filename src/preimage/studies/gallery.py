@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from preimage.engine.fit import Fit, Run
+from preimage.engine.fit import Fit
+from preimage.engine.run import Run
 from preimage.images import write_bytes_atomically
 from preimage.metrics import psnr
 from preimage.operators import Blur, Downsample, lanczos2, motion

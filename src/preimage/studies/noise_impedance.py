@@ -33,7 +33,7 @@ def run(study: Study) -> Path:
         if known.issuperset(wanted):
             continue
         prior = recipe.prior(target.shape[1], (target.shape[-2], target.shape[-1]))
-        losses = Fit(Problem(target), prior, recipe=recipe).run().history["loss"][:, 0]
+        losses = Fit(Problem(target), prior, recipe=recipe, restarts=1).run().history["loss"][:, 0]
         for step in (step for step in wanted if step not in known):
             study.keep({"target": name, "step": step, "loss": float(losses[step - 1])})
     figure = draw(study)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
 import torch
 
-from preimage.engine.fit import Run
 from preimage.engine.result import Result
+from preimage.engine.run import Run
 from preimage.metrics import psnr
+from preimage.stopping import After
 from preimage.studies.scales import Row
 
 CLEARLY_PAST = 0.5
@@ -32,11 +34,7 @@ def blind_beside_peak(
     if score is None:
         fit.run()
     else:
-        fit.overrun = 1.5  # for the peak alone
-        for step in fit:
-            curve.append(score(step.picture))
-            if not step.blind and curve[-1] < max(curve) - CLEARLY_PAST:
-                break
+        curve = scores_of(fit, score, lookahead=1.5)
     result = fit.result()
     peak = max(curve, default=float("nan"))
     return result, {
@@ -48,6 +46,19 @@ def blind_beside_peak(
         "seconds": preparing + result.seconds,
         "threads": result.threads,
     }
+
+
+def scores_of(fit: Run, score: Callable[[torch.Tensor], float], *, lookahead: float) -> list[float]:
+    """The score at every step of a fit, and of a copy that goes on beyond its stop until it is clearly past its peak."""
+    curve = [score(step.picture) for step in fit]
+    atom = fit.current
+    last = math.floor(lookahead * max(atom.stopped))
+    if last > atom.index:
+        for step in atom.extended(After(last), steps=max(last, atom.recipe.steps)):
+            curve.append(score(step.picture))
+            if curve[-1] < max(curve) - CLEARLY_PAST:
+                break
+    return curve
 
 
 def dB(image: torch.Tensor, clean: torch.Tensor) -> float:  # noqa: N802

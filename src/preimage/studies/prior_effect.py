@@ -12,13 +12,14 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from preimage.engine.fit import Run
 from preimage.engine.optimizers import adam
 from preimage.engine.recipe import Recipe
+from preimage.engine.run import Run
 from preimage.metrics import psnr
 from preimage.networks import Pixels
 from preimage.operators import Downsample, lanczos2
 from preimage.restore.super_resolve import FAST, super_resolve
+from preimage.studies.peaks import scores_of
 from preimage.studies.scales import Study, generated_picture, markdown_table
 
 FACTOR = 4
@@ -37,8 +38,8 @@ def run(study: Study) -> Path:
         if any(row["prior"] == name for row in study.rows()):
             continue
         fit = fits(name, small, smoke=study.scale == "smoke")
-        fit.overrun = 1.5 if name == "deep" else 1.0
-        curve = [float(psnr(step.picture.clamp(0, 1), clean)) for step in fit]
+        lookahead = 1.5 if name == "deep" else 1.0
+        curve = scores_of(fit, lambda image: float(psnr(image.clamp(0, 1), clean)), lookahead=lookahead)
         result = fit.result()
         images[name] = result.image.clamp(0, 1)
         seen = Downsample(lanczos2(FACTOR), FACTOR)(result.image)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from preimage.engine.recipe import Quality
 from preimage.errors import MissingExtra
+from preimage.recipes import Quality
 from preimage.restore.denoise import QUALITIES, denoise
 from preimage.studies.denoising import KINDS, PICTURES, SEED, SIDE, specimen
 from preimage.studies.peaks import dB

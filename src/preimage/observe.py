@@ -1,0 +1,227 @@
+"""Observers look on at a Run and change nothing: its Steps pass through `observe`, and what each observer notes is its own.
+
+for step in observe(run, oracle, film): ...
+
+Only observers may know the ground truth; no rule and no default ever does.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import torch
+from torch.nn import functional
+
+from preimage.engine.checkpoint import autosave as autosave
+from preimage.engine.fit import Fit
+from preimage.engine.run import Run
+from preimage.engine.step import Step
+from preimage.metrics import psnr
+from preimage.stopping import After
+
+Curve = list[tuple[int, float]]
+
+
+class Observer(Protocol):
+    """What is shown each step of a run, and can be saved beside it in a checkpoint."""
+
+    def note(self, run: Run, step: Step) -> None: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+def observe(run: Run, *observers: Observer) -> Iterator[Step]:
+    """Pass the Steps of a run through, each shown to every observer first.
+
+    Example:
+        >>> from preimage.engine.recipe import Recipe
+        >>> from preimage.problem import Problem
+        >>> recipe = Recipe(steps=2)
+        >>> fit = Fit(Problem(torch.rand(1, 3, 32, 32)), recipe.prior(3, (32, 32), device="cpu"), recipe=recipe)
+        >>> curves = Curves(reference=torch.rand(1, 3, 32, 32))
+        >>> for step in observe(fit, curves): pass
+        >>> len(curves.psnr)
+        2
+
+    Args:
+        run: is iterated here; go on with it elsewhere only after this has ended.
+        observers: are called in this order.
+    """
+    for step in run:
+        for observer in observers:
+            observer.note(run, step)
+        yield step
+
+
+class OraclePeak:
+    """The best PSNR that any step would have returned, and that step: what a perfect stopping rule could reach.
+
+    Each fit goes on, once it has ended, on a copy (`Fit.extended`) to `lookahead` times its last step, so that a peak after the
+    stop is found, too; the run itself is not changed, nor is the time counted in its seconds.
+
+    Example:
+        >>> oracle = OraclePeak(torch.rand(1, 3, 32, 32), lookahead=1.5)
+        >>> oracle.peak is None  # before the first step
+        True
+
+    Args:
+        reference: the ground truth, (b, c, h, w) in 0 to 1, of the result's size.
+        lookahead: 1 for none.
+        margin: dB below the peak at which looking ahead ends early; None: it does not.
+        strength: the fraction of the result that is returned, the rest being `input`.
+        input: (b, c, h, w), of the result's size, for a strength below 1.
+    """
+
+    def __init__(
+        self,
+        reference: torch.Tensor,
+        *,
+        lookahead: float = 1.5,
+        margin: float | None = None,
+        strength: float = 1.0,
+        input: torch.Tensor | None = None,  # noqa: A002 (the word of the field)
+    ) -> None:
+        self.reference, self.lookahead, self.margin = reference, lookahead, margin
+        self.strength, self.input = strength, input
+        self.curve: Curve = []  # (step of the fit at hand, PSNR); (0, NaN) between two fits
+        self.peaks: dict[int, tuple[float, int]] = {}  # of each image the best PSNR so far, and its step
+
+    def note(self, run: Run, step: Step) -> None:
+        """Compare a step; after the last one of a fit, look ahead."""
+        fit = run.current
+        if self.curve and fit.index == 1:
+            self.curve.append((0, math.nan))
+        self._compare(run, fit, step)
+        if not fit.finished or self.lookahead <= 1:
+            return
+        last = math.floor(self.lookahead * max(fit.stopped))
+        if last <= fit.index:
+            return
+        longer = fit.extended(After(last), steps=max(last, fit.recipe.steps))
+        for further in longer:
+            value = self._compare(run, longer, further)
+            if self.margin is not None and value < self._best_of_fit - self.margin:
+                return
+
+    @property
+    def peak(self) -> tuple[float, int] | None:
+        """The best PSNR and its step; of several images the mean of the best of each, and the median of their steps."""
+        if not self.peaks:
+            return None
+        values, steps = zip(*self.peaks.values(), strict=True)
+        return statistics.fmean(values), statistics.median_low(steps)
+
+    def _compare(self, run: Run, fit: Fit, step: Step) -> float:
+        shown, truth = shown_by(fit, step), run.part(self.reference)
+        if self.strength != 1 and self.input is not None:
+            shown = torch.lerp(run.part(self.input), shown, self.strength)
+        values: list[float] = psnr(shown.clamp(0, 1), truth).tolist()
+        for i, value in enumerate(values):
+            key = run.number + i
+            if value > self.peaks.get(key, (-math.inf, 0))[0]:
+                self.peaks[key] = (value, fit.index)
+        mean = statistics.fmean(values)
+        self._best_of_fit = mean if fit.index == 1 else max(mean, self._best_of_fit)
+        self.curve.append((fit.index, mean))
+        return mean
+
+    _best_of_fit = -math.inf
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain containers."""
+        return {"curve": self.curve, "peaks": self.peaks, "best": self._best_of_fit}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        self.curve = [tuple(pair) for pair in state["curve"]]
+        self.peaks = {key: tuple(best) for key, best in state["peaks"].items()}
+        self._best_of_fit = state["best"]
+
+
+class Curves:
+    """The score of the stopping rule at every step that has one, and the PSNR to a reference, if there is one.
+
+    Example:
+        >>> curves = Curves()
+        >>> curves.score, curves.psnr
+        ([], [])
+
+    Args:
+        reference: the ground truth, (b, c, h, w) in 0 to 1, of the result's size.
+    """
+
+    def __init__(self, reference: torch.Tensor | None = None) -> None:
+        self.reference = reference
+        self.score: Curve = []
+        self.psnr: Curve = []
+
+    def note(self, run: Run, step: Step) -> None:
+        """Note score and PSNR."""
+        fit = run.current
+        if fit.index == 1:  # nothing joins the curves of two fits
+            for curve in (self.score, self.psnr):
+                curve += [(0, math.nan)] if curve else []
+        score = fit.tracker.score(fit.index)
+        if score is not None:
+            self.score.append((fit.index, score))
+        if self.reference is not None:
+            value = psnr(shown_by(fit, step).clamp(0, 1), run.part(self.reference)).mean()
+            self.psnr.append((fit.index, float(value)))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain containers."""
+        return {"score": self.score, "psnr": self.psnr}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        self.score, self.psnr = ([tuple(pair) for pair in state[name]] for name in ("score", "psnr"))
+
+
+class Film:
+    """Frames of what the first fit of a run shows, small enough for a film.
+
+    Example:
+        >>> Film(every=10, display=(0.0, 1.0)).frames
+        []
+
+    Args:
+        every: steps between two frames, 1 or more; the first step always has one.
+        display: the values that are black and white.
+        side: longest side in pixels.
+    """
+
+    def __init__(self, every: int, *, display: tuple[float, float] = (0.0, 1.0), side: int = 480) -> None:
+        self.every, self.display, self.side = every, display, side
+        self.frames: list[torch.Tensor] = []
+
+    def note(self, run: Run, step: Step) -> None:
+        """Take a frame if it is time for one."""
+        if run.number == 0 and (step.index % self.every == 0 or step.index == 1):
+            self.frames.append(self.frame(step.picture[0].cpu()))
+
+    def frame(self, image: torch.Tensor) -> torch.Tensor:
+        """An image (c, h, w) as a frame, (h, w, 3) uint8."""
+        longest = max(image.shape[-2:])
+        if longest > self.side:
+            image = functional.interpolate(image[None], scale_factor=self.side / longest, mode="area")[0]
+        low, high = self.display
+        shown = ((image - low) / max(high - low, 1e-12)).clamp(0, 1)
+        shown = shown[:3] if len(shown) >= 3 else shown[:1].expand(3, -1, -1)
+        return shown.movedim(0, -1).mul(255).round().byte()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The frames so far."""
+        return {"frames": self.frames}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        self.frames = list(state["frames"])
+
+
+def shown_by(fit: Fit, step: Step) -> torch.Tensor:
+    """What a fit would return at a step, on the CPU, also where the step is one of a series."""
+    finish = fit.problem.finish
+    return (step.mean if finish is None else finish(step.mean)).cpu()
