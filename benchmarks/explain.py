@@ -28,9 +28,9 @@ from preimage.classifiers.model_file import Backbone, TrainedModel
 from preimage.classifiers.settings import Settings
 from preimage.classifiers.train import Batch, Training
 from preimage.explain.counterfactual import counterfactual
-from preimage.explain.explanation import Explaining
-from preimage.explain.recipes import FAST_RECOVERY, PAPER_RECOVERY
+from preimage.explain.recipes import PAPER_RECOVERY
 from preimage.explain.recover import recover
+from preimage.explain.run import ExplanationRun
 from studies.harness.classifiers import LESION_CLASSES as CLASSES
 from studies.harness.classifiers import labelled
 from studies.harness.lesions import Lesion, some_lesions
@@ -39,7 +39,7 @@ from studies.harness.study import Run
 MODEL = Path("out/models/lesions.pt")
 TABLE = Path("docs/results/explain_seconds.csv")
 RUNS, STEPS, WARM_UP = 3, 8, 2
-TASKS: dict[str, Callable[..., Explaining]] = {"recover": recover, "counterfactual": counterfactual}
+TASKS: dict[str, Callable[..., ExplanationRun]] = {"recover": recover, "counterfactual": counterfactual}
 
 
 def classifier(lesions: list[Lesion]) -> TrainedModel:
@@ -58,7 +58,7 @@ def classifier(lesions: list[Lesion]) -> TrainedModel:
 def whole(task: str, model: TrainedModel, lesion: Lesion) -> dict[str, Any]:
     """A run of the fast recipe from the picture in memory to the result."""
     begin = time.perf_counter()
-    found = TASKS[task](lesion.picture, classifier=model, recipe=FAST_RECOVERY).run()
+    found = TASKS[task](lesion.picture, classifier=model, recipe="fast").run()
     seconds = time.perf_counter() - begin
     return {"seconds": seconds, "steps": found.steps, "valid": found.numbers.get("valid", "")}
 
@@ -66,7 +66,7 @@ def whole(task: str, model: TrainedModel, lesion: Lesion) -> dict[str, Any]:
 def published(task: str, model: TrainedModel, lesion: Lesion) -> float:
     """Seconds of all steps of the published setting, projected from the median of a few."""
     ends = []
-    for step in TASKS[task](lesion.picture, classifier=model, recipe=PAPER_RECOVERY):
+    for step in TASKS[task](lesion.picture, classifier=model, recipe="paper"):
         ends.append(time.perf_counter())
         if step.index == STEPS + WARM_UP:
             break

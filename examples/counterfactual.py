@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from preimage import Classifier, counterfactual
-from preimage.explain.quality import inside_share
+from preimage.explain.similarity import inside_share
 from preimage.figures.restoration import save_figure
 
 SIDE, MEAN, STD = 64, (0.5,) * 3, (0.25,) * 3

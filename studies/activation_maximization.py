@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from preimage.classifiers import Classifier
-from preimage.explain.forward import at_working_size
+from preimage.explain.inputs import at_working_size
 from preimage.explain.invert import depth
 from preimage.explain.maximize import FAST, PAPER, maximize
 from preimage.explain.quality import high_frequency_share

@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional
 
 from preimage.classifiers import Classifier
-from preimage.explain.forward import at_working_size
+from preimage.explain.inputs import at_working_size
 from preimage.explain.invert import FAST, PAPER, depth, invert
 from studies.harness import classifiers, figures, fits, imaging, lesions, tables
 from studies.harness.rows import chosen

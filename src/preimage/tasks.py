@@ -191,6 +191,7 @@ class Output:
         write: `write(result, path, overwrite=...)`, or "module:function" of one.
         default: the name of the file if the option is not given, from {stem}, {task} and {suffix}; None: not written then.
         when: `when(options)`: whether the task has this file with these options; None: always.
+        further: `further(options, path)` -> the files that are written beside it; None: none.
     """
 
     name: str
@@ -199,6 +200,7 @@ class Output:
     write: Callable[..., Any] | str = ""
     default: str | None = None
     when: Callable[[Any], bool] | None = None
+    further: Callable[[Any, Any], list[Any]] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -57,7 +57,7 @@ BAD = {
         (["--loss-weight", "inf"], ["loss_weight must be a finite number, at least 0, got inf"]),
         (["--uncertainty", "fear"], ["--uncertainty", "fear"]),
         (["--uncertainty", "loss"], ["no loss estimator"]),
-        (["--target-loss", "3"], ["quantile"]),
+        (["--target-loss", "3"], ["target_loss", "from 0 to 1", "got 3"]),
         (["--region", "large.png"], ["region", "48 x 40", "24 x 20"]),
         (["--region", "empty.png"], ["region", "black everywhere"]),
         (["--region", "nowhere.png"], ["nowhere.png"]),
@@ -83,7 +83,7 @@ BAD = {
         (["--layer", "block1", "--channel", "99"], ["channels 0 to 7, got 99"]),
         (["--layer", "block1"], ["name one of the two"]),
         (["--layer", "blok1", "--channel", "1"], ["block1"]),
-        (["--layer", "block1", "--channel", "1", "--window", "500"], ["a window of 500 does not fit"]),
+        (["--layer", "block1", "--channel", "1", "--window", "500"], ["window 500 does not fit"]),
         ([], ["name one of the two"]),
         (["--target", "hexagon"], ["no class 'hexagon'"]),
         (["--target", "0", "--size", "4", "4"], ["16 pixels a side"]),
@@ -97,7 +97,7 @@ CASES = [(command, *case) for command, cases in BAD.items() for case in cases]
 
 @pytest.mark.parametrize(("command", "tokens", "words"), CASES, ids=[" ".join([c, *t]) for c, t, _ in CASES])
 def test_bad_input_is_one_line_and_nothing_is_written(here, run, monkeypatch, command, tokens, words):
-    monkeypatch.setattr("preimage.engine.fit.Fit._advance", lambda fit: pytest.fail("a fit was begun"))
+    monkeypatch.setattr("preimage.engine.fit.Fit.__next__", lambda fit: pytest.fail("a fit was begun"))
     if SAID in tokens:
         import torch
         from classifiers.small import tiny
@@ -125,7 +125,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(here, run, monkeypatch, co
     ("source", "words"),
     [
         ("nowhere.png", ["nowhere.png"]),
-        ("stack.tif", ["stack.tif has 2 pages", "about one", "--page N"]),
+        ("stack.tif", ["stack.tif has 2 pages", "one image", "--page N"]),
         ("tiny.json", ["tiny.json"]),
         ("nan.tif", ["nan.tif"]),
         ("out", ["out"]),
@@ -144,7 +144,7 @@ def test_what_is_missing_is_said(here, run):
 
 
 def test_files_that_are_there_are_refused_before_the_fit(here, run, monkeypatch):
-    monkeypatch.setattr("preimage.engine.fit.Fit._advance", lambda fit: pytest.fail("a fit was begun"))
+    monkeypatch.setattr("preimage.engine.fit.Fit.__next__", lambda fit: pytest.fail("a fit was begun"))
     Path("a-2.png").write_bytes(b"kept")
     Path("page.html").write_bytes(b"kept")
     common = ("counterfactual", "noisy.png", "--classifier", OWN, "--recipe", "tiny.json", "-o", "a.png")
@@ -172,7 +172,7 @@ def test_where_memory_is_used_up_the_options_that_are_named_are_there(here, run,
     def fail(fit):
         raise MemoryError
 
-    monkeypatch.setattr("preimage.engine.fit.Fit._advance", fail)
+    monkeypatch.setattr("preimage.engine.fit.Fit.__next__", fail)
     given = ["--target", "0", "--size", "20", "24"] if command == "maximize" else ["noisy.png"]
     ran = run(command, *given, "--classifier", OWN, "--recipe", "tiny.json", "-o", "a.png")
     assert ran.failed_in_one_line("memory is used up", option), ran

@@ -10,8 +10,9 @@ from explain.small import BRIEF, picture
 
 from preimage.classifiers import TrainedModel
 from preimage.explain.counterfactual import counterfactual
-from preimage.explain.forward import as_model
-from preimage.explain.invert import depth, invert
+from preimage.explain.inputs import as_model
+from preimage.explain.invert import invert
+from preimage.explain.layers import blocks_of
 from preimage.explain.maximize import maximize
 from preimage.explain.recover import recover
 
@@ -51,14 +52,14 @@ def test_a_recovery(model):
 
 
 def test_an_inversion_at_the_deepest_block(model):
-    layers = depth(model.classifier, picture()[None])
+    layers = blocks_of(model.classifier, picture()[None])
     assert len(layers) == len(set(layers)) > 1
-    one = invert(picture(), classifier=model, layer=layers[-2], **SETTINGS).run()
+    one = invert(picture(), classifier=model, layers=layers[-2], **SETTINGS).run()
     assert one.numbers["feature_error"] > 0
 
 
 def test_a_class_and_a_channel(model):
-    layer = depth(model.classifier, picture()[None])[0]
+    layer = blocks_of(model.classifier, picture()[None])[0]
     for asked in ({"target": 1}, {"layer": layer, "channel": 3}):
         one = maximize(classifier=model, size=(32, 32), **asked, **SETTINGS).run()
         assert one.image.shape == (1, 3, 32, 32)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from classifiers.small import tiny
 
-from preimage.classifiers.model_file import TrainedModel
-from preimage.explain.forward import CachedForward, Features
+from preimage.explain.features import Features
+from preimage.explain.forward import CachedForward
 from preimage.explain.input_jitter import InputJitter
 
 
@@ -15,33 +15,37 @@ def picture() -> torch.Tensor:
 
 
 def test_each_turn_is_another_move_and_none_is_none():
-    shifts, x = InputJitter((20, 24)), picture()
-    shifts.turn(None)
-    assert torch.equal(shifts(x), x)
+    jitter, x = InputJitter((20, 24)), picture()
+    jitter.set_step(None)
+    assert torch.equal(jitter(x), x)
     moved = []
-    for step in range(len(shifts)):
-        shifts.turn(step)
-        moved.append(shifts(x))
-    assert len({tuple(each.flatten()[:50].tolist()) for each in moved}) == len(shifts) == 16
-    down, right = shifts.moves[5]
+    for step in range(len(jitter)):
+        jitter.set_step(step)
+        moved.append(jitter(x))
+    assert len({tuple(each.flatten()[:50].tolist()) for each in moved}) == len(jitter) == 16
+    down, right = jitter.shifts[5]
     assert torch.equal(moved[5][..., : 20 - down, : 24 - right], x[..., down:, right:])
-    shifts.turn(5 + len(shifts))
-    assert torch.equal(shifts(x), moved[5])
+    jitter.set_step(5 + len(jitter))
+    assert torch.equal(jitter(x), moved[5])
 
 
 def test_the_places_stay_the_same_tensors():
-    shifts = InputJitter((20, 24))
-    before = (shifts.rows.data_ptr(), shifts.columns.data_ptr(), shifts.number.data_ptr())
-    shifts.turn(7)
-    assert before == (shifts.rows.data_ptr(), shifts.columns.data_ptr(), shifts.number.data_ptr())
+    jitter = InputJitter((20, 24))
+    before = (jitter.rows.data_ptr(), jitter.columns.data_ptr(), jitter.number.data_ptr())
+    jitter.set_step(7)
+    assert before == (jitter.rows.data_ptr(), jitter.columns.data_ptr(), jitter.number.data_ptr())
 
 
 def test_the_given_picture_has_no_error_at_any_turn():
-    view = CachedForward(TrainedModel(tiny()), ["block1"], shifts=InputJitter((20, 24)))
+    view = CachedForward(tiny(), ["block1"], jitter=InputJitter((20, 24)))
     features = Features(view, "block1", picture())
     for step in (None, 0, 3, 30):
-        view.turn(step)
-        found = features(picture()) if step is not None else features._of(picture()) / features.scale - features.target
-        assert float((found - features.wanted).abs().max()) < 1e-6
+        view.set_step(step)
+        found = (
+            features(picture())
+            if step is not None
+            else view(picture()).features["block1"] / features.scale - features.of_image
+        )
+        assert float((found - (features.target if step is not None else 0)).abs().max()) < 1e-6
     assert features.error(picture()) < 1e-12
     assert features.error(picture().flip(-1)) > 0.01

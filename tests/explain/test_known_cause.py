@@ -12,8 +12,9 @@ from torch.nn import functional
 
 from examples.shapes import CLASSES, draw_shapes
 from preimage.classifiers import Classifier
-from preimage.explain.counterfactual import FAST, counterfactual
-from preimage.explain.quality import inside_share
+from preimage.explain.counterfactual import counterfactual
+from preimage.explain.recipes import FAST_RECOVERY as FAST
+from preimage.explain.similarity import inside_share
 from preimage.networks import SkipNet
 
 SIDE = 32

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -52,7 +51,7 @@ def test_a_channel_or_a_window_of_it_is_excited(window):
 
 def test_the_unit_in_the_middle_changes_the_middle_alone():
     images = [
-        found(layer="block1", channel=channel, window=1, prior="none", recipe=replace(PIXELS, steps=5)).image[0]
+        found(layer="block1", channel=channel, window=1, prior="none", recipe="fast", steps=5).image[0]
         for channel in range(8)
     ]
     rows, columns = torch.nonzero(torch.stack(images).std(0).sum(0), as_tuple=True)
@@ -66,7 +65,7 @@ def test_pixels_excite_a_channel_that_flat_gray_leaves_at_nothing():
     silent = [channel for channel in range(8) if float(gray[channel].max()) == 0]
     assert silent
     for channel in silent:
-        one = found(layer="block1", channel=channel, prior="tv", recipe=replace(PIXELS, steps=20))
+        one = found(layer="block1", channel=channel, prior="tv", recipe="fast", steps=20)
         assert one.numbers["excitation"] > 0.1
 
 
@@ -104,35 +103,37 @@ def test_resuming_ends_bit_for_bit_as_if_it_had_never_stopped(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "code"),
     [
-        ({}, "name one of the two"),
-        ({"target": 0, "layer": "block1", "channel": 0}, "name one of the two"),
-        ({"target": 0, "layer": "block1"}, "name one of the two"),
-        ({"target": 0, "channel": 1}, "name one of the two"),
-        ({"layer": "block1"}, "name one of the two"),
-        ({"channel": 1}, "name one of the two"),
-        ({"target": 0, "window": 3}, "window"),
-        ({"target": "hexagon"}, "no class"),
-        ({"target": 7}, "0 to 2"),
-        ({"layer": "block7", "channel": 0}, "did you mean"),
-        ({"layer": "block1", "channel": 8}, "channels 0 to 7, got 8"),
-        ({"layer": "block1", "channel": -1}, "channels 0 to 7, got -1"),
-        ({"layer": "block1", "channel": 1.5}, "channels 0 to 7, got 1.5"),
-        ({"layer": "block1", "channel": 0, "window": 1.5}, "a window of 1.5 does not fit"),
-        ({"layer": "block1", "channel": 0, "window": 17}, "16 x 16 units"),
-        ({"layer": "block1", "channel": 0, "window": 0}, "does not fit"),
-        ({"layer": "head", "channel": 0, "window": 1}, "no places"),
-        ({"target": 0, "prior": "smooth"}, "prior must be"),
-        ({"target": 0, "size": (8, 32)}, "16 pixels a side"),
-        ({"target": 0, "size": (0, 32)}, "16 pixels a side"),
-        ({"target": 0, "size": 32}, "size must be .height, width., two whole numbers, got 32"),
-        ({"target": 0, "size": (32, 32.5)}, "two whole numbers"),
-        ({"target": 0, "size": (32, 32, 3)}, "two whole numbers"),
-        ({"target": 0, "size": (10**6, 10**6)}, "size 1000000 1000000 is .* pixels, more than .* a smaller --size"),
-        ({"target": 0, "classifier": tiny(output="detached")}, "no gradient"),
+        ({}, "option"),
+        ({"target": 0, "layer": "block1", "channel": 0}, "option"),
+        ({"target": 0, "layer": "block1"}, "option"),
+        ({"target": 0, "channel": 1}, "option"),
+        ({"layer": "block1"}, "option"),
+        ({"channel": 1}, "option"),
+        ({"target": 0, "window": 3}, "option"),
+        ({"target": "hexagon"}, "invalid-value"),
+        ({"target": 7}, "invalid-value"),
+        ({"layer": "block7", "channel": 0}, "invalid-value"),
+        ({"layer": "block1", "channel": 8}, "layer"),
+        ({"layer": "block1", "channel": -1}, "layer"),
+        ({"layer": "block1", "channel": 1.5}, "layer"),
+        ({"layer": "block1", "channel": 0, "window": 1.5}, "layer"),
+        ({"layer": "block1", "channel": 0, "window": 17}, "layer"),
+        ({"layer": "block1", "channel": 0, "window": 0}, "layer"),
+        ({"layer": "head", "channel": 0, "window": 1}, "layer"),
+        ({"target": 0, "prior": "smooth"}, "invalid-value"),
+        ({"target": 0, "size": (8, 32)}, "size"),
+        ({"target": 0, "size": (0, 32)}, "size"),
+        ({"target": 0, "size": 32}, "type"),
+        ({"target": 0, "size": (32, 32.5)}, "type"),
+        ({"target": 0, "size": (32, 32, 3)}, "type"),
+        ({"target": 0, "size": (10**6, 10**6)}, "size"),
+        ({"target": 0, "classifier": tiny(output="detached")}, "invalid-value"),
     ],
 )
-def test_what_cannot_be_is_said_in_one_line(settings, said):
-    with pytest.raises(InputError, match=said):
+def test_what_cannot_be_is_said_in_one_line(settings, code):
+    with pytest.raises(InputError) as error:
         found(**settings)
+    assert error.value.code == code
+    assert "\n" not in str(error.value)

@@ -12,21 +12,16 @@ from torch import nn
 
 from preimage.classifiers import Classifier, LossEstimator
 from preimage.errors import InputError
-from preimage.explain.quality import (
-    estimated_loss,
-    feature_distance,
+from preimage.explain.quality import estimated_loss, feature_distance, judge, transfer
+from preimage.explain.sanity import randomized, sanity, stability
+from preimage.explain.similarity import (
     heat_map,
     high_frequency_share,
     inside_share,
     inside_share_of_others,
-    judge,
     l1,
     l2,
     ms_ssim,
-    randomized,
-    sanity,
-    stability,
-    transfer,
 )
 
 

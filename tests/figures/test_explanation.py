@@ -13,12 +13,13 @@ from matplotlib.figure import Figure
 
 from preimage.classifiers import Classifier
 from preimage.explain.counterfactual import counterfactual
-from preimage.explain.invert import Sheet, invert
+from preimage.explain.invert import invert
 from preimage.explain.maximize import maximize
 from preimage.explain.recover import recover
 from preimage.figures.explanation import curves_figure, explanation_figure, strip_figure
 from preimage.figures.panels import heat_map, magnified
 from preimage.figures.restoration import save_figure
+from preimage.recipes import recipe
 
 SETTINGS = {"classifier": tiny(), "recipe": BRIEF, "device": "cpu"}
 
@@ -56,10 +57,12 @@ def test_a_strip_goes_from_none_of_the_change_to_all_of_it():
     [
         lambda: recover(picture(), **SETTINGS | {"classifier": estimated()}),
         lambda: recover(picture()[:1], **SETTINGS),
-        lambda: invert(picture(16, 90), layer="block1", prior="none", **SETTINGS),
-        lambda: Sheet(picture(), ["block1", "block2", "head"], **SETTINGS),
+        lambda: invert(
+            picture(16, 90), layers="block1", prior="none", **SETTINGS | {"recipe": recipe("fast", steps=3)}
+        ),
+        lambda: invert(picture(), layers=["block1", "block2", "head"], **SETTINGS),
         lambda: maximize(target=0, size=(32, 32), **SETTINGS),
-        lambda: invert(torch.full((3, 32, 32), 0.5), layer="block1", **SETTINGS),
+        lambda: invert(torch.full((3, 32, 32), 0.5), layers="block1", **SETTINGS),
     ],
 )
 def test_every_task_has_a_figure(run):
@@ -81,12 +84,12 @@ def test_names_that_mean_something_to_matplotlib_are_taken_as_they_are():
 
 def test_equal_explanations_give_equal_bytes(tmp_path):
     for name in ("a", "b"):
-        save_figure(explanation_figure(invert(picture(), layer="block1", **SETTINGS).run()), tmp_path / f"{name}.png")
+        save_figure(explanation_figure(invert(picture(), layers="block1", **SETTINGS).run()), tmp_path / f"{name}.png")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
 def test_no_number_in_a_loss_is_no_trouble():
-    one = invert(picture(), layer="block1", **SETTINGS | {"recipe": replace(THIN, steps=4)}).run()
+    one = invert(picture(), layers="block1", **SETTINGS | {"recipe": replace(THIN, steps=4)}).run()
     one.history._tables[1].fill_(float("nan"))
     assert len(drawn(explanation_figure(one))) > 5_000
 

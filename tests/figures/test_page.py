@@ -16,7 +16,7 @@ from PIL import Image
 from preimage.classifiers import Classifier
 from preimage.errors import InputError
 from preimage.explain.counterfactual import counterfactual
-from preimage.explain.invert import Sheet
+from preimage.explain.invert import invert
 from preimage.explain.maximize import maximize
 from preimage.explain.recover import recover
 from preimage.figures.page import explanation_page, save_page
@@ -91,7 +91,7 @@ def test_names_are_no_html():
     "run",
     [
         lambda: recover(picture()[:1], classifier=estimated(), **SETTINGS),
-        lambda: Sheet(picture(), ["block1", "head"], classifier=tiny(), **SETTINGS),
+        lambda: invert(picture(), layers=["block1", "head"], classifier=tiny(), **SETTINGS),
         lambda: maximize(classifier=tiny(), target=2, size=(32, 32), **SETTINGS),
     ],
 )

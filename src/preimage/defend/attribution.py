@@ -18,7 +18,7 @@ from preimage.defend.migsg import SIGMA, STEPS
 from preimage.defend.users_model import at_rest
 from preimage.engine.devices import choose_device
 from preimage.errors import InputError
-from preimage.explain.forward import AnyClassifier, as_model, one_picture
+from preimage.explain.inputs import AnyClassifier, as_model, one_picture
 from preimage.explain.quality import heat_map
 from preimage.rng import checked_seed
 

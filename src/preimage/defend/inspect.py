@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from preimage.defend.inspect_runs import CalibrationRun, InspectionRun
     from preimage.engine.recipe import RecipeLike
-    from preimage.explain.forward import AnyClassifier
+    from preimage.explain.inputs import AnyClassifier
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ from preimage.engine.devices import choose_device
 from preimage.engine.recipe import Recipe
 from preimage.engine.step import Step
 from preimage.errors import InputError
-from preimage.explain.forward import as_model, at_working_size, one_picture
+from preimage.explain.inputs import as_model, at_working_size, one_picture
 from preimage.images import Picture
 
 TOGETHER = 16  # unattacked images of one size that are fitted side by side

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
 
     from preimage.defend.saliency_run import SaliencyRun
-    from preimage.explain.forward import AnyClassifier
+    from preimage.explain.inputs import AnyClassifier
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from preimage.defend.users_model import at_rest, fingerprint_of
 from preimage.engine.checkpoint import fingerprint
 from preimage.engine.devices import choose_device
 from preimage.errors import InputError
-from preimage.explain.forward import as_model, one_picture
+from preimage.explain.inputs import as_model, one_picture
 from preimage.images import Picture, as_picture, write_bytes_atomically, write_float_tiff
 
 

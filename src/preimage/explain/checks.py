@@ -1,4 +1,4 @@
-"""The numbers that an explaining task is asked for, known to be right before the first step: the line names the argument."""
+"""Checks of arguments before the first step: an error names the argument, the constraint and the value."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from preimage.rng import is_whole
 
 
 def is_number(value: Any) -> bool:
-    """A real number that is finite; True and False are none."""
+    """A finite real number; True and False are none.
+
+    Example:
+        >>> is_number(0.5), is_number(True), is_number(math.inf)
+        (True, False, False)
+    """
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
@@ -24,10 +29,14 @@ def check_weights(**weights: Any) -> None:
 
 
 def whole(name: str, value: Any, least: int) -> int:
-    """A whole number, as Python's: a list times one of NumPy's would be another thing.
+    """A whole number as Python's int.
+
+    Example:
+        >>> whole("count", 3, least=1)
+        3
 
     Raises:
-        InputError: another kind of value, or one below the least.
+        InputError: another type, or a value below the least.
     """
     if not is_whole(value) or value < least:
         raise InputError(f"{name} must be a whole number, at least {least}, got {value!r}")
@@ -35,19 +44,28 @@ def whole(name: str, value: Any, least: int) -> int:
 
 
 def checked_size(size: Any) -> tuple[int, int]:
-    """(height, width) of a picture that is made from nothing.
+    """(height, width) of an image that is made from nothing.
+
+    Example:
+        >>> checked_size([224, 320])
+        (224, 320)
 
     Raises:
-        InputError: no two whole numbers, or a picture too small or too large.
+        InputError: not two whole numbers, or an image too small or too large.
     """
     if not isinstance(size, list | tuple) or len(size) != 2 or not all(map(is_whole, size)):
-        raise InputError(f"size must be (height, width), two whole numbers, got {size!r}: (224, 224) is usual")
+        raise InputError(
+            f"size must be (height, width), two whole numbers, got {size!r}: (224, 224) is usual", code="type"
+        )
     height, width = int(size[0]), int(size[1])
     if min(height, width) < SMALLEST_SIDE:
-        raise InputError(f"the picture must have at least {SMALLEST_SIDE} pixels a side, got {width} x {height}")
+        raise InputError(
+            f"the image must have at least {SMALLEST_SIDE} pixels a side, got {width} x {height}", code="size"
+        )
     if height * width > MOST_PIXELS:
         raise InputError(
-            f"size {height} {width} is {height * width} pixels, more than the {MOST_PIXELS} of any picture here: "
-            f"give a smaller --size"
+            f"size {height} {width} is {height * width} pixels, more than the maximum of {MOST_PIXELS}: "
+            f"give a smaller --size",
+            code="size",
         )
     return height, width

@@ -3,20 +3,71 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
-from preimage.figures.restoration import displayed
+import torch
+
+from preimage.figures.restoration import Curve, displayed, save_figure
+from preimage.images import Picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from preimage.explain.counterfactual import Counterfactual
-    from preimage.explain.explanation import Explanation
-
 _COLUMNS = 5
 
 
-def explanation_figure(explanation: Explanation) -> Figure:
+class Explained(Protocol):
+    """What the figure and the page show of an explanation."""
+
+    @property
+    def task(self) -> str: ...
+    @property
+    def picture(self) -> Picture | None: ...
+    @property
+    def panels(self) -> Mapping[str, torch.Tensor]: ...
+    @property
+    def curves(self) -> Mapping[str, Mapping[str, Curve]]: ...
+    @property
+    def numbers(self) -> dict[str, Any]: ...
+    @property
+    def limits(self) -> tuple[str, ...]: ...
+    @property
+    def history(self) -> Any: ...
+    @property
+    def kept_step(self) -> Sequence[int]: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def remarks(self) -> tuple[str, ...]: ...
+    @property
+    def recipe(self) -> Any: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
+
+
+class Strengths(Protocol):
+    """What a strip shows of a counterfactual: its change at several strengths, and the probability of the target for each."""
+
+    @property
+    def classes(self) -> Sequence[str]: ...
+    @property
+    def target(self) -> int: ...
+    @property
+    def along_strengths(self) -> Sequence[float]: ...
+    def strengths(self) -> list[tuple[float, torch.Tensor]]: ...
+
+
+def explanation_figure(explanation: Explained) -> Figure:
     """Panels above, the loss and every group of curves below.
 
     Example:
@@ -41,24 +92,24 @@ def explanation_figure(explanation: Explanation) -> Figure:
     return figure
 
 
-def strip_figure(explanation: Counterfactual) -> Figure:
-    """A counterfactual from none of its change to all of it, with the probability of the target below each."""
+def strip_figure(explanation: Strengths) -> Figure:
+    """A counterfactual from none of its change to all of it, with the probability of the target above each image."""
     from matplotlib.figure import Figure
 
     strip = explanation.strengths()
     figure = Figure(figsize=(2.6 * len(strip), 2.9), dpi=150, layout="constrained")
-    for axes, (share, picture), told in zip(
+    for axes, (share, picture), probability in zip(
         figure.subplots(1, len(strip)), strip, explanation.along_strengths, strict=True
     ):
         axes.imshow(displayed(picture[0]), vmin=0, vmax=1)
-        title = f"{share:.0%}: {explanation.classes[explanation.target]} {told:.2f}"
+        title = f"{share:.0%}: {explanation.classes[explanation.target]} {probability:.2f}"
         axes.set_title(title, fontsize=9, parse_math=False)
         axes.set_axis_off()
     return figure
 
 
-def curves_figure(explanation: Explanation) -> Figure:
-    """The loss and the curves alone."""
+def curves_figure(explanation: Explained) -> Figure:
+    """The loss and the curves, without panels."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.0, 2.8), dpi=120, layout="constrained")
@@ -66,7 +117,17 @@ def curves_figure(explanation: Explanation) -> Figure:
     return figure
 
 
-def _curves(place: Any, explanation: Explanation) -> None:
+def save_explanation_figure(explanation: Explained, path: str | Path, *, overwrite: bool = False) -> Path:
+    """Write the figure of an explanation as PNG."""
+    return save_figure(explanation_figure(explanation), path, overwrite=overwrite)
+
+
+def save_strip_figure(explanation: Strengths, path: str | Path, *, overwrite: bool = False) -> Path:
+    """Write the strip of a counterfactual as PNG."""
+    return save_figure(strip_figure(explanation), path, overwrite=overwrite)
+
+
+def _curves(place: Any, explanation: Explained) -> None:
     every = place.subplots(1, 1 + len(explanation.curves), squeeze=False)[0]
     history = explanation.history
     for name in history.names:
@@ -90,5 +151,5 @@ def _curves(place: Any, explanation: Explanation) -> None:
 
 
 def _label(name: str) -> str:
-    """matplotlib leaves names that begin with an underscore out of a legend."""
+    """A name for a legend, from which matplotlib leaves out those that begin with an underscore."""
     return f" {name}" if name.startswith("_") else name

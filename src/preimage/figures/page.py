@@ -1,4 +1,4 @@
-"""An explanation as one self-contained HTML page: pictures, numbers, settings, limits; nothing is loaded from anywhere."""
+"""An explanation as one self-contained HTML page: images, numbers, settings, limits; nothing is loaded from elsewhere."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from preimage.errors import InputError
-from preimage.explain.explanation import Explanation
+from preimage.figures.explanation import Explained, curves_figure
 from preimage.figures.restoration import displayed
 from preimage.images import write_bytes_atomically
 from preimage.version import __version__
@@ -31,23 +31,25 @@ td.number { font-variant-numeric: tabular-nums; } .whole { max-width: 100%; }
 
 
 def explanation_page(
-    explanation: Explanation, *, title: str | None = None, settings: dict[str, Any] | None = None
+    explanation: Explained, *, title: str | None = None, settings: dict[str, Any] | None = None
 ) -> str:
-    """The page as text.
+    """The page as text; its title is by default the task and the name of the input, `settings` are shown with those of the fit.
 
     Example:
         >>> page = explanation_page(counterfactual("a.png", classifier="model.pt").run())  # doctest: +SKIP
         >>> Path("a.html").write_text(page)  # doctest: +SKIP
     """
-    heading = escape(title or explanation.task)
+    name = str(explanation.picture.path or "") if explanation.picture is not None else ""
+    heading = escape(title or (f"{explanation.task} of {name}" if name else explanation.task))
     pictures = "\n".join(
-        f'<figure><img alt="{escape(name)}" src="{_embedded(_picture_bytes(name, picture))}">'
-        f"<figcaption>{escape(name)}</figcaption></figure>"
-        for name, picture in explanation.panels.items()
+        f'<figure><img alt="{escape(caption)}" src="{_embedded(_picture_bytes(caption, panel))}">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+        for caption, panel in explanation.panels.items()
     )
     limits = "".join(f"<li>{escape(line)}</li>" for line in explanation.limits)
-    said = "".join(f"<p>{escape(line)}</p>" for line in (*explanation.remarks, explanation.reason))
+    remarks = "".join(f"<p>{escape(line)}</p>" for line in (*explanation.remarks, explanation.reason))
     used = {
+        **({"input": name} if name else {}),
         "steps": explanation.steps,
         "seconds": round(explanation.seconds, 1),
         "seed": explanation.seed,
@@ -60,18 +62,18 @@ def explanation_page(
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{heading}</title><style>{_STYLE}</style></head><body>
 <h1>{heading}</h1>
-{said}
+{remarks}
 <div class="pictures">{pictures}</div>
 <h2>Numbers</h2>{_table(explanation.numbers)}
-<h2>On the way</h2><img class="whole" alt="loss and curves" src="{_embedded(_curves(explanation))}">
+<h2>Loss and curves</h2><img class="whole" alt="loss and curves" src="{_embedded(_curves(explanation))}">
 <h2>Limits</h2><ul>{limits}</ul>
-<h2>Settings</h2>{_table((settings or {}) | used)}
+<h2>Settings</h2>{_table(used | (settings or {}))}
 </body></html>
 """
 
 
 def save_page(
-    explanation: Explanation,
+    explanation: Explained,
     path: str | Path,
     *,
     title: str | None = None,
@@ -84,7 +86,7 @@ def save_page(
         InputError: a name that is not .html, or a file that is there already.
     """
     if Path(path).suffix.lower() not in (".html", ".htm"):
-        raise InputError(f"{path}: a page is written as HTML: give it such a name")
+        raise InputError(f"{path}: a page is written as HTML: name it .html", code="format")
     return write_bytes_atomically(
         path, explanation_page(explanation, title=title, settings=settings).encode(), overwrite=overwrite
     )
@@ -127,9 +129,7 @@ def _picture_bytes(name: str, picture: torch.Tensor) -> bytes:
     return buffer.getvalue()
 
 
-def _curves(explanation: Explanation) -> bytes:
-    from preimage.figures.explanation import curves_figure
-
+def _curves(explanation: Explained) -> bytes:
     buffer = io.BytesIO()
     curves_figure(explanation).savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

@@ -1,19 +1,28 @@
-"""Changes for the eye: signed and magnified around gray, or how large they are as a heat map."""
+"""Differences of images made visible: signed and magnified around gray, or their magnitude as a heat map."""
 
 from __future__ import annotations
 
 import torch
 
-from preimage.explain import quality
 from preimage.figures.restoration import largest
 
 
 def magnified(change: torch.Tensor) -> torch.Tensor:
-    """(b, c, h, w) signed -> 0 to 1: no change is gray, the value that all but 0.5 % are below is black or white."""
+    """Signed change (b, c, h, w) -> 0 to 1: no change is gray; the magnitude that 99.5 % are below is black or white.
+
+    Example:
+        >>> magnified(torch.tensor([-0.01, 0.0, 0.01]).expand(1, 1, 3, 3))[0, 0, 0]
+        tensor([0.0000, 0.5000, 1.0000])
+    """
     return (0.5 + 0.5 * change / largest(change)).clamp(0, 1)
 
 
 def heat_map(change: torch.Tensor) -> torch.Tensor:
-    """(b, c, h, w) signed -> (b, 1, h, w): the mean size over the channels, 0 to 1."""
-    size = quality.heat_map(change)
-    return (size / largest(size)).clamp(0, 1)
+    """Change (b, c, h, w) -> (b, 1, h, w): the mean magnitude over the channels, 0 to 1.
+
+    Example:
+        >>> heat_map(torch.tensor([-0.01, 0.0, 0.005]).expand(1, 2, 3, 3))[0, 0, 0]
+        tensor([1.0000, 0.0000, 0.5000])
+    """
+    magnitude = change.abs().mean(1, keepdim=True)
+    return (magnitude / largest(magnitude)).clamp(0, 1)

@@ -1,4 +1,4 @@
-"""Figures of what was done, drawn without a display; the same fit gives the same bytes."""
+"""The figure of a restoration, drawn without a display; equal results give equal bytes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MAGENTA_GREEN = torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
 
 
 class Restored(Protocol):
-    """What a figure shows of a Result."""
+    """What the figure shows of a Result."""
 
     @property
     def image(self) -> torch.Tensor: ...
@@ -48,13 +48,17 @@ def restoration_figure(
     scores: Curve = (),
     psnrs: Curve = (),
 ) -> Figure:
-    """Before, after, their difference (and the reference), above the loss and the curve that the fit was stopped by.
+    """Before, after, their difference (and the reference), above the loss and the curve of the stopping rule.
 
     Example:
         >>> save_figure(restoration_figure(denoise("photo.png").run()), "figure.png")    # doctest: +SKIP
 
-    image is what was written, where that is not the result itself; reference the truth, (b, c, h, w) both. scores and
-    psnrs are (step, value). Of several pages the first is shown.
+    Args:
+        image: (b, c, h, w), shown as "after" instead of the result (a blend with the input, say).
+        reference: the ground truth, (b, c, h, w).
+        scores, psnrs: (step, value) of the stopping rule's score and of the PSNR in dB.
+
+    Of several pages the first is shown.
     """
     from matplotlib.figure import Figure
 
@@ -78,17 +82,27 @@ def restoration_figure(
 
 
 def save_figure(figure: Figure, path: str | Path, *, overwrite: bool = False) -> Path:
-    """Write a figure as PNG, whole or not at all, with no time or version inside."""
+    """Write a figure as PNG, whole or not at all, without time or version in it.
+
+    Raises:
+        InputError: a name that does not end in .png, or a file that exists.
+    """
     if Path(path).suffix.lower() != ".png":
-        raise InputError(f"{path}: a figure is written as PNG: give it such a name")
+        raise InputError(f"{path}: a figure is written as PNG: name it .png", code="format")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return write_bytes_atomically(path, buffer.getvalue(), overwrite=overwrite)
 
 
 def display_range(picture: Picture) -> tuple[float, float]:
-    """The values of a tensor shown black and white: all of an 8-bit picture; else without the one in a thousand at the
-    ends, for a single hot pixel stretches the range of a 16-bit or float file until nothing is seen."""
+    """The values shown black and white: 0 and 1 of an 8-bit picture; else the 0.1 % and 99.9 % quantiles, for a single hot pixel
+    would stretch the range of a 16-bit or float file until nothing is visible.
+
+    Example:
+        >>> from preimage.images import as_picture
+        >>> display_range(as_picture(np.zeros((16, 16), np.uint8)))
+        (0.0, 1.0)
+    """
     if picture.dtype == np.uint8:
         return 0.0, 1.0
     values = picture.tensor.flatten()
@@ -98,10 +112,14 @@ def display_range(picture: Picture) -> tuple[float, float]:
 
 
 def displayed(image: torch.Tensor, limits: tuple[float, float] = (0.0, 1.0)) -> NDArray[np.float32]:
-    """A picture of any number of channels for the eye: (c, h, w) -> (h, w, 3), 0 to 1.
+    """An image of any number of channels as color: (c, h, w) -> (h, w, 3), 0 to 1.
 
-    One channel is gray, two are magenta and green (told apart by everyone), three are color; of more the mean is
-    shown, for which of them are seen would be arbitrary.
+    One channel is gray, two are magenta and green (distinguishable for the color-blind), three are color; of more the mean is
+    shown, for any choice of three would be arbitrary.
+
+    Example:
+        >>> displayed(torch.rand(2, 16, 20)).shape
+        (16, 20, 3)
     """
     low, high = limits
     scaled = ((image.detach().float().cpu() - low) / (high - low)).clamp(0, 1)
@@ -113,13 +131,13 @@ def displayed(image: torch.Tensor, limits: tuple[float, float] = (0.0, 1.0)) -> 
 
 
 def _difference(change: torch.Tensor) -> NDArray[np.float32]:
-    """What was added to the picture around mid-gray, stretched so that nearly all of it is seen."""
+    """The change around mid-gray, stretched so that nearly all of it is visible."""
     shown = change if change.shape[0] == 3 else change.mean(0, keepdim=True)
     return displayed(0.5 + shown / (2 * largest(change)))
 
 
 def largest(change: torch.Tensor) -> float:
-    """The size that all but 0.5 % of the values of a change are below, by which it is stretched to be seen."""
+    """The magnitude that 99.5 % of the values of a change are below, at least 1e-6, by which it is stretched for display."""
     values = change.abs().flatten()
     return max(float(torch.quantile(values[:: max(1, values.numel() // 1_000_000)], 0.995)), 1e-6)
 

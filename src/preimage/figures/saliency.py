@@ -1,33 +1,59 @@
-"""Saliency for the eye: the map laid over the picture, and a figure of several maps beside their curves."""
+"""Saliency maps made visible: a map laid over the image, and a figure of several maps with their curves."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from preimage.defend.attribution import SaliencyMap
-from preimage.defend.faithfulness import Curve
 from preimage.figures.restoration import displayed, largest
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _COLORS = "inferno"
-_DIMMED = 0.6  # the picture under the colors, so that they are brighter than anything in it
-_STRONGEST = 0.9  # share of the color where the map is largest, so that even there the picture is seen
+_DIMMED = 0.6  # the image under the colors, so that they are brighter than anything in it
+_STRONGEST = 0.9  # share of the color where the map is largest, so that even there the image is visible
+
+
+class SaliencyPanel(Protocol):
+    """What the figure shows of a saliency map: `map` is (1, 1, h, w), at least 0; `confidence` the target's probability."""
+
+    @property
+    def map(self) -> torch.Tensor: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def target_class(self) -> str: ...
+    @property
+    def confidence(self) -> float: ...
+
+
+class FaithfulnessCurve(Protocol):
+    """The target's probability (b, n) over the shares of inserted or deleted pixels (n,), and its area (b,)."""
+
+    @property
+    def shares(self) -> torch.Tensor: ...
+    @property
+    def probabilities(self) -> torch.Tensor: ...
+    @property
+    def area(self) -> torch.Tensor: ...
 
 
 def overlay(
     picture: torch.Tensor, saliency_map: torch.Tensor, limits: tuple[float, float] = (0.0, 1.0)
 ) -> torch.Tensor:
-    """The map in colors over the picture in dim gray, (3, h, w) in 0 to 1; where it is 0 the picture alone is seen.
+    """The map in colors over the image in dim gray, (3, h, w) in 0 to 1; where the map is 0 only the image is visible.
+
+    Example:
+        >>> overlay(torch.rand(3, 32, 32), torch.rand(1, 32, 32)).shape
+        torch.Size([3, 32, 32])
 
     Args:
         picture: (c, h, w).
-        saliency_map: (1, h, w), at least 0; the value that all but 0.5 % are below is the brightest.
-        limits: the picture's black and white.
+        saliency_map: (1, h, w), at least 0; the value that 99.5 % are below is the brightest.
+        limits: the image's values that are shown black and white.
     """
     import matplotlib
 
@@ -39,17 +65,17 @@ def overlay(
 
 def saliency_figure(
     picture: torch.Tensor,
-    found: Sequence[SaliencyMap],
-    insertions: Sequence[Curve],
-    deletions: Sequence[Curve],
+    found: Sequence[SaliencyPanel],
+    insertions: Sequence[FaithfulnessCurve],
+    deletions: Sequence[FaithfulnessCurve],
     limits: tuple[float, float] = (0.0, 1.0),
 ) -> Figure:
-    """The picture and a panel for each map, above the curves by which they are judged.
+    """The image and a panel for each map, above the insertion and deletion curves.
 
     Example:
-        >>> save_figure(saliency_figure(picture, [found], [put_in], [taken_away]), "figure.png")     # doctest: +SKIP
+        >>> save_figure(saliency_figure(picture, [found], [insertion_curve], [deletion_curve]), "figure.png")     # doctest: +SKIP
 
-    picture is (c, h, w); the maps are of one target.
+    `picture` is (c, h, w); all maps are of one target.
     """
     from matplotlib.figure import Figure
 

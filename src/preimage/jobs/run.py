@@ -101,7 +101,7 @@ class Running:
             whole = read(path, page=page, value_range=job.run.value_range, missing=self.spec.fills_missing)
             whole.check_destination(self.places.output or path, overwrite=self.places.may_replace)
             return (middle_of(whole) if job.run.preview else whole), whole
-        from preimage.explain.forward import one_picture
+        from preimage.explain.inputs import one_picture
 
         if job.run.page == "all":
             raise InputError(f"{job.task} takes one page at a time: give --page N, from 1", code="option")
