@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-
 from preimage.cli.report import peak_memory
+
 from preimage.metrics import psnr
 from preimage.restore.denoise import FAST, denoise
 from preimage.series.tiles import Tiles

@@ -12,8 +12,8 @@ import tifffile
 import torch
 from cli.tiny import pictures
 from PIL import Image
-
 from preimage.cli.choices import RULES
+
 from preimage.images import read
 from preimage.metrics import psnr
 

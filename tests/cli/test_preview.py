@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-
 from preimage.cli.preview import SIDE, middle, middle_of_reference, projected
+
 from preimage.images import as_picture
 
 

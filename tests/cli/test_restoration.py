@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
-
 from preimage.cli.tasks import TASKS, own_parameters
+
 from preimage.images import read
 from preimage.metrics import psnr
 

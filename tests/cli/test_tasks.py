@@ -10,11 +10,11 @@ from typing import Any, Literal
 
 import pytest
 import torch
+from preimage.cli.options import Options
+from preimage.cli.tasks import TASKS, Task, command_line_type, described_arguments, own_parameters
 
 from preimage.cli import tasks
 from preimage.cli.app import build
-from preimage.cli.options import Options
-from preimage.cli.tasks import TASKS, Task, command_line_type, described_arguments, own_parameters
 
 
 def fill_in(

@@ -16,11 +16,11 @@ import pytest
 import torch
 from cli.tiny import ENVIRONMENT
 from PIL import Image
+from preimage.cli.train import _Shown
+from preimage.cli.train_options import TrainOptions, settings_of
 
 from preimage.classifiers import load_classifier, load_model
 from preimage.classifiers.train import Batch, Epoch, Settings, Training
-from preimage.cli.train import _Shown
-from preimage.cli.train_options import TrainOptions, settings_of
 from preimage.defend.adversarial import SETTINGS
 
 COLORS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}

@@ -16,9 +16,9 @@ import tifffile
 import torch
 from cli.tiny import TINY, pictures
 from PIL import Image
+from preimage.cli.watched import OVERRUN, Watched
 
 from preimage.cli.progress import Progress
-from preimage.cli.watched import OVERRUN, Watched
 from preimage.engine import checkpoint
 from preimage.engine.result import Result
 from preimage.engine.step import Step

@@ -18,6 +18,7 @@ from preimage.metrics import psnr
 from preimage.networks import SkipNet
 from preimage.optimizers import muon
 from preimage.stopping import after
+from studies.harness.classifiers import untrained
 
 THIN = replace(FAST, network=SkipNet.Config((16,) * 3, (16,) * 3, (4,) * 3, upsample="nearest", padding="zeros"))
 

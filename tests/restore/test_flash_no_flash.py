@@ -9,9 +9,9 @@ import pytest
 import tifffile
 import torch
 from PIL import Image
+from preimage.cli.choices import PRIORS
 from specimens import THIN, clean, noisy
 
-from preimage.cli.choices import PRIORS
 from preimage.distances import squared
 from preimage.errors import InputError
 from preimage.images import as_picture
