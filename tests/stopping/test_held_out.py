@@ -181,17 +181,13 @@ def test_the_estimated_risk_of_linear_smoothers_is_the_true_one(given):
     assert true[int(np.argmin(estimated))] < 1.1 * true[oracle]
 
 
-def test_each_image_of_a_batch_is_judged_by_what_is_missing_in_itself():
-    """Alone and beside one of another mask and noise level the scores are the same."""
+def test_each_image_of_a_batch_is_judged_by_its_own_noise_and_what_is_missing_in_itself():
     generator = torch.Generator().manual_seed(4)
-    targets = torch.rand(2, 1, 64, 64, generator=generator)
-    weight = torch.cat([torch.ones(1, 1, 64, 64), (torch.rand(1, 1, 64, 64, generator=generator) < 0.5).float()])
-    average = torch.rand(2, 1, 64, 64, generator=generator)
-    problems = [Problem(targets[i : i + 1], weight=weight[i : i + 1], noise_level=LEVEL * (i + 1)) for i in (0, 1)]
+    targets, average = (torch.rand(2, 1, 64, 64, generator=generator) for _ in range(2))
+    weights = torch.cat([torch.ones(1, 1, 64, 64), (torch.rand(1, 1, 64, 64, generator=generator) < 0.5).float()])
+    problems = [Problem(targets[i : i + 1], weight=weights[i : i + 1], noise_level=LEVEL * (i + 1)) for i in (0, 1)]
     together = started(risk(0.2), join(problems), members=2)
-    scores = together.score_of(step_of(3, average))
-    for i, problem in enumerate(problems):
-        alone = started(risk(0.2), replace(problem, weight=None if i == 0 else problem.weight))
-        if i == 0:  # the member's own mask of held-out pixels is that of the first
-            assert float(alone.score_of(step_of(3, average[:1]))) == pytest.approx(float(scores[0]), rel=1e-5)
+    alone = started(risk(0.2), problems[0])  # member 0 holds out the same pixels in both
+    step = step_of(3, average)
+    assert float(alone.score_of(step_of(3, average[:1]))) == pytest.approx(float(together.score_of(step)[0]), rel=1e-5)
     assert together.valid[1] < 0.6 < together.valid[0]
