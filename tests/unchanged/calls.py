@@ -207,8 +207,8 @@ RULES: dict[str, Callable[[], Any]] = {
     "windowed_variance": lambda: stopping.windowed_variance(10, patience=20, guard=0.3),
     "moving_variance": lambda: stopping.moving_variance(patience=30, guard=0.3),
     "discrepancy": lambda: stopping.discrepancy(),
-    "plateau": lambda: stopping.plateau(8, share=0.1),
-    "plateau_all_steps": lambda: stopping.plateau(share=0.05),
+    "plateau": lambda: stopping.plateau(patience=8, fraction=0.1),
+    "plateau_all_steps": lambda: stopping.plateau(fraction=0.05),
     "after": lambda: stopping.after(120),
     "held_out_or_after": lambda: stopping.held_out(0.1) | stopping.after(20),
 }
@@ -232,6 +232,8 @@ CONFIGURATION = (
     *("patience", "slack", "worth", "every", "share", "by_value", "block", "steps", "sigma", "factor", "distance"),
     *("window", "values", "guard", "alpha", "target", "confidence", "still", "push", "most"),
 )
+# {a name of the first library: today's}.
+RENAMED = {"slack": "patience_ratio", "worth": "min_delta"}
 # Sentences that were reworded: {what today's library says: what the first one said}.
 REWORDED: dict[str, str] = {"uncertainty by": "doubt by"}
 
@@ -258,7 +260,7 @@ NETWORKS = {"SkipNet": "Hourglass", "UNet": "UShape", "ResNet": "Residual", "Dee
 
 def recipe_data(recipe: Any) -> dict[str, Any]:
     """A recipe."""
-    found = recipe.describe()
+    found = {name: value for name, value in recipe.describe().items() if name != "format"}
     network = found["network"]
     if isinstance(network, dict):
         found["network"] = network | {"kind": NETWORKS.get(network["kind"], network["kind"])}
@@ -267,7 +269,9 @@ def recipe_data(recipe: Any) -> dict[str, Any]:
 
 def rule_data(rule: Any) -> dict[str, Any]:
     """A stopping rule: its name and configuration."""
-    found = {name: getattr(rule, name) for name in CONFIGURATION if hasattr(rule, name)}
+    today = {name: RENAMED.get(name, name) for name in CONFIGURATION}
+    today |= {"share": "fraction"} | ({"patience": "wait"} if hasattr(rule, "wait") else {})
+    found = {name: getattr(rule, own) for name, own in today.items() if hasattr(rule, own)}
     return {"name": rule.name} | {name: name_of(v) if callable(v) else v for name, v in found.items()}
 
 
@@ -289,7 +293,7 @@ REASONS = {
     "interrupted": r"^interrupted at step",
     "all-steps": r"^all steps were done before",
     "patience": r"nothing better until \d+",
-    "steps-done": r"steps were done as asked",
+    "steps-done": r"^all \d+ steps were done; kept the last",
     "noise-level-reached": r"fell to that of the noise",
     "noise-level-not-reached": r"stayed above the noise's",
 }
