@@ -45,10 +45,12 @@ B, V, C = 80 / 255, 80 / 255 / 6.5, 100.0
 def regularizers_of(prior: PriorName, size: tuple[int, int], channels: int) -> tuple[tuple[float, Regularizer], ...]:
     """R of the rivals, over what E counts: total variation, or that and the alpha norm."""
     count = size[0] * size[1] * channels * C
-    smooth: tuple[tuple[float, Regularizer], ...] = ((1 / (V**2 * count), partial(total_variation, beta=2.0)),)
+    smooth: tuple[tuple[float, Regularizer], ...] = (
+        (1 / (V**2 * count), partial(total_variation, beta=2.0, reduction="sum")),
+    )
     if prior == "tv":
         return smooth
-    return (*smooth, (1 / (B**6 * count), partial(alpha_norm, alpha=6.0))) if prior == "alpha" else ()
+    return (*smooth, (1 / (B**6 * count), partial(alpha_norm, alpha=6.0, reduction="sum"))) if prior == "alpha" else ()
 
 
 def with_prior(recipe: Recipe, prior: PriorName) -> Recipe:
