@@ -17,8 +17,9 @@ from preimage.networks.config import halvings
 from preimage.optimizers import adam, muon
 from preimage.recipes import NamedRecipe, choose, read_recipe
 from preimage.recipes import recipe as named
-from preimage.restore.denoise import FAST, PAPER
+from preimage.restore.denoise import recipes
 
+FAST, PAPER = recipes()["fast"], recipes()["paper"]
 HOLE = UNet.Config((8, 16, 32, 64, 128, 128), upsample="transposed", padding="zeros", norm="instance", up_norm=False)
 OTHERS = replace(THIN, precision="bfloat16", stop="steps", debiased=False, restarts=4)
 RECIPES = {

@@ -14,10 +14,11 @@ from torch.nn import functional
 from preimage.distances import squared
 from preimage.noise.correlation import estimate_correlation, rough_length, whitening
 from preimage.noise.estimation import estimate_noise
-from preimage.restore.denoise import FAST, PAPER, denoise
+from preimage.restore.denoise import denoise, recipes
 from preimage.stopping import After, Discrepancy, Risk, held_out
 
 BRIEF = replace(THIN, steps=3)
+FAST, PAPER = recipes()["fast"], recipes()["paper"]
 DISTANCE = {0.6: 1.7, 1.0: 3.0, 1.5: 4.6}  # pixels to where exp(-d^2 / 4 w^2), the autocorrelation, falls to 0.1
 
 

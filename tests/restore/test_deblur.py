@@ -20,10 +20,11 @@ from preimage.operators import Blur, gaussian, motion
 from preimage.optimizers import muon
 from preimage.problem import Problem
 from preimage.regularizers import total_variation
-from preimage.restore.deblur import FAST, PAPER, blur_kernel, deblur
+from preimage.restore.deblur import blur_kernel, deblur, recipes
 from preimage.stopping import After, after, discrepancy, held_out, risk, windowed_variance
 
 BRIEF = replace(THIN, steps=3)
+FAST, PAPER = recipes()["fast"], recipes()["paper"]
 DELTA = np.pad(np.ones((1, 1)), 2)
 
 
@@ -63,7 +64,7 @@ def test_the_window_of_the_result_is_the_input_s(kernel):
     rows, columns = kernel.shape[0] // 2, kernel.shape[1] // 2
     most = max(rows, columns)
     scene = clean(24 + 2 * most)[..., most - rows : 24 + most + rows, most - columns : 24 + most + columns]
-    assert float(next(iter(fit.problem.terms(scene).values()))) == pytest.approx(0, abs=1e-9)
+    assert float(dict(fit.problem.terms(scene))["filtered"]) == pytest.approx(0, abs=1e-9)
     assert fit.problem.finish is not None
     assert torch.equal(fit.problem.finish(scene), sharp)
 
@@ -77,7 +78,7 @@ def test_a_kernel_that_blurs_nothing_is_denoising(kernel):
     assert problem.finish is not None
     cut = problem.finish(x)
     assert torch.allclose(problem.apply(x), cut, atol=1e-6)
-    (value,), (expected,) = problem.terms(x).values(), Problem(image).terms(cut).values()
+    ((_, value),), ((_, expected),) = problem.terms(x), Problem(image).terms(cut)
     assert float(value) == pytest.approx(float(expected), rel=1e-4)
 
 
@@ -106,7 +107,6 @@ def test_the_noise_is_estimated_or_told(sigma):
     eight = (image[0].movedim(0, -1) * 255).round().byte().numpy()
     told = deblur(eight, kernel=DELTA, sigma=20, recipe=BRIEF, device="cpu")
     assert told.problem.noise_level == pytest.approx((20 / 255) ** 2, rel=1e-3)
-    assert "as stated" in told.remarks[1]
 
 
 @pytest.mark.parametrize("kernel", ["gaussian:1.6", "unknown"])
@@ -117,13 +117,13 @@ def test_the_noise_level_is_the_data_term_of_the_sharp_scene(kernel):
     scene = clean(64 + 2 * reach)
     image = Blur(true)(scene) + 0.05 * torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     fit = deblur(image.clamp(0, 1), kernel=kernel, sigma=0.05, recipe=BRIEF, stop=after(1), device="cpu")
-    value = next(iter(fit.problem.terms(scene).values()))
+    value = fit.problem.terms(scene)[0][1]
     assert fit.problem.noise_level == pytest.approx(float(value.detach()), rel=0.15)
 
 
 def test_a_total_variation_penalty_is_a_term_of_its_own():
-    fit = deblur(noisy(), kernel="gaussian:1", tv=1e-6, recipe=BRIEF, device="cpu")
-    assert fit.problem.regularizers == ((1e-6, total_variation),)
+    fit = deblur(noisy(), kernel="gaussian:1", tv=0.02, recipe=BRIEF, device="cpu")
+    assert fit.problem.regularizers == ((0.02, total_variation),)
 
 
 # ---------------------------------------------------------------------- kernels
@@ -159,7 +159,6 @@ def test_an_unknown_kernel_is_fitted_by_each_restart():
     result = deblur(image, kernel="unknown", kernel_size=5, restarts=2, recipe=recipe, stop=after(), device="cpu").run()
     begin, fitted = blur_kernel("unknown", 5)
     assert fitted
-    assert "fitted with the picture" in result.remarks[0]
     kernels = [operator.kernel.detach() for operator in result.operators if isinstance(operator, Blur)]
     assert len(kernels) == 2
     for kernel in kernels:

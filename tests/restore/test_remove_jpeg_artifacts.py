@@ -21,17 +21,12 @@ from preimage.metrics import psnr
 from preimage.networks import SkipNet
 from preimage.operators import JpegCoefficients, rounded
 from preimage.optimizers import adam
-from preimage.restore.remove_jpeg_artifacts import (
-    FAST,
-    PAPER,
-    default_rule,
-    jpeg_coding,
-    jpeg_problem,
-    remove_jpeg_artifacts,
-)
+from preimage.restore.quantization import default_rule, jpeg_coding, jpeg_problem
+from preimage.restore.remove_jpeg_artifacts import recipes, remove_jpeg_artifacts
 from preimage.stopping import After, Discrepancy, after
 
 BRIEF = replace(THIN, steps=4)
+FAST, PAPER = recipes()["fast"], recipes()["paper"]
 # From what is shown to what is stored, by EXIF orientation.
 STORED = {
     1: lambda x: x,
