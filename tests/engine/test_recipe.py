@@ -205,7 +205,7 @@ def test_a_prior_has_the_picture_s_size(side):
     recipe = replace(THIN, network=SkipNet.Config((4,) * 5, (4,) * 5, (2,) * 5), code=Noise(2))
     prior = recipe.prior(2, (side, side + 7), members=2, device="cpu")
     with torch.no_grad():
-        assert prior.images([0, 1]).shape == (2, 2, side, side + 7)
+        assert prior([0, 1])[0].shape == (2, 2, side, side + 7)
 
 
 @pytest.mark.parametrize(

@@ -175,7 +175,7 @@ def test_a_fitted_kernel_starts_the_next_fit():
     first = deblur(image, **options).run()
     (kernel,) = (operator.kernel for operator in first.operators if isinstance(operator, Blur))
     warm = deblur(image, initial=first, **options)
-    (begin,) = (operator.kernel for operator in warm.operators if isinstance(operator, Blur))
+    begin = warm.theta.operators[0].kernel
     assert torch.equal(begin, kernel)
 
 
@@ -218,35 +218,37 @@ def test_smoke_of_the_recipes_as_they_are(recipe):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "code"),
     [
-        ({"kernel": np.ones((4, 4))}, "odd sides, got 4 x 4"),
-        ({"kernel": np.ones((3, 4))}, "odd sides, got 4 x 3"),
-        ({"kernel": np.ones((33, 3))}, "3 x 33 pixels, larger than the picture of 32 x 32"),
-        ({"kernel": "gaussian:20"}, "larger than the picture of 32 x 32"),
-        ({"kernel": "unknown", "kernel_size": 33}, "larger than the picture of 32 x 32"),
-        *(({"kernel": "unknown", "kernel_size": n}, "kernel_size must be an odd") for n in (1, 4, -3, 5.0, True)),
-        ({"kernel": "gaussian:"}, "say gaussian:SIGMA"),
-        ({"kernel": "gaussian:wide"}, "say gaussian:SIGMA"),
-        ({"kernel": "gaussian:1,2"}, "say gaussian:SIGMA"),
-        ({"kernel": "gaussian:0"}, "sigma must be finite and above 0"),
-        ({"kernel": "gaussian:nan"}, "sigma must be finite and above 0"),
-        ({"kernel": "motion:9"}, "or motion:LENGTH,ANGLE"),
-        ({"kernel": "motion:9,north"}, "or motion:LENGTH,ANGLE"),
-        ({"kernel": "motion:0.2,30"}, "length must be finite and at least 1"),
-        ({"kernel": np.zeros((3, 3))}, "sums to 0"),
-        ({"kernel": np.full((3, 3), np.nan)}, "not finite"),
-        ({"kernel": np.ones((3, 3, 3))}, r"\(kh, kw\), got shape \(3, 3, 3\)"),
-        ({"kernel": "no_such_kernel.npy"}, "no_such_kernel.npy"),
-        ({"kernel": "fuzzy"}, "fuzzy"),
-        ({"sigma": -1}, "sigma must be"),
-        ({"restarts": 0}, "restarts must be at least 1"),
-        ({"device": "abacus"}, "abacus"),
+        ({"kernel": np.ones((4, 4))}, "kernel"),
+        ({"kernel": np.ones((3, 4))}, "kernel"),
+        ({"kernel": np.ones((33, 3))}, "kernel"),
+        ({"kernel": "gaussian:20"}, "kernel"),
+        ({"kernel": "unknown", "kernel_size": 33}, "kernel"),
+        *(({"kernel": "unknown", "kernel_size": n}, "kernel") for n in (4, 5.0, True)),
+        *(({"kernel": "unknown", "kernel_size": n}, "invalid-value") for n in (1, -3)),
+        ({"kernel": "gaussian:"}, "kernel"),
+        ({"kernel": "gaussian:wide"}, "kernel"),
+        ({"kernel": "gaussian:1,2"}, "kernel"),
+        ({"kernel": "gaussian:0"}, "invalid-value"),
+        ({"kernel": "gaussian:nan"}, "invalid-value"),
+        ({"kernel": "motion:9"}, "kernel"),
+        ({"kernel": "motion:9,north"}, "kernel"),
+        ({"kernel": "motion:0.2,30"}, "invalid-value"),
+        ({"kernel": np.zeros((3, 3))}, "kernel"),
+        ({"kernel": np.full((3, 3), np.nan)}, "kernel"),
+        ({"kernel": np.ones((3, 3, 3))}, "kernel"),
+        ({"kernel": "no_such_kernel.npy"}, "not-found"),
+        ({"kernel": "fuzzy"}, "not-found"),
+        ({"sigma": -1}, "invalid-value"),
+        ({"restarts": 0}, "invalid-value"),
+        ({"device": "abacus"}, "device"),
     ],
 )
-def test_what_cannot_be_done_is_one_line_before_any_step(options, said):
-    with pytest.raises(InputError, match=said) as caught:
+def test_what_cannot_be_done_is_one_line_before_any_step(options, code):
+    with pytest.raises(InputError) as caught:
         deblur(noisy(), **({"kernel": "gaussian:1", "recipe": BRIEF, "device": "cpu"} | options))
+    assert caught.value.code == code
     assert "\n" not in str(caught.value)
 
 

@@ -250,25 +250,26 @@ def test_nothing_is_computed_before_the_run():
 
 
 @pytest.mark.parametrize(
-    ("image", "options", "said"),
+    ("image", "options", "code"),
     [
-        (torch.zeros(3, 15, 40), {}, "16"),
-        (torch.zeros(17, 20, 20), {}, "16"),
-        (torch.full((3, 20, 20), float("nan")), {}, "nan|finite"),
-        (np.zeros((4,), np.uint8), {}, "shape|array"),
-        ("no_such_file.png", {}, "no_such_file.png"),
-        (noisy(20), {"noise": "rain"}, "kind must be auto, gaussian, poisson, speckle or impulse, got 'rain'"),
-        (noisy(20), {"sigma": -0.1}, "sigma must be"),
-        (noisy(20), {"sigma": 25}, "divide by 255"),
-        (noisy(20), {"sigma": 0.1, "noise": "poisson"}, "sigma must be .* gaussian"),
-        (noisy(20), {"restarts": 0}, "restarts must be at least 1, got 0"),
-        (noisy(20), {"seed": -1}, "seed must be from 0"),
-        (noisy(20), {"device": "abacus"}, "device 'abacus' cannot be used"),
+        (torch.zeros(3, 15, 40), {}, "size"),
+        (torch.zeros(17, 20, 20), {}, "shape"),
+        (torch.full((3, 20, 20), float("nan")), {}, "range"),
+        (np.zeros((4,), np.uint8), {}, "shape"),
+        ("no_such_file.png", {}, "not-found"),
+        (noisy(20), {"noise": "rain"}, "invalid-value"),
+        (noisy(20), {"sigma": -0.1}, "invalid-value"),
+        (noisy(20), {"sigma": 25}, "invalid-value"),
+        (noisy(20), {"sigma": 0.1, "noise": "poisson"}, "invalid-value"),
+        (noisy(20), {"restarts": 0}, "invalid-value"),
+        (noisy(20), {"seed": -1}, "invalid-value"),
+        (noisy(20), {"device": "abacus"}, "device"),
     ],
 )
-def test_what_cannot_be_done_is_one_line_before_any_step(image, options, said):
-    with pytest.raises(InputError, match=said) as caught:
+def test_what_cannot_be_done_is_one_line_before_any_step(image, options, code):
+    with pytest.raises(InputError) as caught:
         denoise(image, **({"recipe": BRIEF, "device": "cpu"} | options))
+    assert caught.value.code == code
     assert "\n" not in str(caught.value)
 
 
@@ -346,7 +347,7 @@ def test_impulses_and_held_out_values_are_never_shown():
     fit = denoise(image, noise="impulse", recipe=replace(BRIEF, code=Masked(0.9), jitter=0.0), device="cpu")
     assert fit.problem.weight is not None
     left_out = fit.problem.weight[0] == 0
-    shown = fit.prior.input(0)[0, 3:, :32, :32] > 0
+    shown = fit.prior.inputs([0]).codes[0][0, 3:, :32, :32] > 0
     assert bool(left_out.any())
     assert not bool((shown & left_out).any())
 

@@ -86,7 +86,7 @@ def test_fit_valid_returns_the_fit_everywhere():
     assert fit.problem.finish is None
     result = fit.run()
     assert not torch.equal(result.image[..., ~gap()], given[..., ~gap()])
-    assert torch.equal(result.image, fit.averages[0])
+    assert torch.equal(result.image, fit.outputs.averages[0])
 
 
 def test_what_is_missing_does_not_matter():
@@ -280,24 +280,25 @@ def test_a_total_variation_penalty_is_a_term_of_its_own():
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "code"),
     [
-        ({"mask": None, "mask_white": None}, "nothing says what is missing: give a mask"),
-        ({"mask_white": None}, "whether white in the mask is known or missing"),
-        ({"mask": None}, "there is none: give a mask"),
-        ({"mask": gap()[:20]}, "32 x 20 pixels and the tensor 32 x 32: they must have one size"),
-        ({"mask": torch.zeros(32, 32)}, "nothing is missing, the mask is empty"),
-        ({"mask": torch.ones(32, 32)}, "everything is missing, the mask is full"),
-        ({"mask": "no_such_mask.png"}, r"no_such_mask\.png does not exist"),
-        ({"gap": "blob"}, "kind must be auto, text, region, hole, scattered, sparse, got 'blob'"),
-        ({"restarts": 0}, "restarts must be at least 1"),
-        ({"device": "abacus"}, "abacus"),
-        ({"image": torch.zeros(3, 15, 40)}, "16"),
+        ({"mask": None, "mask_white": None}, "mask"),
+        ({"mask_white": None}, "option"),
+        ({"mask": None}, "option"),
+        ({"mask": gap()[:20]}, "shape"),
+        ({"mask": torch.zeros(32, 32)}, "mask"),
+        ({"mask": torch.ones(32, 32)}, "mask"),
+        ({"mask": "no_such_mask.png"}, "not-found"),
+        ({"gap": "blob"}, "option"),
+        ({"restarts": 0}, "invalid-value"),
+        ({"device": "abacus"}, "device"),
+        ({"image": torch.zeros(3, 15, 40)}, "size"),
     ],
 )
-def test_what_cannot_be_done_is_one_line_before_any_step(options, said):
-    with pytest.raises(InputError, match=said) as caught:
+def test_what_cannot_be_done_is_one_line_before_any_step(options, code):
+    with pytest.raises(InputError) as caught:
         filled(**options)
+    assert caught.value.code == code
     assert "\n" not in str(caught.value)
 
 

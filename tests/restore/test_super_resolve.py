@@ -61,7 +61,7 @@ def test_what_is_minimized_is_the_error_of_the_small_picture(factor):
     """Equation 1 of the paper's section 3.2: E(x; y) = || d(x) - y ||^2, here as a mean."""
     given, x = small(), torch.rand(1, 3, 16 * factor, 16 * factor, generator=torch.Generator().manual_seed(0))
     problem = super_resolve(given, factor=factor, recipe=BRIEF, device="cpu").problem
-    (value,) = problem.terms(x).values()
+    ((_, value),) = problem.terms(x)
     assert float(value) == pytest.approx(float((Downsample(lanczos2(factor), factor)(x) - given).square().mean()))
     assert problem.weight is None
     assert problem.finish is None
@@ -231,29 +231,30 @@ def test_sizes_are_said():
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "code"),
     [
-        *(({"factor": factor}, "factor must be a whole number from 2 to 16, got") for factor in (0, 1, 17, -4)),
-        *(({"factor": factor}, "factor must be a whole number from 2 to 16, got") for factor in (2.5, True, "4")),
-        ({"factor": 4, "kernel": np.ones((3, 3))}, "even sides for factor 4, got 3 x 3"),
-        ({"factor": 3, "kernel": np.ones((4, 4))}, "odd sides for factor 3, got 4 x 4"),
-        ({"factor": 2, "kernel": np.ones((4, 3))}, "even sides for factor 2, got 3 x 4"),
-        ({"factor": 2, "kernel": np.ones((34, 34))}, "34 x 34 pixels, larger than the picture of 32 x 32"),
-        ({"factor": 2, "kernel": "gaussian:9"}, "larger than the picture of 32 x 32"),
-        ({"kernel": np.ones(4)}, r"\(kh, kw\), got shape \(4,\)"),
-        ({"kernel": np.zeros((4, 4))}, "sums to 0"),
-        ({"kernel": np.full((4, 4), np.nan)}, "not finite"),
-        ({"kernel": "gaussian:wide"}, "sigma must be a number above 0 .* gaussian:1.6"),
-        ({"kernel": "gaussian:-1"}, "sigma must be a number above 0"),
-        ({"kernel": "gaussian:nan"}, "sigma must be a number above 0"),
-        ({"kernel": "no_such_kernel.npy"}, "no_such_kernel.npy"),
-        ({"kernel": "lanczos3"}, "lanczos3"),
-        ({"restarts": 0}, "restarts must be at least 1"),
-        ({"seed": -1}, "seed"),
-        ({"device": "abacus"}, "abacus"),
+        *(({"factor": factor}, "invalid-value") for factor in (0, 1, 17, -4)),
+        *(({"factor": factor}, "invalid-value") for factor in (2.5, True, "4")),
+        ({"factor": 4, "kernel": np.ones((3, 3))}, "kernel"),
+        ({"factor": 3, "kernel": np.ones((4, 4))}, "kernel"),
+        ({"factor": 2, "kernel": np.ones((4, 3))}, "kernel"),
+        ({"factor": 2, "kernel": np.ones((34, 34))}, "kernel"),
+        ({"factor": 2, "kernel": "gaussian:9"}, "kernel"),
+        ({"kernel": np.ones(4)}, "kernel"),
+        ({"kernel": np.zeros((4, 4))}, "kernel"),
+        ({"kernel": np.full((4, 4), np.nan)}, "kernel"),
+        ({"kernel": "gaussian:wide"}, "kernel"),
+        ({"kernel": "gaussian:-1"}, "kernel"),
+        ({"kernel": "gaussian:nan"}, "kernel"),
+        ({"kernel": "no_such_kernel.npy"}, "not-found"),
+        ({"kernel": "lanczos3"}, "not-found"),
+        ({"restarts": 0}, "invalid-value"),
+        ({"seed": -1}, "invalid-value"),
+        ({"device": "abacus"}, "device"),
     ],
 )
-def test_what_cannot_be_done_is_one_line_before_any_step(options, said):
-    with pytest.raises(InputError, match=said) as caught:
+def test_what_cannot_be_done_is_one_line_before_any_step(options, code):
+    with pytest.raises(InputError) as caught:
         super_resolve(small(), **({"recipe": BRIEF, "device": "cpu"} | options))
+    assert caught.value.code == code
     assert "\n" not in str(caught.value)
