@@ -102,6 +102,15 @@ class Frames:
         return len(self.done)
 
     @property
+    def number(self) -> int:
+        """The page at hand: the number of its fit."""
+        return self.page
+
+    def part(self, whole: torch.Tensor) -> torch.Tensor:
+        """Of a picture of the result's size the page at hand: (b, c, h, w) -> (1, c, h, w)."""
+        return whole[self.page : self.page + 1]
+
+    @property
     def index(self) -> int:
         """Steps so far, of all pages."""
         return self.offset + self.current.index

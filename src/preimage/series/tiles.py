@@ -194,7 +194,7 @@ class Tiles:
         """Steps of the tiles that are done, without those that only a report asked for."""
         return sum(part["steps"] for part in self.done)
 
-    def cut(self, whole: torch.Tensor) -> torch.Tensor:
+    def part(self, whole: torch.Tensor) -> torch.Tensor:
         """Of a picture of the result's size the tile at hand: (b, c, h, w) -> (1, c, side, side)."""
         return cut(whole, self._region(self.places[self.number], self.scale))
 
