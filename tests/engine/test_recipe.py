@@ -17,8 +17,9 @@ from preimage.networks.config import halvings
 from preimage.optimizers import adam, muon
 from preimage.recipes import NamedRecipe, choose, read_recipe
 from preimage.recipes import recipe as named
-from preimage.restore.denoise import FAST, PAPER
+from preimage.restore.denoise import recipes
 
+FAST, PAPER = recipes()["fast"], recipes()["paper"]
 HOLE = UNet.Config((8, 16, 32, 64, 128, 128), upsample="transposed", padding="zeros", norm="instance", up_norm=False)
 OTHERS = replace(THIN, precision="bfloat16", stop="steps", debiased=False, restarts=4)
 RECIPES = {
@@ -204,7 +205,7 @@ def test_a_prior_has_the_picture_s_size(side):
     recipe = replace(THIN, network=SkipNet.Config((4,) * 5, (4,) * 5, (2,) * 5), code=Noise(2))
     prior = recipe.prior(2, (side, side + 7), members=2, device="cpu")
     with torch.no_grad():
-        assert prior.images([0, 1]).shape == (2, 2, side, side + 7)
+        assert prior([0, 1])[0].shape == (2, 2, side, side + 7)
 
 
 @pytest.mark.parametrize(
