@@ -1,4 +1,4 @@
-"""Classifier: any image classifier behind one face: pictures in 0 to 1 in, logits and the features of any layer out."""
+"""Classifier: one interface for any image classifier: images in 0 to 1 in, logits and the features of any layer out."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class Classifier(nn.Module):
         torch.Size([1, 128, 28, 28])
 
     Args:
-        model: a module from normalized pictures to logits; or to a tuple whose first entry they are, a dict with "logits" or
-            "out", or an object with `.logits` (transformers). One logit is a binary classifier's, of the second class.
+        model: a module that takes normalized images and returns logits, or a tuple that starts with them, a dict with "logits" or
+            "out", or an object with `.logits` (transformers). A single logit is that of the second of two classes.
         classes: their names, or how many there are.
-        mean, std: of each channel of a picture in 0 to 1, by which it is normalized, as three numbers each, or as one, (0.5,):
-            the model sees grey.
+        mean, std: of the normalization, for images in 0 to 1: three numbers each, or one number each, as (0.5,), for a model of gray
+            images.
         size: side, or (height, width), in pixels, to which pictures are resized first; None: as they are.
         copy: False: the classifier takes the module itself, which is frozen from then on (saves the memory of a copy, 98 MiB
             for a ResNet-50).
@@ -94,7 +94,7 @@ class Classifier(nn.Module):
         return self(x).softmax(1)
 
     def prepared(self, x: torch.Tensor) -> torch.Tensor:
-        """What the model itself is given, where it is: resized and normalized, in its number of channels."""
+        """The input of the model itself, on its device: resized, normalized, with its number of channels."""
         channels = self.mean.shape[1]
         if x.ndim != 4 or x.shape[1] not in (1, 3):
             raise InputError(f"a classifier takes pictures (b, 1 or 3, h, w), got {tuple(x.shape)}")
@@ -234,7 +234,7 @@ def luma(x: torch.Tensor) -> torch.Tensor:
 
 
 def check_answer(chances: torch.Tensor) -> None:
-    """That class probabilities (b, classes) are some, not NaN.
+    """Check that class probabilities (b, classes) are finite.
 
     Raises:
         InputError: any that is not finite.

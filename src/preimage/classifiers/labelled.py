@@ -34,7 +34,7 @@ class Labelled:
     Args:
         pictures: (n, 3, h, w) uint8.
         labels: (n,) the index of each class.
-        groups: of each picture what must not be on two sides (a patient, a lesion); its own name where nothing is said.
+        groups: the group of each image (patient, lesion), which no split may divide; the image's name if there is none.
         parts: "train" or "test" of each.
         classes: their names.
         name: what was read.
@@ -114,7 +114,7 @@ def read_labelled(
         size: the short side, or (height, width), in pixels; None: as they are, the short side 120 at most.
         label_column: of a CSV: the class, a number or a word.
         split_column: of a CSV: a column that holds train and test (or val).
-        group: of a CSV: a column of which one value is never on two sides.
+        group: of a CSV: a column with the group that no split may divide.
         seed: of what is drawn for the test part.
 
     Raises:

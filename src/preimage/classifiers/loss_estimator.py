@@ -1,4 +1,4 @@
-"""LossEstimator: how large a classifier's own loss at a picture is likely to be, told from what its layers give.
+"""LossEstimator: an estimate of a classifier's own loss for an image, from the features of its layers.
 
 Of each of some layers the features are averaged over the picture, taken through a linear layer with ReLU to 128 units, and all
 of them to one number. It is trained by comparison: of two pictures, that of the larger loss must get the larger estimate.
@@ -27,7 +27,7 @@ class LossEstimator(nn.Module):
     """The estimated loss of pictures from the features of some layers: {layer: (b, c, ...)} -> (b,).
 
     Training fixes only the order of the estimates, so `settle` stores their quantiles and their spread on pictures that the
-    training did not see; `relative` says an estimate in units of that spread, counted from a quantile.
+    training did not see; `relative` is the distance of an estimate from a quantile, in units of that spread.
 
     Example:
         >>> estimator = LossEstimator({"layer1": 64, "layer2": 128})
@@ -35,7 +35,7 @@ class LossEstimator(nn.Module):
         torch.Size([5])
 
     Args:
-        channels: of each layer that is looked at, how many channels it has.
+        channels: number of channels of each layer, by name.
         units: of the linear layer that each goes through.
     """
 
@@ -87,7 +87,7 @@ class LossEstimator(nn.Module):
         self.spread.copy_(values.std())
 
     def quantile(self, level: float) -> torch.Tensor:
-        """The estimate below which this share of the pictures lies that it was settled on.
+        """The quantile of the estimates that it was settled on: this fraction of them is lower.
 
         Raises:
             InputError: a level that is not from 0 to 1, or an estimator that was never settled.

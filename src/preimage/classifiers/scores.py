@@ -15,7 +15,7 @@ QUANTILES, SURE = (0.3, 0.2, 0.1, 0.05), 0.95
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What was said of n pictures: labels (n,), logits (n, classes), estimated losses (n,)."""
+    """Predictions for n images: labels (n,), logits (n, classes), estimated losses (n,)."""
 
     labels: torch.Tensor
     logits: torch.Tensor
@@ -70,7 +70,7 @@ def score(found: Answers) -> Scores:
 
 
 def target_quantile(found: Answers) -> float:
-    """The widest quantile of the estimated loss below which nearly all pictures are told right; 0.1 if there is none."""
+    """The largest quantile of the estimated loss below which nearly all images are classified correctly; 0.1 if none."""
     right = found.logits.argmax(1) == found.labels
     order = found.estimates.argsort()
     for level in QUANTILES:

@@ -52,7 +52,7 @@ class Batch:
 class Epoch:
     """One pass over the training part: its mean losses, and how the averaged weights do on the validation part.
 
-    `robust`: the share told right there under attack, of an adversarial training alone.
+    `robust`: the accuracy there under attack, in adversarial training only.
     """
 
     index: int
@@ -229,7 +229,7 @@ class Training:
 
     @torch.no_grad()
     def answers(self, data: Labelled) -> Answers:
-        """What the averaged weights say of pictures: labels, logits, estimated losses."""
+        """Predictions of the averaged weights: labels, logits, estimated losses."""
         classifier, estimator = parts(self.average.module)
         logits, estimates = [], []
         for indices in torch.arange(len(data)).split(128):
