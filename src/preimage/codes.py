@@ -109,8 +109,8 @@ def channels_of(code: Code | torch.Tensor, image_channels: int) -> int:
 class Jitter:
     """Gaussian noise added to the codes at every step, each member with a stream of its own.
 
-    It is drawn anew at each step, as published, which takes a quarter of the time of a fast step. With a `pool`, it is a crop of one of
-    so many slightly larger noise tensors, shared by all members, at a random place and with a random sign.
+    It is drawn anew at each step, as published, which takes a quarter of the time of a fast step. With a `pool`, it is
+    a crop of one of so many slightly larger noise tensors, shared by all members, at a random place and with a random sign.
     """
 
     def __init__(

@@ -39,8 +39,8 @@ class Classifier(nn.Module):
         model: a module that takes normalized images and returns logits, or a tuple that starts with them, a dict with "logits" or
             "out", or an object with `.logits` (transformers). A single logit is that of the second of two classes.
         classes: their names, or how many there are.
-        mean, std: of the normalization, for images in 0 to 1: three numbers each, or one number each, as (0.5,), for a model of gray
-            images.
+        mean, std: of the normalization, for images in 0 to 1: three numbers each, or one number each, as
+            (0.5,), for a model of gray images.
         size: side, or (height, width), in pixels, to which pictures are resized first; None: as they are.
         copy: False: the classifier takes the module itself, which is frozen from then on (saves the memory of a copy, 98 MiB
             for a ResNet-50).

@@ -1,4 +1,4 @@
-"""load_classifier, load_model: a classifier by its specification: torchvision, timm, transformers, a file, a function of yours."""
+"""load_classifier, load_model: a classifier by its specification: of a library, of a file, or a function of yours."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def load_classifier(
         'goldfish'
 
     Args:
-        spec: `torchvision:NAME`, `timm:NAME` or `hf:NAME` (transformers; also a folder) with pretrained weights; `NAME@FILE`: weights
-            of a file; `NAME@none`: untrained; `FILE.pt` of `preimage train`;
+        spec: `torchvision:NAME`, `timm:NAME` or `hf:NAME` (transformers; also a folder) with pretrained weights;
+            `NAME@FILE`: weights of a file; `NAME@none`: untrained; `FILE.pt` of `preimage train`;
             `module.path:function`, your function without arguments that returns a Classifier.
         backbone: for a FILE.pt trained on the classifier of your function: that function again, or its `module.path:function`.
             A file never imports or calls anything.

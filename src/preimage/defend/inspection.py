@@ -1,7 +1,8 @@
 """Inspection: the predictions for an image and for its early outputs under the prior, and how far they are inconsistent.
 
 The perturbation of an attack is learned late. Inconsistent predictions for the image and its early outputs are a sign of one:
-their total variation distance is the score. They are no proof: the predictions for any image whose class depends on faint detail differ.
+their total variation distance is the score. They are no proof: any image whose class
+depends on faint detail has them.
 """
 
 from __future__ import annotations

@@ -25,7 +25,9 @@ class SaliencyOptions(SeededOptions):
         "module.path:function.",
         kind="classifier",
     )
-    target: str | int | None = option(None, help="Class whose logit is explained, by name or number from 0 (default: the predicted class).")
+    target: str | int | None = option(
+        None, help="Class whose logit is explained, by name or number from 0 (default: the predicted class)."
+    )
     method: Method | str | Sequence[Method] = option(
         "mig-sg",
         help="Method, or several with commas between: mig-sg, gradient, input-x-gradient, integrated-gradients, smoothgrad, "

@@ -30,7 +30,7 @@ from preimage.explain.similarity import (
 def feature_distance(second: Classifier, a: torch.Tensor, b: torch.Tensor, layer: str | None = None) -> torch.Tensor:
     """|f(a) - f(b)|^2 / |f(b)|^2 of the features of a second classifier, 0 for equal ones.
 
-    layer: by default the last one with spatial dimensions, (b, c, h, w) or tokens (b, n, c); if there is none, the last but one.
+    layer: by default the last one with spatial dimensions, (b, c, h, w) or tokens (b, n, c); else the last but one.
     """
     check_alike(a, b)
     layer = layer or _last_spatial(second.shapes(b[:1]))
@@ -96,7 +96,7 @@ class Quality:
     signs_after: tuple[Signs, ...] | None = None
 
     def as_dict(self, member: int = 0) -> dict[str, float | bool | None]:
-        """The numbers of one image in one dictionary: "transfer_after", "asymmetry_before" and so on; None for those not computed."""
+        """The numbers of one image in one dictionary: "transfer_after", "asymmetry_before" and so on; None: not computed."""
         table: dict[str, float | bool | None] = {}
         for each in fields(self):
             value = getattr(self, each.name)

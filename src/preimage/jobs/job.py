@@ -41,7 +41,9 @@ class RunOptions(TaskOptions):
         None, help="Steps between two frames of the film (default: 10).", group="Files", minimum=1
     )
     preview: bool = option(
-        False, help="Restore only the central 256 x 256 pixels, and estimate the time for the whole image.", group="Files"
+        False,
+        help="Restore only the central 256 x 256 pixels, and estimate the time for the whole image.",
+        group="Files",
     )
     strength: float = option(
         1.0, help="Blend with the input, from 0 (the input) to 1 (the result).", group="Fit", minimum=0, maximum=1

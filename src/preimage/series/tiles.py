@@ -42,8 +42,8 @@ SIDE = 512
 class Tiles:
     """The tiles of a picture, fitted in turn; a fit is made when its turn comes and dropped when it is done.
 
-    A tile has weights, code, random numbers and a stopping step of its own. Step numbers
-    continue from tile to tile. `Step.picture`, read before the next step, is the whole image: finished tiles, the current one, the input.
+    A tile has weights, code, random numbers and a stopping step of its own. Step numbers continue from tile to tile.
+    `Step.picture`, read before the next step, is the whole image: finished tiles, the current one, and the input elsewhere.
 
     Args:
         make: `make(tile, page=page, seed=seed)` returns the fit of one tile; pages are numbered from 0.
@@ -55,8 +55,8 @@ class Tiles:
             the bottom, from the right.
         seed: each tile has one of its own, by its number.
         beside: further images of the same size, cut at the same places and passed to `make` by name: {"flash": flash}.
-        share: `share(result)` is a tensor of the first tile's result (a kernel) that all others get, `make(tile, ..., shared=tensor)`;
-            the tile with the most detail is then the first.
+        share: `share(result)` is a tensor of the first tile's result (a kernel); the others are made with it,
+            `make(tile, ..., shared=tensor)`, and the tile with the most detail is the first.
         channels: of the result; None: those of the picture.
         written: the picture as the result is written; None: as it is.
         remarks: beside those of the fits.
