@@ -26,9 +26,7 @@ class TrainOptions(SeededOptions):
     split_column: str | None = option(
         None, help="Column of a CSV that holds train and test (default: a test part is drawn)."
     )
-    group: str | None = option(
-        None, help="Column of a CSV with the group (patient, lesion) that no split may divide."
-    )
+    group: str | None = option(None, help="Column of a CSV with the group (patient, lesion) that no split may divide.")
     size: int | None = option(
         None, help="Short side in pixels (default: the images' own, at most 120, or the classifier's).", minimum=16
     )
