@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from sequences import look
 
 from preimage.engine.step import Step
 from preimage.errors import InputError
@@ -16,20 +19,21 @@ def step(index: int, value: float, total: int = 100) -> Step:
     return Step(index, total, 0.0, image, image, {"squared": torch.zeros(2)}, active=(True, True))
 
 
-def prepared(chance, **settings) -> ClassReached:
-    """`chance(value)` is the probability of class 1 for a picture of that value."""
+def prepared(chance, **settings):
+    """The tracker of a rule; `chance(value)` is the probability of class 1 for a picture of that value."""
     rule = ClassReached(
         lambda x: torch.stack([torch.tensor([1 - chance(float(v)), chance(float(v))]) for v in x.mean((1, 2, 3))]),
         1,
         **{"wait": 10} | settings,
     )
     problem = Problem(torch.zeros(1, 1, 4, 4), regularizers=((torch.tensor([0.1, 0.0]), lambda x: x.mean((1, 2, 3))),))
-    rule.problem = rule.prepare(problem, members=2, size=(4, 4), total=100, seed=0)
-    return rule
+    tracker: Any = rule.start(problem, members=2, total=100)[1]
+    tracker.problem = problem
+    return tracker
 
 
-def stops(rule: ClassReached, value) -> int | None:
-    return next((i for i in range(1, 101) if all(rule.look(step(i, value(i))))), None)
+def stops(rule, value) -> int | None:
+    return next((i for i in range(1, 101) if all(look(rule, step(i, value(i))))), None)
 
 
 def test_it_ends_once_the_class_is_there_and_the_picture_rests():
@@ -64,10 +68,10 @@ def test_the_weight_of_the_class_grows_only_while_it_is_not_reached():
 def test_its_state_is_all_of_it():
     whole, first, second = (prepared(lambda v: v) for _ in range(3))
     for i in range(1, 61):
-        (whole.look(step(i, 0.3)), first.look(step(i, 0.3)))
+        (look(whole, step(i, 0.3)), look(first, step(i, 0.3)))
     second.load_state_dict(first.state_dict())
     for i in range(61, 101):
-        (whole.look(step(i, 0.4)), second.look(step(i, 0.4)))
+        (look(whole, step(i, 0.4)), look(second, step(i, 0.4)))
     assert whole.kept_step == second.kept_step
     assert torch.equal(whole.strengths, second.strengths)
     assert whole.curve(0, 1) == second.curve(0, 1)

@@ -18,9 +18,10 @@ import torch
 from torch.nn import functional
 
 from preimage.engine.fit import Fit
-from preimage.engine.result import History, Result
+from preimage.engine.result import Result
 from preimage.engine.step import Step
 from preimage.errors import InputError
+from preimage.history import History
 from preimage.images import Picture, as_picture
 
 
