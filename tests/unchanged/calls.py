@@ -22,7 +22,6 @@ from preimage import stopping
 from preimage.classifiers import Classifier, LossEstimator
 from preimage.classifiers.model_file import TrainedModel
 from preimage.codes import Noise
-from preimage.defend import purification
 from preimage.defend.purify import purify
 from preimage.engine.recipe import Recipe
 from preimage.explain import counterfactual, invert, maximize, recover
@@ -30,7 +29,14 @@ from preimage.networks import SkipNet
 from preimage.noise.estimation import estimate_noise
 from preimage.optimizers import muon
 from preimage.problem import name_of
-from preimage.restore import deblur, denoise, flash_no_flash, inpaint, remove_jpeg_artifacts, super_resolve
+from preimage.recipes import recipe as named
+from preimage.restore.deblur import deblur
+from preimage.restore.denoise import denoise
+from preimage.restore.flash_no_flash import flash_no_flash
+from preimage.restore.inpaint import inpaint
+from preimage.restore.remove_jpeg_artifacts import remove_jpeg_artifacts
+from preimage.restore.super_resolve import super_resolve
+from preimage.tasks import TaskSpec
 
 MODULES: dict[str, Any] = {
     "denoise": denoise,
@@ -43,15 +49,16 @@ MODULES: dict[str, Any] = {
     "maximize": maximize,
     "recover": recover,
     "counterfactual": counterfactual,
-    "purify": purification,
+    "purify": purify,
 }
+SIDE = 72  # of the pictures of rows with other options
 # Other options of a task, each after a colon: a task decides by them, too.
 OPTIONS: dict[str, dict[str, Any]] = {
     "deblur": {"kernel": "gaussian:1.6"},
     "deblur:unknown": {"kernel": "unknown", "kernel_size": 9},
     "super_resolve:8": {"factor": 8},
     "remove_jpeg_artifacts:quality": {"jpeg_quality": 20},
-    "denoise:tv": {"tv": 1e-7},
+    "denoise:tv": {"tv": 1e-7 * 3 * (SIDE - 1) ** 2},  # a mean's: the first library had a sum's, of 1e-7
     "denoise:sigma": {"sigma": pictures.SIGMA},
     "denoise:poisson": {"noise": "poisson"},
     "denoise:speckle": {"noise": "speckle"},
@@ -66,22 +73,22 @@ SIZES = (40, 72)
 SMALL = (20, 36)  # where the result is many times as large
 
 
-def recipes(task: str) -> dict[str, Recipe]:
-    """The recipes of a task by name."""
+def recipes(task: str) -> dict[str, Any]:
+    """The recipes of a task by name: a name is adapted to the image, which a value is not."""
     module = MODULES[task.partition(":")[0]]
-    named = module.RECIPES if hasattr(module, "RECIPES") else getattr(module, "QUALITIES", {})
-    return {"fast": module.FAST, "paper": module.PAPER, **named}
+    if isinstance(module, TaskSpec):
+        assert module.recipes is not None
+        return {name: named(name) for name in module.recipes()}
+    return {"fast": module.FAST, "paper": module.PAPER, **getattr(module, "QUALITIES", {})}
 
 
 def started(
-    task: str, recipe: Recipe, *, channels: int = 3, noise: str = "white", side: int = 40, options: Any = None
+    task: str, recipe: Any, *, channels: int = 3, noise: str = "white", side: int = 40, options: Any = None
 ) -> Any:
     """The Run of a task for a synthetic picture of `side` pixels, before its first step."""
     name, _, variant = task.partition(":")
     chosen = {**OPTIONS.get(task, OPTIONS.get(name, {})), **(options or {}), "recipe": recipe, "device": "cpu"}
-    call = purify if name == "purify" else getattr(MODULES[name], name)
-    if name == "purify":  # adapted to the size where it is given by its name
-        chosen["recipe"] = next((known for known, value in purification.RECIPES.items() if value == recipe), recipe)
+    call = MODULES[name] if isinstance(MODULES[name], TaskSpec) else getattr(MODULES[name], name)
     x = torch.from_numpy(pictures.picture(side, channels, noise))
     if name == "maximize":
         return call(classifier=model(channels), size=(side, side), **chosen)
@@ -93,7 +100,7 @@ def started(
         missing = pictures.mask(side, variant or "text")
         return call(x, mask=torch.from_numpy(missing), mask_white="missing", **chosen)
     if name == "flash_no_flash":
-        return call(x, torch.from_numpy(pictures.picture(side, channels, "none")), **chosen)
+        return call(x, flash=torch.from_numpy(pictures.picture(side, channels, "none")), **chosen)
     if name == "remove_jpeg_artifacts" and not variant:
         return call(pictures.as_jpeg(x.numpy()), **chosen)
     return call(x, **chosen)
@@ -129,7 +136,7 @@ def decisions(wanted: Callable[[str], bool]) -> dict[str, Any]:
     return rows
 
 
-def _decided() -> Iterator[tuple[str, str, Recipe, dict[str, Any]]]:
+def _decided() -> Iterator[tuple[str, str, Any, dict[str, Any]]]:
     for task in MODULES:
         # A picture that is made from nothing has no noise.
         noises = ("none",) if task == "maximize" else pictures.NOISES
@@ -178,15 +185,17 @@ def bits(wanted: Callable[[str], bool]) -> dict[str, Any]:
     return rows
 
 
-def _short(task: str, recipe: Recipe, setting: dict[str, Any]) -> dict[str, Any]:
-    run = started(task, replace(recipe, steps=12, precision="float32"), **setting)
+def _short(task: str, recipe: Any, setting: dict[str, Any]) -> dict[str, Any]:
+    short: dict[str, Any] = {"steps": 12, "precision": "float32"}
+    recipe = replace(recipe, **short) if isinstance(recipe, Recipe) else named(recipe.name, **short)
+    run = started(task, recipe, **setting)
     steps = list(run)
     assert [step.index for step in steps] == list(range(1, 13))
     return {
         "sha256": tables.digest(run.result().image.numpy()),
         "first": steps[0].mean.numpy(),
         "losses": [step.loss.tolist() for step in steps[:3]],
-        "optimizer": name_of(getattr(run, "fit", run).recipe.optimizer),
+        "optimizer": name_of(run.current.recipe.optimizer),
     }
 
 
@@ -220,7 +229,7 @@ def stops(wanted: Callable[[str], bool]) -> dict[str, Any]:
     rows: dict[str, Any] = {}
     for key, rule in RULES.items():
         if wanted(key):
-            result = denoise.denoise(x, sigma=pictures.SIGMA, recipe=THIN, stop=rule(), device="cpu").run()
+            result = denoise(x, sigma=pictures.SIGMA, recipe=THIN, stop=rule(), device="cpu").run()
             rows[key] = {"kept_step": result.kept_step, "reason": reason_code(result.reason)}
     return rows
 
@@ -240,7 +249,7 @@ REWORDED: dict[str, str] = {"uncertainty by": "doubt by"}
 
 def decision_data(run: Any) -> dict[str, Any]:
     """What a task has decided: recipe, rule, remarks and what the fit is made of."""
-    fit = getattr(run, "fit", run)
+    fit = run.current
     return {
         "recipe": recipe_data(fit.recipe),
         "rule": rule_data(fit.rule),
