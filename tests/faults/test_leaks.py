@@ -79,7 +79,6 @@ each_iterated = pytest.mark.parametrize("made", ITERATED.values(), ids=ITERATED)
 
 @on_glibc
 @each_iterated
-@pytest.mark.xfail(strict=True, reason=MALLOPT)
 def test_between_two_steps_the_process_is_as_it_was(malloc, made):
     assert maps_large_blocks()
     steps = iter(made())
@@ -89,7 +88,6 @@ def test_between_two_steps_the_process_is_as_it_was(malloc, made):
 
 @on_glibc
 @each_iterated
-@pytest.mark.xfail(strict=True, reason=MALLOPT)
 def test_while_a_fit_runs_in_another_thread_the_process_is_as_it_was(malloc, made):
     begun, seen = threading.Event(), threading.Event()
 
@@ -109,7 +107,6 @@ def test_while_a_fit_runs_in_another_thread_the_process_is_as_it_was(malloc, mad
 
 @on_glibc
 @each_iterated
-@pytest.mark.xfail(strict=True, reason=MALLOPT)
 def test_after_a_fit_in_another_thread_the_settings_of_the_user_stand(malloc, made):
     malloc(0)
     thread = threading.Thread(target=made().run)
@@ -185,7 +182,6 @@ def learning() -> Normalized:
 
 
 @pytest.mark.parametrize("call", EXPLAINED.values(), ids=EXPLAINED)
-@pytest.mark.xfail(strict=True, reason=MODEL)
 def test_after_a_call_the_model_of_the_user_is_as_it_was(call):
     model = learning()
     before = traits(model)
@@ -220,7 +216,6 @@ class Failing(Normalized):
 
 @pytest.mark.parametrize("at", [1, 2, 4])
 @pytest.mark.parametrize("call", EXPLAINED.values(), ids=EXPLAINED)
-@pytest.mark.xfail(strict=True, reason=MODEL)
 def test_after_an_error_in_a_call_the_model_of_the_user_is_as_it_was(call, at):
     model = Failing(at).train()
     before = traits(model)
@@ -244,9 +239,6 @@ MOVED["inspection"] = DEFENDED["inspection"]
 
 
 @pytest.mark.parametrize("call", MOVED.values(), ids=MOVED)
-@pytest.mark.xfail(
-    strict=True, reason="fault 13: the user's model stays on the device of a call, also of one that failed"
-)
 def test_after_a_call_that_failed_elsewhere_the_model_of_the_user_is_where_it_was(call):
     """The meta device, on which nothing can be worked out, stands for a graphics card that is full."""
     model = learning()
@@ -283,7 +275,6 @@ class Meeting:
             assert self.release[name].wait(30)
 
 
-@pytest.mark.xfail(strict=True, reason="fault 13: the hook by which features are read ends passes of other threads")
 def test_reading_features_in_one_thread_ends_no_pass_of_another():
     meeting = Meeting("reading")
     classifier = normalized()
