@@ -185,7 +185,6 @@ def learning() -> Normalized:
 
 
 @pytest.mark.parametrize("call", EXPLAINED.values(), ids=EXPLAINED)
-@pytest.mark.xfail(strict=True, reason=MODEL)
 def test_after_a_call_the_model_of_the_user_is_as_it_was(call):
     model = learning()
     before = traits(model)
@@ -220,7 +219,6 @@ class Failing(Normalized):
 
 @pytest.mark.parametrize("at", [1, 2, 4])
 @pytest.mark.parametrize("call", EXPLAINED.values(), ids=EXPLAINED)
-@pytest.mark.xfail(strict=True, reason=MODEL)
 def test_after_an_error_in_a_call_the_model_of_the_user_is_as_it_was(call, at):
     model = Failing(at).train()
     before = traits(model)
@@ -244,9 +242,6 @@ MOVED["inspection"] = DEFENDED["inspection"]
 
 
 @pytest.mark.parametrize("call", MOVED.values(), ids=MOVED)
-@pytest.mark.xfail(
-    strict=True, reason="fault 13: the user's model stays on the device of a call, also of one that failed"
-)
 def test_after_a_call_that_failed_elsewhere_the_model_of_the_user_is_where_it_was(call):
     """The meta device, on which nothing can be worked out, stands for a graphics card that is full."""
     model = learning()
@@ -280,7 +275,6 @@ class Meeting:
             assert self.release[name].wait(30)
 
 
-@pytest.mark.xfail(strict=True, reason="fault 13: the hook by which features are read ends passes of other threads")
 def test_reading_features_in_one_thread_ends_no_pass_of_another():
     meeting = Meeting("reading")
     classifier = normalized()
