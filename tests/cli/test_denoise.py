@@ -12,10 +12,10 @@ import tifffile
 import torch
 from cli.tiny import pictures
 from PIL import Image
-from preimage.cli.choices import RULES
 
 from preimage.images import read
 from preimage.metrics import psnr
+from preimage.stopping import NAMES
 
 KEYS = {"task", "size", "recipe", "seed", "device", "precision", "threads", "steps", "kept_step", "reason", "seconds"}
 KEYS |= {"peak_memory_bytes"}
@@ -158,7 +158,7 @@ def test_strength_blends_with_the_input(here, run):
     assert np.abs(pixels("0.5.png") - middle).max() <= 1
 
 
-@pytest.mark.parametrize("rule", sorted(RULES))
+@pytest.mark.parametrize("rule", sorted(NAMES))
 def test_every_rule_by_its_name(here, run, rule):
     ran = run("denoise", "noisy.png", "--recipe", "tiny.json", "--stop", rule, "--report", "report.json")
     assert ran.code == 0, ran.err
