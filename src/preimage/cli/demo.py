@@ -23,7 +23,9 @@ def demo(
     output: Annotated[Path, Parameter(name=("--output", "-o"), help="The clean picture.")] = Path("out/demo.png"),
     figure: Annotated[Path, Parameter(help="PNG: before, after, difference, curves.")] = Path("out/demo-figure.png"),
     overwrite: Annotated[bool, Parameter(help="Replace files that are there already.")] = False,
-    recipe: Annotated[str, Parameter(help="Recipe: fast, balanced, best or paper, or a FILE.json of settings.")] = "fast",
+    recipe: Annotated[
+        str, Parameter(help="Recipe: fast, balanced, best or paper, or a FILE.json of settings.")
+    ] = "fast",
     seed: Annotated[int, Parameter(help="Of the noise and of the fit.")] = 0,
 ) -> int:
     """Restore a noisy photograph of a cat (public domain), in under three minutes on two cores."""

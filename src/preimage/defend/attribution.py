@@ -19,7 +19,7 @@ from preimage.defend.users_model import at_rest
 from preimage.engine.devices import choose_device
 from preimage.errors import InputError
 from preimage.explain.inputs import AnyClassifier, as_model, one_picture
-from preimage.explain.quality import heat_map
+from preimage.explain.similarity import heat_map
 from preimage.rng import checked_seed
 
 # These distinguish evidence for the class from evidence against it; the others are magnitudes only.

@@ -84,7 +84,8 @@ class Running:
         if begun_from is not None:
             self.remarks += (f"resumed from {self.places.checkpoint}" if self.resumed else f"begun from {begun_from}",)
         self.setup = time.perf_counter() - begin
-        self.begun = self.resumed
+        # A checkpoint may have been saved before the first step; there is no result of that.
+        self.begun = self.resumed and getattr(self.run, "index", 1) > 0
 
     # ------------------------------------------------------------------ before the first step
 
