@@ -8,7 +8,7 @@ PREIMAGE_WEIGHTS: a file with weights of torchvision's resnet18; with it that cl
 """
 
 import csv
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ import torch
 
 from preimage.classifiers import Classifier
 from preimage.explain.inputs import at_working_size
-from preimage.explain.invert import depth
-from preimage.explain.maximize import FAST, PAPER, maximize
-from preimage.explain.quality import high_frequency_share
+from preimage.explain.layers import blocks_of
+from preimage.explain.maximize import maximize
+from preimage.explain.similarity import high_frequency_share
+from preimage.recipes import recipe
 from studies.harness import classifiers, figures, fits, lesions, tables
 from studies.harness.study import Measured, Run, Study, by_scale
 
@@ -27,7 +28,7 @@ CLASSES = {"lesions": ("mel", "nv", "bcc", "vasc"), "resnet18": ("black swan", "
 COUNT = by_scale(1, 4, 4)  # of classes, and of channels
 WINDOW = 3  # units a side, of a channel
 RATE_OF_CHANNELS = 0.001  # published, for hidden units
-RECIPE = by_scale(replace(FAST, **lesions.THIN | {"steps": 6}), FAST, PAPER)
+RECIPE = by_scale("fast", "fast", "paper")
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +59,7 @@ def subjects(run: Run) -> dict[str, Subject]:
 def goals(run: Run, subject: Subject) -> dict[str, dict[str, Any]]:
     """Classes by name, and those channels of the last block but one that differ most between the held-out pictures."""
     count = COUNT[run.scale]
-    layer = depth(subject.model, subject.pictures[0])[-3:][0]
+    layer = blocks_of(subject.model, subject.pictures[0])[-3:][0]
     with torch.no_grad():
         each = [subject.model.features(picture, layer).mean((2, 3)) for picture in subject.pictures[:200]]
     channels = sorted(torch.cat(each).std(0).argsort(descending=True)[:count].tolist())
@@ -88,11 +89,14 @@ def most(run: Run, classifier: str, name: str) -> float:
 
 
 def measure(run: Run, classifier: str, name: str, prior):
-    subject, recipe = run.once(subjects)[classifier], RECIPE[run.scale]
+    subject = run.once(subjects)[classifier]
     goal, model = run.once(goals, subject)[name], subject.model
-    recipe = replace(recipe, rate=RATE_OF_CHANNELS) if run.scale == "paper" and "layer" in goal else recipe
+    changes = lesions.thinned(run, prior, steps=6)
+    if run.scale == "paper" and prior == "deep" and "layer" in goal:  # pixels have a rate of their own
+        changes |= {"rate": RATE_OF_CHANNELS}
+    how = recipe(RECIPE[run.scale], **changes)
     height, width = model.size or subject.pictures[0].shape[-2:]
-    found = fits.result_of(maximize(classifier=model, **goal, size=(height, width), prior=prior, recipe=recipe))
+    found = fits.result_of(maximize(classifier=model, **goal, size=(height, width), prior=prior, recipe=how))
     image = found.image.clamp(0, 1)
     figures.keep_picture(image, run.figure(classifier, name, prior))
     with torch.no_grad():

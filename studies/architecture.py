@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from preimage.engine.recipe import Noise
+from preimage.codes import Noise
 from preimage.networks import ResNet, SkipNet, UNet
 from preimage.networks.layers import Block, Head
 from preimage.problem import Problem
-from preimage.restore.super_resolve import FAST
+from preimage.restore.super_resolve import recipes
 from studies.harness import figures, fits, imaging, tables
 from studies.harness.study import Measured, Run, Study, by_scale
 
@@ -55,9 +55,9 @@ def measure(run: Run, task: str, variant: str):
     known = torch.ones_like(clean)
     known[..., side // 3 : side * 2 // 3, side // 3 : side * 2 // 3] = 0
     noisy = Problem(imaging.with_gaussian_noise(clean, 25 / 255))
-    base = replace(FAST, code=Noise(32), rate=0.02, restarts=1, stop="steps", steps=STEPS[run.scale])
+    base = replace(recipes()["fast"], code=Noise(32), rate=0.02, restarts=1, stop="steps", steps=STEPS[run.scale])
     fit = fits.fit_of(Problem(clean * known, weight=known) if inside else noisy, replace(base, **VARIANTS[variant]))
-    curve = [imaging.dB(x, clean, known == 0 if inside else None) for _, x in fits.pictures(fit)]
+    curve = [imaging.dB(x, clean, known == 0 if inside else None) for x in fits.pictures(fit)]
     if inside:
         figures.keep_picture(torch.where(known == 0, fits.result_of(fit).image, clean), run.figure(variant))
     return {"peak": max(curve), "peak_step": curve.index(max(curve)) + 1, "last": curve[-1], "steps": len(curve)}

@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional
 
 from preimage.codes import Mesh, Noise
-from preimage.defend.purify import PAPER
+from preimage.defend.purification import PAPER
 from preimage.engine.recipe import Recipe
 from preimage.networks import SkipNet
 from preimage.networks.layers import Block, Upsample

@@ -12,8 +12,10 @@ import torch
 from preimage.classifiers import TrainedModel
 from preimage.explain.abcd import Signs, abcd
 from preimage.explain.counterfactual import counterfactual
-from preimage.explain.quality import judge, randomized, sanity, stability
+from preimage.explain.quality import judge
+from preimage.explain.sanity import randomized, sanity, stability
 from preimage.figures.panels import magnified
+from preimage.recipes import recipe
 from studies.harness import classifiers, figures, fits, lesions, stats, tables
 from studies.harness.rows import chosen
 from studies.harness.study import Measured, Run, Study, by_scale
@@ -127,7 +129,8 @@ def made(run: Run, model: TrainedModel, lesion: lesions.Lesion, method: Method, 
         first, second = model.classifier.probabilities(lesion.picture)[0].argsort(descending=True)[:2].tolist()
     target = model.classifier.class_index(TARGETS[lesion.diagnosis])
     uncertainty = {"uncertainty": "loss" if method.weight else "none", "loss_weight": method.weight}
-    options: dict[str, Any] = {"prior": method.prior, "recipe": lesions.recipe_of(run), "seed": seed, **uncertainty}
+    how = recipe("fast", **lesions.thinned(run, method.prior, lesions.THIN["steps"]))  # another prior changes it
+    options: dict[str, Any] = {"prior": method.prior, "recipe": how, "seed": seed, **uncertainty}
     fit = counterfactual(lesion.picture, classifier=model, target=second if target == first else target, **options)
     return fits.result_of(fit)
 

@@ -61,6 +61,7 @@ def recovered(run: Run, picture: torch.Tensor, number: int, setting: Setting) ->
         loss_weight=setting.weight,
         target_loss=setting.target,
         recipe=replace(recipe, network=PAPER_RECOVERY.network) if setting.unet else recipe,
+        input_jitter=not setting.unet,  # as published
         seed=number,
     )
     return fits.result_of(fit)

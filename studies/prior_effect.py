@@ -5,9 +5,10 @@ All three fulfil the same equation, down-sampling(x) = y; they differ in R alone
 
 from preimage.engine.recipe import Recipe
 from preimage.networks import Pixels
+from preimage.observe import OraclePeak, observe
 from preimage.operators import Downsample, lanczos2
 from preimage.optimizers import adam
-from preimage.restore.super_resolve import FAST, super_resolve
+from preimage.restore.super_resolve import super_resolve
 from studies.harness import figures, fits, imaging, tables
 from studies.harness.study import Measured, Run, Study
 
@@ -23,14 +24,18 @@ COLUMNS |= {"mean square error of the small picture": "error_of_small:.1e", "ste
 def measure(run: Run, prior: str):
     clean = imaging.generated_picture(64) if run.smoke else run.picture("dip_paper/sr/zebra_crop.png")
     reduce, deep = Downsample(lanczos2(FACTOR), FACTOR), prior == "deep"
-    small, recipe = imaging.eight_bit(reduce(clean)), fits.quick(run.smoke, FAST if deep else ALONE, 10)
-    fit = super_resolve(small, factor=FACTOR, tv=TV_WEIGHT if prior == "tv" else 0.0, recipe=recipe)
-    curve = [imaging.dB(x, clean) for _, x in fits.pictures(fit, fits.LOOKAHEAD if deep else 1.0)]
+    recipe = fits.named(run.smoke, super_resolve, 10) if deep else fits.quick(run.smoke, ALONE, 10)
+    small, weight = imaging.eight_bit(reduce(clean)), TV_WEIGHT if prior == "tv" else 0.0
+    fit = super_resolve(small, factor=FACTOR, tv=fits.mean_variation(weight, *clean.shape[1:]), recipe=recipe)
+    oracle = OraclePeak(clean, lookahead=fits.LOOKAHEAD if deep else 1.0)
+    for _ in observe(fit, oracle):
+        pass
     result = fits.result_of(fit)
     for name, picture in {prior: result.image, "truth": clean}.items():
         figures.keep_picture(picture, run.figure(name))
     error = float((reduce(result.image) - small).square().mean())
-    row = {"psnr": imaging.dB(result.image, clean), "peak": max(curve), "error_of_small": error, "steps": result.steps}
+    row = {"psnr": imaging.dB(result.image, clean), "peak": oracle.peak[0] if oracle.peak else fits.NAN}
+    row |= {"error_of_small": error, "steps": result.steps}
     return row | {"seconds": result.seconds, "size": "x".join(map(str, clean.shape[-2:]))}
 
 

@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from preimage.defend.robust_features import relative_distance, write_features_matched, write_image_folder
 
 from preimage.classifiers import Classifier
-from preimage.defend.checks import fingerprint_of
-from preimage.defend.purify import PAPER, purify
+from preimage.defend.purification import PAPER
+from preimage.defend.purify import purify
+from preimage.defend.users_model import fingerprint_of
 from preimage.images import read
 from preimage.networks import SkipNet
+from studies.defence.robust_features import relative_distance, write_features_matched, write_image_folder
 from studies.harness import attacked, classifiers, figures, fits, stats, tables
 from studies.harness.rows import chosen, read_rows
 from studies.harness.study import Measured, Run, Study, by_scale
@@ -74,7 +75,7 @@ def fitted(run: Run, kind: Kind, channels: int, some: slice):
     pictures, images = run.once(learned)[some], torch.cat([read(file).tensor for file in kind.files[some]])
     recipe = replace(PAPER, network=SkipNet.Config((channels,) * 3, (channels,) * 3, (4,) * 3), steps=STEPS[run.scale])
     begin = time.perf_counter()
-    outputs = enumerate((x for _, x in fits.pictures(purify(images, recipe=recipe, seed=some.start))), 1)
+    outputs = enumerate(fits.pictures(purify(images, recipe=recipe, seed=some.start)), 1)
     looks = [attacked.classified(external, x.clamp(0, 1), pictures.labels)[0] for k, x in outputs if k % every == 0]
     seconds = (time.perf_counter() - begin) / len(images)
     given = attacked.classified(external, images.clamp(0, 1), pictures.labels)[0]

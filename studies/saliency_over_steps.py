@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 import torch
 
 from preimage.classifiers.loss_estimator import rank_correlation
+from preimage.defend.attribution import saliency_map
 from preimage.defend.faithfulness import blurred, deletion, insertion, ranks_of
-from preimage.defend.methods import saliency
-from preimage.defend.purify import PAPER, purify
+from preimage.defend.purification import PAPER
+from preimage.defend.purify import purify
 from preimage.engine.devices import choose_device, has_native_bfloat16
 from preimage.engine.recipe import Recipe
-from preimage.explain.quality import heat_map, high_frequency_share
+from preimage.explain.similarity import heat_map, high_frequency_share
 from preimage.figures.saliency import overlay
 from preimage.networks import SkipNet
 from studies.harness import classifiers, figures, imaging, lesions, stats, tables
@@ -67,7 +68,7 @@ def originals(run: Run) -> dict[int, Original]:
 def explained(run: Run, picture: torch.Tensor, label: int, seed: int):
     """Where the classifier looks for a class, and how sure it is of it."""
     m, samples = PATH[run.scale]
-    return saliency(picture, run.once(subject)[0], label, n_steps=m, n_samples=samples, seed=seed)
+    return saliency_map(picture, run.once(subject)[0], label, n_steps=m, n_samples=samples, seed=seed)
 
 
 def measure(run: Run, levels: int, attack: str, number: int):

@@ -12,8 +12,8 @@ import torch
 
 from preimage.classifiers import Classifier
 from preimage.defend.attacks import attack
-from preimage.defend.checks import device_of
-from preimage.defend.purify import FAST, PAPER, early_outputs
+from preimage.defend.purification import FAST, PAPER, early_outputs
+from preimage.defend.users_model import device_of
 from preimage.engine.recipe import Recipe
 from preimage.networks import SkipNet
 from studies.harness.classifiers import SEED, Pictures

@@ -7,6 +7,7 @@ The pictures have the size that the classifier was trained in; smoke runs have d
 import csv
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ from studies.harness.study import Run
 
 SEED = 0  # of the choice of lesions
 AREAS = (0.05, 0.6)  # of the picture, for lesions whose place is judged
-THIN = {"network": SkipNet.Config(down=(8, 8), up=(8, 8), skip=(2, 2), padding="zeros"), "steps": 12}
+THIN: dict[str, Any] = {"network": SkipNet.Config(down=(8, 8), up=(8, 8), skip=(2, 2), padding="zeros"), "steps": 12}
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +51,13 @@ def classifier_of_lesions(run: Run) -> TrainedModel:
 def recipe_of(run: Run) -> Recipe:
     """That of recoveries and counterfactuals, or in a smoke run a thin one of few steps."""
     return replace(FAST_RECOVERY, **THIN) if run.smoke else FAST_RECOVERY
+
+
+def thinned(run: Run, prior: str, steps: int) -> dict[str, Any]:
+    """What a smoke run changes in the recipe of a prior: few steps, and of the deep prior a thin network; else nothing."""
+    if not run.smoke:
+        return {}
+    return {"steps": steps} | ({"network": THIN["network"]} if prior == "deep" else {})
 
 
 def held_out(run: Run) -> list[Lesion]:

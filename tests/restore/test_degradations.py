@@ -14,8 +14,8 @@ from specimens import THIN, clean
 from preimage.errors import InputError
 from preimage.images import as_picture
 from preimage.networks import SkipNet
-from preimage.restore.denoise import denoise
 from preimage.restore.degradations import Degradation, Source, Specimen, read_degradation, specimens
+from preimage.restore.denoise import denoise
 
 BRIEF = replace(
     THIN, network=SkipNet.Config((8,) * 2, (8,) * 2, (2,) * 2, upsample="nearest", padding="zeros"), steps=4

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from preimage.classifiers import Classifier
-from preimage.defend.evaluate import CLEAN, NONE, Threat
-from preimage.defend.purify import PAPER
+from preimage.defend.purification import PAPER
+from preimage.defend.threat import NONE, UNATTACKED, Threat
 from preimage.networks.layers import Block
 from studies import architecture_sensitivity, defence_table
 from studies.architecture_sensitivity import Exactly, Purified, reached, variants, verdict
@@ -160,7 +160,7 @@ def test_of_the_rows_those_of_this_classifier_and_these_settings_count():
     measured = Accuracies(rows, {"fast": "of fast"})
     assert measured.right("fast", [fgsm, bi], 3) == [100, 50, 0]
     assert measured.gain("fast", NONE, [fgsm, bi], 3).mean == pytest.approx(100 / 3)
-    assert measured.right("fast", [fgsm, CLEAN], 3) == [], "there is no row of clean pictures"
+    assert measured.right("fast", [fgsm, UNATTACKED], 3) == [], "there is no row of clean pictures"
     assert math.isnan(measured.gain("fast", "median", [fgsm], 3).mean)
     assert measured.right("fast", [Threat("fgsm", 5)], 3) == []
 

@@ -62,7 +62,7 @@ def test_weights_of_one_s_own(tmp_path, monkeypatch):
     assert classifier.size == (224, 224)
     assert all(name in classifier.classes for name in activation_maximization.CLASSES["resnet18"])
     assert own_resnet18(Run("feature_inversion", "smoke", None, tmp_path)) is None
-    study.memory[feature_inversion.classifiers,] = {"resnet18": classifier}
+    study.memory[feature_inversion.models,] = {"resnet18": classifier}
     study.memory[feature_inversion.specimens,] = {"noise": noise(0, 1, 3, 64, 64)}
     assert feature_inversion.layers(study, "resnet18") == ["layer1", "layer2", "layer3", "layer4", "fc"]
 
@@ -74,7 +74,7 @@ def test_goals_are_classes_and_the_channels_that_differ_most():
     classes, channels = found[:4], found[4:]
     assert [goal["target"] for goal in classes] == list(activation_maximization.CLASSES["lesions"])
     assert len(channels) == len({goal["channel"] for goal in channels}) == 4
-    spread = torch.cat([asked.classifier.features(x, "1").mean((2, 3)) for x in pictures]).std(0)
+    spread = torch.cat([asked.model.features(x, "1").mean((2, 3)) for x in pictures]).std(0)
     assert float(spread[[goal["channel"] for goal in channels]].min()) >= float(spread.sort().values[-4])
 
 

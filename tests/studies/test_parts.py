@@ -13,7 +13,7 @@ from PIL import Image
 
 from preimage.images import as_picture
 from preimage.networks import SkipNet
-from preimage.restore.denoise import FAST, denoise
+from preimage.restore.denoise import denoise, recipes
 from studies import deblurring, flash, inpainting, jpeg, super_resolution
 from studies.harness import published
 from studies.harness.figures import kernel_picture, save_panels, with_dB
@@ -34,7 +34,11 @@ from studies.harness.study import Run
 from studies.harness.tables import FITTED, Claim, each, mean, table, targets
 
 THIN = replace(
-    FAST, network=SkipNet.Config(down=(8,) * 2, up=(8,) * 2, skip=(4,) * 2), steps=12, restarts=1, stop="steps"
+    recipes()["fast"],
+    network=SkipNet.Config(down=(8,) * 2, up=(8,) * 2, skip=(4,) * 2),
+    steps=12,
+    restarts=1,
+    stop="steps",
 )
 
 # ---------------------------------------------------------------------- crops

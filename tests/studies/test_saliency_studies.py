@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from preimage.defend.purify import PAPER
+from preimage.defend.purification import PAPER
 from studies import saliency_methods, saliency_over_steps
 from studies.harness import StudyError, classifiers
 from studies.harness.classifiers import correctly_classified, untrained
