@@ -24,6 +24,7 @@ TASKS = {
     "saliency": "preimage.defend.saliency:saliency",
     "inspect": "preimage.defend.inspect:inspect",
     "purify": "preimage.defend.purify:purify",
+    "train": "preimage.defend.train:train",
 }
 
 
