@@ -28,11 +28,14 @@ def test_steps_that_are_said_do_not_go_by_the_size(here, run):
     Path("sized.json").write_text(
         json.dumps({"format": 2, "network": json.loads(Path("tiny.json").read_text())["network"]})
     )
-    # A file is a value, used as it is; the recipe by name has more steps for a larger image.
-    asked = ("purify", "large.png", "--device", "cpu", "--json", "--quiet", "--overwrite", "--recipe", "sized.json")
-    assert [json.loads(run(*asked, *more).out)["steps"] for more in ((), ("--steps", "3"))] == [25, 3]
-    named = asked[:-2]
-    assert [json.loads(run(*named, *more).out)["steps"] for more in ((), ("--steps", "3"))] == [50, 3]
+    # By name the recipe has more steps for a larger image, also with changes; a file of all settings is used as it is.
+    asked = ("purify", "large.png", "--device", "cpu", "--json", "--quiet", "--overwrite")
+    found = json.loads(run(*asked, "--recipe", "sized.json").out)
+    assert found["steps"] == 50
+    Path("whole.json").write_text(json.dumps(found["recipe"] | {"steps": 7}))
+    assert json.loads(run(*asked, "--recipe", "whole.json").out)["steps"] == 7
+    for name in ("sized.json", "whole.json", "fast"):
+        assert json.loads(run(*asked, "--recipe", name, "--steps", "3").out)["steps"] == 3
 
 
 def test_several_files_and_steps(here, run):

@@ -34,7 +34,7 @@ def demo(
     from preimage.figures.restoration import restoration_figure, save_figure
     from preimage.images import as_picture
     from preimage.observe import Curves, observe
-    from preimage.recipes import choose, read_recipe_file
+    from preimage.recipes import choose
     from preimage.restore.denoise import denoise, recipes
 
     for path in (output, figure):
@@ -45,10 +45,9 @@ def demo(
     picture.check_destination(output, overwrite=overwrite)
     _check_figure(figure, output, overwrite)
     # Fewer steps than the recipe allows: a little less good than it could be, and soon done.
-    chosen = read_recipe_file(recipe, recipes()) if recipe.endswith(".json") else recipe
-    base = choose(recipes(), chosen).adapted()
+    base = choose(recipes(), recipe).adapted()
     steps, restarts = min(_STEPS, base.steps), min(_RESTARTS, base.restarts)
-    run = denoise(picture, recipe=chosen, steps=steps, restarts=restarts, seed=seed)
+    run = denoise(picture, recipe=recipe, steps=steps, restarts=restarts, seed=seed)
     curves = Curves()
     begun = False
     with Interrupt() as interrupt, Progress("demo") as progress:
