@@ -1,4 +1,4 @@
-"""run_job: the same job writes the same bytes, whoever runs it and wherever; what a job may not do is refused, and nothing lost."""
+"""run_job: the same job writes the same bytes wherever it is run; what a job may not do is refused, and nothing is lost."""
 
 from __future__ import annotations
 
