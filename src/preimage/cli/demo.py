@@ -23,7 +23,9 @@ def demo(
     output: Annotated[Path, Parameter(name=("--output", "-o"), help="The clean picture.")] = Path("out/demo.png"),
     figure: Annotated[Path, Parameter(help="PNG: before, after, difference, curves.")] = Path("out/demo-figure.png"),
     overwrite: Annotated[bool, Parameter(help="Replace files that are there already.")] = False,
-    recipe: Annotated[str, Parameter(help="Recipe: fast, balanced, best or paper.")] = "fast",
+    recipe: Annotated[
+        str, Parameter(help="Recipe: fast, balanced, best or paper, or a FILE.json of settings.")
+    ] = "fast",
     seed: Annotated[int, Parameter(help="Of the noise and of the fit.")] = 0,
 ) -> int:
     """Restore a noisy photograph of a cat (public domain), in under three minutes on two cores."""
@@ -43,7 +45,7 @@ def demo(
     picture.check_destination(output, overwrite=overwrite)
     _check_figure(figure, output, overwrite)
     # Fewer steps than the recipe allows: a little less good than it could be, and soon done.
-    base = choose(recipes(), recipe).base
+    base = choose(recipes(), recipe).adapted()
     steps, restarts = min(_STEPS, base.steps), min(_RESTARTS, base.restarts)
     run = denoise(picture, recipe=recipe, steps=steps, restarts=restarts, seed=seed)
     curves = Curves()

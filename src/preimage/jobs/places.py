@@ -52,6 +52,7 @@ class Places:
         taken = {_key(path): f"what {option} reads" for path, option in self.read.items()}
         files = {f"--{name}": path for name, path in self.written.items()}
         if run.report is not None:
+            check_report(run.report)
             files["--report"] = run.report
         if checkpoint is not None:
             files["the checkpoint"] = checkpoint
@@ -134,6 +135,12 @@ def _name(output: Output, source: str | None, task: TaskSpec[..., Any], *, previ
         return f"{Path(named).stem}-preview{Path(named).suffix}" if preview else named
     ending = {"film": "", "uncertainty": "-uncertainty"}.get(output.name, f"-{output.name}")
     return f"{stem}-{task.name}{ending}{(output.suffixes or ('.png',))[0]}"
+
+
+def check_report(path: Path) -> None:
+    """Raise InputError for a report that is no JSON file by its name."""
+    if path.suffix.lower() != ".json":
+        raise InputError(f"--report {path}: it is written as .json: give such a name", code="format")
 
 
 def check_apart(places: Places, others: Iterable[Places]) -> None:
