@@ -56,9 +56,9 @@ class Labelled:
 
     def part(self, name: str) -> Labelled:
         """The pictures of one part."""
-        return self.chosen([i for i, part in enumerate(self.parts) if part == name])
+        return self.subset([i for i, part in enumerate(self.parts) if part == name])
 
-    def chosen(self, indices: Sequence[int]) -> Labelled:
+    def subset(self, indices: Sequence[int]) -> Labelled:
         """Some of the pictures."""
         rows = torch.tensor(list(indices), dtype=torch.long)
         groups, parts = (tuple(values[i] for i in indices) for values in (self.groups, self.parts))
@@ -71,7 +71,7 @@ class Labelled:
             InputError: a class of too few groups to be on both sides.
         """
         held = set(held_out(self.labels.tolist(), self.groups, share, seed, self.classes))
-        return self.chosen([i for i in range(len(self)) if i not in held]), self.chosen(sorted(held))
+        return self.subset([i for i in range(len(self)) if i not in held]), self.chosen(sorted(held))
 
     def with_classes_of(self, classes: Sequence[str]) -> Labelled:
         """The same with the classes of a classifier: by their names where these are the same, else one after another.

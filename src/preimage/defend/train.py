@@ -1,0 +1,172 @@
+"""The task train: a classifier and the estimator of its loss, from labeled images; also against an attack.
+
+Adversarial training is a defense, which is why the task is declared here and not beside the classifiers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from preimage.errors import InputError
+from preimage.tasks import Output, SeededOptions, TaskSpec, option
+
+if TYPE_CHECKING:
+    from preimage.classifiers.classifier import Classifier
+    from preimage.classifiers.settings import Settings
+    from preimage.defend.training_run import TrainingRun
+
+LARGEST_EPS = 255
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(SeededOptions):
+    """Options of training.
+
+    Example:
+        >>> TrainOptions(epochs=20, turned=True).epochs
+        20
+
+    Raises:
+        InputError: a number out of its range.
+    """
+
+    label_column: str | None = option(
+        None, help="Column of a CSV with the class, a number or a word (default: class_index)."
+    )
+    split_column: str | None = option(
+        None, help="Column of a CSV that holds train and test (default: a test part is drawn)."
+    )
+    group: str | None = option(
+        None, help="Column of a CSV whose values must not be on both sides of a split: a patient, a lesion."
+    )
+    size: int | None = option(
+        None,
+        help="Short side (default: the images' own, at most 120, or the --classifier's).",
+        unit="pixels",
+        minimum=16,
+    )
+    turned: bool = option(False, help="Augment by all rotations, for images without an upright (lesions, cells).")
+    backbone: str | None = option(
+        None,
+        help="Network of torchvision, or timm:NAME (default: resnet18; thin_resnet18 with --adversarial).",
+        group="Fit",
+    )
+    epochs: int | None = option(
+        None,
+        help="Passes over the training part (default: 20 to 200, of 2600 steps; 40 with --adversarial).",
+        group="Fit",
+        minimum=1,
+    )
+    batch: int | None = option(
+        None, help="Images per step (default: 64; 128 with --adversarial).", group="Fit", minimum=2
+    )
+    rate: float = option(
+        1e-3,
+        help="Peak learning rate of AdamW, above 0; Muon's is 20 times as large.",
+        group="Fit",
+        minimum=0,
+        exclusive=True,
+    )
+    classifier: str | Classifier | None = option(
+        None,
+        help="Finished classifier, with --freeze: FILE.pt, torchvision:NAME, timm:NAME, hf:NAME or module:function.",
+        group="Fit",
+        kind="classifier",
+    )
+    freeze: bool = option(False, help="Fit only the loss estimator, to the --classifier as it is.", group="Fit")
+    adversarial: float | None = option(
+        None,
+        help="Train against perturbations of at most so many 1/255 in every value, above 0 to 255; 8 is usual.",
+        group="Fit",
+        unit="1/255",
+        minimum=0,
+        maximum=LARGEST_EPS,
+        exclusive=True,
+    )
+
+
+def settings_of(options: TrainOptions) -> Settings:
+    """The settings of a training: those specified, and for the others the defaults of its kind.
+
+    Example:
+        >>> settings_of(TrainOptions(adversarial=8, batch=32)).backbone
+        'thin_resnet18'
+
+    Raises:
+        InputError: options that exclude one another.
+    """
+    from preimage.classifiers.settings import Settings
+
+    _check_finished_classifier(options)
+    base = Settings()
+    if options.adversarial is not None:
+        from preimage.defend.adversarial import SETTINGS
+
+        base = SETTINGS
+    specified = {name: getattr(options, name) for name in ("backbone", "epochs", "batch")}
+    specified = {name: value for name, value in specified.items() if value is not None}
+    return replace(base, **specified, rate=options.rate, upright=not options.turned, seed=options.seed)
+
+
+def _check_finished_classifier(options: TrainOptions) -> None:
+    """Raise InputError unless a finished classifier is given exactly if it is to be kept."""
+    if options.freeze and options.classifier is None:
+        raise InputError(
+            "--freeze needs the finished classifier that stays as it is: give --classifier, too", code="option"
+        )
+    if options.classifier is not None and not options.freeze:
+        raise InputError(
+            "--classifier without --freeze would train a finished classifier further, which is not supported: give --freeze to "
+            "fit its loss estimator alone, or leave --classifier out to train a classifier anew",
+            code="option",
+        )
+    for name in ("backbone", "adversarial"):
+        if options.freeze and getattr(options, name) is not None:
+            raise InputError(
+                f"--{name} is of a classifier that is trained anew: leave it out with --freeze", code="option"
+            )
+
+
+def start(data: Any, options: TrainOptions) -> TrainingRun:
+    """The Run that trains on a folder, CSV or npz.
+
+    Raises:
+        InputError: data, a classifier or options that cannot be used.
+    """
+    from preimage.defend.training_run import TrainingRun
+
+    return TrainingRun(data, options)
+
+
+def _report(result: Any) -> dict[str, Any]:
+    from preimage.defend.training_run import report
+
+    return report(result)
+
+
+def _summary(result: Any) -> list[str]:
+    from preimage.defend.training_run import summary_lines
+
+    return summary_lines(result)
+
+
+train = TaskSpec(
+    name="train",
+    summary="Train a classifier and the estimator of its loss on labeled images.",
+    example="preimage train lesions/labels.csv --split-column split --group lesion_id --turned -o lesions.pt",
+    options=TrainOptions,
+    start=start,
+    inputs="data",
+    outputs=(
+        Output(
+            "output",
+            "Model file that --classifier takes (.pt).",
+            (".pt",),
+            "preimage.defend.training_run:write_trained",
+            default="{stem}.pt",
+        ),
+    ),
+    report=_report,
+    summary_lines=_summary,
+)
