@@ -18,7 +18,7 @@ COLOR, TINT = 0.2, 0.05  # brightness, contrast and saturation; and each channel
 
 
 def augmented(
-    pictures: torch.Tensor, size: tuple[int, int], generator: torch.Generator, *, upright: bool = True
+    images: torch.Tensor, size: tuple[int, int], generator: torch.Generator, *, upright: bool = True
 ) -> torch.Tensor:
     """Images as they might have been taken as well.
 
@@ -27,19 +27,19 @@ def augmented(
         torch.Size([8, 3, 108, 144])
 
     Args:
-        pictures: (b, 3, h, w) in 0 to 1.
+        images: (b, 3, h, w) in 0 to 1.
         size: (height, width) of the crop.
         generator: of all draws; on the CPU, wherever the images are.
         upright: whether up and down differ; if not they are rotated by any angle and flipped both ways.
     """
-    maps = sent(_maps(len(pictures), pictures.shape[-2:], size, generator, upright), pictures.device).to(pictures.dtype)
-    grid = functional.affine_grid(maps, [len(pictures), 3, *size], align_corners=False)
-    cropped = functional.grid_sample(pictures, grid, padding_mode="reflection", align_corners=False)
+    maps = sent(_maps(len(images), images.shape[-2:], size, generator, upright), images.device).to(images.dtype)
+    grid = functional.affine_grid(maps, [len(images), 3, *size], align_corners=False)
+    cropped = functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
     return _recolored(cropped, generator)
 
 
 def shifted(
-    pictures: torch.Tensor, reach: tuple[int, int], generator: torch.Generator, *, upright: bool = True
+    images: torch.Tensor, reach: tuple[int, int], generator: torch.Generator, *, upright: bool = True
 ) -> torch.Tensor:
     """Images moved by whole pixels, black where nothing is known, and flipped: no value is changed.
 
@@ -48,16 +48,16 @@ def shifted(
         torch.Size([8, 3, 32, 32])
 
     Args:
-        pictures: (b, 3, h, w) in 0 to 1.
+        images: (b, 3, h, w) in 0 to 1.
         reach: pixels up or down, and left or right, at most.
         generator: of all draws; on the CPU, wherever the images are.
         upright: whether up and down differ; if not they are flipped both ways.
     """
-    (down, across), (height, width) = reach, pictures.shape[-2:]
-    padded = functional.pad(pictures, (across, across, down, down))
-    rows = sent(_places(len(pictures), height, down, generator, mirrors=not upright), pictures.device)
-    columns = sent(_places(len(pictures), width, across, generator, mirrors=True), pictures.device)
-    each = torch.arange(len(pictures), device=pictures.device)[:, None, None]
+    (down, across), (height, width) = reach, images.shape[-2:]
+    padded = functional.pad(images, (across, across, down, down))
+    rows = sent(_places(len(images), height, down, generator, mirrors=not upright), images.device)
+    columns = sent(_places(len(images), width, across, generator, mirrors=True), images.device)
+    each = torch.arange(len(images), device=images.device)[:, None, None]
     return padded.movedim(1, -1)[each, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
 
 
@@ -87,16 +87,16 @@ def _maps(
     return torch.stack([across, down], 1)
 
 
-def _recolored(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def _recolored(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     def factor(reach: float, channels: int = 1) -> torch.Tensor:
-        drawn = 1 + _drawn(reach, len(pictures) * channels, generator).reshape(-1, channels, 1, 1)
-        return sent(drawn, pictures.device).to(pictures.dtype)
+        drawn = 1 + _drawn(reach, len(images) * channels, generator).reshape(-1, channels, 1, 1)
+        return sent(drawn, images.device).to(images.dtype)
 
-    grey = (pictures * luma(pictures)).sum(1, keepdim=True)
-    pictures = torch.lerp(grey, pictures, factor(COLOR))
-    mean = grey.mean((2, 3), keepdim=True)
-    pictures = torch.lerp(mean, pictures, factor(COLOR))
-    return (pictures * (factor(COLOR) * factor(TINT, 3))).clamp(0, 1)
+    gray = (images * luma(images)).sum(1, keepdim=True)
+    images = torch.lerp(gray, images, factor(COLOR))
+    mean = gray.mean((2, 3), keepdim=True)
+    images = torch.lerp(mean, images, factor(COLOR))
+    return (images * (factor(COLOR) * factor(TINT, 3))).clamp(0, 1)
 
 
 def sent(values: torch.Tensor, device: torch.device) -> torch.Tensor:

@@ -29,7 +29,7 @@ from preimage.classifiers.labelled import TEST, TRAIN, VALIDATION_SHARE, Labelle
 from preimage.classifiers.loss_estimator import LossEstimator, ranking_loss
 from preimage.classifiers.mixup import Targets, loss_of, mixup
 from preimage.classifiers.model_file import SMALL_SIDE, Backbone, TrainedModel
-from preimage.classifiers.scores import Predictions, Scores, score, target_quantile
+from preimage.classifiers.scores import Predictions, score, target_quantile
 from preimage.classifiers.settings import Settings, optimizers
 from preimage.classifiers.untrained import seeded, untrained_classifier, untrained_estimator
 from preimage.engine.devices import choose_device, give_back_memory, has_native_bfloat16, keep_freed_memory
@@ -52,7 +52,7 @@ class Training:
         ...     print(epoch.index, epoch.best, epoch.validation.rank_correlation <= 1)
         1 1 True
         >>> training.result().about["pictures"]
-        {'train': 10, 'validation': 2, 'test': 4}
+        {'train': 9, 'validation': 3, 'test': 4}
 
     Args:
         data: images of a training and a test part; the validation part is taken from the first, by whole groups.
@@ -97,8 +97,7 @@ class Training:
             self.classifier.model.requires_grad_(True)
         self.average = AveragedModel(self.both)
         self.optimizers = optimizers((p for p in self.both.parameters() if p.requires_grad), self.settings)
-        self.index: int = 0
-        self.seconds: float = 0.0
+        self.index, self.seconds = 0, 0.0
         self.best: dict[str, Any] = {}
         self.history: list[dict[str, Any]] = []
         self._before_epoch: dict[str, Any] | None = None
@@ -283,7 +282,6 @@ class Training:
             "average": self.average.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer, _ in self.optimizers],
         }
-        # `best` is replaced as a whole, never changed.
         plain = {"index": self.index, "seconds": self.seconds, "best": self.best, "history": list(self.history)}
         return (copy.deepcopy(tensors) if copied else tensors) | plain
 

@@ -49,10 +49,15 @@ class AdversarialTraining(Training):
     `result().about["adversarial"]` has the accuracy on the test part under ten steps of PGD.
 
     Example:
-        training = AdversarialTraining(read_labelled("cifar10.npz"), eps=8)
-        for epoch in training:
-            print(epoch.index, epoch.validation.accuracy, epoch.robust)
-        write_model(Path("robust.pt"), training.result())
+        >>> images, labels = torch.randint(256, (16, 3, 32, 32), dtype=torch.uint8), torch.arange(16) % 2
+        >>> parts = ("train", "train", "train", "test") * 4
+        >>> data = Labelled(images, labels, tuple(map(str, range(16))), parts, ("even", "odd"), "random")
+        >>> brief = Settings("thin_resnet10", epochs=1, batch=6, mix=0.0)
+        >>> for epoch in (training := AdversarialTraining(data, brief, eps=8, device="cpu")):
+        ...     print(epoch.index, 0 <= epoch.robust <= 1)
+        1 True
+        >>> training.result().about["adversarial"]["attack"]
+        'PGD-10'
 
     Args:
         data: images of a training and a test part, as for Training.

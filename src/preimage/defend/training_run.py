@@ -165,9 +165,8 @@ def _read(data: str | Path | Labelled | None, options: TrainOptions, classifier:
 def _remarks(read: Labelled, training: Training) -> Iterator[str]:
     """What is trained on, and how its classes are those of a finished classifier with other names."""
     height, width = read.size
-    parts = (
-        f"{len(training.learned)} for training, {len(training.validation)} for validation, {len(read.part(TEST))} for the test"
-    )
+    counts = ((training.learned, "training"), (training.validation, "validation"), (read.part(TEST), "the test"))
+    parts = ", ".join(f"{len(part)} for {name}" for part, name in counts)
     yield f"{read.name}: {len(read)} images of {width} x {height} in {len(read.classes)} classes: {parts}"
     classes = training.data.classes
     if sorted(name.lower() for name in read.classes) != sorted(name.lower() for name in classes):
