@@ -30,12 +30,12 @@ class Quiet(StoppingRule):
 RULES = {
     "held_out": lambda: held_out(0.1, patience=4),
     "risk": lambda: risk(0.1, patience=4),
-    "windowed_variance": lambda: windowed_variance(5, 4),
-    "moving_variance": lambda: moving_variance(0.5, 4),
+    "windowed_variance": lambda: windowed_variance(5, patience=4),
+    "moving_variance": lambda: moving_variance(alpha=0.5, patience=4),
     "discrepancy": lambda: discrepancy(),
-    "plateau": lambda: plateau(4),
+    "plateau": lambda: plateau(patience=4),
     "after": lambda: after(15),
-    "joined": lambda: held_out(0.1, patience=4) | plateau(12),
+    "joined": lambda: held_out(0.1, patience=4) | plateau(patience=12),
     "of a user": lambda: Quiet(patience=5),
 }
 each_rule = pytest.mark.parametrize("made", RULES.values(), ids=RULES)
@@ -111,7 +111,7 @@ def test_rules_of_the_same_settings_are_equal(made):
 @pytest.mark.xfail(strict=True, reason="fault 2: looking at the result in the midst of tiles starts a user's rule anew")
 def test_looking_at_the_result_in_the_midst_of_tiles_changes_nothing():
     def tiles():
-        rule = windowed_variance(5, 4)
+        rule = windowed_variance(5, patience=4)
         kernel = {"kernel": "unknown", "kernel_size": 3}
         return deblur(picture(40, sigma=20), **kernel, stop=rule, recipe=THIN, tile=(24, 8), device="cpu")
 
@@ -124,7 +124,7 @@ def test_looking_at_the_result_in_the_midst_of_tiles_changes_nothing():
 
 def test_looking_at_the_result_in_the_midst_of_tiles_that_share_no_kernel_changes_nothing():
     def tiles():
-        rule = windowed_variance(5, 4)
+        rule = windowed_variance(5, patience=4)
         return denoise(picture(40, sigma=20), sigma=20 / 255, stop=rule, recipe=THIN, tile=(24, 8), device="cpu")
 
     looked, alone = tiles(), tiles()
@@ -178,7 +178,7 @@ def test_the_second_of_two_rules_holds_out_its_share_of_what_the_first_left():
 
 def test_masked_codes_are_served_by_a_shared_rule_in_turn():
     """One after another a rule serves as many fits as it likes, today too."""
-    rule = moving_variance(0.5, 4)
+    rule = moving_variance(alpha=0.5, patience=4)
     settings = {"recipe": THIN_MASKED, "noise": "gaussian", "device": "cpu"}
     found = [denoise(given, stop=rule, **settings).run() for given in (FAINT, STRONG, FAINT)]
     assert torch.equal(found[0].image, found[2].image)

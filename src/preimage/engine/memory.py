@@ -61,8 +61,9 @@ def expected_bytes(
     """The same for a prior of so many members that is not made, since it may not fit; linear in the pixels where it is larger.
 
     Example:
-        >>> expected_bytes(FAST, 3, (4000, 6000), members=3, device="cpu") / 1e9
-        101.9
+        >>> from preimage.restore.denoise import recipes
+        >>> expected_bytes(recipes()["fast"], 3, (4000, 6000), members=3, device="cpu") > 10e9
+        True
 
     `code`: whether the code is an image of that many channels.
     """

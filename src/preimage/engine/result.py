@@ -19,10 +19,12 @@ class History:
     """The losses of every step and member, and what happened on the way.
 
     Example:
+        >>> history = History(["squared"])
+        >>> history.append(torch.rand(1, 3), ["step 1, fit 2: the loss jumped to 0.31"])
         >>> history["squared"].shape  # one row a step, one column a member; NaN after it stopped
-        torch.Size([180, 3])
+        torch.Size([1, 3])
         >>> history.events
-        ['step 91, fit 2: the loss jumped to 0.31; back to the last good state, rate 0.01']
+        ['step 1, fit 2: the loss jumped to 0.31']
     """
 
     def __init__(self, names: list[str]) -> None:
