@@ -15,8 +15,6 @@ from preimage import StoppingRule, deblur, denoise, invert
 from preimage.explain.invert import Sheet
 from preimage.stopping import after, discrepancy, held_out, moving_variance, plateau, risk, windowed_variance
 
-SHARED = "fault 2: a rule is changed by the fit that it serves, and shared by all of them"
-
 
 class Quiet(StoppingRule):
     """A rule of a user."""
@@ -50,7 +48,6 @@ def same(one, other) -> bool:
     return one.kept_step == other.kept_step and torch.equal(one.image, other.image) and one.reason == other.reason
 
 
-@pytest.mark.xfail(strict=True, reason=SHARED)
 @each_rule
 def test_one_rule_serves_two_fits_at_once(made):
     rule = made()
@@ -61,7 +58,6 @@ def test_one_rule_serves_two_fits_at_once(made):
     assert same(b.result(), cleaned(STRONG, made()).run())
 
 
-@pytest.mark.xfail(strict=True, reason=SHARED)
 @each_rule
 def test_a_result_stands_when_its_rule_serves_another_fit(made):
     rule = made()
@@ -71,7 +67,6 @@ def test_a_result_stands_when_its_rule_serves_another_fit(made):
     assert same(a.result(), cleaned(FAINT, made()).run())
 
 
-@pytest.mark.xfail(strict=True, reason=SHARED)
 @pytest.mark.parametrize("made", [pytest.param(RULES[name], id=name) for name in ("held_out", "risk", "joined")])
 def test_no_fit_is_judged_by_the_picture_of_one_that_was_made_after_it(made):
     rule = made()
@@ -80,7 +75,6 @@ def test_no_fit_is_judged_by_the_picture_of_one_that_was_made_after_it(made):
     assert same(a.run(), cleaned(FAINT, made()).run())
 
 
-@pytest.mark.xfail(strict=True, reason=SHARED)
 def test_one_rule_serves_fits_of_other_sizes_and_of_more_members():
     rule = RULES["held_out"]()
     a, b = cleaned(FAINT, rule), cleaned(torch.stack([picture(32), picture(32, seed=3)]), rule, restarts=2)
@@ -89,7 +83,6 @@ def test_one_rule_serves_fits_of_other_sizes_and_of_more_members():
     assert same(a.result(), cleaned(FAINT, RULES["held_out"]()).run())
 
 
-@pytest.mark.xfail(strict=True, reason=SHARED)
 @each_rule
 def test_a_fit_leaves_its_rule_as_it_was(made):
     rule = made()
