@@ -76,7 +76,7 @@ def estimate_noise(image: Tensor, *, kind: Kind | Literal["auto"] = "auto", sigm
     """Tell which noise a picture carries and how strong it is, from this picture alone; in uncertainty, gaussian.
 
     Example:
-        >>> noise = estimate_noise((clean + 0.1 * torch.randn_like(clean)).clamp(0, 1))
+        >>> noise = estimate_noise((0.5 + 0.1 * torch.randn(1, 3, 64, 64)).clamp(0, 1))
         >>> noise.kind, round(noise.level, 1)
         ('gaussian', 0.1)
 
