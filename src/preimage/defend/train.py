@@ -36,6 +36,7 @@ class TrainOptions(SeededOptions):
     backbone: str | None = option(
         None,
         help="Network: of torchvision, or timm:NAME (default: resnet18; thin_resnet18 with --adversarial).",
+        kind="classifier",
     )
     epochs: int | None = option(
         None,
