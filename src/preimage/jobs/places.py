@@ -121,9 +121,10 @@ def place_of(
         return None if output.default is None else Path(name)
     path = Path(given)
     path = path / name if path.is_dir() else path
-    if output.suffixes and path.suffix.lower() not in output.suffixes:
+    suffixes = output.suffixes or tuple(EXTENSIONS)
+    if path.suffix.lower() not in suffixes:
         raise InputError(
-            f"--{output.name} {given}: it is written as {' or '.join(output.suffixes)}: give such a name", code="format"
+            f"--{output.name} {given}: it is written as {' or '.join(suffixes)}: give such a name", code="format"
         )
     return path
 
