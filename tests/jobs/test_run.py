@@ -61,12 +61,21 @@ def test_another_file_of_that_name_is_refused(here):
     assert {path: path.read_bytes() for path in here.iterdir()} == before
 
 
-@pytest.mark.parametrize("task", ["saliency", "counterfactual", "recover", "inspect"])
-def test_a_job_from_elsewhere_imports_no_module(here, task):
+@pytest.mark.parametrize(
+    ("task", "option"),
+    [
+        ("saliency", "classifier"),
+        ("counterfactual", "classifier"),
+        ("recover", "classifier"),
+        ("inspect", "classifier"),
+        ("train", "backbone"),
+    ],
+)
+def test_a_job_from_elsewhere_imports_no_module(here, task, option):
     Path("mine.py").write_text("raise SystemExit('it was imported')")
-    options = {"classifier": "mine:classifier", "device": "cpu"}
     before = sorted(here.iterdir())
-    assert refused(Job(task, options, "noisy.png")) == "classifier"
+    for named in ("mine:classifier", " mine:classifier", Path("mine:classifier")):
+        assert refused(Job(task, {option: named, "device": "cpu"}, "noisy.png")) == "classifier"
     assert "mine" not in sys.modules
     assert sorted(here.iterdir()) == before
 

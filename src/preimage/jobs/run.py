@@ -274,7 +274,8 @@ def checked(job: Job) -> Places:
 def _check_code(job: Job, allowed: bool) -> None:
     for name, stated in described(job.spec.options).items():
         value = job.options.get(name)
-        if stated.kind == "classifier" and isinstance(value, str) and _CODE.fullmatch(value) and not allowed:
+        named = str(value).strip() if isinstance(value, str | Path) else ""
+        if stated.kind == "classifier" and _CODE.fullmatch(named) and not allowed:
             raise InputError(
                 f"{name} {value} would import a module, which this job may not: give a model file", code="classifier"
             )
