@@ -159,7 +159,9 @@ def read_labelled(
 
 
 def _check_size(size: Any) -> None:
-    sides = size if isinstance(size, tuple) and len(size) == 2 else (SMALLEST_SIDE if size is None else size,)
+    if size is None:
+        return
+    sides: tuple[Any, ...] = size if isinstance(size, tuple) and len(size) == 2 else (size,)
     if not all(is_whole(side) and side >= SMALLEST_SIDE for side in sides):
         raise InputError(f"size must be whole pixels, at least {SMALLEST_SIDE}, got {size}", code="size")
 
