@@ -205,8 +205,6 @@ class Training:
         """What an epoch is chosen by instead of its scores; AdversarialTraining has such a number."""
         return None
 
-    # ------------------------------------------------------------------ predictions
-
     @torch.no_grad()
     def predictions(self, data: Labelled) -> Predictions:
         """Labels, logits and estimated losses of images, by the averaged weights."""
@@ -293,8 +291,6 @@ class Training:
             optimizer.load_state_dict(copy.deepcopy(known))  # it would share the tensors
         self.index, self.seconds, self.best = state["index"], state["seconds"], state["best"]
         self.history, self._before_epoch = list(state["history"]), None
-
-    # ------------------------------------------------------------------ parts
 
     def _untrained(self) -> Classifier:
         return untrained_classifier(self.backbone, self.learned.pictures, self.data.classes, self.settings.seed)
