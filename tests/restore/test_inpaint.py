@@ -83,7 +83,7 @@ def test_fit_known_returns_the_fit_everywhere():
     assert fit.problem.finish is None
     result = fit.run()
     assert not torch.equal(result.image[..., ~gap()], given[..., ~gap()])
-    assert torch.equal(result.image, fit.averages[0])
+    assert torch.equal(result.image, fit.outputs.averages[0])
 
 
 def test_what_is_missing_does_not_matter():

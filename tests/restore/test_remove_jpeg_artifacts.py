@@ -175,7 +175,7 @@ def test_without_the_constraint_it_would_not():
     file = opened(photograph())
     fit = remove_jpeg_artifacts(file, recipe=BRIEF, device="cpu")
     fit.run()
-    assert float(steps_beyond(fit.averages[0], file).max()) > 20
+    assert float(steps_beyond(fit.outputs.averages[0], file).max()) > 20
 
 
 @pytest.mark.parametrize("size", [(48, 48), (41, 50), (33, 17), (44, 39)])
