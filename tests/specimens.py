@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -12,7 +12,7 @@ from preimage.engine.recipe import Recipe
 from preimage.networks import SkipNet
 from preimage.optimizers import adam, muon
 from preimage.problem import Problem
-from preimage.stopping import StoppingRule
+from preimage.stopping import ScoreTracker, StoppingRule
 from studies.harness.imaging import generated_picture, with_gaussian_noise
 
 THIN = Recipe(
@@ -34,6 +34,29 @@ def clean(side: int = 32, channels: int = 3) -> torch.Tensor:
 
 def noisy(side: int = 32, channels: int = 3, sigma: float = 0.1) -> torch.Tensor:
     return with_gaussian_noise(clean(side, channels), sigma)
+
+
+@dataclass(frozen=True)
+class StopApart(StoppingRule):
+    """Stops member 0 at one step and all others at another."""
+
+    first: int = field(kw_only=False)
+    others: int = field(kw_only=False)
+
+    name = "apart"
+
+    def score(self, step):
+        return -torch.full((len(step.active),), float(step.index))
+
+    def start(self, problem, *, members, total, seed=0, streams=None):
+        return problem, ApartTracker(self, members=members, total=total)
+
+
+class ApartTracker(ScoreTracker):
+    rule: StopApart
+
+    def patience_ends(self, step, member):
+        return step.index >= (self.rule.others if member else self.rule.first)
 
 
 def fit_of(

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import preimage
+from preimage.registry import TASKS
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(preimage.__file__).parents[1])}
 HEAVY = [
@@ -66,7 +67,9 @@ def test_type_checkers_see_the_same_names():
         if isinstance(node, ast.ImportFrom) and node.module
         for alias in node.names
     }
-    assert typed == preimage._PLACES
+    tasks = {name: where for name, where in typed.items() if name.replace("_", "-") in TASKS}
+    assert all(TASKS[name.replace("_", "-")] == f"preimage.{where}:{name}" for name, where in tasks.items())
+    assert {name: where for name, where in typed.items() if name not in tasks} == preimage._PLACES
 
 
 def test_an_unknown_name_is_said():

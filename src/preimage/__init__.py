@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from preimage.defend.migsg import MIGSG as MIGSG
     from preimage.defend.purify import purify as purify
     from preimage.defend.saliency import saliency as saliency
+    from preimage.defend.train import train as train
     from preimage.engine.fit import Fit as Fit
     from preimage.engine.recipe import Recipe as Recipe
     from preimage.engine.result import Result as Result
@@ -41,37 +42,35 @@ if TYPE_CHECKING:
     from preimage.explain.recover import recover as recover
     from preimage.images import Picture as Picture
     from preimage.images import read as read
+    from preimage.jobs.job import Job as Job
+    from preimage.jobs.run import run_job as run_job
     from preimage.networks import DeepDecoder as DeepDecoder
     from preimage.networks import Pixels as Pixels
     from preimage.networks import ResNet as ResNet
     from preimage.networks import SkipNet as SkipNet
     from preimage.networks import UNet as UNet
+    from preimage.observe import OraclePeak as OraclePeak
     from preimage.observe import autosave as autosave
     from preimage.prior import Prior as Prior
     from preimage.problem import Problem as Problem
+    from preimage.recipes import recipe as recipe
+    from preimage.restore.calibrate import calibrate as calibrate
     from preimage.restore.deblur import deblur as deblur
     from preimage.restore.denoise import denoise as denoise
     from preimage.restore.flash_no_flash import flash_no_flash as flash_no_flash
     from preimage.restore.inpaint import inpaint as inpaint
     from preimage.restore.remove_jpeg_artifacts import remove_jpeg_artifacts as remove_jpeg_artifacts
     from preimage.restore.super_resolve import super_resolve as super_resolve
-    from preimage.series.tiles import Tiles as Tiles
     from preimage.stopping import StoppingRule as StoppingRule
+    from preimage.tasks import TaskSpec as TaskSpec
 
 _PLACES = {
     "autosave": "observe",
-    "saliency": "defend.saliency",
     "MIGSG": "defend.migsg",
     "DIPDefence": "defend.art_defence",
     "DefendedClassifier": "defend.defence",
     "evaluate_defence": "defend.evaluate",
-    "inspect": "defend.inspect",
-    "purify": "defend.purify",
     "InputError": "errors",
-    "counterfactual": "explain.counterfactual",
-    "invert": "explain.invert",
-    "maximize": "explain.maximize",
-    "recover": "explain.recover",
     "Fit": "engine.fit",
     "Picture": "images",
     "read": "images",
@@ -89,16 +88,14 @@ _PLACES = {
     "Prior": "prior",
     "Problem": "problem",
     "Recipe": "engine.recipe",
-    "denoise": "restore.denoise",
-    "deblur": "restore.deblur",
-    "flash_no_flash": "restore.flash_no_flash",
-    "inpaint": "restore.inpaint",
-    "remove_jpeg_artifacts": "restore.remove_jpeg_artifacts",
-    "super_resolve": "restore.super_resolve",
     "Result": "engine.result",
     "Step": "engine.step",
     "StoppingRule": "stopping",
-    "Tiles": "series.tiles",
+    "Job": "jobs.job",
+    "OraclePeak": "observe",
+    "TaskSpec": "tasks",
+    "recipe": "recipes",
+    "run_job": "jobs.run",
 }
 __all__ = [
     "MIGSG",
@@ -108,9 +105,11 @@ __all__ = [
     "DefendedClassifier",
     "Fit",
     "InputError",
+    "Job",
     "LossEstimator",
     "Mesh",
     "Noise",
+    "OraclePeak",
     "Picture",
     "Pixels",
     "Prior",
@@ -121,10 +120,11 @@ __all__ = [
     "SkipNet",
     "Step",
     "StoppingRule",
-    "Tiles",
+    "TaskSpec",
     "UNet",
     "__version__",
     "autosave",
+    "calibrate",
     "counterfactual",
     "deblur",
     "denoise",
@@ -138,21 +138,31 @@ __all__ = [
     "maximize",
     "purify",
     "read",
+    "recipe",
     "recover",
     "remove_jpeg_artifacts",
+    "run_job",
     "saliency",
     "super_resolve",
+    "train",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """Public names are imported when they are first asked for, so that `import preimage` costs nothing."""
-    if name not in _PLACES:
-        raise AttributeError(f"module 'preimage' has no attribute {name!r}")
-    value = getattr(import_module(f"preimage.{_PLACES[name]}"), name)
+    """Public names, and every task of the registry, are imported when they are first used: `import preimage` costs nothing."""
+    if name in _PLACES:
+        value = getattr(import_module(f"preimage.{_PLACES[name]}"), name)
+    else:
+        from preimage.registry import TASKS, task_named
+
+        if (task := name.replace("_", "-")) not in TASKS:
+            raise AttributeError(f"module 'preimage' has no attribute {name!r}")
+        value = task_named(task)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return __all__
+    from preimage.registry import TASKS
+
+    return sorted({*__all__, *(name.replace("-", "_") for name in TASKS)})

@@ -33,7 +33,7 @@ class Problem:
     Example:
         >>> import torch
         >>> from preimage.regularizers import total_variation
-        >>> problem = Problem(target=torch.rand(1, 3, 32, 32), regularizers=((1e-7, total_variation),))
+        >>> problem = Problem(target=torch.rand(1, 3, 32, 32), regularizers=((0.02, total_variation),))
         >>> [(name, values.shape) for name, values in problem.terms(torch.rand(2, 3, 32, 32))]  # one target, two members
         [('squared', torch.Size([2])), ('total_variation', torch.Size([2]))]
 

@@ -12,14 +12,14 @@ Reduction = Literal["mean", "sum"]
 
 
 def total_variation(
-    x: torch.Tensor, *, beta: float = 1.0, epsilon: float = 1e-8, reduction: Reduction = "sum"
+    x: torch.Tensor, *, beta: float = 1.0, epsilon: float = 1e-8, reduction: Reduction = "mean"
 ) -> torch.Tensor:
-    """Isotropic total variation, sum of (dx^2 + dy^2)^(beta / 2) over pixels and channels.
+    """Isotropic total variation, mean of (dx^2 + dy^2)^(beta / 2) over pixels and channels.
 
     Example:
         >>> ramp = torch.linspace(0, 1, 11).expand(1, 1, 11, 11)  # dx = 0.1 everywhere
-        >>> total_variation(ramp), total_variation(ramp, reduction="mean")
-        (tensor([9.99]), tensor([0.0999]))
+        >>> total_variation(ramp), total_variation(ramp, reduction="sum")
+        (tensor([0.0999]), tensor([9.99]))
 
     Args:
         x: (b, c, h, w), 0 to 1, h and w at least 2; the result is (b,).
@@ -35,13 +35,13 @@ def total_variation(
     return _reduced((dx.square() + dy.square() + epsilon) ** (beta / 2) - epsilon ** (beta / 2), reduction)
 
 
-def alpha_norm(x: torch.Tensor, *, alpha: float = 6.0, reduction: Reduction = "sum") -> torch.Tensor:
-    """Sum of |x - mean|^alpha over pixels and channels: penalizes values far from the mean of the image.
+def alpha_norm(x: torch.Tensor, *, alpha: float = 6.0, reduction: Reduction = "mean") -> torch.Tensor:
+    """Mean of |x - mean|^alpha over pixels and channels: penalizes values far from the mean of the image.
 
     Example:
         >>> x = torch.tensor([0.0, 1.0]).reshape(1, 1, 1, 2)
-        >>> alpha_norm(x, alpha=2), alpha_norm(x, alpha=2, reduction="mean")
-        (tensor([0.5000]), tensor([0.2500]))
+        >>> alpha_norm(x, alpha=2), alpha_norm(x, alpha=2, reduction="sum")
+        (tensor([0.2500]), tensor([0.5000]))
 
     Args:
         x: (b, c, h, w), 0 to 1; the result is (b,).

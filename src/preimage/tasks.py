@@ -68,16 +68,21 @@ class Option:
             low = self.minimum is not None and (each <= self.minimum if self.exclusive else each < self.minimum)
             high = self.maximum is not None and each > self.maximum
             if low or high or math.isnan(each):
-                raise InputError(f"{name} must be {self.range_in_words()}, got {each}", code="range")
+                raise InputError(f"{name} must be {self.range_in_words()}, got {each}")
 
     def range_in_words(self) -> str:
         """The range of values: "from 0 to 1", "at least 1", "above 0"."""
         unit = f" {self.unit}" if self.unit else ""
         if self.minimum is None:
-            return "a number" if self.maximum is None else f"at most {self.maximum:g}{unit}"
+            return "a number" if self.maximum is None else f"at most {_number(self.maximum)}{unit}"
         if self.maximum is not None:
-            return f"{'above' if self.exclusive else 'from'} {self.minimum:g} to {self.maximum:g}{unit}"
-        return f"{'above' if self.exclusive else 'at least'} {self.minimum:g}{unit}"
+            return f"{'above' if self.exclusive else 'from'} {_number(self.minimum)} to {_number(self.maximum)}{unit}"
+        return f"{'above' if self.exclusive else 'at least'} {_number(self.minimum)}{unit}"
+
+
+def _number(value: float) -> str:
+    """Whole numbers with all their digits."""
+    return str(value) if isinstance(value, int) else f"{value:g}"
 
 
 def option(

@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from specimens import THIN, THIN_ADAM, THIN_MASKED, fit_of, noisy
+from specimens import THIN, THIN_ADAM, THIN_MASKED, StopApart, fit_of, noisy
 from waits import counted
 
 from preimage.engine import cuda_graphs as graphs
 from preimage.engine.fit import READ_EVERY, Fit
+from preimage.engine.members import Members
 from preimage.problem import Problem
 from preimage.stopping import (
     StoppingRule,
@@ -25,13 +26,13 @@ from preimage.stopping import (
 
 RULES: dict[str, Callable[[], StoppingRule]] = {
     "after": lambda: after(24),
-    "windowed": lambda: windowed_variance(5, 6),
-    "moving": lambda: moving_variance(0.5, 4),
-    "held out": lambda: held_out(0.1, 6),
-    "risk": lambda: risk(0.1, 6),
+    "windowed": lambda: windowed_variance(5, patience=6),
+    "moving": lambda: moving_variance(0.5, patience=4),
+    "held out": lambda: held_out(0.1, patience=6),
+    "risk": lambda: risk(0.1, patience=6),
     "discrepancy": lambda: discrepancy(factor=3),
-    "plateau": lambda: plateau(5, share=0.5),
-    "either": lambda: moving_variance(0.5, 10) | after(24),
+    "plateau": lambda: plateau(patience=5, fraction=0.5),
+    "either": lambda: moving_variance(0.5, patience=10) | after(24),
 }
 RECIPES = {"muon": THIN, "adam": THIN_ADAM, "masked": THIN_MASKED}
 each_rule = pytest.mark.parametrize("rule", RULES.values(), ids=RULES.keys())
@@ -90,13 +91,28 @@ def test_a_rule_that_is_told_later_keeps_and_says_the_same(rule):
 
 
 def test_a_result_asked_for_between_two_readings_knows_every_step():
-    fit = fitted(windowed_variance(5, 6))
+    fit = fitted(windowed_variance(5, patience=6))
     for step in fit:
         if step.index == READ_EVERY + 3:
             break
-    assert fit.result().kept_step[0] > READ_EVERY
-    assert not fit.unread
-    assert fit.state_dict()["rule"]["kept_step"] == fit.result().kept_step
+    before = fit.tracker.kept_step[0]
+    assert fit.result().kept_step[0] > READ_EVERY >= before
+    assert fit.state_dict()["judge"]["tracker"]["kept_step"] == fit.result().kept_step
+    assert fit.tracker.kept_step[0] == before
+
+
+@each_rule
+def test_looking_at_the_result_between_two_readings_changes_nothing(rule):
+    plain, looked_at = (fitted(rule(), read_every=READ_EVERY) for _ in range(2))
+    for step in looked_at:
+        looked_at.result()
+        looked_at.state_dict()
+        del step
+    expected, result = plain.run(), looked_at.result()
+    assert torch.equal(result.image, expected.image)
+    assert (result.kept_step, result.steps, result.reason) == (expected.kept_step, expected.steps, expected.reason)
+    for ours, theirs in zip(result.weights, expected.weights, strict=True):
+        assert all(torch.equal(value, theirs["network"][name]) for name, value in ours["network"].items())
 
 
 # ---------------------------------------------------------------------- recorded steps
@@ -104,7 +120,7 @@ def test_a_result_asked_for_between_two_readings_knows_every_step():
 
 def replayed(fit: Fit, **options) -> graphs.CudaGraphs:
     """Replays by calling again: what a CUDA graph does, without one."""
-    fit.move = made = graphs.CudaGraphs(fit._move, fit._terms_alone, **{"record": lambda call: call} | options)
+    fit.graphs = made = graphs.CudaGraphs(fit._move, fit._terms, **{"record": lambda call: call} | options)
     return made
 
 
@@ -116,7 +132,7 @@ def test_replayed_steps_are_the_steps(recipe, restarts):
     made = replayed(recorded, record=lambda call: calls.append(call) or call)
     assert torch.equal(plain.run().image, recorded.run().image)
     assert not made.plainly
-    assert len(calls) == (1 if plain.prior.stacks else restarts)
+    assert len(calls) == (1 if plain.members.stacked else restarts)
     assert not made.recorded  # let go of at the end, for it holds memory of its own
 
 
@@ -182,17 +198,8 @@ def test_a_state_that_is_put_back_is_recorded_anew():
 
 
 def test_members_that_stop_leave_the_recording():
-    class StopApart(StoppingRule):
-        name = "test"
-
-        def score(self, step):
-            return step.loss
-
-        def patience_ends(self, step, member):
-            return step.index >= (20 if member else 10)
-
-    fit = fitted(StopApart(), restarts=3, read_every=1)
-    fit.prior.stacks = True
+    fit = fitted(StopApart(10, 20), restarts=3, read_every=1)
+    fit.members = Members(fit.prior, stacked=True)
     made = replayed(fit)
     *_, before, _ = ([*made.recorded] for _ in fit)
     assert fit.stopped == [10, 20, 20]

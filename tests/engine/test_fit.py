@@ -8,18 +8,20 @@ from dataclasses import replace
 
 import pytest
 import torch
-from specimens import THIN, THIN_ADAM, THIN_MASKED, clean, fit_of, noisy
+from specimens import THIN, THIN_ADAM, THIN_MASKED, StopApart, clean, fit_of, noisy
 
 from preimage.codes import Noise
+from preimage.distances import absolute
 from preimage.engine.divergence import SNAPSHOT_EVERY, TRIES
 from preimage.engine.fit import Fit
+from preimage.engine.members import Members
 from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
 from preimage.metrics import psnr
 from preimage.networks import SkipNet
 from preimage.prior import Prior
-from preimage.problem import Problem
-from preimage.stopping import StoppingRule, after, held_out
+from preimage.problem import Problem, join
+from preimage.stopping import after, held_out, risk
 
 
 def images_of(fit: Fit) -> list[torch.Tensor]:
@@ -47,10 +49,9 @@ def test_a_member_does_not_depend_on_its_neighbors(stacks):
     def first_steps(members: int) -> tuple[torch.Tensor, torch.Tensor]:
         size = (32, 32)
         network = SkipNet.Config(down=(16,) * 3, up=(16,) * 3, skip=(4,) * 3)
-        prior = Prior(
-            lambda: network(8, 3, *size), Noise(8), size, members=members, jitter=1 / 30, stacks=stacks and members > 1
-        )
+        prior = Prior(lambda: network(8, 3, *size), Noise(8), size, members=members, jitter=1 / 30)
         fit = Fit(Problem(target[:members]), prior, recipe=THIN_ADAM)
+        fit.members = Members(prior, stacks and members > 1)
         steps = [step for step, _ in zip(fit, range(4), strict=False)]
         return steps[0].image[0], torch.stack([step.loss[0] for step in steps])
 
@@ -59,20 +60,8 @@ def test_a_member_does_not_depend_on_its_neighbors(stacks):
     assert torch.allclose(losses, losses_of_three, rtol=0.01)
 
 
-class StopMember(StoppingRule):
-    """Stops member 0 at step 5 and the others never."""
-
-    name = "test"
-
-    def score(self, step):
-        return step.loss
-
-    def patience_ends(self, step, member):
-        return member == 0 and step.index >= 5
-
-
 def test_stopped_members_leave_the_computation():
-    fit = fit_of(noisy(), rule=StopMember(), restarts=3)
+    fit = fit_of(noisy(), rule=StopApart(5, 30), restarts=3)
     steps = list(fit)
     assert fit.stopped == [5, 30, 30]
     loss = fit.history["loss"]
@@ -82,15 +71,95 @@ def test_stopped_members_leave_the_computation():
     assert steps[10].active == (False, True, True)
 
 
-def test_overrun_changes_nothing_of_the_result():
-    plain, longer = fit_of(noisy(), rule=after(10), restarts=2), fit_of(noisy(), rule=after(10), restarts=2)
-    longer.overrun = 1.5
-    expected = plain.run().image
+def test_a_fit_is_an_iterator():
+    fit = fit_of(noisy(), rule=after(3))
+    assert iter(fit) is fit
+    assert [next(fit).index, next(fit).index, *(step.index for step in fit)] == [1, 2, 3]
+    assert fit.finished
+    assert next(fit, None) is None
+    assert (fit.current, fit.number) == (fit, 0)
+
+
+@pytest.mark.parametrize("recipe", [THIN, THIN_ADAM, THIN_MASKED], ids=["muon", "adam", "masked"])
+def test_a_copy_that_goes_on_is_the_fit_that_goes_on_and_changes_nothing(recipe):
+    plain, watched = (fit_of(noisy(), recipe, rule=after(10), restarts=2) for _ in range(2))
+    straight = list(fit_of(noisy(), recipe, rule=after(15), restarts=2))
+    expected = plain.run()
+    for _ in watched:
+        pass
+    longer = watched.extended(after(15), steps=15)
     steps = list(longer)
-    assert [step.index for step in steps if not step.blind] == [11, 12, 13, 14, 15]
-    assert torch.equal(longer.result().image, expected)
-    assert longer.result().steps == 10
-    assert not torch.equal(steps[-1].average, steps[9].average)
+    assert [step.index for step in steps] == [11, 12, 13, 14, 15]
+    assert all(torch.equal(ours.average, theirs.average) for ours, theirs in zip(steps, straight[10:], strict=True))
+    result = watched.result()
+    assert torch.equal(result.image, expected.image)
+    assert (result.steps, result.kept_step, len(result.history)) == (10, [10, 10], 10)
+    for ours, theirs in zip(result.weights, expected.weights, strict=True):
+        assert all(torch.equal(value, theirs["network"][name]) for name, value in ours["network"].items())
+
+
+def test_a_copy_can_go_on_beyond_the_maximum_number_of_steps_with_all_members():
+    fit = fit_of(noisy(), rule=StopApart(5, 30), restarts=2)
+    fit.run()
+    steps = list(fit.extended(after(40), steps=40))
+    assert [step.index for step in steps] == list(range(31, 41))
+    assert all(step.active == (True, True) for step in steps)
+    assert len(list(fit.extended(after(40)))) == 1  # the recipe's number of steps is the maximum otherwise
+
+
+def test_a_copy_made_in_the_middle_leaves_the_fit_as_it_is():
+    plain, watched = (fit_of(noisy(), rule=held_out(), restarts=2) for _ in range(2))
+    for step in watched:
+        if step.index % 10 == 5:
+            watched.extended(after(step.index + 3)).run()
+            watched.result()
+    assert torch.equal(plain.run().image, watched.result().image)
+
+
+def test_restarts_are_those_of_the_recipe_and_divide_the_members():
+    recipe = replace(THIN, restarts=2, steps=2)
+    assert fit_of(torch.cat([noisy(), clean()]), recipe).run().image.shape[0] == 2
+    with pytest.raises(InputError) as caught:
+        Fit(Problem(noisy()), recipe.prior(3, (32, 32), members=3, device="cpu"), recipe=recipe)
+    assert caught.value.code == "invalid-value"
+
+
+def test_unlike_images_are_fitted_as_each_alone():
+    """Each by its own noise, weights and distance; the first has the same random numbers in both."""
+    weight = (torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0)) < 0.7).float()
+    problems = [
+        Problem(noisy(), weight=weight, noise_level=0.01),
+        Problem(clean(), distance=absolute, weight=1 - weight, noise_level=0.02),
+    ]
+    recipe = replace(THIN, steps=3, restarts=1)
+
+    def losses(problem: Problem, members: int) -> torch.Tensor:
+        prior = recipe.prior(3, (32, 32), members=members, device="cpu")
+        return Fit(problem, prior, recipe=recipe, rule=risk()).run().history["loss"][:, 0]
+
+    assert torch.allclose(losses(join(problems), 2), losses(problems[0], 1), rtol=1e-3)
+
+
+def test_terms_of_one_name_all_count():
+    target = noisy()
+    twice = Problem(target, regularizers=((0.5, lambda x: x.flatten(1).mean(1)), (0.5, lambda x: x.flatten(1).mean(1))))
+    once = Problem(target, regularizers=((1.0, lambda x: x.flatten(1).mean(1)),))
+    recipe = replace(THIN, steps=3)
+    results = [Fit(p, recipe.prior(3, (32, 32), device="cpu"), recipe=recipe).run() for p in (twice, once)]
+    assert torch.allclose(results[0].history["loss"], results[1].history["loss"], rtol=1e-4)
+    assert results[0].history.names == ["squared", "<lambda>", "<lambda>_2"]
+
+
+def test_one_rule_serves_fits_that_go_on_by_turns():
+    rule = held_out(0.1, patience=5)
+    alone = [fit_of(image, rule=held_out(0.1, patience=5)).run() for image in (noisy(), clean())]
+    together = [fit_of(image, rule=rule) for image in (noisy(), clean())]
+    while any(not fit.finished for fit in together):
+        for fit in together:
+            next(fit, None)
+    for fit, expected in zip(together, alone, strict=True):
+        assert torch.equal(fit.result().image, expected.image)
+        assert fit.result().kept_step == expected.kept_step
 
 
 def test_a_step_is_never_changed_after_it_was_handed_out():
@@ -158,14 +227,14 @@ class Spoiled:
 def test_divergence_rolls_back_lowers_the_rate_and_goes_on(value, members):
     recipe = replace(THIN, steps=60)
     prior = recipe.prior(3, (32, 32), members=members, device="cpu")
-    assert prior.stacks == (members > 1)
-    fit = Fit(Problem(noisy(), operator=Spoiled(range(40, 42), value)), prior, recipe=recipe)
+    fit = Fit(Problem(noisy(), operator=Spoiled(range(40, 42), value)), prior, recipe=recipe, restarts=1)
+    assert fit.members.stacked == (members > 1)
     result = fit.run()
     assert len(result.history.events) == 2 * members
     assert "back to the last good state, rate 0.01" in result.history.events[0]
     assert bool(torch.isfinite(result.image).all())
     assert bool((result.history["loss"][-1] < result.history["loss"][0]).all())
-    rates = {group["lr"] for own in fit.optimizers for optimizer in own for group in optimizer.param_groups}
+    rates = {group["lr"] for own in fit.theta.optimizers for optimizer in own for group in optimizer.param_groups}
     assert rates == {recipe.rate / 4}
 
 
@@ -176,7 +245,7 @@ def test_what_is_gone_back_to_is_the_state_of_its_step(members):
     for step in fit:
         if step.index == 2 * SNAPSHOT_EVERY:
             weights = [{k: v.clone() for k, v in network.state_dict().items()} for network in fit.prior.networks]
-            momenta = [fit.optimizers[i][0].state_dict()["momenta"][0].clone() for i in range(members)]
+            momenta = [fit.theta.optimizers[i][0].state_dict()["momenta"][0].clone() for i in range(members)]
     for i, snapshot in enumerate(fit.guard.snapshots):
         assert snapshot["count"] == 2 * SNAPSHOT_EVERY
         # Of its own, and no more than that: stacked members' weights are rows of what belongs to all.
@@ -193,7 +262,7 @@ def test_a_fit_that_keeps_diverging_is_given_up_with_its_best():
     result = fit.run()
     assert result.steps == 30 + TRIES
     assert bool(torch.isfinite(result.image).all())
-    assert "diverged" in result.reason
+    assert result.reason_code == "diverged"
     assert "lower rate" in result.reason
 
 
@@ -215,11 +284,11 @@ def test_a_trainable_operator_is_fitted_by_each_member_for_itself():
         Problem(2 * clean(), operator=operator), recipe.prior(3, (32, 32), members=2, device="cpu"), recipe=recipe
     )
     fit.run()
-    factors = [float(own.state_dict()["factor"]) for own in fit.operators]
+    factors = [float(own.state_dict()["factor"]) for own in fit.theta.operators]
     assert float(operator.factor.detach()) == 1.0
     assert min(factors) > 1.2
     assert factors[0] != factors[1]
-    assert fit.state_dict()["operators"][0]["factor"].item() == factors[0]
+    assert fit.state_dict()["theta"]["members"][0]["operator"]["factor"].item() == factors[0]
 
 
 def brightness_fit(members: int, target: torch.Tensor, *, restarts: int | None = None, seed: int = 0) -> Fit:
@@ -288,7 +357,7 @@ def test_a_fitted_operator_starts_the_next_fit():
     first = brightness_fit(2, 2 * clean()).run()
     prior = THIN.prior(3, (32, 32), members=2, device="cpu")
     warm = Fit(Problem(2 * clean(), operator=Brightness()), prior, recipe=THIN, restarts=2, initial=first)
-    for operator, other in zip(warm.operators, first.operators, strict=True):
+    for operator, other in zip(warm.theta.operators, first.operators, strict=True):
         assert torch.equal(operator.state_dict()["factor"], other.state_dict()["factor"])
         assert float(operator.state_dict()["factor"]) != 1
 
@@ -323,11 +392,11 @@ def test_what_is_handed_out_is_finished(finish, restarts):
         assert step.image.shape == (restarts, 3, 32, 32)
     result = fit.result()
     assert torch.equal(result.image, steps[-1].picture)
-    assert torch.allclose(result.image, finish(torch.cat(fit.averages).mean(0, keepdim=True)), atol=1e-6)
+    assert torch.allclose(result.image, finish(torch.cat(fit.outputs.averages).mean(0, keepdim=True)), atol=1e-6)
     if restarts > 1:
         assert result.uncertainty is not None
         assert result.uncertainty.shape == result.image.shape
-        spread = torch.stack([finish(each) for each in fit.averages]).std(0)
+        spread = torch.stack([finish(each) for each in fit.outputs.averages]).std(0)
         assert torch.allclose(result.uncertainty, spread, atol=1e-6)
 
 
@@ -358,9 +427,10 @@ def test_bfloat16_keeps_losses_and_pictures_in_float32():
 
 
 def test_too_large_a_picture_is_one_line_before_the_first_step(monkeypatch):
-    monkeypatch.setattr("preimage.engine.fit.free_memory", lambda device: 1_000_000)
-    with pytest.raises(InputError, match=r"needs about .* GB of memory and 0.0 GB is free: take tiles"):
+    monkeypatch.setattr("preimage.engine.memory.free_memory", lambda device: 1_000_000)
+    with pytest.raises(InputError, match="tile") as caught:
         fit_of(noisy()).run()
+    assert caught.value.code == "memory"
 
 
 @pytest.mark.parametrize(

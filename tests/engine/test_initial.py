@@ -7,14 +7,14 @@ from functools import partial
 
 import pytest
 import torch
-from specimens import THIN, THIN_ADAM, clean, fit_of, noisy
+from specimens import THIN, THIN_ADAM, StopApart, clean, fit_of, noisy
 
 from preimage.errors import InputError
 from preimage.networks import Pixels, SkipNet
 from preimage.restore.deblur import deblur
 from preimage.restore.denoise import denoise
 from preimage.restore.flash_no_flash import flash_no_flash
-from preimage.stopping import StoppingRule, after
+from preimage.stopping import after
 
 SHORT = replace(THIN, steps=8)
 known_noise = partial(denoise, noise="gaussian", sigma=0.1, recipe=SHORT, device="cpu")
@@ -22,7 +22,8 @@ deblurring = partial(deblur, kernel="unknown", kernel_size=5, sigma=0.1, recipe=
 
 
 def kernel(fit_or_result, member: int = 0) -> torch.Tensor:
-    return fit_or_result.operators[member].kernel.detach()
+    theta = getattr(fit_or_result, "theta", fit_or_result)
+    return theta.operators[member].kernel.detach()
 
 
 def test_a_fitted_kernel_is_gone_on_from():
@@ -31,8 +32,9 @@ def test_a_fitted_kernel_is_gone_on_from():
     assert not torch.equal(kernel(deblurring(noisy())), kernel(first))
     # Two restarts both go on from the one there is.
     assert torch.equal(kernel(deblurring(noisy(), initial=first.weights, restarts=2), 1), kernel(first))
-    with pytest.raises(InputError, match=r"another operator: filter\.logits is \(5, 5\), expected \(3, 3\)"):
+    with pytest.raises(InputError, match=r"\(5, 5\).*\(3, 3\)") as caught:
         deblurring(noisy(), kernel_size=3, initial=first)
+    assert caught.value.code == "shape"
 
 
 def test_a_kernel_that_is_known_is_not_replaced_by_a_fitted_one():
@@ -42,11 +44,13 @@ def test_a_kernel_that_is_known_is_not_replaced_by_a_fitted_one():
     assert torch.equal(known.problem.operator.kernel, torch.ones(5, 5) / 25)  # pyright: ignore
 
 
-def test_a_fitted_kernel_is_that_of_the_stop():
-    plain, longer = (deblurring(noisy(), stop=after(4)) for _ in range(2))
-    longer.overrun = 2.0
-    assert torch.equal(kernel(plain.run()), kernel(longer.run()))
-    assert not torch.equal(kernel(longer), kernel(longer.result()))
+def test_a_fitted_kernel_is_that_of_the_stop_however_far_a_copy_goes_on():
+    plain, watched = (deblurring(noisy(), stop=after(4)) for _ in range(2))
+    watched.run()
+    longer = watched.extended(after(8))
+    longer.run()
+    assert torch.equal(kernel(plain.run()), kernel(watched.result()))
+    assert not torch.equal(kernel(longer), kernel(watched.result()))
 
 
 def test_a_flash_picture_is_never_replaced_by_the_one_before():
@@ -70,8 +74,9 @@ def test_a_flash_picture_is_never_replaced_by_the_one_before():
 )
 def test_weights_of_another_network_are_one_line(other):
     result = known_noise(noisy()).run()
-    with pytest.raises(InputError, match="initial holds the weights of another network") as caught:
+    with pytest.raises(InputError) as caught:
         known_noise(**{"image": noisy(), **other}, initial=result)
+    assert caught.value.code == "shape"
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 250
 
@@ -80,8 +85,9 @@ def test_weights_of_another_network_are_one_line(other):
     "wrong", ["first.pt", [], [{}], [torch.zeros(3)], torch.zeros(2, 3), 3, fit_of(noisy(16), SHORT)]
 )
 def test_what_holds_no_weights_is_one_line(wrong):
-    with pytest.raises(InputError, match="initial must be a Result or its weights"):
+    with pytest.raises(InputError) as caught:
         known_noise(noisy(), initial=wrong)
+    assert caught.value.code == "type"
 
 
 def test_weights_of_another_size_serve():
@@ -89,23 +95,13 @@ def test_weights_of_another_size_serve():
     assert known_noise(noisy(48), initial=small).run().image.shape == (1, 3, 48, 48)
 
 
-class StopApart(StoppingRule):
-    """Stops member 0 at step 3 and any other at step 6."""
-
-    name = "test"
-
-    def score(self, step):
-        return -torch.full((len(step.active),), float(step.index))
-
-    def patience_ends(self, step, member):
-        return step.index >= (6 if member else 3)
-
-
-def test_weights_are_those_of_the_stop_whatever_a_report_asks_for():
-    plain, longer = (known_noise(noisy(), stop=StopApart(), restarts=2) for _ in range(2))
-    longer.overrun = 1.5
-    expected, result = plain.run().weights, longer.run().weights
-    assert longer.index == 9
+def test_weights_are_those_of_the_stop_however_far_a_copy_goes_on():
+    plain, watched = (known_noise(noisy(), stop=StopApart(3, 6), restarts=2) for _ in range(2))
+    watched.run()
+    longer = watched.extended(after(9), steps=9)
+    longer.run()
+    expected, result = plain.run().weights, watched.result().weights
+    assert (watched.index, longer.index) == (6, 9)
     for member, (one, other) in enumerate(zip(result, expected, strict=True)):
         now = longer.prior.networks[member].state_dict()
         assert all(torch.equal(one["network"][name], value) for name, value in other["network"].items())

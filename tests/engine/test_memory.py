@@ -40,10 +40,9 @@ def test_it_grows_linearly_with_members_held():
 
 def test_stacked_members_are_held_all_at_once():
     recipe = replace(THIN, network=SkipNet.Config((16,) * 2, (16,) * 2, (4,) * 2))
-    apart, stacked = (recipe.prior(3, (64, 64), members=3, device="cpu") for _ in range(2))
-    apart.stacks, stacked.stacks = False, True
-    activations = saved_bytes(apart)
-    needed = [estimated_bytes(prior, recipe) for prior in (apart, stacked)]
+    prior = recipe.prior(3, (64, 64), members=3, device="cpu")
+    activations = saved_bytes(prior)
+    needed = [estimated_bytes(prior, recipe, stacked=stacked) for stacked in (False, True)]
     assert activations is not None
     assert needed[0] is not None
     assert needed[1] is not None

@@ -15,9 +15,11 @@ from preimage.errors import InputError
 from preimage.networks import DeepDecoder, Pixels, ResNet, SkipNet, UNet
 from preimage.networks.config import halvings
 from preimage.optimizers import adam, muon
-from preimage.recipes import read_recipe
-from preimage.restore.denoise import FAST, PAPER
+from preimage.recipes import NamedRecipe, choose, read_recipe
+from preimage.recipes import recipe as named
+from preimage.restore.denoise import recipes
 
+FAST, PAPER = recipes()["fast"], recipes()["paper"]
 HOLE = UNet.Config((8, 16, 32, 64, 128, 128), upsample="transposed", padding="zeros", norm="instance", up_norm=False)
 OTHERS = replace(THIN, precision="bfloat16", stop="steps", debiased=False, restarts=4)
 RECIPES = {
@@ -44,15 +46,15 @@ def test_read_recipe_is_the_inverse_of_describe_through_json(recipe, base):
 
 
 def test_what_is_not_named_comes_from_the_base():
-    changed = read_recipe({"steps": 7}, FAST)
+    changed = read_recipe({"format": 2, "steps": 7}, FAST)
     assert changed == replace(FAST, steps=7)
-    assert read_recipe({}, PAPER) == PAPER
+    assert read_recipe({"format": 2}, PAPER) == PAPER
     assert FAST.steps != 7
 
 
 def test_describe_names_everything_that_a_fit_depends_on():
     described = FAST.describe()
-    assert set(described) == {field.name for field in fields(Recipe)}
+    assert set(described) == {"format", *(field.name for field in fields(Recipe))}
     assert described["optimizer"] == "muon"
     assert described["network"]["kind"] == "SkipNet"
 
@@ -116,7 +118,7 @@ def test_describe_names_everything_that_a_fit_depends_on():
 )
 def test_what_cannot_be_is_one_line(settings, said):
     with pytest.raises(InputError, match=said) as caught:
-        read_recipe(settings, FAST)
+        read_recipe({"format": 2, **settings}, FAST)
     assert "\n" not in str(caught.value)
 
 
@@ -203,7 +205,7 @@ def test_a_prior_has_the_picture_s_size(side):
     recipe = replace(THIN, network=SkipNet.Config((4,) * 5, (4,) * 5, (2,) * 5), code=Noise(2))
     prior = recipe.prior(2, (side, side + 7), members=2, device="cpu")
     with torch.no_grad():
-        assert prior.images([0, 1]).shape == (2, 2, side, side + 7)
+        assert prior([0, 1])[0].shape == (2, 2, side, side + 7)
 
 
 @pytest.mark.parametrize(
@@ -249,3 +251,54 @@ def test_fast_is_thinner_shorter_and_stops_blindly():
     with torch.device("meta"):
         sizes = [sum(p.numel() for p in r.network(32, 3, 256, 256).parameters()) for r in (FAST, PAPER)]
     assert sizes[0] < sizes[1] / 3
+
+
+# ---------------------------------------------------------------------- formats, names and values
+
+
+@pytest.mark.parametrize("settings", [{"steps": 3}, {"format": 1}, {"format": None}, {"format": 3, "steps": 3}])
+def test_another_format_is_refused(settings):
+    with pytest.raises(InputError) as caught:
+        read_recipe(settings, FAST)
+    assert caught.value.code == "format"
+
+
+NAMES = {"fast": FAST, "paper": PAPER}
+
+
+def adapt(name: str, base: Recipe) -> Recipe:
+    """What a task makes of a name for an image."""
+    return replace(base, steps=len(name), rate=0.5)
+
+
+def test_a_name_is_adapted_and_then_changed():
+    assert choose(NAMES, "paper").adapted(adapt) == replace(PAPER, steps=5, rate=0.5)
+    changed = choose(NAMES, named("fast", rate=0.25), {"steps": 9, "restarts": None}).adapted(adapt)
+    assert changed == replace(FAST, steps=9, rate=0.25)
+
+
+@pytest.mark.parametrize("value", [FAST, PAPER, replace(FAST, steps=7)])
+def test_a_value_is_used_exactly_as_it_is_even_where_it_equals_a_default(value):
+    assert choose(NAMES, value).adapted(adapt) == value
+    assert choose(NAMES, value, {"steps": 9}).adapted(adapt) == replace(value, steps=9)
+
+
+def test_a_named_recipe_is_a_value():
+    assert named() == named("fast") == NamedRecipe("fast")
+    assert named("fast", steps=3) != named("fast", steps=4)
+
+
+@pytest.mark.parametrize(
+    ("call", "code"),
+    [
+        (lambda: choose(NAMES, "best"), "invalid-value"),
+        (lambda: choose(NAMES, 3), "type"),  # pyright: ignore[reportArgumentType]
+        (lambda: named("fast", stepz=3), "option"),
+        (lambda: choose(NAMES, "fast", {"stepz": 3}), "option"),
+        (lambda: choose(NAMES, named("fast", steps=0)).adapted(adapt), "invalid-value"),
+    ],
+)
+def test_what_is_no_recipe_is_an_error(call, code):
+    with pytest.raises(InputError) as caught:
+        call()
+    assert caught.value.code == code

@@ -131,6 +131,32 @@ def test_a_result_says_what_to_repeat_it_with():
     assert torch.equal(again.image, result.image)
 
 
+def test_a_result_aliases_nothing_of_the_fit():
+    """What is done to it, or to the fit, later shows in neither."""
+    fit = denoise(noisy(20), recipe=replace(THIN, steps=8), noise="gaussian", restarts=2, device="cpu")
+    for step in fit:
+        if step.index == 4:
+            break
+    early = fit.result()
+    image, length = early.image.clone(), len(early.history)
+    weights = {k: v.clone() for k, v in early.weights[0]["network"].items()}
+    early.image.add_(1)
+    early.weights[0]["code"].add_(1)
+    late = fit.run()
+    plain = denoise(noisy(20), recipe=replace(THIN, steps=8), noise="gaussian", restarts=2, device="cpu").run()
+    assert torch.equal(late.image, plain.image)
+    assert torch.equal(early.image, image + 1)
+    assert len(early.history) == length
+    assert all(torch.equal(early.weights[0]["network"][k], v) for k, v in weights.items())
+    assert (early.reason_code, late.reason_code) == ("interrupted", plain.reason_code)
+
+
+def test_a_notebook_shows_text_as_text():
+    result = replace(denoised(noisy(20)), reason="<script>alert(1)</script> & more")
+    assert "<script>" not in result._repr_html_()
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; more" in result._repr_html_()
+
+
 def test_history_holds_each_term_of_each_step_and_member():
     history = History(["data", "regularizer"])
     assert len(history) == 0

@@ -41,7 +41,9 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0][:120]
-        raise InputError(f"device {str(device)!r} cannot be used ({reason}): use 'auto' or 'cpu'") from error
+        raise InputError(
+            f"device {str(device)!r} cannot be used ({reason}): use 'auto' or 'cpu'", code="device"
+        ) from error
     return chosen
 
 

@@ -31,7 +31,7 @@ def check_memory(prior: Prior, recipe: Recipe) -> None:
     )
 
 
-def estimated_bytes(prior: Prior, recipe: Recipe) -> int | None:
+def estimated_bytes(prior: Prior, recipe: Recipe, *, stacked: bool | None = None) -> int | None:
     """Bytes that a fit allocates beside the program itself; None for a network that the meta device cannot run.
 
     Saved activations of the members computed at once, and for each member weights, gradient, optimizer state and a
@@ -40,7 +40,7 @@ def estimated_bytes(prior: Prior, recipe: Recipe) -> int | None:
     activations = saved_bytes(prior)
     if activations is None:
         return None
-    at_once = len(prior) if stacking_pays(prior) else 1
+    at_once = len(prior) if (stacking_pays(prior) if stacked is None else stacked) else 1
     weights = sum(p.numel() for p in prior.networks[0].parameters()) * 4
     copies = 2 + 2 * (1 if recipe.optimizer is muon else 2) + 1
     code = prior.codes[0].numel() * 4

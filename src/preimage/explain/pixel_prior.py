@@ -23,7 +23,9 @@ def pixel_regularizers(
         ['total_variation', 'alpha_norm']
     """
     count = size[0] * size[1] * channels * C
-    smooth: tuple[tuple[float, Regularizer], ...] = ((1 / (V**2 * count), partial(total_variation, beta=2.0)),)
+    smooth: tuple[tuple[float, Regularizer], ...] = (
+        (1 / (V**2 * count), partial(total_variation, beta=2.0, reduction="sum")),
+    )
     if prior == "tv":
         return smooth
-    return (*smooth, (1 / (B**6 * count), partial(alpha_norm, alpha=6.0))) if prior == "alpha" else ()
+    return (*smooth, (1 / (B**6 * count), partial(alpha_norm, alpha=6.0, reduction="sum"))) if prior == "alpha" else ()

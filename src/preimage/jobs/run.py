@@ -166,9 +166,10 @@ class Running:
 
     def __iter__(self) -> Iterator[Any]:
         steps: Any = self.run
-        every = self.job.run.autosave or (1 if self.spec.inputs == "data" else None)
-        path = self.places.checkpoint
-        if every is not None and path is not None:
+        every, path = self.job.run.autosave, self.places.checkpoint
+        if self.spec.inputs == "data":
+            steps = self._trained()
+        elif every is not None and path is not None:
             observers = self._observers()
             steps = autosave(_Observed(self.run, observers), path, every, observers)
         elif self.watched is not None:
@@ -178,6 +179,16 @@ class Running:
                 self.watched.check(step)
             self.begun = True
             yield step
+
+    def _trained(self) -> Iterator[Any]:
+        """The steps of a training, saved after each epoch, or of another run over data, saved when it is interrupted."""
+        for step in self.run:
+            self._may_save = getattr(step, "completes_epoch", None) is not False
+            if getattr(step, "completes_epoch", False) and self.places.checkpoint is not None:
+                checkpoint.save(self.run, self.places.checkpoint)
+            yield step
+
+    _may_save = True
 
     @property
     def finished(self) -> bool:
@@ -197,10 +208,12 @@ class Running:
         saves = path is not None and (
             self.job.run.autosave is not None or self.job.run.resume or self.spec.inputs == "data"
         )
+        if not complete and self.spec.inputs == "data":
+            if self._may_save and path is not None:
+                checkpoint.save(self.run, path)
+            return Outcome("interrupted")
         if saves and path is not None and (keep_checkpoint or not complete):
             checkpoint.save(self.run, path, self._observers())
-        if not complete and self.spec.inputs == "data":
-            return Outcome("interrupted")
         result = self.result = self.run.result()
         self._write(result)
         report = make_report(self, result)

@@ -100,7 +100,10 @@ def plan(picture: Picture, options: DeblurOptions, choice: RecipeChoice) -> Plan
     low, high = picture.units()
     sigma = None if options.sigma is None else options.sigma / (high - low)
     found = estimate_noise(target, kind="gaussian", sigma=sigma)
-    tv = options.tv if options.tv is not None else TV_UNKNOWN if fitted else 0.0
+    height, width = target.shape[-2:]
+    # x has a margin: in units of the measured values, as it was tuned.
+    default = TV_UNKNOWN * (height + 2 * rows) * (width + 2 * columns) / (height * width) if fitted else 0.0
+    tv = default if options.tv is None else options.tv
 
     def problem(part: Picture, learned: torch.Tensor | None = None) -> Problem:
         unknown = fitted and learned is None

@@ -27,8 +27,8 @@ class FlashOptions(FitOptions):
     """Options of flash and no flash."""
 
     flash: ImageLike = option(
-        help="Image of the same scene with flash: of the same size, bit depth and number of pages, aligned with the input; or a "
-        "folder with one of the input's name.",
+        help="Image of the same scene with flash: of the same size and bit depth, aligned with the input, of as many pages or "
+        "one for all; or a folder with one of the input's name.",
         kind="image",
         metavar="FILE",
     )
@@ -79,17 +79,6 @@ def plan(picture: Picture, options: FlashOptions, choice: RecipeChoice) -> Plan:
 
 
 def _check_pair(picture: Picture, flash: Picture) -> None:
-    (b, _, h, w), (pages, _, height, width) = picture.tensor.shape, flash.tensor.shape
-    if (h, w) != (height, width):
-        raise InputError(
-            f"{picture.name} is {w} x {h} pixels and the flash image {flash.name} {width} x {height}: "
-            "both must have one size and be aligned",
-            code="size",
-        )
-    if b != pages:
-        raise InputError(
-            f"{picture.name} has {b} pages and the flash image {flash.name} {pages}: give as many of each", code="size"
-        )
     if picture.dtype != flash.dtype:
         raise InputError(
             f"{picture.name} holds {picture.dtype} values and the flash image {flash.name} {flash.dtype}: "

@@ -40,12 +40,15 @@ def jpeg_coding(picture: Picture, quality: int | None) -> tuple[JpegCoding | Non
         raise InputError(f"jpeg_quality must be a whole number from 1 to 100, got {quality!r}")
     if coding is not None and quality is not None:
         raise InputError(
-            f"{picture.name} is a JPEG of quality {coding.quality} by its own table: leave jpeg_quality out"
+            f"{picture.name} is a JPEG of quality {coding.quality} by its own table: leave jpeg_quality out",
+            code="option",
         )
     channels = picture.tensor.shape[1]
     if coding is None and quality is not None:
         if channels not in (1, 3):
-            raise InputError(f"a JPEG has 1 or 3 channels, and {picture.name} has {channels}: leave jpeg_quality out")
+            raise InputError(
+                f"a JPEG has 1 or 3 channels, and {picture.name} has {channels}: leave jpeg_quality out", code="shape"
+            )
         coding = as_picture(_encoded(quality, channels)).metadata.quantization
     if coding is None:
         return None, "no quantization table is known (no JPEG file, and no quality): only the prior is used"
@@ -122,7 +125,9 @@ def _counted(picture: Picture) -> tuple[float, float]:
         return low / 255, high / 255
     if (low, high) == (0.0, 1.0):
         return 0.0, 1.0
-    raise InputError(f"a JPEG holds 8 bits, and {picture.name} holds {picture.dtype} values: leave jpeg_quality out")
+    raise InputError(
+        f"a JPEG holds 8 bits, and {picture.name} holds {picture.dtype} values: leave jpeg_quality out", code="type"
+    )
 
 
 def _encoded(quality: int, channels: int) -> Image:

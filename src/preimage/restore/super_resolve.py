@@ -82,7 +82,7 @@ def plan(picture: Picture, options: SuperResolveOptions, choice: RecipeChoice) -
 
     factor, tv = options.factor, options.tv
     if isinstance(factor, bool) or not isinstance(factor, int):
-        raise InputError(f"factor must be a whole number from 2 to 16, got {factor!r}", code="range")
+        raise InputError(f"factor must be a whole number from 2 to 16, got {factor!r}")
     height, width = (side * factor for side in picture.tensor.shape[-2:])
     weights, fitted = down_kernel(options.kernel, factor)
     check_kernel(weights, (height, width), odd=False)

@@ -130,5 +130,6 @@ def check_companions(picture: Picture, beside: Mapping[str, Picture]) -> None:
         b, _, h, w = other.tensor.shape
         if b not in (1, pages) or (h, w) != (height, width):
             raise InputError(
-                f"{name} has {b} pages of {w} x {h} pixels, expected {pages}, or one that serves all, of {width} x {height}"
+                f"{name} has {b} pages of {w} x {h} pixels, expected {pages}, or one that serves all, of {width} x {height}",
+                code="shape",
             )

@@ -127,7 +127,8 @@ class Tiles:
                 if bool(part.all()):
                     raise InputError(
                         f"{self.picture.name}: nothing is known of {self._described(place)}: the gap is wider than a tile "
-                        f"of {self.side} pixels: take a larger tile, or make the picture smaller first"
+                        f"of {self.side} pixels: take a larger tile, or make the picture smaller first",
+                        code="mask",
                     )
             order = [number for number, part in enumerate(parts) if bool(part.any())] or [0]
         if self.share is not None:
