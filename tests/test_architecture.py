@@ -11,7 +11,9 @@ PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 
 
 def test_the_listing_names_every_room_and_no_other():
-    rooms = {path.name for path in SOURCE.glob("*.py")} | {f"{path.parent.name}/" for path in SOURCE.glob("*/__init__.py")}
+    rooms = {path.name for path in SOURCE.glob("*.py")} | {
+        f"{path.parent.name}/" for path in SOURCE.glob("*/__init__.py")
+    }
     listing = PAGE.split("    src/preimage/\n")[1].split("    studies/")[0]
     named = set(re.findall(r"(?:^ {6}|  )([a-z_]+(?:/|\.py))", listing, re.MULTILINE))
     assert named == rooms

@@ -74,7 +74,16 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sample_files: Path) ->
         if path.is_file():
             Path(path.name).write_bytes(path.read_bytes())
     photo = Image.open("photo.png")
-    for name in ("lesion.png", "lesion.jpg", "suspicious.png", "small.png", "scan.tif", "film.tif", "dark.png", "bright.png"):
+    for name in (
+        "lesion.png",
+        "lesion.jpg",
+        "suspicious.png",
+        "small.png",
+        "scan.tif",
+        "film.tif",
+        "dark.png",
+        "bright.png",
+    ):
         photo.save(name)
     holes = np.zeros((32, 32), np.uint8)
     holes[4:8, 4:8] = 255
@@ -106,7 +115,9 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def names_of_the_reader() -> dict[str, Any]:
     """What snippets take for granted: a model of the reader's own, and images with their labels."""
-    model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, 4, 1), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.LazyLinear(2))
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3, 4, 1), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.LazyLinear(2)
+    )
     model(torch.rand(1, 3, 224, 224))
     classifier = Classifier(backbone("thin_resnet10", 4), 4)
     return {"my_model": model, "model": classifier, "images": torch.rand(2, 3, 32, 32), "labels": torch.tensor([0, 1])}
