@@ -3,7 +3,7 @@
     theta* = argmin_theta  E(Phi(g_theta(z)), y)  +  sum_i lambda_i R_i(g_theta(z)),        x* = g_theta*(z)
 
 Denoising: Phi is the identity and y the noisy picture. Inpainting: Phi is a mask. Super-resolution: Phi is down-sampling.
-Explaining a classifier: Phi is one of its layers, and R says which class it should see, and how sure it should be.
+Explaining a classifier: Phi is one of its layers, and R contains the target class and an uncertainty penalty.
 
     from preimage import denoise
     denoise("photo.png").run().save("clean.png")

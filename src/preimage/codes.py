@@ -56,10 +56,10 @@ class Mesh:
 
 @dataclass(frozen=True)
 class Masked:
-    """The input image itself as the code: other values of it are masked at random at every step; the mask is an input, too.
+    """The input image itself as the code, with values masked at random, anew at every step; the mask is an input, too.
 
-    The network must predict the masked values from the visible ones, and the loss counts the masked ones alone: what cannot be
-    predicted is noise that is independent from value to value. Entries of weight 0 are never visible.
+    The network predicts the masked values from the visible ones, and the loss counts the masked values alone. Noise that is
+    independent between values cannot be predicted. Entries of weight 0 are never visible.
 
     Example:
         >>> Masked(0.7).keep
@@ -109,8 +109,8 @@ def channels_of(code: Code | torch.Tensor, image_channels: int) -> int:
 class Jitter:
     """Gaussian noise added to the codes at every step, each member with a stream of its own.
 
-    Drawn anew at each step, as published; or, since that costs a quarter of a fast step, cut out of one of a `pool` of noise
-    tensors, a little larger, that all members share: at a random place and with a random sign.
+    It is drawn anew at each step, as published, which takes a quarter of the time of a fast step. With a `pool`, it is
+    a crop of one of so many slightly larger noise tensors, shared by all members, at a random place and with a random sign.
     """
 
     def __init__(

@@ -37,8 +37,8 @@ class Prior:
         torch.Size([2, 3, 50, 71])
 
     Args:
-        network: makes a fresh network at each call; it may have `stride`, of which number height and width must be multiples,
-            and `scale`, how many times larger than its code its image is (both 1 if it has none).
+        network: returns a new network at each call. It may have `stride` (height and width must be multiples of it) and `scale`
+            (its image is so many times larger than its code); both are 1 by default.
         code: a Noise or a Mesh, drawn at the next multiple of the stride; an image (1 or b, c, h, w), padded by reflection; or
             a Masked, whose image is set by `set_image`.
         size: height and width of the image, in pixels.
@@ -46,8 +46,8 @@ class Prior:
         seed: random seed, 0 to 2147483647.
         jitter: standard deviation of the Gaussian noise added to the code at each step; `pool` as in Jitter.
         device, dtype: where the members are computed, and in what precision (float32 or bfloat16).
-        streams: of each member the number of its stream of random numbers; those of one stream begin with the same weights and
-            code and have the same jitter. None: 0, 1, 2, ...
+        streams: the number of each member's random stream; members of one stream have the same initial weights, code and
+            jitter. None: 0, 1, 2, ...
     """
 
     def __init__(

@@ -178,7 +178,7 @@ class FitOptions(RecipeOptions):
     restarts: int | None = option(None, help="Fits that are averaged (default: the recipe's).", group="Fit", minimum=1)
     warm_start: bool = option(
         False,
-        help="Fit pages (or several inputs) one after another, each from the weights of the last; all must have one size.",
+        help="Start each page (or input) from the weights of the last one; all must have the same size.",
         group="Fit",
     )
     tile: int | tuple[int, int] | Literal["auto", "none"] | None = option(

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: noted at once, obeyed between two steps, so that the best picture so far can be written."""
+"""Ctrl-C and SIGTERM end a fit between two steps, so that the best image so far can be written."""
 
 from __future__ import annotations
 

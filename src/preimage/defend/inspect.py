@@ -26,14 +26,15 @@ class InspectOptions(TaskOptions):
     """Options of inspection and of its calibration."""
 
     classifier: AnyClassifier = option(
-        help="Classifier: FILE.pt, torchvision:NAME, timm:NAME or hf:NAME (each also NAME@WEIGHTS), or module:function.",
+        help="Classifier: FILE.pt of preimage train, torchvision:NAME, timm:NAME or hf:NAME (each with @FILE of weights), or "
+        "module.path:function.",
         kind="classifier",
     )
     calibrate: str | Path | None = option(
         None, help="Folder of unattacked images, 19 or more, to calibrate a threshold on; without INPUT.", kind="file"
     )
     thresholds: str | Path | None = option(
-        None, help="Thresholds file of --calibrate; without it there is a score and no verdict.", kind="file"
+        None, help="Thresholds file written by --calibrate (default: a score without a verdict).", kind="file"
     )
     recipe: RecipeLike = option(
         "fast", help="Recipe: fast, paper, or a FILE.json of settings.", group="Fit", flags=("--recipe",)
@@ -41,7 +42,7 @@ class InspectOptions(TaskOptions):
     steps: int | None = option(None, help="Number of iterations (default: the recipe's).", group="Fit", minimum=1)
     every: int | None = option(
         None,
-        help="Iterations between two classified outputs (default: so many that there are 12).",
+        help="Iterations between two classified outputs (default: a twelfth of all).",
         group="Fit",
         minimum=1,
     )

@@ -1,7 +1,8 @@
 """Inspection: the predictions for an image and for its early outputs under the prior, and how far they are inconsistent.
 
 The perturbation of an attack is learned late. Inconsistent predictions for the image and its early outputs are a sign of one:
-their total variation distance is the score. It is no proof: any image whose class depends on faint detail has some.
+their total variation distance is the score. They are no proof: any image whose class
+depends on faint detail has them.
 """
 
 from __future__ import annotations
@@ -192,7 +193,7 @@ def steps_between(recipe: Recipe, every: int | None) -> int:
 def false_alarm_threshold(scores: Sequence[float], share: float = 0.05) -> float:
     """The threshold that at most a share of unattacked images exceeds: the ceil((n + 1)(1 - share))-th smallest score.
 
-    With fewer than 1 / share - 1 scores none is high enough to guarantee that, and the largest is returned.
+    Fewer than 1 / share - 1 scores cannot guarantee that; the largest is then returned.
 
     Example:
         >>> false_alarm_threshold([k / 100 for k in range(100)])

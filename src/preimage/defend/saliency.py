@@ -21,10 +21,13 @@ class SaliencyOptions(SeededOptions):
     """Options of saliency; those of one method only are without effect on the others."""
 
     classifier: AnyClassifier = option(
-        help="Classifier: FILE.pt, torchvision:NAME, timm:NAME or hf:NAME (each also NAME@WEIGHTS), or module:function.",
+        help="Classifier: FILE.pt of preimage train, torchvision:NAME, timm:NAME or hf:NAME (each with @FILE of weights), or "
+        "module.path:function.",
         kind="classifier",
     )
-    target: str | int | None = option(None, help="Class name or index (default: the predicted class).")
+    target: str | int | None = option(
+        None, help="Class whose logit is explained, by name or number from 0 (default: the predicted class)."
+    )
     method: Method | str | Sequence[Method] = option(
         "mig-sg",
         help="Method, or several with commas between: mig-sg, gradient, input-x-gradient, integrated-gradients, smoothgrad, "
@@ -38,13 +41,13 @@ class SaliencyOptions(SeededOptions):
         None, help="Noisy copies (default: 4 per step for mig-sg, 50 for smoothgrad).", minimum=1, flags=("--samples",)
     )
     sigma: float = option(
-        0.15, help="Standard deviation of the noise of mig-sg and smoothgrad, in units of white.", minimum=0
+        0.15, help="Standard deviation of the noise of mig-sg and smoothgrad, where white is 1.", minimum=0
     )
     baseline: Baseline | float | torch.Tensor = option(
         "blur",
         help="Baseline of mig-sg, integrated-gradients and occlusion: blur, mean, black, gray, white, or a number from 0 to 1.",
     )
-    layer: str | None = option(None, help="Layer of gradcam (default: the last one with spatial channels).")
+    layer: str | None = option(None, help="Layer of gradcam (default: the last one with spatial dimensions).")
     deleted: Deleted = option("black", help="Replacement of deleted pixels: black or blur.")
 
 
@@ -83,13 +86,13 @@ saliency = TaskSpec(
     outputs=(
         Output(
             "output",
-            "The map over the image, at its size; of several methods the figure.",
+            "Map drawn over the image, at its size; for several methods the figure.",
             write="preimage.defend.saliency_run:write_overlay",
             default="{stem}-{task}.png",
         ),
         Output(
             "array",
-            "The map at the image's size; of several methods one after another (.npz: by name).",
+            "Map at the image's size; several methods are stacked (.npz: stored by name).",
             (".npy", ".npz", ".tif", ".tiff"),
             "preimage.defend.saliency_run:write_array",
         ),

@@ -23,7 +23,7 @@ _kept: dict[int, bool] = {}  # what was set in this process
 
 
 def choose_device(device: str | torch.device = "auto") -> torch.device:
-    """ "auto": CUDA, else Apple's MPS, else the CPU; otherwise the device asked for, if it is there.
+    """ "auto": CUDA, else Apple's MPS, else the CPU; otherwise the specified device, if it exists.
 
     Example:
         >>> choose_device("cpu")

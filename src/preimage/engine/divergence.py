@@ -28,7 +28,7 @@ class DivergenceGuard:
         self.snapshots = [self._snapshot(i) for i in members]
 
     def watch(self, index: int, members: list[int], table: torch.Tensor) -> list[str]:
-        """Check the losses of one step, (terms, b); roll back what diverged and say so."""
+        """Check the losses of one step, (terms, b); roll back members that diverged, and return a sentence for each."""
         losses = table.sum(0).tolist()
         events: list[str] = []
         good: list[int] = []

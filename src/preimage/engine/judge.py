@@ -38,7 +38,7 @@ class Judge:
                     self.stopped[i] = step.index
 
     def decided(self) -> Judge:
-        """As it is once all steps are decided on; where some are not, a copy, for this one goes on as if never asked."""
+        """Itself if all steps are decided on, else a copy in which they are: looking at a result changes nothing."""
         if not self.unread:
             return self
         twin = Judge(self.tracker.copied(), self.guard, len(self.stopped))

@@ -58,7 +58,7 @@ def expected_bytes(
     device: str | torch.device,
     code: bool = False,
 ) -> int | None:
-    """The same for a prior of so many members that is not made, since it may not fit; linear in the pixels where it is larger.
+    """The same for a prior that is not built, since it may not fit; extrapolated from a smaller one, linearly in the pixels.
 
     Example:
         >>> expected_bytes(Recipe(), 3, (4000, 6000), members=1, device="cpu") > 1e11

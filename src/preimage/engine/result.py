@@ -1,4 +1,4 @@
-"""Result: the picture, why the fit stopped there, and everything needed to say so or to go on from it."""
+"""Result: the restored image, the reason why the fit stopped, and all that a report or a further fit needs."""
 
 from __future__ import annotations
 
@@ -63,14 +63,14 @@ class Result:
         return torch.lerp(self.picture.tensor, self.image, strength)
 
     def to_array(self) -> Any:
-        """The picture as a numpy array in the input's own dtype, range and layout."""
+        """The image as a numpy array with the input's dtype, value range and layout."""
         return self._picture().to_array(self.image)
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write the picture with the input's bit depth, alpha, profile, orientation and metadata.
 
-        The end of the name chooses the format; one that cannot hold the input is an InputError, and so is an existing file
-        unless `overwrite`.
+        The file name extension chooses the format. A format that cannot hold the input is an InputError, and so is an existing
+        file unless `overwrite`.
         """
         return self._picture().write(self.image, path, overwrite=overwrite)
 

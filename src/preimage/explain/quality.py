@@ -1,4 +1,4 @@
-"""The quality of an explanation in numbers: similar to the input, at the right place, and true of the classifier.
+"""The quality of an explanation in numbers: similarity to the input, place of the change, and dependence on the classifier.
 
 An image `before` was changed to `after` so that a classifier predicts another class. No single number says whether that explains
 anything: an adversarial change reaches the class as well. So place, spectrum, transfer to a second classifier and the comparison
@@ -30,7 +30,7 @@ from preimage.explain.similarity import (
 def feature_distance(second: Classifier, a: torch.Tensor, b: torch.Tensor, layer: str | None = None) -> torch.Tensor:
     """|f(a) - f(b)|^2 / |f(b)|^2 of the features of a second classifier, 0 for equal ones.
 
-    layer: by default the last one that still knows of places, (b, c, h, w) or tokens (b, n, c); the last but one where none does.
+    layer: by default the last one with spatial dimensions, (b, c, h, w) or tokens (b, n, c); else the last but one.
     """
     check_alike(a, b)
     layer = layer or _last_spatial(second.shapes(b[:1]))
@@ -45,7 +45,7 @@ def _last_spatial(shapes: dict[str, tuple[int, ...]]) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Transfer:
-    """Of some classifier: the probability of the target before and after, and whether it is its class after; (b,) each."""
+    """Of one classifier: the target's probability before and after, and whether it predicts the target after; (b,) each."""
 
     before: torch.Tensor
     after: torch.Tensor
@@ -77,7 +77,7 @@ def estimated_loss(classifier: Classifier, estimator: LossEstimator, x: torch.Te
 
 @dataclass(frozen=True, eq=False)
 class Quality:
-    """What `judge` found, (b,) each; None where nothing was given to tell it by. `as_dict` gives plain numbers."""
+    """The numbers of `judge`, (b,) each; None for those whose inputs were not specified. `as_dict` gives plain numbers."""
 
     valid: torch.Tensor
     confidence_before: torch.Tensor
@@ -96,7 +96,7 @@ class Quality:
     signs_after: tuple[Signs, ...] | None = None
 
     def as_dict(self, member: int = 0) -> dict[str, float | bool | None]:
-        """One image's numbers, flat: "transfer_after", "asymmetry_before" and so on; None where one was not asked for."""
+        """The numbers of one image in one dictionary: "transfer_after", "asymmetry_before" and so on; None: not computed."""
         table: dict[str, float | bool | None] = {}
         for each in fields(self):
             value = getattr(self, each.name)
@@ -125,7 +125,7 @@ def judge(
     second: Classifier | None = None,
     signs: bool = False,
 ) -> Quality:
-    """All numbers that what is given allows, of images that were changed towards a class.
+    """All numbers, of images that were changed towards a class, for which the arguments suffice.
 
     Example:
         >>> from torch import nn

@@ -1,4 +1,4 @@
-"""Whether an explanation depends on what the classifier has learned, and how alike it is for several seeds."""
+"""Whether an explanation depends on the learned weights of the classifier, and how similar those of several seeds are."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _mean_correlation(rows: torch.Tensor) -> float:
 
 
 def randomized(classifier: Classifier, images: torch.Tensor, *, seed: int = 0) -> Classifier:
-    """A copy that has learned nothing: the entries of each of its weights and biases are shuffled, which keeps their scale.
+    """A copy with randomized weights: the entries of each weight and bias are shuffled, which keeps their scale.
 
     The statistics of batch norms are then measured anew; those of the trained network would let the logits grow without bound
     layer by layer. The given classifier is not touched.

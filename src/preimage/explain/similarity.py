@@ -61,7 +61,7 @@ def _scales(side: int) -> int:
 
 
 def inside_share(change: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Share of the squared change inside a mask over the mask's share of the area; 1 is chance, NaN where nothing changed.
+    """Fraction of the squared change inside a mask, divided by the mask's fraction of the area; 1 is chance, NaN: no change.
 
     Example:
         >>> mask = torch.zeros(16, 16, dtype=torch.bool)
@@ -74,7 +74,7 @@ def inside_share(change: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         mask: bool (h, w), or (b, 1, h, w): one for each.
 
     Raises:
-        InputError: a mask of another size or kind, or one that is empty or full, which every change fits.
+        InputError: a mask of another size or type, or one that is empty or full.
     """
     mask = _checked_mask(mask, change)
     energy = change.square().sum(1, keepdim=True)

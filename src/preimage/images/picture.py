@@ -92,7 +92,7 @@ class Picture:
             >>> as_picture(np.eye(16, dtype=np.uint8)).white().sum()
             tensor(16)
 
-        In the file's own values: a mask of 0 and 1, or one that is white all over, has no black or no white of its own.
+        The values of the file count, so that a mask of 0 and 1, or one that is all white, is read correctly.
         """
         brightness = (self.low + self.tensor * (self.high - self.low)).mean(1, keepdim=True)
         brightest = float(brightness.max())
@@ -114,7 +114,7 @@ class Picture:
         return replace(self, alpha=np.full_like(self.alpha, max(_full_alpha(self.alpha.dtype), greatest)))
 
     def to_array(self, tensor: torch.Tensor) -> NDArray[Any]:
-        """A result of this picture in its own dtype and layout, upright.
+        """A result as a numpy array with the dtype and layout of this image, upright.
 
         Example:
             >>> image = np.zeros((16, 20, 3), np.uint16)
@@ -164,7 +164,7 @@ class Picture:
         trial._encode(trial.tensor, path, io.BytesIO())
 
     def write(self, tensor: torch.Tensor, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write a result of this picture in kind: dtype, range, alpha, orientation, profile and metadata as they were.
+        """Write a result with this image's dtype, value range, alpha, orientation, profile and metadata.
 
         Example:
             >>> picture = read("noisy.tif")

@@ -22,17 +22,17 @@ class RunOptions(TaskOptions):
     overwrite: bool = option(False, help="Replace files that exist.", group="Files")
     report: Path | None = option(None, help="JSON of all numbers.", group="Files", kind="file", metavar="FILE")
     page: int | Literal["all"] | None = option(
-        None, help="Page of a multi-page file, from 1; all where a task takes several.", group="Files"
+        None, help="Page of a multi-page file, from 1, or all (tasks that take several).", group="Files"
     )
     value_range: tuple[float, float] | None = option(
         None,
-        help="LOW HIGH: values of the file that are black and white (default: 0 255 for 8 bits; else those of its kind).",
+        help="LOW HIGH: file values of black and white (default: 0 255 for 8 bits, else the least and greatest value).",
         group="Files",
         flags=("--range",),
     )
     reference: Path | None = option(
         None,
-        help="Ground truth, or a folder with a file of the input's name: PSNR and SSIM are reported, never used by the fit.",
+        help="Ground truth, or a folder with a file of the input's name: for PSNR and SSIM in the report, never for the fit.",
         group="Files",
         kind="file",
         metavar="FILE",
@@ -41,7 +41,9 @@ class RunOptions(TaskOptions):
         None, help="Steps between two frames of the film (default: 10).", group="Files", minimum=1
     )
     preview: bool = option(
-        False, help="Restore the central 256 x 256 pixels alone, and project the time of the whole.", group="Files"
+        False,
+        help="Restore only the central 256 x 256 pixels, and estimate the time for the whole image.",
+        group="Files",
     )
     strength: float = option(
         1.0, help="Blend with the input, from 0 (the input) to 1 (the result).", group="Fit", minimum=0, maximum=1

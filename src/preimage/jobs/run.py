@@ -1,4 +1,4 @@
-"""What runs a job: it reads the input once, begins the run, passes its Steps on, and writes what was asked for.
+"""Execution of a job: the input is read once, the run starts, its Steps are passed on, and the outputs are written.
 
 for step in (running := Running(job)): ...      # a progress bar and stopping early are bodies of this loop
 outcome = running.finish()                      # or, in one go: run_job(job)
@@ -43,7 +43,7 @@ def run_job(job: Job, *, allow_code: bool = False) -> Outcome:
         allow_code: whether a classifier "module:function" is imported; a job from elsewhere must never choose that.
 
     Raises:
-        InputError: anything about the job that cannot be; nothing is written then.
+        InputError: any part of the job that cannot be used; nothing is written then.
     """
     with threads_of(job.run.threads):
         running = Running(job, allow_code=allow_code)
@@ -59,7 +59,7 @@ class Running:
         job: what is to be done.
         allow_code: as in run_job.
         initial: weights that the fit begins from (of the input before, say).
-        begun_from: what these are of, in words, for the report and the checkpoint.
+        begun_from: where these weights come from, in words, for the report and the checkpoint.
 
     Raises:
         InputError: an input, option, or place that cannot be used, a checkpoint of another job.

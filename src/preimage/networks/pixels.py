@@ -1,4 +1,4 @@
-"""No prior: the picture itself is the parameter, for comparison and for regularizers alone (such as total variation)."""
+"""No network: the pixels themselves are fitted, for comparison, or with a regularizer (such as total variation) as the prior."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The hourglass with skip connections of the deep image prior (Ulyanov et al. 2018), exactly as published.
 
-A level halves the picture with two convolutions, hands it to the next level, doubles what comes back, concatenates it
-behind a narrow 1x1 branch of its own input, normalizes, and mixes with one wide and one 1x1 convolution.
+A level halves the size with two convolutions, passes the result to the next level, doubles the size of its output,
+concatenates that with a narrow 1x1 branch of the level's input, normalizes, and applies a wide and a 1x1 convolution.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Noise that neighboring pixels share, as a camera, resizing or JPEG leaves it: how strong, and over how many pixels.
+"""Noise that is correlated between pixels (of a camera, resizing or JPEG): its level and correlation length.
 
 The variogram of a window, g(d) = half the mean squared difference of pixels d apart, is sigma^2 (1 - r(d)) for noise of
 autocorrelation r: flat from d = 1 on for white noise; of smoothed noise it rises over the length of the correlation, and
@@ -42,7 +42,7 @@ class Correlation:
 
 
 def estimate_correlation(image: Tensor) -> Correlation | None:
-    """The noise of a picture if it is correlated between pixels; None where it is not, or cannot be told from texture.
+    """The correlated noise of an image; None if the noise is not correlated, or cannot be distinguished from texture.
 
     Example:
         >>> noise = functional.avg_pool2d(0.3 * torch.randn(1, 3, 128, 128), 3, 1, 1)  # of deviation 0.1
@@ -97,7 +97,7 @@ def rough_length(image: Tensor) -> float:
 
 
 def whitening(length: float, size: tuple[int, int]) -> tuple[Tensor, float]:
-    """A filter after which this noise weighs more alike in all frequencies, and the share of its variance that is left.
+    """A filter that makes this noise whiter, and the fraction of the noise's variance that remains after it.
 
     Example:
         >>> response, share = whitening(3.0, (64, 48))

@@ -63,7 +63,7 @@ class Noise:
         return _variance(self.kind, signal.new_full((), self.level), signal)
 
     def clipped_mean(self, signal: Tensor) -> Tensor:
-        """What a clean signal becomes on the mean when noise is added and the sum is clipped to 0..1: darker near white,
+        """Expected value of a clean signal after noise is added and the sum is clipped to 0..1: darker near white,
         brighter near black, as it is elsewhere; the sensor's Phi (Foi, Clipped noisy images, Signal Processing 89, 2009)."""
         return _clipped_mean(signal, self.variance(signal).clamp_min(1e-12).sqrt())
 
@@ -73,7 +73,7 @@ class Noise:
 
 
 def estimate_noise(image: Tensor, *, kind: Kind | Literal["auto"] = "auto", sigma: float | None = None) -> Noise:
-    """Tell which noise a picture carries and how strong it is, from this picture alone; in uncertainty, gaussian.
+    """Estimate the kind and level of the noise from the image alone; gaussian if no kind fits clearly better.
 
     Example:
         >>> noise = estimate_noise((0.5 + 0.1 * torch.randn(1, 3, 64, 64)).clamp(0, 1))
@@ -113,7 +113,7 @@ def estimate_noise(image: Tensor, *, kind: Kind | Literal["auto"] = "auto", sigm
 
 
 def impulse_mask(image: Tensor) -> Tensor:
-    """Where values look replaced: salt and pepper (extremes that their surroundings do not share), or lone outliers.
+    """Mask of the values that impulses have replaced: extremes unlike their surroundings, or single outliers.
 
     Example:
         >>> picture = torch.full((1, 1, 32, 32), 0.5)

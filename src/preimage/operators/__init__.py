@@ -3,7 +3,7 @@
     y = Phi(x) + noise        mask:  y = m x        down-sampling:  y = (k * x) at every f-th pixel        blur:  y = k * x
 
 An operator is any callable from (b, c, h, w) to the shape of the target; there is no base class. Those here are linear
-and nn.Modules: they move with `.to(device)`, and one built with `trainable=True` is fitted along with the picture. The
+nn.Modules: `.to(device)` moves them, and one with `trainable=True` is fitted together with the image. The
 kernels k are plain tensors (kh, kw) of unit sum, made by the functions of `kernels` or read by `read_kernel`.
 """
 

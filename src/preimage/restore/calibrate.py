@@ -20,14 +20,13 @@ class CalibrateOptions(SeededOptions):
     """Options of calibration."""
 
     degradation: str = option(
-        help="What images suffer, which names the task: gaussian:SIGMA (0 to 255, as gaussian:25), poisson:COUNTS (at white), "
+        help="Degradation to undo, which chooses the task: gaussian:SIGMA (0 to 255, as gaussian:25), poisson:COUNTS (at white), "
         "speckle:SIGMA (relative to the brightness), impulse:FRACTION, jpeg:QUALITY, downsample:FACTOR, missing:FRACTION, "
         "blur:SIGMA (pixels) or blur:LENGTH,ANGLE (motion: pixels, degrees)."
     )
     recipe: RecipeLike = option(
         "fast",
-        help="Recipe that is varied, and whose own stopping the choice is compared with: fast, balanced, best or paper where "
-        "the task has it, or a FILE.json of settings.",
+        help="Recipe to vary, and to compare with: fast, balanced, best or paper where the task has it, or a FILE.json.",
         group="Fit",
         flags=("--recipe", "--quality"),
     )
@@ -42,8 +41,7 @@ class CalibrateOptions(SeededOptions):
     )
     held_out: float = option(
         1 / 3,
-        help="Fraction of the images that have no part in the choice, above 0 and below 1; at least one image is held out, and "
-        "one is not.",
+        help="Fraction of the images that are held out for the evaluation, above 0 and below 1 (at least one image).",
         minimum=0,
         maximum=1,
         exclusive=True,

@@ -53,8 +53,7 @@ class DeblurOptions(FitOptions):
     )
     tv: float | None = option(
         None,
-        help="Weight lambda of a total variation regularizer (a mean over values) (default: 0, and 0.003 with an unknown "
-        "kernel, which would else shrink until the image itself is blurred).",
+        help="Weight lambda of a total variation regularizer, a mean over values (default: 0; 0.003 if the kernel is unknown).",
         minimum=0,
     )
 

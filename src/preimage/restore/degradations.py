@@ -1,4 +1,4 @@
-"""Degradations: clean pictures spoiled in a known way, and the task that undoes it: what calibrations are made of.
+"""Degradations: known ways to degrade clean images, each with the task that undoes it, for calibration.
 
     y = Phi(x) + noise, x known:    gaussian:25  poisson:30  speckle:0.2  impulse:0.3  jpeg:20  downsample:4  missing:0.5
                                     blur:1.6  blur:15,30

@@ -27,8 +27,7 @@ class FlashOptions(FitOptions):
     """Options of flash and no flash."""
 
     flash: ImageLike = option(
-        help="Image of the same scene with flash: of the same size and bit depth, aligned with the input, of as many pages or "
-        "one for all; or a folder with one of the input's name.",
+        help="Aligned image of the scene with flash, of the same size and bit depth, or a folder with one of the input's name.",
         kind="image",
         metavar="FILE",
     )

@@ -35,7 +35,7 @@ class InpaintOptions(FitOptions):
         metavar="FILE",
     )
     mask_white: Literal["valid", "missing"] | None = option(
-        None, help="What white pixels of the mask are: valid or missing; there is no default, since both are in use."
+        None, help="Meaning of white pixels of the mask: valid or missing (no default: both conventions are in use)."
     )
     gap: Literal["auto", "text", "region", "hole", "scattered", "sparse"] = option(
         "auto",
@@ -43,7 +43,7 @@ class InpaintOptions(FitOptions):
         "about half of them), sparse (nearly all pixels); auto: decided from the mask.",
     )
     fit_valid: bool = option(
-        False, help="Take valid pixels from the fit, too, for noisy images; by default they are returned exactly."
+        False, help="Return valid pixels from the fit as well, for noisy images (default: exactly as in the input)."
     )
     tv: float = option(0.0, help="Weight lambda of a total variation regularizer (a mean over values).", minimum=0)
 

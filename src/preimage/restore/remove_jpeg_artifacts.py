@@ -28,8 +28,7 @@ class JpegOptions(FitOptions):
 
     jpeg_quality: int | None = option(
         None,
-        help="JPEG quality, 1 to 100 as in libjpeg, for an uncropped image that is no JPEG file itself any more (default: the "
-        "file's own table).",
+        help="JPEG quality, 1 to 100 (libjpeg), of an image saved in another format since, uncropped (default: from the file).",
     )
 
 

@@ -1,4 +1,4 @@
-"""Frames: a Run made of Runs, the pages of one picture one after another, each (if so wished) begun from the last's weights.
+"""Frames: a Run made of Runs: the pages of one file, fitted in turn, with `warm` each from the weights of the last.
 
     theta_k* = argmin_theta L_k(theta), begun at theta_(k-1)* or at random weights
 
@@ -34,13 +34,13 @@ from preimage.series.parts import (
 class Frames:
     """The pages of a picture, fitted in turn; a fit is made when its turn comes and dropped when it is done.
 
-    Steps are counted on from page to page, and `Step.picture` shows all pages: those that are done, the one at hand, and the
-    others as they were given.
+    Step numbers continue from page to page. `Step.picture` holds all pages: the finished ones, the current one, and the input
+    for the others.
 
     Args:
         make: makes the fit of a page, `make(number, initial)`, number 0 for the first.
         picture: the input, of b pages.
-        fingerprints, remarks: of each page, what a checkpoint knows it by and what its task decided.
+        fingerprints, remarks: of each page: plain data that identifies it in a checkpoint, and what its task decided.
         task: the name of the task.
         warm: whether a page begins from the weights of the last one.
         initial: weights that the first page (all of them, if not `warm`) begins from; None: random ones.

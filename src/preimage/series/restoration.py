@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 IMAGE_OUTPUTS = (
     Output("output", "Image to write; its extension chooses the format.", default="{stem}-{task}{suffix}"),
     Output("figure", "PNG: input, result, difference, loss and stopping curve.", (".png",)),
-    Output("uncertainty", "TIFF: standard deviation over the restarts, in units of the input.", (".tif", ".tiff")),
+    Output(
+        "uncertainty", "TIFF: standard deviation over the restarts (2 or more), in units of the input.", (".tif", ".tiff")
+    ),
     Output("film", "GIF or WebP: the outputs over the steps.", (".gif", ".webp")),
 )
 

@@ -42,11 +42,11 @@ SIDE = 512
 class Tiles:
     """The tiles of a picture, fitted in turn; a fit is made when its turn comes and dropped when it is done.
 
-    A tile has weights, code, random numbers and a stopping step of its own. Steps are counted on from tile to tile, and
-    `Step.picture`, looked at before the next step, shows the whole: tiles that are done, the one at hand, the rest as given.
+    A tile has weights, code, random numbers and a stopping step of its own. Step numbers continue from tile to tile.
+    `Step.picture`, read before the next step, is the whole image: finished tiles, the current one, and the input elsewhere.
 
     Args:
-        make: makes the fit of one tile, `make(tile, page=page, seed=seed)`, pages from 0.
+        make: `make(tile, page=page, seed=seed)` returns the fit of one tile; pages are numbered from 0.
         image: a Picture of b pages, a tensor (b, c, h, w), or a path. Where its `missing` says what is not known, tiles in
             which nothing is missing are returned as given.
         side, overlap: in pixels of the input; the picture is divided evenly into tiles of this side that share at least
@@ -54,15 +54,15 @@ class Tiles:
         grid: tiles begin at multiples of so many pixels (the blocks of a JPEG), `from_end` where these are counted from
             the bottom, from the right.
         seed: each tile has one of its own, by its number.
-        beside: pictures of the same size that `make` takes by name, cut at the same places: {"flash": flash}.
-        share: what the other tiles share of the first one's result, `make(tile, ..., shared=share(result))`: a tensor (a
-            kernel); the tile of most detail comes first then.
+        beside: further images of the same size, cut at the same places and passed to `make` by name: {"flash": flash}.
+        share: `share(result)` is a tensor of the first tile's result (a kernel); the others are made with it,
+            `make(tile, ..., shared=tensor)`, and the tile with the most detail is the first.
         channels: of the result; None: those of the picture.
         written: the picture as the result is written; None: as it is.
         remarks: beside those of the fits.
 
     Raises:
-        InputError: a side, overlap or companion that cannot be; a tile of which nothing is known; what `make` raises.
+        InputError: a side or overlap out of range, an image of another size, a tile without a valid pixel, what `make` raises.
     """
 
     def __init__(
@@ -285,7 +285,7 @@ class Tiles:
     # ------------------------------------------------------------------ blending
 
     def _blank(self, *, spread: bool) -> dict[str, torch.Tensor]:
-        """The mean of no tile: the picture as given, of weight 0 but where a tile is returned as given."""
+        """The mean before the first tile: the input, with weight 0 except in tiles that are returned unchanged."""
         image = resized(self.picture.tensor, self.size).clone()
         if image.shape[1] < self.channels:
             image = image.mean(1, keepdim=True).repeat(1, self.channels, 1, 1)

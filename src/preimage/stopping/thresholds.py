@@ -1,4 +1,4 @@
-"""Rules with a bound to reach: a number of steps, the error of the noise, a loss that no longer falls."""
+"""Rules with a threshold: a number of steps, the noise level, a loss that no longer falls."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class AfterTracker(ScoreTracker):
 
 @dataclass(frozen=True)
 class Discrepancy(StoppingRule):
-    """Stops when the data term has fallen to what the noise alone makes of it: E <= factor * sigma^2.
+    """Stops when the data term has fallen to the value that noise alone causes: E <= factor * sigma^2.
 
     Example:
         >>> Discrepancy(0.1).factor
@@ -83,8 +83,8 @@ class Discrepancy(StoppingRule):
     Args:
         sigma: standard deviation of the noise in 0 to 1, above 0; None: the task's own estimate.
         factor: of the noise level.
-        distance: what the error is measured by, if not by the problem's own (which may weigh frequencies by an uncertain
-            estimate); then sigma is needed.
+        distance: distance of the data term; None: the problem's own. Another one needs sigma, and is of use where the problem's
+            weighs frequencies by an uncertain estimate.
 
     Raises:
         InputError: a sigma out of its range, or a distance without it.

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class Tracker(Protocol):
     """What a Fit needs of the tracker that `rule.start` makes for it.
 
-    A step is judged in two parts, so that an accelerator is not waited for at every step: `measure` computes a few numbers where
-    the images are, `decide` gets them later, those of several steps at once.
+    A step is evaluated in two parts, so that no step waits for a GPU: `measure` computes a few numbers on the device of the
+    images, `decide` gets the numbers of several steps at once, later.
     """
 
     best: torch.Tensor | None

@@ -30,7 +30,7 @@ class WindowedVariance(StoppingRule):
     Args:
         window: steps, 2 or more; None: a thirtieth of the maximum number of steps.
         values: how many values of the image the variance is computed from; None: all.
-        guard: a minimum after which the loss falls below this fraction of its value there was premature; 0: none is.
+        guard: a minimum is dropped as premature if the loss falls below this fraction of its value there; 0: never.
 
     Raises:
         InputError: a value out of its range.
@@ -90,7 +90,7 @@ class VarianceTracker(ScoreTracker):
                 self.losses[i] = self.last_loss[i]
 
     def patience_ends(self, step: Step, member: int) -> bool:
-        """A minimum after which the loss fell on as only the learning of the image makes it fall was premature."""
+        """Whether a minimum was premature: the loss fell further since, as it does only while the image is fitted."""
         if not super().patience_ends(step, member):
             return False
         if self.last_loss[member] < self.rule.guard * self.losses[member]:
