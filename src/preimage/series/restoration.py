@@ -15,7 +15,9 @@ IMAGE_OUTPUTS = (
     Output("output", "Image to write; its extension chooses the format.", default="{stem}-{task}{suffix}"),
     Output("figure", "PNG: input, result, difference, loss and stopping curve.", (".png",)),
     Output(
-        "uncertainty", "TIFF: standard deviation over the restarts (2 or more), in units of the input.", (".tif", ".tiff")
+        "uncertainty",
+        "TIFF: standard deviation over the restarts (2 or more), in units of the input.",
+        (".tif", ".tiff"),
     ),
     Output("film", "GIF or WebP: the outputs over the steps.", (".gif", ".webp")),
 )
