@@ -62,7 +62,11 @@ def autosave(
     """Pass the Steps of a run through, saving a checkpoint every so many of them.
 
     Example:
-        >>> for step in autosave(fit, "photo.checkpoint", every=50): ...
+        >>> from preimage.engine.recipe import Recipe
+        >>> from preimage.problem import Problem
+        >>> recipe = Recipe(steps=2)
+        >>> fit = Fit(Problem(torch.rand(1, 3, 32, 32)), recipe.prior(3, (32, 32), device="cpu"), recipe=recipe)
+        >>> for step in autosave(fit, "photo.checkpoint", every=50): pass  # nothing to save in two steps
     """
     if every < 1:
         raise InputError(f"autosave must be every 1 step or more, got {every}")

@@ -149,8 +149,8 @@ class Together:
     """One step of several optimizers, those of one kind and rate computed in one go; each keeps a state of its own.
 
     Example:
-        >>> together = Together([optimizer for member in fit.optimizers for optimizer in member])
-        >>> together.step()
+        >>> members = [nn.Parameter(torch.ones(3)) for _ in range(2)]
+        >>> Together([optimizer for p in members for optimizer in adam([p], 0.1)]).step()
 
     Args:
         optimizers: as of the members of one fit, which differ in nothing but their weights.

@@ -151,9 +151,9 @@ class Problem:
         )
 
     def to(self, device: torch.device) -> Problem:
-        """The same problem on another device; an operator that is a module goes along."""
+        """The same problem on another device; of an operator that is a module, and is not there, a copy goes along."""
         return self._changed(
-            lambda value: value.to(device), lambda each: each.to(device) if isinstance(each, nn.Module) else each
+            lambda value: value.to(device), lambda each: _moved(each, device) if isinstance(each, nn.Module) else each
         )
 
     def trainable(self) -> bool:
@@ -296,6 +296,12 @@ class PerMember(nn.Module):
 
     def chosen(self, indices: Sequence[int]) -> PerMember:
         return PerMember([self.operators[i] for i in indices])
+
+
+def _moved(module: nn.Module, device: torch.device) -> nn.Module:
+    """The module if it is on the device, else a copy: a user's own stays where it is."""
+    here = all(value.device == device for value in [*module.parameters(), *module.buffers()])
+    return module if here else copy.deepcopy(module).to(device)
 
 
 def name_of(function: Callable[..., object]) -> str:

@@ -89,7 +89,7 @@ def choose(recipes: Mapping[str, Recipe], given: RecipeLike, changes: Mapping[st
 
     Args:
         recipes: the task's, by name.
-        given: a name, a NamedRecipe or a Recipe.
+        given: a name, a NamedRecipe, a Recipe, or the path of a file of settings, FILE.json.
         changes: what other options change in it (--steps); those that are None are none.
 
     Raises:
@@ -97,6 +97,8 @@ def choose(recipes: Mapping[str, Recipe], given: RecipeLike, changes: Mapping[st
     """
     own = {name: value for name, value in (changes or {}).items() if value is not None}
     check_settings(own)
+    if isinstance(given, str) and given.endswith(".json"):
+        given = read_recipe_file(given, recipes)
     if isinstance(given, Recipe):
         return RecipeChoice(given, None, own)
     named = NamedRecipe(given) if isinstance(given, str) else given

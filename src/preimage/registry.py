@@ -16,6 +16,7 @@ TASKS = {
     "inpaint": "preimage.restore.inpaint:inpaint",
     "deblur": "preimage.restore.deblur:deblur",
     "flash-no-flash": "preimage.restore.flash_no_flash:flash_no_flash",
+    "demosaic": "preimage.restore.demosaic:demosaic",
     "calibrate": "preimage.restore.calibrate:calibrate",
     "invert": "preimage.explain.invert:invert",
     "maximize": "preimage.explain.maximize:maximize",

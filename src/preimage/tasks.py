@@ -138,6 +138,12 @@ class SeededOptions(TaskOptions):
         "auto", help="Device: auto, cpu, cuda, cuda:1 or mps.", group="Run", metavar="DEVICE"
     )
 
+    def __post_init__(self) -> None:
+        from preimage.rng import checked_seed  # one check, and one sentence, for the whole library
+
+        checked_seed(self.seed)
+        super().__post_init__()
+
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeOptions(SeededOptions):

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import pytest
 import torch
 from torch import nn
 
 from preimage.classifiers import Classifier
+from preimage.errors import InputError
+
+
+def refused(code: str, call: Callable[..., Any], *arguments: Any, **options: Any) -> str:
+    """The message of a call's InputError, known to be one line of this code."""
+    with pytest.raises(InputError) as caught:
+        call(*arguments, **options)
+    assert caught.value.code == code, caught.value
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
 
 
 class Tiny(nn.Module):
-    """Two blocks and a linear layer; `output` says what it wraps its logits in."""
+    """Two blocks and a linear layer; `output` names what its logits are wrapped in."""
 
     def __init__(self, classes: int = 3, channels: int = 3, output: str = "tensor") -> None:
         super().__init__()
@@ -37,7 +51,7 @@ class Tiny(nn.Module):
 
 
 class Answer:
-    """As transformers answer."""
+    """An output as that of transformers."""
 
     def __init__(self, logits: torch.Tensor) -> None:
         self.logits = logits
@@ -71,5 +85,5 @@ def without_gradient() -> Classifier:
 
 
 def of_other_classes() -> Classifier:
-    """A function whose classifier knows none of the classes of `own_classifier`."""
+    """A function whose classifier has none of the classes of `own_classifier`."""
     return Classifier(Tiny(2), ["left", "right"])

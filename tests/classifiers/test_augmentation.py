@@ -1,4 +1,4 @@
-"""Augmentation: where pictures are looked at, and that equal draws give equal pictures."""
+"""Augmentation: where images are cropped, and that equal draws give equal images."""
 
 from __future__ import annotations
 

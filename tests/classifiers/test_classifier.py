@@ -1,4 +1,4 @@
-"""Classifier: any classifier behind one face."""
+"""Classifier: any classifier behind one interface."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from classifiers.small import Tiny, tiny
+from classifiers.small import Tiny, refused, tiny
 from torch import nn
 
 from preimage.classifiers import Classifier
@@ -64,6 +64,11 @@ def test_logits_are_differentiable_in_the_picture():
 # ---------------------------------------------------------------------- layers
 
 
+def hooks_of(module: nn.Module) -> int:
+    """How many forward hooks the module and its parts have; there is no public way to count them."""
+    return sum(len(part._forward_hooks) for part in module.modules())
+
+
 def test_features_of_every_layer_and_no_hook_stays():
     classifier = tiny()
     x = torch.rand(2, 3, 20, 20)
@@ -74,16 +79,15 @@ def test_features_of_every_layer_and_no_hook_stays():
     assert torch.equal(logits, classifier(x))
     assert torch.equal(features["block1"], first)
     assert features["block2.0"].shape == (2, 12, 5, 5)
-    assert not any(module._forward_hooks for module in classifier.modules())
+    assert hooks_of(classifier) == 0
 
 
 def test_no_hook_stays_where_a_pass_fails():
     classifier = tiny()
     with pytest.raises(InputError):
         classifier.features(torch.rand(1, 5, 20, 20), "block1")
-    with pytest.raises(InputError, match="does not use its layer 'unused'"):
-        classifier.features(torch.rand(1, 3, 20, 20), "unused")
-    assert not any(module._forward_hooks for module in classifier.modules())
+    refused("layer", classifier.features, torch.rand(1, 3, 20, 20), "unused")
+    assert hooks_of(classifier) == 0
 
 
 def test_nothing_after_the_layer_is_computed():
@@ -100,8 +104,8 @@ def test_features_are_differentiable():
 
 
 def test_a_wrong_layer_lists_the_near_ones():
-    with pytest.raises(InputError, match="no layer 'block3': did you mean block2, block1"):
-        tiny().features(torch.rand(1, 3, 20, 20), "block3")
+    message = refused("layer", tiny().features, torch.rand(1, 3, 20, 20), "block3")
+    assert all(name in message for name in ("block3", "block2", "block1"))
 
 
 # ---------------------------------------------------------------------- classes, errors
@@ -112,12 +116,13 @@ def test_a_class_by_name_or_number(name, index):
     assert tiny().class_index(name) == index
 
 
-@pytest.mark.parametrize(
-    ("name", "said"), [("squares", "did you mean square"), (3, "0 to 2 are its numbers"), ("-1", "no class")]
-)
-def test_an_unknown_class_is_one_line(name, said):
-    with pytest.raises(InputError, match=said):
-        tiny().class_index(name)
+@pytest.mark.parametrize("name", ["squares", 3, "-1", "", 1.5])
+def test_an_unknown_class_is_one_line(name):
+    assert repr(name) in refused("class", tiny().class_index, name)
+
+
+def test_an_unknown_class_lists_the_near_ones():
+    assert "square" in refused("class", tiny().class_index, "squared").replace("squared", "")
 
 
 def test_classes_may_be_counted():
@@ -125,35 +130,33 @@ def test_classes_may_be_counted():
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "code", "found"),
     [
-        (lambda: Classifier(Tiny(), 1), "at least 2 classes, got 1"),
-        (lambda: Classifier(Tiny(), 2.0), r"or how many there are, got 2\.0"),
-        (lambda: Classifier(Tiny(), "cat"), "a list of their names, .*got 'cat'"),
-        (lambda: Classifier(Tiny(), ["a", "b", "a"]), "classes 0 and 2 are both called 'a'"),
-        (lambda: Classifier(lambda x: x, 3), "made of an nn.Module.*got function"),
-        (lambda: Classifier("torchvision:resnet18", 3), "got str.*load_classifier makes"),
-        (lambda: Classifier(Tiny(), 3, mean=0.5, std=0.5), r"mean must be 3 .*got 0\.5: \(0\.5,\) \* 3, or \(0\.5,\)"),
-        (lambda: Classifier(Tiny(), 3, std=(0.5, None, 0.5)), r"std must be 3 finite numbers"),
-        (lambda: Classifier(Tiny(), 3, mean=(float("nan"),) * 3), "mean must be 3 finite numbers"),
-        (lambda: Classifier(Tiny(), 3, std=(0.5, 0.0, 0.5)), "std above 0"),
-        (lambda: Classifier(Tiny(), 3, size=0), "size must be .*got 0"),
-        (lambda: Classifier(Tiny(), 3, size="224"), "size must be .*got '224'"),
-        (lambda: Classifier(Tiny(), 3, size=(224,)), "size must be"),
-        (lambda: Classifier(Tiny(), 3, size=2.5), "size must be"),
-        (lambda: Classifier(Tiny(), 3, mean=(0.5,)), "mean and std must have 1 or 3 entries each"),
-        (lambda: Classifier(Tiny(), 4)(torch.rand(1, 3, 20, 20)), r"gives \(1, 3\) for 4 classes"),
-        (lambda: tiny(output="text")(torch.rand(1, 3, 20, 20)), "the classifier returned str"),
-        (lambda: tiny()(torch.rand(3, 20, 20)), r"takes pictures \(b, 1 or 3, h, w\)"),
-        (lambda: tiny(output="detached").check_gradient(torch.rand(1, 3, 20, 20)), "gives no gradient"),
-        (lambda: tiny(output="nan").check_gradient(torch.rand(1, 3, 20, 20)), "answer is not finite"),
-        (lambda: tiny(output="nan").check_gradient(torch.full((1, 3, 20, 20), 0.5)), "answer is not finite"),
+        (lambda: Classifier(Tiny(), 1), "class", "1"),
+        (lambda: Classifier(Tiny(), 2.0), "type", "2.0"),
+        (lambda: Classifier(Tiny(), "cat"), "type", "'cat'"),
+        (lambda: Classifier(Tiny(), ["a", "b", "a"]), "class", "'a'"),
+        (lambda: Classifier(lambda x: x, 3), "type", "function"),
+        (lambda: Classifier("torchvision:resnet18", 3), "type", "load_classifier"),
+        (lambda: Classifier(Tiny(), 3, mean=0.5, std=0.5), "invalid-value", "(0.5,)"),
+        (lambda: Classifier(Tiny(), 3, std=(0.5, None, 0.5)), "invalid-value", "None"),
+        (lambda: Classifier(Tiny(), 3, mean=(float("nan"),) * 3), "invalid-value", "nan"),
+        (lambda: Classifier(Tiny(), 3, std=(0.5, 0.0, 0.5)), "invalid-value", "0.0"),
+        (lambda: Classifier(Tiny(), 3, size=0), "invalid-value", "0"),
+        (lambda: Classifier(Tiny(), 3, size="224"), "invalid-value", "'224'"),
+        (lambda: Classifier(Tiny(), 3, size=(224,)), "invalid-value", "(224,)"),
+        (lambda: Classifier(Tiny(), 3, size=2.5), "invalid-value", "2.5"),
+        (lambda: Classifier(Tiny(), 3, mean=(0.5,)), "invalid-value", "(0.5,)"),
+        (lambda: Classifier(Tiny(), 4)(torch.rand(1, 3, 20, 20)), "classifier", "(1, 3)"),
+        (lambda: tiny(output="text")(torch.rand(1, 3, 20, 20)), "classifier", "str"),
+        (lambda: tiny()(torch.rand(3, 20, 20)), "shape", "(3, 20, 20)"),
+        (lambda: tiny(output="detached").check_gradient(torch.rand(1, 3, 20, 20)), "classifier", "gradient"),
+        (lambda: tiny(output="nan").check_gradient(torch.rand(1, 3, 20, 20)), "classifier", "finite"),
+        (lambda: tiny(output="nan").check_gradient(torch.full((1, 3, 20, 20), 0.5)), "classifier", "finite"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_used_is_one_line(make, said):
-    with pytest.raises(InputError, match=said) as caught:
-        make()
-    assert "\n" not in str(caught.value)
+def test_what_cannot_be_used_is_one_line_that_names_it(make, code, found):
+    assert found in refused(code, make)
 
 
 def test_a_classifier_with_a_gradient_passes():
@@ -161,7 +164,7 @@ def test_a_classifier_with_a_gradient_passes():
         tiny().check_gradient(torch.rand(1, 3, 20, 20))
 
 
-def test_a_classifier_that_divides_by_the_spread_of_a_picture_has_no_answer_for_a_flat_one_and_passes():
+def test_a_classifier_that_divides_by_the_deviation_of_an_image_is_undefined_for_a_constant_one_and_passes():
     class Spreads(nn.Module):
         def forward(self, x):
             return ((x - x.mean((1, 2, 3), keepdim=True)) / x.std((1, 2, 3), keepdim=True)).amax((2, 3))
@@ -181,8 +184,6 @@ def test_numbers_of_any_kind_are_settings_and_pictures_of_any_precision_are_take
 
 
 def test_a_rounding_classifier_has_a_gradient_of_zero_and_passes_as_differentiable():
-    """It cannot be told from one that is flat here; the fit then says that the class was never reached."""
-
     class Rounds(nn.Module):
         def forward(self, x):
             return x.mean((2, 3)).round()
@@ -202,7 +203,7 @@ def test_the_users_model_is_left_as_it_was_and_shares_nothing():
     classifier.features(torch.rand(1, 3, 20, 20), "block1")
     assert all(module.training for module in model.modules())
     assert all(p.requires_grad and p.grad is None and p.dtype == torch.float32 for p in model.parameters())
-    assert not any(module._forward_hooks for module in model.modules())
+    assert hooks_of(model) == 0
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     x = torch.rand(1, 3, 20, 20)
     first = classifier(x)
@@ -217,9 +218,7 @@ def test_the_users_model_is_left_as_it_was_and_shares_nothing():
 def test_a_model_that_cannot_be_copied_names_the_way_out():
     model = Tiny()
     model.generator = (each for each in ())
-    with pytest.raises(InputError, match="copy=False") as caught:
-        Classifier(model, 3)
-    assert caught.value.code == "classifier"
+    assert "copy=False" in refused("classifier", Classifier, model, 3)
 
 
 def test_threads_that_share_a_classifier_get_their_own_features():

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from classifiers.small import refused
 
 from preimage.classifiers import Classifier, TrainedModel, load_classifier
 from preimage.classifiers.loss_estimator import block_layers
 from preimage.classifiers.model_file import Backbone, backbone, write_model
-from preimage.errors import InputError
 
 
 @pytest.mark.parametrize(("name", "convolutions"), [("thin_resnet10", 12), ("thin_resnet18", 20)])
@@ -35,6 +35,5 @@ def test_a_file_is_read_again(tmp_path):
     assert torch.equal(load_classifier(str(path))(x), classifier(x))
 
 
-def test_a_name_that_is_none_of_them_is_said():
-    with pytest.raises(InputError, match="no model 'thin_resnet50'"):
-        backbone("thin_resnet50", 3)
+def test_an_unknown_name_is_one_line():
+    assert "thin_resnet50" in refused("not-found", backbone, "thin_resnet50", 3)

@@ -9,16 +9,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from classifiers.small import Tiny, tiny
+from classifiers.small import Tiny, refused, tiny
 from PIL import Image
 
-from preimage.classifiers import Classifier
+from preimage.classifiers import Classifier, TrainedModel
 from preimage.classifiers.labelled import Labelled, read_labelled
 from preimage.classifiers.loss_estimator import block_layers
-from preimage.classifiers.scores import Answers, score, target_quantile
+from preimage.classifiers.mixup import loss_of, mixup
+from preimage.classifiers.scores import Predictions, score, target_quantile
 from preimage.classifiers.settings import Settings
 from preimage.classifiers.train import Batch, Epoch, Training
-from preimage.errors import InputError
 from preimage.rng import drawing_from
 
 COLORS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
@@ -114,46 +114,65 @@ def test_an_npz(tmp_path, colors):
     assert read_labelled(tmp_path / "grey.npz", size=(20, 28)).pictures.shape == (36, 3, 20, 28)
 
 
+def arrays(folder, **named):
+    np.savez(folder / "a.npz", **named)
+    return folder / "a.npz"
+
+
+def damaged(folder):
+    for file in folder.rglob("*.png"):
+        file.write_bytes(file.read_bytes()[:120])
+    return folder
+
+
 def lines(folder, *text):
     (folder / "a.csv").write_text("\n".join(text) + "\n")
     return folder / "a.csv"
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "code", "found"),
     [
-        (lambda p: p / "nothing", "does not exist"),
-        (lambda p: p, "holds no folder with pictures"),
-        (lambda p: (p / "a.txt").write_text("") or p / "a.txt", "is no data set"),
-        (lambda p: written(p / "one" / "two", each=0) and p / "one", "holds no folder with pictures"),
-        (lambda p: written(p / "few", each=1), "has 1 picture"),
-        (lambda p: lines(p, "filename,class_index"), "has no rows"),
-        (lambda p: lines(p, "file,label", "x.png,1"), "has no column 'filename': it has file, label"),
-        (lambda p: lines(p, "filename,class_index", "a.png,0", ",1"), "line 3: filename or class_index is empty"),
-        (lambda p: lines(p, "filename,class_index", "a.png"), "line 2: filename or class_index is empty"),
-        (lambda p: lines(p, "filename,class_index", "a.png,0", "b.png,0"), "has pictures of 1 class"),
-        (lambda p: (p / "a.csv").write_bytes(b"\xff\xfe\x00") and p / "a.csv", "is no table of text"),
-        (lambda p: (p / "a.npz").write_bytes(b"PK") and p / "a.npz", "is no npz of plain arrays"),
-        (lambda p: lines(p, "filename,class_index", *(f"{i}.png,{i % 2}" for i in range(8))), "0.png does not exist"),
+        (lambda p: p / "nothing", "not-found", "nothing"),
+        (lambda p: p, "not-found", "class"),
+        (lambda p: (p / "a.txt").write_text("") or p / "a.txt", "unreadable", "a.txt"),
+        (lambda p: written(p / "one" / "two", each=0) and p / "one", "not-found", "one"),
+        (lambda p: written(p / "few", each=1), "class", "1"),
+        (lambda p: lines(p, "filename,class_index"), "unreadable", "rows"),
+        (lambda p: lines(p, "file,label", "x.png,1"), "not-found", "'filename'"),
+        (lambda p: lines(p, "filename,class_index", "a.png,0", ",1"), "unreadable", "line 3"),
+        (lambda p: lines(p, "filename,class_index", "a.png"), "unreadable", "line 2"),
+        (lambda p: lines(p, "filename,class_index", "a.png,0", "b.png,0"), "class", "1"),
+        (lambda p: (p / "a.csv").write_bytes(b"\xff\xfe\x00") and p / "a.csv", "unreadable", "a.csv"),
+        (lambda p: (p / "a.npz").write_bytes(b"PK") and p / "a.npz", "unreadable", "a.npz"),
+        (lambda p: lines(p, "filename,class_index", *(f"{i}.png,{i % 2}" for i in range(8))), "not-found", "0.png"),
+        (lambda p: arrays(p, x=np.zeros((8, 16, 16, 3)), y=np.arange(8) % 2), "type", "float64"),
+        (lambda p: arrays(p, x=np.zeros((8, 16, 16, 3), np.uint8), y=np.arange(7) % 2), "shape", "7"),
+        (lambda p: arrays(p, x=np.zeros((8, 16, 16, 3), np.uint8), y=np.arange(8) - 1), "class", "-1"),
+        (lambda p: arrays(p, x=np.zeros((8, 8, 8, 3), np.uint8), y=np.arange(8) % 2), "size", "8 x 8"),
+        (lambda p: arrays(p, z=np.zeros(8)), "unreadable", "z"),
+        (lambda p: damaged(written(p / "d")), "unreadable", "0.png"),
     ],
 )  # fmt: skip
-def test_data_that_cannot_be_used_is_one_line(tmp_path, make, said):
-    with pytest.raises(InputError, match=said) as caught:
-        read_labelled(make(tmp_path))
-    assert "\n" not in str(caught.value)
+def test_data_that_cannot_be_used_is_one_line(tmp_path, make, code, found):
+    assert found in refused(code, read_labelled, make(tmp_path))
+
+
+@pytest.mark.parametrize("size", [8, 20.5, (20,), (20, 15), "20", True])
+def test_a_size_that_cannot_be_is_one_line(tmp_path, size):
+    refused("size", read_labelled, tmp_path, size=size)
 
 
 def test_a_split_with_a_group_on_two_sides_or_without_a_class_is_refused(tmp_path):
     path = table(tmp_path)
-    with pytest.raises(InputError, match=r"has no columns"):
-        read_labelled(tmp_path, group="who")
-    said = path.read_text()
-    path.write_text(said.replace("test,red3", "train,red3", 1))
-    with pytest.raises(InputError, match=r"red3 \(1 of them\) is both in the training and the test part"):
-        read_labelled(path, split_column="split", group="who")
-    path.write_text(said.replace("train,red", "test,red"))
-    with pytest.raises(InputError, match="class red has no picture in the training part"):
-        read_labelled(path, split_column="split")
+    refused("option", read_labelled, tmp_path, group="who")
+    content = path.read_text()
+    path.write_text(content.replace("test,red3", "train,red3", 1))
+    assert "red3" in refused("invalid-value", read_labelled, path, split_column="split", group="who")
+    path.write_text(content.replace("train,red", "test,red"))
+    assert "red" in refused("class", read_labelled, path, split_column="split")
+    path.write_text(content.replace("train,red", "spare,red"))
+    assert "spare" in refused("invalid-value", read_labelled, path, split_column="split")
 
 
 # ---------------------------------------------------------------------- training
@@ -184,53 +203,88 @@ def test_resumed_it_ends_as_if_it_had_never_stopped(colors):
     assert [row["loss"] for row in second.history] == [row["loss"] for row in straight.history]
 
 
-def test_what_is_left_in_the_midst_of_an_epoch_counts_for_nothing(colors):
-    straight, left = (Training(colors, BRIEF, device="cpu") for _ in range(2))
-    straight.run()
+def test_an_incomplete_epoch_counts_for_nothing(colors):
+    """Its state, its result and its next iteration are those of the last complete epoch."""
+    straight, left, resumed = (Training(colors, BRIEF, device="cpu") for _ in range(3))
+    epochs = []
     for step in left.steps():
         if isinstance(step, Epoch):
-            state = copy.deepcopy(left.state_dict())
+            epochs.append(step.index)
+            before = left.result()
         elif step.epoch == 2:
             break
-    assert (left.index, step) == (1, Batch(1, 2, 2, 2))
-    going_on = Training(colors, BRIEF, device="cpu")
-    going_on.load_state_dict(state)
-    going_on.run()
-    assert going_on.history[-1]["loss"] == straight.history[-1]["loss"]
+    assert (left.index, epochs, step) == (1, [1], Batch(1, 2, 2, 2))
+    assert equal(left.result(), before)
+    state = copy.deepcopy(left.state_dict())
+    resumed.load_state_dict(state)
+    whole = straight.run()
+    assert equal(resumed.run(), whole)
+    assert equal(left.run(), whole)
+    assert resumed.history[-1]["loss"] == left.history[-1]["loss"] == straight.history[-1]["loss"]
 
 
-def test_so_many_pictures_take_so_many_epochs_unless_it_is_said():
+def equal(one: TrainedModel, other: TrainedModel) -> bool:
+    """Whether two models have the same weights and scores."""
+    pairs = zip(one.classifier.state_dict().values(), other.classifier.state_dict().values(), strict=True)
+    return one.about["test"] == other.about["test"] and all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_a_result_in_between_changes_nothing(colors):
+    straight, looked = (Training(colors, BRIEF, device="cpu") for _ in range(2))
+    for _ in looked:
+        looked.result()
+    assert equal(looked.result(), straight.run())
+
+
+def test_a_state_shares_nothing_with_the_training_that_takes_it(colors):
+    first, second = (Training(colors, BRIEF, device="cpu") for _ in range(2))
+    next(iter(first))
+    second.load_state_dict(first.state_dict())
+    second.run()
+    third = Training(colors, BRIEF, device="cpu")
+    third.load_state_dict(first.state_dict())
+    assert equal(third.run(), second.result())
+
+
+def test_the_number_of_epochs_goes_by_the_number_of_images_unless_it_is_specified():
     assert [Settings(batch=64).of(count).epochs for count in (2170, 8500, 100_000, 50)] == [76, 20, 20, 200]
     assert Settings(epochs=7).of(2170) == Settings(epochs=7)
 
 
-def test_a_blended_batch_has_the_loss_of_both_its_classes(colors):
-    training = Training(colors, replace(BRIEF, mix=0.5), device="cpu")
-    shares = [training._blend(4, torch.Generator().manual_seed(seed)) for seed in range(40)]
-    assert all(0.5 <= share <= 1 and sorted(order.tolist()) == [0, 1, 2, 3] for share, order in shares)
-    assert len({share for share, _ in shares}) == 40
-    x, labels = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0])
-    training.classifier.model.eval()
-    first, second = (training._losses(x, [(1.0, each)])[0].item() for each in (labels, labels.flip(0)))
-    both = training._losses(x, [(0.7, labels), (0.3, labels.flip(0))])[0].item()
-    assert both == pytest.approx(0.7 * first + 0.3 * second, rel=1e-3)
-    frozen = Training(colors, BRIEF, classifier=tiny(), device="cpu")
-    for each in (frozen, Training(colors, replace(BRIEF, mix=0.0), device="cpu")):
-        share, order = each._blend(4, torch.Generator())
-        assert (share, order.tolist()) == (1.0, [0, 1, 2, 3])
+def test_a_blend_keeps_more_of_each_image_and_every_image_once():
+    blends = [mixup(4, 0.5, torch.Generator().manual_seed(seed)) for seed in range(40)]
+    assert all(0.5 <= share <= 1 and sorted(order.tolist()) == [0, 1, 2, 3] for share, order in blends)
+    assert len({share for share, _ in blends}) == 40
+    share, order = mixup(4, 0.0, torch.Generator())
+    assert (share, order.tolist()) == (1.0, [0, 1, 2, 3])
 
 
-def test_the_identity_tells_settings_pictures_and_classifiers_apart(colors):
+def test_a_blended_image_has_the_loss_of_both_its_classes():
+    logits, labels = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0])
+    first, second = (loss_of(logits, [(1.0, each)]) for each in (labels, labels.flip(0)))
+    both = loss_of(logits, [(0.7, labels), (0.3, labels.flip(0))])
+    torch.testing.assert_close(both, 0.7 * first + 0.3 * second)
+    torch.testing.assert_close(first, torch.nn.functional.cross_entropy(logits, labels, reduction="none"))
+
+
+def test_nothing_is_blended_for_a_finished_classifier(colors):
+    plain, mixed = (
+        Training(colors, replace(BRIEF, epochs=1, mix=mix), classifier=tiny(), device="cpu").run() for mix in (0.0, 0.5)
+    )
+    assert plain.about["history"][0]["loss"] == mixed.about["history"][0]["loss"]
+
+
+def test_the_fingerprint_distinguishes_settings_images_and_classifiers(colors):
     other = replace(colors, pictures=255 - colors.pictures)
     found = [
-        Training(data, settings, classifier=given, device="cpu").identity
+        Training(data, settings, classifier=given, device="cpu").fingerprint
         for data, settings, given in (
             (colors, BRIEF, None), (other, BRIEF, None), (colors, replace(BRIEF, rate=0.1), None),
             (colors, BRIEF, tiny()), (colors, BRIEF, Classifier(Tiny(3), 3, std=(0.1,) * 3)),
         )
     ]  # fmt: skip
-    assert len({str(identity) for identity in found}) == 5
-    assert Training(colors, BRIEF, device="cpu").identity == found[0]
+    assert len({str(each) for each in found}) == 5
+    assert Training(colors, BRIEF, device="cpu").fingerprint == found[0]
 
 
 def test_the_classes_of_a_finished_classifier_are_found_by_name(colors):
@@ -249,8 +303,7 @@ def test_a_finished_classifier_stays_as_it_is(colors):
     assert all(torch.equal(value, before[name]) for name, value in model.classifier.state_dict().items())
     assert model.about["frozen"]
     assert not any(p.requires_grad for p in given.parameters())
-    with pytest.raises(InputError, match="has 2 classes, colors has 3"):
-        Training(colors, classifier=tiny(2), device="cpu")
+    refused("class", Training, colors, classifier=tiny(2), device="cpu")
 
 
 def test_a_training_leaves_global_generators_and_the_users_classifier_alone(colors):
@@ -275,9 +328,7 @@ def test_draws_within_a_context_are_those_of_its_generator_with_none_named_too()
 
 @pytest.mark.parametrize("seed", [-1, 2**31, 1.5])
 def test_a_seed_that_cannot_be_is_refused(seed):
-    with pytest.raises(InputError) as caught:
-        Settings(seed=seed)
-    assert caught.value.code == "invalid-value"
+    refused("invalid-value", Settings, seed=seed)
 
 
 def test_the_test_part_changes_nothing(colors):
@@ -290,7 +341,7 @@ def test_the_test_part_changes_nothing(colors):
     assert one.about["test"] != other.about["test"]
 
 
-def test_the_last_layer_of_each_resolution_is_looked_at():
+def test_a_loss_estimator_takes_the_last_layer_of_each_resolution():
     from preimage.classifiers import load_classifier
 
     x = torch.rand(1, 3, 64, 64)
@@ -303,36 +354,51 @@ def test_the_last_layer_of_each_resolution_is_looked_at():
     assert all(name.startswith("blocks.") for name in block_layers(load_classifier("timm:test_vit@none"), x))
 
 
-def test_scores_on_answers_that_are_known():
+def test_scores_of_known_predictions():
     labels = torch.tensor([0, 0, 0, 1])
     logits = torch.tensor([[9.0, 0], [9, 0], [0, 9], [0, 9]])
-    scores = score(Answers(labels, logits, torch.tensor([0.0, 0.1, 5.0, 0.2])))
+    scores = score(Predictions(labels, logits, torch.tensor([0.0, 0.1, 5.0, 0.2])))
     assert (scores.balanced_accuracy, scores.accuracy) == (pytest.approx(5 / 6), 0.75)
     assert scores.recall == (pytest.approx(2 / 3), 1.0)
     assert scores.calibration_error == pytest.approx(0.25, abs=0.01)
 
 
-def test_the_target_quantile_is_the_widest_that_is_sure():
+def test_the_target_quantile_is_the_widest_that_is_reliable():
     labels = torch.zeros(100, dtype=torch.long)
     estimates = torch.arange(100.0)
     right = torch.tensor([[1.0, 0]]).expand(100, 2).clone()
-    assert target_quantile(Answers(labels, right, estimates)) == 0.3
+    assert target_quantile(Predictions(labels, right, estimates)) == 0.3
     right[8:] = torch.tensor([0.0, 1])
-    assert target_quantile(Answers(labels, right, estimates)) == 0.05
+    assert target_quantile(Predictions(labels, right, estimates)) == 0.05
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    "changes",
     [
-        ({"epochs": 0}, "epochs must be at least 1, got 0"),
-        ({"mix": 1.5}, "mix must be from 0 to 1, got 1.5"),
-        ({"batch": 1}, "batch must be at least 2, got 1"),
-        ({"rate": 0.0}, "rate must be above 0"),
-        ({"backbone": "resnet99"}, "no model 'resnet99'"),
-        ({"backbone": "raft_large"}, "no model 'raft_large'"),
-        ({"backbone": "vit_b_16"}, "takes no pictures of 32 x 24"),
+        {"epochs": 0}, {"epochs": 2.5}, {"batch": 1}, {"mix": 1.5}, {"mix": float("nan")}, {"crop": 0.0}, {"rate": 0.0},
+        {"rate": float("inf")}, {"rate": float("nan")},
     ],
+    ids=str,
 )  # fmt: skip
-def test_settings_that_cannot_be_are_one_line(colors, changes, said):
-    with pytest.raises(InputError, match=said):
-        Training(colors, Settings(**changes), device="cpu")
+def test_settings_out_of_range_are_one_line_that_names_them(changes):
+    assert next(iter(changes)) in refused("invalid-value", Settings, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"backbone": "resnet99"}, "not-found"),
+        ({"backbone": "raft_large"}, "not-found"),
+        ({"backbone": "vit_b_16"}, "classifier"),
+        ({"backbone": "thin_resnet10", "layers": ("layer9",)}, "layer"),
+    ],
+    ids=str,
+)
+def test_architectures_that_cannot_be_trained_are_one_line(colors, changes, code):
+    refused(code, Training, colors, Settings(**changes), device="cpu")
+
+
+def test_a_loss_that_is_not_finite_and_a_result_before_an_epoch_are_one_line(colors):
+    training = Training(colors, replace(BRIEF, rate=1e30), device="cpu")
+    refused("option", training.result)
+    assert "rate" in refused("invalid-value", training.run)

@@ -362,7 +362,7 @@ for name, autosaved in (("resumed.pt", True), ("straight.pt", False)):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_killed_at_any_moment_and_resumed_it_ends_bit_for_bit_the_same(tmp_path):
-    paths = [str(Path(preimage.__file__).parents[1]), str(Path(__file__).parent)]
+    paths = [str(Path(preimage.__file__).parents[1]), str(Path(__file__).parents[1])]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
     command = [sys.executable, "-c", KILLED, str(tmp_path), "2", "6"]
     finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

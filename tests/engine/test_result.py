@@ -16,8 +16,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 from specimens import THIN, clean, fit_of, noisy
 
-from preimage.engine.result import History, Result
+from preimage.engine.result import Result
 from preimage.errors import InputError
+from preimage.history import History
 from preimage.restore.denoise import denoise
 
 BRIEF = replace(THIN, steps=4)

@@ -119,14 +119,12 @@ def said_of(path: Path) -> str:
     return str(error.value)
 
 
-@pytest.mark.xfail(strict=True, reason=REMOVE)
 def test_a_checkpoint_that_is_not_there_is_said_to_be_missing(tmp_path):
     path = tmp_path / "photo.checkpoint"
     assert "remove" not in said_of(path)
     assert str(path) in said_of(path)
 
 
-@pytest.mark.xfail(strict=True, reason=REMOVE)
 def test_a_folder_is_not_to_be_removed(tmp_path):
     assert "remove" not in said_of(tmp_path)
 
@@ -144,7 +142,6 @@ def test_a_folder_is_not_to_be_removed(tmp_path):
         pytest.param(torch.OutOfMemoryError("CUDA out of memory."), id="cuda"),
     ],
 )
-@pytest.mark.xfail(strict=True, reason=REMOVE)
 def test_a_whole_checkpoint_is_not_to_be_removed_for_what_kept_it_from_being_read(tmp_path, monkeypatch, error):
     path = tmp_path / "photo.checkpoint"
     checkpoint.save(denoise(picture(), recipe=THIN, device="cpu"), path)

@@ -45,14 +45,12 @@ def nothing_ran() -> bool:
 
 
 @pytest.mark.parametrize("load", [load_model, load_classifier])
-@pytest.mark.xfail(strict=True, reason=CODE)
 def test_a_model_file_runs_no_code(foreign, load):
     with contextlib.suppress(InputError):
         load(foreign)
     assert nothing_ran()
 
 
-@pytest.mark.xfail(strict=True, reason=CODE)
 def test_the_function_that_a_model_file_names_must_be_given_again(foreign):
     with pytest.raises(InputError) as error:
         load_model(foreign)
@@ -135,7 +133,6 @@ def test_a_model_file_that_names_neither_a_backbone_nor_a_function_is_refused(wr
 @pytest.mark.parametrize(
     "part", ["version", "backbone", "small", "classes", "mean", "std", "size", "weights", "estimator", "about"]
 )
-@pytest.mark.xfail(strict=True, reason=PARTS)
 def test_a_model_file_without_one_of_its_parts_is_refused(written, part):
     torch.save({name: value for name, value in written.items() if name != part}, "model.pt")
     assert "model.pt" in refused("model.pt")
@@ -162,7 +159,6 @@ def outside(root: Path, folder: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
-@pytest.mark.xfail(strict=True, reason=FOLDERS)
 def test_no_picture_is_written_outside_the_folder(tmp_path, name):
     folder = tmp_path / "a" / "b" / "robust"
     classes = ("round", str(tmp_path / "escaped") if name is None else name)
@@ -172,7 +168,6 @@ def test_no_picture_is_written_outside_the_folder(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["../../escaped", "a/../../../escaped"])
-@pytest.mark.xfail(strict=True, reason="fault 9: names of pictures become names of files, as they are")
 def test_no_picture_leaves_the_folder_by_its_own_name(tmp_path, name):
     folder = tmp_path / "a" / "b" / "robust"
     with contextlib.suppress(InputError):
@@ -180,7 +175,6 @@ def test_no_picture_leaves_the_folder_by_its_own_name(tmp_path, name):
     assert outside(tmp_path, folder) == []
 
 
-@pytest.mark.xfail(strict=True, reason=FOLDERS)
 def test_classes_of_a_model_file_stay_within_the_folder(tmp_path):
     classes = ["round", "../../escaped", "star"]
     model = tiny().model
@@ -192,7 +186,6 @@ def test_classes_of_a_model_file_stay_within_the_folder(tmp_path):
     assert outside(tmp_path, folder) == []
 
 
-@pytest.mark.xfail(strict=True, reason=FOLDERS)
 def test_class_names_of_an_npz_stay_within_the_folder(tmp_path):
     from preimage.classifiers.labelled import read_labelled
 
@@ -206,7 +199,6 @@ def test_class_names_of_an_npz_stay_within_the_folder(tmp_path):
     assert outside(tmp_path, folder) == []
 
 
-@pytest.mark.xfail(strict=True, reason="fault 9: two classes become one folder")
 def test_classes_of_different_names_have_folders_of_their_own(tmp_path):
     with contextlib.suppress(InputError):
         images = torch.stack([picture(16), picture(16, seed=1)])

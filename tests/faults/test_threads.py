@@ -43,14 +43,12 @@ def untouched(before: tuple[torch.Tensor, list]) -> bool:
 # ---------------------------------------------------------------------- priors and fits
 
 
-@pytest.mark.xfail(strict=True, reason=GLOBAL)
 def test_priors_that_are_built_in_threads_have_the_weights_of_their_seeds():
     alone = [weights_of(seed) for seed in range(8)]
     found = in_threads(lambda number: [weights_of(number) for _ in range(TIMES)])
     assert all(alike(each, alone[number]) for number in range(8) for each in found[number])
 
 
-@pytest.mark.xfail(strict=True, reason=GLOBAL)
 def test_priors_that_are_built_in_threads_leave_the_global_generator_alone():
     before = global_states()
     for _ in range(TIMES):  # each is looked at, for a later one may put back what an earlier one has changed
@@ -58,7 +56,6 @@ def test_priors_that_are_built_in_threads_leave_the_global_generator_alone():
         assert untouched(before)
 
 
-@pytest.mark.xfail(strict=True, reason=GLOBAL)
 def test_building_a_prior_never_sets_the_global_generator():
     states = []
 
@@ -86,7 +83,6 @@ def test_a_prior_does_not_hang_on_the_global_generator():
         assert alike(weights_of(3), first)
 
 
-@pytest.mark.xfail(strict=True, reason=GLOBAL)
 def test_fits_in_threads_come_to_what_they_come_to_alone():
     def result(seed: int):
         given, recipe = picture(seed=seed, sigma=25), replace(THIN, steps=2)
@@ -99,7 +95,6 @@ def test_fits_in_threads_come_to_what_they_come_to_alone():
         assert all(one.kept_step == other.kept_step for one, other in zip(found, alone, strict=True))
 
 
-@pytest.mark.xfail(strict=True, reason=GLOBAL)
 def test_purifications_in_threads_come_to_what_they_come_to_alone():
     def result(seed: int) -> torch.Tensor:
         given = torch.stack([picture(16, seed=seed), picture(16, seed=seed + 8)])
@@ -110,9 +105,6 @@ def test_purifications_in_threads_come_to_what_they_come_to_alone():
         assert all(map(torch.equal, in_threads(result), alone))
 
 
-@pytest.mark.xfail(
-    strict=True, reason="fault 2: one rule that serves fits in several threads judges each by all of them"
-)
 def test_one_rule_serves_fits_in_threads():
     stated = [problem(picture(seed=seed, sigma=25)) for seed in range(4)]
     alone = [fit_of(each, rule=held_out(0.1, patience=4), seed=seed).run() for seed, each in enumerate(stated)]
@@ -150,7 +142,6 @@ def test_models_that_are_loaded_in_threads_leave_the_global_generator_alone(mode
         assert untouched(before)
 
 
-@pytest.mark.xfail(strict=True, reason=GLOBAL)
 def test_priors_have_the_weights_of_their_seeds_while_models_are_loaded(model_file):
     alone = [weights_of(seed) for seed in range(8)]
 

@@ -48,7 +48,6 @@ def spoil(value: Any) -> None:
             spoil(each)
 
 
-@pytest.mark.xfail(strict=True, reason=ALIAS)
 def test_weights_of_a_result_are_copies():
     fit, steps = half_done()
     spoil(fit.result().weights)
@@ -71,7 +70,6 @@ def test_the_picture_of_a_result_is_a_copy():
     assert torch.equal(ended(fit, steps), ended(*half_done()))
 
 
-@pytest.mark.xfail(strict=True, reason=ALIAS)
 def test_the_history_of_a_result_does_not_grow_as_the_fit_goes_on():
     fit, steps = half_done()
     result = fit.result()
@@ -99,7 +97,6 @@ def test_weights_of_a_result_are_on_the_processor():
 
 
 @pytest.mark.parametrize("name", ["task", "reason"])
-@pytest.mark.xfail(strict=True, reason="fault 13: what a notebook shows of a result is not escaped")
 def test_a_notebook_shows_words_as_words(name):
     result = replace(
         fit_of(problem(picture()), replace(THIN, steps=1)).run(), **{name: "<script>alert(1)</script> & co"}
@@ -174,7 +171,6 @@ RUNS: dict[str, Callable[[], Any]] = {
 
 
 @pytest.mark.parametrize("made", RUNS.values(), ids=RUNS)
-@pytest.mark.xfail(strict=True, reason="fault 13: a Run is no iterator: next(run) is a TypeError")
 def test_a_run_is_an_iterator(made):
     run = made()
     assert iter(run) is run

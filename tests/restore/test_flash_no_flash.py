@@ -9,7 +9,6 @@ import pytest
 import tifffile
 import torch
 from PIL import Image
-from preimage.cli.choices import PRIORS
 from specimens import THIN, clean, noisy
 
 from preimage.distances import squared

@@ -141,7 +141,7 @@ def test_a_copy_in_png_is_the_jpeg_once_its_quality_is_said(tmp_path, grey):
         for name, quality in (("photo.jpg", None), ("copy.png", 35))
     )
     assert torch.equal(own.problem.target, copied.problem.target)
-    assert "JPEG of quality 35, as said" in copied.remarks[0]
+    assert "JPEG of quality 35, as specified" in copied.remarks[0]
     assert torch.equal(own.run().image, copied.run().image)
 
 

@@ -96,11 +96,11 @@ def test_no_missing_pixel_reaches_the_library(monkeypatch, tmp_path):
     """Nor the biharmonic rival: what is missing is black in what both are given."""
     seen = []
 
-    def watch(given, **options):
-        seen.append((given, options["mask"]))
+    def watch(given, options):
+        seen.append((given, options.mask))
         raise InterruptedError
 
-    monkeypatch.setattr(inpainting, "inpaint", watch)
+    monkeypatch.setattr(inpainting, "inpaint", replace(inpainting.inpaint, start=watch))
     for missing in dict(inpainting.CASES):
         with pytest.raises(InterruptedError):
             inpainting.measure(Run("inpainting", "smoke", None, tmp_path), missing, "kate")

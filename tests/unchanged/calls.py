@@ -144,7 +144,8 @@ SHORT_VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "denoise:correlated/fast": ("denoise", {"noise": "correlated", "side": 72}),
     "denoise:impulse/fast": ("denoise", {"noise": "impulse"}),
     "denoise:poisson/fast": ("denoise:poisson", {}),
-    "deblur:unknown/fast": ("deblur:unknown", {}),
+    # The mean over x, of 48 pixels a side, for what was a sum over x, divided by the number of values of y, of 40.
+    "deblur:unknown/fast": ("deblur:unknown", {"options": {"tv": 0.003 * 47**2 / 40**2}}),
     "inpaint:hole/fast": ("inpaint:hole", {}),
     "inpaint:scattered/fast": ("inpaint:scattered", {}),
     "invert:tv/fast": ("invert:tv", {}),

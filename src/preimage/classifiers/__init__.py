@@ -1,4 +1,4 @@
-"""Classifiers: any of them behind one face, how large their loss is likely to be, and how they are loaded and trained."""
+"""Classifiers: any of them behind one interface, the estimate of their loss, and how they are loaded and trained."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Augmentation: pictures of a batch turned, scaled, cut out, flipped and changed in color, each for itself, all at once.
+"""Augmentation: images of a batch rotated, scaled, cropped, flipped and changed in color, each by draws of its own, at once.
 
-Where a picture is looked at is one affine map each, sampled bilinearly; beyond its edges it is mirrored.
+Each crop is one affine map, sampled bilinearly; beyond its edges an image is mirrored.
 """
 
 from __future__ import annotations
@@ -12,57 +12,57 @@ from torch.nn import functional
 
 from preimage.classifiers.classifier import luma
 
-LEANING = 10.0  # degrees to either side, of pictures with an upright
+LEANING = 10.0  # degrees to either side, of images with an upright
 SCALE = 0.35  # of the logarithm: sides from 0.7 to 1.42
 COLOR, TINT = 0.2, 0.05  # brightness, contrast and saturation; and each channel for itself
 
 
 def augmented(
-    pictures: torch.Tensor, size: tuple[int, int], generator: torch.Generator, *, upright: bool = True
+    images: torch.Tensor, size: tuple[int, int], generator: torch.Generator, *, upright: bool = True
 ) -> torch.Tensor:
-    """Pictures as they might have been taken as well.
+    """Images as they might have been taken as well.
 
     Example:
         >>> augmented(torch.rand(8, 3, 120, 160), (108, 144), torch.Generator().manual_seed(0)).shape
         torch.Size([8, 3, 108, 144])
 
     Args:
-        pictures: (b, 3, h, w) in 0 to 1.
-        size: (height, width) of what is cut out.
-        generator: of all draws; on the CPU, wherever the pictures are.
-        upright: whether up and down differ; if not they are turned by any angle and flipped both ways.
+        images: (b, 3, h, w) in 0 to 1.
+        size: (height, width) of the crop.
+        generator: of all draws; on the CPU, wherever the images are.
+        upright: whether up and down differ; if not they are rotated by any angle and flipped both ways.
     """
-    maps = sent(_maps(len(pictures), pictures.shape[-2:], size, generator, upright), pictures.device).to(pictures.dtype)
-    grid = functional.affine_grid(maps, [len(pictures), 3, *size], align_corners=False)
-    seen = functional.grid_sample(pictures, grid, padding_mode="reflection", align_corners=False)
-    return _recolored(seen, generator)
+    maps = sent(_maps(len(images), images.shape[-2:], size, generator, upright), images.device).to(images.dtype)
+    grid = functional.affine_grid(maps, [len(images), 3, *size], align_corners=False)
+    cropped = functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+    return _recolored(cropped, generator)
 
 
 def shifted(
-    pictures: torch.Tensor, reach: tuple[int, int], generator: torch.Generator, *, upright: bool = True
+    images: torch.Tensor, reach: tuple[int, int], generator: torch.Generator, *, upright: bool = True
 ) -> torch.Tensor:
-    """Pictures of the same size moved by whole pixels, black where nothing is known, and flipped: no value is changed.
+    """Images moved by whole pixels, black where nothing is known, and flipped: no value is changed.
 
     Example:
         >>> shifted(torch.rand(8, 3, 32, 32), (4, 4), torch.Generator().manual_seed(0)).shape
         torch.Size([8, 3, 32, 32])
 
     Args:
-        pictures: (b, 3, h, w) in 0 to 1.
+        images: (b, 3, h, w) in 0 to 1.
         reach: pixels up or down, and left or right, at most.
-        generator: of all draws; on the CPU, wherever the pictures are.
+        generator: of all draws; on the CPU, wherever the images are.
         upright: whether up and down differ; if not they are flipped both ways.
     """
-    (down, across), (height, width) = reach, pictures.shape[-2:]
-    padded = functional.pad(pictures, (across, across, down, down))
-    rows = sent(_places(len(pictures), height, down, generator, mirrors=not upright), pictures.device)
-    columns = sent(_places(len(pictures), width, across, generator, mirrors=True), pictures.device)
-    each = torch.arange(len(pictures), device=pictures.device)[:, None, None]
+    (down, across), (height, width) = reach, images.shape[-2:]
+    padded = functional.pad(images, (across, across, down, down))
+    rows = sent(_places(len(images), height, down, generator, mirrors=not upright), images.device)
+    columns = sent(_places(len(images), width, across, generator, mirrors=True), images.device)
+    each = torch.arange(len(images), device=images.device)[:, None, None]
     return padded.movedim(1, -1)[each, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
 
 
 def _places(count: int, length: int, reach: int, generator: torch.Generator, *, mirrors: bool) -> torch.Tensor:
-    """(count, length): of each picture the rows, or columns, of the padded one that are seen."""
+    """(count, length): of each image the rows, or columns, of the padded one that stay visible."""
     first = torch.randint(2 * reach + 1, (count, 1), generator=generator)
     flipped = torch.rand(count, 1, generator=generator) < 0.5
     places = torch.arange(length)
@@ -72,7 +72,7 @@ def _places(count: int, length: int, reach: int, generator: torch.Generator, *, 
 def _maps(
     count: int, whole: torch.Size, size: tuple[int, int], generator: torch.Generator, upright: bool
 ) -> torch.Tensor:
-    """(b, 2, 3): from places in what is cut out to places in the picture, both from -1 to 1."""
+    """(b, 2, 3): from coordinates in the crop to coordinates in the image, both from -1 to 1."""
     (height, width), (rows, columns) = size, whole
 
     def drawn(reach: float) -> torch.Tensor:
@@ -87,25 +87,25 @@ def _maps(
     return torch.stack([across, down], 1)
 
 
-def _recolored(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def _recolored(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     def factor(reach: float, channels: int = 1) -> torch.Tensor:
-        drawn = 1 + _drawn(reach, len(pictures) * channels, generator).reshape(-1, channels, 1, 1)
-        return sent(drawn, pictures.device).to(pictures.dtype)
+        drawn = 1 + _drawn(reach, len(images) * channels, generator).reshape(-1, channels, 1, 1)
+        return sent(drawn, images.device).to(images.dtype)
 
-    grey = (pictures * luma(pictures)).sum(1, keepdim=True)
-    pictures = torch.lerp(grey, pictures, factor(COLOR))
-    mean = grey.mean((2, 3), keepdim=True)
-    pictures = torch.lerp(mean, pictures, factor(COLOR))
-    return (pictures * (factor(COLOR) * factor(TINT, 3))).clamp(0, 1)
+    gray = (images * luma(images)).sum(1, keepdim=True)
+    images = torch.lerp(gray, images, factor(COLOR))
+    mean = gray.mean((2, 3), keepdim=True)
+    images = torch.lerp(mean, images, factor(COLOR))
+    return (images * (factor(COLOR) * factor(TINT, 3))).clamp(0, 1)
 
 
 def sent(values: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """What was drawn on the CPU, on a device, without waiting for what that one still has to do."""
+    """Values drawn on the CPU, on a device, without waiting for its unfinished work."""
     if device.type == "cuda" and values.device.type == "cpu":
         values = values.pin_memory()
     return values.to(device, non_blocking=device.type == "cuda")
 
 
 def _drawn(reach: float, count: int, generator: torch.Generator) -> torch.Tensor:
-    """Even draws from -reach to reach."""
+    """Uniform draws from -reach to reach."""
     return (2 * torch.rand(count, generator=generator) - 1) * reach

@@ -1,4 +1,4 @@
-"""Fingerprints: by which a checkpoint knows its data and its classifier, SHA-256 of every byte."""
+"""Fingerprints by which a checkpoint knows its data and its classifier: SHA-256 of every byte."""
 
 from __future__ import annotations
 

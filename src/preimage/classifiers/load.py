@@ -1,4 +1,4 @@
-"""load_classifier, load_model: a classifier by its specification: of a library, of a file, or a function of yours."""
+"""load_classifier, load_model: a classifier by its specification, of a library, a model file or a function of yours."""
 
 from __future__ import annotations
 
@@ -9,24 +9,22 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
 import torch
 from torch import nn
 
 from preimage.classifiers.classifier import Classifier
+from preimage.classifiers.libraries import LIBRARIES, NO_WEIGHTS, from_library
 from preimage.classifiers.model_file import Backbone, TrainedModel, estimator_of, read_held
-from preimage.errors import InputError, MissingExtra
+from preimage.errors import InputError
 from preimage.rng import drawing_from
 
-NO_WEIGHTS = "none"
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-_LONGEST = 300  # characters of what somebody else's code says of its failure
+_LONGEST = 300  # characters of the message of somebody else's code
 _WAYS = (
     "torchvision:resnet18, timm:NAME, hf:NAME or hf:FOLDER, FILE.pt of `preimage train`, or module.path:function; "
     "with @FILE weights of your own (torchvision:resnet18@weights.pth)"
 )
-
 
 Function = Callable[[], Classifier]
 
@@ -41,8 +39,8 @@ def load_classifier(
         'goldfish'
 
     Args:
-        spec: `torchvision:NAME`, `timm:NAME` or `hf:NAME` (transformers; also a folder) with pretrained weights;
-            `NAME@FILE`: weights of a file; `NAME@none`: untrained; `FILE.pt` of `preimage train`;
+        spec: `torchvision:NAME`, `timm:NAME`, `hf:NAME` (transformers; a folder too), each with its pretrained weights, or with
+            `@FILE` after it those of a file, or with `@none` untrained; `FILE.pt` of `preimage train`;
             `module.path:function`, your function without arguments that returns a Classifier.
         backbone: for a FILE.pt trained on the classifier of your function: that function again, or its `module.path:function`.
             A file never imports or calls anything.
@@ -69,19 +67,19 @@ def load_model(spec: str | Path, *, backbone: str | Function | None = None) -> T
         InputError: as `load_classifier`.
     """
     text = _specification(spec)
-    if Path(text).suffix in (".pt", ".pth") and text.partition(":")[0] not in _LIBRARIES:
+    if Path(text).suffix in (".pt", ".pth") and text.partition(":")[0] not in LIBRARIES:
         return read_model(Path(text), backbone=backbone)
     if backbone is not None:
         raise InputError(f"a backbone is only for a model file, and {text} is none: leave it out", code="option")
     kind, _, name = text.partition(":")
     name, _, weights = name.partition("@")
-    if kind in _LIBRARIES and name:
+    if kind in LIBRARIES and name:
         # Where the weights are in the model file, none are to be fetched to read it.
         place = str(Path(name).resolve()) if Path(name).is_dir() else name
-        return TrainedModel(_of_library(kind, name, weights or None), origin=f"{kind}:{place}@{NO_WEIGHTS}")
+        return TrainedModel(from_library(kind, name, weights or None), origin=f"{kind}:{place}@{NO_WEIGHTS}")
     if _FUNCTION.fullmatch(text):
         return TrainedModel(_of_function(text), origin=text)
-    raise InputError(f"no classifier is called {text!r}: give {_WAYS}", code="not-found")
+    raise InputError(f"there is no classifier {text!r}: give {_WAYS}", code="not-found")
 
 
 def read_model(path: Path, *, backbone: str | Function | None = None) -> TrainedModel:
@@ -111,7 +109,7 @@ def _architecture(
 ) -> tuple[nn.Module, Backbone | str]:
     """The untrained module that the weights of a model file belong to, and how it was made."""
     spec, name = held["spec"], held["backbone"]
-    is_function = isinstance(spec, str) and _FUNCTION.fullmatch(spec) and spec.partition(":")[0] not in _LIBRARIES
+    is_function = isinstance(spec, str) and _FUNCTION.fullmatch(spec) and spec.partition(":")[0] not in LIBRARIES
     if is_function and backbone is not None:
         if isinstance(backbone, str):
             made, origin = _of_function(backbone), backbone
@@ -128,12 +126,12 @@ def _architecture(
         raise InputError(f"{path} names its own backbone: leave the backbone out", code="option")
     if isinstance(spec, str):
         kind, _, rest = spec.partition(":")
-        if kind in _LIBRARIES and rest:
+        if kind in LIBRARIES and rest:
             own = rest.rpartition("@")[0] or rest
-            return _of_library(kind, own, NO_WEIGHTS).model, f"{kind}:{own}@{NO_WEIGHTS}"
+            return from_library(kind, own, NO_WEIGHTS).model, f"{kind}:{own}@{NO_WEIGHTS}"
     elif isinstance(name, str):
         origin = Backbone(name, bool(held["small"]))
-        with drawing_from(_unused()):
+        with drawing_from(torch.Generator().manual_seed(0)):
             return origin.build(len(held["classes"])), origin
     raise InputError(f"{path} names no backbone that its weights could belong to: train it anew", code="classifier")
 
@@ -151,92 +149,8 @@ def _specification(spec: Any) -> str:
         )
     text = str(spec)
     if text.strip() in ("", "."):  # an empty path reads "."
-        raise InputError(f"the name of the classifier is empty: give {_WAYS}")
+        raise InputError(f"the specification of the classifier is empty: give {_WAYS}", code="not-found")
     return text
-
-
-def _of_library(kind: str, name: str, weights: str | None) -> Classifier:
-    # Libraries draw weights before those of a file take their place.
-    with drawing_from(_unused()):
-        return _LIBRARIES[kind](name, weights)
-
-
-def _unused() -> torch.Generator:
-    return torch.Generator().manual_seed(0)
-
-
-def _torchvision(name: str, weights: str | None) -> Classifier:
-    from torchvision import models
-
-    try:
-        known: Any = models.get_model_weights(name).DEFAULT  # pyright: ignore[reportAttributeAccessIssue]
-    except (ValueError, AttributeError) as error:
-        raise InputError(f"torchvision has no model {name!r}: {_some(models.list_models(module=models))}") from error
-    preset = known.transforms()
-    if not hasattr(preset, "crop_size"):
-        raise InputError(f"torchvision:{name} is no classifier of pictures: {_some(models.list_models(module=models))}")
-    pretrained = known if weights is None else None
-    model = _downloaded(f"torchvision:{name}", known.url, lambda: models.get_model(name, weights=pretrained))
-    _take(model, weights, name)
-    return Classifier(model, known.meta["categories"], preset.mean, preset.std, size=preset.crop_size[0], copy=False)
-
-
-def _timm(name: str, weights: str | None) -> Classifier:
-    try:
-        import timm  # pyright: ignore[reportMissingImports]
-        from timm.data.config import resolve_data_config  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise MissingExtra.of("timm", "explain") from error
-    if not timm.is_model(name.split(".")[0]):
-        near = timm.list_models(f"*{name}*")[:4] or timm.list_models()[:4]
-        raise InputError(f"timm has no model {name!r}: there are {', '.join(near)}, ...")
-    model = _downloaded(f"timm:{name}", None, lambda: timm.create_model(name, pretrained=weights is None))
-    _take(model, weights, name)
-    settings = resolve_data_config({}, model=model)
-    return Classifier(
-        model,
-        _imagenet_names(model.num_classes),
-        settings["mean"],
-        settings["std"],
-        size=tuple(settings["input_size"][1:]),
-        copy=False,
-    )
-
-
-def _transformers(name: str, weights: str | None) -> Classifier:
-    try:
-        from transformers import (  # pyright: ignore[reportMissingImports]
-            AutoConfig,
-            AutoImageProcessor,
-            AutoModelForImageClassification,
-        )
-    except ImportError as error:
-        raise MissingExtra.of("transformers", "explain") from error
-    spec = f"hf:{name}"
-    if weights is None:
-        model = _downloaded(
-            spec, None, lambda: AutoModelForImageClassification.from_pretrained(name, trust_remote_code=False)
-        )
-    else:
-        config = _downloaded(spec, None, lambda: AutoConfig.from_pretrained(name, trust_remote_code=False))
-        model = AutoModelForImageClassification.from_config(config, trust_remote_code=False)
-        _take(model, weights, name)
-    processor = _downloaded(
-        spec, None, lambda: AutoImageProcessor.from_pretrained(name, use_fast=False, trust_remote_code=False)
-    )
-    labels = _distinct([str(model.config.id2label[i]) for i in range(model.config.num_labels)])
-    return Classifier(model, labels, processor.image_mean, processor.image_std, size=_side_of(processor), copy=False)
-
-
-def _side_of(processor: Any) -> int | tuple[int, int] | None:
-    """What side an image processor of transformers crops or resizes pictures to."""
-    for said in (getattr(processor, "crop_size", None), getattr(processor, "size", None)):
-        size = dict(said) if said else {}
-        if "height" in size:
-            return int(size["height"]), int(size["width"])
-        if "shortest_edge" in size:
-            return int(size["shortest_edge"])
-    return None
 
 
 def _of_function(spec: str) -> Classifier:
@@ -279,70 +193,8 @@ def _called(function: Any, name: str) -> Classifier:
     return made
 
 
-_LIBRARIES: dict[str, Callable[[str, str | None], Classifier]] = {
-    "torchvision": _torchvision,
-    "timm": _timm,
-    "hf": _transformers,
-}
-
-
-def _downloaded(spec: str, address: str | None, make: Callable[[], Any]) -> Any:
-    """What a library makes with weights from the network; one line where these cannot be had."""
-    try:
-        return make()
-    except (URLError, OSError, RuntimeError, ValueError) as error:  # each library raises others
-        reason = " ".join(str(error).split())[:100]
-        fetch = f"fetch {address} elsewhere and " if address else ""
-        way = (
-            f"{fetch}give the file: {spec}@FILE"
-            if not spec.startswith("hf:")
-            else "give a folder that holds it: hf:FOLDER"
-        )
-        raise InputError(f"the weights of {spec} could not be loaded ({reason}): {way}") from error
-
-
-def _take(model: nn.Module, weights: str | None, name: str) -> None:
-    """Weights of a file (a state dict, or a checkpoint that holds one), read without running code of it."""
-    if weights in (None, NO_WEIGHTS):
-        return
-    path = Path(str(weights))
-    if not path.is_file():
-        raise InputError(f"{path} does not exist: give the weights of {name} as {name}@FILE")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file  # pyright: ignore[reportMissingImports]
-
-            held: Any = load_file(path)
-        else:
-            held = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # pickle, zip and safetensors each raise their own
-        raise InputError(f"{path} holds no weights that can be read: give a state dict saved by torch.save") from error
-    for key in ("state_dict", "model"):
-        held = held[key] if isinstance(held, dict) and isinstance(held.get(key), dict) else held
-    try:
-        model.load_state_dict(held)
-    except (RuntimeError, TypeError, AttributeError) as error:
-        first = " ".join(str(error).split())[:160]
-        raise InputError(f"{path} does not hold the weights of {name}: {first}") from error
-
-
 def _in_one_line(error: Exception) -> str:
     text = " ".join(str(error).split())[:_LONGEST]
     if isinstance(error, InputError):
         return text
     return f"{type(error).__name__}: {text or 'no message'}"
-
-
-def _imagenet_names(count: int) -> list[str] | int:
-    from timm.data.imagenet_info import ImageNetInfo  # pyright: ignore[reportMissingImports]
-
-    return _distinct([str(label) for label in ImageNetInfo().label_descriptions()]) if count == 1000 else count
-
-
-def _distinct(names: list[str]) -> list[str]:
-    """Names of classes with the number behind one that was there before: ImageNet has two cranes, a bird and a machine."""
-    return [f"{name} ({number})" if name in names[:number] else name for number, name in enumerate(names)]
-
-
-def _some(names: list[str]) -> str:
-    return f"there are {', '.join(names[:6])}, ... ({len(names)} in all)"

@@ -1,7 +1,7 @@
-"""LossEstimator: an estimate of a classifier's own loss for an image, from the features of its layers.
+"""LossEstimator: how large a classifier's own loss at an image is likely to be, predicted from the features of its layers.
 
-Of each of some layers the features are averaged over the picture, taken through a linear layer with ReLU to 128 units, and all
-of them to one number. It is trained by comparison: of two pictures, that of the larger loss must get the larger estimate.
+The features of each of some layers are averaged over the image and pass a linear layer with ReLU to 128 units; all of them a
+linear layer to one number. It is trained by comparison: of two images, that of the larger loss must get the larger estimate.
 
 Source: Yoo and Kweon, Learning Loss for Active Learning, CVPR 2019; Narayanaswamy, Thiagarajan, Spanias, ICASSP 2021, eq. 2.
 """
@@ -24,10 +24,10 @@ LEVELS = 101  # quantiles that are stored, 0 to 1 by hundredths
 
 
 class LossEstimator(nn.Module):
-    """The estimated loss of pictures from the features of some layers: {layer: (b, c, ...)} -> (b,).
+    """The estimated loss of images from the features of some layers: {layer: (b, c, ...)} -> (b,).
 
-    Training fixes only the order of the estimates, so `settle` stores their quantiles and their spread on pictures that the
-    training did not see; `relative` is the distance of an estimate from a quantile, in units of that spread.
+    Training fixes only the order of the estimates, so `settle` stores their quantiles and their standard deviation on held-out
+    images; `relative` expresses an estimate in units of that deviation, counted from a quantile.
 
     Example:
         >>> estimator = LossEstimator({"layer1": 64, "layer2": 128})
@@ -35,9 +35,15 @@ class LossEstimator(nn.Module):
         torch.Size([5])
 
     Args:
-        channels: number of channels of each layer, by name.
-        units: of the linear layer that each goes through.
+        channels: number of channels of each layer, by its name.
+        units: of the linear layer that each passes.
+
+    Raises:
+        InputError: no layer.
     """
+
+    channels: dict[str, int]
+    units: int
 
     quantiles: torch.Tensor
     spread: torch.Tensor
@@ -45,18 +51,18 @@ class LossEstimator(nn.Module):
     def __init__(self, channels: dict[str, int], units: int = UNITS) -> None:
         super().__init__()
         if not channels:
-            raise InputError("a loss estimator looks at one layer at least, got none")
+            raise InputError("a loss estimator needs at least one layer, got none: name layers", code="layer")
         self.channels, self.units = dict(channels), units
         # A module's name must not have dots in it; layers do.
         self.branches = nn.ModuleList(nn.Linear(count, units) for count in channels.values())
         self.head = nn.Linear(units * len(channels), 1)
-        self.is_settled = False  # not known to be, for whoever asks the quantiles waits for the device
+        self.is_settled = False  # not known to be: reading the quantiles waits for the device
         self.register_buffer("quantiles", torch.zeros(LEVELS))
         self.register_buffer("spread", torch.ones(()))
 
     @property
     def layers(self) -> list[str]:
-        """The layers that it looks at."""
+        """The names of the layers whose features it takes."""
         return list(self.channels)
 
     def forward(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -64,16 +70,16 @@ class LossEstimator(nn.Module):
 
         They are where the features are, wherever the estimator is.
         """
-        own, asked = self.head.weight.device, next(iter(features.values())).device
+        own, place = self.head.weight.device, next(iter(features.values())).device
         each = [
             torch.relu(branch(pooled(features[layer], count).to(own)))
             for branch, (layer, count) in zip(self.branches, self.channels.items(), strict=True)
         ]
-        return self.head(torch.cat(each, 1)).squeeze(1).to(asked)
+        return self.head(torch.cat(each, 1)).squeeze(1).to(place)
 
     @torch.no_grad()
     def settle(self, estimates: torch.Tensor) -> None:
-        """Store quantiles and spread of estimates (n,) on pictures that were not trained on.
+        """Store quantiles and standard deviation of estimates (n,) for held-out images.
 
         Raises:
             InputError: fewer than two estimates, or all alike: nothing was learned.
@@ -81,35 +87,42 @@ class LossEstimator(nn.Module):
         values = estimates.detach().float().flatten()
         if len(values) < 2 or float(values.std()) == 0:
             raise InputError(
-                "the estimates of the loss do not differ: the loss estimator has learned nothing; train longer"
+                "the estimates of the loss do not differ, the loss estimator has learned nothing: train longer",
+                code="classifier",
             )
         self.quantiles.copy_(torch.quantile(values, torch.linspace(0, 1, LEVELS, device=values.device)))
         self.spread.copy_(values.std())
 
     def quantile(self, level: float) -> torch.Tensor:
-        """The quantile of the estimates that it was settled on: this fraction of them is lower.
+        """The estimate below which a share, 0 to 1, of the held-out images lies.
 
         Raises:
             InputError: a level that is not from 0 to 1, or an estimator that was never settled.
         """
         if not 0 <= level <= 1:
             raise InputError(
-                f"a quantile must be from 0 to 1, got {level}: 0.1 asks for the confidence of the surest tenth"
+                f"a quantile must be from 0 to 1, got {level}: 0.1 requests the confidence of the most confident tenth"
             )
         # Once: the number is read from the device, which a recorded step (a CUDA graph) cannot.
         self.is_settled = self.is_settled or bool(self.quantiles.any())
         if not self.is_settled:
-            raise InputError("the loss estimator does not know its own scale: call settle with held-out estimates")
+            raise InputError(
+                "the loss estimator does not know its own scale: call settle with held-out estimates", code="classifier"
+            )
         return self.quantiles[round(level * (LEVELS - 1))]
 
     def relative(self, estimates: torch.Tensor, level: float) -> torch.Tensor:
-        """(estimates - quantile) / spread, (b,): what eq. 4 of Narayanaswamy et al. squares."""
+        """(estimates - quantile) / standard deviation, (b,): what eq. 4 of Narayanaswamy et al. squares."""
         rest, spread = (each.to(estimates.device) for each in (self.quantile(level), self.spread))
         return (estimates - rest) / spread
 
 
 def pooled(features: torch.Tensor, channels: int) -> torch.Tensor:
-    """The mean over places: (b, c, h, w), tokens (b, n, c), or (b, c) as it is -> (b, c).
+    """The mean over positions: (b, c, h, w), tokens (b, n, c), or (b, c) as it is -> (b, c).
+
+    Example:
+        >>> pooled(torch.rand(2, 64, 7, 7), 64).shape
+        torch.Size([2, 64])
 
     Raises:
         InputError: features of another number of channels.
@@ -122,11 +135,15 @@ def pooled(features: torch.Tensor, channels: int) -> torch.Tensor:
         return features.mean(1)
     if features.ndim == 2 and features.shape[1] == channels:
         return features
-    raise InputError(f"the loss estimator expects {channels} channels of a layer, got features {tuple(features.shape)}")
+    raise InputError(
+        f"the loss estimator expects {channels} channels of a layer, got features {tuple(features.shape)}: use it with the "
+        "classifier that it was trained with",
+        code="shape",
+    )
 
 
 def block_layers(classifier: Classifier, x: torch.Tensor) -> list[str]:
-    """The layers a loss estimator looks at: the last of each resolution, at most four; of a transformer, four spaced evenly.
+    """The layers for a loss estimator: the last of each resolution, at most four; of a transformer, four spaced evenly.
 
     Raises:
         InputError: a classifier without blocks: name the layers.
@@ -140,19 +157,19 @@ def block_layers(classifier: Classifier, x: torch.Tensor) -> list[str]:
         size = _size_in(shape, classifier.size or (x.shape[-2], x.shape[-1]))
         if size is not None and min(size) > 1:
             of_size[size].append(name)
-    # Of what gives the same height and width the last is the whole of a block, for it is computed after its parts; the first
+    # Of outputs of one height and width the last is that of a whole block, since it is computed after its parts; the first
     # layers of the next block, which may still have that size, have longer names.
     chosen = [
         [name for name in names if name.count(".") == min(n.count(".") for n in names)][-1]
         for names in of_size.values()
     ]
     if not chosen:
-        raise InputError("the classifier has no blocks that a loss estimator could look at: name layers of it")
+        raise InputError("the classifier has no blocks for a loss estimator: name layers of it", code="layer")
     return chosen[-MOST_LAYERS:]
 
 
 def _size_in(shape: tuple[int, ...], size: tuple[int, int]) -> tuple[int, int] | None:
-    """(h, w) of features (c, h, w), or (h, w, c), told by the shape of the picture they are of; None: neither."""
+    """(h, w) of features (c, h, w), or (h, w, c), known by the shape of the image; None: neither."""
     for height, width in (shape[1:3], shape[:2]) if len(shape) == 3 else ():
         if abs(height * size[1] - width * size[0]) <= max(size):
             return height, width
@@ -178,8 +195,8 @@ def _evenly(names: list[str]) -> list[str]:
 def ranking_loss(estimates: torch.Tensor, losses: torch.Tensor, margin: float = MARGIN) -> torch.Tensor:
     """Mean over the ordered pairs l_i > l_j of max(0, margin - (estimate_i - estimate_j)): (b,), (b,) -> ().
 
-    Pairs that are not ordered add a constant in eq. 2, and train nothing; a mean rather than a sum, for a sum would make its
-    weight depend on the batch size. The true losses are detached: the classifier must not raise them to please the order.
+    Pairs that are not ordered add a constant in eq. 2, and train nothing; a mean rather than a sum, whose weight would depend
+    on the batch size. The true losses are detached: the classifier must not raise them to improve the order.
 
     Example:
         >>> ranking_loss(torch.tensor([2.0, 0.0]), torch.tensor([0.9, 0.1]))
@@ -194,7 +211,11 @@ def ranking_loss(estimates: torch.Tensor, losses: torch.Tensor, margin: float = 
 
 
 def rank_correlation(a: Sequence[float] | torch.Tensor, b: Sequence[float] | torch.Tensor) -> float:
-    """Spearman's, of two rows of numbers: -1 to 1; nan where one of them does not vary.
+    """Spearman's rank correlation of two rows of numbers: -1 to 1; nan if one of them does not vary.
+
+    Example:
+        >>> rank_correlation([1, 2, 3], [9, 5, 1])
+        -1.0
 
     By scipy's ranks in double precision: torchmetrics sums tied ranks in 32 bits, too few for a row that is mostly zero.
     """

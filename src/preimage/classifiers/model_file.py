@@ -18,7 +18,7 @@ from preimage.version import __version__
 
 KIND, FORMAT = "preimage model", 2
 _KEYS = {"backbone", "small", "spec", "classes", "mean", "std", "size", "weights", "estimator", "about"}
-# Below it ResNets begin with a 3x3 convolution of stride 1, without max-pooling, VGGs halve only four times.
+# Below it ResNets begin with a 3x3 convolution of stride 1, without max-pooling; VGGs halve only four times.
 SMALL_SIDE = 96
 
 
@@ -28,30 +28,34 @@ class Backbone:
 
     Args:
         name: `resnet18` and the like of torchvision, `timm:NAME`, or `thin_resnet10` and `thin_resnet18`.
-        small: for pictures under 96 px.
+        small: for images under 96 px.
+
+    Example:
+        >>> sum(parameter.numel() for parameter in Backbone("thin_resnet10").build(classes=7).parameters())
+        1228199
     """
 
     name: str
     small: bool = False
 
     def build(self, classes: int) -> nn.Module:
-        """Untrained.
+        """An untrained module of this architecture.
 
         Raises:
-            InputError: a name that is not known.
+            InputError: an unknown name.
         """
         return backbone(self.name, classes, small=self.small)
 
 
 @dataclass(frozen=True, eq=False)
 class TrainedModel:
-    """A classifier and what is known of its loss: what `preimage train` writes and `load_model` returns.
+    """A classifier and the estimator of its loss: what `preimage train` writes and `load_model` returns.
 
     Args:
         classifier: the classifier.
         estimator: its loss estimator, None if none was trained.
         about: numbers and settings of the training, plain data; `target_quantile` among them.
-        origin: how its architecture is built: a Backbone, or a word for `load_classifier`; None: it cannot be written.
+        origin: how its architecture is built: a Backbone, or a specification for `load_classifier`; None: it cannot be written.
     """
 
     classifier: Classifier
@@ -61,13 +65,19 @@ class TrainedModel:
 
 
 def backbone(name: str, classes: int, *, small: bool = False) -> nn.Module:
-    """An untrained classifier; `small`: for pictures under 96 px.
+    """An untrained module from images to logits.
+
+    Example:
+        >>> backbone("thin_resnet10", 3)(torch.rand(2, 3, 32, 32)).shape
+        torch.Size([2, 3])
 
     Args:
-        name: `resnet18` and the like of torchvision, `timm:NAME`, or of our own `thin_resnet10` and `thin_resnet18`.
+        name: `resnet18` and the like of torchvision, `timm:NAME`, or `thin_resnet10` and `thin_resnet18`.
+        classes: their number.
+        small: for images under 96 px.
 
     Raises:
-        InputError: a name that is not known.
+        InputError: an unknown name.
     """
     if name in BLOCKS:
         return ThinResNet(BLOCKS[name], classes)
@@ -78,14 +88,16 @@ def backbone(name: str, classes: int, *, small: bool = False) -> nn.Module:
             raise MissingExtra.of("timm", "explain") from error
         own = name.removeprefix("timm:")
         if not timm.is_model(own):  # hf-hub:... and local-dir:... would be fetched
-            raise InputError(f"timm has no model {own!r}: see timm.list_models()", code="classifier")
+            raise InputError(f"timm has no model {own!r}: give one of timm.list_models()", code="not-found")
         return timm.create_model(own, pretrained=False, num_classes=classes)
     from torchvision import models
 
     try:
         model = models.get_model(name, weights=None, num_classes=classes)
     except (ValueError, TypeError) as error:
-        raise InputError(f"torchvision has no model {name!r}: resnet18, resnet34, mobilenet_v3_small, ...") from error
+        raise InputError(
+            f"torchvision has no model {name!r}: give resnet18, resnet34, mobilenet_v3_small, ...", code="not-found"
+        ) from error
     if small and isinstance(model, models.ResNet):
         model.conv1 = nn.Conv2d(3, model.conv1.out_channels, 3, padding=1, bias=False)
         model.maxpool = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
@@ -101,15 +113,19 @@ def write_model(path: Path, model: TrainedModel, *, overwrite: bool = False) -> 
     """Write a model file, whole or not at all. The weights are in it, wherever the classifier came from.
 
     Example:
-        >>> write_model(Path("lesions.pt"), training.run())
-        PosixPath('lesions.pt')
+        >>> origin = Backbone("thin_resnet10")
+        >>> model = TrainedModel(Classifier(origin.build(2), ["benign", "malignant"]), origin=origin)
+        >>> write_model(Path("lesions.pt"), model).name
+        'lesions.pt'
 
     Raises:
         InputError: a file that exists, a place that cannot be written, a model of unknown origin.
     """
     classifier, estimator, origin = model.classifier, model.estimator, model.origin
     if origin is None:
-        raise InputError("the model has no origin, by which its file could be read again: give TrainedModel one")
+        raise InputError(
+            "the model has no origin, by which its file could be read again: give TrainedModel one", code="classifier"
+        )
     held = {
         "format": FORMAT,
         "kind": KIND,
@@ -135,13 +151,13 @@ def write_model(path: Path, model: TrainedModel, *, overwrite: bool = False) -> 
 
 
 def read_held(path: Path) -> dict[str, Any]:
-    """What `write_model` put into a file.
+    """The contents of a file of `write_model`.
 
     Raises:
         InputError: a file that is not there, that is no model file, or one of another format.
     """
     if not path.is_file():
-        raise InputError(f"{path} does not exist: `preimage train DATA -o {path}` makes it")
+        raise InputError(f"{path} does not exist: `preimage train DATA -o {path}` makes it", code="not-found")
     try:
         held = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip: each raises its own
@@ -169,7 +185,7 @@ def read_held(path: Path) -> dict[str, Any]:
 
 
 def estimator_of(held: dict[str, Any]) -> LossEstimator | None:
-    """The loss estimator in what was read, if there is one."""
+    """The loss estimator in the contents of a file, if there is one."""
     if held["estimator"] is None:
         return None
     estimator = LossEstimator(held["estimator"]["channels"], held["estimator"]["units"])

@@ -10,12 +10,18 @@ from torch.nn import functional
 from preimage.classifiers.loss_estimator import rank_correlation
 
 BINS = 15
-QUANTILES, SURE = (0.3, 0.2, 0.1, 0.05), 0.95
+QUANTILES, RELIABLE = (0.3, 0.2, 0.1, 0.05), 0.95
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
-    """Predictions for n images: labels (n,), logits (n, classes), estimated losses (n,)."""
+class Predictions:
+    """What a classifier and its loss estimator predict for n images whose labels are known.
+
+    Args:
+        labels: (n,) the index of each true class.
+        logits: (n, classes).
+        estimates: (n,) estimated losses.
+    """
 
     labels: torch.Tensor
     logits: torch.Tensor
@@ -29,8 +35,15 @@ class Answers:
 
 @dataclass(frozen=True)
 class Scores:
-    """Of a classifier: the mean recall of its classes, the share told right, each recall, how far confidence is from that share
-    (expected calibration error), and Spearman's correlation of the estimated and the true loss."""
+    """How good a classifier and the estimate of its loss are.
+
+    Args:
+        balanced_accuracy: mean recall of the classes that occur, 0 to 1.
+        accuracy: fraction of images that are correctly classified.
+        recall: of each class, 0 to 1.
+        calibration_error: expected calibration error, the mean difference of confidence and accuracy, 0 to 1.
+        rank_correlation: Spearman's, of the estimated and the true loss, -1 to 1; nan if one of them does not vary.
+    """
 
     balanced_accuracy: float
     accuracy: float
@@ -39,28 +52,28 @@ class Scores:
     rank_correlation: float
 
     @property
-    def worth(self) -> float:
-        """What an epoch is chosen by: the classifier first, then the estimate."""
+    def criterion(self) -> float:
+        """What the best epoch is chosen by: the classifier first, then the estimate."""
         correlation = self.rank_correlation if self.rank_correlation == self.rank_correlation else -1.0
         return self.balanced_accuracy + 0.5 * correlation
 
 
-def score(found: Answers) -> Scores:
-    """All scores of some answers.
+def score(found: Predictions) -> Scores:
+    """All scores of some predictions.
 
     Example:
-        >>> score(Answers(torch.tensor([0, 1]), torch.eye(2), torch.tensor([0.1, 0.2]))).balanced_accuracy
+        >>> score(Predictions(torch.tensor([0, 1]), torch.eye(2), torch.tensor([0.1, 0.2]))).balanced_accuracy
         1.0
     """
     from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_recall
 
     count = found.logits.shape[1]
-    told = found.logits.argmax(1)
+    predicted = found.logits.argmax(1)
     present = found.labels.bincount(minlength=count) > 0
-    recall = multiclass_recall(told, found.labels, num_classes=count, average="none")
+    recall = multiclass_recall(predicted, found.labels, num_classes=count, average="none")
     return Scores(
         balanced_accuracy=float(recall[present].mean()),
-        accuracy=float((told == found.labels).float().mean()),
+        accuracy=float((predicted == found.labels).float().mean()),
         recall=tuple(recall.tolist()),
         calibration_error=float(
             multiclass_calibration_error(found.logits.softmax(1), found.labels, num_classes=count, n_bins=BINS)
@@ -69,12 +82,17 @@ def score(found: Answers) -> Scores:
     )
 
 
-def target_quantile(found: Answers) -> float:
-    """The largest quantile of the estimated loss below which nearly all images are classified correctly; 0.1 if none."""
-    right = found.logits.argmax(1) == found.labels
+def target_quantile(found: Predictions) -> float:
+    """The widest quantile of the estimated loss below which 95 % are correctly classified; 0.1 if there is none.
+
+    Example:
+        >>> target_quantile(Predictions(torch.tensor([0, 1]), torch.eye(2), torch.tensor([0.1, 0.2])))
+        0.3
+    """
+    correct = found.logits.argmax(1) == found.labels
     order = found.estimates.argsort()
     for level in QUANTILES:
-        surest = order[: max(1, round(level * len(order)))]
-        if float(right[surest].float().mean()) >= SURE:
+        lowest = order[: max(1, round(level * len(order)))]
+        if float(correct[lowest].float().mean()) >= RELIABLE:
             return level
     return 0.1

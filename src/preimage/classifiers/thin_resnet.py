@@ -1,4 +1,4 @@
-"""ThinResNet: residual networks of a quarter of the usual work, for pictures of some 32 pixels and machines of two cores."""
+"""ThinResNet: residual networks of a quarter of the usual work, for images of some 32 pixels and machines of two cores."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch.nn import functional
 
 WIDTHS = (32, 64, 128, 256)  # of the four stages, half of those of a ResNet-18
 BLOCKS = {"thin_resnet10": 1, "thin_resnet18": 2}
-"""The names there are, and how many blocks each stage has."""
+"""The number of blocks of each stage, by the name of the architecture."""
 
 
 class ThinResNet(nn.Module):
@@ -20,7 +20,7 @@ class ThinResNet(nn.Module):
 
     Args:
         blocks: of each of the four stages, every one of which but the first halves height and width.
-        classes: how many.
+        classes: their number.
 
     Source: He, Zhang, Ren, Sun, Deep Residual Learning for Image Recognition, CVPR 2016, with half the channels of its ResNet-18.
     """
@@ -45,18 +45,18 @@ class ThinResNet(nn.Module):
 
 
 class _Block(nn.Module):
-    def __init__(self, given: int, width: int, stride: int = 1) -> None:
+    def __init__(self, channels: int, width: int, stride: int = 1) -> None:
         super().__init__()
-        self.first, self.second = _convolution(given, width, stride), _convolution(width, width)
+        self.first, self.second = _convolution(channels, width, stride), _convolution(width, width)
         self.first_norm, self.second_norm = nn.BatchNorm2d(width), nn.BatchNorm2d(width)
         self.shortcut = nn.Identity()
-        if stride > 1 or given != width:
-            self.shortcut = nn.Sequential(nn.Conv2d(given, width, 1, stride, bias=False), nn.BatchNorm2d(width))
+        if stride > 1 or channels != width:
+            self.shortcut = nn.Sequential(nn.Conv2d(channels, width, 1, stride, bias=False), nn.BatchNorm2d(width))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         inner = functional.relu(self.first_norm(self.first(x)))
         return functional.relu(self.second_norm(self.second(inner)) + self.shortcut(x))
 
 
-def _convolution(given: int, width: int, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(given, width, 3, stride, padding=1, bias=False)
+def _convolution(channels: int, width: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(channels, width, 3, stride, padding=1, bias=False)

@@ -14,7 +14,7 @@ from preimage.cli.progress import Progress
 from preimage.errors import InputError
 from preimage.images import check_place
 from preimage.jobs.job import Job, RunOptions, run_options_of
-from preimage.jobs.places import Places, check_apart
+from preimage.jobs.places import Places, check_apart, check_report
 from preimage.jobs.report import Report, as_json, earlier_reports, write_reports
 from preimage.jobs.run import Running, checked, threads_of
 from preimage.tasks import TaskSpec, described
@@ -104,6 +104,7 @@ def execute(command: Command) -> int:
 def _planned(command: Command, sources: Sequence[Path | None]) -> tuple[list[Places], int]:
     """The places of every job; what cannot be read or written is said now, hours before the last fit."""
     found: list[Places] = []
+    shapes: dict[Path, tuple[int, ...]] = {}
     code = 0
     for source in sources:
         try:
@@ -111,19 +112,39 @@ def _planned(command: Command, sources: Sequence[Path | None]) -> tuple[list[Pla
             places = checked(job)
             check_apart(places, found)
             if command.several and source is not None:
-                _readable(command, source, places)
+                shapes[source] = _readable(command, source, places)
             found.append(places)
         except Exception as error:
             if not command.several:
                 raise
             code = report_failure(error, source, command=command.task.name)
+    if command.options.get("warm_start"):
+        _check_sizes(shapes)
     if command.several and command.run.report is not None:
         again = command.run.overwrite or command.run.resume
+        check_report(command.run.report)
         check_place(command.run.report, overwrite=again)
     return found, code
 
 
-def _readable(command: Command, source: Path, places: Places) -> None:
+def _check_sizes(shapes: Mapping[Path, tuple[int, ...]]) -> None:
+    """Weights are handed on between images of one size: raise InputError for the first that differs."""
+    for source, shape in shapes.items():
+        first, own = next(iter(shapes.items()))
+        if shape != own:
+            raise InputError(
+                f"--warm-start takes inputs of one size: {first} is {_size(own)}, {source} {_size(shape)}: leave one out",
+                code="size",
+            )
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    channels, height, width = shape
+    return f"{width} x {height} pixels, {channels} channels"
+
+
+def _readable(command: Command, source: Path, places: Places) -> tuple[int, ...]:
+    """Read an input once before all fits; its (c, h, w)."""
     from preimage.images import read
 
     run = command.run
@@ -131,6 +152,7 @@ def _readable(command: Command, source: Path, places: Places) -> None:
     picture = read(source, page=page, value_range=run.value_range, missing=command.task.fills_missing)
     if places.output is not None:
         picture.check_destination(places.output, overwrite=places.may_replace)
+    return tuple(picture.tensor.shape[1:])
 
 
 def _earlier(command: Command, jobs: Sequence[Places]) -> list[Report]:
@@ -161,7 +183,7 @@ def _one(command: Command, job: Job, interrupt: Interrupt, passed: _Passed | Non
     _print(running.remarks, command)
     name = job.task if job.input is None else Path(job.input).name
     with Progress(name, quiet=command.quiet) as progress:
-        for step in running:
+        for step in running if not interrupt.number else ():
             progress.show(step)
             if interrupt.number:
                 break

@@ -11,7 +11,7 @@ Source: de Jorge et al., Make Some Noise, NeurIPS 2022; Wong, Rice, Kolter, Fast
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -20,10 +20,12 @@ from torch.nn import functional
 
 from preimage.classifiers import Classifier, TrainedModel
 from preimage.classifiers.augmentation import sent, shifted
+from preimage.classifiers.averaging import parts
 from preimage.classifiers.labelled import TEST, Labelled
 from preimage.classifiers.loss_estimator import ranking_loss
+from preimage.classifiers.mixup import Targets, loss_of
 from preimage.classifiers.settings import Settings
-from preimage.classifiers.train import Training, loss_of, parts
+from preimage.classifiers.train import Training
 from preimage.defend.attacks import PGD_REACH, checked_eps
 from preimage.defend.checks import checked_images, checked_labels
 from preimage.defend.logits import gradient_of, logits_of
@@ -47,10 +49,15 @@ class AdversarialTraining(Training):
     `result().about["adversarial"]` has the accuracy on the test part under ten steps of PGD.
 
     Example:
-        training = AdversarialTraining(read_labelled("cifar10.npz"), eps=8)
-        for epoch in training:
-            print(epoch.index, epoch.validation.accuracy, epoch.robust)
-        write_model(Path("robust.pt"), training.result())
+        >>> images, labels = torch.randint(256, (16, 3, 32, 32), dtype=torch.uint8), torch.arange(16) % 2
+        >>> parts = ("train", "train", "train", "test") * 4
+        >>> data = Labelled(images, labels, tuple(map(str, range(16))), parts, ("even", "odd"), "random")
+        >>> brief = Settings("thin_resnet10", epochs=1, batch=6, mix=0.0)
+        >>> for epoch in (training := AdversarialTraining(data, brief, eps=8, device="cpu")):
+        ...     print(epoch.index, 0 <= epoch.robust <= 1)
+        1 True
+        >>> training.result().about["adversarial"]["attack"]
+        'PGD-10'
 
     Args:
         data: images of a training and a test part, as for Training.
@@ -72,23 +79,18 @@ class AdversarialTraining(Training):
     ) -> None:
         if not checked_eps(eps):
             raise InputError("eps must be above 0, got 0: Training trains without attack")
-        self.eps = float(eps)
+        self.eps: float = float(eps)
         super().__init__(data, settings or SETTINGS, device=device)
         chosen = torch.randperm(len(self.validation), generator=torch.Generator().manual_seed(self.settings.seed))
-        self.validated = self.validation.chosen(chosen[:VALIDATED].tolist())
+        self.validated: Labelled = self.validation.subset(chosen[:VALIDATED].tolist())
 
     @cached_property
-    def identity(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, Any]:
         """What a saved state belongs to: that of a Training, and eps."""
-        return super().identity | {"eps": self.eps}
+        return super().fingerprint | {"eps": self.eps}
 
-    def result(self) -> TrainedModel:
-        """The averaged weights of the epoch of best robust accuracy, and that accuracy on the test part.
-
-        Raises:
-            InputError: no epoch was done.
-        """
-        model = super().result()
+    def _result(self) -> TrainedModel:
+        model = super()._result()
         robust = self._robust_accuracy(self.data.part(TEST), TEST_STEPS)
         model.about["adversarial"] = {"eps": self.eps, "attack": f"PGD-{TEST_STEPS}", "test": robust}
         return model
@@ -101,32 +103,52 @@ class AdversarialTraining(Training):
         classifier, _ = parts(self.average.module)
         correct = 0.0
         for indices in torch.arange(len(data)).split(self.settings.batch):
-            x, labels = self._pictures(data, indices), data.labels[indices]
+            x, labels = data.batch(indices, self.device), data.labels[indices]
             correct += len(indices) * robust_accuracy(classifier, x, labels, self.eps, steps=steps)
         return correct / len(data)
 
-    def _losses(
-        self, x: torch.Tensor, answers: Sequence[tuple[float, torch.Tensor]]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        attacked = self._attacked(x, answers)
+    def _logits(self, x: torch.Tensor) -> torch.Tensor:
+        with self._precision():
+            return self.classifier(x)
+
+    def _losses(self, x: torch.Tensor, targets: Targets) -> tuple[torch.Tensor, torch.Tensor]:
+        attacked = n_fgsm(self._logits, x, targets, self.eps)
         with self._precision():
             logits, features = self.classifier.logits_and_features(attacked, self.estimator.layers)
-        primary = loss_of(logits, answers)
+        primary = loss_of(logits, targets)
         with self._precision():
             estimates = self.estimator({name: value.detach() for name, value in features.items()})
         return primary.mean(), ranking_loss(estimates.float(), primary)
 
-    def _attacked(self, x: torch.Tensor, answers: Sequence[tuple[float, torch.Tensor]]) -> torch.Tensor:
-        """Algorithm 1 of de Jorge et al.: noise, then one step, neither clipped to eps."""
-        start = perturbed(x, NOISE * self.eps)
-        with self._precision():
-            loss = loss_of(self.classifier(start.requires_grad_()), answers).mean()
-        return (start.detach() + self.eps / 255 * gradient_of(loss, start).sign()).clamp(0, 1)
-
     def _augmented(self, batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         down, across = (round((1 - self.settings.crop) * side) for side in self.data.size)
-        seen = shifted(self._pictures(self.learned, batch), (down, across), generator, upright=self.settings.upright)
-        return seen.contiguous(memory_format=torch.channels_last)
+        x = shifted(self.learned.batch(batch, self.device), (down, across), generator, upright=self.settings.upright)
+        return x.contiguous(memory_format=torch.channels_last)
+
+
+def n_fgsm(
+    model: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, targets: Targets, eps: float
+) -> torch.Tensor:
+    """Adversarial examples of images by one step: noise, then the step, neither clipped to eps; within 0 to 1.
+
+    Example:
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 4))
+        >>> images, labels = torch.rand(6, 3, 8, 8), torch.tensor([0, 1, 2, 3, 0, 1])
+        >>> attacked = n_fgsm(model, images, [(1.0, labels)], eps=8)
+        >>> float((attacked - images).abs().max()) < 3 * 8 / 255 + 1e-6
+        True
+
+    Args:
+        model: from images to logits, differentiable.
+        images: (b, c, h, w) in 0 to 1.
+        targets: labels (b,) of the images, with their shares of the loss.
+        eps: 0 to 255, in units of 1/255.
+
+    Source: de Jorge et al., Make Some Noise, NeurIPS 2022, algorithm 1.
+    """
+    start = perturbed(images, NOISE * eps).requires_grad_()
+    loss = loss_of(model(start), targets).mean()
+    return (start.detach() + eps / 255 * gradient_of(loss, start).sign()).clamp(0, 1)
 
 
 def robust_accuracy(

@@ -64,8 +64,13 @@ def start(image: Any, options: InspectOptions) -> InspectionRun | CalibrationRun
     Raises:
         InputError: an image, folder, classifier, thresholds file or option that cannot be used.
     """
-    from preimage.defend.inspect_runs import CalibrationRun, InspectionRun
+    from dataclasses import replace
 
+    from preimage.defend.inspect_runs import CalibrationRun, InspectionRun
+    from preimage.recipes import choose
+
+    if isinstance(options.recipe, str) and options.recipe.endswith(".json"):
+        options = replace(options, recipe=choose(recipes(), options.recipe).adapted())
     if options.calibrate is None:
         if image is None:
             raise InputError("give an image to inspect, or --calibrate FOLDER of unattacked ones", code="option")

@@ -62,6 +62,12 @@ def start(image: Any, options: SaliencyOptions) -> SaliencyRun:
     return SaliencyRun(image, options)
 
 
+def _one_method(options: SaliencyOptions) -> bool:
+    """Of several methods the output is the figure already."""
+    method = options.method
+    return len({each.strip() for each in method.split(",")} if isinstance(method, str) else set(method)) == 1
+
+
 def _report(result: Any) -> dict[str, Any]:
     return result.report()
 
@@ -95,6 +101,7 @@ saliency = TaskSpec(
             "Image, maps and the curves of both scores (PNG).",
             (".png",),
             "preimage.defend.saliency_run:write_figure",
+            when=_one_method,
         ),
     ),
     report=_report,

@@ -9,21 +9,18 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
+from preimage.differences import first_difference
 from preimage.engine.run import Run
 from preimage.errors import InputError
 from preimage.images import write_bytes_atomically
 
 FORMAT = 2
-_MOST_SAID, _LONGEST = 4, 80  # differences, and characters of each
-_ANOTHER = {"input": "of another picture", "model": "of another classifier"}
-_FINGERPRINT = re.compile("[0-9a-f]{64}")
 
 
 class Remembers(Protocol):
@@ -49,10 +46,10 @@ def load(run: Run, path: str | Path, observers: Mapping[str, Remembers] | None =
         InputError: not a checkpoint, of another format, or of another task, other options or another input.
     """
     saved = read(path)
-    for key, now, then in _differences(run, saved):
+    then = {"task": saved["task"], **saved["fingerprint"]}
+    if different := first_difference({"task": run.task, **_plain(run.fingerprint)}, then):
         raise InputError(
-            f"{path} was made with {_in_words(key, now, then)}: repeat that call, or start anew without resuming",
-            code="checkpoint",
+            f"{path} was made with {different}: repeat that call, or start anew without resuming", code="checkpoint"
         )
     run.load_state_dict(saved["state"])
     for name, observer in (observers or {}).items():
@@ -76,7 +73,9 @@ def read(path: str | Path) -> dict[str, Any]:
         raise InputError(f"{path} is a folder, not a checkpoint: name the file", code="checkpoint") from error
     except OSError as error:
         raise InputError(f"checkpoint {path} cannot be read ({error.strerror})", code="unreadable") from error
-    except MemoryError as error:
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise InputError(f"{path} is not a readable checkpoint: {remedy}", code="checkpoint") from error
         raise InputError(f"checkpoint {path} does not fit into memory: free some and resume", code="memory") from error
     except Exception as error:  # what is no checkpoint makes the reader fail in any way
         raise InputError(f"{path} is not a readable checkpoint: {remedy}", code="checkpoint") from error
@@ -97,38 +96,6 @@ def fingerprint(tensor: torch.Tensor) -> str:
     digest = hashlib.sha256(str(tuple(tensor.shape)).encode())
     digest.update(tensor.contiguous().numpy().data)
     return digest.hexdigest()
-
-
-def _differences(run: Run, saved: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    now = {"task": run.task, **_plain(run.fingerprint)}
-    then = {"task": saved["task"], **saved["fingerprint"]}
-    for key in sorted(now.keys() | then.keys()):
-        if now.get(key) != then.get(key):
-            yield key, now.get(key), then.get(key)
-
-
-def _in_words(key: str, now: Any, then: Any) -> str:
-    apart = list(_apart(key, now, then))
-    more = [f"and {len(apart) - _MOST_SAID} more"] if len(apart) > _MOST_SAID else []
-    return "; ".join(apart[:_MOST_SAID] + more)
-
-
-def _apart(name: str, now: Any, then: Any) -> Iterator[str]:
-    """Of settings by name only those that differ, of things of two kinds the kinds, of fingerprints no digits."""
-    if isinstance(now, dict) and isinstance(then, dict):
-        keys = now.keys() | then.keys() if now.get("kind") == then.get("kind") else {"kind"}
-        for key in sorted(keys):
-            if now.get(key) != then.get(key):
-                yield from _apart(f"{name} {key}", now.get(key), then.get(key))
-    elif now is not None and then is not None and _FINGERPRINT.search(f"{then} {now}"):
-        yield f"{name} {_ANOTHER.get(name, 'of another content')}"
-    else:
-        yield f"{name} {_brief(then)}, not {_brief(now)}"
-
-
-def _brief(value: Any) -> str:
-    text = "none" if value is None else _FINGERPRINT.sub("one", str(value))
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def _plain(options: dict[str, Any]) -> dict[str, Any]:

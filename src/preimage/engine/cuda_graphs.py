@@ -35,12 +35,7 @@ class CudaGraphs:
         record: records a call and returns what replays it.
     """
 
-    def __init__(
-        self,
-        move: Move,
-        expected: Move,
-        record: Recorder | None = None,
-    ) -> None:
+    def __init__(self, move: Move, expected: Move, record: Recorder | None = None) -> None:
         self.move, self.expected = move, expected
         self.record = record or record_on_cuda
         self.aside = (lambda call: call()) if record else on_a_side_stream
@@ -107,7 +102,7 @@ def record_on_cuda(call: Callable[[], Outputs]) -> Callable[[], Outputs]:
 
 
 def on_a_side_stream(call: Callable[[], Outputs]) -> Outputs:
-    """A call on a stream of its own, as PyTorch asks for before a graph is recorded."""
+    """A call on a stream of its own, as PyTorch wants it before a graph is recorded."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):

@@ -24,11 +24,12 @@ from preimage.engine.judge import Judge
 from preimage.engine.members import Members
 from preimage.engine.memory import check_memory
 from preimage.engine.recipe import Recipe
-from preimage.engine.result import History, Result
+from preimage.engine.result import Result
 from preimage.engine.run import Run
 from preimage.engine.step import Step
 from preimage.engine.theta import Theta
 from preimage.errors import InputError
+from preimage.history import History
 from preimage.images import Picture
 from preimage.prior import Prior
 from preimage.problem import Problem
@@ -65,8 +66,7 @@ class Fit(Run):
         task, fingerprint: the name and the plain options by which a checkpoint of this fit is known.
         remarks: what the task decided, in plain sentences for the user.
 
-    Raises:
-        InputError: members that are no multiple of the restarts, another seed, or weights of another network.
+    Raises InputError for members that are no multiple of the restarts, another seed, or weights of another network.
     """
 
     def __init__(
@@ -154,8 +154,7 @@ class Fit(Run):
 
     def _descend(self, members: list[int]) -> dict[int, torch.Tensor]:
         """One step of gradient descent of some members: the terms of each, (terms,), before the step."""
-        losses: dict[int, torch.Tensor] = {}
-        move = self.graphs or self._move
+        losses, move = {}, self.graphs or self._move
         for group in self.members.groups(members):
             terms, x = move(group, *self.prior.inputs(group))
             losses.update(zip(group, terms.unbind(1), strict=True))
@@ -221,7 +220,7 @@ class Fit(Run):
         )
 
     def weights(self) -> list[dict[str, Any]]:
-        """Of each member what another fit can start from, as it is now: copies on the CPU."""
+        """Of each member what another fit can start from (`initial`): copies on the CPU."""
         return self.theta.weights()
 
     def extended(self, rule: StoppingRule, *, steps: int | None = None) -> Fit:

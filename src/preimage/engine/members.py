@@ -82,8 +82,9 @@ class Members:
             weights = torch.stack([parameter.detach() for parameter in own])
             for parameter, row in zip(own, weights, strict=True):
                 parameter.data = row
-            self.weights[name] = weights.requires_grad_()
-            weights.register_post_accumulate_grad_hook(partial(self._hand_out, own))
+            self.weights[name] = weights
+            if own[0].requires_grad:
+                weights.requires_grad_().register_post_accumulate_grad_hook(partial(self._hand_out, own))
 
     def _hand_out(self, own: Sequence[nn.Parameter], weights: torch.Tensor) -> None:
         """Each called member gets its row of the gradient of all."""

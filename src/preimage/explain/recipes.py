@@ -12,7 +12,7 @@ from preimage.errors import InputError
 from preimage.explain.options import ImagePrior
 from preimage.networks import Pixels, SkipNet, UNet
 from preimage.optimizers import adam, muon
-from preimage.recipes import choose
+from preimage.recipes import choose, read_recipe_file
 
 # Narayanaswamy et al. 2021: U-Net with 4 levels, bilinear; noise code; 5000 steps. Its widths, rate and norm are unpublished:
 # chosen as [U]'s U-Net of four levels, 0.01 and batch norm.
@@ -109,6 +109,8 @@ def chosen(
     if prior not in get_args(ImagePrior):
         raise InputError(f"prior must be {', '.join(get_args(ImagePrior))}, got {prior!r}")
     changes = {} if steps is None else {"steps": steps}
+    if isinstance(given, str) and given.endswith(".json"):
+        given = read_recipe_file(given, recipes)
     if isinstance(given, Recipe):
         if prior != "deep" and not isinstance(given.network, Pixels.Config):
             raise InputError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,9 @@ class Places:
             return None
         return self.output.with_name(f"{self.output.name}.checkpoint")
 
-    @property
+    @cached_property
     def may_replace(self) -> bool:
-        """Whether files that exist are replaced: what an interrupted job wrote belongs to its checkpoint."""
+        """Whether files that exist are replaced: what an interrupted job wrote belongs to its checkpoint, if it had one then."""
         run, checkpoint = self.job.run, self.checkpoint
         return run.overwrite or (run.resume and checkpoint is not None and checkpoint.exists())
 
@@ -52,6 +53,7 @@ class Places:
         taken = {_key(path): f"what {option} reads" for path, option in self.read.items()}
         files = {f"--{name}": path for name, path in self.written.items()}
         if run.report is not None:
+            check_report(run.report)
             files["--report"] = run.report
         if checkpoint is not None:
             files["the checkpoint"] = checkpoint
@@ -119,9 +121,10 @@ def place_of(
         return None if output.default is None else Path(name)
     path = Path(given)
     path = path / name if path.is_dir() else path
-    if output.suffixes and path.suffix.lower() not in output.suffixes:
+    suffixes = output.suffixes or tuple(EXTENSIONS)
+    if path.suffix.lower() not in suffixes:
         raise InputError(
-            f"--{output.name} {given}: it is written as {' or '.join(output.suffixes)}: give such a name", code="format"
+            f"--{output.name} {given}: it is written as {' or '.join(suffixes)}: give such a name", code="format"
         )
     return path
 
@@ -134,6 +137,12 @@ def _name(output: Output, source: str | None, task: TaskSpec[..., Any], *, previ
         return f"{Path(named).stem}-preview{Path(named).suffix}" if preview else named
     ending = {"film": "", "uncertainty": "-uncertainty"}.get(output.name, f"-{output.name}")
     return f"{stem}-{task.name}{ending}{(output.suffixes or ('.png',))[0]}"
+
+
+def check_report(path: Path) -> None:
+    """Raise InputError for a report that is no JSON file by its name."""
+    if path.suffix.lower() != ".json":
+        raise InputError(f"--report {path}: it is written as .json: give such a name", code="format")
 
 
 def check_apart(places: Places, others: Iterable[Places]) -> None:

@@ -60,8 +60,9 @@ class Watched:
         """What the user gets for a result of the fit, (b, c, h, w)."""
         return image if self.strength == 1 else torch.lerp(self.picture.tensor, image, self.strength)
 
-    def check(self, step: Any) -> None:
+    def note(self, run: Any, step: Any) -> None:
         """Raise InputError if the result will not have the size of the reference, or of the input it is blended with."""
+        del run
         shape, given = tuple(step.picture.shape), tuple(self.picture.tensor.shape)
         if self.reference is not None and tuple(self.reference.shape) != shape:
             raise InputError(

@@ -84,7 +84,8 @@ class Running:
         if begun_from is not None:
             self.remarks += (f"resumed from {self.places.checkpoint}" if self.resumed else f"begun from {begun_from}",)
         self.setup = time.perf_counter() - begin
-        self.begun = self.resumed
+        # A checkpoint may have been saved before the first step; there is no result of that.
+        self.begun = self.resumed and getattr(self.run, "index", 1) > 0
 
     # ------------------------------------------------------------------ before the first step
 
@@ -149,6 +150,8 @@ class Running:
             reference = read_reference(in_folder(run.reference, self.job.input), whole or self.picture, run.page)
             if run.preview and whole is not None:
                 reference = middle_of_reference(reference, whole)
+        if "uncertainty" in self.places.written and self.run.current.recipe.restarts < 2:
+            raise InputError("--uncertainty is the deviation between fits: give --restarts 2 or more", code="option")
         film = (run.every or 10) if "film" in self.places.written else None
         return Watched(self.picture, reference, strength=run.strength, film_every=film)
 
@@ -166,17 +169,16 @@ class Running:
 
     def __iter__(self) -> Iterator[Any]:
         steps: Any = self.run
-        every, path = self.job.run.autosave, self.places.checkpoint
+        every, path, observers = self.job.run.autosave, self.places.checkpoint, self._observers()
+        # Sizes are compared before any observer computes with them.
+        looking_on = [] if self.watched is None else [self.watched, *observers.values()]
         if self.spec.inputs == "data":
             steps = self._trained()
         elif every is not None and path is not None:
-            observers = self._observers()
-            steps = autosave(_Observed(self.run, observers), path, every, observers)
+            steps = autosave(_Observed(self.run, looking_on), path, every, observers)
         elif self.watched is not None:
-            steps = observe(self.run, *self._observers().values())
+            steps = observe(self.run, *looking_on)
         for step in steps:
-            if not self.begun and self.watched is not None:
-                self.watched.check(step)
             self.begun = True
             yield step
 
@@ -244,14 +246,14 @@ class Running:
 class _Observed:
     """A run whose steps the observers see as they pass; all else is the run's own."""
 
-    def __init__(self, run: Any, observers: dict[str, Any]) -> None:
+    def __init__(self, run: Any, observers: list[Any]) -> None:
         self._run, self._observers = run, observers
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._run, name)
 
     def __iter__(self) -> Iterator[Any]:
-        return observe(self._run, *self._observers.values())
+        return observe(self._run, *self._observers)
 
 
 def checked(job: Job) -> Places:
@@ -266,19 +268,14 @@ def checked(job: Job) -> Places:
         raise InputError("--every is of the film: give --film FILE.gif too, or leave it out", code="option")
     places = places_of(job)
     places.check()
-    if "uncertainty" in written and job.spec.recipes is not None:
-        options = job.spec.options(**job.options)
-        named = options.recipe if isinstance(options.recipe, str) else ""
-        restarts = options.restarts or getattr(job.spec.recipes().get(named), "restarts", 2)
-        if restarts < 2:
-            raise InputError("--uncertainty is the deviation between fits: give --restarts 2 or more", code="option")
     return places
 
 
 def _check_code(job: Job, allowed: bool) -> None:
     for name, stated in described(job.spec.options).items():
         value = job.options.get(name)
-        if stated.kind == "classifier" and isinstance(value, str) and _CODE.fullmatch(value) and not allowed:
+        named = str(value).strip() if isinstance(value, str | Path) else ""
+        if stated.kind == "classifier" and _CODE.fullmatch(named) and not allowed:
             raise InputError(
                 f"{name} {value} would import a module, which this job may not: give a model file", code="classifier"
             )

@@ -76,7 +76,7 @@ def estimate_noise(image: Tensor, *, kind: Kind | Literal["auto"] = "auto", sigm
     """Estimate the kind and level of the noise from the image alone; gaussian if no kind fits clearly better.
 
     Example:
-        >>> noise = estimate_noise((clean + 0.1 * torch.randn_like(clean)).clamp(0, 1))
+        >>> noise = estimate_noise((0.5 + 0.1 * torch.randn(1, 3, 64, 64)).clamp(0, 1))
         >>> noise.kind, round(noise.level, 1)
         ('gaussian', 0.1)
 

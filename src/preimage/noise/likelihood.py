@@ -27,7 +27,7 @@ def noise_problem(
 
     Example:
         >>> noise_problem(torch.rand(1, 3, 32, 32), Noise("gaussian", 0.1, 0.1, "")).noise_level
-        0.010000000707805157
+        0.010
 
     Args:
         target: the noisy image, (1, c, h, w), 0 to 1.

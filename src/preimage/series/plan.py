@@ -20,7 +20,7 @@ from preimage.engine.run import Run
 from preimage.errors import InputError
 from preimage.images import Picture, as_picture
 from preimage.problem import Problem, join
-from preimage.recipes import RecipeChoice, choose, read_recipe_file
+from preimage.recipes import RecipeChoice, choose
 from preimage.rng import checked_seed
 from preimage.series.frames import Frames
 from preimage.series.layout import SMALLEST_SIDE, check_companions, checked
@@ -103,10 +103,7 @@ def begin(
     """
     picture = as_picture(image, missing=fills_missing)
     options = replace(options, stop=_rule_of(options), seed=checked_seed(options.seed), **_companions(options, picture))
-    given = options.recipe
-    if isinstance(given, str) and given.endswith(".json"):
-        given = read_recipe_file(given, recipes)
-    choice = choose(recipes, given, _changes(options))
+    choice = choose(recipes, options.recipe, _changes(options))
     pages = pages_of(picture)
     plans = []
     for number, page in enumerate(pages):

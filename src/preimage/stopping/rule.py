@@ -88,7 +88,7 @@ class StoppingRule:
         }
 
     def __or__(self, other: StoppingRule) -> StoppingRule:
-        return EitherRule(self, other)
+        return EitherRule(self, other)  # pyright: ignore[reportCallIssue] (fields that are not in the base come first)
 
 
 @dataclass(frozen=True)

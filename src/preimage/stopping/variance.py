@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -62,7 +63,7 @@ class WindowedVariance(StoppingRule):
 class VarianceTracker(ScoreTracker):
     """What both rules share: the subset of the values, and the guard against minima that come too early."""
 
-    rule: WindowedVariance | MovingVariance
+    rule: Any  # a WindowedVariance or a MovingVariance
     remembers: tuple[str, ...] = ("losses",)
 
     def __init__(

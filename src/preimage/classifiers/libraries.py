@@ -1,0 +1,181 @@
+"""Classifiers of torchvision, timm and transformers, with their classes and normalization; and weights of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import torch
+from torch import nn
+
+from preimage.classifiers.classifier import Classifier
+from preimage.errors import InputError, MissingExtra
+from preimage.rng import drawing_from
+
+NO_WEIGHTS = "none"
+
+
+def _torchvision(name: str, weights: str | None) -> Classifier:
+    from torchvision import models
+
+    try:
+        known: Any = models.get_model_weights(name).DEFAULT  # pyright: ignore[reportAttributeAccessIssue]
+    except (ValueError, AttributeError) as error:
+        raise InputError(
+            f"torchvision has no model {name!r}: {_some(models.list_models(module=models))}", code="not-found"
+        ) from error
+    preset = known.transforms()
+    if not hasattr(preset, "crop_size"):
+        raise InputError(
+            f"torchvision:{name} is no classifier of images: {_some(models.list_models(module=models))}",
+            code="classifier",
+        )
+    pretrained = known if weights is None else None
+    model = _downloaded(f"torchvision:{name}", known.url, lambda: models.get_model(name, weights=pretrained))
+    _take(model, weights, name)
+    return Classifier(model, known.meta["categories"], preset.mean, preset.std, size=preset.crop_size[0], copy=False)
+
+
+def _timm(name: str, weights: str | None) -> Classifier:
+    try:
+        import timm  # pyright: ignore[reportMissingImports]
+        from timm.data.config import resolve_data_config  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise MissingExtra.of("timm", "explain") from error
+    if not timm.is_model(name.split(".")[0]):
+        near = timm.list_models(f"*{name}*")[:4] or timm.list_models()[:4]
+        raise InputError(f"timm has no model {name!r}: there are {', '.join(near)}, ...", code="not-found")
+    model = _downloaded(f"timm:{name}", None, lambda: timm.create_model(name, pretrained=weights is None))
+    _take(model, weights, name)
+    settings = resolve_data_config({}, model=model)
+    return Classifier(
+        model,
+        _imagenet_names(model.num_classes),
+        settings["mean"],
+        settings["std"],
+        size=tuple(settings["input_size"][1:]),
+        copy=False,
+    )
+
+
+def _transformers(name: str, weights: str | None) -> Classifier:
+    try:
+        from transformers import (  # pyright: ignore[reportMissingImports]
+            AutoConfig,
+            AutoImageProcessor,
+            AutoModelForImageClassification,
+        )
+    except ImportError as error:
+        raise MissingExtra.of("transformers", "explain") from error
+    spec = f"hf:{name}"
+    if weights is None:
+        model = _downloaded(
+            spec, None, lambda: AutoModelForImageClassification.from_pretrained(name, trust_remote_code=False)
+        )
+    else:
+        config = _downloaded(spec, None, lambda: AutoConfig.from_pretrained(name, trust_remote_code=False))
+        model = AutoModelForImageClassification.from_config(config, trust_remote_code=False)
+        _take(model, weights, name)
+    processor = _downloaded(
+        spec, None, lambda: AutoImageProcessor.from_pretrained(name, use_fast=False, trust_remote_code=False)
+    )
+    labels = _distinct([str(model.config.id2label[i]) for i in range(model.config.num_labels)])
+    return Classifier(model, labels, processor.image_mean, processor.image_std, size=_side_of(processor), copy=False)
+
+
+def _side_of(processor: Any) -> int | tuple[int, int] | None:
+    """The side to which an image processor of transformers crops or resizes images."""
+    for specified in (getattr(processor, "crop_size", None), getattr(processor, "size", None)):
+        size = dict(specified) if specified else {}
+        if "height" in size:
+            return int(size["height"]), int(size["width"])
+        if "shortest_edge" in size:
+            return int(size["shortest_edge"])
+    return None
+
+
+def _downloaded(spec: str, address: str | None, make: Callable[[], Any]) -> Any:
+    """What a library makes with weights from the network; one line if these cannot be had."""
+    try:
+        return make()
+    except (URLError, OSError, RuntimeError, ValueError) as error:  # each library raises others
+        reason = " ".join(str(error).split())[:100]
+        fetch = f"fetch {address} elsewhere and " if address else ""
+        way = (
+            f"{fetch}give the file: {spec}@FILE"
+            if not spec.startswith("hf:")
+            else "give a folder that holds it: hf:FOLDER"
+        )
+        raise InputError(f"the weights of {spec} could not be loaded ({reason}): {way}", code="unreadable") from error
+
+
+def _take(model: nn.Module, weights: str | None, name: str) -> None:
+    """Weights of a file (a state dict, or a checkpoint that holds one), read without running code of it."""
+    if weights in (None, NO_WEIGHTS):
+        return
+    path = Path(str(weights))
+    if not path.is_file():
+        raise InputError(f"{path} does not exist: give the weights of {name} as {name}@FILE", code="not-found")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file  # pyright: ignore[reportMissingImports]
+
+            held: Any = load_file(path)
+        else:
+            held = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # pickle, zip and safetensors each raise their own
+        raise InputError(
+            f"{path} holds no weights that can be read: give a state dict saved by torch.save", code="unreadable"
+        ) from error
+    for key in ("state_dict", "model"):
+        held = held[key] if isinstance(held, dict) and isinstance(held.get(key), dict) else held
+    try:
+        model.load_state_dict(held)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        first = " ".join(str(error).split())[:160]
+        raise InputError(f"{path} does not hold the weights of {name}: {first}", code="classifier") from error
+
+
+def _imagenet_names(count: int) -> list[str] | int:
+    from timm.data.imagenet_info import ImageNetInfo  # pyright: ignore[reportMissingImports]
+
+    return _distinct([str(label) for label in ImageNetInfo().label_descriptions()]) if count == 1000 else count
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """Class names with the number behind one that occurred before: ImageNet has two cranes, a bird and a machine."""
+    return [f"{name} ({number})" if name in names[:number] else name for number, name in enumerate(names)]
+
+
+def _some(names: list[str]) -> str:
+    return f"there are {', '.join(names[:6])}, ... ({len(names)} in all)"
+
+
+LIBRARIES: dict[str, Callable[[str, str | None], Classifier]] = {
+    "torchvision": _torchvision,
+    "timm": _timm,
+    "hf": _transformers,
+}
+"""Loaders by the first word of a specification; each takes the name of a model, and None, "none" or a file of weights."""
+
+
+def from_library(kind: str, name: str, weights: str | None) -> Classifier:
+    """The classifier of a library, by the first word of its specification and the model's name.
+
+    Example:
+        >>> from_library("torchvision", "mobilenet_v3_small", NO_WEIGHTS).size
+        (224, 224)
+
+    Args:
+        kind: one of LIBRARIES.
+        name: of the model.
+        weights: None: the library's; "none": untrained; else a file.
+
+    Raises:
+        InputError: no such model, or weights that cannot be had or do not fit.
+    """
+    # Libraries draw weights before those of a file take their place.
+    with drawing_from(torch.Generator().manual_seed(0)):
+        return LIBRARIES[kind](name, weights)
