@@ -33,11 +33,11 @@ class Classifier(nn.Module):
         torch.Size([1, 8, 16, 16])
 
     Args:
-        model: a module from normalized images to logits; or to a tuple whose first entry they are, a dict with "logits" or
-            "out", or an object with `.logits` (transformers). One logit is a binary classifier's, of the second class.
+        model: a module that takes normalized images and returns logits, or a tuple that starts with them, a dict with
+            "logits" or "out", or an object with `.logits` (transformers). A single logit is that of the second of two classes.
         classes: their names, or their number.
-        mean, std: of each channel of an image in 0 to 1, by which it is normalized, as three numbers each, or as one, (0.5,):
-            the model is one of gray images.
+        mean, std: of the normalization, for images in 0 to 1: three numbers each, or one number each, as (0.5,), for a model of
+            gray images.
         size: side, or (height, width), in pixels, to which images are resized first; None: as they are.
         copy: False: the classifier takes the module itself, which is frozen from then on (saves the memory of a copy, 98 MiB
             for a ResNet-50).

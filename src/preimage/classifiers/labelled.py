@@ -130,7 +130,7 @@ def read_labelled(
         size: the short side, or (height, width), in pixels, at least 16; None: as they are, the short side 120 at most.
         label_column: of a CSV: the class, a number or a word.
         split_column: of a CSV: a column that holds train and test (or val).
-        group: of a CSV: a column of which one value is never on two sides.
+        group: of a CSV: a column with the group that no split may divide.
         seed: random seed of the test part that is drawn.
 
     Raises:

@@ -39,8 +39,8 @@ def load_classifier(
         'goldfish'
 
     Args:
-        spec: `torchvision:NAME`, `timm:NAME`, `hf:NAME` (transformers; a folder too), each with its pretrained weights, or with
-            `@FILE` after it those of a file, or with `@none` untrained; `FILE.pt` of `preimage train`;
+        spec: `torchvision:NAME`, `timm:NAME` or `hf:NAME` (transformers; also a folder) with pretrained weights;
+            `NAME@FILE`: weights of a file; `NAME@none`: untrained; `FILE.pt` of `preimage train`;
             `module.path:function`, your function without arguments that returns a Classifier.
         backbone: for a FILE.pt trained on the classifier of your function: that function again, or its `module.path:function`.
             A file never imports or calls anything.

@@ -20,13 +20,13 @@ _MOST_SECONDS = 140  # a slow machine ends with the best so far, rather than let
 
 def demo(
     *,
-    output: Annotated[Path, Parameter(name=("--output", "-o"), help="The clean picture.")] = Path("out/demo.png"),
-    figure: Annotated[Path, Parameter(help="PNG: before, after, difference, curves.")] = Path("out/demo-figure.png"),
-    overwrite: Annotated[bool, Parameter(help="Replace files that are there already.")] = False,
+    output: Annotated[Path, Parameter(name=("--output", "-o"), help="Restored image to write.")] = Path("out/demo.png"),
+    figure: Annotated[Path, Parameter(help="PNG: input, result, difference and curves.")] = Path("out/demo-figure.png"),
+    overwrite: Annotated[bool, Parameter(help="Replace files that exist.")] = False,
     recipe: Annotated[
         str, Parameter(help="Recipe: fast, balanced, best or paper, or a FILE.json of settings.")
     ] = "fast",
-    seed: Annotated[int, Parameter(help="Of the noise and of the fit.")] = 0,
+    seed: Annotated[int, Parameter(help="Random seed of the noise and of the fit.")] = 0,
 ) -> int:
     """Restore a noisy photograph of a cat (public domain), in under three minutes on two cores."""
     from preimage.cli.interrupt import Interrupt

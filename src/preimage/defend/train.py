@@ -37,16 +37,14 @@ class TrainOptions(SeededOptions):
     split_column: str | None = option(
         None, help="Column of a CSV that holds train and test (default: a test part is drawn)."
     )
-    group: str | None = option(
-        None, help="Column of a CSV whose values must not be on both sides of a split: a patient, a lesion."
-    )
+    group: str | None = option(None, help="Column of a CSV with the group (patient, lesion) that no split may divide.")
     size: int | None = option(
         None,
         help="Short side (default: the images' own, at most 120, or the --classifier's).",
         unit="pixels",
         minimum=16,
     )
-    turned: bool = option(False, help="Augment by all rotations, for images without an upright (lesions, cells).")
+    turned: bool = option(False, help="Augment by all rotations, for images without an orientation (lesions, cells).")
     backbone: str | None = option(
         None,
         help="Network of torchvision, or timm:NAME (default: resnet18; thin_resnet18 with --adversarial).",
@@ -54,7 +52,7 @@ class TrainOptions(SeededOptions):
     )
     epochs: int | None = option(
         None,
-        help="Passes over the training part (default: 20 to 200, of 2600 steps; 40 with --adversarial).",
+        help="Epochs (default: as many as make 2600 steps, 20 to 200; 40 with --adversarial).",
         group="Fit",
         minimum=1,
     )
@@ -77,7 +75,7 @@ class TrainOptions(SeededOptions):
     freeze: bool = option(False, help="Fit only the loss estimator, to the --classifier as it is.", group="Fit")
     adversarial: float | None = option(
         None,
-        help="Train against perturbations of at most so many 1/255 in every value, above 0 to 255; 8 is usual.",
+        help="Maximum perturbation in adversarial training, in 1/255, above 0 to 255; 8 is usual (default: none).",
         group="Fit",
         unit="1/255",
         minimum=0,
