@@ -15,8 +15,6 @@ from PIL import Image
 
 from preimage.cli import failures, main
 
-collect_ignore = ["test_train.py"]
-
 
 @dataclass(frozen=True)
 class Ran:

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 EXTRAS = {"--report": "r.json", "--figure": "f.png", "--film": "f.gif", "--uncertainty": "u.tif", "-o": "o.png"}
 
@@ -39,6 +40,22 @@ def test_two_outputs_of_one_name(here, run):
         "denoise", "noisy.png", "--recipe", "tiny.json", "--reference", "clean.png", "-o", "clean.png", "--overwrite"
     )
     assert ran.failed_in_one_line("clean.png", "--reference", code="option")
+
+
+@pytest.mark.parametrize("names", [("noisy.png",), ("noisy.png", "clean.png", "second.png")])
+def test_each_input_is_decoded_once(here, run, monkeypatch, names):
+    shutil.copy("noisy.png", "second.png")
+    decoded: list[str] = []
+    opened = Image.open
+
+    def counted(path: object, *args: object, **options: object) -> object:
+        decoded.append(str(path))
+        return opened(path, *args, **options)  # pyright: ignore
+
+    monkeypatch.setattr(Image, "open", counted)
+    ran = run("denoise", *names, "--recipe", "tiny.json", "--steps", "2", "--json")
+    assert ran.code == 0, ran.err
+    assert sorted(name for name in decoded if name in names) == sorted(names)
 
 
 def test_several_inputs_of_which_one_is_bad(here, run):

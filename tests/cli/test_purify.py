@@ -48,5 +48,5 @@ def test_several_files_and_steps(here, run):
 
 def test_bad_input_is_one_line(here, run):
     assert run("purify", "nowhere.png").failed_in_one_line("nowhere.png", code="not-found")
-    assert run("purify", "noisy.png", "--steps", "0").failed_in_one_line("steps", "0", code="range")
+    assert run("purify", "noisy.png", "--steps", "0").failed_in_one_line("steps", "0", code="invalid-value")
     assert run("purify", "noisy.png", "--recipe", "slow").failed_in_one_line("slow", code="invalid-value")

@@ -28,6 +28,8 @@ class FillOptions(SeededOptions):
     guide: ImageLike | None = option(None, help="Image that guides.", kind="image")
     shift: tuple[int, int] = option((0, 0), help="ROWS COLUMNS of a shift.")
     side: int | Literal["auto"] = option("auto", help="Side in pixels, or auto.")
+    smooth: bool | None = option(None, help="Smooth the edges (default: by the mask).")
+    rule: Callable[[], int] | Literal["fast", "slow"] | Literal["auto"] = option("auto", help="Rule, or auto.")
     chosen_by: Callable[[int], int] | None = option(None, help="Function that chooses.", kind="python")
 
 
@@ -51,7 +53,7 @@ class Filling:
 
 def write(result: FillOptions, path: Path, *, overwrite: bool = False) -> None:
     assert not overwrite
-    path.write_text(f"{result.shift}")
+    path.write_text(f"{result.shift} {result.smooth}")
 
 
 FILL_IN = TaskSpec(
@@ -83,6 +85,7 @@ def test_types_on_the_command_line():
     assert types["shift"] == tuple[int, int]
     assert types["side"] == int | Literal["auto"]
     assert types["device"] is str
+    assert types["rule"] == Literal["fast", "slow", "auto"]
     assert "chosen_by" not in types
     assert parameters["mask"].default is inspect.Parameter.empty
     assert "--mask" in usage_of(FILL_IN)
@@ -93,16 +96,19 @@ def test_a_new_task_is_one_line(here, run):
     options = ("--mask", "clean.png", "--kernel-width", "2", "--shift", "1", "-2", "--side", "7", "--seed", "3")
     ran = run("fill-in", "noisy.png", *options, "--json")
     assert ran.code == 0, ran.err
-    assert Path("noisy-fill-in.txt").read_text() == "(1, -2)"
+    assert Path("noisy-fill-in.txt").read_text() == "(1, -2) None"
     assert '"kernel_width": 2.0' in ran.out
     assert "two steps will do" in ran.err
     assert run("fill-in", "noisy.png", *options).failed_in_one_line("noisy-fill-in.txt", code="exists")
     assert run("fill-in", "noisy.png").failed_in_one_line("--mask", code="option")
-    for wrong, code in (("--side=2.5", "option"), ("--gap=crack", "option"), ("--kernel-width=0", "range")):
+    for wrong, code in (("--side=2.5", "option"), ("--gap=crack", "option"), ("--kernel-width=0", "invalid-value")):
         ran = run("fill-in", "noisy.png", "--mask", "clean.png", wrong, "-o", "b.txt")
         assert ran.failed_in_one_line(wrong.split("=")[1], code=code), ran
     assert run("fill-in", "noisy.png", "clean.png", *options).failed_in_one_line("clean.png", code="option")
     assert not Path("b.txt").exists()
+    for flag, value in (("--smooth", True), ("--no-smooth", False)):
+        assert run("fill-in", "noisy.png", *options, flag, "-o", f"{value}.txt").code == 0
+        assert Path(f"{value}.txt").read_text() == f"(1, -2) {value}"
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -74,7 +74,7 @@ def test_whole_pictures_have_no_tiles_in_their_report(here, run):
         (("--tile", "big"), ("--tile", "big"), "option"),
         (("--tile", 32.5), ("--tile", "32.5"), "option"),
         (("--tile", 24, "--tile-overlap", 12), ("24", "11", "12"), ""),
-        (("--tile", 24, "--tile-overlap", -1), ("overlap", "-1"), "range"),
+        (("--tile", 24, "--tile-overlap", -1), ("overlap", "-1"), "invalid-value"),
         (("--tile-overlap", 8), ("overlap",), "option"),
         (("--tile", 24, "--warm-start"), ("warm", "24"), "option"),
     ],

@@ -74,8 +74,29 @@ def changed(**settings: Any) -> str:
         (changed(color=1), "option"),
         (changed(options={"color": 1}), "option"),
         (changed(run={"color": 1}), "option"),
-        (changed(run={"threads": 0}), "range"),
+        (changed(run={"threads": 0}), "invalid-value"),
         (json.dumps({"format": 2}), "option"),
+        (changed(task=["denoise"]), "type"),
+        (changed(options=[1]), "type"),
+        (changed(run="all"), "type"),
+        (changed(input=3), "type"),
+        (changed(outputs={"output": 3}), "type"),
+        (changed(outputs={"movie": "a.gif"}), "option"),
+        (changed(input_sha256=3), "type"),
+        (changed(options={"steps": "many"}), "type"),
+        (changed(options={"steps": 2.5}), "type"),
+        (changed(options={"steps": True}), "type"),
+        (changed(options={"steps": [3]}), "type"),
+        (changed(options={"warm_start": 1}), "type"),
+        (changed(options={"noise": "pink"}), "type"),
+        (changed(options={"recipe": {"steps": 3}}), "type"),
+        (changed(options={"tile": [32]}), "type"),
+        (changed(options={"seed": None}), "type"),
+        (changed(options={"initial": "weights.pt"}), "option"),
+        (changed(run={"page": "some"}), "type"),
+        (changed(run={"report": 3}), "type"),
+        (changed(run={"value_range": [0, 1, 2]}), "type"),
+        ("[" * 100_000, "unreadable"),
     ],
 )
 def test_what_is_no_job_is_refused(text: str, code: str):
@@ -83,3 +104,20 @@ def test_what_is_no_job_is_refused(text: str, code: str):
         Job.from_json(text)
     assert error.value.code == code
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"tile": [32, 48]}, (32, 48)),
+        ({"tile": 32}, 32),
+        ({"tile": "none"}, "none"),
+        ({"tile": None}, None),
+        ({"sigma": 25}, 25),
+        ({"stop": "held-out"}, "held-out"),
+        ({"recipe": "thin.json"}, "thin.json"),
+    ],
+)
+def test_values_have_the_types_of_their_options(options: dict[str, Any], expected: Any):
+    ((name, value),) = Job.from_json(changed(options=options)).options.items()
+    assert (value, type(value)) == (expected, type(expected)), name

@@ -60,7 +60,7 @@ def test_ranges_are_checked(options: Any, name: str, stated: Option):
     for value in outside(stated):
         with pytest.raises(InputError) as error:
             options(**{**given, name: value})
-        assert error.value.code == "range"
+        assert error.value.code == "invalid-value"
         assert f"{value}" in str(error.value)
 
 

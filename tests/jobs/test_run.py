@@ -68,7 +68,7 @@ def test_another_file_of_that_name_is_refused(here):
         ("counterfactual", "classifier"),
         ("recover", "classifier"),
         ("inspect", "classifier"),
-        ("train", "backbone"),
+        ("train", "classifier"),
     ],
 )
 def test_a_job_from_elsewhere_imports_no_module(here, task, option):
@@ -93,18 +93,25 @@ def test_code_that_is_allowed_is_run(here):
     assert Path("map.png").exists()
 
 
+def test_an_input_that_is_not_there_has_no_content(here):
+    assert refused(replace(job(), input="nowhere.png", input_sha256="0" * 64)) == "not-found"
+
+
 @pytest.mark.parametrize(
     ("given", "code"),
     [
         (replace(job(), input="nowhere.png"), "not-found"),
-        (replace(job(), options={**THIN, "sigma": -1.0}), "range"),
+        (replace(job(), options={**THIN, "sigma": -1.0}), "invalid-value"),
         (replace(job(), options={**THIN, "recipe": "nowhere.json"}), "not-found"),
         (replace(job(), outputs={"output": "a.xyz"}), "format"),
         (replace(job(), outputs={"output": "nowhere/a.png"}), "unwritable"),
         (replace(job(), outputs={"output": "noisy.png"}), "option"),
-        (replace(job(), outputs={"output": "a.gif", "film": "a.gif"}), "option"),
+        (replace(job(), outputs={"output": "a.png", "figure": "a.png"}), "option"),
         (job(every=5, reference=Path("nowhere.png")), "not-found"),
         (replace(job(), task="denoize"), "option"),
+        (replace(job(), options={**THIN, "color": 1}), "option"),
+        (replace(job(), outputs={"output": "a.png", "movie": "a.gif"}), "option"),
+        (Job("maximize", {"classifier": "a.pt"}, run=RunOptions(strength=0.5)), "option"),
     ],
 )
 def test_what_cannot_be_is_an_error_with_a_code_and_nothing_is_written(here, given, code):

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import sys
-import types
-import typing
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -13,6 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from cyclopts import Group, Parameter, Token
 
+from preimage.jobs.forms import form_of, members_of
 from preimage.jobs.job import RunOptions, run_options_of
 from preimage.tasks import Option, Output, TaskSpec
 
@@ -103,8 +101,8 @@ def _flags(name: str, stated: Option) -> tuple[str, ...]:
 def _annotation(options: Any, each: Any) -> Any:
     """The type of an option on the command line, with its help."""
     stated: Option = each.metadata["option"]
-    kind = _type(options, each, stated)
-    members = [member for member in _members(kind) if member is not type(None)]
+    kind = _type(options, each)
+    members = [member for member in members_of(kind) if member is not type(None)]
     converter = whole if int in members and float not in members and bool not in members else None
     parameter = Parameter(
         name=_flags(each.name, stated),
@@ -114,6 +112,8 @@ def _annotation(options: Any, each: Any) -> Any:
         if all(member in (int, str) or get_origin(member) is Literal for member in members)
         else None,
         show_default=None if each.default not in (None, False, MISSING) else False,
+        # What is on by default in some cases can be switched off.
+        negative=f"--no-{each.name.replace('_', '-')}" if bool in members and each.default is None else (),
     )
     return Annotated[kind, parameter]
 
@@ -121,62 +121,18 @@ def _annotation(options: Any, each: Any) -> Any:
 def whole(kind: Any, tokens: Sequence[Token]) -> int | str:
     """A whole number, of which 3.5 is none (it would be rounded), or one of the words that stand for one."""
     given = tokens[0].value
-    words = [word for member in _members(kind) if get_origin(member) is Literal for word in get_args(member)]
-    if given in words or (str in _members(kind) and not given.lstrip("+-").isdigit()):
+    words = [word for member in members_of(kind) if get_origin(member) is Literal for word in get_args(member)]
+    if given in words or (str in members_of(kind) and not given.lstrip("+-").isdigit()):
         return given
     return int(given)
 
 
-def _type(options: Any, each: Any, stated: Option) -> Any:
-    """What a type in Python is on the command line: an image is a file, a classifier a word; what has no form is left out."""
-    optional = each.default is None
-    if stated.kind in ("image", "file"):
-        return Path | None if optional else Path
-    if stated.kind == "classifier":
-        return str | None if optional else str
-    found = [member for member in _resolved(options, each) if _has_form(member)]
-    literals = [member for member in found if get_origin(member) is Literal]
-    if int in found and any(get_origin(member) is tuple for member in found):
-        found = [member for member in found if get_origin(member) is not tuple]
-    if literals and str in found:  # the words and any other: any word
-        found = [member for member in found if member not in literals]
-    if not found or found == [type(None)]:
-        found = [str, *found]
+def _type(options: Any, each: Any) -> Any:
+    """The type of an option on the command line, where a number or a word stands for a tuple as well."""
+    found = list(form_of(options, each))
+    scalars = [member for member in found if get_origin(member) is not tuple]
+    if scalars and scalars != [type(None)]:
+        found = scalars
+    if str in found:  # the words and any other: any word
+        found = [member for member in found if get_origin(member) is not Literal]
     return Union[tuple(found)]  # noqa: UP007 (made of a list)
-
-
-def _resolved(options: Any, each: Any) -> list[Any]:
-    """The members of a field's type; those whose names are known to type checkers alone are left out."""
-    if not isinstance(each.type, str):
-        return _members(each.type)
-    owner = next(c for c in options.__mro__ if each.name in inspect.get_annotations(c))
-    names = {**vars(typing), **vars(sys.modules[owner.__module__])}
-    found: list[Any] = []
-    for text in _split(each.type):
-        try:
-            found += _members(eval(text, names))
-        except (NameError, AttributeError):
-            continue
-    return found
-
-
-def _split(text: str) -> list[str]:
-    """The members of a union that is written out, split at | outside of brackets."""
-    parts, depth = [""], 0
-    for letter in text:
-        depth += (letter in "[(") - (letter in "])")
-        if letter == "|" and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += letter
-    return [part.strip() for part in parts]
-
-
-def _members(hint: Any) -> list[Any]:
-    return list(get_args(hint)) if get_origin(hint) in (Union, types.UnionType) else [hint]
-
-
-def _has_form(member: Any) -> bool:
-    if member in (bool, int, float, str, Path, type(None)) or get_origin(member) is Literal:
-        return True
-    return get_origin(member) is tuple and all(each in (int, float, str, ...) for each in get_args(member))

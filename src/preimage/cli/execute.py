@@ -12,12 +12,17 @@ from preimage.cli.failures import closed_pipe_is_no_failure, report_failure
 from preimage.cli.interrupt import Interrupt
 from preimage.cli.progress import Progress
 from preimage.errors import InputError
-from preimage.images import check_place
+from preimage.images import Picture, check_place
 from preimage.jobs.job import Job, RunOptions, run_options_of
 from preimage.jobs.places import Places, check_apart, check_report
+from preimage.jobs.reading import read_input
 from preimage.jobs.report import Report, as_json, earlier_reports, write_reports
 from preimage.jobs.run import Running, checked, threads_of
 from preimage.tasks import TaskSpec, described
+
+_KEPT_BYTES = (
+    2**28
+)  # of several inputs, what is kept between the check of all and the turn of each; others are read again
 
 
 @dataclass(frozen=True)
@@ -80,18 +85,18 @@ def execute(command: Command) -> int:
         _check_folders(command)
     sources: Sequence[Path | None] = command.inputs or (None,)
     jobs, code = _planned(command, sources)
-    reports = _earlier(command, jobs)
+    reports = _earlier(command, [each.places for each in jobs])
     passed = _Passed() if command.several and command.options.get("warm_start") else None
     with Interrupt(quiet=command.quiet) as interrupt, threads_of(command.run.threads):
-        for place in jobs:
+        for planned in jobs:
             try:
-                report = _one(command, place.job, interrupt, passed, last=place is jobs[-1])
+                report = _one(command, planned, interrupt, passed, last=planned is jobs[-1])
                 if report is not None:
                     reports.append(report)
                     if command.several and command.run.report is not None:
                         write_reports(reports, command.run.report)
             except Exception as error:
-                code = report_failure(error, place.job.input, command=command.task.name)
+                code = report_failure(error, planned.places.job.input, command=command.task.name)
             if interrupt.number:
                 code = interrupt.exit_code
                 break
@@ -101,19 +106,31 @@ def execute(command: Command) -> int:
     return code
 
 
-def _planned(command: Command, sources: Sequence[Path | None]) -> tuple[list[Places], int]:
+@dataclass
+class _Planned:
+    """A job, its places, and its input if that was read and is small enough to be kept until its turn."""
+
+    places: Places
+    picture: Picture | None = None
+
+
+def _planned(command: Command, sources: Sequence[Path | None]) -> tuple[list[_Planned], int]:
     """The places of every job; what cannot be read or written is said now, hours before the last fit."""
-    found: list[Places] = []
+    found: list[_Planned] = []
     shapes: dict[Path, tuple[int, ...]] = {}
-    code = 0
+    code, kept = 0, 0
     for source in sources:
         try:
             job = command.job(source)
-            places = checked(job)
-            check_apart(places, found)
+            planned = _Planned(checked(job))
+            check_apart(planned.places, [each.places for each in found])
             if command.several and source is not None:
-                shapes[source] = _readable(command, source, places)
-            found.append(places)
+                picture = read_input(job, planned.places)
+                assert picture is not None
+                shapes[source] = tuple(picture.tensor.shape[1:])
+                kept += picture.tensor.nbytes
+                planned.picture = picture if kept <= _KEPT_BYTES else None
+            found.append(planned)
         except Exception as error:
             if not command.several:
                 raise
@@ -143,18 +160,6 @@ def _size(shape: tuple[int, ...]) -> str:
     return f"{width} x {height} pixels, {channels} channels"
 
 
-def _readable(command: Command, source: Path, places: Places) -> tuple[int, ...]:
-    """Read an input once before all fits; its (c, h, w)."""
-    from preimage.images import read
-
-    run = command.run
-    page = run.page if run.page is not None or command.task.inputs == "images" else 1
-    picture = read(source, page=page, value_range=run.value_range, missing=command.task.fills_missing)
-    if places.output is not None:
-        picture.check_destination(places.output, overwrite=places.may_replace)
-    return tuple(picture.tensor.shape[1:])
-
-
 def _earlier(command: Command, jobs: Sequence[Places]) -> list[Report]:
     """What an interrupted command of several inputs left in its report, but for what is done again."""
     if not (command.several and command.run.resume and command.run.report is not None):
@@ -174,10 +179,13 @@ def _check_folders(command: Command) -> None:
             raise InputError(f"--{name} must be a folder for several inputs, and {path} is {there}", code="option")
 
 
-def _one(command: Command, job: Job, interrupt: Interrupt, passed: _Passed | None, *, last: bool) -> Report | None:
+def _one(
+    command: Command, planned: _Planned, interrupt: Interrupt, passed: _Passed | None, *, last: bool
+) -> Report | None:
     """One job, from reading to the last file; None if it was interrupted before there was anything to write."""
+    job, picture, planned.picture = planned.places.job, planned.picture, None
     started = {} if passed is None else {"initial": passed.weights, "begun_from": _source_of(passed)}
-    running = Running(job, allow_code=True, **started)
+    running = Running(job, allow_code=True, picture=picture, **started)
     if passed is not None:
         _take_over(passed, running)
     _print(running.remarks, command)
@@ -190,9 +198,11 @@ def _one(command: Command, job: Job, interrupt: Interrupt, passed: _Passed | Non
     handing_on = passed is not None and not last and running.finished
     outcome = running.finish(keep_checkpoint=handing_on)
     if not outcome.report:
-        what = "ended before the first step, nothing was written"
+        what, kept = "ended before the first step, nothing was written", running.places.checkpoint
         if running.begun:
-            what = f"interrupted; go on with --resume from {running.places.checkpoint}"
+            what = "interrupted, nothing was written"
+            if kept is not None and kept.exists():
+                what = f"interrupted; go on with --resume from {kept}"
         print(f"preimage: {job.input or job.task}: {what}", file=sys.stderr)
         return None
     if handing_on and passed is not None:

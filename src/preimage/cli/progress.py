@@ -47,10 +47,22 @@ class Progress:
         """Say where the fit is, unless that was said just now."""
         now = time.monotonic()
         self._unseen = step
+        if getattr(step, "completes_epoch", False):
+            self._line_of_epoch(step)
+            return
         if self.quiet or now - self._last < (_PLAIN_EVERY if self._bar is None else _LIVE_EVERY):
             return
         self._last = now
         self._draw(step)
+
+    def _line_of_epoch(self, step: Any) -> None:
+        """An epoch's numbers stay to be read, beside a bar as well."""
+        if self.quiet:
+            return
+        if self._bar is None:
+            print(f"{self.name}: {step.status}", file=sys.stderr)
+        else:
+            self._bar.console.print(f"{self.name}: {step.status}", markup=False, highlight=False, soft_wrap=True)
 
     def _draw(self, step: Any) -> None:
         self._unseen = None

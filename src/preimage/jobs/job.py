@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from preimage.errors import InputError
+from preimage.jobs.forms import form_of, from_plain
 from preimage.registry import task_named
 from preimage.tasks import TaskOptions, TaskSpec, described, option
 
@@ -125,24 +126,60 @@ class Job:
         """A job from its JSON; nothing that it names is imported or run.
 
         Raises:
-            InputError: no JSON, another format number, an unknown task or option.
+            InputError: no JSON, another format number, an unknown task, option or output, or a value of another type.
         """
         try:
             found = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"a job must be a JSON object: {error}", code="unreadable") from error
         if not isinstance(found, dict) or found.pop("format", None) != FORMAT:
             raise InputError(f'a job must have "format": {FORMAT}: make it anew', code="format")
-        known = {each.name for each in fields(cls)}
-        run, options = found.get("run") or {}, found.get("options") or {}
-        unknown = [*(found.keys() - known), *(run.keys() - described(RunOptions).keys())]
-        if "task" in found:
-            unknown += sorted(options.keys() - described(task_named(found["task"]).options).keys())
+        unknown = sorted(found.keys() - _PARTS.keys())
         if unknown or "task" not in found:
             raise InputError(f"a job has no {', '.join(unknown) or 'task'}: make it anew", code="option")
-        run = {name: _typed(name, value) for name, value in run.items()}
-        options = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
-        return cls(**{**found, "run": RunOptions(**run), "options": options})
+        for name, value in found.items():
+            if not isinstance(value, _PARTS[name]):
+                raise InputError(f"{name} of a job cannot be {value!r}: make it anew", code="type")
+        task = task_named(found["task"])
+        run = _from_plain(found.get("run", {}), RunOptions, "run")
+        run = {name: Path(run[name]) if name in ("report", "reference") and run[name] else run[name] for name in run}
+        found["options"] = _from_plain(found.get("options", {}), task.options, task.name)
+        for name, value in found.get("outputs", {}).items():
+            if not isinstance(value, str):
+                raise InputError(f"output {name} of a job must be a path, got {value!r}", code="type")
+        job = cls(**{**found, "run": RunOptions(**run)})
+        job.check()
+        return job
+
+    def check(self) -> None:
+        """Raise InputError for an option, output or run option that the task does not have."""
+        task, own, default = self.spec, run_options_of(self.spec), RunOptions()
+        changed = {
+            each.name for each in fields(RunOptions) if getattr(self.run, each.name) != getattr(default, each.name)
+        }
+        unknown = {*(self.options.keys() - described(task.options).keys()), *(changed - set(own))}
+        unknown |= self.outputs.keys() - {output.name for output in task.outputs}
+        if unknown:
+            raise InputError(f"{self.task} has no {', '.join(sorted(unknown))}: leave it out", code="option")
+
+
+_PARTS: dict[str, Any] = {
+    "task": str,
+    "options": dict,
+    "input": str | None,
+    "outputs": dict,
+    "run": dict,
+    "input_sha256": str | None,
+}
+
+
+def _from_plain(values: dict[str, Any], options: Any, owner: str) -> dict[str, Any]:
+    """Values of JSON as the options of a dataclass have them."""
+    known = {each.name: each for each in fields(options) if "option" in each.metadata}
+    written = {name for name, each in known.items() if each.metadata["option"].kind != "python"}
+    if unknown := sorted(values.keys() - written):
+        raise InputError(f"{owner} has no {', '.join(unknown)} in a job: leave it out", code="option")
+    return {name: from_plain(name, value, form_of(options, known[name])) for name, value in values.items()}
 
 
 def _plain(value: Any) -> Any:
@@ -151,12 +188,6 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
         return value.item()
     raise TypeError(f"{type(value).__name__} is no plain data")
-
-
-def _typed(name: str, value: Any) -> Any:
-    if name == "value_range" and value is not None:
-        return tuple(value)
-    return Path(value) if name in ("report", "reference") and value is not None else value
 
 
 @dataclass(frozen=True)

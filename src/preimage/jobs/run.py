@@ -7,7 +7,6 @@ outcome = running.finish()                      # or, in one go: run_job(job)
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import re
 import time
 from collections.abc import Iterator
@@ -19,11 +18,12 @@ import torch
 
 from preimage.engine import checkpoint
 from preimage.errors import InputError
-from preimage.images import Picture, read
+from preimage.images import Picture
 from preimage.jobs import writers
 from preimage.jobs.job import Job, Outcome, restores
 from preimage.jobs.places import Places, in_folder, places_of
 from preimage.jobs.preview import check_preview, middle_of, middle_of_reference, projected
+from preimage.jobs.reading import options_of, read_input
 from preimage.jobs.report import Watched, make_report, read_reference, report_lines, write_report
 from preimage.observe import autosave, observe
 from preimage.tasks import described
@@ -58,6 +58,7 @@ class Running:
     Args:
         job: what is to be done.
         allow_code: as in run_job.
+        picture: the input, if `read_input` has read it before.
         initial: weights that the fit begins from (of the input before, say).
         begun_from: where these weights come from, in words, for the report and the checkpoint.
 
@@ -66,15 +67,22 @@ class Running:
     """
 
     def __init__(
-        self, job: Job, *, allow_code: bool = False, initial: Any = None, begun_from: str | None = None
+        self,
+        job: Job,
+        *,
+        allow_code: bool = False,
+        picture: Picture | None = None,
+        initial: Any = None,
+        begun_from: str | None = None,
     ) -> None:
         begin = time.perf_counter()
         self.job, self.spec = job, job.spec
         _check_code(job, allow_code)
         self.places = checked(job)
-        self.picture, whole = self._input()
+        whole = read_input(job, self.places) if picture is None else picture
+        self.picture = middle_of(whole) if whole is not None and job.run.preview else whole
         self.whole_shape = None if whole is None else tuple(whole.tensor.shape)
-        options = self._options(whole, initial)
+        options = options_of(job, whole, initial)
         self.run = self.spec.start(self.picture if self.spec.inputs != "data" else job.input, options)
         if begun_from is not None:
             self.run.fingerprint = {**self.run.fingerprint, "begun_from": "the last input"}
@@ -88,55 +96,6 @@ class Running:
         self.begun = self.resumed and getattr(self.run, "index", 1) > 0
 
     # ------------------------------------------------------------------ before the first step
-
-    def _input(self) -> tuple[Picture | None, Picture | None]:
-        """What the task is given, and the whole image that it is a preview of."""
-        job = self.job
-        if job.input is None or self.spec.inputs in ("none", "data"):
-            return None, None
-        path = Path(job.input)
-        if job.input_sha256 is not None and hashlib.sha256(path.read_bytes()).hexdigest() != job.input_sha256:
-            raise InputError(f"{path} is not the file that the job was made for: make the job anew", code="format")
-        if restores(self.spec):
-            page = job.run.page
-            whole = read(path, page=page, value_range=job.run.value_range, missing=self.spec.fills_missing)
-            whole.check_destination(self.places.output or path, overwrite=self.places.may_replace)
-            return (middle_of(whole) if job.run.preview else whole), whole
-        from preimage.explain.inputs import one_picture
-
-        if job.run.page == "all":
-            raise InputError(f"{job.task} takes one page at a time: give --page N, from 1", code="option")
-        picture = one_picture(path, job.run.value_range, page=job.run.page)
-        return picture, picture
-
-    def _options(self, whole: Picture | None, initial: Any) -> Any:
-        """The task's options, with the images among them read as they belong to the input."""
-        found = dict(self.job.options)
-        for name, stated in described(self.spec.options).items():
-            value = found.get(name)
-            if stated.kind == "image" and isinstance(value, str | Path):
-                found[name] = self._companion(in_folder(Path(value), self.job.input), whole)
-        if initial is not None:
-            found["initial"] = initial
-        return self.spec.options(**found)
-
-    def _companion(self, path: Path, whole: Picture | None) -> Any:
-        """An image beside the input: its page of a file of several pages, its middle for a preview."""
-        page = self.job.run.page
-        if page is None and not self.job.run.preview:
-            return path
-        try:
-            picture = read(path, page=page or 1)
-        except InputError as error:
-            try:
-                picture = read(path)  # there is one page only
-            except InputError:
-                raise error from None
-        if self.job.run.preview and whole is not None:
-            if picture.tensor.shape[-2:] != whole.tensor.shape[-2:]:
-                raise InputError(f"{path} and the input must have one size for a preview", code="size")
-            return middle_of(picture)
-        return picture
 
     def _watched(self, whole: Picture | None) -> Watched | None:
         """The observers of a restoration."""
@@ -263,6 +222,7 @@ def checked(job: Job) -> Places:
         InputError: naming the option.
     """
     run, written = job.run, job.outputs
+    job.check()
     check_preview(job)
     if run.every is not None and "film" not in written:
         raise InputError("--every is of the film: give --film FILE.gif too, or leave it out", code="option")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class SuperResolveOptions(FitOptions):
     """Options of super-resolution."""
 
-    factor: int = option(4, help="How many times higher and wider the result is, 2 to 16.", minimum=2, maximum=16)
+    factor: int = option(4, help="Times that the result is higher and wider, 2 to 16.", minimum=2, maximum=16)
     kernel: str | Path | torch.Tensor | NDArray[Any] = option(
         "lanczos2",
         help="Down-sampling kernel: lanczos2, bicubic, box, gaussian:SIGMA (pixels of the result), a FILE of numbers, or "
