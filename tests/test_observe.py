@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
 from specimens import THIN, clean, fit_of, noisy
 
+from preimage.images import as_picture
 from preimage.metrics import psnr
 from preimage.observe import Curves, Film, OraclePeak, observe
 from preimage.restore.denoise import denoise
@@ -18,10 +20,22 @@ from preimage.stopping import after, held_out
 
 RECIPE = replace(THIN, steps=20)
 known_noise = partial(denoise, noise="gaussian", sigma=0.1, recipe=RECIPE, device="cpu", tile=None)
+PAGES = torch.cat([noisy(), clean(), noisy(sigma=0.2)])
+
+
+def in_turn(page: int, initial: Any) -> Any:
+    return known_noise(PAGES[page : page + 1], stop=after(6), initial=initial)
+
+
 RUNS = {
     "fit": (lambda: fit_of(noisy(), RECIPE, rule=held_out(0.1, patience=4), restarts=2), clean()),
     "frames": (
-        lambda: Frames(partial(known_noise, stop=after(6)), torch.cat([noisy(), clean(), noisy(sigma=0.2)])),
+        lambda: Frames(
+            in_turn,
+            as_picture(PAGES),
+            fingerprints=[{}] * 3,
+            remarks=[()] * 3,
+        ),
         torch.cat([clean()] * 3),
     ),
     "tiles": (

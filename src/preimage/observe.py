@@ -107,11 +107,13 @@ class OraclePeak:
         self.reference, self.lookahead, self.margin = reference, lookahead, margin
         self.strength, self.input = strength, input
         self.curve: Curve = []  # (step of the fit at hand, PSNR); (0, NaN) between two fits
-        self.peaks: dict[int, tuple[float, int]] = {}  # of each image the best PSNR so far, and its step
+        self.peaks: dict[int, tuple[float, int]] = {}  # of each image or tile the best PSNR so far, and its step
+        self.exact_tiles: int | None = None  # tiles that are returned as given; None: it is no run of tiles
 
     def note(self, run: Run, step: Step) -> None:
         """Compare a step; after the last one of a fit, look ahead."""
         fit = run.current
+        self.exact_tiles = getattr(run, "not_fitted", None)
         if self.curve and fit.index == 1:
             self.curve.append((0, math.nan))
         self._compare(run, fit, step)
@@ -128,10 +130,16 @@ class OraclePeak:
 
     @property
     def peak(self) -> tuple[float, int] | None:
-        """The best PSNR and its step; of several images the mean of the best of each, and the median of their steps."""
+        """The best PSNR and its step; of several images the mean of the best of each, and the median of their steps.
+
+        Of tiles it is the PSNR of their mean squared error.
+        """
         if not self.peaks:
             return None
         values, steps = zip(*self.peaks.values(), strict=True)
+        if self.exact_tiles is not None:
+            error = sum(10 ** (-value / 10) for value in values) / (len(values) + self.exact_tiles)
+            return -10 * math.log10(error) if error else math.inf, statistics.median_low(steps)
         return statistics.fmean(values), statistics.median_low(steps)
 
     def _compare(self, run: Run, fit: Fit, step: Step) -> float:
@@ -152,13 +160,14 @@ class OraclePeak:
 
     def state_dict(self) -> dict[str, Any]:
         """Plain containers."""
-        return {"curve": self.curve, "peaks": self.peaks, "best": self._best_of_fit}
+        own = {"best": self._best_of_fit, "exact_tiles": self.exact_tiles}
+        return {"curve": self.curve, "peaks": self.peaks, **own}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
         self.curve = [tuple(pair) for pair in state["curve"]]
         self.peaks = {key: tuple(best) for key, best in state["peaks"].items()}
-        self._best_of_fit = state["best"]
+        self._best_of_fit, self.exact_tiles = state["best"], state["exact_tiles"]
 
 
 class Curves:
@@ -201,7 +210,7 @@ class Curves:
 
 
 class Film:
-    """Frames of what the first fit of a run shows, small enough for a film.
+    """Frames of what a run shows of its first page, small enough for a film; of many tiles no more frames than of one.
 
     Example:
         >>> Film(every=10, display=(0.0, 1.0)).frames
@@ -219,7 +228,8 @@ class Film:
 
     def note(self, run: Run, step: Step) -> None:
         """Take a frame if it is time for one."""
-        if run.number == 0 and (step.index % self.every == 0 or step.index == 1):
+        every = self.every * len(getattr(run, "order", (0,)))  # the tiles
+        if getattr(run, "page", 0) == 0 and (step.index % every == 0 or step.index == 1):
             self.frames.append(self.frame(step.picture[0].cpu()))
 
     def frame(self, image: torch.Tensor) -> torch.Tensor:

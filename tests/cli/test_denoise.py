@@ -145,7 +145,7 @@ def test_film_has_a_picture_every_so_many_steps(here, run, name):
     assert run("denoise", "noisy.png", "--recipe", "tiny.json", "--film", name, "--every", "5").code == 0
     with Image.open(name) as film:
         assert film.size == (24, 20)
-        assert film.n_frames == 4  # of steps 1, 5 and 10, and the result
+        assert getattr(film, "n_frames", 1) == 4  # of steps 1, 5 and 10, and the result
     assert run("denoise", "noisy.png", "--every", "4").failed_in_one_line("--film", code="option")
 
 

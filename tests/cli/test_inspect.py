@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,9 @@ import pytest
 import tifffile
 from cli.tiny import pictures
 from PIL import Image
+
+from preimage.cli.progress import Progress
+from preimage.engine.step import Step
 
 OWN = ("--classifier", "classifiers.small:own_classifier")
 BRIEF = ("--recipe", "tiny.json", "--device", "cpu", "--seed", "3")
@@ -41,7 +46,7 @@ def calibrated(cleans: Path, run) -> Path:
 def test_a_score_without_a_verdict(here, run):
     ran = run(*INSPECT, "--report", "report.json", "--figure", "figure.png", "--every", "3")
     assert ran.code == 0, ran.err
-    assert "noisy.png: " in ran.out
+    assert "noisy.png" in ran.out
     assert np.asarray(Image.open("figure.png")).std() > 5
     report = json.loads(Path("report.json").read_text())
     assert (report["task"], report["input"], report["seed"]) == ("inspect", "noisy.png", 3)
@@ -55,7 +60,7 @@ def test_a_score_without_a_verdict(here, run):
 def test_a_verdict_at_the_threshold(calibrated, run):
     held = json.loads(calibrated.read_text())
     assert held["value"] == max(held["scores"])
-    assert len(held["scores"]) == json.loads(Path("calibrated.json").read_text())["pictures"] == 4
+    assert len(held["scores"]) == json.loads(Path("calibrated.json").read_text())["images"] == 4
     ran = run(*INSPECT, "--thresholds", "t.json", "--json", "--figure", "figure.png")
     assert ran.code == 0, ran.err
     report = json.loads(ran.out)
@@ -72,9 +77,9 @@ def test_a_verdict_at_the_threshold(calibrated, run):
 def test_a_threshold_of_something_else_is_refused(calibrated, run):
     asked = ("--thresholds", "t.json")
     other = ("--classifier", "classifiers.small:of_other_classes")
-    assert run("inspect", "noisy.png", *other, *BRIEF, *asked).failed_in_one_line("t.json", "calibrate")
-    assert run(*INSPECT, *asked, "--steps", "5").failed_in_one_line("12", "5")
-    assert run(*INSPECT, *asked, "--every", "5").failed_in_one_line("--every")
+    assert run("inspect", "noisy.png", *other, *BRIEF, *asked).failed_in_one_line("--calibrate", code="classifier")
+    for changed in ("--steps", "--every"):
+        assert run(*INSPECT, *asked, changed, "5").failed_in_one_line("5"), changed
 
 
 def test_several_pictures_one_of_which_cannot_be_read(here, run):
@@ -83,7 +88,10 @@ def test_several_pictures_one_of_which_cannot_be_read(here, run):
     ran = run("inspect", "noisy.png", "bad.png", "clean.png", *OWN, *BRIEF, "--json", "--quiet", "--figure", "out")
     assert ran.failed_in_one_line("bad.png")
     assert [report["input"] for report in json.loads(ran.out)] == ["noisy.png", "clean.png"]
-    assert sorted(path.name for path in Path("out").iterdir()) == ["clean-inspect.png", "noisy-inspect.png"]
+    assert sorted(path.name for path in Path("out").iterdir()) == [
+        "clean-inspect-figure.png",
+        "noisy-inspect-figure.png",
+    ]
 
 
 def test_a_seed_repeats_and_none_is_drawn_afresh(here, run):
@@ -157,3 +165,17 @@ def test_help_shows_an_example(run):
     ran = run("inspect", "--help")
     assert ran.code == 0
     assert "preimage inspect --calibrate clean/" in ran.out
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX systems")
+@pytest.mark.parametrize("at", [1, 7])
+def test_an_inspection_that_is_interrupted_has_no_score(here, run, monkeypatch, at):
+    def ask_to_end(progress: Progress, step: Step) -> None:
+        if step.index == at:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Progress, "show", ask_to_end)
+    before = sorted(here.iterdir())
+    ran = run(*INSPECT, "--report", "report.json", "--json")
+    assert (ran.code, ran.out, ran.errors) == (130, "", ())
+    assert sorted(here.iterdir()) == before

@@ -133,6 +133,22 @@ def test_a_mask_is_cut_along(here, run):
     assert np.array_equal(given[mask == 0], filled[mask == 0])
 
 
+def test_tiles_share_an_unknown_kernel(here, run):
+    tokens = ("--kernel", "unknown", "--kernel-size", 3, "--recipe", "four.json", "--device", "cpu", "--tile", 24)
+    ran = run("deblur", "wide.png", *tokens, "-o", "o.png", "--report", "r.json")
+    assert ran.code == 0, ran.err
+    assert report()["tiles"]["count"] == 3
+    assert np.asarray(Image.open("o.png")).shape == (20, 50, 3)
+
+
+@pytest.mark.parametrize("how", [(), ("--warm-start",), ("--tile", 16)], ids=["joined", "in turn", "tiles"])
+def test_pages_of_another_number_of_channels(here, run, how):
+    tokens = ("--pattern", "RGGB", "--page", "all", "--recipe", "four.json", "--device", "cpu", *how)
+    ran = run("demosaic", "stack.tif", *tokens, "-o", "o.tif")
+    assert ran.code == 0, ran.err
+    assert tifffile.imread("o.tif").shape == (3, 20, 50, 3)
+
+
 # ---------------------------------------------------------------------- interrupted
 
 
@@ -156,7 +172,10 @@ def test_resumed_tiles_give_the_same_bytes(here, run):
     assert run(*TILED, *extra, "-o", "whole.png").code == 0
     film = Path("f.gif").read_bytes()
     tokens = (*TILED, *extra, "-o", "out.png", "--autosave", 3, "--overwrite")
-    end(run, *tokens, at=8)
+    end(run, *tokens, at=4)  # the first tile is done, the others are not
+    assert report()["reason_code"] == "interrupted"
+    assert report()["tiles"]["kept_steps"] == [[4]]
+    end(run, *tokens, "--resume", at=2)
     assert report()["reason_code"] == "interrupted"
     assert report()["tiles"]["kept_steps"] == [[4], [2]]
     given, kept = (np.asarray(Image.open(name)) for name in ("wide.png", "out.png"))

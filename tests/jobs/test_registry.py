@@ -50,7 +50,11 @@ def outside(stated: Option) -> list[float]:
     return found
 
 
-RANGES = [each for each in OPTIONS if any(n is not None for n in (each.values[2].minimum, each.values[2].maximum))]
+def has_range(stated: Any) -> bool:
+    return stated.minimum is not None or stated.maximum is not None
+
+
+RANGES = [each for each in OPTIONS if has_range(each.values[2])]
 
 
 @pytest.mark.parametrize(("options", "name", "stated"), RANGES)

@@ -166,8 +166,8 @@ def read_held(path: Path) -> dict[str, Any]:
             code="unreadable",
         ) from error
     if isinstance(held, dict) and KIND in (held.get("kind"), held.get("format")):
-        if held["format"] != FORMAT:
-            number = held.get("version") if held["format"] == KIND else held["format"]
+        if held.get("format") != FORMAT:
+            number = held.get("version") if held.get("format") == KIND else held.get("format")
             raise InputError(
                 f"{path} is a model file of format {number}, this version reads {FORMAT}: make it anew by `preimage train`",
                 code="format",

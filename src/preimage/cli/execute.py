@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,8 @@ class Command:
     @classmethod
     def of(cls, task: TaskSpec[..., Any], inputs: Sequence[Path], given: Mapping[str, Any]) -> Command:
         """The command of the arguments of its function; only what differs from the defaults is kept."""
-        defaults = {each.name: each.default for each in task.options.__dataclass_fields__.values()}
+        declared: Any = task.options
+        defaults = {each.name: each.default for each in fields(declared)}
         own = {name: given[name] for name in described(task.options) if name in given}
         options = {
             name: value for name, value in own.items() if value is not defaults[name] and value != defaults[name]

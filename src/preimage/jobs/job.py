@@ -141,8 +141,8 @@ class Job:
             if not isinstance(value, _PARTS[name]):
                 raise InputError(f"{name} of a job cannot be {value!r}: make it anew", code="type")
         task = task_named(found["task"])
-        run = _from_plain(found.get("run", {}), RunOptions, "run")
-        run = {name: Path(run[name]) if name in ("report", "reference") and run[name] else run[name] for name in run}
+        run: dict[str, Any] = _from_plain(found.get("run", {}), RunOptions, "run")
+        run |= {name: Path(run[name]) for name in ("report", "reference") if run.get(name)}
         found["options"] = _from_plain(found.get("options", {}), task.options, task.name)
         for name, value in found.get("outputs", {}).items():
             if not isinstance(value, str):

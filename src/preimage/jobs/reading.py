@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from preimage.engine import checkpoint
 from preimage.errors import InputError
 from preimage.images import Picture, read
 from preimage.jobs.job import Job, restores
@@ -47,9 +48,9 @@ def _check_content(path: Path, digest: str | None) -> None:
         raise InputError(f"{path} is not the file that the job was made for: make the job anew", code="format")
 
 
-def options_of(job: Job, whole: Picture | None, initial: Any = None) -> Any:
+def options_of(job: Job, places: Places, whole: Picture | None, initial: Any = None) -> Any:
     """The task's options, with the images among them read as they belong to the input; `initial`: weights to begin from."""
-    found = dict(job.options)
+    found = {**job.options, **_tiles_as_begun(job, places)}
     for name, stated in described(job.spec.options).items():
         value = found.get(name)
         if stated.kind == "image" and isinstance(value, str | Path):
@@ -57,6 +58,17 @@ def options_of(job: Job, whole: Picture | None, initial: Any = None) -> Any:
     if initial is not None:
         found["initial"] = initial
     return job.spec.options(**found)
+
+
+def _tiles_as_begun(job: Job, places: Places) -> dict[str, Any]:
+    """Tiles that were left to the free memory are, in a resumed job, those of its checkpoint, whatever is free now."""
+    path = places.checkpoint
+    if "tile" not in described(job.spec.options) or job.options.get("tile", "auto") != "auto":
+        return {}
+    if not job.run.resume or path is None or not path.exists():
+        return {}
+    begun = checkpoint.read(path)["fingerprint"]
+    return {"tile": (begun["tile"], begun["overlap"]) if "tile" in begun else None}
 
 
 def _companion(path: Path, job: Job, whole: Picture | None) -> Any:

@@ -26,6 +26,7 @@ from preimage.jobs.preview import check_preview, middle_of, middle_of_reference,
 from preimage.jobs.reading import options_of, read_input
 from preimage.jobs.report import Watched, make_report, read_reference, report_lines, write_report
 from preimage.observe import autosave, observe
+from preimage.series.parts import together
 from preimage.tasks import described
 
 _CODE = re.compile(r"(?!torchvision:|timm:|hf:)[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -82,7 +83,7 @@ class Running:
         whole = read_input(job, self.places) if picture is None else picture
         self.picture = middle_of(whole) if whole is not None and job.run.preview else whole
         self.whole_shape = None if whole is None else tuple(whole.tensor.shape)
-        options = options_of(job, whole, initial)
+        options = options_of(job, self.places, whole, initial)
         self.run = self.spec.start(self.picture if self.spec.inputs != "data" else job.input, options)
         if begun_from is not None:
             self.run.fingerprint = {**self.run.fingerprint, "begun_from": "the last input"}
@@ -102,9 +103,9 @@ class Running:
         if self.picture is None or not restores(self.spec):
             return None
         run, reference = self.job.run, None
-        written = getattr(self.run.current, "picture", None) or self.picture
-        if self.places.output is not None:
-            written.check_destination(self.places.output, overwrite=self.places.may_replace, size=self.run.size)
+        output, replace = self.places.output, self.places.may_replace
+        if output is not None:
+            as_written(self.run, self.picture).check_destination(output, overwrite=replace, size=self.run.size)
         if run.reference is not None:
             reference = read_reference(in_folder(run.reference, self.job.input), whole or self.picture, run.page)
             if run.preview and whole is not None:
@@ -134,7 +135,8 @@ class Running:
         if self.spec.inputs == "data":
             steps = self._trained()
         elif every is not None and path is not None:
-            steps = autosave(_Observed(self.run, looking_on), path, every, observers)
+            observed: Any = _Observed(self.run, looking_on)
+            steps = autosave(observed, path, every, observers)
         elif self.watched is not None:
             steps = observe(self.run, *looking_on)
         for step in steps:
@@ -175,7 +177,12 @@ class Running:
             return Outcome("interrupted")
         if saves and path is not None and (keep_checkpoint or not complete):
             checkpoint.save(self.run, path, self._observers())
-        result = self.result = self.run.result()
+        try:
+            result = self.result = self.run.result()
+        except InputError:
+            if complete:
+                raise
+            return Outcome("interrupted")  # an inspection, say: half of it is no result
         self._write(result)
         report = make_report(self, result)
         lines = report_lines(self, result, report)
@@ -200,6 +207,15 @@ class Running:
                 module, _, name = write.partition(":")
                 write = getattr(import_module(module), name)
             write(result, path, overwrite=self.places.may_replace)
+
+
+def as_written(run: Any, picture: Picture) -> Picture:
+    """The input with the channels, alpha and metadata of the result; of a series of pages the one at hand shows them."""
+    whole = getattr(run, "written", None)
+    if isinstance(whole, Picture):  # of tiles
+        return whole
+    part = getattr(run.current, "picture", None) or picture
+    return part if len(part.tensor) == len(picture.tensor) else together(picture, [part] * len(picture.tensor))
 
 
 class _Observed:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -69,7 +69,7 @@ class Frames:
 
     # ------------------------------------------------------------------ the loop
 
-    def __iter__(self) -> Iterator[Step]:
+    def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Step:
@@ -166,6 +166,7 @@ class Frames:
             image=torch.cat(images),
             uncertainty=torch.cat(spreads) if len(spreads) == len(images) else None,
             reason=self._reason(parts),
+            reason_code=last.reason_code if self.finished else "interrupted",
             kept_step=[step for part in parts for step in part["kept_step"]],
             steps=sum(part["steps"] for part in parts),
             seconds=sum(part["seconds"] for part in parts),

@@ -78,11 +78,12 @@ def pages_of(picture: Picture) -> list[Picture]:
 
 
 def together(picture: Picture, pages: Sequence[Picture]) -> Picture:
-    """The picture with the alpha of its pages, and as many channels as they have, as they will be written."""
-    tensor = torch.cat([page.tensor for page in pages])
+    """The picture with the alpha, channels and metadata of its pages, as they will be written."""
+    channels = max(page.tensor.shape[1] for page in pages)  # a page that is not fitted yet has those of the input
+    tensor = torch.cat([page.tensor.expand(-1, channels, -1, -1) for page in pages])
     alphas = [page.alpha for page in pages if page.alpha is not None]
     alpha = np.concatenate(alphas) if alphas and len(alphas) == len(pages) else picture.alpha
-    return replace(picture, tensor=tensor, alpha=alpha)
+    return replace(picture, tensor=tensor, alpha=alpha, metadata=pages[0].metadata)
 
 
 def resized(tensor: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

@@ -12,7 +12,7 @@ import gc
 import statistics
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -212,7 +212,7 @@ class Tiles:
 
     # ------------------------------------------------------------------ the loop
 
-    def __iter__(self) -> Iterator[Step]:
+    def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Step:
@@ -343,6 +343,7 @@ class Tiles:
             image=whole["image"],
             uncertainty=whole.get("uncertainty"),
             reason=self._reason(parts),
+            reason_code=last.reason_code if self.finished else "interrupted",
             kept_step=[step for part in parts for step in part["kept_step"]],
             steps=sum(part["steps"] for part in parts),
             seconds=sum(part["seconds"] for part in parts),
@@ -367,7 +368,7 @@ class Tiles:
     def _fitted_operators(self) -> list[torch.nn.Module]:
         """Those of the tile whose kernel the others share."""
         shared, self.shared = self.shared, {}
-        alike = [copy.deepcopy(operator).cpu() for operator in self._made(0).operators]
+        alike = self._made(0).theta.fitted_operators()
         self.shared = shared
         for operator, state in zip(alike, shared["operators"], strict=True):
             operator.load_state_dict(state)
