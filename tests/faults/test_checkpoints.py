@@ -16,8 +16,6 @@ from preimage.engine import checkpoint
 
 OWN = "classifiers.small:own_classifier"
 TINY = ("--recipe", "tiny.json", "--device", "cpu")
-LOST = "fault 6: repeating a command without --resume destroys the checkpoint of an interrupted run"
-ALIEN = "fault 6: explaining commands delete a checkpoint that is not theirs"
 
 
 def interrupted(command: tuple[str, ...], output: str) -> tuple[Path, bytes]:
@@ -39,7 +37,6 @@ RESTORING = {
 }
 
 
-@pytest.mark.xfail(strict=True, reason=LOST)
 @pytest.mark.parametrize("command", RESTORING.values(), ids=RESTORING)
 def test_a_checkpoint_that_is_there_is_never_lost_without_a_word(here, run, command):
     path, held = interrupted(command, "out.png")
@@ -49,7 +46,6 @@ def test_a_checkpoint_that_is_there_is_never_lost_without_a_word(here, run, comm
     assert not Path("out.png").exists()
 
 
-@pytest.mark.xfail(strict=True, reason=LOST)
 def test_of_several_inputs_one_with_a_checkpoint_is_left_alone_and_the_others_are_done(here, run):
     path, held = interrupted(("denoise", "noisy.png"), "noisy-denoise.png")
     ran = run("denoise", "noisy.png", "other.png", *TINY, "--autosave", "3")
@@ -58,7 +54,6 @@ def test_of_several_inputs_one_with_a_checkpoint_is_left_alone_and_the_others_ar
     assert Path("other-denoise.png").exists()
 
 
-@pytest.mark.xfail(strict=True, reason="fault 6: the line about a partial output names --overwrite alone")
 def test_a_partial_output_beside_its_checkpoint_is_no_reason_to_overwrite(here, run):
     path, held = interrupted(("denoise", "noisy.png"), "out.png")
     Image.open("noisy.png").save("out.png")
@@ -86,7 +81,6 @@ EXPLAINING = {
 
 @pytest.mark.parametrize("autosave", [(), ("--autosave", "3")], ids=["", "autosave"])
 @pytest.mark.parametrize("command", EXPLAINING.values(), ids=EXPLAINING)
-@pytest.mark.xfail(strict=True, reason=ALIEN)
 def test_an_explaining_command_leaves_a_checkpoint_alone(here, run, command, autosave):
     path, held = interrupted(("denoise", "noisy.png"), "out.png")
     ran = run(*command, "--classifier", OWN, *TINY, "-o", "out.png", *autosave)
@@ -95,7 +89,6 @@ def test_an_explaining_command_leaves_a_checkpoint_alone(here, run, command, aut
     assert not Path("out.png").exists()
 
 
-@pytest.mark.xfail(strict=True, reason=LOST)
 def test_a_training_leaves_the_checkpoint_of_an_interrupted_one_alone(here, run):
     x = np.random.default_rng(0).integers(0, 255, (24, 16, 16, 3), dtype=np.uint8)
     np.savez("data.npz", x=x, y=np.arange(24) % 2)
@@ -108,8 +101,6 @@ def test_a_training_leaves_the_checkpoint_of_an_interrupted_one_alone(here, run)
 
 
 # ---------------------------------------------------------------------- 12: what is said of one that cannot be read
-
-REMOVE = "fault 12: a checkpoint that cannot be read for another reason than its content is to be removed"
 
 
 def said_of(path: Path) -> str:
