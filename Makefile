@@ -7,13 +7,16 @@ ifneq ($(wildcard $(DATA)/README.md),)
 export PREIMAGE_DATA ?= $(DATA)
 endif
 
-.PHONY: demo test check bench clean
+.PHONY: demo test test-long check bench study clean
 
 demo: .venv/installed
 	@$(BIN)/preimage demo --output out/demo.png --figure out/demo-figure.png --overwrite
 
 test: .venv/installed-test
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal
+
+test-long: .venv/installed-test
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal -m long
 
 check: .venv/installed-test
 	$(BIN)/ruff format --check .
@@ -25,6 +28,11 @@ check: .venv/installed-test
 
 bench: .venv/installed-bench
 	$(BIN)/python -m benchmarks
+
+# make study NAME=denoising SCALE=smoke; without NAME they are listed
+SCALE ?= small
+study: .venv/installed-test
+	$(BIN)/python -m studies $(NAME) --scale $(SCALE)
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 to 3.13 is needed; name one with make PYTHON=..."; exit 1; }

@@ -111,10 +111,10 @@ def main() -> None:
     console.print(done.stdout, highlight=False, soft_wrap=True)
     time_to_quality(console, 100 if full else 2)
     if full:
-        from preimage.studies import run_study
+        from studies import study
 
-        run_study("blindness")
-        run_study("quality")
+        study("blindness")
+        study("quality")
     blindness(console)
     torch, ours = import_seconds("torch"), import_seconds("torch, preimage")
     console.print(f"import torch {torch:.2f} s; with preimage {ours:.2f} s")

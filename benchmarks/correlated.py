@@ -35,8 +35,8 @@ from preimage.restore.correlation import estimate_correlation
 from preimage.restore.denoise import FAST, whitened
 from preimage.restore.noise import estimate_noise
 from preimage.stopping import After, HeldOut, WindowedVariance
-from preimage.studies.peaks import dB
-from preimage.studies.scales import Study, center_crop
+from studies.harness.imaging import center_crop, dB
+from studies.harness.study import Run
 
 TABLE = Path("docs/results/correlated.csv")
 DETECTION = Path("docs/results/correlated_detection.csv")
@@ -125,7 +125,7 @@ SPOILED: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def specimen(name: str, side: int = SIDE) -> Tensor:
-    return center_crop(Study("correlated", "small").picture(f"restoration/{name}"), side)
+    return center_crop(Run("correlated", "small").picture(f"restoration/{name}"), side)
 
 
 def photographs(side: int) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ import csv
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,16 +28,13 @@ from rich.table import Table
 from preimage.defend.evaluate import NONE
 from preimage.defend.purify import FAST, PAPER, early_outputs
 from preimage.devices import choose_device
-from preimage.predictors import Predictor
-from preimage.predictors.labelled import TRAIN, VALIDATION_SHARE, Labelled
-from preimage.predictors.settings import Settings
+from preimage.predictors.labelled import TRAIN, VALIDATION_SHARE
 from preimage.recipes import Recipe
-from preimage.studies import cifar, lesions, objects
-from preimage.studies.attacked import CLEAN, THIN, Condition, told, told_early
-from preimage.studies.cifar import right_in_turn
-from preimage.studies.intervals import interval_of, paired
-from preimage.studies.lesions import known
-from preimage.studies.scales import Row, Study
+from studies.harness.attacked import CLEAN, THIN, Condition, classified, classified_early
+from studies.harness.classifiers import classifier, correctly_classified, labelled
+from studies.harness.rows import Row, append_rows
+from studies.harness.stats import interval_of, paired
+from studies.harness.study import Run
 
 SECONDS = Path("docs/results/defence_seconds.csv")
 SIDE, REPEATS = 32, 3
@@ -103,48 +100,44 @@ def show_seconds(console: Console, rows: list[Row]) -> None:
 
 @dataclass(frozen=True)
 class Subject:
-    """What steps are tuned on: labelled pictures, how their split was drawn, the classifier, how many, when it is asked."""
+    """What steps are tuned on: a classifier and its pictures, how many, when they are classified."""
 
-    labelled: Callable[[Study], Labelled]
-    settings: Settings
-    classifier: Callable[[Study], Predictor]
+    classifier: str
     count: int
     looks: dict[str, Sequence[int]]
 
 
+SPLIT_SEED = 0  # of the part of the training pictures by which those trainings were stopped
 OTHER_LOOKS: dict[str, Sequence[int]] = {NONE: (0,), "fast": (*range(10, 61, 10), *range(80, 201, 20))}
 SUBJECTS = {
-    "": Subject(cifar.labelled, cifar.FIRST, cifar.first_classifier, 48, LOOKS),
-    "_64": Subject(objects.labelled, objects.FIRST, objects.classifier, 32, OTHER_LOOKS),
-    "_160": Subject(
-        lesions.labelled, lesions.FIRST, lambda study: lesions.first_classifier(study).predictor, 16, OTHER_LOOKS
-    ),
+    "": Subject("cifar10", 48, LOOKS),
+    "_64": Subject("tiny_imagenet10", 32, OTHER_LOOKS),
+    "_160": Subject("lesions", 16, OTHER_LOOKS),
 }
 
 
-def tuned(study: Study, subject: Subject) -> list[Row]:
+def tuned(run: Run, subject: Subject) -> list[Row]:
     """The rows of the table, those that are not there worked out first: a recipe, number of steps, attack and picture each."""
-    validation = subject.labelled(study).part(TRAIN).split(VALIDATION_SHARE, subject.settings.seed)[1]
-    classifier = subject.classifier(study)
-    pictures = right_in_turn(validation.pictures.float() / 255, validation.labels, classifier, subject.count)
-    done = known(study, "recipe", "steps", "attack", "picture")
+    validation = labelled(run, subject.classifier).part(TRAIN).split(VALIDATION_SHARE, SPLIT_SEED)[1]
+    predictor = classifier(run, subject.classifier).predictor
+    pictures = correctly_classified(validation.pictures.float() / 255, validation.labels, predictor, subject.count)
+    done = {(row["recipe"], row["steps"], row["attack"], row["picture"]) for row in run.rows()}
     for condition in CONDITIONS:
-        given = condition.of(classifier, pictures)
+        given = condition.of(predictor, pictures)
         for name, looks in subject.looks.items():
-            keys = {(name, str(at), condition.attack, str(number)) for at in looks for number in pictures.numbers}
-            if keys <= done:
+            if {(name, at, condition.attack, number) for at in looks for number in pictures.numbers} <= done:
                 continue
             if name == NONE:
-                confidence, right = (values[None] for values in told(classifier, given, pictures.labels))
+                confidence, right = (values[None] for values in classified(predictor, given, pictures.labels))
             else:
-                confidence, right = told_early(classifier, given, pictures.labels, RECIPES[name], looks)
+                confidence, right = classified_early(predictor, given, pictures.labels, RECIPES[name], looks)
             for i, at in enumerate(looks):
                 for k, number in enumerate(pictures.numbers):
-                    if (name, str(at), condition.attack, str(number)) not in done:
-                        row: Row = {"recipe": name, "steps": at, "attack": condition.attack, "eps": condition.eps}
+                    if (name, at, condition.attack, number) not in done:
+                        row = {"recipe": name, "steps": at, "attack": condition.attack, "eps": condition.eps}
                         row |= {"picture": number, "right": int(right[i, k]), "confidence": float(confidence[i, k])}
-                        study.keep(row)
-    return study.rows()
+                        append_rows(run.table(), [row])
+    return run.rows()
 
 
 def show_tuning(console: Console, rows: list[Row]) -> None:
@@ -175,7 +168,7 @@ def main() -> None:
             raise SystemExit(
                 f"--tune takes {' or '.join(key.strip('_') for key in SUBJECTS if key)}, or nothing; got {name[1:]}"
             )
-        show_tuning(console, tuned(Study(f"defence_tuning{name}", "small"), SUBJECTS[name]))
+        show_tuning(console, tuned(Run(f"defence_tuning{name}", "small"), SUBJECTS[name]))
     else:
         rows = timed()
         keep(rows)

@@ -31,8 +31,10 @@ from preimage.predictors import LossEstimator, Predictor, load_model
 from preimage.predictors.model_file import Backbone, TrainedModel
 from preimage.predictors.settings import Settings
 from preimage.predictors.train import Batch, Training
-from preimage.studies.lesions import CLASSES, Lesion, chosen, held_out, labelled
-from preimage.studies.scales import Study
+from studies.harness.classifiers import LESION_CLASSES as CLASSES
+from studies.harness.classifiers import labelled
+from studies.harness.lesions import Lesion, some_lesions
+from studies.harness.study import Run
 
 MODEL = Path("out/models/lesions.pt")
 TABLE = Path("docs/results/explain_seconds.csv")
@@ -72,9 +74,9 @@ def published(task: str, model: TrainedModel, lesion: Lesion) -> float:
     return statistics.median(each) * PAPER_RECOVERY.steps
 
 
-def epoch(study: Study) -> tuple[float, float]:
+def epoch(study: Run) -> tuple[float, float]:
     """(seconds of a step of a training's batch, seconds projected for a whole training), the reading of pictures left out."""
-    training = Training(labelled(study), Settings(upright=False))
+    training = Training(labelled(study, "lesions"), Settings(upright=False))
     ends, total = [], 1
     for step in training.steps():
         ends.append(time.perf_counter())
@@ -87,8 +89,8 @@ def epoch(study: Study) -> tuple[float, float]:
 
 
 def main() -> None:
-    study = Study("explain", "small")
-    lesions = chosen(held_out(study), RUNS)
+    study = Run("explain", "small")
+    lesions = some_lesions(study, RUNS)
     model = classifier(lesions)
     console = Console()
     table = Table(

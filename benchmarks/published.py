@@ -29,12 +29,11 @@ from preimage.restore import denoise as denoising
 from preimage.restore import inpaint as inpainting
 from preimage.restore import super_resolve as enlarging
 from preimage.stopping import After
-from preimage.studies import denoising as noise_study
-from preimage.studies import inpainting as gap_study
-from preimage.studies import super_resolution as size_study
-from preimage.studies.crops import eight_bit
-from preimage.studies.peaks import dB
-from preimage.studies.scales import Study, center_crop, with_gaussian_noise
+from studies import denoising as noise_study
+from studies import inpainting as gap_study
+from studies import super_resolution as size_study
+from studies.harness import study
+from studies.harness.imaging import center_crop, dB, eight_bit, with_gaussian_noise
 
 TABLE = Path("docs/results/published_curves.csv")
 EVERY = 10
@@ -78,7 +77,7 @@ def cases() -> dict[str, Callable[[], Case]]:
 
 
 def denoised(name: str, side: int) -> Case:
-    clean = center_crop(Study("published", "small").picture(f"early_stopping/clean/{name}.png"), side)
+    clean = center_crop(study.Run("published", "small").picture(f"early_stopping/clean/{name}.png"), side)
     noisy = with_gaussian_noise(clean, 25 / 255, noise_study.SEED)
     recipe = replace(denoising.PAPER, precision="bfloat16")
     return Case(
@@ -90,7 +89,7 @@ def denoised(name: str, side: int) -> Case:
 
 
 def enlarged(name: str) -> Case:
-    clean = size_study.specimen(Study("published", "small"), 4, name)
+    clean = size_study.specimen(study.Run("published", "small"), 4, name)
     small = eight_bit(Downsample(lanczos2(4), 4)(clean))
     recipe = replace(enlarging.PAPER, precision="bfloat16", averaging=0.99, debiased=False)
     return Case(
@@ -102,7 +101,7 @@ def enlarged(name: str) -> Case:
 
 
 def filled(name: str) -> Case:
-    whole, known = gap_study.specimen(Study("published", "small"), gap_study.HALF, name)
+    whole, known = gap_study.specimen(study.Run("published", "small"), gap_study.HALF, name)
     given = torch.where(known, whole, torch.zeros(()))
     recipe = replace(inpainting.PAPERS["scattered"], precision="bfloat16", averaging=0.99, debiased=False)
 

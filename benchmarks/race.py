@@ -24,10 +24,10 @@ from benchmarks.step import WARM_UP, plain_steps
 from benchmarks.zero_shot import STEPS, zero_shot_noise2noise
 from preimage.recipes import Quality
 from preimage.restore.denoise import QUALITIES, denoise
-from preimage.studies.denoising import KINDS, SIDE, specimen
-from preimage.studies.peaks import dB
-from preimage.studies.rivals import bm3d_told_sigma, non_local_means
-from preimage.studies.scales import Study
+from studies.denoising import KINDS, SIDE, specimen
+from studies.harness.imaging import dB
+from studies.harness.rivals import bm3d_oracle_sigma, non_local_means
+from studies.harness.study import Run
 
 TABLE = Path("docs/results/psnr_seconds.csv")
 HEADER = ("picture", "method", "seconds", "psnr", "step", "threads")
@@ -69,7 +69,7 @@ def at_once(make: Callable[[torch.Tensor], torch.Tensor], noisy: torch.Tensor, c
 
 def race(name: str) -> None:
     """Every method on one picture, one after another with the machine to itself."""
-    clean, noisy = specimen(Study("race", "small"), KINDS[0], name)
+    clean, noisy = specimen(Run("race", "small"), KINDS[0], name)
     sigma = float((noisy - clean).square().mean().sqrt())
     methods: dict[str, Callable[[], Iterator[Point]]] = {
         "published": lambda: published(name),
@@ -77,7 +77,7 @@ def race(name: str) -> None:
         "best": lambda: blind(noisy, clean, "best"),
         "Zero-Shot Noise2Noise": lambda: zero_shot(noisy, clean),
         "NLM": lambda: at_once(non_local_means, noisy, clean),
-        "CBM3D told sigma": lambda: at_once(lambda image: bm3d_told_sigma(image, sigma), noisy, clean),
+        "CBM3D, oracle sigma": lambda: at_once(lambda image: bm3d_oracle_sigma(image, sigma), noisy, clean),
     }
     known = set()
     if TABLE.exists():

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from preimage.cli.report import peak_memory
 from preimage.metrics import psnr
 from preimage.restore.denoise import FAST, denoise
-from preimage.studies.scales import Study, center_crop, with_gaussian_noise
 from preimage.tiles import Tiles
+from studies.harness.imaging import center_crop, with_gaussian_noise
+from studies.harness.study import Run
 
 TABLE = Path("docs/results/tiles-seams.csv")
 STEPS = 10
@@ -72,7 +73,7 @@ def memory(width: int, height: int, side: int | None, most: int | None) -> None:
 
 def seams(steps: int, side: int, crop: int | None) -> None:
     """One row: mean absolute gradient across the seams over that elsewhere, of the result and of the clean picture."""
-    study = Study("tiles", "small")
+    study = Run("tiles", "small")
     clean = study.picture("early_stopping/clean/kodim01.png")
     clean = clean if crop is None else center_crop(clean, crop)
     noisy = with_gaussian_noise(clean, 25 / 255, 0)

@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 
 import torch
+from shapes import CLASSES, Shapes, draw_shapes
 from torch import nn
 from torch.nn import functional
 
 from preimage import Predictor, counterfactual
 from preimage.explain.quality import inside_share
 from preimage.figures import save_figure
-from preimage.studies.shapes import CLASSES, Shapes, draw_shapes
 
 SIDE, MEAN, STD = 64, (0.5,) * 3, (0.25,) * 3
 

@@ -12,7 +12,7 @@ from preimage.optimizers import adam, muon
 from preimage.problem import Problem
 from preimage.recipes import Hourglass, Noise, Recipe
 from preimage.stopping import Rule
-from preimage.studies.scales import generated_picture, with_gaussian_noise
+from studies.harness.imaging import generated_picture, with_gaussian_noise
 
 THIN = Recipe(
     network=Hourglass(down=(16,) * 3, up=(16,) * 3, skip=(4,) * 3, upsample="nearest", padding="zeros"),

@@ -27,7 +27,7 @@ from preimage.restore.inpaint import inpaint
 from preimage.restore.super_resolve import super_resolve
 from preimage.runs import Chain, pages_of
 from preimage.stopping import after, held_out
-from preimage.studies.scales import with_gaussian_noise
+from studies.harness.imaging import with_gaussian_noise
 
 SHORT = replace(THIN, steps=8)
 known_noise = partial(denoise, noise="gaussian", sigma=0.1, recipe=SHORT, device="cpu")

@@ -12,7 +12,7 @@ from cli.tiny import ENVIRONMENT
 from preimage.version import __version__
 
 
-@pytest.mark.parametrize("command", ["", "denoise", "demo", "study", "info"])
+@pytest.mark.parametrize("command", ["", "denoise", "demo", "info"])
 def test_help_shows_an_example(command, run):
     ran = run(*([command] if command else []), "--help")
     assert ran.code == 0
@@ -69,35 +69,6 @@ def test_demo_ends_with_paths_and_numbers(here, run):
         assert word in ran.out
     again = run("demo", "--recipe", "tiny.json", "--output", "out/demo.png", "--figure", "out/demo-figure.png")
     assert again.failed_in_one_line("out/demo.png", "exists already")
-
-
-def test_study_lists_and_refuses(run):
-    listed = run("study")
-    assert listed.code == 0
-    assert "denoising" in listed.out
-    assert run("study", "no-such").failed_in_one_line("no-such")
-
-
-@pytest.mark.parametrize("place", ["noisy.png", "noisy.png/results"])
-def test_a_study_is_not_written_into_a_file(here, run, monkeypatch, place):
-    monkeypatch.setattr("preimage.studies.run_study", lambda name, **options: pytest.fail("a study was begun"))
-    ran = run("study", "denoising", "--scale", "smoke", "--output", place)
-    assert ran.failed_in_one_line(f"--output {place}", "noisy.png is a file")
-
-
-@pytest.mark.parametrize("worker", ["0/2", "3/2", "1", "a/b", "-1/2"])
-def test_a_share_of_a_study_that_cannot_be_is_refused(run, worker):
-    assert run("study", "counterfactuals", "--scale", "smoke", f"--worker={worker}").failed_in_one_line(
-        "--worker", worker
-    )
-
-
-def test_study_is_handed_its_options(run, monkeypatch, tmp_path):
-    seen = {}
-    monkeypatch.setattr("preimage.studies.run_study", lambda name, **options: seen.update(options, name=name))
-    assert run("study", "denoising", "--scale", "smoke", "--data", tmp_path, "--output", tmp_path / "o").code == 0
-    asked = {"name": "denoising", "scale": "smoke", "data": tmp_path, "output": tmp_path / "o", "worker": (0, 1)}
-    assert seen == asked
 
 
 def test_module_runs_as_the_command():

@@ -17,7 +17,7 @@ from preimage.metrics import psnr
 from preimage.optimizers import muon
 from preimage.recipes import Hourglass
 from preimage.stopping import after
-from preimage.studies import cifar
+from studies.harness.classifiers import untrained
 
 THIN = replace(FAST, network=Hourglass((16,) * 3, (16,) * 3, (4,) * 3, upsample="nearest", padding="zeros"))
 
@@ -75,7 +75,8 @@ def test_every_way_of_cleaning_goes_by_the_size():
     assert found.steps == 50
     assert torch.equal(Purification(thin)(pictures, 0, [0, 1]), found.image)
     assert not torch.equal(Purification(thin, steps=4)(pictures, 0, [0, 1]), found.image)
-    looked = Inspecting(pictures, cifar.untrained(0), recipe=thin, every=30, device=torch.device("cpu")).run()[0]
+    predictor = untrained(None, "cifar10").predictor
+    looked = Inspecting(pictures, predictor, recipe=thin, every=30, device=torch.device("cpu")).run()[0]
     assert looked.steps == (30, 50)
     assert purify(pictures, recipe=replace(thin, steps=4), device="cpu").run().steps == 4
 

@@ -10,11 +10,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from examples.shapes import CLASSES, draw_shapes
 from preimage.explain.counterfactual import FAST, counterfactual
 from preimage.explain.quality import inside_share
 from preimage.predictors import Predictor
 from preimage.recipes import Hourglass
-from preimage.studies.shapes import CLASSES, draw_shapes
 
 SIDE = 32
 

@@ -2,40 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 
-from preimage.studies import cifar
-from preimage.studies.scales import Study
+from studies.harness import classifiers
+from studies.harness.rows import read_rows
+from studies.harness.study import Run
+
+CIFAR = classifiers.DATA["cifar10"][0]
 
 
-def test_a_smoke_run_has_pictures_that_its_classifier_tells_right(tmp_path):
-    study = Study("a", "smoke", None, tmp_path)
-    predictor = cifar.first_classifier(study)
-    found = cifar.told_right(study, predictor, 5)
+def test_a_smoke_run_has_pictures_that_its_classifier_is_right_about(tmp_path):
+    study = Run("a", "smoke", None, tmp_path)
+    predictor, found = classifiers.subject(study, "cifar10", 5)
     assert found.images.shape == (5, 3, 32, 32)
     assert torch.equal(predictor(found.images).argmax(1), found.labels)
-    assert not torch.equal(predictor(found.images), cifar.second_classifier(study)(found.images))
+    second = classifiers.classifier(study, "cifar10-second").predictor
+    assert not torch.equal(predictor(found.images), second(found.images))
 
 
-def test_of_the_test_part_the_classes_come_in_turn_and_all_are_told_right(tmp_path):
+def test_of_the_test_part_the_classes_come_in_turn_and_all_are_classified_correctly(tmp_path, monkeypatch):
     random = np.random.default_rng(0)
     pictures = random.integers(0, 256, (80, 32, 32, 3), dtype=np.uint8)
     labels = np.arange(80) % 10
     (tmp_path / "cifar10").mkdir()
     held = {"x_train": pictures[:20], "y_train": labels[:20], "x_test": pictures[20:], "y_test": labels[20:]}
-    np.savez(tmp_path / cifar.FILE, **held)
-    study = Study("a", "small", tmp_path, tmp_path / "out")
-    predictor = cifar.untrained(0)
-    found = cifar.told_right(study, predictor, 4)
+    np.savez(tmp_path / CIFAR, **held)
+    study = Run("a", "small", tmp_path, tmp_path / "out")
+    predictor = classifiers.untrained(None, "cifar10").predictor
+    monkeypatch.setattr(classifiers, "trained", lambda run, name: classifiers.untrained(None, name))
+    found = classifiers.subject(study, "cifar10", 4)[1]
     assert len(found.images) == 4
     assert torch.equal(predictor(found.images).argmax(1), found.labels)
     for image, label, number in zip(found.images, found.labels, found.numbers, strict=True):
         assert labels[20 + number] == label
         assert torch.equal(image, torch.from_numpy(pictures[20 + number]).movedim(-1, 0) / 255)
-    assert cifar.told_right(study, predictor, 4).numbers == found.numbers
+    assert classifiers.subject(study, "cifar10", 4)[1].numbers == found.numbers
 
 
 def test_pictures_that_were_learned_from_come_in_turn_from_the_training_part(tmp_path):
@@ -48,8 +50,8 @@ def test_pictures_that_were_learned_from_come_in_turn_from_the_training_part(tmp
         "x_test": pictures[60:],
         "y_test": np.arange(20) % 10,
     }
-    np.savez(tmp_path / cifar.FILE, **held)
-    found = cifar.learned_from(Study("a", "small", tmp_path, tmp_path / "out"), 15)
+    np.savez(tmp_path / CIFAR, **held)
+    found = classifiers.learned_from(Run("a", "small", tmp_path, tmp_path / "out"), "cifar10", 15)
     assert found.labels.tolist() == [*range(10), *range(5)]
     for image, label, number in zip(found.images, found.labels, found.numbers, strict=True):
         assert number // 6 == label
@@ -66,13 +68,14 @@ def test_a_missing_robust_classifier_is_trained_against_attacks_and_kept(tmp_pat
         "x_test": pictures[40:],
         "y_test": np.arange(20) % 10,
     }
-    np.savez(tmp_path / cifar.FILE, **held)
-    monkeypatch.setattr(
-        "preimage.studies.cifar.ROBUST", replace(cifar.ROBUST, backbone="thin_resnet10", epochs=1, batch=16)
-    )
-    study = Study("a", "small", tmp_path, tmp_path / "out")
-    found, again = cifar.robust_classifier(study), cifar.robust_classifier(study)
+    np.savez(tmp_path / CIFAR, **held)
+    few = "--adversarial 8 --backbone thin_resnet10 --epochs 1 --batch 16"
+    monkeypatch.setitem(classifiers.OPTIONS, "cifar10-robust", few)
+    study = Run("a", "small", tmp_path, tmp_path / "out")
+    found, again = (classifiers.trained(study, "cifar10-robust") for _ in range(2))
     assert found.about["adversarial"]["eps"] == 8
     x = torch.rand(1, 3, 32, 32)
     assert torch.equal(found.predictor(x), again.predictor(x))
     assert [path.name for path in (tmp_path / "out" / "models").iterdir()] == ["cifar10-robust.pt"]
+    row = read_rows(tmp_path / "out" / "results" / "classifiers-small.csv")[0]
+    assert (row["classifier"], row["backbone"], row["eps"]) == ("cifar10-robust", "thin_resnet10", 8)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 
 import numpy as np
@@ -12,14 +11,15 @@ from PIL import Image
 
 from preimage.defend.evaluate import CLEAN, NONE, Threat
 from preimage.defend.purify import PAPER
-from preimage.errors import InputError
 from preimage.networks.layers import Block
 from preimage.predictors import Predictor
-from preimage.studies import adversary_curves, architecture_sensitivity, attacked, cifar, defence_text
-from preimage.studies.architecture_sensitivity import Cleaned, Exactly, cleans, variants, verdict
-from preimage.studies.defence_plan import PLANS, UNAWARE
-from preimage.studies.defence_text import PUBLISHED, Detection, Measured
-from preimage.studies.scales import Study
+from studies import architecture_sensitivity, defence_table
+from studies.architecture_sensitivity import Exactly, Purified, reached, variants, verdict
+from studies.defence_table import PLANS, PUBLISHED, UNAWARE, Accuracies, Detection
+from studies.harness import StudyError, attacked, classifiers
+from studies.harness.rows import Row
+from studies.harness.stats import friedman
+from studies.harness.study import Run
 
 # ---------------------------------------------------------------------- pictures
 
@@ -32,34 +32,37 @@ class Told(torch.nn.Module):
         return -((x.mean((1, 2, 3))[:, None] - place) ** 2) * 100
 
 
-def test_pictures_of_a_table_keep_the_numbers_of_their_classes(tmp_path):
+def test_pictures_of_a_table_keep_the_numbers_of_their_classes(tmp_path, monkeypatch):
     rows = ["filename,class_index"]
     (tmp_path / "imagenet_sample").mkdir()
     for k, shade in enumerate((35, 90, 90, 190, 240)):
         Image.fromarray(np.full((40 + 10 * k, 60, 3), shade, np.uint8)).save(tmp_path / "imagenet_sample" / f"{k}.png")
         rows.append(f"{k}.png,{9 if k == 2 else int(shade / 25.5)}")
-    (tmp_path / attacked.IMAGENET).write_text("\n".join(rows))
+    (tmp_path / classifiers.IMAGENET).write_text("\n".join(rows))
     predictor = Predictor(Told(), 10, (0.0,) * 3, (1.0,) * 3)
-    study = Study("a", "paper", tmp_path, tmp_path / "out")
-    found = attacked.imagenet_told_right(study, predictor, 10)
-    assert sorted(found.numbers) == [0, 1, 3, 4], "the third is told wrong"
+    monkeypatch.setattr(classifiers, "own_resnet18", lambda run: predictor)
+    study = Run("a", "paper", tmp_path, tmp_path / "out")
+    found = classifiers.subject(study, "cifar10", 10)[1]
+    assert sorted(found.numbers) == [0, 1, 3, 4], "the third is misclassified"
     assert dict(zip(found.numbers, found.labels.tolist(), strict=True)) == {0: 1, 1: 3, 3: 7, 4: 9}
     assert found.images.shape == (4, 3, 224, 224)
-    assert attacked.imagenet_told_right(study, predictor, 2).numbers == found.numbers[:2]
-    (tmp_path / attacked.IMAGENET).write_text("filename,class_index\n0.png,7\n")
-    with pytest.raises(InputError, match="none of 1 pictures right"):
-        attacked.imagenet_told_right(study, predictor, 2)
+    assert classifiers.subject(study, "cifar10", 2)[1].numbers == found.numbers[:2]
+    (tmp_path / classifiers.IMAGENET).write_text("filename,class_index\n0.png,7\n")
+    with pytest.raises(StudyError, match="right about none of 1 pictures"):
+        classifiers.subject(study, "cifar10", 2)
 
 
 def test_a_picture_has_the_same_curve_beside_any_others(tmp_path):
-    study = Study("a", "smoke", None, tmp_path)
-    predictor, pictures = attacked.subject(study, 5)
-    confidence, right = attacked.told_early(predictor, pictures.images, pictures.labels, attacked.TINY, (2, 4))
+    study = Run("a", "smoke", None, tmp_path)
+    predictor, pictures = classifiers.subject(study, "cifar10", 5)
+    confidence, right = attacked.classified_early(predictor, pictures.images, pictures.labels, attacked.TINY, (2, 4))
     assert confidence.shape == right.shape == (2, 5)
-    fewer, _ = attacked.told_early(predictor, pictures.images[:3], pictures.labels[:3], attacked.TINY, (4,))
+    fewer, _ = attacked.classified_early(predictor, pictures.images[:3], pictures.labels[:3], attacked.TINY, (4,))
     assert torch.allclose(fewer[0], confidence[1, :3], atol=1e-4)
     chances = predictor.probabilities(pictures.images)
-    assert torch.allclose(attacked.told(predictor, pictures.images, pictures.labels)[0], chances.amax(1), atol=1e-6)
+    assert torch.allclose(
+        attacked.classified(predictor, pictures.images, pictures.labels)[0], chances.amax(1), atol=1e-6
+    )
 
 
 # ---------------------------------------------------------------------- curves
@@ -68,10 +71,10 @@ def test_a_picture_has_the_same_curve_beside_any_others(tmp_path):
 def test_friedmans_test_sees_a_shift_and_no_chance_where_all_are_alike():
     random = np.random.default_rng(0)
     same = random.normal(size=(3, 20))
-    assert adversary_curves.friedman([same[0], same[1] + 3, same[2] + 6]) < 1e-6
-    assert adversary_curves.friedman(same) > 0.01
-    assert adversary_curves.friedman([[50.0] * 4] * 3) == 1
-    assert math.isnan(adversary_curves.friedman([[50.0]] * 3))
+    assert friedman([same[0], same[1] + 3, same[2] + 6]) < 1e-6
+    assert friedman(same) > 0.01
+    assert friedman([[50.0] * 4] * 3) == 1
+    assert math.isnan(friedman([[50.0]] * 3))
 
 
 # ---------------------------------------------------------------------- architectures
@@ -111,10 +114,12 @@ def test_activations_are_what_they_are_called():
                 assert torch.allclose(block.activated(x.clone()), function(block.norm(x)))
 
 
-def rows_of_variant(name: str, right: dict[str, str], given: int = 0) -> list[dict]:
+def rows_of_variant(name: str, right: dict[str, str], given: int = 0) -> list[Row]:
     return [
-        {"variant": name, "attack": c.attack, "eps": c.eps, "picture": k, "given_right": given}
-        | {"right": right[c.attack], "confidence": right[c.attack].replace("1", "0.9").replace("0 ", "0.1 ")}
+        Row(
+            {"variant": name, "attack": c.attack, "eps": c.eps, "picture": k, "given_right": given}
+            | {"right": right[c.attack], "confidence": right[c.attack].replace("1", "0.9").replace("0 ", "0.1 ")}
+        )
         for c in architecture_sensitivity.CONDITIONS
         for k in range(4)
     ]
@@ -122,11 +127,11 @@ def rows_of_variant(name: str, right: dict[str, str], given: int = 0) -> list[di
 
 def test_a_network_fails_that_gains_less_than_half():
     good = {"none": "1 1 1", "fgsm": "0 1 0", "bi": "0 1 1"}
-    base = Cleaned(rows_of_variant("base", good), "base")
+    base = Purified(rows_of_variant("base", good))
     assert base.best == 1
-    assert base.gain.tolist() == [100.0] * 4
-    blind = Cleaned(rows_of_variant("blind", {"none": "1 1 1", "fgsm": "0 0 0", "bi": "0 0 0"}), "blind")
-    assert cleans(blind, base).mean == -50
+    assert base.gain().tolist() == [100.0] * 4
+    blind = Purified(rows_of_variant("blind", {"none": "1 1 1", "fgsm": "0 0 0", "bi": "0 0 0"}))
+    assert reached(blind, base).mean == -50
     assert (verdict(blind, base), verdict(base, base)) == ("no", "yes")
     assert verdict(base, blind) == verdict(blind, blind) == "not shown", (
         "a base network that cleans nothing is no measure"
@@ -136,13 +141,13 @@ def test_a_network_fails_that_gains_less_than_half():
 # ---------------------------------------------------------------------- the table
 
 
-def table_rows(defence: str, threat: Threat, right: list[int], **changes: str) -> list[dict[str, str]]:
+def table_rows(defence: str, threat: Threat, right: list[int], **changes: str) -> list[Row]:
     known = ("yes" if threat.knows_seed else "no") if threat.name == "bpda-eot" else ""
     samples = str(threat.samples) if threat.name == "bpda-eot" else ""
     steps = "" if threat.steps is None else str(threat.steps)
-    own = {"classifier": "c", "seed": "0", "averaged": "1", "defence": defence, "settings": f"of {defence}"}
-    own |= {"attack": threat.name, "eps": f"{threat.eps:g}", "steps": steps, "samples": samples, "knows_seed": known}
-    return [own | {"number": str(k), "correct": str(value), "seconds": "2"} | changes for k, value in enumerate(right)]
+    own = {"classifier": "c", "seed": 0, "averaged": 1, "defence": defence, "settings": f"of {defence}"}
+    own |= {"attack": threat.name, "eps": threat.eps, "steps": steps, "samples": samples, "knows_seed": known}
+    return [Row(own | {"number": k, "correct": value, "seconds": 2} | changes) for k, value in enumerate(right)]
 
 
 def test_of_the_rows_those_of_this_classifier_and_these_settings_count():
@@ -152,26 +157,26 @@ def test_of_the_rows_those_of_this_classifier_and_these_settings_count():
         "fast", fgsm, [0, 0, 0], settings="old"
     )
     rows += table_rows(NONE, fgsm, [0, 0, 0]) + table_rows(NONE, bi, [0, 1, 0])
-    measured = Measured(rows, "c", {"fast": "of fast", NONE: f"of {NONE}"}, 3)
+    measured = Accuracies(rows, {"fast": "of fast"})
     assert measured.right("fast", [fgsm, bi], 3) == [100, 50, 0]
     assert measured.gain("fast", NONE, [fgsm, bi], 3).mean == pytest.approx(100 / 3)
     assert measured.right("fast", [fgsm, CLEAN], 3) == [], "there is no row of clean pictures"
     assert math.isnan(measured.gain("fast", "median", [fgsm], 3).mean)
-    assert measured.of("fast", Threat("fgsm", 5)) == {}
+    assert measured.right("fast", [Threat("fgsm", 5)], 3) == []
 
 
 def test_what_an_attacker_knows_tells_rows_apart():
     plan = PLANS["small"]
-    rows = table_rows("fast", plan.bpda, [1, 1]) + table_rows("fast", plan.bpda_knowing, [0, 0])
-    measured = Measured(rows, "c", {"fast": "of fast"}, 2)
-    assert measured.accuracy("fast", [plan.bpda], 2).mean == 100
-    assert measured.accuracy("fast", [plan.bpda_knowing], 2).mean == 0
+    rows = table_rows("fast", plan.adaptive[1], [1, 1]) + table_rows("fast", plan.adaptive[2], [0, 0])
+    measured = Accuracies(rows)
+    assert measured.accuracy("fast", [plan.adaptive[1]], 2).mean == 100
+    assert measured.accuracy("fast", [plan.adaptive[2]], 2).mean == 0
 
 
 def test_all_of_several_claims_are_as_sure_as_the_worst():
-    assert defence_text._all(["yes", "yes"]) == "yes"
-    assert defence_text._all(["yes", "not shown"]) == "not shown"
-    assert defence_text._all(["no", "not measured", "yes"]) == "no"
+    assert defence_table.worst(["yes", "yes"]) == "yes"
+    assert defence_table.worst(["yes", "not shown"]) == "not shown"
+    assert defence_table.worst(["no", "not measured", "yes"]) == "no"
 
 
 def test_published_averages_are_those_of_the_rows_that_they_name():
@@ -182,8 +187,8 @@ def test_published_averages_are_those_of_the_rows_that_they_name():
 
 
 def test_detection_is_the_share_of_pairs_that_are_told_apart():
-    def scores(name: str, eps: float, values: list[float]) -> list[dict]:
-        return [{"attack": name, "eps": eps, "picture": k, "score": value} for k, value in enumerate(values)]
+    def scores(name: str, eps: float, values: list[float]) -> list[Row]:
+        return [Row({"attack": name, "eps": eps, "picture": k, "score": value}) for k, value in enumerate(values)]
 
     clean = scores(NONE, 0, [0.1, 0.2, 0.3, 0.4])
     found = Detection(clean + scores("fgsm", 10, [0.9, 0.8, 0.7, 0.6]) + scores("bi", 10, [0.1, 0.2])).auroc
@@ -194,35 +199,36 @@ def test_detection_is_the_share_of_pairs_that_are_told_apart():
 
 def test_adaptive_attacks_are_made_where_they_can_be_paid_for():
     plan = PLANS["small"]
-    assert set(plan.against(plan.prior)) == set(plan.defences(few=True))
-    assert "16 channels, 750 steps" in plan.against(plan.bpda_knowing)
-    assert not any("channels" in name for name in plan.against(plan.bpda))
+    assert set(plan.against(plan.adaptive[0])) == set(plan.defences(few=True))
+    assert "16 channels, 750 steps" in plan.against(plan.adaptive[2])
+    assert not any("channels" in name for name in plan.against(plan.adaptive[1]))
     assert set(plan.purifications(few=True)) < set(plan.defences(few=True))
     assert set(plan.defences(few=True)) - set(plan.defences(few=False)) == {
         f"128 channels, {steps} steps" for steps in (500, 750, 1000)
     }
 
 
-def test_pictures_by_which_steps_are_chosen_are_told_right(tmp_path):
+def test_pictures_by_which_steps_are_chosen_are_classified_correctly(tmp_path):
     random = np.random.default_rng(0)
     held = {"x_train": random.integers(0, 256, (200, 32, 32, 3), dtype=np.uint8), "y_train": np.arange(200) % 10}
     held |= {"x_test": held["x_train"][:20], "y_test": held["y_train"][:20]}
     (tmp_path / "cifar10").mkdir()
-    np.savez(tmp_path / cifar.FILE, **held)
-    data = cifar.labelled(Study("a", "small", tmp_path, tmp_path / "out")).part("train")
-    predictor = cifar.untrained(0)
-    found = cifar.right_in_turn(data.pictures.float() / 255, data.labels, predictor, 3)
+    np.savez(tmp_path / classifiers.DATA["cifar10"][0], **held)
+    data = classifiers.labelled(Run("a", "small", tmp_path, tmp_path / "out"), "cifar10").part("train")
+    predictor = classifiers.untrained(None, "cifar10").predictor
+    found = classifiers.correctly_classified(data.pictures.float() / 255, data.labels, predictor, 3)
     assert torch.equal(predictor(found.images).argmax(1), found.labels)
 
 
-def test_scores_of_other_settings_are_not_taken_for_these(tmp_path):
-    from preimage.studies.defence_table import asked_scores, detect
-
-    study, plan = Study("a", "smoke", None, tmp_path), PLANS["smoke"]
-    classifier, pictures = attacked.subject(study, 2)
-    detect(study, plan, classifier, pictures)
-    fast, longer = plan.inspected
-    each = [asked_scores(study, recipe, classifier) for recipe in (fast, longer)]
-    with study.table.open(newline="") as file:
-        assert sum(map(len, each)) == len(list(csv.DictReader(file))) == 2 * 2 * 8
-    assert asked_scores(study, fast, cifar.second_classifier(study)) == []
+def test_scores_are_known_by_their_classifier_and_settings(tmp_path):
+    study = Run("defence_table", "smoke", None, tmp_path)
+    table = defence_table.STUDY.measured[1]
+    table.complete(study)
+    rows = study.rows("-scores")
+    assert len(rows) == 2 * (6 * 3 + 2 * 2), (
+        "two recipes; clean and unaware attacks of three pictures, adaptive ones of two"
+    )
+    assert {row["steps"] for row in rows} == {recipe.steps for recipe in PLANS["smoke"].inspected}
+    assert len({row["settings"] for row in rows}) == 2
+    table.complete(study)
+    assert study.rows("-scores") == rows

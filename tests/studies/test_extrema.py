@@ -7,8 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from preimage.studies.extrema import largest_fall, peak, trough
-from preimage.studies.intervals import band_of
+from studies.harness.stats import band_of, largest_fall, peak, trough
 
 STEPS = np.linspace(0, 1, 40)
 

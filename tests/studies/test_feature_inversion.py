@@ -6,11 +6,13 @@ import pytest
 import torch
 
 from preimage.images import read
-from preimage.studies import activation_maximization, feature_inversion, lesions
-from preimage.studies.activation_maximization import Goal, excitations, goals_of, middle
-from preimage.studies.feature_inversion import LIKENESSES, likenesses, smoothed
-from preimage.studies.scales import Study
-from preimage.studies.sheets import keep_picture, save_sheet
+from studies import activation_maximization, feature_inversion
+from studies.activation_maximization import excitations, goals, middle
+from studies.feature_inversion import LIKENESSES, likenesses, smoothed
+from studies.harness import imaging
+from studies.harness.classifiers import own_resnet18, untrained
+from studies.harness.figures import keep_picture, save_sheet
+from studies.harness.study import Run
 
 
 def noise(seed: int = 0, *shape: int) -> torch.Tensor:
@@ -50,34 +52,36 @@ def test_weights_of_one_s_own(tmp_path, monkeypatch):
     from torchvision import models
 
     monkeypatch.delenv("PREIMAGE_WEIGHTS", raising=False)
-    study = Study("feature_inversion", "small", None, tmp_path)
-    assert feature_inversion.of_own_weights(study) is None
+    study = Run("feature_inversion", "small", None, tmp_path)
+    assert own_resnet18(study) is None
     model = models.resnet18(weights=None)
     torch.save(model.state_dict(), tmp_path / "w.pth")
     monkeypatch.setenv("PREIMAGE_WEIGHTS", str(tmp_path / "w.pth"))
-    predictor = feature_inversion.of_own_weights(study)
+    predictor = own_resnet18(study)
     assert predictor is not None
     assert predictor.size == (224, 224)
     assert all(name in predictor.classes for name in activation_maximization.CLASSES["resnet18"])
-    assert feature_inversion.of_own_weights(Study("feature_inversion", "smoke", None, tmp_path)) is None
-    layers = feature_inversion.layers_of(study, predictor, noise(0, 1, 3, 64, 64))
-    assert layers == ["layer1", "layer2", "layer3", "layer4", "fc"]
+    assert own_resnet18(Run("feature_inversion", "smoke", None, tmp_path)) is None
+    study.memory[feature_inversion.predictors,] = {"resnet18": predictor}
+    study.memory[feature_inversion.specimens,] = {"noise": noise(0, 1, 3, 64, 64)}
+    assert feature_inversion.layers(study, "resnet18") == ["layer1", "layer2", "layer3", "layer4", "fc"]
 
 
 def test_goals_are_classes_and_the_channels_that_differ_most():
-    pictures = [lesions.shaded_disc(k)[0] for k in range(4)]
-    asked = activation_maximization.Asked("lesions", lesions.untrained(0).predictor, None, pictures, (32, 32))
-    classes, channels = goals_of(Study("a", "small"), asked)[:4], goals_of(Study("a", "small"), asked)[4:]
-    assert [goal.target for goal in classes] == list(activation_maximization.CLASSES["lesions"])
-    assert len(channels) == len({goal.channel for goal in channels}) == 4
+    pictures = [imaging.shaded_disc(k)[0] for k in range(4)]
+    asked = activation_maximization.Subject("lesions", untrained(None, "lesions").predictor, None, pictures)
+    found = list(goals(Run("a", "small"), asked).values())
+    classes, channels = found[:4], found[4:]
+    assert [goal["target"] for goal in classes] == list(activation_maximization.CLASSES["lesions"])
+    assert len(channels) == len({goal["channel"] for goal in channels}) == 4
     spread = torch.cat([asked.predictor.features(x, "1").mean((2, 3)) for x in pictures]).std(0)
-    assert float(spread[[goal.channel for goal in channels]].min()) >= float(spread.sort().values[-4])
+    assert float(spread[[goal["channel"] for goal in channels]].min()) >= float(spread.sort().values[-4])
 
 
 def test_excitations_of_pictures_are_those_that_are_maximized():
-    predictor = lesions.untrained(0).predictor
-    pictures = [lesions.shaded_disc(k)[0] for k in range(2)]
-    found = excitations(predictor, pictures, Goal("mel", target="mel"))
+    predictor = untrained(None, "lesions").predictor
+    pictures = [imaging.shaded_disc(k)[0] for k in range(2)]
+    found = excitations(predictor, pictures, {"target": "mel"})
     assert found == pytest.approx([float(predictor(x)[0, predictor.class_index("mel")]) for x in pictures])
     channel = torch.zeros(7, 8)
     channel[2:5, 2:5] = 1

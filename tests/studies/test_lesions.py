@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from scipy.stats import spearmanr
+from scipy.stats import mannwhitneyu, spearmanr
 
 from preimage.explain.abcd import Signs
-from preimage.predictors.settings import Settings
-from preimage.studies import counterfactual_tables, counterfactuals, lesions
-from preimage.studies.classifiers import small_network, trained
-from preimage.studies.intervals import Interval, auroc_gain, interval_of, paired, rank_correlation, wins
-from preimage.studies.lesions import Lesion, chosen, discs
-from preimage.studies.loss_estimator import auroc, other_pictures
-from preimage.studies.ood_recovery import EQUAL, blurred, cropped, masked_psnr, rectangle
-from preimage.studies.scales import Study
+from studies import counterfactuals
+from studies.harness import classifiers, lesions
+from studies.harness.lesions import Lesion, held_out, in_turn
+from studies.harness.stats import Interval, auroc_gain, interval_of, paired, rank_correlation, wins
+from studies.harness.study import Run
+from studies.harness.tables import difference
+from studies.loss_estimator import other_pictures
+from studies.ood_recovery import EQUAL, blurred, cropped, masked_psnr, rectangle
 
 # ---------------------------------------------------------------------- lesions
 
@@ -35,22 +34,22 @@ def test_classes_take_turns_and_no_lesion_comes_twice():
         lesion("mel0", "mel"),
         lesion("df0", "df"),
     ]
-    found = chosen(some, 8)
-    assert [each.name for each in found] == [each.name for each in chosen(some, 8)]
+    found = in_turn(some, 8)
+    assert [each.name for each in found] == [each.name for each in in_turn(some, 8)]
     assert [each.diagnosis for each in found] == ["df", "mel", *["nv"] * 6]
-    assert len({each.patient for each in chosen(some, 100)}) == len(chosen(some, 100)) == 12
+    assert len({each.patient for each in in_turn(some, 100)}) == len(in_turn(some, 100)) == 12
 
 
 def test_place_is_judged_where_the_mask_allows_and_the_classifier_is_right():
-    predictor = lesions.untrained(0).predictor
-    told = lesions.said(predictor, torch.zeros(1, 3, 20, 20))
+    predictor = classifiers.untrained(None, "lesions").predictor
+    told = lesions.prediction(predictor, torch.zeros(1, 3, 20, 20))
     some = [lesion("right", told), lesion("wrong", "nv" if told != "nv" else "mel"), lesion("all", told, share=0.9)]
-    assert [each.name for each in chosen(some, 9, told_right_by=predictor)] == ["right"]
-    assert len(chosen(some, 9)) == 3
+    assert [each.name for each in in_turn(some, 9, correct=predictor)] == ["right"]
+    assert len(in_turn(some, 9)) == 3
 
 
 def test_smoke_discs_are_where_their_masks_are():
-    for each in discs():
+    for each in held_out(Run("a", "smoke")):
         inside = each.picture[..., each.mask].mean()
         outside = each.picture[..., ~each.mask].mean()
         assert inside < outside
@@ -80,7 +79,7 @@ def folder(tmp_path):
 
 
 def test_held_out_lesions_come_with_their_own_names_and_masks(folder):
-    found = lesions.held_out(Study("a", "small", folder, folder / "out"))
+    found = lesions.held_out(Run("a", "small", folder, folder / "out"))
     assert [each.name for each in found] == ["p4", "p5", "p10", "p11"]
     for each in found:
         assert each.picture.shape == (1, 3, 120, 160)
@@ -90,18 +89,18 @@ def test_held_out_lesions_come_with_their_own_names_and_masks(folder):
         assert each.area == pytest.approx((50 + 5 * int(each.name[1:])) / 150, abs=0.01)
 
 
-def test_a_missing_classifier_is_trained_as_the_command_does_and_kept(folder, capsys, monkeypatch):
-    monkeypatch.setattr("preimage.predictors.model_file.backbone", lambda *_, **__: small_network(2))
-    study = Study("a", "small", folder, folder / "out")
-    settings = Settings(upright=False, epochs=2, batch=4)
-    model = trained(study, "lesions.pt", settings, lesions.labelled)
-    assert "is not there: trained now, 2 epochs" in capsys.readouterr().err
+def test_a_missing_classifier_is_trained_as_the_command_does_and_kept(folder, capfd, monkeypatch):
+    monkeypatch.setitem(classifiers.OPTIONS, "lesions", "--turned --epochs 2 --batch 4 --backbone thin_resnet10")
+    study = Run("a", "small", folder, folder / "out")
+    model = classifiers.trained(study, "lesions")
+    assert "is not there: trained now" in capfd.readouterr().err
     assert [path.name for path in (folder / "out" / "models").iterdir()] == ["lesions.pt"]
-    again = trained(study, "lesions.pt", replace(settings, epochs=50), lesions.labelled)
-    assert capsys.readouterr().err == ""
+    monkeypatch.setitem(classifiers.OPTIONS, "lesions", "--turned --epochs 50")
+    again = classifiers.trained(study, "lesions")
+    assert capfd.readouterr().err == ""
     picture = torch.rand(1, 3, 120, 160, generator=torch.Generator().manual_seed(0))
     assert torch.equal(model.predictor(picture), again.predictor(picture))
-    assert "rank correlation" in lesions.described(study, model)
+    assert "trained on 6 pictures" in classifiers.described(study, "lesions")
 
 
 # ---------------------------------------------------------------------- damages
@@ -157,7 +156,7 @@ def test_what_cannot_be_known_is_not_said():
 def test_auroc_and_rank_correlation_are_the_usual_ones():
     random = np.random.default_rng(2)
     far, near = random.normal(25, 9, 50).round().tolist(), random.normal(20, 9, 40).round().tolist()  # with ties
-    assert wins(far, near).mean() == pytest.approx(auroc(far, near), abs=1e-6)
+    assert wins(far, near).mean() == pytest.approx(mannwhitneyu(far, near).statistic / (50 * 40), abs=1e-6)
     gain = auroc_gain(wins(far, near), wins(near[:50] + far[:10], near), same_pictures=False)
     assert gain.low < gain.mean < gain.high
     found = rank_correlation(far[:40], near)
@@ -170,15 +169,17 @@ def test_auroc_and_rank_correlation_are_the_usual_ones():
 
 
 def test_every_class_is_asked_for_another_and_other_pictures_have_the_shape():
-    assert set(counterfactuals.TARGETS) == set(lesions.CLASSES)
-    assert all(target in lesions.CLASSES and target != own for own, target in counterfactuals.TARGETS.items())
-    assert {x.shape for _, x in other_pictures(Study("a", "smoke"), torch.zeros(1, 3, 24, 32))} == {(1, 3, 24, 32)}
+    assert set(counterfactuals.TARGETS) == set(classifiers.LESION_CLASSES)
+    assert all(
+        target in classifiers.LESION_CLASSES and target != own for own, target in counterfactuals.TARGETS.items()
+    )
+    assert {x.shape for x in other_pictures(Run("a", "smoke")).values()} == {(1, 3, 32, 32)}
 
 
 def test_differences_are_of_the_lesions_that_both_have():
     methods = {"m": [{"picture": "a", "l1": 3.0}, {"picture": "b", "l1": 9.0}], "plain": [{"picture": "a", "l1": 1.0}]}
-    found = counterfactual_tables.differences(methods, "m", "plain", "l1")
+    found = difference(methods["m"], methods["plain"], "l1")
     assert (found.mean, found.count) == (2.0, 1)
     row = {"inside_share": 2.0, "inside_share_of_others": 1.6, "transfer_before": 0.1, "transfer_after": 0.4}
-    assert counterfactual_tables.derived(row) == pytest.approx({"own_place": 1.25, "transfer_gain": 0.3})
+    assert counterfactuals.derived(row) == pytest.approx({"own_place": 1.25, "transfer_gain": 0.3})
     assert "asymmetry" in Signs.__dataclass_fields__

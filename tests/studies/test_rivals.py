@@ -9,12 +9,16 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks import rival_settings
 from preimage.errors import MissingExtra
 from preimage.metrics import psnr
 from preimage.operators import gaussian, motion
-from preimage.studies import deblurring, rival_settings
-from preimage.studies.deblurring import inner, seen
-from preimage.studies.rivals import (
+from preimage.restore.denoise import FAST, denoise
+from studies import deblurring
+from studies.deblurring import blurred, inner
+from studies.harness import fits
+from studies.harness.imaging import generated_picture
+from studies.harness.rivals import (
     bicubic_enlarged,
     biharmonic,
     richardson_lucy,
@@ -22,8 +26,8 @@ from preimage.studies.rivals import (
     tv_deconvolution,
     unsupervised_wiener,
 )
-from preimage.studies.scales import Study, generated_picture
-from preimage.studies.super_resolution import luma, luma_psnr, tv_enlarged
+from studies.harness.study import Run
+from studies.super_resolution import luma, luma_psnr, tv_enlarged
 
 KERNELS = {"gaussian": gaussian(1.6), "motion": motion(9, 30)}
 DECONVOLUTIONS = {
@@ -99,7 +103,7 @@ def test_biharmonic_continues_a_plane_and_keeps_what_is_known(channels):
 @pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS)
 @pytest.mark.parametrize("deconvolve", DECONVOLUTIONS.values(), ids=DECONVOLUTIONS)
 def test_deconvolution_sharpens_and_moves_nothing(deconvolve, kernel):
-    truth, given = seen(textured(), kernel)
+    truth, given = blurred(textured(), kernel)
     sharp = deconvolve(given, kernel)
     assert sharp.shape == given.shape
     before = float(psnr(inner(given, kernel), inner(truth, kernel)))
@@ -110,7 +114,7 @@ def test_deconvolution_sharpens_and_moves_nothing(deconvolve, kernel):
 @pytest.mark.parametrize("deconvolve", DECONVOLUTIONS.values(), ids=DECONVOLUTIONS)
 def test_each_channel_is_its_own(deconvolve):
     kernel = KERNELS["gaussian"]
-    _, given = seen(torch.cat([textured(48), textured(48).flip(-1)], 1), kernel)
+    _, given = blurred(torch.cat([textured(48), textured(48).flip(-1)], 1), kernel)
     both = deconvolve(given, kernel)
     assert torch.equal(both[:, :1], deconvolve(given[:, :1], kernel))
 
@@ -131,7 +135,7 @@ def test_tapering_joins_opposite_edges_and_leaves_the_middle():
 def test_total_variation_of_deepinv_sharpens():
     pytest.importorskip("deepinv")
     kernel = KERNELS["gaussian"]
-    truth, given = seen(generated_picture(48, channels=1), kernel)
+    truth, given = blurred(generated_picture(48, channels=1), kernel)
     sharp = tv_deconvolution(given, kernel, 1e-3)
     assert sharp.shape == given.shape
     before = float(psnr(inner(given, kernel), inner(truth, kernel)))
@@ -143,7 +147,12 @@ def test_without_deepinv_the_column_is_empty_and_says_why(monkeypatch, capsys):
     given = torch.full((1, 1, 24, 24), 0.5)
     with pytest.raises(MissingExtra, match=r"deepinv is not installed: pip install 'preimage\[physics\]'"):
         tv_deconvolution(given, KERNELS["gaussian"], 1e-3)
-    assert math.isnan(deblurring.score_of_tv(given, KERNELS["gaussian"], 1e-3, lambda image: 1.0))
+    row, _, _ = fits.beside_rivals(
+        lambda: denoise(given, noise="gaussian", sigma=0.1, recipe=fits.quick(True, FAST, 3)),
+        lambda image: 1.0,
+        {"tv": lambda: tv_deconvolution(given, KERNELS["gaussian"], 1e-3)},
+    )
+    assert math.isnan(row["tv"])
     assert "deepinv is not installed" in capsys.readouterr().err
 
 
@@ -153,16 +162,16 @@ def test_without_deepinv_the_column_is_empty_and_says_why(monkeypatch, capsys):
 def test_settings_are_tried_on_pictures_that_no_study_reports(monkeypatch, capsys):
     read: list[str] = []
 
-    def picture(study: Study, name: str) -> torch.Tensor:
+    def picture(study: Run, name: str) -> torch.Tensor:
         read.append(name)
         return generated_picture(32, channels=1 if "set12" in name else 3)
 
-    monkeypatch.setattr(Study, "picture", picture)
+    monkeypatch.setattr(Run, "picture", picture)
     monkeypatch.setattr(rival_settings, "ITERATIONS", (5, 10))
     monkeypatch.setattr(rival_settings, "TV_ENLARGING", ())
     monkeypatch.setattr(rival_settings, "TV_DEBLURRING", ())
-    rival_settings.deblur(Study("rival_settings", "small"))
-    rival_settings.enlarge(Study("rival_settings", "small"))
+    rival_settings.deblur(Run("rival_settings", "small"))
+    rival_settings.enlarge(Run("rival_settings", "small"))
     assert {f"restoration/{name}.png" for name in deblurring.PICTURES}.isdisjoint(read)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(": ")[:2] for line in lines] == [

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import csv
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from preimage.errors import InputError
-from preimage.studies import SHARED, STUDIES, run_study
-from preimage.studies.scales import Study, center_crop, generated_picture, markdown_table, with_gaussian_noise
+from studies import STUDIES, study
+from studies.__main__ import main
+from studies.harness import StudyError
+from studies.harness.imaging import center_crop, generated_picture, with_gaussian_noise
+from studies.harness.study import Run, slug
+from studies.harness.tables import markdown
 
-each_study = pytest.mark.parametrize("name", STUDIES)
+QUICK = ("noise_impedance", "loss_estimator", "activation_maximization")  # the others: make test-long
+SHARED = (
+    "preimage_recovery",
+    "ood_recovery",
+    "counterfactuals",
+    "saliency_methods",
+    "adversary_curves",
+    "defence_table",
+)
+each_study = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.long) for name in STUDIES]
+)
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +57,7 @@ def folder(finished, name, tmp_path_factory) -> Path:
     """Where this study has been run."""
     if name not in finished:
         place = tmp_path_factory.mktemp(name)
-        assert run_study(name, scale="smoke", output=place) == place / "results.md"
+        assert study(name, scale="smoke", output=place) == place / "results.md"
         finished[name] = place
     return finished[name]
 
@@ -75,7 +87,7 @@ def test_it_writes_nothing_elsewhere_and_leaves_nothing_half_done(folder, name, 
 def test_a_second_run_repeats_no_row(folder, name):
     table = table_of(folder, name)
     before, text = table.read_bytes(), (folder / "results.md").read_text()
-    run_study(name, scale="smoke", output=folder)
+    study(name, scale="smoke", output=folder)
     assert table.read_bytes() == before
     assert (folder / "results.md").read_text() == text
 
@@ -88,7 +100,7 @@ def test_it_goes_on_from_the_rows_that_are_there(folder, name, tmp_path):
     table = table_of(tmp_path, name)
     table.parent.mkdir(parents=True)
     table.write_text("".join(lines[:2]))
-    run_study(name, scale="smoke", output=tmp_path)
+    study(name, scale="smoke", output=tmp_path)
     assert table.read_text().startswith("".join(lines[:2]))
     resumed = rows_of(table)
     assert len(resumed) == len(whole)
@@ -96,15 +108,15 @@ def test_it_goes_on_from_the_rows_that_are_there(folder, name, tmp_path):
     assert said[: len(whole)] == said[len(whole) :]
 
 
-@pytest.mark.parametrize("name", SHARED)
+@pytest.mark.parametrize("name", ["loss_estimator", *(pytest.param(name, marks=pytest.mark.long) for name in SHARED)])
 def test_several_processes_share_a_study(folder, name, tmp_path):
     """Each does its share; a last call finds all rows there, and writes the section that one process writes."""
     for k in range(2):
-        shown = run_study(name, scale="smoke", output=tmp_path, worker=(k, 2))
+        shown = study(name, scale="smoke", output=tmp_path, worker=(k, 2))
         assert shown == table_of(tmp_path, name)
     assert not (tmp_path / "results.md").exists()
     before = table_of(tmp_path, name).read_bytes()
-    run_study(name, scale="smoke", output=tmp_path)
+    study(name, scale="smoke", output=tmp_path)
     assert table_of(tmp_path, name).read_bytes() == before
     said = [
         sorted(str([v for k, v in row.items() if "seconds" not in k]) for row in rows_of(table_of(where, name)))
@@ -114,86 +126,90 @@ def test_several_processes_share_a_study(folder, name, tmp_path):
     assert (tmp_path / "results.md").exists()
 
 
-KEEPING = """
-import sys
-from pathlib import Path
-from preimage.studies.scales import Study
-study = Study("a", "smoke", None, Path(sys.argv[1]))
-print("ready", flush=True)
-sys.stdin.readline()
-for k in range(50):
-    study.keep({"process": sys.argv[2], "row": k})
-"""
-
-
-def test_processes_that_keep_rows_at_once_lose_none(tmp_path):
-    command = [sys.executable, "-c", KEEPING, str(tmp_path)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
-    processes = [subprocess.Popen([*command, name], **pipes) for name in "ab"]
-    for process in processes:
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        process.stdin.write("\n")
-        process.stdin.flush()
-    for process in processes:
-        process.communicate(timeout=60)
-        assert process.returncode == 0
-    rows = rows_of(table_of(tmp_path, "a"))
-    assert sorted((row["process"], int(row["row"])) for row in rows) == [(name, k) for name in "ab" for k in range(50)]
-
-
 def test_a_share_that_cannot_be_is_said(tmp_path):
-    with pytest.raises(InputError, match=r"worker must be \(k, n\) with k from 0 to n - 1, got \(2, 2\)"):
-        run_study("counterfactuals", scale="smoke", output=tmp_path, worker=(2, 2))
-    with pytest.raises(InputError, match="study 'gallery' cannot be shared among processes: these can, "):
-        run_study("gallery", scale="smoke", output=tmp_path, worker=(0, 2))
+    with pytest.raises(StudyError, match=r"worker must be \(k, n\) with k from 0 to n - 1, got \(2, 2\)"):
+        study("counterfactuals", scale="smoke", output=tmp_path, worker=(2, 2))
 
 
 @pytest.mark.parametrize("scale", ["small", "paper"])
 @pytest.mark.parametrize("name", [name for name in STUDIES if name != "gallery"])  # it takes scikit-image's own
 def test_a_study_of_pictures_says_that_it_needs_them(name, scale, tmp_path):
-    with pytest.raises(InputError, match=f"study {name} needs a folder of pictures: give --data or set PREIMAGE_DATA"):
-        run_study(name, scale=scale, output=tmp_path)
+    with pytest.raises(StudyError, match=f"study {name} needs a folder of pictures: give --data or set PREIMAGE_DATA"):
+        study(name, scale=scale, output=tmp_path)
 
 
 def test_unknown_studies_and_scales_are_said(tmp_path):
-    with pytest.raises(InputError, match="no study 'sharpening': there are denoising, "):
-        run_study("sharpening", scale="smoke", output=tmp_path)
-    with pytest.raises(InputError, match="scale must be smoke, small or paper, got 'large'"):
-        run_study("denoising", scale="large", output=tmp_path)
+    with pytest.raises(StudyError, match="no study 'sharpening': there are paper_curve, "):
+        study("sharpening", scale="smoke", output=tmp_path)
+    with pytest.raises(StudyError, match="scale must be smoke, small or paper, got 'large'"):
+        study("denoising", scale="large", output=tmp_path)
     assert list(tmp_path.glob("*.md")) == []
 
 
 def test_the_folder_is_docs_for_what_counts_and_out_for_smoke():
-    assert Study("a", "small").folder == Path("out")
+    assert Run("a", "small").folder == Path("out")
     Path("docs").mkdir()
-    assert Study("a", "small").folder == Path("docs")
-    assert Study("a", "smoke").folder == Path("out")
-    assert Study("a", "paper", None, Path("x")).folder == Path("x")
-    assert Study("a", "paper").figure("b.png") == Path("out/figures/b.png"), "pictures of others are not committed"
+    assert Run("a", "small").folder == Path("docs")
+    assert Run("a", "smoke").folder == Path("out")
+    assert Run("a", "paper", None, Path("x")).folder == Path("x")
+    assert Run("a", "paper").figure("b") == Path("out/figures/a-paper-b.png"), "pictures of others are not committed"
 
 
-def test_rows_come_back_as_numbers_and_words(tmp_path):
-    study = Study("a", "smoke", None, tmp_path)
-    assert study.rows() == []
-    study.keep({"picture": "F16", "step": 3, "psnr": 30.123456789, "kept": "1 2 3"})
-    study.keep({"picture": "Lena, gray", "step": 4, "psnr": float("nan"), "kept": ""})
-    first, second = study.rows()
-    assert first == {"picture": "F16", "step": 3, "psnr": 30.1235, "kept": "1 2 3"}
-    assert (second["picture"], second["psnr"] != second["psnr"]) == ("Lena, gray", True)
+@pytest.mark.parametrize("word", ["../../escaped", "/etc/passwd", "..", "a/b\\c", "mel: 0.5", ""])
+def test_no_word_of_the_data_leads_out_of_the_folder_of_figures(tmp_path, word):
+    place = Run("a", "smoke", None, tmp_path).figure(word, "map")
+    assert place.parent == tmp_path / "figures"
+    assert slug(word).strip(".")
+    assert place.resolve().parent == (tmp_path / "figures").resolve()
 
 
-def test_a_section_takes_the_place_of_its_former_self_and_leaves_the_others(tmp_path):
-    first, second = Study("first", "smoke", None, tmp_path), Study("second", "smoke", None, tmp_path)
-    first.write_section("One", "old text")
-    second.write_section("Two", "other text")
-    path = first.write_section("One", "new text")
-    text = path.read_text()
-    assert "old text" not in text
-    assert text.index("new text") < text.index("other text")
-    assert text.count("## One") == text.count("## Two") == text.count("# Results\n") == 1
-    second.write_section("Two", "other text")
-    assert path.read_text() == text
+def test_what_is_worked_out_once_is_of_one_run(tmp_path):
+    made = []
+    first, second = (Run("a", "smoke", None, tmp_path) for _ in range(2))
+    assert [run.once(lambda run, k=k: made.append(k) or k) for k, run in ((1, first), (2, second))] == [1, 2]
+
+    def number(run: Run, k: int) -> int:
+        made.append(k)
+        return k
+
+    assert [first.once(number, 7), first.once(number, 7), second.once(number, 7)] == [7, 7, 7]
+    assert made == [1, 2, 7, 7]
+
+
+# ---------------------------------------------------------------------- the command
+
+
+def test_the_command_lists_and_refuses(capsys):
+    assert main([]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(STUDIES)
+    assert main(["no-such"]) == 2
+    said = capsys.readouterr().err
+    assert "no-such" in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("place", ["here.png", "here.png/results"])
+def test_a_study_is_not_written_into_a_file(tmp_path, capsys, place):
+    (tmp_path / "here.png").write_bytes(b"x")
+    assert main(["denoising", "--scale", "smoke", "--output", str(tmp_path / place)]) == 2
+    assert "here.png is a file: give another name" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("worker", ["0/2", "3/2", "1", "a/b", "-1/2"])
+def test_a_share_of_a_study_that_cannot_be_is_refused(capsys, worker):
+    with pytest.raises(SystemExit) as ended:
+        main(["counterfactuals", "--scale", "smoke", f"--worker={worker}"])
+    assert ended.value.code == 2
+    assert f"must be K/N with K from 1 to N, as 1/4, got '{worker}'" in capsys.readouterr().err
+
+
+def test_the_command_hands_its_options_on(monkeypatch, tmp_path):
+    seen = {}
+    monkeypatch.setattr("studies.__main__.study", lambda name, **options: seen.update(options, name=name))
+    options = ["--scale", "smoke", "--data", str(tmp_path), "--output", str(tmp_path / "o"), "--worker", "2/3"]
+    assert main(["denoising", *options]) == 0
+    expected = {"name": "denoising", "scale": "smoke", "data": tmp_path, "output": tmp_path / "o", "worker": (1, 3)}
+    assert seen == expected
 
 
 def test_parts_that_studies_share():
@@ -208,6 +224,4 @@ def test_parts_that_studies_share():
     noise = with_gaussian_noise(gray, 0.1, seed=5) - gray
     assert float(noise.std()) == pytest.approx(0.1, rel=0.03)
     assert torch.equal(with_gaussian_noise(gray, 0.1, seed=5), gray + noise)
-    assert (
-        markdown_table(["a", "b"], [["x", 1.0], [2, 3.14159]]) == "| a | b |\n| --- | --- |\n| x | 1.00 |\n| 2 | 3.14 |"
-    )
+    assert markdown(["a", "b"], [["x", 1.0], [2, 3.14159]]) == "| a | b |\n| --- | --- |\n| x | 1.00 |\n| 2 | 3.14 |"

@@ -78,7 +78,6 @@ def build() -> App:
             "preimage inspect --calibrate clean/ --predictor model.pt -o thresholds.json\n"
             "  preimage inspect photo.png --predictor model.pt --thresholds thresholds.json",
         ),
-        ("study", "Regenerate a table or figure of the documentation.", "preimage study denoising --scale smoke"),
         ("info", "Print device, precision, threads, memory, versions and extras.", "preimage info"),
     ):
         app.command(f"preimage.cli.{name}:{name}", name=name, help=summary, help_epilogue=f"Example:\n  {example}")

@@ -1,0 +1,74 @@
+"""The studies: one file per table or figure of the papers, which regenerates it beside the published numbers.
+
+python -m studies                               lists them
+python -m studies denoising --scale smoke       runs one; or: make study NAME=denoising SCALE=smoke
+"""
+
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+from studies.harness import StudyError
+from studies.harness.study import SCALES, Run, Scale, run_study, section
+
+STUDIES = (  # in the order of docs/results.md
+    *("paper_curve", "noise_impedance", "denoising", "real_noise", "gallery", "prior_effect", "architecture"),
+    *("super_resolution", "deblurring", "flash", "inpainting", "jpeg", "blindness", "quality", "loss_estimator"),
+    *(
+        "feature_inversion",
+        "preimage_recovery",
+        "activation_maximization",
+        "adversary_curves",
+        "architecture_sensitivity",
+    ),
+    *("robust_features", "saliency_over_steps", "saliency_methods", "ood_recovery", "counterfactuals", "defence_table"),
+)
+
+
+def summary(name: str) -> str:
+    """The first line of a study's module."""
+    return (import_module(f"studies.{name}").__doc__ or "").splitlines()[0]
+
+
+def study(
+    name: str,
+    *,
+    scale: Scale = "small",
+    data: Path | None = None,
+    output: Path | None = None,
+    worker: tuple[int, int] = (0, 1),
+) -> Path:
+    """Run a study, or go on with one that was interrupted; the path of what it wrote.
+
+    Args:
+        name: one of STUDIES.
+        scale: "smoke" (seconds, generated pictures), "small" (2 cores, at most two hours) or "paper".
+        data: the folder of pictures; PREIMAGE_DATA if None.
+        output: where results.md, results/*.csv and figures/ are written: docs if there is one here, else out.
+        worker: (k, n), k from 0: this process does the k-th of n shares of the cases, and others may do theirs meanwhile; a last
+            call without it does what is left, and writes the section.
+
+    Raises:
+        StudyError: an unknown study or scale, or pictures that are not there.
+    """
+    run, module = _checked(Run(name, scale, data, output, worker))
+    return run_study(run, module.STUDY, module)
+
+
+def text(name: str, *, scale: Scale = "small", output: Path | None = None) -> str:
+    """The section of results.md of a study, of the rows that are there."""
+    run, module = _checked(Run(name, scale, None, output))
+    return section(run, module.STUDY, module)
+
+
+def _checked(run: Run) -> tuple[Run, ModuleType]:
+    if run.name not in STUDIES:
+        raise StudyError(f"there is no study {run.name!r}: there are {', '.join(STUDIES)}")
+    if run.scale not in SCALES:
+        raise StudyError(f"scale must be {', '.join(SCALES[:-1])} or {SCALES[-1]}, got {run.scale!r}")
+    if not 0 <= run.worker[0] < run.worker[1]:
+        raise StudyError(f"worker must be (k, n) with k from 0 to n - 1, got {run.worker}")
+    place = next(place for place in (run.folder, *run.folder.absolute().parents) if place.exists())
+    if not place.is_dir():
+        raise StudyError(f"output {run.output} is a folder of results, and {place} is a file: give another name")
+    return run, import_module(f"studies.{run.name}")

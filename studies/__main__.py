@@ -1,0 +1,45 @@
+"""`python -m studies NAME`: regenerate a table or figure of the documentation."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from preimage.errors import InputError
+from studies import STUDIES, study, summary
+from studies.harness import StudyError
+from studies.harness.study import SCALES
+
+
+def share(text: str) -> tuple[int, int]:
+    """ "2/4" -> (1, 4)."""
+    number, _, workers = text.partition("/")
+    if not (number.isdigit() and workers.isdigit() and 1 <= int(number) <= int(workers)):
+        raise argparse.ArgumentTypeError(f"must be K/N with K from 1 to N, as 1/4, got {text!r}")
+    return int(number) - 1, int(workers)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one study, or list all of them."""
+    scales = "smoke: seconds, to see that it works; small: at most two hours on two cores; paper: all of it"
+    parser = argparse.ArgumentParser("python -m studies", description=main.__doc__)
+    parser.add_argument("name", nargs="?", help="study to run; without it they are listed")
+    parser.add_argument("--scale", choices=SCALES, default="small", help=scales)
+    parser.add_argument("--data", type=Path, help="folder of the real pictures (default: PREIMAGE_DATA)")
+    parser.add_argument("--output", type=Path, help="folder for results (default: docs, else out); its rows are kept")
+    parser.add_argument(
+        "--worker", type=share, default=(0, 1), help="K/N: K-th of N shares; without it once at the end"
+    )
+    given = parser.parse_args(arguments)
+    if given.name is None:
+        print("\n".join(f"{name:<{max(map(len, STUDIES))}}  {summary(name)}" for name in STUDIES))
+        return 0
+    try:
+        print(study(given.name, scale=given.scale, data=given.data, output=given.output, worker=given.worker))
+    except (InputError, StudyError) as error:
+        print(f"python -m studies: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

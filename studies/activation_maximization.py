@@ -1,0 +1,165 @@
+"""Classes and channels excited under deep prior, TV, alpha norm: does another classifier agree? (Ulyanov et al. 2018)
+
+By number: the excitation reached, beside the most that any of the held-out pictures reaches; what a second, independently
+trained classifier predicts of the result (what both find need not be true, but is no quirk of one); and how much of the result
+is high frequency, in which adversarial patterns hide.
+
+PREIMAGE_WEIGHTS: a file with weights of torchvision's resnet18; with it that classifier is excited as well.
+"""
+
+import csv
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from preimage.explain.invert import depth
+from preimage.explain.maximize import FAST, PAPER, maximize
+from preimage.explain.quality import high_frequency_share
+from preimage.explain.view import at_working_size
+from preimage.predictors import Predictor
+from studies.harness import classifiers, figures, fits, lesions, tables
+from studies.harness.study import Measured, Run, Study, by_scale
+
+PRIORS = ("deep", "tv", "alpha")
+CLASSES = {"lesions": ("mel", "nv", "bcc", "vasc"), "resnet18": ("black swan", "goose", "tree frog", "cheeseburger")}
+COUNT = by_scale(1, 4, 4)  # of classes, and of channels
+WINDOW = 3  # units a side, of a channel
+RATE_OF_CHANNELS = 0.001  # published, for hidden units
+RECIPE = by_scale(replace(FAST, **lesions.THIN | {"steps": 6}), FAST, PAPER)
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A classifier that is excited, one that judges its results, and pictures that neither was trained on."""
+
+    name: str
+    predictor: Predictor
+    second: Predictor | None
+    pictures: list[torch.Tensor]
+
+
+def subjects(run: Run) -> dict[str, Subject]:
+    """The classifier of lesions with its second one, and torchvision's resnet18 where there are weights for it."""
+    first, second = (classifiers.classifier(run, name).predictor for name in ("lesions", "lesions-second"))
+    found = [Subject("lesions", first, second, [lesion.picture for lesion in run.once(lesions.held_out)])]
+    natural = classifiers.own_resnet18(run)
+    if natural is not None:
+        table = run.path(classifiers.IMAGENET)
+        with table.open(newline="") as file:
+            names = [str(Path(table.parent.name) / row["filename"]) for row in csv.DictReader(file)]
+        found.append(
+            Subject("resnet18", natural, None, [at_working_size(run.picture(name), natural) for name in names])
+        )
+    return {subject.name: subject for subject in found}
+
+
+def goals(run: Run, subject: Subject) -> dict[str, dict[str, Any]]:
+    """Classes by name, and those channels of the last block but one that differ most between the held-out pictures."""
+    count = COUNT[run.scale]
+    layer = depth(subject.predictor, subject.pictures[0])[-3:][0]
+    with torch.no_grad():
+        each = [subject.predictor.features(picture, layer).mean((2, 3)) for picture in subject.pictures[:200]]
+    channels = sorted(torch.cat(each).std(0).argsort(descending=True)[:count].tolist())
+    found = {name: {"target": name} for name in CLASSES[subject.name][:count]}
+    return found | {f"{layer} channel {k}": {"layer": layer, "channel": k, "window": WINDOW} for k in channels}
+
+
+@torch.no_grad()
+def excitations(predictor: Predictor, pictures: list[torch.Tensor], goal: dict[str, Any]) -> list[float]:
+    """How much each of some pictures excites a class or the middle of a channel."""
+    if "target" in goal:
+        index = predictor.class_index(goal["target"])
+        return [float(predictor(picture)[0, index]) for picture in pictures]
+    return [float(middle(predictor.features(x, goal["layer"])[0, goal["channel"]])) for x in pictures]
+
+
+def middle(channel: torch.Tensor) -> torch.Tensor:
+    """The mean of the window in the middle of (h, w)."""
+    top, left = ((side - WINDOW) // 2 for side in channel.shape)
+    return channel[top : top + WINDOW, left : left + WINDOW].mean()
+
+
+def most(run: Run, classifier: str, name: str) -> float:
+    """The highest excitation by any held-out picture."""
+    subject = run.once(subjects)[classifier]
+    return max(excitations(subject.predictor, subject.pictures, run.once(goals, subject)[name]))
+
+
+def measure(run: Run, classifier: str, name: str, prior):
+    subject, recipe = run.once(subjects)[classifier], RECIPE[run.scale]
+    goal, predictor = run.once(goals, subject)[name], subject.predictor
+    recipe = replace(recipe, rate=RATE_OF_CHANNELS) if run.scale == "paper" and "layer" in goal else recipe
+    height, width = predictor.size or subject.pictures[0].shape[-2:]
+    found = fits.result_of(maximize(predictor=predictor, **goal, size=(height, width), prior=prior, recipe=recipe))
+    image = found.image.clamp(0, 1)
+    figures.keep_picture(image, run.figure(classifier, name, prior))
+    with torch.no_grad():
+        chances = predictor.probabilities(image)[0]
+        index = predictor.class_index(goal["target"]) if "target" in goal else int(chances.argmax())
+        theirs = None if subject.second is None else subject.second.probabilities(image)[0]
+    return {
+        "most_of_pictures": run.once(most, classifier, name),
+        "kind": "class" if "target" in goal else "channel",
+        "excitation": found.numbers["excitation"],
+        "class": predictor.classes[index],
+        "confidence": float(chances[index]),
+        "second_confidence": fits.NAN if theirs is None else float(theirs[index]),
+        "second_agrees": fits.NAN if theirs is None else int(int(theirs.argmax()) == index),
+        "high_frequencies": float(high_frequency_share(image)),
+        "steps": found.steps,
+        "seconds": found.seconds,
+    }
+
+
+ROWS = {
+    "excited": "maximized",
+    "prior": "prior",
+    "excitation": "excitation:.2f",
+    "most of pictures": "most_of_pictures:.2f",
+}
+SHARES = {"confidence": "confidence:.2g", "second": "second_confidence:.2g", "high frequencies": "high_frequencies:.2g"}
+MEANS = {
+    **{"kind": "kind", "prior": "prior"},
+    "above all pictures": lambda rows: (
+        f"{sum(row['excitation'] > row['most_of_pictures'] for row in rows)} of {len(rows)}"
+    ),
+    "second agrees": lambda rows: (
+        f"{sum(known)} of {len(known)}" if (known := [a for r in rows if (a := r["second_agrees"]) == a]) else "-"
+    ),
+    **{
+        "second's confidence": "second_confidence:.2g",
+        "high frequencies": "high_frequencies:.2g",
+        "seconds": "seconds:.0f",
+    },
+}
+
+
+def values(run: Run):
+    rows = run.rows()
+    parts = []
+    for classifier, own in tables.grouped(rows, "classifier").items():
+        by_kind = tables.grouped(sorted(own, key=lambda row: row["kind"] == "channel"), "kind", "prior").values()
+        each = tables.table(ROWS | {"class": "class"} | SHARES, tables.each(own))
+        parts += [f"**{classifier}**", each, tables.table(MEANS, by_kind)]
+    off = "An excitation of 0: a unit that is off in gray with a little noise, with which pixels begin, has no slope."
+    steps = " or ".join(map(str, sorted({row["steps"] for row in rows})))
+    return {"steps": steps, "tables": "\n\n".join(parts), "off": off * any(row["excitation"] == 0 for row in rows)}
+
+
+def draw(run: Run):
+    for classifier, own in tables.grouped(run.rows(), "classifier").items():
+
+        def place(prior: str, goal: str, classifier=classifier):
+            return run.figure(classifier, goal, prior)
+
+        figures.save_sheet(PRIORS, list(tables.grouped(own, "maximized")), place, run.figure(classifier))
+
+
+def cases(run: Run):
+    of = {name: run.once(goals, subject) for name, subject in run.once(subjects).items()}
+    return [(name, goal, prior) for name, found in of.items() for goal in found for prior in PRIORS]
+
+
+STUDY = Study(Measured(("classifier", "maximized", "prior"), cases, measure), values, draw)

@@ -1,0 +1,85 @@
+"""Depth, skips, 1x1 filters, U-Net, ResNet, rates, on denoising and a large hole: both papers' claims.
+
+Two papers disagree: Ulyanov et al. (2018) say that many skip connections invite over-fitting and use none for large holes;
+Kattamis et al. (2019) find that no skip connection at all, or a very shallow network, fails. Both sides are measured here.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import nn
+
+from preimage.networks import SkipNet
+from preimage.networks.layers import Block, Head
+from preimage.problem import Problem
+from preimage.recipes import Noise, Residual, UShape
+from preimage.restore.super_resolve import FAST
+from studies.harness import figures, fits, imaging, tables
+from studies.harness.study import Measured, Run, Study, by_scale
+
+SIDE, STEPS, WIDTH = by_scale(64, 192, 384), by_scale(6, 240, 2000), 64
+TASKS = {"denoise": "dip_paper/denoising/F16_GT.png", "hole": "restoration/set14/monarch.png"}
+
+
+def skip_net(levels: int, skip: int) -> Callable[..., nn.Module]:
+    """A network of exactly so many levels: 64 channels each, `skip` in each branch (0: none)."""
+    wide: dict[str, Any] = {"down": (WIDTH,) * levels, "up": (WIDTH,) * levels, "skip": (skip,) * levels}
+    return lambda c_in, c_out, height, width: SkipNet(c_in, c_out, **wide, padding="zeros")
+
+
+def pointwise(c_in: int, c_out: int, height: int, width: int) -> nn.Module:
+    """Four layers of 1x1 filters: no pixel knows another."""
+    blocks = [Block(a, b, 1, padding="zeros") for a, b in pairwise([c_in, *(WIDTH,) * 4])]
+    return nn.Sequential(*blocks, Head(WIDTH, c_out, "sigmoid"))
+
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    **{f"depth {depth}, skip 4": {"network": skip_net(depth, 4)} for depth in (2, 4, 6)},
+    **{f"depth 4, skip {skip}": {"network": skip_net(4, skip)} for skip in (0, 128)},
+    **{f"depth {depth}, skip 0": {"network": skip_net(depth, 0)} for depth in (2, 6)},
+    "1x1 filters only": {"network": pointwise},
+    "U-Net": {"network": UShape()},
+    "ResNet": {"network": Residual(), "rate": 0.005},
+    "depth 4, skip 4, rate / 10": {"network": skip_net(4, 4), "rate": 0.002},
+    "depth 4, skip 4, rate x 5": {"network": skip_net(4, 4), "rate": 0.1},
+}
+
+
+def measure(run: Run, task: str, variant: str):
+    """Peak and last PSNR of the average: what could be had, and what over-fitting leaves of it; of a hole inside it."""
+    side, inside = SIDE[run.scale], task == "hole"
+    clean = imaging.generated_picture(side) if run.smoke else reduced(run.picture(TASKS[task]), side)
+    known = torch.ones_like(clean)
+    known[..., side // 3 : side * 2 // 3, side // 3 : side * 2 // 3] = 0
+    noisy = Problem(imaging.with_gaussian_noise(clean, 25 / 255))
+    base = replace(FAST, code=Noise(32), rate=0.02, restarts=1, stop="steps", steps=STEPS[run.scale])
+    fit = fits.fit_of(Problem(clean * known, weight=known) if inside else noisy, replace(base, **VARIANTS[variant]))
+    curve = [imaging.dB(x, clean, known == 0 if inside else None) for _, x in fits.pictures(fit)]
+    if inside:
+        figures.keep_picture(torch.where(known == 0, fits.result_of(fit).image, clean), run.figure(variant))
+    return {"peak": max(curve), "peak_step": curve.index(max(curve)) + 1, "last": curve[-1], "steps": len(curve)}
+
+
+def reduced(picture: torch.Tensor, side: int) -> torch.Tensor:
+    """The central square, reduced by averaging until it is `side` pixels wide."""
+    short = min(picture.shape[-2:])
+    return imaging.resized(imaging.center_window(picture, short, short), side, side)
+
+
+def values(run: Run):
+    rows = {(row["task"], row["variant"]): row for row in run.rows()}
+    shown = {key: [float(row["peak"]), row["peak_step"], float(row["last"])] for key, row in rows.items()}
+    lines = [[name, *(cell for task in TASKS for cell in shown.get((task, name), ["", "", ""]))] for name in VARIANTS]
+    header = ["network", "denoising: peak", "at step", "last", "hole: peak", "at step", "last"]
+    return {"table": tables.markdown(header, lines)}
+
+
+def cases(run: Run):
+    """Without those of smoke runs that have six halvings of a small picture, which leave one pixel."""
+    return [(task, name) for task in TASKS for name in VARIANTS if not (run.smoke and name.startswith("depth 6"))]
+
+
+STUDY = Study(Measured(("task", "variant"), cases, measure), values)

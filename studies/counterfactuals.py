@@ -1,0 +1,219 @@
+"""Another diagnosis of a lesion by deep prior with and without M, pixels, TV (Narayanaswamy et al. 2021, figure 4).
+
+Every number of explain/quality.py for each of them, on held-out lesions with masks that are classified correctly. One row a
+lesion and method; stability over seeds and the sanity check with a randomized classifier on a few.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from preimage.explain.abcd import Signs, abcd
+from preimage.explain.counterfactual import counterfactual
+from preimage.explain.panels import magnified
+from preimage.explain.quality import judge, randomized, sanity, stability
+from preimage.predictors import TrainedModel
+from studies.harness import classifiers, figures, fits, lesions, stats, tables
+from studies.harness.rows import chosen
+from studies.harness.study import Measured, Run, Study, by_scale
+from studies.harness.tables import Claim, difference
+from studies.preimage_recovery import WEIGHT
+
+COUNT = by_scale(2, 40, 200)
+FEW = by_scale(1, 4, 20)  # lesions for which stability and sanity are measured
+SEEDS = 3  # of the stability
+SHOWN = by_scale(1, 10, 10)  # lesions of which a figure is drawn
+TARGETS = {"akiec": "bcc", "bcc": "akiec", "bkl": "mel", "df": "nv", "mel": "nv", "nv": "mel", "vasc": "nv"}
+"""The target diagnosis: what each is mistaken for."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a counterfactual is made; `few`: whether its stability and sanity are measured."""
+
+    title: str
+    prior: Any
+    weight: float
+    few: bool
+
+
+METHODS = {
+    "plain": Method("plain DIP", "deep", 0.0, True),
+    "m": Method("DIP with M", "deep", WEIGHT, True),
+    "pixels": Method("pixels (adversarial)", "none", 0.0, False),
+    "tv": Method("pixels with total variation", "tv", 0.0, False),
+}
+NUMBERS = {
+    "valid": "share valid",
+    "confidence_after": "probability of the target",
+    "inside_share": "**inside share**, 1 is chance",
+    "inside_share_of_others": "the same under other pictures' masks",
+    "own_place": "own over other masks",
+    "transfer_reached": "share the second classifier follows",
+    "transfer_gain": "**transfer**: its gain in the target's probability",
+    "loss_before": "estimated loss before",
+    "loss_after": "estimated loss after",
+    "high_frequency_share": "high-frequency share",
+    "l1": "L1",
+    "l2": "L2",
+    "ms_ssim": "MS-SSIM",
+    "feature_distance": "feature distance, second classifier",
+    "seconds": "seconds",
+}
+CHECKS = {
+    "stability": "correlation of two seeds' changes",
+    "stability_of_heat_maps": "of their heat maps",
+    "randomized_rank_correlation": "rank correlation with the map of a randomized classifier",
+    "randomized_similarity": "SSIM with it",
+}
+SIGNS = tuple(Signs.__dataclass_fields__)
+CLAIMS = (  # method, beside which other, which number; whether more or less of it
+    ("with M the change is more inside the lesion than by plain DIP", "m", "plain", "inside_share", 1),
+    ("and so against other pictures' masks", "m", "plain", "own_place", 1),
+    ("with M a second classifier follows more", "m", "plain", "transfer_gain", 1),
+    ("with M the estimated loss is lower", "m", "plain", "loss_after", -1),
+    ("with M the change is smoother", "m", "plain", "high_frequency_share", -1),
+    ("with M the change is more inside than an adversarial one", "m", "pixels", "inside_share", 1),
+    ("with M a second classifier follows more than an adversarial change", "m", "pixels", "transfer_gain", 1),
+)
+
+
+def some(run: Run) -> dict[str, tuple[int, lesions.Lesion]]:
+    return {lesion.name: (k, lesion) for k, lesion in enumerate(lesions.judged_lesions(run, COUNT[run.scale]))}
+
+
+def measure(run: Run, picture: str, name: str):
+    """One counterfactual, and all that is to be said of it."""
+    (number, lesion), model, method = run.once(some)[picture], lesions.classifier_of_lesions(run), METHODS[name]
+    found = made(run, model, lesion, method)
+    base = base_of(found, lesion, name)
+    quality = judge(
+        lesion.picture,
+        found.changed,
+        predictor=model.predictor,
+        target=found.target,
+        reconstruction=base,
+        estimator=model.estimator,
+        mask=lesion.mask,
+        other_masks=[other.mask for _, other in run.once(some).values() if other is not lesion],
+        second=classifiers.classifier(run, "lesions-second").predictor,
+        signs=True,
+    )
+    row = {"diagnosis": lesion.diagnosis, "target": model.predictor.classes[found.target], "area": lesion.area}
+    row |= {key: "" if value is None else float(value) for key, value in quality.as_dict().items()}
+    row |= {f"{key}_reconstruction": value for key, value in vars(abcd(base)).items()} | dict.fromkeys(CHECKS, "")
+    if method.few and number < FEW[run.scale]:
+        row |= checks(run, model, lesion, method, found)
+    if number < SHOWN[run.scale]:
+        confidence = f"counterfactual, {row['target']} {found.confidence:.2f}"
+        panels = [(f"input, {lesion.diagnosis}", lesion.picture), (f"{method.title}: reconstruction", base)]
+        panels += [(confidence, found.changed), ("difference, magnified", magnified(found.changed - base))]
+        figures.save_panels([*panels, ("mask", lesion.mask[None, None].float())], run.figure(picture, name))
+    return row | {"kept_step": found.kept_step[0], "steps": found.steps, "seconds": found.seconds}
+
+
+def base_of(found: Any, lesion: lesions.Lesion, name: str) -> torch.Tensor:
+    """What the change is counted from: the reconstruction without the class.
+
+    Pixels that start as the picture and have no other target are the picture: what Adam makes of rounding is no change.
+    """
+    return lesion.picture if name == "pixels" else found.reconstruction
+
+
+def made(run: Run, model: TrainedModel, lesion: lesions.Lesion, method: Method, seed: int = 0) -> Any:
+    """The counterfactual of a lesion towards its target, or towards the runner-up where that is predicted already."""
+    with torch.no_grad():
+        first, second = model.predictor.probabilities(lesion.picture)[0].argsort(descending=True)[:2].tolist()
+    target = model.predictor.class_index(TARGETS[lesion.diagnosis])
+    doubt = {"doubt": "loss" if method.weight else "none", "loss_weight": method.weight}
+    options: dict[str, Any] = {"prior": method.prior, "recipe": lesions.recipe_of(run), "seed": seed, **doubt}
+    fit = counterfactual(lesion.picture, predictor=model, target=second if target == first else target, **options)
+    return fits.result_of(fit)
+
+
+def checks(run: Run, model: TrainedModel, lesion: lesions.Lesion, method: Method, found: Any) -> dict[str, float]:
+    """How alike the changes of several seeds are, and that of a classifier that has learned nothing, from the same seed."""
+    others = [made(run, model, lesion, method, seed).difference for seed in range(1, SEEDS)]
+    agreement = stability(torch.cat([found.difference, *others]))
+    unlearned = TrainedModel(randomized(model.predictor, lesion.picture), model.estimator, model.about)
+    checked = sanity(found.difference, made(run, unlearned, lesion, method).difference)
+    values = (agreement.change, agreement.heat_map, float(checked.rank_correlation), float(checked.similarity))
+    return dict(zip(CHECKS, values, strict=True))
+
+
+def derived(row) -> dict[str, float]:
+    """What follows from a row: the place against other masks, and the gain of the second classifier."""
+    own, others, before, after = (
+        tables.numbers([row], column)[0]
+        for column in ("inside_share", "inside_share_of_others", "transfer_before", "transfer_after")
+    )
+    return {"own_place": own / others if others else fits.NAN, "transfer_gain": after - before}
+
+
+def values(run: Run):
+    rows = [row | derived(row) for row in run.rows()]
+    of = {name: own for name in METHODS if (own := chosen(rows, method=name))}
+    titles = {name: METHODS[name].title for name in of}
+    few = {name: some for name, own in of.items() if (some := [row for row in own if row["stability"] != ""])}
+    pairs = [("m", other) for other in ("plain", "pixels", "tv")]
+    inside = stats.interval_of([value - 1 for value in tables.numbers(of["plain"], "inside_share")])
+    changes = {
+        c: [difference(of[a], of[b], c) for a, b in pairs] for c in NUMBERS if c not in ("loss_before", "seconds")
+    }
+    claims = [(text, difference(of[a], of[b], column), sign) for text, a, b, column, sign in CLAIMS]
+    held = [[text, found, (found if sign > 0 else -found).verdict()] for text, found, sign in claims]
+    alone = Claim("plain DIP changes irrelevant pixels: its inside share is no more than chance", inside, most=0.0)
+    heading = "what Narayanaswamy et al. 2021 (figure 4) claim, as numbers"
+    return {
+        "count": len(of["m"]),
+        "classifier": classifiers.described(run, "lesions"),
+        "means": transposed(NUMBERS, of, titles),
+        "differences": tables.markdown(
+            ["difference", *(f"{titles[a]} less {titles[b]}" for a, b in pairs)],
+            [[NUMBERS[column], *found] for column, found in changes.items()],
+        ),
+        "claims": tables.markdown(
+            [heading, "measured difference", "holds here"], [*held, [alone.text, inside, alone.verdict]]
+        ),
+        "pairs": class_pairs(of, titles),
+        "signs": signs(of, titles),
+        "few": len(few.get("m", [])),
+        "checks": transposed(CHECKS, few, titles),
+    }
+
+
+def transposed(columns, of, titles) -> str:
+    """Means, a line for each number and a column for each method."""
+    lines = [[t, *(tables.number(tables.mean(own, c), ".3g") for own in of.values())] for c, t in columns.items()]
+    return tables.markdown(["mean", *(titles[name] for name in of)], lines)
+
+
+def class_pairs(of, titles) -> str:
+    header, lines = ["from, to", "lesions"], []
+    for name in ("plain", "m"):
+        header += [f"{titles[name]}: valid", "inside share", "transfer"]
+    for kind in sorted({(row["diagnosis"], row["target"]) for own in of.values() for row in own}):
+        own = {name: chosen(of[name], diagnosis=kind[0], target=kind[1]) for name in ("plain", "m")}
+        columns = [(rows, c) for rows in own.values() for c in ("valid", "inside_share", "transfer_gain")]
+        cells = [tables.number(tables.mean(rows, column), ".3g") for rows, column in columns]
+        lines.append([" to ".join(kind), len(own["plain"]), *cells])
+    return tables.markdown(header, lines)
+
+
+def signs(of, titles) -> str:
+    """Toward melanoma and away from it, for each method."""
+    lines = []
+    for name, own in of.items():
+        for title, some in (("to mel", chosen(own, target="mel")), ("from mel", chosen(own, diagnosis="mel"))):
+            changes = [tables.gain(some, f"{sign}_after", f"{sign}_reconstruction") for sign in SIGNS]
+            lines += [[titles[name], f"{title}, {len(some)}", *changes]] if some else []
+    table = tables.markdown(["", "lesions", *(sign.replace("_", " ") for sign in SIGNS)], lines)
+    return table if lines else "No lesion had melanoma as its target or was one."
+
+
+def cases(run: Run):
+    return [(name, method) for name in run.once(some) for method in METHODS]
+
+
+STUDY = Study(Measured(("picture", "method"), cases, measure), values)

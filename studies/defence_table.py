@@ -1,0 +1,283 @@
+"""Accuracy under attack behind the prior and its rivals, adaptive attacks beside (Kattamis et al. 2019, tables 1 and 2).
+
+The published recipe after 500, 750 and 1000 steps (out of one fit), the fast one, random resizing and padding, JPEG, median and
+total variance, on the same pictures under the same attacks; beside them attackers who know of the defence. Every row is kept
+by `evaluate_defence`; the scores by which attacked pictures might be detected stand in a table of their own.
+"""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import torch
+
+from preimage.defend.adaptive import bpda_eot, prior_perturbation
+from preimage.defend.classifier import fingerprint_of
+from preimage.defend.defence import DefendedClassifier, Purification
+from preimage.defend.evaluate import CLEAN, NONE, Threat, evaluate_defence, settings_of
+from preimage.defend.inspection import Inspecting, false_alarm_threshold
+from preimage.defend.thresholds import FALSE_ALARMS
+from preimage.recipes import Recipe
+from studies.harness import classifiers, stats, tables
+from studies.harness.attacked import Condition
+from studies.harness.classifiers import SEED
+from studies.harness.defences import FASTEST, PLANS, RESIZING, STRONGEST, UNAWARE, Plan, ended
+from studies.harness.rows import chosen
+from studies.harness.study import Measured, Run, Study
+
+AT_STRONGEST = tuple(threat for threat in UNAWARE if threat.eps == STRONGEST)
+SCORES = "-scores"
+ATTACKER_SEED = SEED + 1  # of attacks that are made anew for the scores
+GAIN, LEAST_GAIN = 30.0, 15.0  # points above no defence at eps 10: of the mean, and of each attack
+LOSS = 5.0  # points that the fast recipe may lose
+# Top-1 in % after no defence, random resizing and padding, 500, 750 and 1000 steps; NaN where nothing is printed.
+PUBLISHED_COLUMNS = ("none", "random resizing and padding", "500 steps", "750 steps", "1000 steps")
+PUBLISHED: dict[Threat, tuple[float, ...]] = {
+    CLEAN: (math.nan, math.nan, 67.5, 75.3, 79.6),
+    Threat("fgsm", 2): (21.7, 65.1, 66.2, 73.1, 75.1),
+    Threat("fgsm", 5): (3.5, 54.5, 61.2, 69.0, 70.1),
+    Threat("fgsm", 10): (2.6, 52.4, 58.4, 62.9, 59.9),
+    Threat("bi", 10): (0.2, math.nan, 61.8, 66.2, 69.2),
+    Threat("llci", 10): (1.1, math.nan, 64.2, 73.5, 78.5),
+}
+
+
+# ---------------------------------------------------------------------- what is measured
+
+
+def subject(run: Run):
+    return classifiers.subject(run, "cifar10", PLANS[run.scale].count)
+
+
+def evaluate(run: Run, number: int):
+    """The rows of a batch, which `evaluate_defence` adds to the table itself; the first batch is that of the few."""
+    (classifier, pictures), plan = run.once(subject), PLANS[run.scale]
+    run.table().parent.mkdir(parents=True, exist_ok=True)
+    options = {"table": run.table(), "seed": SEED, "batch": plan.few, "worker": (number, len(batches(run)))}
+    judge = partial(evaluate_defence, classifier, pictures.images, pictures.labels, **options)
+    for threat in (CLEAN, *UNAWARE):
+        judge([threat], plan.defences(few=not number))
+    for threat in plan.adaptive if not number else ():
+        judge([threat], plan.against(threat))
+    return ()
+
+
+def batches(run: Run):
+    plan = PLANS[run.scale]
+    return [(number,) for number in range(-(-len(run.once(subject)[1].numbers) // plan.few))]
+
+
+def identity(run: Run, recipe: Recipe) -> tuple[str, str]:
+    """Of classifier and recipe; a letter before hexadecimal digits, or some would be read as numbers."""
+    return f"c{fingerprint_of(run.once(subject)[0])}", f"s{settings_of(Purification(recipe))}"
+
+
+def score(run: Run, classifier_id: str, settings: str, name: str, eps: float):
+    """How far the predictions of the early outputs disagree with that of the picture, under an attack."""
+    plan, classifier = PLANS[run.scale], run.once(subject)[0]
+    recipe = next(recipe for recipe in plan.inspected if identity(run, recipe)[1] == settings)
+    some = scored_pictures(run, name)
+    given, found = attacked(plan, recipe, classifier, some, name, eps), []
+    for part in given.split(plan.few):
+        found += Inspecting(part, classifier, recipe=recipe, seed=SEED).run()
+    for number, label, each in zip(some.numbers, some.labels.tolist(), found, strict=True):
+        right = {"given_right": int(each.predicted == label), "cleaned_right": int(each.cleaned == label)}
+        yield {"picture": number, "score": each.score} | right | {"steps": recipe.steps}
+
+
+def scored_pictures(run: Run, attack: str) -> classifiers.Pictures:
+    """All, or of adaptive attacks the few."""
+    adaptive = attack in {threat.name for threat in PLANS[run.scale].adaptive}
+    return run.once(subject)[1][: PLANS[run.scale].few if adaptive else None]
+
+
+def attacked(
+    plan: Plan, recipe: Recipe, classifier, pictures: classifiers.Pictures, name: str, eps: float
+) -> torch.Tensor:
+    """The pictures under an attack; who knows of the defence attacks the purification by this recipe."""
+    prior, bpda, _ = plan.adaptive
+    options = {"seed": ATTACKER_SEED, "streams": range(len(pictures.labels))}
+    if name == prior.name:
+        return prior_perturbation(
+            classifier, pictures.images, pictures.labels, eps, steps=plan.drawing_steps, **options
+        )
+    if name == bpda.name:
+        defended = DefendedClassifier(classifier, cleaning=Purification(recipe))
+        counts = {"steps": plan.attacker_steps, "samples": plan.samples}
+        return bpda_eot(defended, pictures.images, pictures.labels, eps, **counts, **options)
+    return Condition(name, eps).of(classifier, pictures, ATTACKER_SEED)
+
+
+def scored(run: Run):
+    plan = PLANS[run.scale]
+    threats = (CLEAN, *UNAWARE, *plan.adaptive[:2])
+    return [(*identity(run, recipe), threat.name, threat.eps) for recipe in plan.inspected for threat in threats]
+
+
+def all_scored(run: Run, rows) -> bool:
+    return bool(rows) and {row["picture"] for row in rows} >= set(scored_pictures(run, rows[0]["attack"]).numbers)
+
+
+# ---------------------------------------------------------------------- what the rows say
+
+
+class Accuracies:
+    """What the rows of `evaluate_defence` say of the latest classifier and of the latest settings of each defence.
+
+    Args:
+        settings: of defences of which others than the latest are meant.
+    """
+
+    def __init__(self, rows, settings=None) -> None:
+        latest = {row["defence"]: str(row["settings"]) for row in rows} | (settings or {})
+        self.found: dict[tuple[str, ...], dict[int, int]] = {}
+        for row in chosen(rows, classifier=rows[-1]["classifier"], averaged=1, seed=SEED):
+            if latest[row["defence"]] == str(row["settings"]):
+                key = row["defence"], row["attack"], f"{row['eps']:g}", row["knows_seed"]
+                self.found.setdefault(key, {})[row["number"]] = row["correct"]
+        self.count = max((len(found) for found in self.found.values()), default=0)
+
+    def right(self, defence: str, threats: Sequence[Threat], count: int) -> list[float]:
+        """Of each of the first pictures the points (0 to 100) that a defence scores, over attacks; none where one is missing."""
+        rows = []
+        for threat in threats:
+            known = ("yes" if threat.knows_seed else "no") if threat.asks_defence else ""
+            rows.append(self.found.get((defence, threat.name, f"{threat.eps:g}", known), {}))
+        if any(k not in some for some in rows for k in range(count)):
+            return []
+        return [100 * statistics.fmean(some[k] for some in rows) for k in range(count)]
+
+    def accuracy(self, defence: str, threats: Sequence[Threat], count: int) -> stats.Interval:
+        """In points, with its interval over pictures."""
+        return stats.interval_of(self.right(defence, threats, count))
+
+    def gain(self, defence: str, over: str, threats: Sequence[Threat], count: int) -> stats.Interval:
+        """In points, picture by picture, the mean over attacks."""
+        first, second = (self.right(name, threats, count) for name in (defence, over))
+        return stats.paired(first, second) if len(first) == len(second) else stats.interval_of([])
+
+
+class Detection:
+    """How well the disagreement of an inspection separates attacked pictures from the same ones as they are."""
+
+    def __init__(self, rows) -> None:
+        self.rows = rows
+
+    def auroc(self, threat: Threat) -> stats.Interval:
+        """With its interval over pictures; 0.5 is chance."""
+        strange, usual = self.scores(threat), self.scores(CLEAN)
+        common = [picture for picture in strange if picture in usual]
+        if not common:
+            return stats.interval_of([])
+        won = stats.wins([strange[k] for k in common], [usual[k] for k in common])
+        return replace(stats.auroc_gain(won, np.zeros_like(won), same_pictures=True), count=len(common))
+
+    def detected(self, threat: Threat) -> float:
+        """The share above the threshold that a few false alarms stand for; NaN of none."""
+        strange, usual = self.scores(threat), self.scores(CLEAN)
+        if not strange or not usual:
+            return math.nan
+        bound = false_alarm_threshold(list(usual.values()), FALSE_ALARMS)
+        return float(np.mean([value > bound for value in strange.values()]))
+
+    def scores(self, threat: Threat) -> dict[int, float]:
+        return {row["picture"]: float(row["score"]) for row in chosen(self.rows, attack=threat.name, eps=threat.eps)}
+
+
+def titled(threat: Threat) -> str:
+    """How a row is called."""
+    name = {"prior": "prior", "bpda-eot": "BPDA+EOT"}.get(threat.name, threat.name.upper())
+    return "as they are" if threat.name == NONE else f"{name} {threat.eps:g}{' seed known' * threat.knows_seed}"
+
+
+def values(run: Run):
+    plan = PLANS[run.scale]
+    latest = list(tables.grouped(reversed(run.rows(SCORES)), "settings").values())[: len(plan.inspected)]
+    by_steps = {rows[0]["steps"]: rows[::-1] for rows in sorted(latest, key=lambda rows: rows[0]["steps"])}
+    fast = min(by_steps)
+    measured = Accuracies(run.rows(), {FASTEST: by_steps[fast][0]["settings"].removeprefix("s")})
+    few = min(plan.few, measured.count)
+    return {
+        **{"count": measured.count, "few": few, "fast_steps": fast, "plan": plan, "middle": plan.steps[1]},
+        "steps": ", ".join(map(str, plan.steps)),
+        "scores": run.table(SCORES).name,
+        "accuracies": accuracies(plan, measured, measured.count, few=False),
+        "adaptive": accuracies(plan, measured, few, few=True),
+        "published": published(),
+        "claims": claims(plan, measured, few),
+        "lost": lost(plan, measured, few),
+        "detection": detection(plan, {steps: Detection(rows) for steps, rows in by_steps.items()}),
+    }
+
+
+def accuracies(plan: Plan, measured: Accuracies, count: int, *, few: bool) -> str:
+    names, average = plan.columns(few=few), ["**average**"]
+    threats = (CLEAN, *UNAWARE, *(plan.adaptive if few else ()))
+    lines = [[titled(t), *(points(measured.accuracy(name, [t], count).mean) for name in names)] for t in threats]
+    for name in names:
+        found = measured.accuracy(name, UNAWARE, count)
+        average.append("" if math.isnan(found.mean) else found.shown(".1f", ".0f"))
+    return tables.markdown(["", *names], [*lines[: 1 + len(UNAWARE)], average, *lines[1 + len(UNAWARE) :]])
+
+
+def points(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.1f}"
+
+
+def published() -> str:
+    lines = [[titled(threat), *map(points, values)] for threat, values in PUBLISHED.items()]
+    for name, threats in (("average, FGSM", UNAWARE[:3]), ("average, all five", UNAWARE)):
+        columns = zip(*(PUBLISHED[threat] for threat in threats), strict=True)
+        lines.append([name, *(points(statistics.fmean(column)) for column in columns)])
+    return tables.markdown(["", *PUBLISHED_COLUMNS], lines)
+
+
+def claims(plan: Plan, measured: Accuracies, few: int) -> str:
+    attacks, lines = " / ".join(titled(threat) for threat in AT_STRONGEST), []
+    for name in plan.purifications(few=True):
+        count = measured.count if name in plan.purifications(few=False) else few
+        mean, over = measured.gain(name, NONE, AT_STRONGEST, count), measured.gain(name, RESIZING, UNAWARE, count)
+        gains = [measured.gain(name, NONE, [threat], count) for threat in AT_STRONGEST]
+        each, all_of = " / ".join(f"{g.mean:+.0f}" for g in gains), worst([g.verdict(LEAST_GAIN) for g in gains])
+        lines.append([name, count, mean, mean.verdict(GAIN), each, all_of, over, over.verdict()])
+    header = ["", "pictures", "mean gain", f"at least {GAIN:g}", f"gain: {attacks}", f"each at least {LEAST_GAIN:g}"]
+    return tables.markdown([*header, "less random resizing", "ahead"], lines)
+
+
+def worst(verdicts: Sequence[str]) -> str:
+    """Whether all of several things hold."""
+    return min(verdicts, key=("no", "not measured", "not shown", "yes").index)
+
+
+def lost(plan: Plan, measured: Accuracies, few: int) -> str:
+    lines = []
+    for name in plan.on_all | plan.on_few:
+        count = measured.count if name in plan.on_all else few
+        found = measured.gain(ended(name, plan.steps[1]), FASTEST, UNAWARE, count)
+        lines.append([name, count, found, found.at_most(LOSS)])
+    return tables.markdown(["published recipe", "pictures", "points lost by fast", f"at most {LOSS:g}"], lines)
+
+
+def detection(plan: Plan, found: dict[int, Detection]) -> str:
+    lines = []
+    for threat in (*UNAWARE, *plan.adaptive[:2]):
+        each, shares = (
+            [f(threat) for f in some] for some in zip(*((d.auroc, d.detected) for d in found.values()), strict=True)
+        )
+        lines.append(
+            [titled(threat), each[0].count, *(a.shown(".2f") for a in each), *(f"{share:.0%}" for share in shares)]
+        )
+    columns = [f"{what}, {steps} steps" for what in ("AUROC", "detected") for steps in found]
+    return tables.markdown(["attack", "pictures", *columns], lines)
+
+
+STUDY = Study(
+    (
+        Measured((), batches, evaluate, lambda run, rows: False),
+        Measured(("classifier", "settings", "attack", "eps", "picture"), scored, score, all_scored, SCORES),
+    ),
+    values,
+)

@@ -1,0 +1,70 @@
+"""What the studies of the defence share: attacks, recipes, and what a classifier predicts of pictures and of early outputs.
+
+Up to scale small the pictures are CIFAR-10's. At paper they are ImageNet's, as in Kattamis, Adel, Weller 2019 (published: 500
+pictures of 200 classes).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from preimage.defend.attacks import attack
+from preimage.defend.classifier import device_of
+from preimage.defend.purify import FAST, PAPER, early_outputs
+from preimage.predictors import Predictor
+from preimage.recipes import Hourglass, Recipe
+from studies.harness.classifiers import SEED, Pictures
+
+NONE = "none"
+BATCH = 32  # pictures that are fitted side by side
+# Of the two networks that were published the one that 32 pixels are fitted with: three levels of 16 channels.
+THIN = replace(PAPER, network=Hourglass((16,) * 3, (16,) * 3, (4,) * 3))
+_TINY = Hourglass((8, 8), (8, 8), (2, 2), upsample="nearest", padding="zeros")
+TINY, TINY_FAST = replace(PAPER, network=_TINY), replace(FAST, network=_TINY, steps=4)  # of smoke runs
+
+
+@dataclass(frozen=True)
+class Condition:
+    """An attack of the bare classifier and its eps, in 1/255; none and 0: the pictures as they are."""
+
+    attack: str
+    eps: float = 0
+
+    def of(self, classifier: Predictor, pictures: Pictures, seed: int = SEED) -> torch.Tensor:
+        """The pictures under this attack."""
+        name: Any = self.attack
+        if name == NONE:
+            return pictures.images
+        return attack(name, classifier, pictures.images, pictures.labels, self.eps, seed=seed)
+
+    def __str__(self) -> str:
+        return "as they are" if self.attack == NONE else f"{self.attack.upper()} {self.eps:g}"
+
+
+CLEAN = Condition(NONE)
+
+
+@torch.no_grad()
+def classified(classifier: Predictor, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(b,) the probability of each picture's true class, and (b,) bool: whether it is what is predicted; on the CPU."""
+    chances, labels = torch.cat([classifier.probabilities(part).cpu() for part in images.split(BATCH)]), labels.cpu()
+    return chances.gather(1, labels[:, None])[:, 0], chances.argmax(1) == labels
+
+
+def classified_early(
+    classifier: Predictor, images: torch.Tensor, labels: torch.Tensor, recipe: Recipe, looks: Sequence[int]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same of the early outputs: (looks, b) both. A picture has the same random numbers whatever was done to it.
+
+    They are fitted where the classifier is.
+    """
+    each, place = [], device_of(classifier)
+    for first in range(0, len(images), BATCH):
+        some, streams = slice(first, first + BATCH), range(first, min(first + BATCH, len(images)))
+        early = early_outputs(images[some].to(place), looks, recipe=recipe, seed=SEED, streams=streams)
+        found = [classified(classifier, outputs, labels[some]) for outputs in early]
+        each.append([torch.stack(values) for values in zip(*found, strict=True)])
+    confidence, right = (torch.cat(parts, 1) for parts in zip(*each, strict=True))
+    return confidence, right

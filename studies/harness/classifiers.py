@@ -1,0 +1,244 @@
+"""The classifiers of studies, and labelled pictures: CIFAR-10, ten classes of Tiny ImageNet, ImageNet.
+
+A classifier is trained once, into the output folder, and read from there by all that need it. Smoke runs have discs on shades,
+and small networks with their first weights, by whose own predictions the discs are named.
+
+Data, of the data folder: `cifar10/cifar10_10k_2k.npz`, 10,000 training and 2,000 test pictures (Krizhevsky 2009);
+`tiny_imagenet10/`; at scale paper `imagenet_sample/labels.csv` (columns filename and class_index, in torchvision's order), with
+torchvision's resnet18, the file of whose weights PREIMAGE_WEIGHTS names.
+"""
+
+import csv
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from preimage.devices import choose_device
+from preimage.images import read
+from preimage.predictors import LossEstimator, Predictor, TrainedModel, load_model, load_predictor
+from preimage.predictors.labelled import TEST, TRAIN, Labelled, read_labelled
+from studies.harness import StudyError, imaging
+from studies.harness.rows import append_rows, locked, read_rows
+from studies.harness.study import Run
+
+# The data of each kind, as `preimage train` reads them; and how each classifier is trained of it.
+LESIONS = {"label_column": "dx", "split_column": "split", "group": "lesion_id"}
+DATA: dict[str, tuple[str, dict[str, str]]] = {
+    "cifar10": ("cifar10/cifar10_10k_2k.npz", {}),
+    "tiny_imagenet10": ("tiny_imagenet10", {}),
+    "lesions": ("lesions/labels.csv", LESIONS),
+}
+OPTIONS = {
+    "cifar10": "",
+    "cifar10-second": "--backbone vgg13_bn --seed 1",
+    "cifar10-robust": "--adversarial 8",
+    "tiny_imagenet10": "",
+    "lesions": "--turned",
+    "lesions-second": "--turned --seed 1 --backbone timm:resnet10t",
+}
+IMAGENET = "imagenet_sample/labels.csv"
+CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+LESION_CLASSES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
+SHADES = 8  # pictures of a smoke run
+SEED = 0  # of the choice of pictures
+SHORT_SIDE, SIDE = 256, 224  # pixels: torchvision's classifiers were tested on the middle of pictures so reduced
+UNTRAINED = "Smoke run: generated pictures, classifiers that have learned nothing."
+
+
+def classifier(run: Run, name: str) -> TrainedModel:
+    """One of OPTIONS, on the GPU if there is one; it is trained if it is not there. Of a smoke run: an untrained one."""
+    return run.once(untrained if run.smoke else trained, name)
+
+
+def trained(run: Run, name: str) -> TrainedModel:
+    """A model file of the output folder; made first where it is missing. How good it is stands in a table of its own."""
+    path = (run.output or Path("out")) / "models" / f"{name}.pt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.with_name(f"{path.name}.lock")  # of several processes one trains, the others wait
+    with lock.open("w") as file, locked(file):
+        if not path.exists():
+            place, columns = DATA[name.split("-")[0]]
+            print(f"{run.name}: {path} is not there: trained now", file=sys.stderr, flush=True)
+            options = [word for key, value in columns.items() for word in (f"--{key.replace('_', '-')}", value)]
+            command = [
+                sys.executable,
+                "-m",
+                "preimage",
+                "train",
+                str(run.path(place)),
+                *options,
+                *OPTIONS[name].split(),
+            ]
+            if subprocess.run([*command, "--output", str(path), "--resume"], stdout=sys.stderr.fileno()).returncode:
+                raise StudyError(f"{path} could not be trained, see above: {' '.join(command[1:])}")
+    lock.unlink(missing_ok=True)
+    model = load_model(path)
+    model.predictor.to(choose_device())
+    if model.estimator is not None:
+        model.estimator.to(choose_device())
+    if not read_rows(run.table(name="classifiers"), classifier=name):
+        append_rows(run.table(name="classifiers"), [{"classifier": name} | _scores(model.about)])
+    return model
+
+
+def _scores(about: dict[str, Any]) -> dict[str, Any]:
+    scores, attacked = about["test"], about.get("adversarial", {})
+    found = {"backbone": about["settings"]["backbone"]} | {part: about["pictures"][part] for part in ("train", "test")}
+    found |= {name: scores.get(name, "") for name in ("accuracy", "balanced_accuracy", "rank_correlation")}
+    return found | {
+        name: attacked.get(key, "") for name, key in (("attack", "attack"), ("eps", "eps"), ("robust", "test"))
+    }
+
+
+def described(run: Run, name: str) -> str:
+    """How good a classifier is, in words."""
+    if run.scale != "small":
+        return UNTRAINED if run.smoke else "Classifier: torchvision's resnet18, weights of a file."
+    row = read_rows(run.table(name="classifiers"), classifier=name)[0]
+    ranks = row["rank_correlation"]
+    return (
+        f"Classifier: {row['backbone']}, trained on {row['train']} pictures; balanced accuracy on the {row['test']} held-out "
+        f"ones {row['balanced_accuracy']:.3f}"
+        + ("." if ranks == "" else f", rank correlation of estimated and true loss {ranks:.3f}.")
+    )
+
+
+def small_network(classes: int) -> nn.Sequential:
+    """Two convolutions and a linear layer."""
+    layers = [nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 12, 3, 2, 1), nn.ReLU()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, classes))
+
+
+def untrained(run: Run | None, name: str) -> TrainedModel:
+    """A small convolutional network with its first weights; of lesions with a loss estimator that knows its scale."""
+    of_lesions = name.startswith("lesions")
+    classes = LESION_CLASSES if of_lesions else CIFAR_CLASSES
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed({"second": 1, "robust": 2}.get(name.split("-")[-1], 0))
+        predictor = Predictor(small_network(len(classes)), classes, (0.5,) * 3, (0.05,) * 3)
+        estimator = LossEstimator({"1": 8, "3": 12}, units=4).eval().requires_grad_(False) if of_lesions else None
+    if estimator is not None:
+        estimator.settle(estimator(predictor.logits_and_features(discs(), estimator.layers)[1]))
+        estimator.to(choose_device())
+    return TrainedModel(predictor.to(choose_device()), estimator, {"target_quantile": 0.1} if of_lesions else {})
+
+
+def discs() -> torch.Tensor:
+    """The pictures of a smoke run, (n, 3, 32, 32)."""
+    return torch.cat([imaging.shaded_disc(k)[0] for k in range(SHADES)])
+
+
+# ---------------------------------------------------------------------- pictures
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """Pictures (n, 3, h, w) in 0 to 1 of a part, their labels (n,), and the number of each in that part."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    numbers: tuple[int, ...]
+
+    def __getitem__(self, some: slice) -> "Pictures":
+        return Pictures(self.images[some], self.labels[some], self.numbers[some])
+
+
+def labelled(run: Run, name: str) -> Labelled:
+    """The pictures as `preimage train` reads them."""
+    place, columns = DATA[name.split("-")[0]]
+    return _read(str(run.path(place)), **columns)
+
+
+_read = cache(read_labelled)
+
+
+def subject(run: Run, name: str, count: int) -> tuple[Predictor, Pictures]:
+    """A classifier, and so many held-out pictures that it classifies correctly (fewer, where there are not as many).
+
+    Raises:
+        StudyError: pictures or weights that are not there.
+    """
+    if run.scale == "paper":
+        images, labels = imagenet(run)
+        predictor = own_resnet18(run)
+        if predictor is None:
+            raise StudyError(
+                f"study {run.name} at scale paper: name the file of resnet18's weights in PREIMAGE_WEIGHTS"
+            )
+        return predictor, correctly_classified(images, labels, predictor, count)
+    predictor = classifier(run, name).predictor
+    if run.smoke:
+        images = discs()[:count]
+        return predictor, Pictures(images, predictions(predictor, images), tuple(range(len(images))))
+    part = labelled(run, name).part(TEST)
+    return predictor, correctly_classified(part.pictures.float() / 255, part.labels, predictor, count)
+
+
+def correctly_classified(images: torch.Tensor, labels: torch.Tensor, predictor: Predictor, count: int) -> Pictures:
+    """So many of pictures (n, 3, h, w) by a fixed seed that a classifier is right about, the classes in turn while they last.
+
+    Raises:
+        StudyError: if there is no such picture.
+    """
+    chosen = _in_turn(labels, predictions(predictor, images) == labels, count)
+    if not chosen:
+        raise StudyError(
+            f"the classifier is right about none of {len(images)} pictures: are the labels those of its classes?"
+        )
+    return Pictures(images[chosen], labels[chosen], tuple(chosen))
+
+
+def learned_from(run: Run, name: str, count: int) -> Pictures:
+    """So many pictures of the training part by a fixed seed, the classes in turn as long as they last."""
+    if run.smoke:
+        return subject(run, name, count)[1]
+    part = labelled(run, name).part(TRAIN)
+    chosen = _in_turn(part.labels, torch.ones(len(part), dtype=torch.bool), count)
+    return Pictures(part.pictures[chosen].float() / 255, part.labels[chosen], tuple(chosen))
+
+
+@torch.no_grad()
+def predictions(predictor: Predictor, images: torch.Tensor) -> torch.Tensor:
+    """The class of each picture, (n,), on the CPU."""
+    return torch.cat([predictor(some).argmax(1).cpu() for some in images.split(256)])
+
+
+def _in_turn(labels: torch.Tensor, allowed: torch.Tensor, count: int) -> list[int]:
+    """The numbers of so many of the pictures that are allowed, by a fixed seed, the classes in turn as long as they last."""
+    of_class: dict[int, list[int]] = {}
+    for number in torch.randperm(len(labels), generator=torch.Generator().manual_seed(SEED)).tolist():
+        if allowed[number]:
+            of_class.setdefault(int(labels[number]), []).append(number)
+    rounds = range(max(map(len, of_class.values()), default=0))
+    return [of_class[label][k] for k in rounds for label in sorted(of_class) if k < len(of_class[label])][:count]
+
+
+def imagenet(run: Run) -> tuple[torch.Tensor, torch.Tensor]:
+    """The pictures of scale paper as torchvision shows them to its classifiers, (n, 3, 224, 224) in 0 to 1, and their labels."""
+    table = run.path(IMAGENET)
+    if not table.exists():
+        raise StudyError(
+            f"{table} does not exist: study {run.name} at scale paper takes its ImageNet pictures from there"
+        )
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    images = torch.cat([_middle(read(table.parent / row["filename"]).tensor) for row in rows])
+    return images, torch.tensor([int(row["class_index"]) for row in rows])
+
+
+def _middle(picture: torch.Tensor) -> torch.Tensor:
+    height, width = (round(SHORT_SIDE / min(picture.shape[-2:]) * side) for side in picture.shape[-2:])
+    return imaging.center_crop(imaging.resized(picture, height, width), SIDE).expand(-1, 3, -1, -1)
+
+
+def own_resnet18(run: Run) -> Predictor | None:
+    """torchvision's resnet18 with the weights that PREIMAGE_WEIGHTS names; None where it names none."""
+    weights = None if run.smoke else os.environ.get("PREIMAGE_WEIGHTS")
+    return load_predictor(f"torchvision:resnet18@{weights}", device=choose_device()) if weights else None

@@ -1,0 +1,104 @@
+"""What `defence_table` measures at each scale: pictures, defences, attackers (Kattamis, Adel, Weller 2019, tables 1 and 2)."""
+
+from dataclasses import dataclass, field, replace
+
+from preimage.defend.adaptive import PRIOR_STEPS
+from preimage.defend.defence import Cleaning, Purification
+from preimage.defend.evaluate import NONE, Threat
+from preimage.defend.purify import FAST, PAPER, SIDE, for_size
+from preimage.defend.rivals import JPEG, MedianSmoothing, RandomResizing, TotalVariance
+from preimage.defend.several_steps import SeveralSteps
+from preimage.recipes import Hourglass, Recipe
+from studies.harness.attacked import THIN, TINY, TINY_FAST
+from studies.harness.study import by_scale
+
+Defences = dict[str, Cleaning | None]
+STRONGEST = 10.0  # eps of the claims, in 1/255
+UNAWARE = (Threat("fgsm", 2), Threat("fgsm", 5), Threat("fgsm", 10), Threat("bi", 10), Threat("llci", 10))
+FASTEST, RESIZING = "fast", "random resizing"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured at a scale.
+
+    Args:
+        count: pictures; few: how many of them, the first, adaptive attacks and the recipes of `on_few` are made for; so many
+            are fitted at once.
+        on_all, on_few: published recipes by name, on all pictures or on the few.
+        steps: after which the published recipes are classified; the middle one is the published setting.
+        fast: the recipe that shall be as good in a tenth of the time; resizing: the rival of the paper.
+        attacker_steps, samples: of the attackers who know of the defence; drawing_steps: of the prior's perturbation.
+        longer: times the steps of the fast recipe, after which pictures are inspected, too, being nearer to the input.
+    """
+
+    count: int
+    few: int
+    on_all: dict[str, Recipe]
+    on_few: dict[str, Recipe] = field(default_factory=dict)
+    steps: tuple[int, int, int] = (500, 750, 1000)
+    fast: Recipe = for_size(FAST, (SIDE, SIDE))
+    resizing: RandomResizing = RandomResizing(0.9, 1.0)
+    attacker_steps: int = 10
+    samples: int = 4
+    drawing_steps: int = PRIOR_STEPS
+    longer: float = 2.4
+
+    @property
+    def inspected(self) -> tuple[Recipe, ...]:
+        """By what the disagreement of the classifier is measured."""
+        return self.fast, replace(self.fast, steps=round(self.longer * self.fast.steps))
+
+    @property
+    def adaptive(self) -> tuple[Threat, Threat, Threat]:
+        """The prior; BPDA and EOT; the same by one who sees the very purification that will judge, once a step."""
+        bpda = Threat("bpda-eot", STRONGEST, steps=self.attacker_steps, samples=self.samples)
+        return Threat("prior", STRONGEST, steps=self.drawing_steps), bpda, replace(bpda, knows_seed=True)
+
+    def cheap(self) -> Defences:
+        """Those that can be run at every step of an attack."""
+        rivals = {
+            RESIZING: self.resizing,
+            "JPEG": JPEG(),
+            "median": MedianSmoothing(),
+            "total variance": TotalVariance(),
+        }
+        return {NONE: None, FASTEST: Purification(self.fast), **rivals}
+
+    def defences(self, *, few: bool) -> Defences:
+        """All that are measured on all pictures, or on the few."""
+        found = self.cheap()
+        for name, recipe in (self.on_all | (self.on_few if few else {})).items():
+            fits = SeveralSteps(recipe, self.steps)
+            found |= {ended(name, steps): fits.after(steps) for steps in self.steps}
+        return found
+
+    def against(self, threat: Threat) -> Defences:
+        """Of the few pictures the defences that an adaptive attack is made for."""
+        if not threat.asks_defence:
+            return self.defences(few=True)
+        middle = {ended(name, self.steps[1]): Purification(r, self.steps[1]) for name, r in self.on_all.items()}
+        return self.cheap() | (middle if threat.knows_seed else {})
+
+    def columns(self, *, few: bool) -> list[str]:
+        """The names of all defences, without making them."""
+        return [*self.cheap(), *(ended(n, s) for n in self.on_all | (self.on_few if few else {}) for s in self.steps)]
+
+    def purifications(self, *, few: bool) -> list[str]:
+        """The names of the columns that are ours."""
+        return [name for name in self.columns(few=few) if name == FASTEST or name.endswith(" steps")]
+
+
+def ended(name: str, steps: int) -> str:
+    """How the column of a published recipe after so many steps is called."""
+    return f"{name}, {steps} steps"
+
+
+_WIDER = {"2 levels of 12": replace(TINY, network=Hourglass((12,) * 2, (12,) * 2, (2, 2), padding="zeros"))}
+_SHORT = {"fast": TINY_FAST, "attacker_steps": 2, "samples": 2, "drawing_steps": 3}
+_LONG = {"resizing": RandomResizing(), "attacker_steps": 20, "samples": 8}
+PLANS = by_scale(
+    Plan(3, 2, {"2 levels of 8": TINY}, _WIDER, (3, 5, 7), **_SHORT),
+    Plan(100, 20, {"16 channels": THIN}, {"128 channels": PAPER}),
+    Plan(500, 20, {"128 channels": PAPER}, fast=for_size(FAST, (224, 224)), **_LONG),
+)

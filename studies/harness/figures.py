@@ -1,0 +1,101 @@
+"""Figures of studies: pictures side by side, sheets of kept pictures, curves."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from preimage.figures import displayed, save_figure
+from preimage.images import as_picture, read
+
+LARGEST_ROW = 5
+
+
+def save_panels(panels: Sequence[tuple[str, torch.Tensor]], path: Path) -> Path:
+    """Write (title, picture (b, c, h, w) in 0..1) as one PNG, at most five in a row; small ones are enlarged as they are."""
+    columns = min(len(panels), LARGEST_ROW)
+    lines = -(-len(panels) // columns)
+    height, width = panels[-1][1].shape[-2:]
+    figure = _figure(3.4 * columns, (3.4 * height / width + 0.4) * lines)
+    places = list(figure.subplots(lines, columns, squeeze=False).flat)
+    for axes in places:
+        axes.set_axis_off()
+    for axes, (title, picture) in zip(places, panels, strict=False):
+        axes.imshow(displayed(picture[0]), vmin=0, vmax=1, interpolation="nearest")
+        axes.set_title(title, fontsize=10)
+    return save_figure(figure, path, overwrite=True)
+
+
+def with_dB(name: str, decibels: float) -> str:  # noqa: N802
+    """ "ours, 27.13 dB", or the name alone where there is no truth."""
+    return name if decibels != decibels else f"{name}, {decibels:.2f} dB"
+
+
+def kernel_picture(kernel: torch.Tensor, side: int) -> torch.Tensor:
+    """(kh, kw) -> (1, 1, side, side), in the middle of black, its largest value white."""
+    picture = kernel.new_zeros(side, side)
+    top, left = ((side - n) // 2 for n in kernel.shape)
+    picture[top : top + kernel.shape[0], left : left + kernel.shape[1]] = kernel.detach() / kernel.detach().max()
+    return picture[None, None]
+
+
+def keep_picture(picture: torch.Tensor, path: Path) -> Path:
+    """Write a picture (1, c, h, w) in 0 to 1 as a PNG of 8 bits."""
+    return as_picture(picture.clamp(0, 1)).write(picture.clamp(0, 1), path, overwrite=True)
+
+
+def save_sheet(
+    rows: Sequence[str], columns: Sequence[str], place: Callable[[str, str], Path], path: Path
+) -> Path | None:
+    """Write the pictures that are there, each row's name at its left and each column's above; None where none is there.
+
+    Args:
+        place: the file of a row and a column, kept by `keep_picture`, so that a study that goes on shows all.
+    """
+    held = {(i, j): place(row, column) for i, row in enumerate(rows) for j, column in enumerate(columns)}
+    shown = {key: read(file).tensor[0] for key, file in held.items() if file.exists()}
+    if not shown:
+        return None
+    height, width = next(iter(shown.values())).shape[-2:]
+    figure = _figure(1.9 * len(columns) + 0.5, (1.9 * height / width + 0.2) * len(rows) + 0.3)
+    axes = figure.subplots(len(rows), len(columns), squeeze=False)
+    for i, j in held:
+        axes[i, j].set(xticks=[], yticks=[], frame_on=False)
+        if (i, j) in shown:
+            axes[i, j].imshow(displayed(shown[i, j]), vmin=0, vmax=1)
+    for i, row in enumerate(rows):
+        axes[i, 0].set_ylabel(row, fontsize=9)
+    for j, column in enumerate(columns):
+        axes[0, j].set_title(column, fontsize=9)
+    return save_figure(figure, path, overwrite=True)
+
+
+def save_curves(
+    panels: Mapping[str, Iterable[tuple[Any, ...]]], path: Path, ylabel: str, band: bool = False, **axes_options: Any
+) -> Path:
+    """Write curves against steps: a panel for each title, of (label, steps, values), dashed where a label begins with "-".
+
+    Args:
+        band: whether values are (mean, low, high).
+    """
+    figure = _figure(4 * len(panels), 3.4)
+    places = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axes, (title, lines) in zip(places, panels.items(), strict=True):
+        for label, steps, values in lines:
+            mean, low, high = values if band else (values, None, None)
+            style = "--" if label.startswith("-") else "-"
+            (line,) = axes.plot(steps, np.asarray(mean), style, linewidth=0.9, label=label.lstrip("-"))
+            if low is not None and high is not None:
+                axes.fill_between(steps, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+        axes.set(title=title, xlabel="step", **axes_options)
+        axes.legend(fontsize=7)
+    places[0].set_ylabel(ylabel)
+    return save_figure(figure, path, overwrite=True)
+
+
+def _figure(width: float, height: float) -> Any:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=150, layout="constrained")

@@ -1,0 +1,111 @@
+"""What the studies of explanations share: held-out lesions with their masks, and what the classifiers say of them.
+
+Data: `lesions/` of the data folder, dermatoscopic pictures of HAM10000 (Tschandl, Rosendahl, Kittler 2018) with lesion masks.
+The pictures have the size that the classifier was trained in; smoke runs have discs on shades.
+"""
+
+import csv
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from preimage.explain.quality import estimated_loss
+from preimage.explain.recipes import FAST_RECOVERY
+from preimage.predictors import Predictor, TrainedModel
+from preimage.predictors.labelled import TEST
+from preimage.recipes import Hourglass, Recipe
+from studies.harness.classifiers import SHADES, classifier, labelled, untrained
+from studies.harness.imaging import shaded_disc
+from studies.harness.study import Run
+
+SEED = 0  # of the choice of lesions
+AREAS = (0.05, 0.6)  # of the picture, for lesions whose place is judged
+THIN = {"network": Hourglass(down=(8, 8), up=(8, 8), skip=(2, 2), padding="zeros"), "steps": 12}
+
+
+@dataclass(frozen=True, eq=False)
+class Lesion:
+    """A held-out picture (1, 3, h, w) in 0 to 1, and bool (h, w), where the lesion is."""
+
+    name: str
+    diagnosis: str
+    patient: str  # what no two of a choice have in common: of a lesion there may be several pictures
+    picture: torch.Tensor
+    mask: torch.Tensor
+
+    @property
+    def area(self) -> float:
+        return float(self.mask.float().mean())
+
+
+def classifier_of_lesions(run: Run) -> TrainedModel:
+    """The classifier that is explained."""
+    return classifier(run, "lesions")
+
+
+def recipe_of(run: Run) -> Recipe:
+    """That of recoveries and counterfactuals, or in a smoke run a thin one of few steps."""
+    return replace(FAST_RECOVERY, **THIN) if run.smoke else FAST_RECOVERY
+
+
+def held_out(run: Run) -> list[Lesion]:
+    """All pictures of the test part, in the order of their table; of a smoke run discs, each what the classifier says it is."""
+    if run.smoke:
+        predictor, drawn = untrained(run, "lesions").predictor, [shaded_disc(number) for number in range(SHADES)]
+        return [
+            Lesion(f"disc-{k}", prediction(predictor, x), f"disc-{k}", x, mask) for k, (x, mask) in enumerate(drawn)
+        ]
+    data = labelled(run, "lesions").part(TEST)
+    with run.path("lesions/labels.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == TEST]
+    with np.load(run.path("lesions/lesion_masks.npz")) as held:
+        packed = dict(zip(map(str, held["image_id"]), held["masks_packed"], strict=True))
+    found = []
+    for row, pixels in zip(rows, data.pictures, strict=True):
+        name = Path(row["filename"]).stem
+        mask = torch.from_numpy(np.unpackbits(packed[name], axis=-1, count=200)).float()[None, None]
+        small = functional.interpolate(mask, size=data.size, mode="area")[0, 0] > 0.5
+        found.append(Lesion(name, row["dx"], row["lesion_id"], pixels[None].float() / 255, small))
+    return found
+
+
+def some_lesions(run: Run, count: int) -> list[Lesion]:
+    """So many of the held-out ones."""
+    return in_turn(run.once(held_out), count)
+
+
+def judged_lesions(run: Run, count: int) -> list[Lesion]:
+    """So many that are classified correctly, and whose masks have a size by which place can be judged."""
+    return in_turn(run.once(held_out), count, classifier_of_lesions(run).predictor)
+
+
+def in_turn(lesions: list[Lesion], count: int, correct: Predictor | None = None) -> list[Lesion]:
+    """So many lesions by a fixed seed, one picture of each, the classes in turn as long as they last."""
+    order = [lesions[i] for i in np.random.default_rng(SEED).permutation(len(lesions))]
+    by_class: dict[str, list[Lesion]] = {name: [] for name in sorted({lesion.diagnosis for lesion in lesions})}
+    patients: set[str] = set()
+    for lesion in order:
+        if lesion.patient not in patients and (correct is None or _is_fit(lesion, correct)):
+            patients.add(lesion.patient)
+            by_class[lesion.diagnosis].append(lesion)
+    rounds = range(max(map(len, by_class.values())))
+    return [of_class[k] for k in rounds for of_class in by_class.values() if k < len(of_class)][:count]
+
+
+def _is_fit(lesion: Lesion, predictor: Predictor) -> bool:
+    return AREAS[0] <= lesion.area <= AREAS[1] and prediction(predictor, lesion.picture) == lesion.diagnosis
+
+
+@torch.no_grad()
+def prediction(predictor: Predictor, picture: torch.Tensor) -> str:
+    """The class of a picture (1, 3, h, w)."""
+    return predictor.classes[int(predictor(picture).argmax())]
+
+
+def loss_of(model: TrainedModel, picture: torch.Tensor) -> float:
+    """The estimated loss of a picture (1, 3, h, w), in units of its spread, from the median of held-out pictures."""
+    assert model.estimator is not None
+    return float(estimated_loss(model.predictor, model.estimator, picture))

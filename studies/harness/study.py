@@ -1,0 +1,167 @@
+"""A study is a value: cases to measure, how one is measured, and what its text is filled with. `run_study` does the rest.
+
+Each row is kept when it is known; a study begins with the rows that are there, so that it goes on where it was stopped, and
+several processes may share the cases of one study.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, TypeVar
+
+import torch
+
+from preimage.images import read, write_bytes_atomically
+from studies.harness import StudyError
+from studies.harness.rows import Row, append_rows, as_text, read_rows
+from studies.harness.text import fill, with_section
+
+Scale = Literal["smoke", "small", "paper"]
+SCALES: tuple[Scale, ...] = ("smoke", "small", "paper")
+Case = tuple[Any, ...]
+T = TypeVar("T")
+
+
+def by_scale(smoke: T, small: T, paper: T) -> dict[str, T]:
+    """A setting for each scale; in the text it has the value of the run's."""
+    return dict(zip(SCALES, (smoke, small, paper), strict=True))
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a study: its scale and folders, and which of how many processes this is, (k, n) with k from 0."""
+
+    name: str
+    scale: Scale
+    data: Path | None = None
+    output: Path | None = None
+    worker: tuple[int, int] = (0, 1)
+    memory: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def smoke(self) -> bool:
+        return self.scale == "smoke"
+
+    @property
+    def folder(self) -> Path:
+        return self.output or Path("docs" if Path("docs").is_dir() and not self.smoke else "out")
+
+    def once(self, make: Callable[..., T], *arguments: Any) -> T:
+        """make(run, *arguments), worked out at the first call only."""
+        key = (make, *arguments)
+        if key not in self.memory:
+            self.memory[key] = make(self, *arguments)
+        return self.memory[key]
+
+    def table(self, suffix: str = "", name: str = "") -> Path:
+        return self.folder / "results" / f"{name or self.name}{suffix}-{self.scale}.csv"
+
+    def rows(self, suffix: str = "", **wanted: Any) -> list[Row]:
+        """The rows known so far, or those of them that have these values in these columns."""
+        return read_rows(self.table(suffix), **wanted)
+
+    def figure(self, *parts: object, ending: str = ".png") -> Path:
+        """A file by the name of the study and some words, which no word leads out of the folder of figures.
+
+        Figures are never among what is committed, for they show other people's pictures.
+        """
+        folder = (self.output or Path("out")) / "figures"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / ("-".join(slug(part) for part in (self.name, self.scale, *parts)) + ending)
+
+    def path(self, name: str) -> Path:
+        """A file of the data folder."""
+        root = self.data or (Path(os.environ["PREIMAGE_DATA"]) if os.environ.get("PREIMAGE_DATA") else None)
+        if root is None:
+            raise StudyError(f"study {self.name} needs a folder of pictures: give --data or set PREIMAGE_DATA")
+        return root / name
+
+    def picture(self, name: str) -> torch.Tensor:
+        """A picture of the data folder, (1, c, h, w) in 0 to 1."""
+        return read(self.path(name)).tensor
+
+
+def slug(text: object) -> str:
+    """A word as part of a file name: letters, digits, and - . = _ alone.
+
+    Example:
+        >>> slug("../../etc, rate / 10")
+        'etc-rate-10'
+    """
+    return re.sub(r"[^\w.=]+", "-", str(text)).strip(".-") or "-"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A table of rows, and how each comes about.
+
+    Args:
+        key: the columns by which a row is known.
+        cases: the values of the first columns of the key, or of all, for everything that is to be measured.
+        measure: (run, *case) -> the other columns of its row, or of its rows.
+        done: (run, rows of a case) -> whether there is nothing to do; None: if there is a row.
+        suffix: of the table's name, if it is not the first of its study.
+        alone: whether it needs all rows of the tables before, and is left to the process that works alone.
+    """
+
+    key: tuple[str, ...]
+    cases: Callable[[Run], Iterable[Case]]
+    measure: Callable[..., Mapping[str, Any] | Iterable[Mapping[str, Any]]]
+    done: Callable[[Run, list[Row]], bool] | None = None
+    suffix: str = ""
+    alone: bool = False
+
+    def complete(self, run: Run) -> None:
+        """Measure the share of this process, every n-th case, those left out whose rows are all there."""
+        number, workers = run.worker
+        for case in list(self.cases(run))[number::workers] if not (self.alone and workers > 1) else []:
+            head = dict(zip(self.key, case, strict=False))
+            rows = run.rows(self.suffix, **head)
+            if self.done(run, rows) if self.done else rows:
+                continue
+            known = {self.known_by(row) for row in rows}
+            found: Any = self.measure(run, *case)
+            for row in (head | dict(values) for values in ([found] if isinstance(found, Mapping) else found)):
+                if self.known_by(row) not in known:
+                    append_rows(run.table(self.suffix), [row])
+                    shown = ", ".join(f"{name} {as_text(value)}" for name, value in row.items())
+                    print(f"{run.name}: {shown}", file=sys.stderr, flush=True)
+
+    def known_by(self, row: Mapping[str, Any]) -> Case:
+        return tuple(as_text(row[column]) for column in self.key)
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is measured, what the placeholders of text/NAME.md stand for, and the figures, drawn of what was kept."""
+
+    measured: Measured | tuple[Measured, ...]
+    values: Callable[[Run], Mapping[str, Any]]
+    figures: Callable[[Run], object] | None = None
+
+
+def run_study(run: Run, study: Study, module: ModuleType) -> Path:
+    """Measure all that is missing, draw the figures, write the section; the path of what was written."""
+    for table in (study.measured,) if isinstance(study.measured, Measured) else study.measured:
+        table.complete(run)
+    if run.worker[1] > 1:
+        return run.table()
+    if study.figures:
+        study.figures(run)
+    path = run.folder / "results.md"
+    text = with_section(path.read_text() if path.exists() else "", run.name, section(run, study, module))
+    run.folder.mkdir(parents=True, exist_ok=True)
+    write_bytes_atomically(path, text.encode(), overwrite=True)
+    return path
+
+
+def section(run: Run, study: Study, module: ModuleType) -> str:
+    """The text of a study, filled with what its rows say and with the constants of its module."""
+    constants = {name: value for name, value in vars(module).items() if name.isupper()}
+    scaled = {name: v[run.scale] for name, v in constants.items() if isinstance(v, dict) and tuple(v) == SCALES}
+    names = {"name": f"{run.name}-{run.scale}", "rows": f"{run.name}-{run.scale}.csv"}
+    return fill(run.name, run.scale, constants | scaled | names | dict(study.values(run)))

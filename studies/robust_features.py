@@ -1,0 +1,184 @@
+"""Robust and non-robust pictures: a third classifier on early outputs (Kattamis et al. 2019, figure 3).
+
+Robust pictures have the features that an adversarially trained classifier finds in a picture of the class, non-robust ones
+those of a standard one (Ilyas et al. 2019); both began as another picture. If early outputs lose the features that are not
+robust, confidence in the class of a non-robust picture comes late, of a robust one early.
+"""
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from preimage.defend.classifier import fingerprint_of
+from preimage.defend.purify import PAPER, purify
+from preimage.defend.robust_features import relative_distance, write_features_matched, write_image_folder
+from preimage.images import read
+from preimage.predictors import Predictor
+from preimage.recipes import Hourglass
+from studies.harness import attacked, classifiers, figures, fits, stats, tables
+from studies.harness.rows import chosen, read_rows
+from studies.harness.study import Measured, Run, Study, by_scale
+
+ROBUST, NON_ROBUST = KINDS = ("robust", "non-robust")
+CHANNELS = (16, 128)
+# How many pictures were fitted is unpublished.
+COUNT = by_scale({16: 2, 128: 2}, {16: 40, 128: 20}, {16: 200, 128: 200})
+STEPS, EVERY = by_scale(6, 2000, 4000), by_scale(2, 20, 20)
+EARLY = by_scale(2, 500, 500)  # the fewest steps after which the published defence classifies
+MATCHING: dict[str, dict[str, Any]] = by_scale({"steps": 3}, {}, {"steps": 1000, "rate": 0.2})  # 0.1 a step on average
+TOGETHER = {16: 40, 128: 4}  # members of one fit; their rows are kept at its end
+SHOWN = 6
+SURE = 0.05  # of confidence: what a curve may fall on its way up and still be called monotone
+LEAST_ROBUST = 0.30
+
+
+@dataclass(frozen=True, eq=False)
+class Kind:
+    """One kind of pictures: the classifier whose features they have, and their files, in the order of the pictures."""
+
+    maker: Predictor
+    files: list[Path]
+
+
+def learned(run: Run) -> classifiers.Pictures:
+    return classifiers.learned_from(run, "cifar10", max(COUNT[run.scale].values()))
+
+
+def made(run: Run, name: str) -> Kind:
+    """The pictures of a kind, those made first that are missing; each begins as its neighbor, which is of another class."""
+    maker = classifiers.classifier(run, "cifar10-robust" if name == ROBUST else "cifar10").predictor
+    place = run.figure(name, fingerprint_of(maker)[:8], ending="")
+    pictures, settings = run.once(learned), MATCHING[run.scale]
+    starts = pictures.images.roll(1, 0)
+    return Kind(
+        maker, write_features_matched(place, pictures.images, pictures.labels, maker, starts=starts, **settings)
+    )
+
+
+def measure(run: Run, name: str, channels: int):
+    """The rows of one fit after another, those left out whose rows are there."""
+    known = {row["picture"] for row in run.rows(kind=name, channels=channels)}
+    for first in range(0, COUNT[run.scale][channels], TOGETHER[channels]):
+        some = slice(first, min(first + TOGETHER[channels], COUNT[run.scale][channels]))
+        if not known >= set(run.once(learned)[some].numbers):
+            yield from fitted(run, run.once(made, name), channels, some)
+
+
+def fitted(run: Run, kind: Kind, channels: int, some: slice):
+    """The rows of the members of one fit: the confidence of each picture in its class, after every few steps."""
+    external, every = classifiers.classifier(run, "cifar10-second").predictor, EVERY[run.scale]
+    pictures, images = run.once(learned)[some], torch.cat([read(file).tensor for file in kind.files[some]])
+    recipe = replace(PAPER, network=Hourglass((channels,) * 3, (channels,) * 3, (4,) * 3), steps=STEPS[run.scale])
+    begin = time.perf_counter()
+    outputs = enumerate((x for _, x in fits.pictures(purify(images, recipe=recipe, seed=some.start))), 1)
+    looks = [attacked.classified(external, x.clamp(0, 1), pictures.labels)[0] for k, x in outputs if k % every == 0]
+    seconds = (time.perf_counter() - begin) / len(images)
+    given = attacked.classified(external, images.clamp(0, 1), pictures.labels)[0]
+    distances, curves = relative_distance(kind.maker, images, pictures.images), torch.stack(looks, 1)
+    for k, number in enumerate(pictures.numbers):
+        row = {"picture": number, "class": classifiers.CIFAR_CLASSES[int(pictures.labels[k])]}
+        row |= {"distance": float(distances[k]), "given": float(given[k]), "every": every}
+        yield row | {"curve": tables.listed(curves[k].tolist()), "seconds": seconds}
+
+
+def done(run: Run, rows) -> bool:
+    return bool(rows) and len(rows) >= COUNT[run.scale][rows[0]["channels"]]
+
+
+def curves_of(rows) -> stats.Curves:
+    """(pictures, looks)."""
+    return np.array(tables.curves(rows, "curve"))
+
+
+def of_network(run: Run, channels: int):
+    return {kind: run.rows(kind=kind, channels=channels) for kind in KINDS}
+
+
+def values(run: Run):
+    """For each network its curves' troughs and peaks, and what was lost early."""
+    parts = {}
+    for channels in CHANNELS:
+        rows, every, early = of_network(run, channels), EVERY[run.scale], EARLY[run.scale]
+        title = f"Three levels of {channels} channels, {len(rows[ROBUST])} pictures of each kind"
+        parts[title] = f"{shape(rows, every)}\n\n{lost_early(rows, early, every)}"
+    measured = "; ".join(verdict(run, channels) for channels in CHANNELS)
+    return {"classifier": described(run), "tables": tables.titled(parts), "measured": measured}
+
+
+def described(run: Run) -> str:
+    """How good the adversarially trained classifier is."""
+    found = chosen(read_rows(run.table(name="classifiers")), classifier="cifar10-robust")
+    if not found:
+        return classifiers.UNTRAINED
+    row, met = found[0], "yes" if found[0]["robust"] >= LEAST_ROBUST else "no"
+    return (
+        f"The adversarially trained classifier is right about {row['accuracy']:.1%} of the test pictures, under {row['attack']} "
+        f"at eps {row['eps']:g} about {row['robust']:.1%} (at least {LEAST_ROBUST:.0%}: {met})."
+    )
+
+
+def shape(rows, every: int) -> str:
+    lines: list[list[object]] = []
+    for kind in KINDS:
+        curves, given = curves_of(rows[kind]), tables.mean(rows[kind], "given")
+        lines.append([kind, "features' distance left", "", f"{tables.mean(rows[kind], 'distance'):.3f}", "", ""])
+        lines.append([kind, "confidence in the picture", "", f"{given:.3f}", "", ""])
+        lines.append([kind, "last output", every * curves.shape[1], f"{curves[:, -1].mean():.3f}", "", ""])
+        for name, found in (("trough", stats.trough(curves)), ("peak", stats.peak(curves))):
+            sides, value = f"{found.before} before, {found.after} after", f"{curves.mean(0)[found.place]:.3f}"
+            lines.append([kind, name, every * (found.place + 1), value, sides, found.verdict()])
+        lines.append([kind, "largest fall", "", "", stats.largest_fall(curves), ""])
+    return tables.markdown(["pictures", "", "step", "mean", "how far it stands out", "shown"], lines)
+
+
+def lost_early(rows, early: int, every: int) -> str:
+    """A test whose step was fixed beforehand."""
+    lost = {
+        kind: np.array(tables.numbers(own, "given")) - curves_of(own)[:, early // every - 1]
+        for kind, own in rows.items()
+    }
+    gap = stats.paired(lost[NON_ROBUST], lost[ROBUST])
+    robust, non_robust = (stats.interval_of(lost[kind]) for kind in KINDS)
+    return (
+        f"After {early} steps, fixed beforehand, the output has lost of the picture's own confidence: robust {robust}, "
+        f"non-robust {non_robust}; the difference is {gap} (non-robust pictures lose more: {gap.verdict()})."
+    )
+
+
+def verdict(run: Run, channels: int) -> str:
+    robust, non_robust = (curves_of(rows) for rows in of_network(run, channels).values())
+    low, high, fall = stats.trough(non_robust), stats.peak(non_robust), stats.largest_fall(robust)
+    rise = stats.interval_of(robust[:, -1] - robust[:, 0])
+    order = ", the trough first" if low.place < high.place else ", the peak first"
+    order = order if low.verdict() == high.verdict() == "yes" else ""
+    return (
+        f"{channels} channels: on non-robust pictures trough {low.verdict()}, peak {high.verdict()}{order}; on robust ones rise "
+        f"{rise.verdict()} ({rise}), without a fall {fall.at_most(SURE)} (largest {fall})"
+    )
+
+
+def draw(run: Run):
+    """Mean confidence against steps with its interval, a panel for each network; and some pictures beside both kinds."""
+    panels = {}
+    for channels in CHANNELS:
+        bands = {kind: stats.band_of(curves_of(rows)) for kind, rows in of_network(run, channels).items()}
+        steps = EVERY[run.scale] * (1 + np.arange(len(bands[ROBUST][0])))
+        panels[f"{channels} channels"] = [(kind, steps, band) for kind, band in bands.items()]
+    options = {"xscale": "log", "ylim": (0, 1)}
+    figures.save_curves(panels, run.figure("curves"), "confidence in the class", band=True, **options)
+    pictures, names = run.once(learned), classifiers.CIFAR_CLASSES
+    originals = write_image_folder(run.figure("picture", ending=""), pictures.images, pictures.labels, names)
+    files = {"picture": originals} | {kind: run.once(made, kind).files for kind in KINDS}
+    rows = {f"{names[int(label)]} {k}": k for k, label in enumerate(pictures.labels[:SHOWN])}
+    figures.save_sheet(list(rows), list(files), lambda row, column: files[column][rows[row]], run.figure("pictures"))
+
+
+def cases(run: Run):
+    return [(kind, channels) for channels in CHANNELS for kind in KINDS]
+
+
+STUDY = Study(Measured(("kind", "channels", "picture"), cases, measure, done), values, draw)
