@@ -92,7 +92,7 @@ def measure(run: Run, classifier: str, name: str, prior):
     goal, predictor = run.once(goals, subject)[name], subject.predictor
     recipe = replace(recipe, rate=RATE_OF_CHANNELS) if run.scale == "paper" and "layer" in goal else recipe
     height, width = predictor.size or subject.pictures[0].shape[-2:]
-    found = fits.result_of(maximize(predictor=predictor, **goal, size=(height, width), prior=prior, recipe=recipe))
+    found = maximize(predictor=predictor, **goal, size=(height, width), prior=prior, recipe=recipe).run()
     image = found.image.clamp(0, 1)
     figures.keep_picture(image, run.figure(classifier, name, prior))
     with torch.no_grad():

@@ -129,7 +129,7 @@ def made(run: Run, model: TrainedModel, lesion: lesions.Lesion, method: Method, 
     doubt = {"doubt": "loss" if method.weight else "none", "loss_weight": method.weight}
     options: dict[str, Any] = {"prior": method.prior, "recipe": lesions.recipe_of(run), "seed": seed, **doubt}
     fit = counterfactual(lesion.picture, predictor=model, target=second if target == first else target, **options)
-    return fits.result_of(fit)
+    return fit.run()
 
 
 def checks(run: Run, model: TrainedModel, lesion: lesions.Lesion, method: Method, found: Any) -> dict[str, float]:

@@ -15,7 +15,7 @@ from torch.nn import functional
 from preimage.explain.invert import FAST, PAPER, depth, invert
 from preimage.explain.view import at_working_size
 from preimage.predictors import Predictor
-from studies.harness import classifiers, figures, fits, imaging, lesions, tables
+from studies.harness import classifiers, figures, imaging, lesions, tables
 from studies.harness.rows import chosen
 from studies.harness.study import Measured, Run, Study, by_scale
 
@@ -56,9 +56,7 @@ def layers(run: Run, classifier: str) -> list[str]:
 
 def measure(run: Run, classifier: str, name: str, layer: str, prior):
     predictor, pictures = run.once(predictors)[classifier], run.once(shown, classifier)
-    found = fits.result_of(
-        invert(pictures[name], predictor=predictor, layer=layer, prior=prior, recipe=RECIPE[run.scale])
-    )
+    found = invert(pictures[name], predictor=predictor, layer=layer, prior=prior, recipe=RECIPE[run.scale]).run()
     image, (height, width) = found.image.clamp(0, 1), pictures[name].shape[-2:]
     figures.keep_picture(image, run.figure(classifier, name, prior, layer))
     figures.keep_picture(pictures[name], run.figure(classifier, name, "input"))

@@ -8,7 +8,7 @@ import torch
 from preimage.explain.panels import magnified
 from preimage.explain.recipes import PAPER_RECOVERY
 from preimage.explain.recover import recover
-from studies.harness import classifiers, figures, fits, lesions, tables
+from studies.harness import classifiers, figures, lesions, tables
 from studies.harness.study import Measured, Run, Study, by_scale
 from studies.harness.tables import gain, mean
 
@@ -63,7 +63,7 @@ def recovered(run: Run, picture: torch.Tensor, number: int, setting: Setting) ->
         recipe=replace(recipe, network=PAPER_RECOVERY.network) if setting.unet else recipe,
         seed=number,
     )
-    return fits.result_of(fit)
+    return fit.run()
 
 
 def some(run: Run) -> dict[str, tuple[int, lesions.Lesion]]:

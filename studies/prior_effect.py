@@ -25,7 +25,7 @@ def measure(run: Run, prior: str):
     small, recipe = imaging.eight_bit(reduce(clean)), fits.quick(run.smoke, FAST if deep else ALONE, 10)
     fit = super_resolve(small, factor=FACTOR, tv=TV_WEIGHT if prior == "tv" else 0.0, recipe=recipe)
     curve = [imaging.dB(x, clean) for _, x in fits.pictures(fit, fits.LOOKAHEAD if deep else 1.0)]
-    result = fits.result_of(fit)
+    result = fit.run()
     for name, picture in {prior: result.image, "truth": clean}.items():
         figures.keep_picture(picture, run.figure(name))
     error = float((reduce(result.image) - small).square().mean())

@@ -22,7 +22,7 @@ def measure(run: Run, quality: Any, name: str):
         return blank | {
             r: imaging.dB(x if isinstance(x, torch.Tensor) else x(), clean) for r, x in made.items() if r in RIVALS
         }
-    result = fits.result_of(denoise(noisy, recipe=fits.quick(run.smoke, QUALITIES[quality], 10)))
+    result = denoise(noisy, recipe=fits.quick(run.smoke, QUALITIES[quality], 10)).run()
     fitted = {"steps": result.steps, "seconds": result.seconds, "threads": result.threads}
     return blank | {"blind": imaging.dB(result.image, clean), "kept_step": result.kept_step[0]} | fitted
 

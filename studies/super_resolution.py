@@ -49,7 +49,7 @@ def tv_enlarged(small: torch.Tensor, factor: int, *, weight: float | None = None
     """arg min || Phi(x) - y ||^2 + weight TV(x) over pixels, by Adam: total variation instead of the network."""
     pixels = small.shape[-2] * small.shape[-1] * factor**2
     tv = (TV_WEIGHT[factor] if weight is None else weight) * TV_PIXELS / pixels
-    return fits.result_of(super_resolve(small, factor=factor, recipe=replace(PIXELS, steps=steps), tv=tv)).image
+    return super_resolve(small, factor=factor, recipe=replace(PIXELS, steps=steps), tv=tv).run().image
 
 
 def luma(image: torch.Tensor) -> torch.Tensor:

@@ -33,12 +33,6 @@ def pictures(fit: Fitting, lookahead: float = 1.0) -> Iterator[tuple[bool, torch
         yield step.blind, step.picture.cpu()
 
 
-def result_of(fit: Any) -> Any:
-    """The result of a fit that was run, or runs to its end now; its picture on the CPU."""
-    result = fit.run()
-    return replace(result, image=result.image.cpu())
-
-
 def blind_beside_peak(start: Callable[[], Fitting], score: Score | None = None) -> tuple[Result, dict[str, Any]]:
     """The result of a task, and what a study's row says of it: blind, peak, peak_step, kept_steps, steps, seconds, threads.
 
@@ -56,7 +50,6 @@ def blind_beside_peak(start: Callable[[], Fitting], score: Score | None = None) 
             if not blind and curve[-1] < max(curve) - CLEARLY_PAST:
                 break
     result = fit.result()
-    result = replace(result, image=result.image.cpu())
     return result, {
         "blind": score(result.image) if score else NAN,
         "peak": max(curve, default=NAN),

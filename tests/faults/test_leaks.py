@@ -192,17 +192,14 @@ def learning() -> Normalized:
     return Normalized().train()
 
 
-@pytest.mark.parametrize("call", EXPLAINED.values(), ids=EXPLAINED)
-@pytest.mark.xfail(strict=True, reason=MODEL)
+CALLS = [
+    *(pytest.param(c, id=n, marks=pytest.mark.xfail(strict=True, reason=MODEL)) for n, c in EXPLAINED.items()),
+    *(pytest.param(c, id=n) for n, c in DEFENDED.items()),
+]
+
+
+@pytest.mark.parametrize("call", CALLS)
 def test_after_a_call_the_model_of_the_user_is_as_it_was(call):
-    model = learning()
-    before = traits(model)
-    call(model, "cpu")
-    assert traits(model) == before
-
-
-@pytest.mark.parametrize("call", DEFENDED.values(), ids=DEFENDED)
-def test_after_a_defence_the_model_of_the_user_is_as_it_was(call):
     model = learning()
     before = traits(model)
     call(model, "cpu")
@@ -227,19 +224,8 @@ class Failing(Normalized):
 
 
 @pytest.mark.parametrize("at", [1, 2, 4])
-@pytest.mark.parametrize("call", EXPLAINED.values(), ids=EXPLAINED)
-@pytest.mark.xfail(strict=True, reason=MODEL)
+@pytest.mark.parametrize("call", CALLS)
 def test_after_an_error_in_a_call_the_model_of_the_user_is_as_it_was(call, at):
-    model = Failing(at).train()
-    before = traits(model)
-    with contextlib.suppress(Failed):
-        call(model, "cpu")
-    assert traits(model) == before
-
-
-@pytest.mark.parametrize("at", [1, 2, 4])
-@pytest.mark.parametrize("call", DEFENDED.values(), ids=DEFENDED)
-def test_after_an_error_in_a_defence_the_model_of_the_user_is_as_it_was(call, at):
     model = Failing(at).train()
     before = traits(model)
     with contextlib.suppress(Failed):
