@@ -59,7 +59,7 @@ def measure(run: Run, task: str, variant: str):
     fit = fits.fit_of(Problem(clean * known, weight=known) if inside else noisy, replace(base, **VARIANTS[variant]))
     curve = [imaging.dB(x, clean, known == 0 if inside else None) for x in fits.pictures(fit)]
     if inside:
-        figures.keep_picture(torch.where(known == 0, fits.result_of(fit).image, clean), run.figure(variant))
+        figures.keep_picture(torch.where(known == 0, fit.run().image, clean), run.figure(variant))
     return {"peak": max(curve), "peak_step": curve.index(max(curve)) + 1, "last": curve[-1], "steps": len(curve)}
 
 

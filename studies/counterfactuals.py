@@ -132,7 +132,7 @@ def made(run: Run, model: TrainedModel, lesion: lesions.Lesion, method: Method, 
     how = recipe("fast", **lesions.thinned(run, method.prior, lesions.THIN["steps"]))  # another prior changes it
     options: dict[str, Any] = {"prior": method.prior, "recipe": how, "seed": seed, **uncertainty}
     fit = counterfactual(lesion.picture, classifier=model, target=second if target == first else target, **options)
-    return fits.result_of(fit)
+    return fit.run()
 
 
 def checks(run: Run, model: TrainedModel, lesion: lesions.Lesion, method: Method, found: Any) -> dict[str, float]:

@@ -15,7 +15,7 @@ from preimage.explain.inputs import at_working_size
 from preimage.explain.invert import invert
 from preimage.explain.layers import blocks_of
 from preimage.recipes import recipe
-from studies.harness import classifiers, figures, fits, imaging, lesions, tables
+from studies.harness import classifiers, figures, imaging, lesions, tables
 from studies.harness.rows import chosen
 from studies.harness.study import Measured, Run, Study, by_scale
 
@@ -57,7 +57,7 @@ def layers(run: Run, classifier: str) -> list[str]:
 def measure(run: Run, classifier: str, name: str, layer: str, prior):
     model, pictures = run.once(models)[classifier], run.once(shown, classifier)
     how = recipe(RECIPE[run.scale], **lesions.thinned(run, prior, steps=6))
-    found = fits.result_of(invert(pictures[name], classifier=model, layers=layer, prior=prior, recipe=how))
+    found = invert(pictures[name], classifier=model, layers=layer, prior=prior, recipe=how).run()
     image, (height, width) = found.image.clamp(0, 1), pictures[name].shape[-2:]
     figures.keep_picture(image, run.figure(classifier, name, prior, layer))
     figures.keep_picture(pictures[name], run.figure(classifier, name, "input"))

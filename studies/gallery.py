@@ -28,7 +28,7 @@ COLUMNS |= {"steps": "steps", "fits averaged": "restarts"}
 def measure(run: Run, task: str):
     restore: Any = getattr(import_module(f"preimage.restore.{task}"), task)
     shown, truth, given, options = specimen(task, photograph(run, task))
-    result = fits.result_of(restore(given, **options, recipe=fits.named(run.smoke, restore, 5)))
+    result = restore(given, **options, recipe=fits.named(run.smoke, restore, 5)).run()
     gap, folder = torch.ones(1, 3, truth.shape[-2], GAP), run.folder / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
     figures.keep_picture(torch.cat([shown, gap, result.image, gap, truth], -1), folder / f"{task}.png")

@@ -8,7 +8,7 @@ import torch
 from preimage.explain.recipes import PAPER_RECOVERY
 from preimage.explain.recover import recover
 from preimage.figures.panels import magnified
-from studies.harness import classifiers, figures, fits, lesions, tables
+from studies.harness import classifiers, figures, lesions, tables
 from studies.harness.study import Measured, Run, Study, by_scale
 from studies.harness.tables import gain, mean
 
@@ -64,7 +64,7 @@ def recovered(run: Run, picture: torch.Tensor, number: int, setting: Setting) ->
         input_jitter=not setting.unet,  # as published
         seed=number,
     )
-    return fits.result_of(fit)
+    return fit.run()
 
 
 def some(run: Run) -> dict[str, tuple[int, lesions.Lesion]]:

@@ -30,7 +30,7 @@ def measure(run: Run, prior: str):
     oracle = OraclePeak(clean, lookahead=fits.LOOKAHEAD if deep else 1.0)
     for _ in observe(fit, oracle):
         pass
-    result = fits.result_of(fit)
+    result = fit.run()
     for name, picture in {prior: result.image, "truth": clean}.items():
         figures.keep_picture(picture, run.figure(name))
     error = float((reduce(result.image) - small).square().mean())

@@ -23,7 +23,7 @@ def measure(run: Run, quality: Any, name: str):
         return blank | {
             r: imaging.dB(x if isinstance(x, torch.Tensor) else x(), clean) for r, x in made.items() if r in RIVALS
         }
-    result = fits.result_of(denoise(noisy, recipe=fits.named(run.smoke, denoise, 10, quality)))
+    result = denoise(noisy, recipe=fits.named(run.smoke, denoise, 10, quality)).run()
     fitted = {"steps": result.steps, "seconds": result.seconds, "threads": result.threads}
     return blank | {"blind": imaging.dB(result.image, clean), "kept_step": result.kept_step[0]} | fitted
 

@@ -23,7 +23,7 @@ def measure(run: Run, name: str):
     if not run.smoke:
         whole = read(run.path(PICTURES[name]))
         picture, dtype = as_picture(imaging.center_crop(whole.tensor, SIDE[run.scale])), str(whole.dtype)
-    result = fits.result_of(denoise(picture, recipe=fits.named(run.smoke, denoise, 30)))
+    result = denoise(picture, recipe=fits.named(run.smoke, denoise, 30)).run()
     save_figure(restoration_figure(result), run.figure(name), overwrite=True)
     before, after = picture.tensor.mean().item(), result.image.mean().item()
     row = {"dtype": dtype, "size": "x".join(map(str, picture.tensor.shape[1:]))}

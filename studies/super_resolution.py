@@ -51,7 +51,7 @@ def tv_enlarged(small: torch.Tensor, factor: int, *, weight: float | None = None
     channels, height, width = small.shape[1], *(factor * side for side in small.shape[-2:])
     weight = (TV_WEIGHT[factor] if weight is None else weight) * TV_PIXELS / (height * width)
     tv = fits.mean_variation(weight, channels, height, width)
-    return fits.result_of(super_resolve(small, factor=factor, recipe=replace(PIXELS, steps=steps), tv=tv)).image
+    return super_resolve(small, factor=factor, recipe=replace(PIXELS, steps=steps), tv=tv).run().image
 
 
 def luma(image: torch.Tensor) -> torch.Tensor:

@@ -80,12 +80,6 @@ def pictures(fit: Fitting) -> Iterator[torch.Tensor]:
         yield step.picture.cpu()
 
 
-def result_of(fit: Any) -> Any:
-    """The result of a fit that was run, or runs to its end now; its picture on the CPU."""
-    result = fit.run()
-    return replace(result, image=result.image.cpu())
-
-
 def blind_beside_peak(start: Callable[[], Fitting], score: Score | None = None) -> tuple[Result, dict[str, Any]]:
     """The result of a task, and what a study's row says of it: blind, peak, peak_step, kept_steps, steps, seconds, threads.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from defend.small import BRIEF, Detached, Shifted, pictures, trained
@@ -28,11 +30,13 @@ def test_pictures_in_and_logits_of_the_purified_ones_out():
 
 
 def test_with_a_seed_each_picture_is_purified_as_if_it_were_alone():
-    seen = defended().purified(IMAGES)
-    alone = purify(IMAGES[1], recipe=BRIEF, seed=5, device="cpu").run().image
-    torch.testing.assert_close(seen[1:2], alone, atol=1e-3, rtol=0)
-    assert torch.equal(seen, defended().purified(IMAGES))
-    torch.testing.assert_close(seen, defended(batch=2).purified(IMAGES), atol=1e-3, rtol=0)
+    # One step: Muon makes of the rounding of stacked members up to 2e-3 in three, on some processors.
+    once = replace(BRIEF, steps=1)
+    seen = defended(recipe=once).purified(IMAGES)
+    alone = purify(IMAGES[1], recipe=once, seed=5, device="cpu").run().image
+    torch.testing.assert_close(seen[1:2], alone, atol=1e-5, rtol=0)
+    torch.testing.assert_close(seen, defended(recipe=once, batch=2).purified(IMAGES), atol=1e-5, rtol=0)
+    assert torch.equal(defended().purified(IMAGES), defended().purified(IMAGES))
 
 
 def test_without_a_seed_every_call_and_every_picture_has_other_random_numbers():

@@ -7,31 +7,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
+import specimens
 import torch
 from classifiers.small import tiny
 from torch import nn
 
 from preimage.classifiers import Classifier, LossEstimator, TrainedModel
-from preimage.codes import Masked, Noise
+from preimage.codes import Masked
 from preimage.defend.purification import FAST as FAST_PURIFICATION
 from preimage.engine.fit import Fit
 from preimage.engine.recipe import Recipe
 from preimage.explain.recipes import FAST_INVERSION, FAST_RECOVERY
 from preimage.networks import SkipNet
-from preimage.optimizers import muon
 from preimage.problem import Problem
 
 NETWORK = SkipNet.Config(down=(8, 8), up=(8, 8), skip=(2, 2), upsample="nearest", padding="zeros")
-THIN = Recipe(
-    network=NETWORK,
-    code=Noise(8),
-    jitter_pool=2,
-    optimizer=muon,
-    rate=0.02,
-    steps=24,
-    averaging=0.9,
-    precision="float32",
-)
+THIN = replace(specimens.THIN, network=NETWORK, steps=24, precision="float32")
 THIN_MASKED = replace(THIN, code=Masked(0.7), jitter=0.0, jitter_pool=None)
 THIN_PURIFICATION = replace(FAST_PURIFICATION, network=NETWORK, steps=4, stop="steps")
 EXPLAINING = replace(FAST_RECOVERY, network=NETWORK, steps=6)

@@ -48,7 +48,7 @@ def test_a_checkpoint_that_is_there_is_never_lost_without_a_word(here, run, comm
 
 def test_of_several_inputs_one_with_a_checkpoint_is_left_alone_and_the_others_are_done(here, run):
     path, held = interrupted(("denoise", "noisy.png"), "noisy-denoise.png")
-    ran = run("denoise", "noisy.png", "other.png", *TINY, "--autosave", "3")
+    ran = run("denoise", "noisy.png", "clean.png", *TINY, "--autosave", "3")
     assert ran.failed_in_one_line("--resume", "--overwrite"), ran
     assert path.read_bytes() == held
     assert Path("other-denoise.png").exists()

@@ -184,16 +184,11 @@ def learning() -> Normalized:
     return Normalized().train()
 
 
-@pytest.mark.parametrize("call", EXPLAINED.values(), ids=EXPLAINED)
+CALLS = {**EXPLAINED, **DEFENDED}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_after_a_call_the_model_of_the_user_is_as_it_was(call):
-    model = learning()
-    before = traits(model)
-    call(model, "cpu")
-    assert traits(model) == before
-
-
-@pytest.mark.parametrize("call", DEFENDED.values(), ids=DEFENDED)
-def test_after_a_defence_the_model_of_the_user_is_as_it_was(call):
     model = learning()
     before = traits(model)
     call(model, "cpu")
@@ -218,18 +213,8 @@ class Failing(Normalized):
 
 
 @pytest.mark.parametrize("at", [1, 2, 4])
-@pytest.mark.parametrize("call", EXPLAINED.values(), ids=EXPLAINED)
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_after_an_error_in_a_call_the_model_of_the_user_is_as_it_was(call, at):
-    model = Failing(at).train()
-    before = traits(model)
-    with contextlib.suppress(Failed):
-        call(model, "cpu")
-    assert traits(model) == before
-
-
-@pytest.mark.parametrize("at", [1, 2, 4])
-@pytest.mark.parametrize("call", DEFENDED.values(), ids=DEFENDED)
-def test_after_an_error_in_a_defence_the_model_of_the_user_is_as_it_was(call, at):
     model = Failing(at).train()
     before = traits(model)
     with contextlib.suppress(Failed):

@@ -134,7 +134,6 @@ def test_a_model_that_is_loaded_in_threads_has_the_weights_of_its_file(model_fil
     assert all(alike(each.classifier.model.state_dict(), weights) for each in in_threads(lambda _: load_model(path)))
 
 
-@pytest.mark.xfail(strict=True, reason=GLOBAL)
 def test_models_that_are_loaded_in_threads_leave_the_global_generator_alone(model_file):
     before = global_states()
     for _ in range(6):
@@ -167,7 +166,6 @@ def colors() -> Labelled:
     return Labelled(x, labels, tuple(map(str, range(30))), parts, ("red", "green", "blue"), "colors")
 
 
-@pytest.mark.xfail(strict=True, reason=GLOBAL)
 def test_trainings_in_threads_come_to_what_they_come_to_alone(colors):
     def learned(seed: int) -> dict[str, torch.Tensor]:
         settings = Settings("thin_resnet10", epochs=1, batch=16, seed=seed, layers=("layer1",))
@@ -178,7 +176,6 @@ def test_trainings_in_threads_come_to_what_they_come_to_alone(colors):
         assert all(map(alike, in_threads(learned, 3), alone))
 
 
-@pytest.mark.xfail(strict=True, reason=GLOBAL)
 def test_trainings_in_threads_leave_the_global_generators_alone(colors):
     before = global_states()
     for _ in range(8):
