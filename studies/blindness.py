@@ -4,7 +4,7 @@ The rules look on at one fit, each for itself; the fit goes on to PAST times the
 that the peak is known. Only this study knows the clean picture.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -53,7 +53,7 @@ class Onlookers(StoppingRule):
     name = "onlookers"
 
     def start(
-        self, problem: Problem, *, members: int, total: int, seed: int = 0, streams: Iterator[int] | None = None
+        self, problem: Problem, *, members: Sequence[int], total: int, seed: int = 0, streams: Iterator[int] | None = None
     ) -> tuple[Problem, Tracker]:
         del streams  # each rule has the first one, as if it were the only rule
         given: dict[str, Any] = {"members": members, "total": total, "seed": seed}
@@ -62,7 +62,7 @@ class Onlookers(StoppingRule):
         for name, rule in self.others.items():
             with suppress(InputError):  # it needs a noise level, and none is known
                 trackers[name] = rule.start(problem, **given)[1]
-        return prepared, Watching(self, trackers, members=members, total=total)
+        return prepared, Watching(self, trackers, members=len(members), total=total)
 
 
 class Watching(ScoreTracker):

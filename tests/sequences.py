@@ -34,7 +34,7 @@ def step_of(
 
 def started(rule: StoppingRule, problem: Problem, *, members: int = 1, total: int = TOTAL, seed: int = 0) -> Any:
     """The tracker of a rule."""
-    return rule.start(problem, members=members, total=total, seed=seed)[1]
+    return rule.start(problem, members=range(members), total=total, seed=seed)[1]
 
 
 def look(tracker: Any, step: Step) -> list[bool]:

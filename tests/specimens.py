@@ -49,7 +49,7 @@ class StopApart(StoppingRule):
         return -torch.full((len(step.active),), float(step.index))
 
     def start(self, problem, *, members, total, seed=0, streams=None):
-        return problem, ApartTracker(self, members=members, total=total)
+        return problem, ApartTracker(self, members=len(members), total=total)
 
 
 class ApartTracker(ScoreTracker):

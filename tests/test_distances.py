@@ -58,8 +58,8 @@ def test_any_image_that_rounds_to_the_target_has_no_loss():
     problem = Problem(
         rounded(view(x), view.steps), operator=view, distance=partial(squared_outside, tolerance=view.steps / 2)
     )
-    assert float(problem.terms(x)["squared_outside"].max()) < 1e-12
-    values = problem.terms(x.flip(-1))["squared_outside"]
+    assert float(dict(problem.terms(x))["squared_outside"].max()) < 1e-12
+    values = dict(problem.terms(x.flip(-1)))["squared_outside"]
     assert values.shape == (2,)
     assert float(values.min()) > 0
 

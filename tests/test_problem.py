@@ -92,10 +92,11 @@ def test_members_keep_their_own_target():
     assert torch.equal(problem.for_members(4).target[1], x[2])
 
 
-def test_total_variation_sums_over_pixels():
+def test_total_variation_is_a_mean_over_values_or_their_sum():
     step = torch.zeros(1, 1, 4, 4)
     step[..., 2:] = 1
-    assert float(total_variation(step)) == pytest.approx(3, abs=1e-3)
+    assert float(total_variation(step, reduction="sum")) == pytest.approx(3, abs=1e-3)
+    assert float(total_variation(step)) == pytest.approx(3 / 9, abs=1e-3)
     assert float(total_variation(torch.ones(1, 1, 4, 4))) == pytest.approx(0, abs=1e-6)
 
 
@@ -155,7 +156,7 @@ def test_a_distance_of_the_whole_image_takes_no_weight_and_no_mask():
         lambda: Problem(y, distance=of_whole_image).data_term(x, mask),
         lambda: Problem(y, distance=marked, weight=mask[:1]),
         lambda: Problem(y, distance=partial(marked), weight=mask[:1]),
-        lambda: held_out().start(Problem(y, distance=marked), members=1, total=10),
+        lambda: held_out().start(Problem(y, distance=marked), members=range(1), total=10),
     ]
     for call in calls:
         with pytest.raises(InputError) as caught:

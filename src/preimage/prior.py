@@ -65,7 +65,7 @@ class Prior:
         streams: Sequence[int] | None = None,
     ) -> None:
         seed, own = checked_seed(seed), list(range(members) if streams is None else streams)
-        self.device, self.dtype, self.size = torch.device(device), dtype, size
+        self.device, self.dtype, self.size, self.streams = torch.device(device), dtype, size, own
         self.memory_format: torch.memory_format = torch.contiguous_format
         self.networks = nn.ModuleList(_fresh(network, seed, stream) for stream in own).to(self.device)
         # A convolution has a stride, too, which is a pair.

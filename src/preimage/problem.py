@@ -277,8 +277,10 @@ class Each:
         ]
         return torch.cat(parts)
 
-    def chosen(self, indices: Sequence[int]) -> Each:
-        return Each([self.functions[i] for i in indices])
+    def chosen(self, indices: Sequence[int]) -> Callable[..., torch.Tensor]:
+        """The functions of some members; of one alone its function itself, so that it is computed as in a fit of its own."""
+        some = [self.functions[i] for i in indices]
+        return some[0] if len(some) == 1 else Each(some)
 
 
 class PerMember(nn.Module):

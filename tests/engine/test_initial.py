@@ -55,27 +55,27 @@ def test_a_fitted_kernel_is_that_of_the_stop_however_far_a_copy_goes_on():
 
 def test_a_flash_picture_is_never_replaced_by_the_one_before():
     make = partial(flash_no_flash, recipe=replace(SHORT, jitter=0.0), device="cpu")
-    first = make(noisy(), clean()).run()
-    second = make(noisy(), 1 - clean(), initial=first)
+    first = make(noisy(), flash=clean()).run()
+    second = make(noisy(), flash=1 - clean(), initial=first)
     assert torch.equal(second.prior.codes[0], 1 - clean())
     for name, value in first.weights[0]["network"].items():
         assert torch.equal(second.prior.networks[0].state_dict()[name], value)
 
 
 @pytest.mark.parametrize(
-    "other",
+    ("image", "settings"),
     [
-        {"recipe": replace(SHORT, network=SkipNet.Config((8,) * 3, (8,) * 3, (4,) * 3))},
-        {"recipe": replace(SHORT, network=SkipNet.Config((16,) * 2, (16,) * 2, (4,) * 2))},
-        {"recipe": replace(SHORT, network=Pixels.Config())},
-        {"image": noisy(channels=1)},
+        (noisy(), {"recipe": replace(SHORT, network=SkipNet.Config((8,) * 3, (8,) * 3, (4,) * 3))}),
+        (noisy(), {"recipe": replace(SHORT, network=SkipNet.Config((16,) * 2, (16,) * 2, (4,) * 2))}),
+        (noisy(), {"recipe": replace(SHORT, network=Pixels.Config())}),
+        (noisy(channels=1), {}),
     ],
     ids=["widths", "depth", "pixels", "channels"],
 )
-def test_weights_of_another_network_are_one_line(other):
+def test_weights_of_another_network_are_one_line(image, settings):
     result = known_noise(noisy()).run()
     with pytest.raises(InputError) as caught:
-        known_noise(**{"image": noisy(), **other}, initial=result)
+        known_noise(image, **settings, initial=result)
     assert caught.value.code == "shape"
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 250

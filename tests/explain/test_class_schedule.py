@@ -24,7 +24,7 @@ def started(probability, **settings) -> tuple[Problem, ClassTracker]:
         **{"wait": 10} | settings,
     )
     problem = Problem(torch.zeros(1, 1, 4, 4), regularizers=((torch.tensor([0.1, 0.0]), lambda x: x.mean((1, 2, 3))),))
-    problem, tracker = rule.start(problem, members=2, total=100)
+    problem, tracker = rule.start(problem, members=range(2), total=100)
     assert isinstance(tracker, ClassTracker)
     return problem, tracker
 
@@ -80,7 +80,7 @@ def test_its_state_is_all_of_it():
 def test_one_rule_serves_several_fits():
     rule = ClassReached(lambda x: torch.tensor([[0.05, 0.95]] * len(x)), 1, wait=10)
     problem = Problem(torch.zeros(1, 1, 4, 4))
-    (_, first), (_, second) = (rule.start(problem, members=2, total=100) for _ in range(2))
+    (_, first), (_, second) = (rule.start(problem, members=range(2), total=100) for _ in range(2))
     assert isinstance(first, ClassTracker)
     stops(first, lambda i: 0.5)
     assert first.kept_step != second.kept_step

@@ -51,7 +51,7 @@ def test_of_several_inputs_one_with_a_checkpoint_is_left_alone_and_the_others_ar
     ran = run("denoise", "noisy.png", "clean.png", *TINY, "--autosave", "3")
     assert ran.failed_in_one_line("--resume", "--overwrite"), ran
     assert path.read_bytes() == held
-    assert Path("other-denoise.png").exists()
+    assert Path("clean-denoise.png").exists()
 
 
 def test_a_partial_output_beside_its_checkpoint_is_no_reason_to_overwrite(here, run):

@@ -12,7 +12,6 @@ from classifiers.small import tiny
 from faults.parts import INVERTING, THIN, THIN_MASKED, fit_of, picture, problem
 
 from preimage import StoppingRule, deblur, denoise, invert
-from preimage.explain.invert import Sheet
 from preimage.stopping import after, discrepancy, held_out, moving_variance, plateau, risk, windowed_variance
 
 SHARED = "fault 2: a rule is changed by the fit that it serves, and shared by all of them"
@@ -131,11 +130,11 @@ def test_looking_at_the_result_in_the_midst_of_tiles_that_share_no_kernel_change
 def test_every_layer_of_a_sheet_is_judged_by_itself():
     x, layers = picture(32), ["block1", "block2", "head"]
     settings = {"classifier": tiny(), "recipe": INVERTING, "device": "cpu"}
-    sheet = Sheet(x, layers, stop=windowed_variance(4, patience=3), **settings)
+    sheet = invert(x, layers=layers, stop=windowed_variance(4, patience=3), **settings)
     sheet.run()
     shown = sheet.result().panels
     for layer in layers:
-        alone = invert(x, layer=layer, stop=windowed_variance(4, patience=3), **settings).run().panels
+        alone = invert(x, layers=layer, stop=windowed_variance(4, patience=3), **settings).run().panels
         (title,) = (name for name in alone if name != "given")
         assert torch.equal(shown[title], alone[title]), layer
 

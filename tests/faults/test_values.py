@@ -16,7 +16,6 @@ from faults.parts import EXPLAINING, INVERTING, THIN, fit_of, normalized, pictur
 
 from preimage import Classifier, InputError, counterfactual, deblur, denoise, invert, purify
 from preimage.engine import checkpoint
-from preimage.explain.invert import Sheet
 from preimage.images import as_picture
 from preimage.series.frames import Frames
 
@@ -133,7 +132,7 @@ def test_a_checkpoint_of_another_classifier_is_refused(tmp_path, change):
     model = replace(with_estimator(), classifier=normalized())
 
     def run() -> Any:
-        return counterfactual(picture(), classifier=model, target=1, layer="block1", recipe=EXPLAINING, device="cpu")
+        return counterfactual(picture(), classifier=model, target=1, layers="block1", recipe=EXPLAINING, device="cpu")
 
     begun = run()
     next(iter(begun))
@@ -146,7 +145,7 @@ def test_a_checkpoint_of_another_classifier_is_refused(tmp_path, change):
 
 def test_a_checkpoint_of_another_first_weight_is_refused(tmp_path):
     classifier = Classifier(Tiny(), 3)
-    run = partial(invert, picture(), classifier=classifier, layer="block1", recipe=INVERTING, device="cpu")
+    run = partial(invert, picture(), classifier=classifier, layers="block1", recipe=INVERTING, device="cpu")
     checkpoint.save(run(), tmp_path / "a")
     classifier.model.block1[0].weight.data.view(-1)[0] += 0.25
     with pytest.raises(InputError):
@@ -164,8 +163,8 @@ RUNS: dict[str, Callable[[], Any]] = {
     "pages in turn": lambda: Frames(
         partial(denoise, recipe=THIN, device="cpu"), as_picture(torch.stack([picture(), picture(seed=1)]))
     ),
-    "invert": lambda: invert(picture(), classifier=tiny(), layer="block1", recipe=INVERTING, device="cpu"),
-    "a sheet": lambda: Sheet(picture(), ["block1", "head"], classifier=tiny(), recipe=INVERTING, device="cpu"),
+    "invert": lambda: invert(picture(), classifier=tiny(), layers="block1", recipe=INVERTING, device="cpu"),
+    "layers in turn": lambda: invert(picture(), layers=["block1", "head"], classifier=tiny(), recipe=INVERTING, device="cpu"),
     "counterfactual": lambda: counterfactual(picture(), classifier=tiny(), recipe=EXPLAINING, device="cpu"),
 }
 

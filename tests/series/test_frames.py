@@ -253,10 +253,10 @@ def test_pages_of_other_noise_have_terms_and_remarks_of_their_own():
     pages = torch.cat([noisy(), salted, noisy()])
     result = denoise(pages, recipe=SHORT, device="cpu", stop=after(), warm_start=True).run()
     history = result.history
-    assert history.names == ["squared", "absolute"]
+    assert history.names == ["poisson_nll", "absolute"]
     assert bool(torch.isfinite(history["loss"]).all())
     assert torch.equal(history["loss"][:, 1], history["absolute"][:, 1])
-    assert result.remarks[0].startswith("page 1: Gaussian")
+    assert result.remarks[0].startswith("page 1: Poisson")
     assert any(line.startswith("page 2: ") and "mpulse" in line for line in result.remarks)
 
 

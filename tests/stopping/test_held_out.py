@@ -18,7 +18,7 @@ from preimage.stopping import held_out, risk
 
 def begin(rule, problem, *, members: int = 1, seed: int = 0):
     """The problem that a rule makes of one, and its tracker."""
-    return rule.start(problem, members=members, total=30, seed=seed)
+    return rule.start(problem, members=range(members), total=30, seed=seed)
 
 
 def test_held_out_pixels_are_left_out_of_the_data_term():

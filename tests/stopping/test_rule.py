@@ -20,7 +20,7 @@ from preimage.engine import recipe as recipes
 from preimage.engine.step import Step
 from preimage.errors import InputError
 from preimage.problem import Problem
-from preimage.restore import denoise, start
+from preimage.restore import denoise
 from preimage.stopping import (
     StoppingRule,
     after,
@@ -281,7 +281,7 @@ def test_arguments_out_of_range_are_one_line_with_the_value(make, value):
 
 def test_the_truth_is_no_argument_anywhere():
     truths = {"clean", "reference", "truth", "ground_truth", "original", "true", "gt"}
-    for module in (stopping, fit, problem, recipes, checkpoint, denoise, start):
+    for module in (stopping, fit, problem, recipes, checkpoint, denoise):
         for name, member in vars(module).items():
             if inspect.isfunction(member) or inspect.isclass(member):
                 functions = [member, *(f for f in vars(member).values() if inspect.isfunction(f))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,9 +60,9 @@ class ClassReached(StoppingRule):
             raise InputError(f"wait must be at least 1 step, got {self.wait}")
 
     def start(
-        self, problem: Problem, *, members: int, total: int, seed: int = 0, streams: Iterator[int] | None = None
+        self, problem: Problem, *, members: Sequence[int], total: int, seed: int = 0, streams: Iterator[int] | None = None
     ) -> tuple[Problem, Tracker]:
-        return problem, ClassTracker(self, problem, members=members, total=total)
+        return problem, ClassTracker(self, problem, members=len(members), total=total)
 
 
 class ClassTracker(ScoreTracker):

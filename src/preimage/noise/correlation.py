@@ -45,7 +45,7 @@ def estimate_correlation(image: Tensor) -> Correlation | None:
     """The correlated noise of an image; None if the noise is not correlated, or cannot be distinguished from texture.
 
     Example:
-        >>> noise = functional.avg_pool2d(0.3 * torch.randn(1, 3, 128, 128), 3, 1, 1)  # of deviation 0.1
+        >>> noise = torch.nn.functional.avg_pool2d(0.3 * torch.randn(1, 3, 128, 128), 3, 1, 1)  # of deviation 0.1
         >>> round(estimate_correlation(0.5 + noise).sigma, 1)
         0.1
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -56,7 +56,7 @@ class HeldOut(StoppingRule):
             raise InputError(f"the side of held-out blocks must be at least 1 pixel, got {self.block}")
 
     def start(
-        self, problem: Problem, *, members: int, total: int, seed: int = 0, streams: Iterator[int] | None = None
+        self, problem: Problem, *, members: Sequence[int], total: int, seed: int = 0, streams: Iterator[int] | None = None
     ) -> tuple[Problem, Tracker]:
         if problem.target.ndim != 4:
             shape = tuple(problem.target.shape)
@@ -67,14 +67,14 @@ class HeldOut(StoppingRule):
         tracker = self.tracker(problem, mask, total)
         return replace(problem, weight=tracker.fitted), tracker
 
-    def mask(self, target: torch.Tensor, members: int, seed: int, stream: int = 0) -> torch.Tensor:
-        """Which values of a target are held out: (members, 1 or c, h, w), 1 where they are."""
+    def mask(self, target: torch.Tensor, members: Sequence[int], seed: int, stream: int = 0) -> torch.Tensor:
+        """Which values of a target are held out: (b, 1 or c, h, w), 1 where they are."""
         h, w = target.shape[-2:]
         rows, columns = -(-h // self.block), -(-w // self.block)
         planes = target.shape[1] if self.by_value else 1
         masks = []
-        for i in range(members):
-            draws = torch.rand(1, planes, rows, columns, generator=generator(seed, "hold-out", i, stream=stream))
+        for member in members:
+            draws = torch.rand(1, planes, rows, columns, generator=generator(seed, "hold-out", member, stream=stream))
             blocks = (draws < self.fraction).float()
             masks.append(blocks.repeat_interleave(self.block, 2).repeat_interleave(self.block, 3)[..., :h, :w])
         return torch.cat(masks).to(target.device)

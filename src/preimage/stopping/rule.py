@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import count
 from typing import Any, ClassVar
@@ -67,19 +67,19 @@ class StoppingRule:
         raise TypeError(f"{type(self).__name__} must define score(step)")
 
     def start(
-        self, problem: Problem, *, members: int, total: int, seed: int = 0, streams: Iterator[int] | None = None
+        self, problem: Problem, *, members: Sequence[int], total: int, seed: int = 0, streams: Iterator[int] | None = None
     ) -> tuple[Problem, Tracker]:
         """Begin one fit: its problem, which a rule may change (held-out pixels need it), and the tracker of it.
 
         Args:
             problem: for all members, on their device.
-            members: how many.
+            members: the number of the random stream of each: members of one number draw the same, as each does alone.
             total: maximum number of steps.
             seed: of what a rule draws.
             streams: numbers of streams of random numbers, of which a rule that draws takes the next; None: 0, 1, 2, ...
         """
         del seed, streams
-        return problem, ScoreTracker(self, members=members, total=total)
+        return problem, ScoreTracker(self, members=len(members), total=total)
 
     def describe(self) -> dict[str, Any]:
         """The rule as plain data: {"kind": class, option: value}."""
@@ -108,14 +108,14 @@ class EitherRule(StoppingRule):
         return f"{self.first.name} | {self.second.name}"
 
     def start(
-        self, problem: Problem, *, members: int, total: int, seed: int = 0, streams: Iterator[int] | None = None
+        self, problem: Problem, *, members: Sequence[int], total: int, seed: int = 0, streams: Iterator[int] | None = None
     ) -> tuple[Problem, Tracker]:
         streams = count() if streams is None else streams
         trackers = []
         for rule in (self.first, self.second):
             problem, tracker = rule.start(problem, members=members, total=total, seed=seed, streams=streams)
             trackers.append(tracker)
-        return problem, EitherTracker(self, (trackers[0], trackers[1]), members)
+        return problem, EitherTracker(self, (trackers[0], trackers[1]), len(members))
 
 
 def leaves(rule: StoppingRule) -> list[StoppingRule]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -41,9 +41,9 @@ class After(StoppingRule):
             raise InputError(f"steps must be at least 1, got {self.steps}")
 
     def start(
-        self, problem: Problem, *, members: int, total: int, seed: int = 0, streams: Iterator[int] | None = None
+        self, problem: Problem, *, members: Sequence[int], total: int, seed: int = 0, streams: Iterator[int] | None = None
     ) -> tuple[Problem, Tracker]:
-        return problem, AfterTracker(self, members=members, total=total)
+        return problem, AfterTracker(self, members=len(members), total=total)
 
 
 class AfterTracker(ScoreTracker):
@@ -112,13 +112,13 @@ class Discrepancy(StoppingRule):
             )
 
     def start(
-        self, problem: Problem, *, members: int, total: int, seed: int = 0, streams: Iterator[int] | None = None
+        self, problem: Problem, *, members: Sequence[int], total: int, seed: int = 0, streams: Iterator[int] | None = None
     ) -> tuple[Problem, Tracker]:
         level = problem.noise_level if self.sigma is None else self.sigma**2
         if level is None:
             raise InputError("the discrepancy rule needs sigma: discrepancy(sigma=...) or --sigma", code="noise")
         measured = problem if self.distance is None else replace(problem, distance=self.distance)
-        return problem, DiscrepancyTracker(self, measured, self.factor * level, members=members, total=total)
+        return problem, DiscrepancyTracker(self, measured, self.factor * level, members=len(members), total=total)
 
 
 class DiscrepancyTracker(ScoreTracker):
@@ -170,9 +170,9 @@ class Plateau(StoppingRule):
     meaning = "the lowest smoothed loss"
 
     def start(
-        self, problem: Problem, *, members: int, total: int, seed: int = 0, streams: Iterator[int] | None = None
+        self, problem: Problem, *, members: Sequence[int], total: int, seed: int = 0, streams: Iterator[int] | None = None
     ) -> tuple[Problem, Tracker]:
-        return problem, PlateauTracker(self, members=members, total=total, patience=max(1, total // 10))
+        return problem, PlateauTracker(self, members=len(members), total=total, patience=max(1, total // 10))
 
 
 class PlateauTracker(ScoreTracker):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,10 +54,10 @@ class WindowedVariance(StoppingRule):
             raise InputError(f"window must be at least 2 steps, got {self.window}")
 
     def start(
-        self, problem: Problem, *, members: int, total: int, seed: int = 0, streams: Iterator[int] | None = None
+        self, problem: Problem, *, members: Sequence[int], total: int, seed: int = 0, streams: Iterator[int] | None = None
     ) -> tuple[Problem, Tracker]:
         draws = generator(seed, "hold-out", 0, stream=next_stream(streams))
-        return problem, WindowedTracker(self, draws, self.window or max(5, total // 30), members=members, total=total)
+        return problem, WindowedTracker(self, draws, self.window or max(5, total // 30), members=len(members), total=total)
 
 
 class VarianceTracker(ScoreTracker):
@@ -166,10 +166,10 @@ class MovingVariance(StoppingRule):
             raise InputError(f"alpha must be between 0 and 1, got {self.alpha}")
 
     def start(
-        self, problem: Problem, *, members: int, total: int, seed: int = 0, streams: Iterator[int] | None = None
+        self, problem: Problem, *, members: Sequence[int], total: int, seed: int = 0, streams: Iterator[int] | None = None
     ) -> tuple[Problem, Tracker]:
         draws = generator(seed, "hold-out", 0, stream=next_stream(streams))
-        return problem, MovingTracker(self, draws, members=members, total=total)
+        return problem, MovingTracker(self, draws, members=len(members), total=total)
 
 
 class MovingTracker(VarianceTracker):
