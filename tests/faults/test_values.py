@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import pytest
@@ -16,8 +15,6 @@ from faults.parts import EXPLAINING, INVERTING, THIN, fit_of, normalized, pictur
 
 from preimage import Classifier, InputError, counterfactual, deblur, denoise, invert, purify
 from preimage.engine import checkpoint
-from preimage.images import as_picture
-from preimage.series.frames import Frames
 
 # ---------------------------------------------------------------------- 13: results and the live fit
 
@@ -160,8 +157,8 @@ RUNS: dict[str, Callable[[], Any]] = {
     "deblur": lambda: deblur(picture(), kernel="gaussian:1", recipe=THIN, device="cpu"),
     "purify": lambda: purify(picture(), recipe=BRIEF, steps=5, device="cpu"),
     "tiles": lambda: denoise(picture(40), recipe=THIN, tile=(24, 8), device="cpu"),
-    "pages in turn": lambda: Frames(
-        partial(denoise, recipe=THIN, device="cpu"), as_picture(torch.stack([picture(), picture(seed=1)]))
+    "pages in turn": lambda: denoise(
+        torch.stack([picture(), picture(seed=1)]), recipe=THIN, device="cpu", warm_start=True
     ),
     "invert": lambda: invert(picture(), classifier=tiny(), layers="block1", recipe=INVERTING, device="cpu"),
     "layers in turn": lambda: invert(picture(), layers=["block1", "head"], classifier=tiny(), recipe=INVERTING, device="cpu"),
