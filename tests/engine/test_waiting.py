@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from explain.small import BRIEF, PIXELS, estimated, picture
+from explain.small import BRIEF, estimated, picture
 from PIL import Image
 from specimens import THIN, THIN_ADAM, THIN_MASKED, clean, noisy
 from waits import counted
@@ -23,6 +23,7 @@ from preimage import (
     invert,
     maximize,
     purify,
+    recipe,
     recover,
     remove_jpeg_artifacts,
     super_resolve,
@@ -73,9 +74,9 @@ TASKS: dict[str, Callable[[], Any]] = {
     "recover": lambda: of_network(recover),
     "recover by entropy": lambda: of_network(recover, uncertainty="entropy"),
     "recover by energy": lambda: of_network(recover, uncertainty="energy"),
-    "invert": lambda: of_network(invert, layer="block1"),
+    "invert": lambda: of_network(invert, layers="block1"),
     "invert by total variation": lambda: invert(
-        picture(), classifier=estimated(), layer="block1", prior="tv", recipe=replace(PIXELS, **LONG), device="cpu"
+        picture(), classifier=estimated(), layers="block1", prior="tv", recipe=recipe("fast", **LONG), device="cpu"
     ),
     "maximize": lambda: maximize(classifier=estimated(), target=1, recipe=EXPLAINED, size=(32, 32), device="cpu"),
     "counterfactual": towards,

@@ -198,7 +198,7 @@ PLACES: dict[str, Callable[[Any], Any]] = {
     "deblur": lambda seed: deblur(picture(), kernel="gaussian:1", recipe=THIN, seed=seed, **CPU),
     "denoise in tiles": lambda seed: denoise(picture(40), recipe=THIN, seed=seed, tile=(24, 8), **CPU),
     "purify": lambda seed: purify(picture(16), recipe=THIN_PURIFICATION, seed=seed, **CPU),
-    "invert": lambda seed: invert(picture(), classifier=tiny(), layer="block1", recipe=INVERTING, seed=seed, **CPU),
+    "invert": lambda seed: invert(picture(), classifier=tiny(), layers="block1", recipe=INVERTING, seed=seed, **CPU),
     "maximize": lambda seed: maximize(classifier=tiny(), target=0, size=(16, 16), recipe=INVERTING, seed=seed, **CPU),
     "recover": lambda seed: recover(picture(), classifier=tiny(), recipe=EXPLAINING, seed=seed, **CPU),
     "counterfactual": lambda seed: counterfactual(picture(), classifier=tiny(), recipe=EXPLAINING, seed=seed, **CPU),

@@ -159,7 +159,7 @@ EXPLAINED: dict[str, Callable[[nn.Module, str], Any]] = {
         picture(), classifier=wrapped(model), recipe=EXPLAINING, device=device
     ).run(),
     "invert": lambda model, device: invert(
-        picture(), classifier=wrapped(model), layer="block1", recipe=replace(INVERTING, steps=3), device=device
+        picture(), classifier=wrapped(model), layers="block1", recipe=replace(INVERTING, steps=3), device=device
     ).run(),
     "maximize": lambda model, device: maximize(
         classifier=wrapped(model), target=0, size=(16, 16), recipe=replace(INVERTING, steps=3), device=device
