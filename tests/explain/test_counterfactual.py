@@ -194,8 +194,8 @@ def test_a_checkpoint_of_another_classifier_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "code"),
     [
-        ({"target": "hexagon"}, "invalid-value"),
-        ({"layer": "block3"}, "invalid-value"),
+        ({"target": "hexagon"}, "class"),
+        ({"layer": "block3"}, "layer"),
         ({"region": torch.zeros(1, 32, 32)}, "mask"),
         ({"region": torch.ones(1, 16, 32)}, "shape"),
         ({"lesion_mask": torch.ones(1, 16, 32)}, "shape"),
@@ -205,9 +205,9 @@ def test_a_checkpoint_of_another_classifier_is_refused(tmp_path):
         ({"lesion_mask": 1 - DOT, "classifier": LOOKS_AT_16}, "mask"),
         ({"lesion_mask": torch.ones(1, 32, 32)}, "mask"),
         ({"confidence": "high"}, "invalid-value"),
-        ({"count": 0}, "range"),
+        ({"count": 0}, "invalid-value"),
         ({"count": 1.5}, "invalid-value"),
-        ({"class_weight": -1.0}, "range"),
+        ({"class_weight": -1.0}, "invalid-value"),
         ({"class_weight": float("inf")}, "invalid-value"),
         ({"loss_weight": float("inf")}, "invalid-value"),
         ({"loss_weight": "much"}, "invalid-value"),
@@ -216,8 +216,8 @@ def test_a_checkpoint_of_another_classifier_is_refused(tmp_path):
         ({"seed": 1.5}, "invalid-value"),
         ({"uncertainty": "loss"}, "option"),
         ({"uncertainty": "fear"}, "invalid-value"),
-        ({"target_loss": 2.0, "uncertainty": "none"}, "range"),
-        ({"classifier": tiny(output="detached")}, "invalid-value"),
+        ({"target_loss": 2.0, "uncertainty": "none"}, "invalid-value"),
+        ({"classifier": tiny(output="detached")}, "classifier"),
         ({"classifier": torch.nn.Identity()}, "classifier"),
     ],
 )

@@ -156,14 +156,14 @@ def test_alpha_of_a_larger_picture_goes_along(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "code"),
     [
-        ({"layers": "block9"}, "invalid-value"),
-        ({"layers": "unused"}, "invalid-value"),
-        ({"layers": ""}, "invalid-value"),
+        ({"layers": "block9"}, "layer"),
+        ({"layers": "unused"}, "layer"),
+        ({"layers": ""}, "layer"),
         ({"layers": 3}, "layer"),
         ({"prior": "smooth"}, "invalid-value"),
-        ({"classifier": tiny(output="detached")}, "invalid-value"),
-        ({"seed": -1}, "range"),
-        ({"recipe": Recipe(steps=1), "device": "abacus"}, "invalid-value"),
+        ({"classifier": tiny(output="detached")}, "classifier"),
+        ({"seed": -1}, "invalid-value"),
+        ({"recipe": Recipe(steps=1), "device": "abacus"}, "device"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_line(settings, code):

@@ -112,9 +112,9 @@ def test_resuming_ends_bit_for_bit_as_if_it_had_never_stopped(tmp_path):
         ({"layer": "block1"}, "option"),
         ({"channel": 1}, "option"),
         ({"target": 0, "window": 3}, "option"),
-        ({"target": "hexagon"}, "invalid-value"),
-        ({"target": 7}, "invalid-value"),
-        ({"layer": "block7", "channel": 0}, "invalid-value"),
+        ({"target": "hexagon"}, "class"),
+        ({"target": 7}, "class"),
+        ({"layer": "block7", "channel": 0}, "layer"),
         ({"layer": "block1", "channel": 8}, "layer"),
         ({"layer": "block1", "channel": -1}, "layer"),
         ({"layer": "block1", "channel": 1.5}, "layer"),
@@ -129,7 +129,7 @@ def test_resuming_ends_bit_for_bit_as_if_it_had_never_stopped(tmp_path):
         ({"target": 0, "size": (32, 32.5)}, "type"),
         ({"target": 0, "size": (32, 32, 3)}, "type"),
         ({"target": 0, "size": (10**6, 10**6)}, "size"),
-        ({"target": 0, "classifier": tiny(output="detached")}, "invalid-value"),
+        ({"target": 0, "classifier": tiny(output="detached")}, "classifier"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_line(settings, code):

@@ -90,14 +90,14 @@ def test_a_checkpoint_of_another_estimator_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "code"),
     [
-        ({"layer": "block7"}, "invalid-value"),
+        ({"layer": "block7"}, "layer"),
         ({"uncertainty": "loss", "classifier": tiny()}, "option"),
         ({"uncertainty": "fear"}, "invalid-value"),
-        ({"loss_weight": -0.1}, "range"),
-        ({"loss_weight": float("nan")}, "range"),
+        ({"loss_weight": -0.1}, "invalid-value"),
+        ({"loss_weight": float("nan")}, "invalid-value"),
         ({"loss_weight": float("inf")}, "invalid-value"),
-        ({"target_loss": 1.5}, "range"),
-        ({"classifier": tiny(output="detached"), "uncertainty": "none"}, "invalid-value"),
+        ({"target_loss": 1.5}, "invalid-value"),
+        ({"classifier": tiny(output="detached"), "uncertainty": "none"}, "classifier"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_line(settings, code):
