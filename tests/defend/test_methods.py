@@ -149,7 +149,7 @@ def test_a_classifier_by_its_word_leaves_the_global_generator_alone():
         ({"method": "gradcam", "layer": "blok1"}, "no layer 'blok1'"),
         ({"method": "gradcam", "layer": "head"}, "(b, c, h, w), and 'head' gives (1, 3)"),
         *[({"method": m, "layer": "block1"}, f"got 'block1' for {m}: leave") for m in METHODS if m != "gradcam"],
-        *[({"classifier": tiny(output="nan"), "method": m}, "answer is not finite") for m in METHODS],
+        *[({"classifier": tiny(output="nan"), "method": m}, "logits are not finite") for m in METHODS],
         ({"image": pictures(2)}, "2 pages"),
         ({"image": torch.rand(1, 5, 32, 32)}, "5 channels"),
         ({"classifier": with_modes()}, "wrap it: Classifier"),

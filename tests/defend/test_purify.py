@@ -78,7 +78,7 @@ def test_every_way_of_purifying_adapts_the_recipe_alike():
     assert found.steps == adapted("fast", (40, 40)).steps == 31
     assert torch.equal(Purification()(image, 0, [0]), found.image)
     assert not torch.equal(Purification(steps=4)(image, 0, [0]), found.image)
-    looked = Inspecting(image, untrained(0), every=31, device=torch.device("cpu")).run()[0]
+    looked = Inspecting(image, untrained(None, "cifar10").classifier, every=31, device=torch.device("cpu")).run()[0]
     assert looked.steps == (31,)
     assert purify(image, recipe=BRIEF, device="cpu").run().steps == BRIEF.steps
 

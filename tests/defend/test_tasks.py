@@ -60,7 +60,7 @@ def test_every_option_is_described_once(spec):
 def test_purify_is_a_task_of_options():
     found = purify(pictures(2, 16), recipe=BRIEF, steps=2, seed=4, device="cpu").run()
     assert (tuple(found.image.shape), found.steps, found.task) == ((2, 3, 16, 16), 2, "purify")
-    for wrong in ({"seed": -1}, {"steps": 0}, {"recipe": "slow"}, {"prior": "pixels"}):
+    for wrong in ({"seed": -1}, {"steps": 0}, {"recipe": "slow"}):
         with pytest.raises(InputError):
             purify(pictures(1, 16), **wrong)
 

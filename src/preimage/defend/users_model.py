@@ -23,6 +23,21 @@ _CPU = torch.device("cpu")
 _LOCK = threading.RLock()
 
 
+class _Values:
+    """The parameters and buffers of a model, and the memory that holds them: a move back needs no device that still works."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.held = [(each, dict(each._parameters), dict(each._buffers)) for each in model.modules()]
+        self.memory = [(parameter, parameter.data) for parameter in model.parameters()]
+
+    def restore(self) -> None:
+        for module, parameters, buffers in self.held:
+            module._parameters.update(parameters)
+            module._buffers.update(buffers)
+        for parameter, memory in self.memory:
+            parameter.data = memory
+
+
 @dataclass
 class _Borrowed:
     """A module or parameter, its state when it was first borrowed, and by how many it is borrowed now."""
@@ -40,7 +55,7 @@ class _Borrowed:
 
 
 _BORROWED: dict[int, _Borrowed] = {}
-_HOMES: dict[int, tuple[torch.device, int]] = {}  # by the id of a model: its device, and how many have moved it
+_MOVED: dict[int, tuple[_Values, int]] = {}  # by the id of a model: its values, and how many have moved it
 
 
 @contextlib.contextmanager
@@ -61,8 +76,8 @@ def at_rest(model: nn.Module, device: torch.device | None = None) -> Iterator[No
             state = (part.training,) if isinstance(part, nn.Module) else (part.requires_grad, part.grad)
             _BORROWED.setdefault(id(part), _Borrowed(part, state)).borrowers += 1
         if device is not None:
-            home, movers = _HOMES.get(id(model), (device_of(model), 0))
-            _HOMES[id(model)] = home, movers + 1
+            values, movers = _MOVED.get(id(model), (_Values(model), 0))
+            _MOVED[id(model)] = values, movers + 1
             model.to(device)
         model.eval()
         model.requires_grad_(False)
@@ -71,11 +86,11 @@ def at_rest(model: nn.Module, device: torch.device | None = None) -> Iterator[No
     finally:
         with _LOCK:
             if device is not None:
-                home, movers = _HOMES.pop(id(model))
+                values, movers = _MOVED.pop(id(model))
                 if movers > 1:
-                    _HOMES[id(model)] = home, movers - 1
+                    _MOVED[id(model)] = values, movers - 1
                 else:
-                    model.to(home)
+                    values.restore()
             for part in parts:
                 held = _BORROWED[id(part)]
                 held.borrowers -= 1
