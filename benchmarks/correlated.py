@@ -186,7 +186,7 @@ def fit(noise: str, name: str, way: str) -> None:
     problem = Problem(noisy)
     size = (clean.shape[-2], clean.shape[-1])
     left_out = HeldOut(0.03) if way == "pixels" else HeldOut(0.05, block=5)
-    _, holding_out = left_out.start(problem, members=1, total=600, seed=0)
+    _, holding_out = left_out.start(problem, members=range(1), total=600, seed=0)
     assert isinstance(holding_out, HeldOutTracker)
     mask = holding_out.mask
     if way == "whitened":
@@ -203,7 +203,7 @@ def fit(noise: str, name: str, way: str) -> None:
         "inner": without_rim if way == "blocks" else mask,
     }
     variances: dict[str, Any] = {
-        f"variance_{n}": WindowedVariance(n).start(problem, members=1, total=600, seed=0)[1] for n in (10, 20)
+        f"variance_{n}": WindowedVariance(n).start(problem, members=range(1), total=600, seed=0)[1] for n in (10, 20)
     }
     recipe = replace(recipes()["fast"], steps=600)
     prior = recipe.prior(noisy.shape[1], size, members=1, seed=0, device="cpu")

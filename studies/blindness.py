@@ -53,7 +53,13 @@ class Onlookers(StoppingRule):
     name = "onlookers"
 
     def start(
-        self, problem: Problem, *, members: Sequence[int], total: int, seed: int = 0, streams: Iterator[int] | None = None
+        self,
+        problem: Problem,
+        *,
+        members: Sequence[int],
+        total: int,
+        seed: int = 0,
+        streams: Iterator[int] | None = None,
     ) -> tuple[Problem, Tracker]:
         del streams  # each rule has the first one, as if it were the only rule
         given: dict[str, Any] = {"members": members, "total": total, "seed": seed}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -161,7 +162,9 @@ RUNS: dict[str, Callable[[], Any]] = {
         torch.stack([picture(), picture(seed=1)]), recipe=THIN, device="cpu", warm_start=True
     ),
     "invert": lambda: invert(picture(), classifier=tiny(), layers="block1", recipe=INVERTING, device="cpu"),
-    "layers in turn": lambda: invert(picture(), layers=["block1", "head"], classifier=tiny(), recipe=INVERTING, device="cpu"),
+    "layers in turn": lambda: invert(
+        picture(), layers=["block1", "head"], classifier=tiny(), recipe=INVERTING, device="cpu"
+    ),
     "counterfactual": lambda: counterfactual(picture(), classifier=tiny(), recipe=EXPLAINING, device="cpu"),
 }
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from preimage.images.file_names import file_names
 from studies.defence.robust_features import write_image_folder
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import torch
 
     from preimage.defend.inspect_runs import CalibrationRun, InspectionRun
-    from preimage.engine.recipe import RecipeLike
     from preimage.explain.inputs import AnyClassifier
+    from preimage.recipes import RecipeLike
 
 
 @dataclass(frozen=True, kw_only=True)

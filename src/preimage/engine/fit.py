@@ -95,7 +95,9 @@ class Fit(Run):
     def _begin(self, prior: Prior, problem: Problem, rule: StoppingRule, initial: Any = None) -> None:
         b, steps = len(prior), self.recipe.steps
         self.prior, self.members, self.rule = prior, Members(prior), rule
-        self.problem, self.tracker = rule.start(problem, members=prior.streams, total=steps, seed=self.seed, streams=count())
+        self.problem, self.tracker = rule.start(
+            problem, members=prior.streams, total=steps, seed=self.seed, streams=count()
+        )
         prior.set_image(self.problem.target, self.problem.weight)
         self.theta = Theta(prior, self.problem, self.recipe)
         if initial is not None:

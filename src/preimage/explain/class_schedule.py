@@ -60,7 +60,13 @@ class ClassReached(StoppingRule):
             raise InputError(f"wait must be at least 1 step, got {self.wait}")
 
     def start(
-        self, problem: Problem, *, members: Sequence[int], total: int, seed: int = 0, streams: Iterator[int] | None = None
+        self,
+        problem: Problem,
+        *,
+        members: Sequence[int],
+        total: int,
+        seed: int = 0,
+        streams: Iterator[int] | None = None,
     ) -> tuple[Problem, Tracker]:
         return problem, ClassTracker(self, problem, members=len(members), total=total)
 

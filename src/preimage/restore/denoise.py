@@ -148,7 +148,7 @@ def default_rule(problem: Problem, recipe: Recipe, noise: Noise | None = None) -
     if recipe.stop == "steps":
         return after()
     if noise is not None and noise.length:
-        return discrepancy(noise.sigma, factor=CORRELATED, distance=squared)
+        return discrepancy(sigma=noise.sigma, factor=CORRELATED, distance=squared)
     # MEASURED in the study blindness: under a masked code the outputs vary least where they are best.
     if isinstance(recipe.code, Masked):
         return moving_variance(patience=PATIENCE, values=VALUES)

@@ -56,7 +56,13 @@ class HeldOut(StoppingRule):
             raise InputError(f"the side of held-out blocks must be at least 1 pixel, got {self.block}")
 
     def start(
-        self, problem: Problem, *, members: Sequence[int], total: int, seed: int = 0, streams: Iterator[int] | None = None
+        self,
+        problem: Problem,
+        *,
+        members: Sequence[int],
+        total: int,
+        seed: int = 0,
+        streams: Iterator[int] | None = None,
     ) -> tuple[Problem, Tracker]:
         if problem.target.ndim != 4:
             shape = tuple(problem.target.shape)
@@ -105,15 +111,15 @@ class HeldOutTracker(ScoreTracker):
             return self.problem.data_term(self.problem.apply(step.average), self.held_out)
 
 
-def holds_out(rule: StoppingRule | None) -> bool:
-    """Whether a rule, or one of those joined in it, leaves values out of E.
+def holds_out(rule: StoppingRule | str | None) -> bool:
+    """Whether a rule, or one of those joined in it, leaves values out of E; False of what is no rule.
 
     Example:
         >>> from preimage.stopping import after, held_out
         >>> holds_out(held_out() | after(200)), holds_out(after(200))
         (True, False)
     """
-    return rule is not None and any(isinstance(leaf, HeldOut) for leaf in leaves(rule))
+    return isinstance(rule, StoppingRule) and any(isinstance(leaf, HeldOut) for leaf in leaves(rule))
 
 
 @dataclass(frozen=True)

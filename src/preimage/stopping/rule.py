@@ -67,7 +67,13 @@ class StoppingRule:
         raise TypeError(f"{type(self).__name__} must define score(step)")
 
     def start(
-        self, problem: Problem, *, members: Sequence[int], total: int, seed: int = 0, streams: Iterator[int] | None = None
+        self,
+        problem: Problem,
+        *,
+        members: Sequence[int],
+        total: int,
+        seed: int = 0,
+        streams: Iterator[int] | None = None,
     ) -> tuple[Problem, Tracker]:
         """Begin one fit: its problem, which a rule may change (held-out pixels need it), and the tracker of it.
 
@@ -108,7 +114,13 @@ class EitherRule(StoppingRule):
         return f"{self.first.name} | {self.second.name}"
 
     def start(
-        self, problem: Problem, *, members: Sequence[int], total: int, seed: int = 0, streams: Iterator[int] | None = None
+        self,
+        problem: Problem,
+        *,
+        members: Sequence[int],
+        total: int,
+        seed: int = 0,
+        streams: Iterator[int] | None = None,
     ) -> tuple[Problem, Tracker]:
         streams = count() if streams is None else streams
         trackers = []

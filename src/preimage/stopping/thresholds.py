@@ -41,7 +41,13 @@ class After(StoppingRule):
             raise InputError(f"steps must be at least 1, got {self.steps}")
 
     def start(
-        self, problem: Problem, *, members: Sequence[int], total: int, seed: int = 0, streams: Iterator[int] | None = None
+        self,
+        problem: Problem,
+        *,
+        members: Sequence[int],
+        total: int,
+        seed: int = 0,
+        streams: Iterator[int] | None = None,
     ) -> tuple[Problem, Tracker]:
         return problem, AfterTracker(self, members=len(members), total=total)
 
@@ -112,7 +118,13 @@ class Discrepancy(StoppingRule):
             )
 
     def start(
-        self, problem: Problem, *, members: Sequence[int], total: int, seed: int = 0, streams: Iterator[int] | None = None
+        self,
+        problem: Problem,
+        *,
+        members: Sequence[int],
+        total: int,
+        seed: int = 0,
+        streams: Iterator[int] | None = None,
     ) -> tuple[Problem, Tracker]:
         level = problem.noise_level if self.sigma is None else self.sigma**2
         if level is None:
@@ -170,7 +182,13 @@ class Plateau(StoppingRule):
     meaning = "the lowest smoothed loss"
 
     def start(
-        self, problem: Problem, *, members: Sequence[int], total: int, seed: int = 0, streams: Iterator[int] | None = None
+        self,
+        problem: Problem,
+        *,
+        members: Sequence[int],
+        total: int,
+        seed: int = 0,
+        streams: Iterator[int] | None = None,
     ) -> tuple[Problem, Tracker]:
         return problem, PlateauTracker(self, members=len(members), total=total, patience=max(1, total // 10))
 

@@ -54,10 +54,18 @@ class WindowedVariance(StoppingRule):
             raise InputError(f"window must be at least 2 steps, got {self.window}")
 
     def start(
-        self, problem: Problem, *, members: Sequence[int], total: int, seed: int = 0, streams: Iterator[int] | None = None
+        self,
+        problem: Problem,
+        *,
+        members: Sequence[int],
+        total: int,
+        seed: int = 0,
+        streams: Iterator[int] | None = None,
     ) -> tuple[Problem, Tracker]:
         draws = generator(seed, "hold-out", 0, stream=next_stream(streams))
-        return problem, WindowedTracker(self, draws, self.window or max(5, total // 30), members=len(members), total=total)
+        return problem, WindowedTracker(
+            self, draws, self.window or max(5, total // 30), members=len(members), total=total
+        )
 
 
 class VarianceTracker(ScoreTracker):
@@ -166,7 +174,13 @@ class MovingVariance(StoppingRule):
             raise InputError(f"alpha must be between 0 and 1, got {self.alpha}")
 
     def start(
-        self, problem: Problem, *, members: Sequence[int], total: int, seed: int = 0, streams: Iterator[int] | None = None
+        self,
+        problem: Problem,
+        *,
+        members: Sequence[int],
+        total: int,
+        seed: int = 0,
+        streams: Iterator[int] | None = None,
     ) -> tuple[Problem, Tracker]:
         draws = generator(seed, "hold-out", 0, stream=next_stream(streams))
         return problem, MovingTracker(self, draws, members=len(members), total=total)
