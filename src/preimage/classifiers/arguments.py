@@ -6,10 +6,7 @@ import difflib
 import math
 import operator
 from collections.abc import Iterable, Sequence
-from copy import deepcopy
 from typing import Any
-
-from torch import nn
 
 from preimage.errors import InputError
 
@@ -17,14 +14,11 @@ _NEAR = 4
 
 
 def class_names(classes: Any) -> tuple[str, ...]:
-    """The names of classes that are given by name, or by their number.
+    """The names of at least two classes that are given by name, or by their number.
 
     Example:
         >>> class_names(2), class_names(["benign", "malignant"])
         (('0', '1'), ('benign', 'malignant'))
-
-    Raises:
-        InputError: fewer than two classes, or two of one name.
     """
     if isinstance(classes, str) or not isinstance(classes, int | Iterable):
         raise InputError(f"classes must be a list of their names, or their number, got {classes!r}", code="type")
@@ -44,11 +38,7 @@ def class_names(classes: Any) -> tuple[str, ...]:
 
 
 def mean_and_std(mean: Any, std: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The mean and standard deviation of each channel, which are 1 or 3.
-
-    Raises:
-        InputError: other numbers of channels, numbers that are not finite, or a std that is not above 0.
-    """
+    """The mean and standard deviation of each channel, which are 1 or 3."""
     means, stds = _of_channels("mean", mean), _of_channels("std", std)
     if len(means) != len(stds) or len(means) not in (1, 3) or min(stds) <= 0:
         raise InputError(
@@ -71,14 +61,11 @@ def _of_channels(name: str, values: Any) -> tuple[float, ...]:
 
 
 def height_and_width(size: Any) -> tuple[int, int] | None:
-    """(height, width) of a side, of both, or of None.
+    """(height, width), whole numbers of at least 1, of a side, of both, or of None.
 
     Example:
         >>> height_and_width(224), height_and_width((240, 320)), height_and_width(None)
         ((224, 224), (240, 320), None)
-
-    Raises:
-        InputError: anything but whole numbers of at least 1.
     """
     if size is None:
         return None
@@ -94,22 +81,6 @@ def height_and_width(size: Any) -> tuple[int, int] | None:
     return sides[0], sides[1]
 
 
-def copied(model: nn.Module) -> nn.Module:
-    """A copy of a module that shares nothing with it.
-
-    Raises:
-        InputError: a module that cannot be copied.
-    """
-    try:
-        return deepcopy(model)
-    except Exception as error:  # whatever the parts of a module raise
-        reason = " ".join(str(error).split())[:120]
-        raise InputError(
-            f"{type(model).__name__} cannot be copied ({reason}): give copy=False to hand it over, frozen from then on",
-            code="classifier",
-        ) from error
-
-
 def suggestion(wanted: str, names: Sequence[str]) -> str:
     """The names near one that does not exist, or else the first few, as the end of a message.
 
@@ -120,5 +91,9 @@ def suggestion(wanted: str, names: Sequence[str]) -> str:
     near = difflib.get_close_matches(wanted, names, n=_NEAR, cutoff=0.4)
     if near:
         return f": did you mean {', '.join(near)}?"
-    first = ", ".join(names[:_NEAR])
-    return f": there are {first}{', ...' if len(names) > _NEAR else ''}"
+    return f": there are {', '.join(names[:_NEAR])}{', ...' if len(names) > _NEAR else ''}"
+
+
+def in_one_line(error: Exception, longest: int) -> str:
+    """The message of an error of somebody else's code, whose line breaks and length are unknown."""
+    return " ".join(str(error).split())[:longest]
