@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from preimage.classifiers.arguments import in_one_line
 from preimage.classifiers.classifier import Classifier
 from preimage.classifiers.libraries import LIBRARIES, NO_WEIGHTS, from_library
 from preimage.classifiers.model_file import Backbone, TrainedModel, estimator_of, read_held
@@ -60,11 +61,7 @@ def load_model(spec: str | Path, *, backbone: str | Function | None = None) -> T
         >>> load_model("torchvision:resnet18@none").estimator is None
         True
 
-    Args:
-        spec, backbone: as for `load_classifier`; only a `FILE.pt` of `preimage train` has an estimator and `about`.
-
-    Raises:
-        InputError: as `load_classifier`.
+    Arguments and errors are those of `load_classifier`; only a `FILE.pt` of `preimage train` has an estimator and `about`.
     """
     text = _specification(spec)
     if Path(text).suffix in (".pt", ".pth") and text.partition(":")[0] not in LIBRARIES:
@@ -83,10 +80,7 @@ def load_model(spec: str | Path, *, backbone: str | Function | None = None) -> T
 
 
 def read_model(path: Path, *, backbone: str | Function | None = None) -> TrainedModel:
-    """Read a model file. It is data alone: nothing that it names is imported or called.
-
-    Args:
-        backbone: as for `load_classifier`.
+    """Read a model file, as `load_model`. It is data alone: nothing that it names is imported or called.
 
     Raises:
         InputError: a file that does not exist, that is no model file or of another format, one that needs a backbone, or
@@ -109,19 +103,16 @@ def _architecture(
 ) -> tuple[nn.Module, Backbone | str]:
     """The untrained module that the weights of a model file belong to, and how it was made."""
     spec, name = held["spec"], held["backbone"]
-    is_function = isinstance(spec, str) and _FUNCTION.fullmatch(spec) and spec.partition(":")[0] not in LIBRARIES
-    if is_function and backbone is not None:
+    if isinstance(spec, str) and _FUNCTION.fullmatch(spec) and spec.partition(":")[0] not in LIBRARIES:
+        if backbone is None:
+            raise InputError(
+                f"{path} was trained on the classifier of {spec}, a function that no model file may call: give it again, "
+                f"--backbone {spec}",
+                code="classifier",
+            )
         if isinstance(backbone, str):
-            made, origin = _of_function(backbone), backbone
-        else:
-            made, origin = _called(backbone, str(spec)), str(spec)
-        return copy.deepcopy(made.model), origin
-    if is_function:
-        raise InputError(
-            f"{path} was trained on the classifier of {spec}, a function that no model file may call: give it again, "
-            f"--backbone {spec}",
-            code="classifier",
-        )
+            return copy.deepcopy(_of_function(backbone).model), backbone
+        return copy.deepcopy(_called(backbone, spec).model), spec
     if backbone is not None:
         raise InputError(f"{path} names its own backbone: leave the backbone out", code="option")
     if isinstance(spec, str):
@@ -137,13 +128,12 @@ def _architecture(
 
 
 def _specification(spec: Any) -> str:
-    if isinstance(spec, Classifier):
-        raise InputError(
-            "load_classifier takes a specification, and got a Classifier, which needs no loading: use it as it is",
-            code="type",
-        )
     if not isinstance(spec, str | Path):
-        way = "wrap it: Classifier(model, classes, mean, std, size)" if isinstance(spec, nn.Module) else f"give {_WAYS}"
+        way = f"give {_WAYS}"
+        if isinstance(spec, Classifier):
+            way = "it needs no loading, use it as it is"
+        elif isinstance(spec, nn.Module):
+            way = "wrap it: Classifier(model, classes, mean, std, size)"
         raise InputError(
             f"load_classifier takes a specification or a path, got {type(spec).__name__}: {way}", code="type"
         )
@@ -167,9 +157,7 @@ def _of_function(spec: str) -> Classifier:
     except (ImportError, AttributeError) as error:
         raise InputError(f"{spec} cannot be imported ({error}): give module.path:function", code="not-found") from error
     except Exception as error:  # whatever the user's own code raises
-        raise InputError(
-            f"{spec} cannot be imported ({_in_one_line(error)}): fix {module}", code="classifier"
-        ) from error
+        raise InputError(f"{spec} cannot be imported ({_named(error)}): fix {module}", code="classifier") from error
     finally:
         if added:
             sys.path.remove(here)
@@ -181,7 +169,7 @@ def _called(function: Any, name: str) -> Classifier:
         made = function()
     except Exception as error:
         raise InputError(
-            f"{name}() failed ({_in_one_line(error)}): it must return a Classifier, called without arguments",
+            f"{name}() failed ({_named(error)}): it must return a Classifier, called without arguments",
             code="classifier",
         ) from error
     if not isinstance(made, Classifier):
@@ -193,8 +181,6 @@ def _called(function: Any, name: str) -> Classifier:
     return made
 
 
-def _in_one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())[:_LONGEST]
-    if isinstance(error, InputError):
-        return text
-    return f"{type(error).__name__}: {text or 'no message'}"
+def _named(error: Exception) -> str:
+    text = in_one_line(error, _LONGEST)
+    return text if isinstance(error, InputError) else f"{type(error).__name__}: {text or 'no message'}"

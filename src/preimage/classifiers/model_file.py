@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from preimage.classifiers.classifier import Classifier
+from preimage.classifiers.libraries import imported_timm
 from preimage.classifiers.loss_estimator import LossEstimator
 from preimage.classifiers.thin_resnet import BLOCKS, ThinResNet
-from preimage.errors import InputError, MissingExtra
+from preimage.errors import InputError
 from preimage.images.atomic import write_bytes_atomically
 from preimage.version import __version__
 
@@ -39,11 +40,7 @@ class Backbone:
     small: bool = False
 
     def build(self, classes: int) -> nn.Module:
-        """An untrained module of this architecture.
-
-        Raises:
-            InputError: an unknown name.
-        """
+        """An untrained module of this architecture."""
         return backbone(self.name, classes, small=self.small)
 
 
@@ -71,10 +68,7 @@ def backbone(name: str, classes: int, *, small: bool = False) -> nn.Module:
         >>> backbone("thin_resnet10", 3)(torch.rand(2, 3, 32, 32)).shape
         torch.Size([2, 3])
 
-    Args:
-        name: `resnet18` and the like of torchvision, `timm:NAME`, or `thin_resnet10` and `thin_resnet18`.
-        classes: their number.
-        small: for images under 96 px.
+    `name` and `small` are those of a Backbone.
 
     Raises:
         InputError: an unknown name.
@@ -82,11 +76,7 @@ def backbone(name: str, classes: int, *, small: bool = False) -> nn.Module:
     if name in BLOCKS:
         return ThinResNet(BLOCKS[name], classes)
     if name.startswith("timm:"):
-        try:
-            import timm  # pyright: ignore[reportMissingImports]
-        except ImportError as error:
-            raise MissingExtra.of("timm", "explain") from error
-        own = name.removeprefix("timm:")
+        timm, own = imported_timm(), name.removeprefix("timm:")
         if not timm.is_model(own):  # hf-hub:... and local-dir:... would be fetched
             raise InputError(f"timm has no model {own!r}: give one of timm.list_models()", code="not-found")
         return timm.create_model(own, pretrained=False, num_classes=classes)
@@ -137,51 +127,45 @@ def write_model(path: Path, model: TrainedModel, *, overwrite: bool = False) -> 
         "mean": classifier.mean.flatten().tolist(),
         "std": classifier.std.flatten().tolist(),
         "size": None if classifier.size is None else list(classifier.size),
-        "weights": {key: value.cpu() for key, value in classifier.model.state_dict().items()},
-        "estimator": None
-        if estimator is None
-        else {
-            "channels": estimator.channels,
-            "units": estimator.units,
-            "weights": {key: value.cpu() for key, value in estimator.state_dict().items()},
-        },
+        "weights": _weights(classifier.model),
+        "estimator": None,
         "about": model.about,
     }
+    if estimator is not None:
+        own = {"channels": estimator.channels, "units": estimator.units, "weights": _weights(estimator)}
+        held["estimator"] = own
     return write_bytes_atomically(path, lambda file: torch.save(held, file), overwrite=overwrite)
 
 
-def read_held(path: Path) -> dict[str, Any]:
-    """The contents of a file of `write_model`.
+def _weights(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {key: value.cpu() for key, value in module.state_dict().items()}
 
-    Raises:
-        InputError: a file that is not there, that is no model file, or one of another format.
-    """
+
+def read_held(path: Path) -> dict[str, Any]:
+    """The contents of a file of `write_model`."""
     if not path.is_file():
         raise InputError(f"{path} does not exist: `preimage train DATA -o {path}` makes it", code="not-found")
+    way = "`preimage train DATA -o FILE.pt` makes one"
     try:
         held = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip: each raises its own
+        raise InputError(f"{path} cannot be read as a model file of preimage: {way}", code="unreadable") from error
+    if not isinstance(held, dict) or KIND not in (held.get("kind"), held.get("format")):
         raise InputError(
-            f"{path} cannot be read as a model file of preimage: `preimage train DATA -o FILE.pt` makes one",
+            f"{path} is no model file of preimage (weights alone are given as torchvision:NAME@{path}): {way}",
             code="unreadable",
-        ) from error
-    if isinstance(held, dict) and KIND in (held.get("kind"), held.get("format")):
-        if held.get("format") != FORMAT:
-            number = held.get("version") if held.get("format") == KIND else held.get("format")
-            raise InputError(
-                f"{path} is a model file of format {number}, this version reads {FORMAT}: make it anew by `preimage train`",
-                code="format",
-            )
-        if missing := _KEYS - held.keys():
-            raise InputError(
-                f"{path} lacks {', '.join(sorted(missing))}: make it anew by `preimage train`", code="unreadable"
-            )
-        return held
-    raise InputError(
-        f"{path} is no model file of preimage (weights alone are given as torchvision:NAME@{path}): "
-        "`preimage train DATA -o FILE.pt` makes one",
-        code="unreadable",
-    )
+        )
+    if held.get("format") != FORMAT:
+        number = held.get("version") if held.get("format") == KIND else held.get("format")
+        raise InputError(
+            f"{path} is a model file of format {number}, this version reads {FORMAT}: make it anew by `preimage train`",
+            code="format",
+        )
+    if missing := _KEYS - held.keys():
+        raise InputError(
+            f"{path} lacks {', '.join(sorted(missing))}: make it anew by `preimage train`", code="unreadable"
+        )
+    return held
 
 
 def estimator_of(held: dict[str, Any]) -> LossEstimator | None:
