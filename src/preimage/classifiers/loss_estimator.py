@@ -15,8 +15,10 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from preimage.classifiers.arguments import in_one_line
 from preimage.classifiers.classifier import Classifier
 from preimage.errors import InputError
+from preimage.rng import drawing_from
 
 UNITS, MARGIN = 128, 1.0
 MOST_LAYERS = 4
@@ -41,9 +43,6 @@ class LossEstimator(nn.Module):
     Raises:
         InputError: no layer.
     """
-
-    channels: dict[str, int]
-    units: int
 
     quantiles: torch.Tensor
     spread: torch.Tensor
@@ -79,11 +78,7 @@ class LossEstimator(nn.Module):
 
     @torch.no_grad()
     def settle(self, estimates: torch.Tensor) -> None:
-        """Store quantiles and standard deviation of estimates (n,) for held-out images.
-
-        Raises:
-            InputError: fewer than two estimates, or all alike: nothing was learned.
-        """
+        """Store quantiles and standard deviation of two or more unlike estimates (n,) for held-out images."""
         values = estimates.detach().float().flatten()
         if len(values) < 2 or float(values.std()) == 0:
             raise InputError(
@@ -94,11 +89,7 @@ class LossEstimator(nn.Module):
         self.spread.copy_(values.std())
 
     def quantile(self, level: float) -> torch.Tensor:
-        """The estimate below which a share, 0 to 1, of the held-out images lies.
-
-        Raises:
-            InputError: a level that is not from 0 to 1, or an estimator that was never settled.
-        """
+        """The estimate below which a share, 0 to 1, of the held-out images lies; `settle` comes first."""
         if not 0 <= level <= 1:
             raise InputError(
                 f"a quantile must be from 0 to 1, got {level}: 0.1 requests the confidence of the most confident tenth"
@@ -117,8 +108,39 @@ class LossEstimator(nn.Module):
         return (estimates - rest) / spread
 
 
+def untrained_estimator(
+    classifier: Classifier, image: torch.Tensor, layers: Sequence[str] = (), *, seed: int
+) -> LossEstimator:
+    """A loss estimator of random weights for some layers of a classifier; none given: the last of each block.
+
+    Args:
+        classifier: on the device of the image.
+        image: (1, 3, h, w) in 0 to 1, by which the layers' channels are known.
+        layers, seed: their names, and the random seed of the weights.
+
+    Raises:
+        InputError: a classifier that cannot process images of this size, or an unknown layer.
+    """
+    height, width = image.shape[-2:]
+    try:
+        with torch.no_grad():
+            chosen = list(layers) or block_layers(classifier, image)
+            _, features = classifier.logits_and_features(image, chosen)
+    except InputError:
+        raise
+    except (RuntimeError, AssertionError, ValueError) as error:  # each library has its own
+        raise InputError(
+            f"the classifier cannot process images of {width} x {height} ({in_one_line(error, 120)}): give another size or "
+            "another classifier",
+            code="classifier",
+        ) from error
+    channels = {layer: value.shape[1] if value.ndim in (2, 4) else value.shape[2] for layer, value in features.items()}
+    with drawing_from(torch.Generator().manual_seed(seed)):
+        return LossEstimator(channels)
+
+
 def pooled(features: torch.Tensor, channels: int) -> torch.Tensor:
-    """The mean over positions: (b, c, h, w), tokens (b, n, c), or (b, c) as it is -> (b, c).
+    """The mean over positions of features (b, c, h, w), (b, h, w, c) as of Swin, tokens (b, n, c), or (b, c): (b, c).
 
     Example:
         >>> pooled(torch.rand(2, 64, 7, 7), 64).shape
@@ -129,10 +151,8 @@ def pooled(features: torch.Tensor, channels: int) -> torch.Tensor:
     """
     if features.ndim == 4 and features.shape[1] == channels:
         return features.mean((2, 3))
-    if features.ndim == 4 and features.shape[3] == channels:  # (b, h, w, c), as of Swin
-        return features.mean((1, 2))
-    if features.ndim == 3 and features.shape[2] == channels:
-        return features.mean(1)
+    if features.ndim in (3, 4) and features.shape[-1] == channels:
+        return features.mean(tuple(range(1, features.ndim - 1)))
     if features.ndim == 2 and features.shape[1] == channels:
         return features
     raise InputError(
@@ -146,12 +166,13 @@ def block_layers(classifier: Classifier, x: torch.Tensor) -> list[str]:
     """The layers for a loss estimator: the last of each resolution, at most four; of a transformer, four spaced evenly.
 
     Raises:
-        InputError: a classifier without blocks: name the layers.
+        InputError: a classifier without blocks.
     """
     shapes = {name: shape[1:] for name, shape in classifier.shapes(x).items()}
     row = _numbered({name for name, shape in shapes.items() if len(shape) == 2})
     if len(row) > 2:  # a transformer's blocks, of tokens
-        return _evenly(row)
+        count = min(MOST_LAYERS, len(row))
+        return [row[round(k * len(row) / count) - 1] for k in range(1, count + 1)]
     of_size: dict[tuple[int, ...], list[str]] = defaultdict(list)
     for name, shape in shapes.items():
         size = _size_in(shape, classifier.size or (x.shape[-2], x.shape[-1]))
@@ -184,12 +205,6 @@ def _numbered(names: set[str]) -> list[str]:
             rows[found[1]].append((int(found[2]), name))
     longest = max(rows, key=lambda stem: (len(rows[stem]), -stem.count(".")), default=None)
     return [] if longest is None else [name for _, name in sorted(rows[longest])]
-
-
-def _evenly(names: list[str]) -> list[str]:
-    """At most four of them, the last among them."""
-    count = min(MOST_LAYERS, len(names))
-    return [names[round(k * len(names) / count) - 1] for k in range(1, count + 1)]
 
 
 def ranking_loss(estimates: torch.Tensor, losses: torch.Tensor, margin: float = MARGIN) -> torch.Tensor:

@@ -11,7 +11,7 @@ import copy
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -19,25 +19,54 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from preimage.classifiers.augmentation import augmented, sent
-from preimage.classifiers.averaging import parts, update_average
+from preimage.classifiers.augmentation import Targets, augmented, loss_of, mixup, sent
 from preimage.classifiers.classifier import Classifier
-from preimage.classifiers.epochs import Batch as Batch
-from preimage.classifiers.epochs import Epoch as Epoch
 from preimage.classifiers.fingerprint import model_fingerprint, tensor_fingerprint
 from preimage.classifiers.labelled import TEST, TRAIN, VALIDATION_SHARE, Labelled
-from preimage.classifiers.loss_estimator import LossEstimator, ranking_loss
-from preimage.classifiers.mixup import Targets, loss_of, mixup
+from preimage.classifiers.loss_estimator import LossEstimator, ranking_loss, untrained_estimator
 from preimage.classifiers.model_file import SMALL_SIDE, Backbone, TrainedModel
-from preimage.classifiers.scores import Predictions, score, target_quantile
-from preimage.classifiers.settings import Settings, optimizers
-from preimage.classifiers.untrained import seeded, untrained_classifier, untrained_estimator
+from preimage.classifiers.scores import Predictions, Scores, score, target_quantile
+from preimage.classifiers.settings import Settings, optimizers, update_average
 from preimage.engine.devices import choose_device, give_back_memory, has_native_bfloat16, keep_freed_memory
 from preimage.errors import InputError
 from preimage.rng import drawing_from
 
 AUXILIARY = 0.5  # b2 of eq. 3
 WARM_UP = 0.05  # of all steps, in which the learning rate rises
+_SAMPLES = 500  # images whose mean and standard deviation normalize all
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step of the optimizer: the numbers of the batch in its epoch and of the epoch, from 1, and how many there are."""
+
+    index: int
+    total: int
+    epoch: int
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training part.
+
+    Args:
+        index, total: number of the epoch, from 1, and how many there will be.
+        seconds: since the first epoch began.
+        loss, auxiliary: mean cross-entropy and mean ranking loss of its batches.
+        validation: scores of the averaged weights on the validation part.
+        best: the epoch of the best scores so far.
+        robust: accuracy on the validation part under attack, 0 to 1, of an adversarial training alone.
+    """
+
+    index: int
+    total: int
+    seconds: float
+    loss: float
+    auxiliary: float
+    validation: Scores
+    best: int
+    robust: float | None = None
 
 
 class Training:
@@ -133,7 +162,7 @@ class Training:
     def _epoch(self) -> Iterator[Batch | Epoch]:
         begin = time.perf_counter()
         index = self.index + 1
-        self._before_epoch = self._state(copied=True)
+        self._before_epoch = self._state()
         sums = torch.zeros(2, device=self.device)  # not read before the end: whoever reads waits for the device
         # Everything that is drawn in an epoch comes from its number, so that a resumed training draws the same.
         generator = seeded(self.settings.seed * 100_003 + index)
@@ -205,10 +234,18 @@ class Training:
         """What an epoch is chosen by instead of its scores; AdversarialTraining has such a number."""
         return None
 
+    @property
+    def averaged(self) -> tuple[Classifier, LossEstimator]:
+        """The classifier and the loss estimator with the averaged weights."""
+        classifier, estimator = self.average.module.children()
+        assert isinstance(classifier, Classifier)
+        assert isinstance(estimator, LossEstimator)
+        return classifier, estimator
+
     @torch.no_grad()
     def predictions(self, data: Labelled) -> Predictions:
         """Labels, logits and estimated losses of images, by the averaged weights."""
-        classifier, estimator = parts(self.average.module)
+        classifier, estimator = self.averaged
         logits, estimates = [], []
         for indices in torch.arange(len(data)).split(128):
             x = data.batch(indices, self.device)
@@ -237,9 +274,9 @@ class Training:
 
     def _result(self) -> TrainedModel:
         found = self.predictions(self.validation)
-        classifier, estimator = parts(copy.deepcopy(self.average.module).cpu())
-        classifier.requires_grad_(False)
-        estimator.eval().requires_grad_(False)
+        classifier, estimator = copy.deepcopy(self.averaged)
+        classifier.cpu().requires_grad_(False)
+        estimator.cpu().eval().requires_grad_(False)
         estimator.settle(found.estimates)
         classifier.size = classifier.size or self.data.size
         about = {
@@ -274,14 +311,14 @@ class Training:
         """The state after the last complete epoch."""
         return self._state() if self._before_epoch is None else self._before_epoch
 
-    def _state(self, *, copied: bool = False) -> dict[str, Any]:
+    def _state(self) -> dict[str, Any]:
         tensors = {
             "both": self.both.state_dict(),
             "average": self.average.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer, _ in self.optimizers],
         }
         plain = {"index": self.index, "seconds": self.seconds, "best": self.best, "history": list(self.history)}
-        return (copy.deepcopy(tensors) if copied else tensors) | plain
+        return copy.deepcopy(tensors) | plain
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue after the epoch of a state."""
@@ -293,7 +330,19 @@ class Training:
         self.history, self._before_epoch = list(state["history"]), None
 
     def _untrained(self) -> Classifier:
-        return untrained_classifier(self.backbone, self.learned.pictures, self.data.classes, self.settings.seed)
+        """Random weights; its input is normalized by mean and standard deviation of the training images."""
+        with drawing_from(seeded(self.settings.seed)):
+            model = self.backbone.build(len(self.data.classes))
+        images = self.learned.pictures
+        sample = images[:: max(1, len(images) // _SAMPLES)].cpu().float() / 255
+        mean, std = sample.mean((0, 2, 3)), sample.std((0, 2, 3)).clamp_min(1e-3)
+        # No size yet: crops of the images are classified as they are.
+        return Classifier(model, self.data.classes, mean.tolist(), std.tolist(), copy=False)
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=has_native_bfloat16(self.device))
+
+
+def seeded(seed: int) -> torch.Generator:
+    """A generator on the CPU."""
+    return torch.Generator().manual_seed(seed)
