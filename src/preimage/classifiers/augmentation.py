@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -40,7 +41,7 @@ def augmented(
         images: (b, 3, h, w) in 0 to 1.
         size: (height, width) of the crop.
         generator: of all draws; on the CPU, wherever the images are.
-        upright: whether up and down differ; if not they are rotated by any angle and flipped both ways.
+        upright: whether up and down differ; if not they are rotated by any angle.
     """
     maps = sent(_maps(len(images), images.shape[-2:], size, generator, upright), images.device).to(images.dtype)
     grid = functional.affine_grid(maps, [len(images), 3, *size], align_corners=False)
@@ -51,32 +52,28 @@ def augmented(
 def shifted(
     images: torch.Tensor, reach: tuple[int, int], generator: torch.Generator, *, upright: bool = True
 ) -> torch.Tensor:
-    """Images moved by whole pixels, black where nothing is known, and flipped: no value is changed.
+    """Images moved by whole pixels, up to (down, across), black where nothing is known, and flipped: no value is changed.
 
     Example:
         >>> shifted(torch.rand(8, 3, 32, 32), (4, 4), torch.Generator().manual_seed(0)).shape
         torch.Size([8, 3, 32, 32])
 
-    Args:
-        images: (b, 3, h, w) in 0 to 1.
-        reach: pixels up or down, and left or right, at most.
-        generator: of all draws; on the CPU, wherever the images are.
-        upright: whether up and down differ; if not they are flipped both ways.
+    The other arguments are those of `augmented`; without an upright, images are flipped both ways.
     """
     (down, across), (height, width) = reach, images.shape[-2:]
     padded = functional.pad(images, (across, across, down, down))
-    rows = sent(_places(len(images), height, down, generator, mirrors=not upright), images.device)
-    columns = sent(_places(len(images), width, across, generator, mirrors=True), images.device)
+    rows = sent(_places(len(images), height, down, generator, flips=not upright), images.device)
+    columns = sent(_places(len(images), width, across, generator, flips=True), images.device)
     each = torch.arange(len(images), device=images.device)[:, None, None]
     return padded.movedim(1, -1)[each, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
 
 
-def _places(count: int, length: int, reach: int, generator: torch.Generator, *, mirrors: bool) -> torch.Tensor:
+def _places(count: int, length: int, reach: int, generator: torch.Generator, *, flips: bool) -> torch.Tensor:
     """(count, length): of each image the rows, or columns, of the padded one that stay visible."""
     first = torch.randint(2 * reach + 1, (count, 1), generator=generator)
     flipped = torch.rand(count, 1, generator=generator) < 0.5
     places = torch.arange(length)
-    return first + (torch.where(flipped, places.flip(0), places) if mirrors else places)
+    return first + (torch.where(flipped, places.flip(0), places) if flips else places)
 
 
 def _maps(
@@ -84,10 +81,7 @@ def _maps(
 ) -> torch.Tensor:
     """(b, 2, 3): from coordinates in the crop to coordinates in the image, both from -1 to 1."""
     (height, width), (rows, columns) = size, whole
-
-    def drawn(reach: float) -> torch.Tensor:
-        return _drawn(reach, count, generator)
-
+    drawn = partial(_drawn, count=count, generator=generator)
     angle = drawn(math.radians(LEANING) if upright else math.pi)
     scale = drawn(SCALE).exp()
     mirrored = drawn(1).sign()

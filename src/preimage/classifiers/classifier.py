@@ -66,8 +66,8 @@ class Classifier(nn.Module):
         super().__init__()
         if not isinstance(model, nn.Module):
             raise InputError(
-                f"a Classifier is made of an nn.Module from images to logits, got {type(model).__name__}: make a function the "
-                "forward of one; load_classifier makes a Classifier of a specification",
+                f"model must be an nn.Module from images to logits, got {type(model).__name__}: make a function the forward of "
+                "one; load_classifier takes a specification",
                 code="type",
             )
         self.classes = class_names(classes)
@@ -92,17 +92,11 @@ class Classifier(nn.Module):
         return self(x).softmax(1)
 
     def prepared(self, x: torch.Tensor) -> torch.Tensor:
-        """The input of the model itself, on its device: resized and normalized, in its number of channels.
-
-        Raises:
-            InputError: anything but (b, 1 or 3, h, w).
-        """
+        """The input of the model itself, on its device: resized and normalized, in its number of channels."""
         channels = self.mean.shape[1]
         if x.ndim != 4 or x.shape[1] not in (1, 3):
-            raise InputError(
-                f"a classifier takes images (b, 1 or 3, h, w), got {tuple(x.shape)}: x[None] makes a batch of one",
-                code="shape",
-            )
+            got = tuple(x.shape)
+            raise InputError(f"images must be (b, 1 or 3, h, w), got {got}: x[None] makes a batch of one", code="shape")
         x = x.to(self.mean)  # in its precision, too: a model of single precision classifies images of any
         if x.shape[1] > channels:
             x = (x * luma(x)).sum(1, keepdim=True)
@@ -111,8 +105,6 @@ class Classifier(nn.Module):
         if self.size is not None and tuple(x.shape[-2:]) != self.size:
             x = functional.interpolate(x, size=self.size, mode="bilinear", align_corners=False, antialias=True)
         return (x - self.mean) / self.std
-
-    # ------------------------------------------------------------------ layers
 
     def layers(self) -> list[str]:
         """The names of all layers, in the order of the model's own listing."""
@@ -167,9 +159,8 @@ class Classifier(nn.Module):
         modules, thread = dict(self.model.named_modules()), get_ident()
         for layer in layers:
             if layer not in modules or not layer:
-                raise InputError(
-                    f"the classifier has no layer {layer!r}{suggestion(layer, self.layers())}", code="layer"
-                )
+                near = suggestion(layer, self.layers())
+                raise InputError(f"the classifier has no layer {layer!r}{near}", code="layer")
 
         def hook(layer: str, module: nn.Module, inputs: Any, output: Any) -> None:
             del module, inputs
@@ -183,8 +174,6 @@ class Classifier(nn.Module):
             for handle in handles:
                 handle.remove()
 
-    # ------------------------------------------------------------------ classes
-
     def class_index(self, name: str | int) -> int:
         """The index of a class by its name, in whatever case, or by its index.
 
@@ -197,10 +186,8 @@ class Classifier(nn.Module):
                     return names.index(wanted)
         if str(name).isdecimal() and int(name) < len(self.classes):
             return int(name)
-        near = suggestion(str(name), self.classes)
-        raise InputError(
-            f"the classifier has no class {name!r}{near} (its indices are 0 to {len(self.classes) - 1})", code="class"
-        )
+        near = f"{suggestion(str(name), self.classes)} (its indices are 0 to {len(self.classes) - 1})"
+        raise InputError(f"the classifier has no class {name!r}{near}", code="class")
 
     def check_gradient(self, x: torch.Tensor) -> None:
         """Check that the logits of images (b, 1 or 3, h, w) are finite and differentiable in the image.
@@ -213,11 +200,8 @@ class Classifier(nn.Module):
             logits = self(probe)
             slope = torch.autograd.grad(logits.sum(), probe, allow_unused=True)[0] if logits.requires_grad else None
         if slope is None:
-            raise InputError(
-                "the classifier gives no gradient (torch.no_grad, a detach or numpy inside it): its logits must be "
-                "differentiable in the image",
-                code="classifier",
-            )
+            cause = "torch.no_grad, a detach or numpy inside it"
+            raise InputError(f"the classifier gives no gradient: remove what prevents it ({cause})", code="classifier")
         logits = logits.detach()
         if not bool(logits.softmax(1).isfinite().all()) and bool(probe.min() == probe.max()):
             # One that divides by the image's own standard deviation is sound, and undefined for a constant image.
@@ -231,10 +215,9 @@ class Classifier(nn.Module):
         if logits.shape[1:] == (1,) and len(self.classes) == 2:
             logits = torch.cat([torch.zeros_like(logits), logits], 1)
         if logits.ndim != 2 or logits.shape[1] != len(self.classes):
+            got, count = tuple(logits.shape), len(self.classes)
             raise InputError(
-                f"the classifier returns {tuple(logits.shape)} for {len(self.classes)} classes: it must return (b, "
-                f"{len(self.classes)}) logits",
-                code="classifier",
+                f"the classifier must return logits (b, {count}), got {got}: correct it", code="classifier"
             )
         return logits
 
@@ -250,21 +233,17 @@ def luma(x: torch.Tensor) -> torch.Tensor:
 def check_answer(probabilities: torch.Tensor) -> None:
     """Raise InputError unless class probabilities (b, classes) are finite."""
     if not bool(probabilities.isfinite().all()):
-        raise InputError(
-            "the classifier's logits are not finite for this image: check its weights and its normalization",
-            code="classifier",
-        )
+        way = "check its weights and its normalization"
+        raise InputError(f"the classifier's logits are not finite for this image: {way}", code="classifier")
 
 
 def _copied(model: nn.Module) -> nn.Module:
     try:
         return deepcopy(model)
     except Exception as error:  # whatever the parts of a module raise
-        raise InputError(
-            f"{type(model).__name__} cannot be copied ({in_one_line(error, 120)}): give copy=False to hand it over, frozen from "
-            "then on",
-            code="classifier",
-        ) from error
+        reason = f"{type(model).__name__} cannot be copied ({in_one_line(error, 120)})"
+        way = "give copy=False to hand it over, frozen from then on"
+        raise InputError(f"{reason}: {way}", code="classifier") from error
 
 
 def _tensor_in(output: Any, what: str) -> torch.Tensor:
@@ -288,9 +267,7 @@ def _tensor_in(output: Any, what: str) -> torch.Tensor:
 def _outputs(found: dict[str, torch.Tensor], layers: Sequence[str], device: torch.device) -> dict[str, torch.Tensor]:
     for layer in layers:
         if layer not in found:
-            raise InputError(
-                f"the classifier does not use its layer {layer!r} in a forward pass: take another", code="layer"
-            )
+            raise InputError(f"a forward pass does not use the layer {layer!r}: take another", code="layer")
     return {layer: output.to(device) for layer, output in found.items()}
 
 

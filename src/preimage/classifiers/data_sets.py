@@ -66,9 +66,8 @@ def read_folder(path: Path) -> DataSet:
     classes = sorted({folder.name for _, folder, part in rows if part == TRAIN})
     for _, folder, _ in rows:
         if folder.name not in classes:
-            raise InputError(
-                f"{folder} is no class of {roots[TRAIN]}: its classes are {', '.join(classes)}", code="class"
-            )
+            known = ", ".join(classes)
+            raise InputError(f"{folder} is no class of {roots[TRAIN]}: its classes are {known}", code="class")
     files, folders, parts = (list(column) for column in zip(*rows, strict=True))
     labels = [classes.index(folder.name) for folder in folders]
     return DataSet(partial(_stacked_files, files), labels, [str(file) for file in files], parts, classes)
@@ -91,15 +90,13 @@ def read_table(
             raise InputError(f"{path} has no column {column!r}: its columns are {', '.join(rows[0])}", code="not-found")
     for number, row in enumerate(rows, 2):
         if not row["filename"] or not row[label_column]:
-            raise InputError(
-                f"{path}, line {number}: filename or {label_column} is empty: fill it, or remove the line",
-                code="unreadable",
-            )
+            empty = f"{path}, line {number}: filename or {label_column} is empty"
+            raise InputError(f"{empty}: fill it, or remove the line", code="unreadable")
     values = [row[label_column] for row in rows]
     names = sorted(set(values), key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name))
     labels = [names.index(each) for each in values]
-    parts = [TRAIN] * len(rows) if split_column is None else [_part(row[split_column] or "", path) for row in rows]
-    groups = [row[group] or row["filename"] for row in rows] if group else [row["filename"] for row in rows]
+    parts = [TRAIN if split_column is None else _part(row[split_column] or "", path) for row in rows]
+    groups = [(group and row[group]) or row["filename"] for row in rows]
     files = [path.parent / row["filename"] for row in rows]
     return DataSet(partial(_stacked_files, files), labels, groups, parts, _class_names(names, rows, label_column))
 
@@ -142,29 +139,26 @@ def read_npz(path: Path) -> DataSet:
         [0, 1, 0, 1]
     """
     arrays = _arrays(path)
-    parts = [(TRAIN, "x_train", "y_train"), (TEST, "x_test", "y_test")] if "x_train" in arrays else [(TRAIN, "x", "y")]
-    parts = [part for part in parts if part[1] in arrays and part[2] in arrays]
+    names = ((TRAIN, "x_train", "y_train"), (TEST, "x_test", "y_test"))
+    names = names if "x_train" in arrays else ((TRAIN, "x", "y"),)
+    parts = [(part, arrays[x], arrays[y]) for part, x, y in names if x in arrays and y in arrays]
     if not parts:
-        raise InputError(
-            f"{path} has arrays {', '.join(arrays)}: give x_train, y_train, x_test, y_test, or x, y", code="unreadable"
-        )
-    x = np.concatenate([arrays[images] for _, images, _ in parts])
-    y = np.concatenate([arrays[labels] for _, _, labels in parts]).astype(int).ravel()
+        way = "give x_train, y_train, x_test, y_test, or x, y"
+        raise InputError(f"{path} has arrays {', '.join(arrays)}: {way}", code="unreadable")
+    x = np.concatenate([images for _, images, _ in parts])
+    y = np.concatenate([labels for _, _, labels in parts]).astype(int).ravel()
     if x.dtype != np.uint8 or x.ndim not in (3, 4) or len(x) != len(y):
         raise InputError(
-            f"{path}: images must be (n, h, w, 3) uint8, one label each, got {x.shape} {x.dtype} and {len(y)} labels: convert "
-            "them",
+            f"{path}: images must be (n, h, w, 3) uint8, got {x.shape} {x.dtype} and {len(y)} labels: convert them",
             code="type" if x.dtype != np.uint8 else "shape",
         )
     x = np.repeat(x[..., None], 3, -1) if x.ndim == 3 else x
-    names = [str(name) for name in arrays.get("class_names", range(int(y.max()) + 1))]
-    if y.min() < 0 or y.max() >= len(names):
-        raise InputError(
-            f"{path}: labels must be 0 to {len(names) - 1}, got {y.min()} to {y.max()}: correct them or class_names",
-            code="class",
-        )
-    side = [part for part, _, labels in parts for _ in range(len(arrays[labels]))]
-    return DataSet(partial(_stacked_array, x), y.tolist(), [str(i) for i in range(len(y))], side, names)
+    classes = [str(name) for name in arrays.get("class_names", range(int(y.max()) + 1))]
+    if y.min() < 0 or y.max() >= len(classes):
+        limits = f"labels must be 0 to {len(classes) - 1}, got {y.min()} to {y.max()}"
+        raise InputError(f"{path}: {limits}: correct them or class_names", code="class")
+    sides = [part for part, _, labels in parts for _ in labels]
+    return DataSet(partial(_stacked_array, x), y.tolist(), [str(i) for i in range(len(y))], sides, classes)
 
 
 def _arrays(path: Path) -> dict[str, Any]:
@@ -172,10 +166,7 @@ def _arrays(path: Path) -> dict[str, Any]:
         with np.load(path, allow_pickle=False) as held:
             return {name: held[name] for name in held.files}
     except (ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"{path} is not an npz of plain arrays: np.savez(FILE, x_train=..., y_train=...) makes one",
-            code="unreadable",
-        ) from error
+        raise InputError(f"{path} is no npz of plain arrays: make one by np.savez", code="unreadable") from error
 
 
 # ---------------------------------------------------------------------- images
@@ -223,10 +214,8 @@ def _stacked(count: int, size: tuple[int, int], opened: Callable[[int], Any]) ->
     height, width = size
     needed, free = count * 3 * height * width, free_memory(torch.device("cpu"))
     if free is not None and needed > free / 2:
-        raise InputError(
-            f"{count} images of {width} x {height} need {needed / 1e9:.1f} of {free / 1e9:.1f} GB: take a smaller --size",
-            code="memory",
-        )
+        need = f"{count} images of {width} x {height} need {needed / 1e9:.1f} of {free / 1e9:.1f} GB"
+        raise InputError(f"{need}: take a smaller --size", code="memory")
     whole = torch.empty(count, 3, height, width, dtype=torch.uint8)
 
     def fill(i: int) -> None:

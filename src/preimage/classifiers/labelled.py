@@ -36,10 +36,9 @@ class Labelled:
     Args:
         pictures: (n, 3, h, w) uint8.
         labels: (n,) the index of each class.
-        groups: of each image what must not be on two sides (a patient, a lesion); its own name if nothing is specified.
+        groups: of each image what must not be in two parts (a patient, a lesion); its own name if nothing is specified.
         parts: "train" or "test" of each.
-        classes: their names.
-        name: of the data set.
+        classes, name: the names of the classes, and that of the data set.
     """
 
     pictures: torch.Tensor
@@ -79,10 +78,8 @@ class Labelled:
             InputError: another number of classes.
         """
         if len(classes) != len(self.classes):
-            raise InputError(
-                f"the classifier has {len(classes)} classes, {self.name} has {len(self.classes)}: give data of its classes",
-                code="class",
-            )
+            counts = f"the classifier has {len(classes)} classes, {self.name} has {len(self.classes)}"
+            raise InputError(f"{counts}: give data of its classes", code="class")
         own, others = ([name.lower() for name in names] for names in (self.classes, classes))
         if sorted(own) != sorted(others):
             return replace(self, classes=tuple(classes))
@@ -147,9 +144,8 @@ def read_labelled(
     pictures, labels = found.stack(size), torch.tensor(found.labels)
     height, width = pictures.shape[-2:]
     if min(height, width) < SMALLEST_SIDE:
-        raise InputError(
-            f"{path} has images of {width} x {height}: give a size of {SMALLEST_SIDE} pixels or more", code="size"
-        )
+        way = f"give a size of {SMALLEST_SIDE} pixels or more"
+        raise InputError(f"{path} has images of {width} x {height}: {way}", code="size")
     return Labelled(pictures, labels, tuple(found.groups), tuple(found.parts), tuple(found.classes), path.name)
 
 
@@ -169,9 +165,7 @@ def _read(path: Path, label_column: str, split_column: str | None, group: str | 
     if suffix in TABLES and path.is_file():
         return read_table(path, label_column, split_column, group)
     if (split_column, group, label_column) != (None, None, LABELS):
-        raise InputError(
-            f"{path} has no columns, which only a CSV has: leave label, split and group columns out", code="option"
-        )
+        raise InputError(f"{path} is no CSV: leave label, split and group columns out", code="option")
     if path.is_dir():
         return read_folder(path)
     if suffix == ".npz":
@@ -199,10 +193,8 @@ def held_out(
     held: list[int] = []
     for label, own in sorted(of_class.items()):
         if len(own) < 2:
-            raise InputError(
-                f"class {classes[label]} has {len(own)} image (or group of images): give 2 or more, to train and to test on",
-                code="class",
-            )
+            found = f"class {classes[label]} has {len(own)} image (or group of images)"
+            raise InputError(f"{found}: give 2 or more, to train and to test on", code="class")
         wanted, before = share * sum(map(len, own)), len(held)
         for k in random.permutation(len(own))[:-1]:
             held += own[k]
@@ -218,10 +210,8 @@ def _check_parts(found: DataSet, path: Path) -> None:
         {group for part, group, _ in rows if part == TEST} & {group for part, group, _ in rows if part == TRAIN}
     )
     if both:
-        raise InputError(
-            f"{path}: {both[0]} ({len(both)} such) is both in the training and the test part: correct the split, or leave its "
-            "column out and one is drawn"
-        )
+        way = "correct the split, or leave its column out and one is drawn"
+        raise InputError(f"{path}: {both[0]} ({len(both)} such) is both in the training and the test part: {way}")
     trained = {label for part, _, label in rows if part == TRAIN}
     for label, name in enumerate(found.classes):
         if label not in trained:

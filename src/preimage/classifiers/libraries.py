@@ -100,9 +100,8 @@ def _downloaded(spec: str, address: str | None, make: Callable[[], Any]) -> Any:
             way = f"fetch {address} elsewhere and {way}"
         elif spec.startswith("hf:"):
             way = "give a folder that holds it: hf:FOLDER"
-        raise InputError(
-            f"the weights of {spec} could not be loaded ({in_one_line(error, 100)}): {way}", code="unreadable"
-        ) from error
+        reason = f"the weights of {spec} could not be loaded ({in_one_line(error, 100)})"
+        raise InputError(f"{reason}: {way}", code="unreadable") from error
 
 
 def _take(model: nn.Module, weights: str | None, name: str) -> None:
@@ -120,17 +119,15 @@ def _take(model: nn.Module, weights: str | None, name: str) -> None:
         else:
             held = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip and safetensors each raise their own
-        raise InputError(
-            f"{path} holds no weights that can be read: give a state dict saved by torch.save", code="unreadable"
-        ) from error
+        way = "give a state dict saved by torch.save"
+        raise InputError(f"{path} holds no weights that can be read: {way}", code="unreadable") from error
     for key in ("state_dict", "model"):
         held = held[key] if isinstance(held, dict) and isinstance(held.get(key), dict) else held
     try:
         model.load_state_dict(held)
     except (RuntimeError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{path} does not hold the weights of {name}: {in_one_line(error, 160)}", code="classifier"
-        ) from error
+        reason = in_one_line(error, 160)
+        raise InputError(f"{path} does not hold the weights of {name}: {reason}", code="classifier") from error
 
 
 def _distinct(names: list[str]) -> list[str]:

@@ -105,11 +105,8 @@ def _architecture(
     spec, name = held["spec"], held["backbone"]
     if isinstance(spec, str) and _FUNCTION.fullmatch(spec) and spec.partition(":")[0] not in LIBRARIES:
         if backbone is None:
-            raise InputError(
-                f"{path} was trained on the classifier of {spec}, a function that no model file may call: give it again, "
-                f"--backbone {spec}",
-                code="classifier",
-            )
+            reason = f"{path} was trained on the classifier of {spec}, a function that no model file may call"
+            raise InputError(f"{reason}: give it again, --backbone {spec}", code="classifier")
         if isinstance(backbone, str):
             return copy.deepcopy(_of_function(backbone).model), backbone
         return copy.deepcopy(_called(backbone, spec).model), spec
@@ -168,16 +165,11 @@ def _called(function: Any, name: str) -> Classifier:
     try:
         made = function()
     except Exception as error:
-        raise InputError(
-            f"{name}() failed ({_named(error)}): it must return a Classifier, called without arguments",
-            code="classifier",
-        ) from error
+        way = "it must return a Classifier, called without arguments"
+        raise InputError(f"{name}() failed ({_named(error)}): {way}", code="classifier") from error
     if not isinstance(made, Classifier):
-        raise InputError(
-            f"{name}() returned {type(made).__name__}: it must return a preimage.Classifier, which has the classes, mean, std "
-            "and size of your model",
-            code="classifier",
-        )
+        way = "it must return a preimage.Classifier, which has the classes, mean, std and size of your model"
+        raise InputError(f"{name}() returned {type(made).__name__}: {way}", code="classifier")
     return made
 
 

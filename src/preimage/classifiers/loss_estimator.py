@@ -81,25 +81,18 @@ class LossEstimator(nn.Module):
         """Store quantiles and standard deviation of two or more unlike estimates (n,) for held-out images."""
         values = estimates.detach().float().flatten()
         if len(values) < 2 or float(values.std()) == 0:
-            raise InputError(
-                "the estimates of the loss do not differ, the loss estimator has learned nothing: train longer",
-                code="classifier",
-            )
+            raise InputError("the estimates of the loss do not differ: train longer", code="classifier")
         self.quantiles.copy_(torch.quantile(values, torch.linspace(0, 1, LEVELS, device=values.device)))
         self.spread.copy_(values.std())
 
     def quantile(self, level: float) -> torch.Tensor:
         """The estimate below which a share, 0 to 1, of the held-out images lies; `settle` comes first."""
         if not 0 <= level <= 1:
-            raise InputError(
-                f"a quantile must be from 0 to 1, got {level}: 0.1 requests the confidence of the most confident tenth"
-            )
+            raise InputError(f"a quantile must be from 0 to 1, got {level}: 0.1 is the most confident tenth")
         # Once: the number is read from the device, which a recorded step (a CUDA graph) cannot.
         self.is_settled = self.is_settled or bool(self.quantiles.any())
         if not self.is_settled:
-            raise InputError(
-                "the loss estimator does not know its own scale: call settle with held-out estimates", code="classifier"
-            )
+            raise InputError("the loss estimator has no scale yet: settle held-out estimates", code="classifier")
         return self.quantiles[round(level * (LEVELS - 1))]
 
     def relative(self, estimates: torch.Tensor, level: float) -> torch.Tensor:
@@ -129,11 +122,8 @@ def untrained_estimator(
     except InputError:
         raise
     except (RuntimeError, AssertionError, ValueError) as error:  # each library has its own
-        raise InputError(
-            f"the classifier cannot process images of {width} x {height} ({in_one_line(error, 120)}): give another size or "
-            "another classifier",
-            code="classifier",
-        ) from error
+        reason = f"the classifier cannot process images of {width} x {height} ({in_one_line(error, 120)})"
+        raise InputError(f"{reason}: give another size or classifier", code="classifier") from error
     channels = {layer: value.shape[1] if value.ndim in (2, 4) else value.shape[2] for layer, value in features.items()}
     with drawing_from(torch.Generator().manual_seed(seed)):
         return LossEstimator(channels)
@@ -155,11 +145,8 @@ def pooled(features: torch.Tensor, channels: int) -> torch.Tensor:
         return features.mean(tuple(range(1, features.ndim - 1)))
     if features.ndim == 2 and features.shape[1] == channels:
         return features
-    raise InputError(
-        f"the loss estimator expects {channels} channels of a layer, got features {tuple(features.shape)}: use it with the "
-        "classifier that it was trained with",
-        code="shape",
-    )
+    got = f"the loss estimator expects {channels} channels of a layer, got features {tuple(features.shape)}"
+    raise InputError(f"{got}: use it with the classifier that it was trained with", code="shape")
 
 
 def block_layers(classifier: Classifier, x: torch.Tensor) -> list[str]:

@@ -85,9 +85,8 @@ def backbone(name: str, classes: int, *, small: bool = False) -> nn.Module:
     try:
         model = models.get_model(name, weights=None, num_classes=classes)
     except (ValueError, TypeError) as error:
-        raise InputError(
-            f"torchvision has no model {name!r}: give resnet18, resnet34, mobilenet_v3_small, ...", code="not-found"
-        ) from error
+        way = "give resnet18, resnet34, mobilenet_v3_small, ..."
+        raise InputError(f"torchvision has no model {name!r}: {way}", code="not-found") from error
     if small and isinstance(model, models.ResNet):
         model.conv1 = nn.Conv2d(3, model.conv1.out_channels, 3, padding=1, bias=False)
         model.maxpool = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
@@ -113,9 +112,7 @@ def write_model(path: Path, model: TrainedModel, *, overwrite: bool = False) -> 
     """
     classifier, estimator, origin = model.classifier, model.estimator, model.origin
     if origin is None:
-        raise InputError(
-            "the model has no origin, by which its file could be read again: give TrainedModel one", code="classifier"
-        )
+        raise InputError("a file without origin cannot be read again: give TrainedModel one", code="classifier")
     held = {
         "format": FORMAT,
         "kind": KIND,
@@ -151,20 +148,14 @@ def read_held(path: Path) -> dict[str, Any]:
     except Exception as error:  # pickle, zip: each raises its own
         raise InputError(f"{path} cannot be read as a model file of preimage: {way}", code="unreadable") from error
     if not isinstance(held, dict) or KIND not in (held.get("kind"), held.get("format")):
-        raise InputError(
-            f"{path} is no model file of preimage (weights alone are given as torchvision:NAME@{path}): {way}",
-            code="unreadable",
-        )
+        reason = f"{path} is no model file of preimage (weights alone are given as torchvision:NAME@{path})"
+        raise InputError(f"{reason}: {way}", code="unreadable")
     if held.get("format") != FORMAT:
         number = held.get("version") if held.get("format") == KIND else held.get("format")
-        raise InputError(
-            f"{path} is a model file of format {number}, this version reads {FORMAT}: make it anew by `preimage train`",
-            code="format",
-        )
-    if missing := _KEYS - held.keys():
-        raise InputError(
-            f"{path} lacks {', '.join(sorted(missing))}: make it anew by `preimage train`", code="unreadable"
-        )
+        reason = f"{path} is a model file of format {number}, this version reads {FORMAT}"
+        raise InputError(f"{reason}: make it anew by `preimage train`", code="format")
+    if missing := ", ".join(sorted(_KEYS - held.keys())):
+        raise InputError(f"{path} lacks {missing}: make it anew by `preimage train`", code="unreadable")
     return held
 
 

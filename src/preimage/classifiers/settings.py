@@ -71,9 +71,8 @@ class Settings:
 
     def of(self, images: int) -> Settings:
         """With the number of epochs for so many images."""
-        if self.epochs is not None:
-            return self
-        return replace(self, epochs=min(MOST, max(FEWEST, round(STEPS / math.ceil(images / self.batch)))))
+        epochs = min(MOST, max(FEWEST, round(STEPS / math.ceil(images / self.batch))))
+        return replace(self, epochs=self.epochs or epochs)
 
 
 def _counts(value: Any, least: int) -> bool:
@@ -84,7 +83,7 @@ def optimizers(parameters: Iterable[nn.Parameter], settings: Settings) -> list[t
     """Each with its peak learning rate: Muon for kernels, AdamW for all other parameters.
 
     Example:
-        >>> model = torch.nn.Sequential(torch.nn.Conv2d(32, 32, 3), torch.nn.Linear(32, 2))
+        >>> model = nn.Sequential(nn.Conv2d(32, 32, 3), nn.Linear(32, 2))
         >>> [(type(optimizer).__name__, rate) for optimizer, rate in optimizers(model.parameters(), Settings())]
         [('KernelMuon', 0.02), ('AdamW', 0.001)]
     """

@@ -11,7 +11,7 @@ import copy
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 
@@ -25,7 +25,7 @@ from preimage.classifiers.fingerprint import model_fingerprint, tensor_fingerpri
 from preimage.classifiers.labelled import TEST, TRAIN, VALIDATION_SHARE, Labelled
 from preimage.classifiers.loss_estimator import LossEstimator, ranking_loss, untrained_estimator
 from preimage.classifiers.model_file import SMALL_SIDE, Backbone, TrainedModel
-from preimage.classifiers.scores import Predictions, Scores, score, target_quantile
+from preimage.classifiers.scores import Batch, Epoch, Predictions, score, target_quantile
 from preimage.classifiers.settings import Settings, optimizers, update_average
 from preimage.engine.devices import choose_device, give_back_memory, has_native_bfloat16, keep_freed_memory
 from preimage.errors import InputError
@@ -34,39 +34,6 @@ from preimage.rng import drawing_from
 AUXILIARY = 0.5  # b2 of eq. 3
 WARM_UP = 0.05  # of all steps, in which the learning rate rises
 _SAMPLES = 500  # images whose mean and standard deviation normalize all
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One step of the optimizer: the numbers of the batch in its epoch and of the epoch, from 1, and how many there are."""
-
-    index: int
-    total: int
-    epoch: int
-    epochs: int
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One pass over the training part.
-
-    Args:
-        index, total: number of the epoch, from 1, and how many there will be.
-        seconds: since the first epoch began.
-        loss, auxiliary: mean cross-entropy and mean ranking loss of its batches.
-        validation: scores of the averaged weights on the validation part.
-        best: the epoch of the best scores so far.
-        robust: accuracy on the validation part under attack, 0 to 1, of an adversarial training alone.
-    """
-
-    index: int
-    total: int
-    seconds: float
-    loss: float
-    auxiliary: float
-    validation: Scores
-    best: int
-    robust: float | None = None
 
 
 class Training:
@@ -157,15 +124,13 @@ class Training:
             pass
         return self.result()
 
-    # ------------------------------------------------------------------ one epoch
-
     def _epoch(self) -> Iterator[Batch | Epoch]:
         begin = time.perf_counter()
         index = self.index + 1
         self._before_epoch = self._state()
         sums = torch.zeros(2, device=self.device)  # not read before the end: whoever reads waits for the device
         # Everything that is drawn in an epoch comes from its number, so that a resumed training draws the same.
-        generator = seeded(self.settings.seed * 100_003 + index)
+        generator = torch.Generator().manual_seed(self.settings.seed * 100_003 + index)
         batches = self._batches(generator)
         for number, batch in enumerate(batches):
             sums += self._step(batch, index - 1 + number / len(batches), generator)
@@ -203,11 +168,10 @@ class Training:
         x, labels = self._augmented(batch, generator), sent(self.learned.labels[batch], self.device)
         share, drawn = mixup(len(x), 0.0 if self.frozen else self.settings.mix, generator)
         order = sent(drawn, self.device)
-        # A model's own draws, as of dropout.
-        with drawing_from(seeded(int(torch.randint(2**31, (), generator=generator)))):
-            primary, auxiliary = self._losses(
-                torch.lerp(x[order], x, share), ((share, labels), (1 - share, labels[order]))
-            )
+        mixed, targets = torch.lerp(x[order], x, share), ((share, labels), (1 - share, labels[order]))
+        seed = int(torch.randint(2**31, (), generator=generator))
+        with drawing_from(torch.Generator().manual_seed(seed)):  # a model's own draws, as of dropout
+            primary, auxiliary = self._losses(mixed, targets)
         self.both.zero_grad(set_to_none=True)
         (auxiliary if self.frozen else primary + AUXILIARY * auxiliary).backward()
         for optimizer, _ in self.optimizers:
@@ -262,9 +226,7 @@ class Training:
             InputError: no epoch is complete.
         """
         if not self.best:
-            raise InputError(
-                "there is no result before the first epoch: iterate the training, or call run()", code="option"
-            )
+            raise InputError("there is no result before the first epoch: iterate, or call run()", code="option")
         latest = {name: value.clone() for name, value in self.average.module.state_dict().items()}
         self.average.module.load_state_dict(self.best["weights"])
         try:
@@ -294,8 +256,6 @@ class Training:
             "history": list(self.history),
         }
         return TrainedModel(classifier, estimator, about, None if self.frozen else self.backbone)
-
-    # ------------------------------------------------------------------ state
 
     @cached_property
     def fingerprint(self) -> dict[str, Any]:
@@ -331,7 +291,7 @@ class Training:
 
     def _untrained(self) -> Classifier:
         """Random weights; its input is normalized by mean and standard deviation of the training images."""
-        with drawing_from(seeded(self.settings.seed)):
+        with drawing_from(torch.Generator().manual_seed(self.settings.seed)):
             model = self.backbone.build(len(self.data.classes))
         images = self.learned.pictures
         sample = images[:: max(1, len(images) // _SAMPLES)].cpu().float() / 255
@@ -341,8 +301,3 @@ class Training:
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=has_native_bfloat16(self.device))
-
-
-def seeded(seed: int) -> torch.Generator:
-    """A generator on the CPU."""
-    return torch.Generator().manual_seed(seed)
