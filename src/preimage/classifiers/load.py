@@ -63,7 +63,8 @@ def load_model(spec: str | Path, *, backbone: str | Function | None = None) -> T
 
     Arguments and errors are those of `load_classifier`; only a `FILE.pt` of `preimage train` has an estimator and `about`.
     """
-    text = _specification(spec)
+    _check_specification(spec)
+    text = str(spec)
     if Path(text).suffix in (".pt", ".pth") and text.partition(":")[0] not in LIBRARIES:
         return read_model(Path(text), backbone=backbone)
     if backbone is not None:
@@ -107,9 +108,8 @@ def _architecture(
         if backbone is None:
             reason = f"{path} was trained on the classifier of {spec}, a function that no model file may call"
             raise InputError(f"{reason}: give it again, --backbone {spec}", code="classifier")
-        if isinstance(backbone, str):
-            return copy.deepcopy(_of_function(backbone).model), backbone
-        return copy.deepcopy(_called(backbone, spec).model), spec
+        made = _of_function(backbone) if isinstance(backbone, str) else _called(backbone, spec)
+        return copy.deepcopy(made.model), backbone if isinstance(backbone, str) else spec
     if backbone is not None:
         raise InputError(f"{path} names its own backbone: leave the backbone out", code="option")
     if isinstance(spec, str):
@@ -124,20 +124,16 @@ def _architecture(
     raise InputError(f"{path} names no backbone that its weights could belong to: train it anew", code="classifier")
 
 
-def _specification(spec: Any) -> str:
-    if not isinstance(spec, str | Path):
-        way = f"give {_WAYS}"
-        if isinstance(spec, Classifier):
-            way = "it needs no loading, use it as it is"
-        elif isinstance(spec, nn.Module):
-            way = "wrap it: Classifier(model, classes, mean, std, size)"
-        raise InputError(
-            f"load_classifier takes a specification or a path, got {type(spec).__name__}: {way}", code="type"
-        )
-    text = str(spec)
-    if text.strip() in ("", "."):  # an empty path reads "."
-        raise InputError(f"the specification of the classifier is empty: give {_WAYS}", code="not-found")
-    return text
+def _check_specification(spec: Any) -> None:
+    if isinstance(spec, str | Path):
+        return
+    way = f"give {_WAYS}"
+    if isinstance(spec, nn.Module):
+        way = "wrap it: Classifier(model, classes, mean, std, size)"
+    if isinstance(spec, Classifier):
+        way = "it needs no loading, use it as it is"
+    got = type(spec).__name__
+    raise InputError(f"load_classifier takes a specification or a path, got {got}: {way}", code="type")
 
 
 def _of_function(spec: str) -> Classifier:

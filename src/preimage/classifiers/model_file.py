@@ -1,7 +1,12 @@
-"""A model file: a classifier that was trained here, and its loss estimator, as plain data and tensors; no pickled code."""
+"""A model file: a classifier that was trained here, and its loss estimator, as plain data and tensors; no pickled code.
+
+By its fingerprint, SHA-256 of every byte, a checkpoint knows its data and its classifier.
+"""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,21 +32,47 @@ SMALL_SIDE = 96
 class Backbone:
     """An architecture that is trained here.
 
+    Example:
+        >>> Backbone("thin_resnet10").build(classes=3)(torch.rand(2, 3, 32, 32)).shape
+        torch.Size([2, 3])
+
     Args:
         name: `resnet18` and the like of torchvision, `timm:NAME`, or `thin_resnet10` and `thin_resnet18`.
         small: for images under 96 px.
-
-    Example:
-        >>> sum(parameter.numel() for parameter in Backbone("thin_resnet10").build(classes=7).parameters())
-        1228199
     """
 
     name: str
     small: bool = False
 
     def build(self, classes: int) -> nn.Module:
-        """An untrained module of this architecture."""
-        return backbone(self.name, classes, small=self.small)
+        """An untrained module from images to logits.
+
+        Raises:
+            InputError: an unknown name.
+        """
+        if self.name in BLOCKS:
+            return ThinResNet(BLOCKS[self.name], classes)
+        if self.name.startswith("timm:"):
+            timm, own = imported_timm(), self.name.removeprefix("timm:")
+            if not timm.is_model(own):  # hf-hub:... and local-dir:... would be fetched
+                raise InputError(f"timm has no model {own!r}: give one of timm.list_models()", code="not-found")
+            return timm.create_model(own, pretrained=False, num_classes=classes)
+        from torchvision import models
+
+        try:
+            model = models.get_model(self.name, weights=None, num_classes=classes)
+        except (ValueError, TypeError) as error:
+            way = "give resnet18, resnet34, mobilenet_v3_small, ..."
+            raise InputError(f"torchvision has no model {self.name!r}: {way}", code="not-found") from error
+        if self.small and isinstance(model, models.ResNet):
+            model.conv1 = nn.Conv2d(3, model.conv1.out_channels, 3, padding=1, bias=False)
+            model.maxpool = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
+        if self.small and isinstance(model, models.VGG):
+            *_, last = dict(model.features.named_children())
+            setattr(model.features, last, nn.Identity())  # the fifth halving
+            model.avgpool = nn.AdaptiveAvgPool2d(1)
+            model.classifier = nn.Sequential(nn.Linear(512, classes))
+        return model
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,43 +90,6 @@ class TrainedModel:
     estimator: LossEstimator | None = None
     about: dict[str, Any] = field(default_factory=dict)
     origin: Backbone | str | None = None
-
-
-def backbone(name: str, classes: int, *, small: bool = False) -> nn.Module:
-    """An untrained module from images to logits.
-
-    Example:
-        >>> backbone("thin_resnet10", 3)(torch.rand(2, 3, 32, 32)).shape
-        torch.Size([2, 3])
-
-    `name` and `small` are those of a Backbone.
-
-    Raises:
-        InputError: an unknown name.
-    """
-    if name in BLOCKS:
-        return ThinResNet(BLOCKS[name], classes)
-    if name.startswith("timm:"):
-        timm, own = imported_timm(), name.removeprefix("timm:")
-        if not timm.is_model(own):  # hf-hub:... and local-dir:... would be fetched
-            raise InputError(f"timm has no model {own!r}: give one of timm.list_models()", code="not-found")
-        return timm.create_model(own, pretrained=False, num_classes=classes)
-    from torchvision import models
-
-    try:
-        model = models.get_model(name, weights=None, num_classes=classes)
-    except (ValueError, TypeError) as error:
-        way = "give resnet18, resnet34, mobilenet_v3_small, ..."
-        raise InputError(f"torchvision has no model {name!r}: {way}", code="not-found") from error
-    if small and isinstance(model, models.ResNet):
-        model.conv1 = nn.Conv2d(3, model.conv1.out_channels, 3, padding=1, bias=False)
-        model.maxpool = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
-    if small and isinstance(model, models.VGG):
-        *_, last = dict(model.features.named_children())
-        setattr(model.features, last, nn.Identity())  # the fifth halving
-        model.avgpool = nn.AdaptiveAvgPool2d(1)
-        model.classifier = nn.Sequential(nn.Linear(512, classes))
-    return model
 
 
 def write_model(path: Path, model: TrainedModel, *, overwrite: bool = False) -> Path:
@@ -166,3 +160,35 @@ def estimator_of(held: dict[str, Any]) -> LossEstimator | None:
     estimator = LossEstimator(held["estimator"]["channels"], held["estimator"]["units"])
     estimator.load_state_dict(held["estimator"]["weights"])
     return estimator.eval().requires_grad_(False)
+
+
+def tensor_fingerprint(tensors: Iterable[torch.Tensor]) -> str:
+    """SHA-256 of the dtypes, shapes and values of tensors: 64 hexadecimal digits."""
+    sha = hashlib.sha256()
+    for tensor in tensors:
+        sha.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+        sha.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return sha.hexdigest()
+
+
+def model_fingerprint(*models: nn.Module | None) -> str:
+    """SHA-256 of all parameters and buffers of models, and of how a Classifier prepares its images: 64 hexadecimal digits.
+
+    Example:
+        >>> model = nn.BatchNorm2d(3)
+        >>> before = model_fingerprint(model)
+        >>> _ = model.running_mean.add_(1)
+        >>> model_fingerprint(model) == before
+        False
+    """
+    sha = hashlib.sha256()
+    for model in models:
+        sha.update(type(model).__name__.encode())
+        if model is None:
+            continue
+        if isinstance(model, Classifier):
+            sha.update(repr((model.classes, model.size, type(model.model).__name__)).encode())
+        # Buffers that are not persistent as well, which a state dict leaves out.
+        for name, value in (*model.named_parameters(), *model.named_buffers()):
+            sha.update(f"{name} {tensor_fingerprint([value])}".encode())
+    return sha.hexdigest()

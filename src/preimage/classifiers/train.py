@@ -21,10 +21,9 @@ from torch.optim.swa_utils import AveragedModel
 
 from preimage.classifiers.augmentation import Targets, augmented, loss_of, mixup, sent
 from preimage.classifiers.classifier import Classifier
-from preimage.classifiers.fingerprint import model_fingerprint, tensor_fingerprint
 from preimage.classifiers.labelled import TEST, TRAIN, VALIDATION_SHARE, Labelled
 from preimage.classifiers.loss_estimator import LossEstimator, ranking_loss, untrained_estimator
-from preimage.classifiers.model_file import SMALL_SIDE, Backbone, TrainedModel
+from preimage.classifiers.model_file import SMALL_SIDE, Backbone, TrainedModel, model_fingerprint, tensor_fingerprint
 from preimage.classifiers.scores import Batch, Epoch, Predictions, score, target_quantile
 from preimage.classifiers.settings import Settings, optimizers, update_average
 from preimage.engine.devices import choose_device, give_back_memory, has_native_bfloat16, keep_freed_memory
