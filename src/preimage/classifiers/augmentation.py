@@ -31,14 +31,13 @@ Targets = Sequence[tuple[float, torch.Tensor]]
 def augmented(
     images: torch.Tensor, size: tuple[int, int], generator: torch.Generator, *, upright: bool = True
 ) -> torch.Tensor:
-    """Images as they might have been taken as well.
+    """Images (b, 3, h, w) in 0 to 1 as they might have been taken as well.
 
     Example:
         >>> augmented(torch.rand(8, 3, 120, 160), (108, 144), torch.Generator().manual_seed(0)).shape
         torch.Size([8, 3, 108, 144])
 
     Args:
-        images: (b, 3, h, w) in 0 to 1.
         size: (height, width) of the crop.
         generator: of all draws; on the CPU, wherever the images are.
         upright: whether up and down differ; if not they are rotated by any angle.

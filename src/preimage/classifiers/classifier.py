@@ -46,8 +46,7 @@ class Classifier(nn.Module):
             for a ResNet-50).
 
     Raises:
-        InputError: no nn.Module or one that cannot be copied, fewer than two classes or two of one name, a mean and std that
-            do not fit together, an invalid size.
+        InputError: no nn.Module or one that cannot be copied, fewer than two classes or two of one name, any invalid value.
     """
 
     mean: torch.Tensor
@@ -114,7 +113,7 @@ class Classifier(nn.Module):
         """The output of a layer for images (b, 1 or 3, h, w) in 0 to 1; nothing after the layer is computed.
 
         Raises:
-            InputError: no such layer (the near ones are named), or one that is not used.
+            InputError: no such layer, or one that is not used.
         """
         found: dict[str, torch.Tensor] = {}
 
@@ -129,11 +128,7 @@ class Classifier(nn.Module):
     def logits_and_features(
         self, x: torch.Tensor, layers: Sequence[str]
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """The logits (b, classes) and the outputs of some layers, in one forward pass.
-
-        Raises:
-            InputError: no such layer, or one that is not used.
-        """
+        """The logits (b, classes) and the outputs of some layers, as by `features`, in one forward pass."""
         found: dict[str, torch.Tensor] = {}
 
         def keep(layer: str, output: Any) -> None:
@@ -175,11 +170,7 @@ class Classifier(nn.Module):
                 handle.remove()
 
     def class_index(self, name: str | int) -> int:
-        """The index of a class by its name, in whatever case, or by its index.
-
-        Raises:
-            InputError: no such class; the near ones are named.
-        """
+        """The index of a class by its name, in whatever case, or by its index; InputError names those near an unknown one."""
         if isinstance(name, str):
             for names, wanted in ((self.classes, name), ([c.lower() for c in self.classes], name.lower())):
                 if wanted in names:

@@ -37,11 +37,8 @@ class LossEstimator(nn.Module):
         torch.Size([5])
 
     Args:
-        channels: number of channels of each layer, by its name.
+        channels: number of channels of each of one or more layers, by its name.
         units: of the linear layer that each passes.
-
-    Raises:
-        InputError: no layer.
     """
 
     quantiles: torch.Tensor
@@ -65,10 +62,7 @@ class LossEstimator(nn.Module):
         return list(self.channels)
 
     def forward(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
-        """{layer: (b, c, ...)}, of tokens (b, n, c) -> (b,): the estimates, whose scale has no meaning of its own.
-
-        They are where the features are, wherever the estimator is.
-        """
+        """{layer: (b, c, ...)}, of tokens (b, n, c) -> (b,) on the features' device; the scale has no meaning of its own."""
         own, place = self.head.weight.device, next(iter(features.values())).device
         each = [
             torch.relu(branch(pooled(features[layer], count).to(own)))
@@ -106,10 +100,7 @@ def untrained_estimator(
 ) -> LossEstimator:
     """A loss estimator of random weights for some layers of a classifier; none given: the last of each block.
 
-    Args:
-        classifier: on the device of the image.
-        image: (1, 3, h, w) in 0 to 1, by which the layers' channels are known.
-        layers, seed: their names, and the random seed of the weights.
+    The channels of the layers are known by an image (1, 3, h, w) in 0 to 1 on the classifier's device.
 
     Raises:
         InputError: a classifier that cannot process images of this size, or an unknown layer.

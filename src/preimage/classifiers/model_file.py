@@ -77,11 +77,9 @@ class Backbone:
 
 @dataclass(frozen=True, eq=False)
 class TrainedModel:
-    """A classifier and the estimator of its loss: what `preimage train` writes and `load_model` returns.
+    """A classifier and the estimator of its loss, if one was trained: what `preimage train` writes and `load_model` returns.
 
     Args:
-        classifier: the classifier.
-        estimator: its loss estimator, None if none was trained.
         about: numbers and settings of the training, plain data; `target_quantile` among them.
         origin: how its architecture is built: a Backbone, or a specification for `load_classifier`; None: it cannot be written.
     """
@@ -107,7 +105,7 @@ def write_model(path: Path, model: TrainedModel, *, overwrite: bool = False) -> 
     classifier, estimator, origin = model.classifier, model.estimator, model.origin
     if origin is None:
         raise InputError("a file without origin cannot be read again: give TrainedModel one", code="classifier")
-    held = {
+    held: dict[str, Any] = {
         "format": FORMAT,
         "kind": KIND,
         "written_by": __version__,
@@ -123,8 +121,8 @@ def write_model(path: Path, model: TrainedModel, *, overwrite: bool = False) -> 
         "about": model.about,
     }
     if estimator is not None:
-        own = {"channels": estimator.channels, "units": estimator.units, "weights": _weights(estimator)}
-        held["estimator"] = own
+        own = _weights(estimator)
+        held["estimator"] = {"channels": estimator.channels, "units": estimator.units, "weights": own}
     return write_bytes_atomically(path, lambda file: torch.save(held, file), overwrite=overwrite)
 
 
@@ -171,24 +169,17 @@ def tensor_fingerprint(tensors: Iterable[torch.Tensor]) -> str:
     return sha.hexdigest()
 
 
-def model_fingerprint(*models: nn.Module | None) -> str:
-    """SHA-256 of all parameters and buffers of models, and of how a Classifier prepares its images: 64 hexadecimal digits.
+def model_fingerprint(model: nn.Module) -> str:
+    """SHA-256 of all parameters and buffers, and of how a Classifier prepares its images: 64 hexadecimal digits.
 
     Example:
-        >>> model = nn.BatchNorm2d(3)
-        >>> before = model_fingerprint(model)
-        >>> _ = model.running_mean.add_(1)
-        >>> model_fingerprint(model) == before
+        >>> model_fingerprint(nn.BatchNorm2d(3)) == model_fingerprint(nn.BatchNorm2d(3, affine=False))
         False
     """
-    sha = hashlib.sha256()
-    for model in models:
-        sha.update(type(model).__name__.encode())
-        if model is None:
-            continue
-        if isinstance(model, Classifier):
-            sha.update(repr((model.classes, model.size, type(model.model).__name__)).encode())
-        # Buffers that are not persistent as well, which a state dict leaves out.
-        for name, value in (*model.named_parameters(), *model.named_buffers()):
-            sha.update(f"{name} {tensor_fingerprint([value])}".encode())
+    sha = hashlib.sha256(type(model).__name__.encode())
+    if isinstance(model, Classifier):
+        sha.update(repr((model.classes, model.size, type(model.model).__name__)).encode())
+    # Buffers that are not persistent as well, which a state dict leaves out.
+    for name, value in (*model.named_parameters(), *model.named_buffers()):
+        sha.update(f"{name} {tensor_fingerprint([value])}".encode())
     return sha.hexdigest()

@@ -39,7 +39,6 @@ class Settings:
         mix: of mixup, 0 to 1, for Beta(mix, mix); 0: nothing is blended.
         upright: whether up and down differ in the images; if not (lesions, cells) they are rotated by any angle.
         layers: those whose features the loss estimator takes; none: the last of each block.
-        seed: random seed of weights, order and augmentation.
 
     Raises:
         InputError: a value out of its range.

@@ -72,8 +72,7 @@ class Training:
         device: str | torch.device = "auto",
     ) -> None:
         settings = settings or Settings()
-        self.device: torch.device = choose_device(device)
-        self.frozen: bool = classifier is not None
+        self.device, self.frozen = choose_device(device), classifier is not None
         self.data: Labelled = data if classifier is None else data.with_classes_of(classifier.classes)
         learned, validation = self.data.part(TRAIN).split(VALIDATION_SHARE, settings.seed)
         self.learned: Labelled = learned.near(self.device)
@@ -107,20 +106,18 @@ class Training:
         """
         if self._before_epoch is not None:
             self.load_state_dict(self._before_epoch)
-        on_cpu = self.device.type == "cpu"
-        if on_cpu:
+        if self.device.type == "cpu":
             keep_freed_memory()
         try:
             while self.index < self.epochs:
                 yield from self._epoch()
         finally:
-            if on_cpu:
+            if self.device.type == "cpu":
                 give_back_memory()
 
     def run(self) -> TrainedModel:
         """All epochs, and the result."""
-        for _ in self:
-            pass
+        list(self)
         return self.result()
 
     def _epoch(self) -> Iterator[Batch | Epoch]:
