@@ -118,10 +118,6 @@ def mixup(count: int, mix: float, generator: torch.Generator) -> tuple[float, to
     """The share, 0.5 to 1, that each of `count` images keeps in a blend, and the order (count,) of those that fill the rest.
 
     The share is drawn from Beta(mix, mix); 0 blends nothing.
-
-    Example:
-        >>> mixup(3, 0.0, torch.Generator())
-        (1.0, tensor([0, 1, 2]))
     """
     if not mix:
         return 1.0, torch.arange(count)

@@ -43,16 +43,7 @@ class DataSet:
 
 
 def read_folder(path: Path) -> DataSet:
-    """A folder per class, perhaps below train/ and test/.
-
-    Example:
-        >>> import shutil
-        >>> for name in ("cat", "dog"):
-        ...     Path("animals", name).mkdir(parents=True)
-        ...     _ = shutil.copy("photo.png", Path("animals", name))
-        >>> read_folder(Path("animals")).classes
-        ['cat', 'dog']
-    """
+    """A folder per class, perhaps below train/ and test/."""
     test = next((path / name for name in _TESTS if (path / name).is_dir()), None)
     roots = {TRAIN: path} if not (path / TRAIN).is_dir() else {TRAIN: path / TRAIN} | ({TEST: test} if test else {})
     rows = [

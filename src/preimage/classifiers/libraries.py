@@ -10,7 +10,7 @@ from urllib.error import URLError
 import torch
 from torch import nn
 
-from preimage.classifiers.arguments import in_one_line
+from preimage.classifiers.arguments import in_one_line, suggestion
 from preimage.classifiers.classifier import Classifier
 from preimage.errors import InputError, MissingExtra
 from preimage.rng import drawing_from
@@ -21,15 +21,14 @@ NO_WEIGHTS = "none"
 def _torchvision(name: str, weights: str | None) -> Classifier:
     from torchvision import models
 
-    every = models.list_models(module=models)
-    some = f"there are {', '.join(every[:6])}, ... ({len(every)} in all)"
     try:
         known: Any = models.get_model_weights(name).DEFAULT  # pyright: ignore[reportAttributeAccessIssue]
     except (ValueError, AttributeError) as error:
-        raise InputError(f"torchvision has no model {name!r}: {some}", code="not-found") from error
+        near = suggestion(name, models.list_models(module=models))
+        raise InputError(f"torchvision has no model {name!r}{near}", code="not-found") from error
     preset = known.transforms()
     if not hasattr(preset, "crop_size"):
-        raise InputError(f"torchvision:{name} is no classifier of images: {some}", code="classifier")
+        raise InputError(f"torchvision:{name} is no classifier of images: give resnet18, say", code="classifier")
     pretrained = known if weights is None else None
     model = _downloaded(f"torchvision:{name}", known.url, lambda: models.get_model(name, weights=pretrained))
     _take(model, weights, name)
@@ -48,8 +47,7 @@ def imported_timm() -> Any:
 def _timm(name: str, weights: str | None) -> Classifier:
     timm = imported_timm()
     if not timm.is_model(name.split(".")[0]):
-        near = timm.list_models(f"*{name}*")[:4] or timm.list_models()[:4]
-        raise InputError(f"timm has no model {name!r}: there are {', '.join(near)}, ...", code="not-found")
+        raise InputError(f"timm has no model {name!r}{suggestion(name, timm.list_models())}", code="not-found")
     model = _downloaded(f"timm:{name}", None, lambda: timm.create_model(name, pretrained=weights is None))
     _take(model, weights, name)
     classes = model.num_classes
@@ -81,8 +79,8 @@ def _transformers(name: str, weights: str | None) -> Classifier:
 
 def _side_of(processor: Any) -> int | tuple[int, int] | None:
     """The side to which an image processor of transformers crops or resizes images."""
-    for specified in (getattr(processor, "crop_size", None), getattr(processor, "size", None)):
-        size = dict(specified) if specified else {}
+    for name in ("crop_size", "size"):
+        size = dict(getattr(processor, name, None) or {})
         if "height" in size:
             return int(size["height"]), int(size["width"])
         if "shortest_edge" in size:
@@ -145,10 +143,6 @@ LIBRARIES: dict[str, Callable[[str, str | None], Classifier]] = {
 
 def from_library(kind: str, name: str, weights: str | None) -> Classifier:
     """The classifier of a library, by the first word of its specification and the model's name.
-
-    Example:
-        >>> from_library("torchvision", "mobilenet_v3_small", NO_WEIGHTS).size
-        (224, 224)
 
     Args:
         kind, name: of LIBRARIES, and the model's name there.

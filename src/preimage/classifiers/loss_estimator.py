@@ -123,10 +123,6 @@ def untrained_estimator(
 def pooled(features: torch.Tensor, channels: int) -> torch.Tensor:
     """The mean over positions of features (b, c, h, w), (b, h, w, c) as of Swin, tokens (b, n, c), or (b, c): (b, c).
 
-    Example:
-        >>> pooled(torch.rand(2, 64, 7, 7), 64).shape
-        torch.Size([2, 64])
-
     Raises:
         InputError: features of another number of channels.
     """

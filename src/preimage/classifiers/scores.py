@@ -81,12 +81,7 @@ class Epoch:
 
 
 def score(found: Predictions) -> Scores:
-    """All scores of some predictions.
-
-    Example:
-        >>> score(Predictions(torch.tensor([0, 1]), torch.eye(2), torch.tensor([0.1, 0.2]))).balanced_accuracy
-        1.0
-    """
+    """All scores of some predictions."""
     from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_recall
 
     labels, logits, count = found.labels, found.logits, found.logits.shape[1]
@@ -103,12 +98,7 @@ def score(found: Predictions) -> Scores:
 
 
 def target_quantile(found: Predictions) -> float:
-    """The widest quantile of the estimated loss below which 95 % are correctly classified; 0.1 if there is none.
-
-    Example:
-        >>> target_quantile(Predictions(torch.tensor([0, 1]), torch.eye(2), torch.tensor([0.1, 0.2])))
-        0.3
-    """
+    """The widest quantile of the estimated loss below which 95 % are correctly classified; 0.1 if there is none."""
     correct = found.logits.argmax(1) == found.labels
     order = found.estimates.argsort()
     for level in QUANTILES:

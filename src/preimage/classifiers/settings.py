@@ -101,13 +101,6 @@ def update_average(average: AveragedModel, current: nn.Module) -> None:
     """One step of the exponential moving average of weights and buffers, in place; the first step copies them.
 
     AveragedModel's own step reads its count from the device, and so waits for it. Here the count stays on the CPU.
-
-    Example:
-        >>> model = nn.Linear(2, 2)
-        >>> average = AveragedModel(model)
-        >>> update_average(average, model)
-        >>> int(average.n_averaged), torch.equal(average.module.weight, model.weight)
-        (1, True)
     """
     count = int(average.n_averaged)
     weight = max(1 - EMA_WEIGHT, 9 / (10 + count)) if count else 1.0
