@@ -127,12 +127,6 @@ def mixup(count: int, mix: float, generator: torch.Generator) -> tuple[float, to
 
 
 def loss_of(logits: torch.Tensor, targets: Targets) -> torch.Tensor:
-    """The cross-entropy (b,) of logits (b, classes) to each of the targets, weighted by their shares.
-
-    Example:
-        >>> labels = torch.tensor([0, 1])
-        >>> loss_of(torch.zeros(2, 2), [(0.5, labels), (0.5, labels.flip(0))])
-        tensor([0.6931, 0.6931])
-    """
+    """The cross-entropy (b,) of logits (b, classes) to each of the targets, weighted by their shares."""
     each = [share * functional.cross_entropy(logits.float(), labels, reduction="none") for share, labels in targets]
     return torch.stack(each).sum(0)

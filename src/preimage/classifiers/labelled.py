@@ -68,7 +68,7 @@ class Labelled:
 
     def split(self, share: float, seed: int) -> tuple[Labelled, Labelled]:
         """(rest, held out): the latter about a share, 0 to 1, of each class, by whole groups, of which each class has two."""
-        held = set(held_out(self.labels.tolist(), self.groups, share, seed, self.classes))
+        held = set(_held_out(self.labels.tolist(), self.groups, share, seed, self.classes))
         return self.subset([i for i in range(len(self)) if i not in held]), self.subset(sorted(held))
 
     def with_classes_of(self, classes: Sequence[str]) -> Labelled:
@@ -136,7 +136,7 @@ def read_labelled(
     if len(found.classes) < 2 or len(set(found.labels)) < 2:
         raise InputError(f"{path} has images of {len(set(found.labels))} class: give images of 2 or more", code="class")
     if TEST not in found.parts:
-        drawn = set(held_out(found.labels, found.groups, TEST_SHARE, seed, found.classes))
+        drawn = set(_held_out(found.labels, found.groups, TEST_SHARE, seed, found.classes))
         found = replace(found, parts=[TEST if i in drawn else TRAIN for i in range(len(found.labels))])
     elif TRAIN not in found.parts:
         raise InputError(f"{path} has no training part: name it train", code="not-found")
@@ -173,16 +173,10 @@ def _read(path: Path, label_column: str, split_column: str | None, group: str | 
     raise InputError(f"{path} is not a data set: {ways}", code="unreadable")
 
 
-def held_out(
+def _held_out(
     labels: Sequence[int], groups: Sequence[str], share: float, seed: int, classes: Sequence[str]
 ) -> list[int]:
-    """The indices of about a share of each class, by whole groups, at least one group of each class on either side.
-
-    Example:
-        >>> held = held_out([0, 0, 1, 1], ["a", "b", "c", "d"], 0.5, 0, ["cat", "dog"])
-        >>> len(held), {0, 1}.isdisjoint(held), {2, 3}.isdisjoint(held)
-        (2, False, False)
-    """
+    """The indices of about a share of each class, by whole groups, at least one group of each class on either side."""
     members: dict[str, list[int]] = defaultdict(list)
     for i, group in enumerate(groups):
         members[group].append(i)

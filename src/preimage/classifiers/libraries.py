@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
 import torch
 from torch import nn
@@ -92,7 +91,7 @@ def _downloaded(spec: str, address: str | None, make: Callable[[], Any]) -> Any:
     """What a library makes with weights from the network; one line if these cannot be had."""
     try:
         return make()
-    except (URLError, OSError, RuntimeError, ValueError) as error:  # each library raises others
+    except (OSError, RuntimeError, ValueError) as error:  # each library raises others
         way = f"give the file: {spec}@FILE"
         if address:
             way = f"fetch {address} elsewhere and {way}"

@@ -20,7 +20,7 @@ from preimage.classifiers.classifier import Classifier
 from preimage.errors import InputError
 from preimage.rng import drawing_from
 
-UNITS, MARGIN = 128, 1.0
+UNITS, MARGIN = 128, 1.0  # of the hidden layers; gamma of eq. 2
 MOST_LAYERS = 4
 LEVELS = 101  # quantiles that are stored, 0 to 1 by hundredths
 
@@ -181,8 +181,8 @@ def _numbered(names: set[str]) -> list[str]:
     return [] if longest is None else [name for _, name in sorted(rows[longest])]
 
 
-def ranking_loss(estimates: torch.Tensor, losses: torch.Tensor, margin: float = MARGIN) -> torch.Tensor:
-    """Mean over the ordered pairs l_i > l_j of max(0, margin - (estimate_i - estimate_j)): (b,), (b,) -> ().
+def ranking_loss(estimates: torch.Tensor, losses: torch.Tensor) -> torch.Tensor:
+    """Mean over the ordered pairs l_i > l_j of max(0, gamma - (estimate_i - estimate_j)): (b,), (b,) -> ().
 
     Pairs that are not ordered add a constant in eq. 2, and train nothing; a mean rather than a sum, whose weight would depend
     on the batch size. The true losses are detached: the classifier must not raise them to improve the order.
@@ -195,7 +195,7 @@ def ranking_loss(estimates: torch.Tensor, losses: torch.Tensor, margin: float = 
     """
     losses = losses.detach()
     ordered = losses[:, None] > losses[None, :]
-    hinge = (margin - (estimates[:, None] - estimates[None, :])).clamp_min(0)
+    hinge = (MARGIN - (estimates[:, None] - estimates[None, :])).clamp_min(0)
     return (hinge * ordered).sum() / ordered.sum().clamp_min(1)
 
 

@@ -14,10 +14,6 @@ BLOCKS = {"thin_resnet10": 1, "thin_resnet18": 2}
 class ThinResNet(nn.Module):
     """A ResNet of basic blocks with a 3x3 first convolution of stride 1: (b, 3, h, w) -> logits (b, classes).
 
-    Example:
-        >>> ThinResNet(2, 10)(torch.rand(4, 3, 32, 32)).shape
-        torch.Size([4, 10])
-
     Each of the four stages has so many blocks, and every one but the first halves height and width.
 
     Source: He, Zhang, Ren, Sun, Deep Residual Learning for Image Recognition, CVPR 2016, with half the channels of its ResNet-18.
