@@ -61,8 +61,6 @@ class Training:
             process images of this size; while it is iterated, a loss that is not finite.
     """
 
-    task = "train"
-
     def __init__(
         self,
         data: Labelled,
