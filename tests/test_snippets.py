@@ -18,7 +18,7 @@ from PIL import Image
 
 from preimage import Classifier, Fit, Recipe
 from preimage.classifiers import TrainedModel
-from preimage.classifiers.model_file import Backbone, backbone, write_model
+from preimage.classifiers.model_file import Backbone, write_model
 from preimage.cli import app, execute, main
 from preimage.jobs.job import Job
 from preimage.registry import TASKS
@@ -90,7 +90,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sample_files: Path) ->
     Image.fromarray(holes).save("holes.png")
     torch.manual_seed(0)
     for name, classes in (("lesions", ["nv", "mel", "bcc", "akiec"]), ("cifar10", 4), ("robust", 4), ("standard", 4)):
-        classifier = Classifier(backbone("thin_resnet10", 4), classes, mean=(0.5,) * 3, std=(0.25,) * 3)
+        classifier = Classifier(Backbone("thin_resnet10").build(4), classes, mean=(0.5,) * 3, std=(0.25,) * 3)
         write_model(Path(f"{name}.pt"), TrainedModel(classifier, origin=Backbone("thin_resnet10")))
     published = Path("release_datasets/d_robust_CIFAR")
     published.mkdir(parents=True)
@@ -119,7 +119,7 @@ def names_of_the_reader() -> dict[str, Any]:
         torch.nn.Conv2d(3, 8, 3, 4, 1), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.LazyLinear(2)
     )
     model(torch.rand(1, 3, 224, 224))
-    classifier = Classifier(backbone("thin_resnet10", 10), 10)
+    classifier = Classifier(Backbone("thin_resnet10").build(10), 10)
     return {"my_model": model, "model": classifier, "images": torch.rand(2, 3, 32, 32), "labels": torch.tensor([0, 1])}
 
 

@@ -12,9 +12,8 @@ import torch
 from classifiers.small import Tiny, own_classifier, refused
 
 from preimage.classifiers import Classifier, LossEstimator, TrainedModel, load_classifier, load_model, read_model
-from preimage.classifiers.fingerprint import model_fingerprint
 from preimage.classifiers.loss_estimator import block_layers
-from preimage.classifiers.model_file import Backbone, backbone, write_model
+from preimage.classifiers.model_file import Backbone, model_fingerprint, write_model
 
 X = torch.rand(1, 3, 40, 50)
 
@@ -73,7 +72,7 @@ def test_weights_of_a_file(tmp_path):
 
 def test_the_global_generator_is_left_alone(tmp_path):
     path = write_model(
-        tmp_path / "m.pt", TrainedModel(Classifier(backbone("resnet18", 2), 2), None, {}, Backbone("resnet18"))
+        tmp_path / "m.pt", TrainedModel(Classifier(Backbone("resnet18").build(2), 2), None, {}, Backbone("resnet18"))
     )
     before = torch.get_rng_state()
     for read in (load_classifier, load_model, read_model):
@@ -96,7 +95,9 @@ def test_a_function_of_one_s_own():
 
 
 def test_a_model_file_is_read_as_it_was_written(tmp_path):
-    classifier = Classifier(backbone("resnet18", 4, small=True), list("abcd"), (0.4,) * 3, (0.2,) * 3, size=(40, 48))
+    classifier = Classifier(
+        Backbone("resnet18", small=True).build(4), list("abcd"), (0.4,) * 3, (0.2,) * 3, size=(40, 48)
+    )
     estimator = LossEstimator({"layer1": 64, "layer4": 512})
     estimator.settle(torch.rand(50))
     path = write_model(
@@ -114,14 +115,14 @@ def test_a_model_file_is_read_as_it_was_written(tmp_path):
 
 
 def test_small_pictures_keep_their_pixels():
-    small, large = (Classifier(backbone("resnet18", 3, small=which), 3) for which in (True, False))
+    small, large = (Classifier(Backbone("resnet18", small=which).build(3), 3) for which in (True, False))
     x = torch.rand(1, 3, 32, 32)
     assert small.features(x, "layer1").shape[-1] == 32
     assert large.features(x, "layer1").shape[-1] == 8
 
 
 def test_a_model_file_holds_no_code(tmp_path):
-    model = TrainedModel(Classifier(backbone("resnet18", 2), 2), origin=Backbone("resnet18"))
+    model = TrainedModel(Classifier(Backbone("resnet18").build(2), 2), origin=Backbone("resnet18"))
     path = write_model(tmp_path / "m.pt", model)
     assert torch.load(path, weights_only=True)["classes"] == ["0", "1"]
     refused("exists", write_model, path, model)
@@ -160,7 +161,7 @@ OWN = "classifiers.small:own_classifier"
 
 def test_a_foreign_classifier_that_has_changed_does_not_fit(tmp_path):
     path = write_model(tmp_path / "m.pt", load_model(OWN))
-    refused("classifier", load_model, path, backbone=lambda: Classifier(backbone("resnet18", 3), 3))
+    refused("classifier", load_model, path, backbone=lambda: Classifier(Backbone("resnet18").build(3), 3))
 
 
 def test_a_model_file_never_imports_or_calls_what_it_names(tmp_path, monkeypatch):
@@ -198,7 +199,8 @@ def test_a_model_file_with_keys_missing_or_of_another_format_is_refused(tmp_path
 
 def test_a_backbone_is_for_model_files_of_functions_alone(tmp_path):
     path = write_model(
-        tmp_path / "m.pt", TrainedModel(Classifier(backbone("thin_resnet10", 3), 3), origin=Backbone("thin_resnet10"))
+        tmp_path / "m.pt",
+        TrainedModel(Classifier(Backbone("thin_resnet10").build(3), 3), origin=Backbone("thin_resnet10")),
     )
     refused("option", load_model, path, backbone=OWN)
     refused("option", load_model, "timm:test_resnet@none", backbone=OWN)
@@ -206,7 +208,7 @@ def test_a_backbone_is_for_model_files_of_functions_alone(tmp_path):
 
 def test_architectures_of_a_hub_are_never_fetched_for_a_model_file():
     for name in ("timm:hf-hub:somebody/model", "timm:local-dir:folder"):
-        refused("not-found", backbone, name, 3)
+        refused("not-found", Backbone(name).build, 3)
 
 
 def test_eight_threads_load_what_each_loads_alone():
@@ -284,7 +286,7 @@ def test_files_that_hold_something_else(tmp_path):
 def test_a_backbone_for_small_pictures_keeps_places_and_is_read_again(tmp_path, name):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = backbone(name, 3, small=True).eval()
+        model = Backbone(name, small=True).build(3).eval()
     assert model(torch.rand(2, 3, 28, 28)).shape == (2, 3)
     classifier = Classifier(model, 3)
     last = block_layers(classifier, torch.rand(1, 3, 28, 28))[-1]

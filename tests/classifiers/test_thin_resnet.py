@@ -8,12 +8,12 @@ from classifiers.small import refused
 
 from preimage.classifiers import Classifier, TrainedModel, load_classifier
 from preimage.classifiers.loss_estimator import block_layers
-from preimage.classifiers.model_file import Backbone, backbone, write_model
+from preimage.classifiers.model_file import Backbone, write_model
 
 
 @pytest.mark.parametrize(("name", "convolutions"), [("thin_resnet10", 12), ("thin_resnet18", 20)])
 def test_they_have_the_layers_of_a_resnet(name, convolutions):
-    model = backbone(name, 7)
+    model = Backbone(name).build(7)
     assert sum(isinstance(part, torch.nn.Conv2d) for part in model.modules()) == convolutions  # three in shortcuts
     classifier = Classifier(model, 7)
     x = torch.rand(2, 3, 32, 40)
@@ -24,16 +24,18 @@ def test_they_have_the_layers_of_a_resnet(name, convolutions):
 
 
 def test_they_have_a_quarter_of_the_weights():
-    own, usual = (sum(p.numel() for p in backbone(name, 10).parameters()) for name in ("thin_resnet18", "resnet18"))
+    own, usual = (
+        sum(p.numel() for p in Backbone(name).build(10).parameters()) for name in ("thin_resnet18", "resnet18")
+    )
     assert own / usual == pytest.approx(0.25, abs=0.01)
 
 
 def test_a_file_is_read_again(tmp_path):
-    classifier = Classifier(backbone("thin_resnet10", 3), 3)
+    classifier = Classifier(Backbone("thin_resnet10").build(3), 3)
     path = write_model(tmp_path / "thin.pt", TrainedModel(classifier, origin=Backbone("thin_resnet10", small=True)))
     x = torch.rand(2, 3, 32, 32)
     assert torch.equal(load_classifier(str(path))(x), classifier(x))
 
 
 def test_an_unknown_name_is_one_line():
-    assert "thin_resnet50" in refused("not-found", backbone, "thin_resnet50", 3)
+    assert "thin_resnet50" in refused("not-found", Backbone("thin_resnet50").build, 3)

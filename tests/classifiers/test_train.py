@@ -13,9 +13,9 @@ from classifiers.small import Tiny, refused, tiny
 from PIL import Image
 
 from preimage.classifiers import Classifier, TrainedModel
+from preimage.classifiers.augmentation import loss_of, mixup
 from preimage.classifiers.labelled import Labelled, read_labelled
 from preimage.classifiers.loss_estimator import block_layers
-from preimage.classifiers.mixup import loss_of, mixup
 from preimage.classifiers.scores import Predictions, score, target_quantile
 from preimage.classifiers.settings import Settings
 from preimage.classifiers.train import Batch, Epoch, Training

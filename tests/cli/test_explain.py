@@ -19,7 +19,7 @@ from cli.tiny import ENVIRONMENT, TINY, pictures
 from PIL import Image
 
 from preimage.classifiers import Classifier, LossEstimator, TrainedModel
-from preimage.classifiers.model_file import Backbone, backbone, write_model
+from preimage.classifiers.model_file import Backbone, write_model
 from preimage.cli.progress import Progress
 from preimage.images import read
 
@@ -41,7 +41,7 @@ def report_of(path: str = "report.json") -> dict:
 @pytest.fixture
 def model(here: Path) -> Path:
     """A model file: a small classifier of a library with an estimator of its loss."""
-    classifier = Classifier(backbone("timm:test_resnet", 3), ["round", "square", "star"], size=(20, 24))
+    classifier = Classifier(Backbone("timm:test_resnet").build(3), ["round", "square", "star"], size=(20, 24))
     _, features = classifier.logits_and_features(torch.rand(1, 3, 20, 24), ["layer1"])
     estimator = LossEstimator({"layer1": features["layer1"].shape[1]}, units=4)
     estimator.settle(torch.linspace(-1, 1, 20))
@@ -209,7 +209,7 @@ def test_gray_16_bit_and_a_picture_with_alpha(here, run):
 
 
 def test_a_model_file_of_a_library_s_backbone_and_a_picture_much_larger(here, run):
-    classifier = Classifier(backbone("timm:test_resnet", 3), ["a", "b", "c"], size=(16, 16))
+    classifier = Classifier(Backbone("timm:test_resnet").build(3), ["a", "b", "c"], size=(16, 16))
     _, features = classifier.logits_and_features(torch.rand(1, 3, 16, 16), ["layer1"])
     estimator = LossEstimator({"layer1": features["layer1"].shape[1]}, units=4)
     estimator.settle(torch.linspace(-1, 1, 20))

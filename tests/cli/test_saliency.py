@@ -14,7 +14,7 @@ from cli.tiny import pictures
 from PIL import Image
 
 from preimage.classifiers import Classifier, TrainedModel
-from preimage.classifiers.model_file import Backbone, backbone, write_model
+from preimage.classifiers.model_file import Backbone, write_model
 from preimage.defend.attribution import saliency_map
 from preimage.defend.faithfulness import deletion, insertion
 from preimage.images import read
@@ -116,7 +116,7 @@ def test_kinds_of_pictures_and_of_outputs(here, run):
 
 
 def test_a_model_file_and_a_large_picture(here, run):
-    classifier = Classifier(backbone("timm:test_resnet", 3), ["round", "square", "star"], size=(20, 24))
+    classifier = Classifier(Backbone("timm:test_resnet").build(3), ["round", "square", "star"], size=(20, 24))
     write_model(here / "model.pt", TrainedModel(classifier, None, {}, Backbone("timm:test_resnet")))
     Image.fromarray(np.kron(pictures()[1], np.ones((2, 2, 1), np.uint8))).save("large.png")
     ran = run("saliency", "large.png", "--classifier", "model.pt", *ASK[4:], "--method", "gradient", "--array", "m.npy")

@@ -31,7 +31,7 @@ from preimage import (
     recover,
 )
 from preimage.classifiers import Classifier, TrainedModel
-from preimage.classifiers.model_file import Backbone, backbone, write_model
+from preimage.classifiers.model_file import Backbone, write_model
 from preimage.classifiers.settings import Settings
 from preimage.defend.attacks import attack
 from preimage.defend.attribution import saliency_map
@@ -51,7 +51,7 @@ def saved_checkpoint(path: Path) -> None:
 
 
 def saved_model(path: Path) -> None:
-    model = backbone("thin_resnet10", 3)
+    model = Backbone("thin_resnet10").build(3)
     write_model(path, TrainedModel(Classifier(model, 3), origin=Backbone("thin_resnet10")))
 
 

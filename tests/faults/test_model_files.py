@@ -14,7 +14,7 @@ from faults.parts import picture
 
 from preimage import InputError, load_classifier, load_model
 from preimage.classifiers import Classifier, TrainedModel
-from preimage.classifiers.model_file import Backbone, backbone, write_model
+from preimage.classifiers.model_file import Backbone, write_model
 from studies.defence.robust_features import write_features_matched, write_image_folder
 
 MODULE = """
@@ -86,7 +86,7 @@ def test_a_function_that_is_given_again_takes_the_weights_of_the_model_file(here
 @pytest.fixture
 def written(here: Path) -> dict:
     """The content of a sound model file."""
-    model = backbone("thin_resnet10", 3)
+    model = Backbone("thin_resnet10").build(3)
     write_model(Path("sound.pt"), TrainedModel(Classifier(model, 3), origin=Backbone("thin_resnet10")))
     return torch.load("sound.pt", weights_only=True)
 

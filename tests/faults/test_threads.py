@@ -14,7 +14,7 @@ from faults.parts import NETWORK, THIN, THIN_PURIFICATION, alike, fit_of, in_thr
 from preimage import denoise, load_model, purify
 from preimage.classifiers import Classifier, TrainedModel
 from preimage.classifiers.labelled import Labelled
-from preimage.classifiers.model_file import Backbone, backbone, write_model
+from preimage.classifiers.model_file import Backbone, write_model
 from preimage.classifiers.settings import Settings
 from preimage.classifiers.train import Training
 from preimage.defend.attacks import attack
@@ -124,7 +124,7 @@ def model_file(tmp_path):
     origin = Backbone("thin_resnet10")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
-        model = backbone(origin.name, 3)
+        model = Backbone(origin.name).build(3)
     path = write_model(tmp_path / "model.pt", TrainedModel(Classifier(model, 3), origin=origin))
     return path, copy.deepcopy(model.state_dict())
 

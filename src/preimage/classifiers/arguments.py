@@ -6,79 +6,54 @@ import difflib
 import math
 import operator
 from collections.abc import Iterable, Sequence
-from copy import deepcopy
 from typing import Any
-
-from torch import nn
 
 from preimage.errors import InputError
 
-_NEAR = 4
-
 
 def class_names(classes: Any) -> tuple[str, ...]:
-    """The names of classes that are given by name, or by their number.
+    """The names of at least two classes that are given by name, or by their number.
 
     Example:
         >>> class_names(2), class_names(["benign", "malignant"])
         (('0', '1'), ('benign', 'malignant'))
-
-    Raises:
-        InputError: fewer than two classes, or two of one name.
     """
     if isinstance(classes, str) or not isinstance(classes, int | Iterable):
         raise InputError(f"classes must be a list of their names, or their number, got {classes!r}", code="type")
     names = tuple(map(str, range(classes) if isinstance(classes, int) else classes))
     if len(names) < 2:
-        raise InputError(
-            f"a classifier has at least 2 classes, got {len(names)}: name both of a binary one", code="class"
-        )
+        raise InputError(f"classes must be 2 or more, got {len(names)}: name both of a binary classifier", code="class")
     first: dict[str, int] = {}
     for number, name in enumerate(names):
         if first.setdefault(name, number) != number:
-            raise InputError(
-                f"classes {first[name]} and {number} are both called {name!r}: give each a name of its own",
-                code="class",
-            )
+            pair = f"classes {first[name]} and {number}"
+            raise InputError(f"{pair} are both called {name!r}: give each a name of its own", code="class")
     return names
 
 
 def mean_and_std(mean: Any, std: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """The mean and standard deviation of each channel, which are 1 or 3.
 
-    Raises:
-        InputError: other numbers of channels, numbers that are not finite, or a std that is not above 0.
+    A single number is refused: it may be meant for gray as well as for color.
     """
-    means, stds = _of_channels("mean", mean), _of_channels("std", std)
-    if len(means) != len(stds) or len(means) not in (1, 3) or min(stds) <= 0:
+    try:
+        means, stds = tuple(map(float, mean)), tuple(map(float, std))
+    except (TypeError, ValueError):
+        means = stds = ()
+    if len(means) not in (1, 3) or len(means) != len(stds) or not math.isfinite(sum(means + stds)) or min(stds) <= 0:
         raise InputError(
-            f"mean and std must have 1 or 3 entries each, std above 0, got {means}, {stds}: give (0.5,) * 3, for example"
+            f"mean and std must be 3 finite numbers each, or 1 for a model of gray images, std above 0, got {mean!r}, {std!r}: "
+            "give (0.5,) * 3, or (0.5,), for example"
         )
     return means, stds
 
 
-def _of_channels(name: str, values: Any) -> tuple[float, ...]:
-    """A single number is refused: it may be meant for gray as well as for color."""
-    try:
-        numbers = tuple(map(float, values))
-    except (TypeError, ValueError):
-        numbers = ()
-    if not numbers or not all(map(math.isfinite, numbers)):
-        raise InputError(
-            f"{name} must be 3 finite numbers in a tuple, or 1 for a model of gray images, got {values!r}: (0.5,) * 3, or (0.5,)"
-        )
-    return numbers
-
-
 def height_and_width(size: Any) -> tuple[int, int] | None:
-    """(height, width) of a side, of both, or of None.
+    """(height, width), whole numbers of at least 1, of a side, of both, or of None.
 
     Example:
         >>> height_and_width(224), height_and_width((240, 320)), height_and_width(None)
         ((224, 224), (240, 320), None)
-
-    Raises:
-        InputError: anything but whole numbers of at least 1.
     """
     if size is None:
         return None
@@ -88,26 +63,9 @@ def height_and_width(size: Any) -> tuple[int, int] | None:
         sides = ()
     if len(sides) != 2 or min(sides) < 1 or isinstance(size, bool):
         raise InputError(
-            f"size must be the side in pixels, (height, width), or None for images as they are, got {size!r}: give 224, for "
-            "example"
+            f"size must be a side in pixels, (height, width), or None for images as they are, got {size!r}: give 224, say"
         )
     return sides[0], sides[1]
-
-
-def copied(model: nn.Module) -> nn.Module:
-    """A copy of a module that shares nothing with it.
-
-    Raises:
-        InputError: a module that cannot be copied.
-    """
-    try:
-        return deepcopy(model)
-    except Exception as error:  # whatever the parts of a module raise
-        reason = " ".join(str(error).split())[:120]
-        raise InputError(
-            f"{type(model).__name__} cannot be copied ({reason}): give copy=False to hand it over, frozen from then on",
-            code="classifier",
-        ) from error
 
 
 def suggestion(wanted: str, names: Sequence[str]) -> str:
@@ -117,8 +75,12 @@ def suggestion(wanted: str, names: Sequence[str]) -> str:
         >>> suggestion("layer5", ["conv1", "layer3", "layer4"])
         ': did you mean layer4, layer3?'
     """
-    near = difflib.get_close_matches(wanted, names, n=_NEAR, cutoff=0.4)
+    near = difflib.get_close_matches(wanted, names, n=4, cutoff=0.4)
     if near:
         return f": did you mean {', '.join(near)}?"
-    first = ", ".join(names[:_NEAR])
-    return f": there are {first}{', ...' if len(names) > _NEAR else ''}"
+    return f": there are {', '.join(names[:4])}{', ...' if len(names) > 4 else ''}"
+
+
+def in_one_line(error: Exception, longest: int) -> str:
+    """The message of an error of somebody else's code, whose line breaks and length are unknown."""
+    return " ".join(str(error).split())[:longest]

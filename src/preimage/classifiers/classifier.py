@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from copy import deepcopy
+from functools import partial
 from itertools import chain
+from threading import get_ident
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from preimage.classifiers.arguments import class_names, copied, height_and_width, mean_and_std, suggestion
-from preimage.classifiers.outputs import hooked, tensor_in
+from preimage.classifiers.arguments import class_names, height_and_width, in_one_line, mean_and_std, suggestion
 from preimage.errors import InputError
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -43,13 +46,9 @@ class Classifier(nn.Module):
             for a ResNet-50).
 
     Raises:
-        InputError: no nn.Module or one that cannot be copied, fewer than two classes or two of one name, a mean and std that
-            do not fit together, an invalid size.
+        InputError: no nn.Module or one that cannot be copied, fewer than two classes or two of one name, any invalid value.
     """
 
-    classes: tuple[str, ...]
-    size: tuple[int, int] | None
-    model: nn.Module
     mean: torch.Tensor
     std: torch.Tensor
 
@@ -66,17 +65,16 @@ class Classifier(nn.Module):
         super().__init__()
         if not isinstance(model, nn.Module):
             raise InputError(
-                f"a Classifier is made of an nn.Module from images to logits, got {type(model).__name__}: make a function the "
-                "forward of one; load_classifier makes a Classifier of a specification",
+                f"model must be an nn.Module from images to logits, got {type(model).__name__}: make a function the forward of "
+                "one; load_classifier takes a specification",
                 code="type",
             )
         self.classes = class_names(classes)
-        means, stds = mean_and_std(mean, std)
+        statistics = mean_and_std(mean, std)
         self.size = height_and_width(size)
-        self.model = (copied(model) if copy else model).eval().requires_grad_(False)
-        model = self.model
-        place = next(chain(model.parameters(), model.buffers()), torch.zeros(0)).device
-        for name, values in (("mean", means), ("std", stds)):
+        self.model = (_copied(model) if copy else model).eval().requires_grad_(False)
+        place = next(chain(self.model.parameters(), self.model.buffers()), torch.zeros(0)).device
+        for name, values in zip(("mean", "std"), statistics, strict=True):
             self.register_buffer(name, torch.tensor(values, dtype=torch.float32, device=place).reshape(1, -1, 1, 1))
 
     def train(self, mode: bool = True) -> Classifier:
@@ -93,17 +91,11 @@ class Classifier(nn.Module):
         return self(x).softmax(1)
 
     def prepared(self, x: torch.Tensor) -> torch.Tensor:
-        """The input of the model itself, on its device: resized and normalized, in its number of channels.
-
-        Raises:
-            InputError: anything but (b, 1 or 3, h, w).
-        """
+        """The input of the model itself, on its device: resized and normalized, in its number of channels."""
         channels = self.mean.shape[1]
         if x.ndim != 4 or x.shape[1] not in (1, 3):
-            raise InputError(
-                f"a classifier takes images (b, 1 or 3, h, w), got {tuple(x.shape)}: x[None] makes a batch of one",
-                code="shape",
-            )
+            got = tuple(x.shape)
+            raise InputError(f"images must be (b, 1 or 3, h, w), got {got}: x[None] makes a batch of one", code="shape")
         x = x.to(self.mean)  # in its precision, too: a model of single precision classifies images of any
         if x.shape[1] > channels:
             x = (x * luma(x)).sum(1, keepdim=True)
@@ -113,8 +105,6 @@ class Classifier(nn.Module):
             x = functional.interpolate(x, size=self.size, mode="bilinear", align_corners=False, antialias=True)
         return (x - self.mean) / self.std
 
-    # ------------------------------------------------------------------ layers
-
     def layers(self) -> list[str]:
         """The names of all layers, in the order of the model's own listing."""
         return [name for name, _ in self.model.named_modules() if name]
@@ -123,84 +113,72 @@ class Classifier(nn.Module):
         """The output of a layer for images (b, 1 or 3, h, w) in 0 to 1; nothing after the layer is computed.
 
         Raises:
-            InputError: no such layer (the near ones are named), or one that is not used.
-        """
-        found: list[torch.Tensor] = []
-
-        def stop(output: Any) -> None:
-            found.append(tensor_in(output, f"layer {layer}"))
-            raise _FoundError
-
-        try:
-            self._forward(x, {layer: stop})
-        except _FoundError:
-            return found[0].to(x.device)
-        raise self._unused(layer)
-
-    def logits_and_features(
-        self, x: torch.Tensor, layers: Sequence[str]
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """The logits (b, classes) and the outputs of some layers, in one forward pass.
-
-        Raises:
             InputError: no such layer, or one that is not used.
         """
         found: dict[str, torch.Tensor] = {}
 
-        def keep(layer: str) -> Callable[[Any], None]:
-            return lambda output: found.update({layer: tensor_in(output, f"layer {layer}")})
+        def stop(name: str, output: Any) -> None:
+            found[name] = _tensor_in(output, f"layer {name}")
+            raise _FoundError
 
-        logits = self._logits(self._forward(x, {layer: keep(layer) for layer in layers}))
-        for layer in layers:
-            if layer not in found:
-                raise self._unused(layer)
-        return logits.to(x.device), {layer: found[layer].to(x.device) for layer in found}
+        with suppress(_FoundError):
+            self._forward(x, [layer], stop)
+        return _outputs(found, [layer], x.device)[layer]
+
+    def logits_and_features(
+        self, x: torch.Tensor, layers: Sequence[str]
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The logits (b, classes) and the outputs of some layers, as by `features`, in one forward pass."""
+        found: dict[str, torch.Tensor] = {}
+
+        def keep(layer: str, output: Any) -> None:
+            found[layer] = _tensor_in(output, f"layer {layer}")
+
+        logits = self._logits(self._forward(x, layers, keep))
+        return logits.to(x.device), _outputs(found, layers, x.device)
 
     @torch.no_grad()
     def shapes(self, x: torch.Tensor) -> dict[str, tuple[int, ...]]:
         """The shape of the output of each layer that images (b, 1 or 3, h, w) pass through, in the order they do."""
         found: dict[str, tuple[int, ...]] = {}
 
-        def note(layer: str) -> Callable[[Any], None]:
-            return lambda output: found.update({layer: tuple(output.shape)} if isinstance(output, torch.Tensor) else {})
+        def note(layer: str, output: Any) -> None:
+            if isinstance(output, torch.Tensor):
+                found[layer] = tuple(output.shape)
 
-        self._forward(x, {layer: note(layer) for layer in self.layers()})
+        self._forward(x, self.layers(), note)
         return found
 
-    def _forward(self, x: torch.Tensor, receivers: Mapping[str, Callable[[Any], None]]) -> Any:
-        modules = dict(self.model.named_modules())
-        for layer in receivers:
+    def _forward(self, x: torch.Tensor, layers: Sequence[str], receive: Callable[[str, Any], None]) -> Any:
+        """What the model returns; `receive` takes the name and the output of each of the layers on the way."""
+        modules, thread = dict(self.model.named_modules()), get_ident()
+        for layer in layers:
             if layer not in modules or not layer:
-                raise InputError(
-                    f"the classifier has no layer {layer!r}{suggestion(layer, self.layers())}", code="layer"
-                )
-        with hooked(modules, receivers):
+                near = suggestion(layer, self.layers())
+                raise InputError(f"the classifier has no layer {layer!r}{near}", code="layer")
+
+        def hook(layer: str, module: nn.Module, inputs: Any, output: Any) -> None:
+            del module, inputs
+            if get_ident() == thread:  # else another thread's forward pass through the same classifier
+                receive(layer, output)
+
+        handles = [modules[layer].register_forward_hook(partial(hook, layer)) for layer in layers]
+        try:
             return self.model(self.prepared(x))
-
-    @staticmethod
-    def _unused(layer: str) -> InputError:
-        return InputError(
-            f"the classifier does not use its layer {layer!r} in a forward pass: take another", code="layer"
-        )
-
-    # ------------------------------------------------------------------ classes
+        finally:
+            for handle in handles:
+                handle.remove()
 
     def class_index(self, name: str | int) -> int:
-        """The index of a class by its name, in whatever case, or by its index.
-
-        Raises:
-            InputError: no such class; the near ones are named.
-        """
+        """The index of a class by its name, in whatever case, or by its index; InputError names those near an unknown one."""
         if isinstance(name, str):
             for names, wanted in ((self.classes, name), ([c.lower() for c in self.classes], name.lower())):
                 if wanted in names:
                     return names.index(wanted)
         if str(name).isdecimal() and int(name) < len(self.classes):
             return int(name)
-        near = suggestion(str(name), self.classes)
-        raise InputError(
-            f"the classifier has no class {name!r}{near} (its indices are 0 to {len(self.classes) - 1})", code="class"
-        )
+        near = f"{suggestion(str(name), self.classes)} (its indices are 0 to {len(self.classes) - 1})"
+        raise InputError(f"the classifier has no class {name!r}{near}", code="class")
 
     def check_gradient(self, x: torch.Tensor) -> None:
         """Check that the logits of images (b, 1 or 3, h, w) are finite and differentiable in the image.
@@ -213,11 +191,8 @@ class Classifier(nn.Module):
             logits = self(probe)
             slope = torch.autograd.grad(logits.sum(), probe, allow_unused=True)[0] if logits.requires_grad else None
         if slope is None:
-            raise InputError(
-                "the classifier gives no gradient (torch.no_grad, a detach or numpy inside it): its logits must be "
-                "differentiable in the image",
-                code="classifier",
-            )
+            cause = "torch.no_grad, a detach or numpy inside it"
+            raise InputError(f"the classifier gives no gradient: remove what prevents it ({cause})", code="classifier")
         logits = logits.detach()
         if not bool(logits.softmax(1).isfinite().all()) and bool(probe.min() == probe.max()):
             # One that divides by the image's own standard deviation is sound, and undefined for a constant image.
@@ -225,16 +200,15 @@ class Classifier(nn.Module):
         check_answer(logits.softmax(1))
 
     def _logits(self, output: Any) -> torch.Tensor:
-        logits = tensor_in(output, "the classifier")
+        logits = _tensor_in(output, "the classifier")
         if logits.ndim == 1:
             logits = logits[:, None]
         if logits.shape[1:] == (1,) and len(self.classes) == 2:
             logits = torch.cat([torch.zeros_like(logits), logits], 1)
         if logits.ndim != 2 or logits.shape[1] != len(self.classes):
+            got, count = tuple(logits.shape), len(self.classes)
             raise InputError(
-                f"the classifier returns {tuple(logits.shape)} for {len(self.classes)} classes: it must return (b, "
-                f"{len(self.classes)}) logits",
-                code="classifier",
+                f"the classifier must return logits (b, {count}), got {got}: correct it", code="classifier"
             )
         return logits
 
@@ -248,16 +222,44 @@ def luma(x: torch.Tensor) -> torch.Tensor:
 
 
 def check_answer(probabilities: torch.Tensor) -> None:
-    """Check that class probabilities (b, classes) are finite.
-
-    Raises:
-        InputError: any that is not.
-    """
+    """Raise InputError unless class probabilities (b, classes) are finite."""
     if not bool(probabilities.isfinite().all()):
-        raise InputError(
-            "the classifier's logits are not finite for this image: check its weights and its normalization",
-            code="classifier",
-        )
+        way = "check its weights and its normalization"
+        raise InputError(f"the classifier's logits are not finite for this image: {way}", code="classifier")
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    try:
+        return deepcopy(model)
+    except Exception as error:  # whatever the parts of a module raise
+        reason = f"{type(model).__name__} cannot be copied ({in_one_line(error, 120)})"
+        way = "give copy=False to hand it over, frozen from then on"
+        raise InputError(f"{reason}: {way}", code="classifier") from error
+
+
+def _tensor_in(output: Any, what: str) -> torch.Tensor:
+    """The tensor that matters in what a model or a layer returns: itself, the first of a tuple, "logits" or "out" of a dict."""
+    if isinstance(output, torch.Tensor):
+        return output
+    named = [getattr(output, "logits", None)]  # transformers, GoogLeNet
+    if isinstance(output, dict):
+        named += [output.get(name) for name in ("logits", "out", "last_hidden_state")]
+    for value in named:
+        if isinstance(value, torch.Tensor):
+            return value
+    if isinstance(output, tuple | list) and output:
+        return _tensor_in(output[0], what)
+    raise InputError(
+        f"{what} returned {type(output).__name__}: return a tensor, a tuple, a dict with 'logits' or an object with .logits",
+        code="classifier",
+    )
+
+
+def _outputs(found: dict[str, torch.Tensor], layers: Sequence[str], device: torch.device) -> dict[str, torch.Tensor]:
+    for layer in layers:
+        if layer not in found:
+            raise InputError(f"a forward pass does not use the layer {layer!r}: take another", code="layer")
+    return {layer: output.to(device) for layer, output in found.items()}
 
 
 class _FoundError(Exception):

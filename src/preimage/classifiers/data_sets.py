@@ -1,10 +1,11 @@
-"""The three forms of a data set: a folder per class, a CSV, an npz; read up to the images themselves."""
+"""The three forms of a data set: a folder per class, a CSV, an npz; and their images as one tensor of one size."""
 
 from __future__ import annotations
 
 import csv
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,8 +13,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
 
-from preimage.classifiers.image_stack import Size, stacked_array, stacked_files
+from preimage.engine.devices import free_memory
 from preimage.errors import InputError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif")
@@ -21,19 +24,16 @@ TABLES = (".csv", ".tsv")
 TRAIN, TEST = "train", "test"
 LABELS = "class_index"  # the column of the class, unless another is named
 _TESTS = ("test", "val", "valid", "validation")  # folders and values of the test part, the first that exists
+LARGEST_SHORT_SIDE = 120  # to which larger images are reduced unless a size is specified
+_SAMPLES = 64  # files whose sizes decide the size of all
+
+Size = int | tuple[int, int] | None
+"""The short side, or (height, width), in pixels; None: as they are, the short side 120 at most."""
 
 
 @dataclass(frozen=True, eq=False)
 class DataSet:
-    """What a data set says of its images.
-
-    Args:
-        stack: of a size: all images, (n, 3, h, w) uint8.
-        labels: the index of each image's class.
-        groups: of each image what must not be on two sides of a split.
-        parts: "train" or "test" of each.
-        classes: their names.
-    """
+    """What a data set says of its images; `stack` reads them, (n, 3, h, w) uint8 of a size. The rest is as in Labelled."""
 
     stack: Callable[[Size], torch.Tensor]
     labels: list[int]
@@ -43,65 +43,37 @@ class DataSet:
 
 
 def read_folder(path: Path) -> DataSet:
-    """A folder per class, perhaps below train/ and test/.
-
-    Example:
-        >>> import shutil
-        >>> for name in ("cat", "dog"):
-        ...     Path("animals", name).mkdir(parents=True)
-        ...     _ = shutil.copy("photo.png", Path("animals", name))
-        >>> read_folder(Path("animals")).classes
-        ['cat', 'dog']
-
-    Raises:
-        InputError: no images, or a class that is in the test part alone.
-    """
+    """A folder per class, perhaps below train/ and test/."""
     test = next((path / name for name in _TESTS if (path / name).is_dir()), None)
     roots = {TRAIN: path} if not (path / TRAIN).is_dir() else {TRAIN: path / TRAIN} | ({TEST: test} if test else {})
-    classes = sorted(folder.name for folder in roots[TRAIN].iterdir() if folder.is_dir() and _images_in(folder))
-    files: list[Path] = []
-    labels: list[int] = []
-    parts: list[str] = []
-    for part, root in roots.items():
-        for folder in sorted(each for each in root.iterdir() if each.is_dir()):
-            inside = _images_in(folder)
-            if not inside:
-                continue
-            if folder.name not in classes:
-                raise InputError(
-                    f"{folder} is no class of {roots[TRAIN]}: its classes are {', '.join(classes)}", code="class"
-                )
-            files += inside
-            labels += [classes.index(folder.name)] * len(inside)
-            parts += [part] * len(inside)
-    if not files:
+    rows = [
+        (file, folder, part)
+        for part, root in roots.items()
+        for folder in sorted(each for each in root.iterdir() if each.is_dir())
+        for file in sorted(each for each in folder.rglob("*") if each.suffix.lower() in SUFFIXES)
+    ]
+    if not rows:
         raise InputError(f"{path} has no folder with images: give one with one folder per class", code="not-found")
-    return DataSet(partial(stacked_files, files), labels, [str(file) for file in files], parts, classes)
-
-
-def _images_in(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
+    classes = sorted({folder.name for _, folder, part in rows if part == TRAIN})
+    for _, folder, _ in rows:
+        if folder.name not in classes:
+            known = ", ".join(classes)
+            raise InputError(f"{folder} is no class of {roots[TRAIN]}: its classes are {known}", code="class")
+    files, folders, parts = (list(column) for column in zip(*rows, strict=True))
+    labels = [classes.index(folder.name) for folder in folders]
+    return DataSet(partial(_stacked_files, files), labels, [str(file) for file in files], parts, classes)
 
 
 def read_table(
     path: Path, label_column: str = LABELS, split_column: str | None = None, group: str | None = None
 ) -> DataSet:
-    """A CSV or TSV with a column `filename`, relative to it.
+    """A CSV or TSV, in UTF-8, with a column `filename`, relative to it; the other arguments are those of read_labelled.
 
     Example:
         >>> rows = ("filename,class_index,animal", "1.png,0,cat", "2.png,1,dog", "3.png,1,dog")
         >>> _ = Path("labels.csv").write_text(chr(10).join(rows))
         >>> read_table(Path("labels.csv")).classes
         ['cat', 'dog']
-
-    Args:
-        path: the file, in UTF-8.
-        label_column: the class, a number or a word. Words of another column that match the numbers one to one are their names.
-        split_column: a column of train and test.
-        group: a column of which one value is never on two sides of a split.
-
-    Raises:
-        InputError: no text, no rows, a missing column or value.
     """
     rows = _rows(path)
     for column in ("filename", label_column, split_column, group):
@@ -109,17 +81,15 @@ def read_table(
             raise InputError(f"{path} has no column {column!r}: its columns are {', '.join(rows[0])}", code="not-found")
     for number, row in enumerate(rows, 2):
         if not row["filename"] or not row[label_column]:
-            raise InputError(
-                f"{path}, line {number}: filename or {label_column} is empty: fill it, or remove the line",
-                code="unreadable",
-            )
+            empty = f"{path}, line {number}: filename or {label_column} is empty"
+            raise InputError(f"{empty}: fill it, or remove the line", code="unreadable")
     values = [row[label_column] for row in rows]
     names = sorted(set(values), key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name))
     labels = [names.index(each) for each in values]
-    parts = [TRAIN] * len(rows) if split_column is None else [_part(row[split_column] or "", path) for row in rows]
-    groups = [row[group] or row["filename"] for row in rows] if group else [row["filename"] for row in rows]
+    parts = [TRAIN if split_column is None else _part(row[split_column] or "", path) for row in rows]
+    groups = [(group and row[group]) or row["filename"] for row in rows]
     files = [path.parent / row["filename"] for row in rows]
-    return DataSet(partial(stacked_files, files), labels, groups, parts, _class_names(names, rows, label_column))
+    return DataSet(partial(_stacked_files, files), labels, groups, parts, _class_names(names, rows, label_column))
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
@@ -158,34 +128,28 @@ def read_npz(path: Path) -> DataSet:
         >>> np.savez("data.npz", x=np.zeros((4, 16, 16, 3), np.uint8), y=[0, 1, 0, 1])
         >>> read_npz(Path("data.npz")).labels
         [0, 1, 0, 1]
-
-    Raises:
-        InputError: no npz of plain arrays, other arrays, or other shapes or types.
     """
     arrays = _arrays(path)
-    parts = [(TRAIN, "x_train", "y_train"), (TEST, "x_test", "y_test")] if "x_train" in arrays else [(TRAIN, "x", "y")]
-    parts = [part for part in parts if part[1] in arrays and part[2] in arrays]
+    names = ((TRAIN, "x_train", "y_train"), (TEST, "x_test", "y_test"))
+    names = names if "x_train" in arrays else ((TRAIN, "x", "y"),)
+    parts = [(part, arrays[x], arrays[y]) for part, x, y in names if x in arrays and y in arrays]
     if not parts:
-        raise InputError(
-            f"{path} has arrays {', '.join(arrays)}: give x_train, y_train, x_test, y_test, or x, y", code="unreadable"
-        )
-    x = np.concatenate([arrays[images] for _, images, _ in parts])
-    y = np.concatenate([arrays[labels] for _, _, labels in parts]).astype(int).ravel()
+        way = "give x_train, y_train, x_test, y_test, or x, y"
+        raise InputError(f"{path} has arrays {', '.join(arrays)}: {way}", code="unreadable")
+    x = np.concatenate([images for _, images, _ in parts])
+    y = np.concatenate([labels for _, _, labels in parts]).astype(int).ravel()
     if x.dtype != np.uint8 or x.ndim not in (3, 4) or len(x) != len(y):
         raise InputError(
-            f"{path}: images must be (n, h, w, 3) uint8, one label each, got {x.shape} {x.dtype} and {len(y)} labels: convert "
-            "them",
+            f"{path}: images must be (n, h, w, 3) uint8, got {x.shape} {x.dtype} and {len(y)} labels: convert them",
             code="type" if x.dtype != np.uint8 else "shape",
         )
     x = np.repeat(x[..., None], 3, -1) if x.ndim == 3 else x
-    names = [str(name) for name in arrays.get("class_names", range(int(y.max()) + 1))]
-    if y.min() < 0 or y.max() >= len(names):
-        raise InputError(
-            f"{path}: labels must be 0 to {len(names) - 1}, got {y.min()} to {y.max()}: correct them or class_names",
-            code="class",
-        )
-    side = [part for part, _, labels in parts for _ in range(len(arrays[labels]))]
-    return DataSet(partial(stacked_array, x), y.tolist(), [str(i) for i in range(len(y))], side, names)
+    classes = [str(name) for name in arrays.get("class_names", range(int(y.max()) + 1))]
+    if y.min() < 0 or y.max() >= len(classes):
+        limits = f"labels must be 0 to {len(classes) - 1}, got {y.min()} to {y.max()}"
+        raise InputError(f"{path}: {limits}: correct them or class_names", code="class")
+    sides = [part for part, _, labels in parts for _ in labels]
+    return DataSet(partial(_stacked_array, x), y.tolist(), [str(i) for i in range(len(y))], sides, classes)
 
 
 def _arrays(path: Path) -> dict[str, Any]:
@@ -193,7 +157,69 @@ def _arrays(path: Path) -> dict[str, Any]:
         with np.load(path, allow_pickle=False) as held:
             return {name: held[name] for name in held.files}
     except (ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"{path} is not an npz of plain arrays: np.savez(FILE, x_train=..., y_train=...) makes one",
-            code="unreadable",
-        ) from error
+        raise InputError(f"{path} is no npz of plain arrays: make one by np.savez", code="unreadable") from error
+
+
+# ---------------------------------------------------------------------- images
+
+
+def _stacked_files(files: Sequence[Path], size: Size) -> torch.Tensor:
+    sides = [_side(file) for file in files[:: max(1, len(files) // _SAMPLES)]]
+    return _stacked(len(files), _common_size(size, sides), lambda i: _opened(files[i]))
+
+
+def _stacked_array(images: NDArray[np.uint8], size: Size) -> torch.Tensor:
+    """Of images (n, h, w, 3)."""
+    common = _common_size(size, [(images.shape[1], images.shape[2])])
+    if common == images.shape[1:3]:
+        return torch.from_numpy(images).movedim(-1, 1).contiguous()
+    return _stacked(len(images), common, lambda i: Image.fromarray(images[i]))
+
+
+def _opened(file: Path) -> Any:
+    try:
+        return Image.open(file)
+    except FileNotFoundError as error:
+        raise InputError(f"{file} does not exist: correct or remove its line", code="not-found") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file} cannot be read as an image: replace or remove it", code="unreadable") from error
+
+
+def _side(file: Path) -> tuple[int, int]:
+    with _opened(file) as image:
+        return image.height, image.width
+
+
+def _common_size(size: Size, sides: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """(height, width): the median, scaled to the short side; multiples of 4 if it is scaled."""
+    if isinstance(size, tuple):
+        return size
+    height, width = (int(np.median([pair[k] for pair in sides])) for k in (0, 1))
+    if size is None and min(height, width) <= LARGEST_SHORT_SIDE:
+        return height, width
+    factor = (size or LARGEST_SHORT_SIDE) / min(height, width)
+    return 4 * round(height * factor / 4), 4 * round(width * factor / 4)
+
+
+def _stacked(count: int, size: tuple[int, int], opened: Callable[[int], Any]) -> torch.Tensor:
+    height, width = size
+    needed, free = count * 3 * height * width, free_memory(torch.device("cpu"))
+    if free is not None and needed > free / 2:
+        need = f"{count} images of {width} x {height} need {needed / 1e9:.1f} of {free / 1e9:.1f} GB"
+        raise InputError(f"{need}: take a smaller --size", code="memory")
+    whole = torch.empty(count, 3, height, width, dtype=torch.uint8)
+
+    def fill(i: int) -> None:
+        with opened(i) as image:
+            try:
+                image.draft("RGB", (width, height))
+                upright = ImageOps.exif_transpose(image).convert("RGB")
+            except OSError as error:
+                name = getattr(image, "filename", i)
+                raise InputError(f"{name} is damaged: replace or remove it", code="unreadable") from error
+        array = np.asarray(upright.resize((width, height), Image.Resampling.BICUBIC))
+        whole[i] = torch.from_numpy(array.copy()).movedim(-1, 0)
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(fill, range(count)))
+    return whole

@@ -12,14 +12,14 @@ import numpy as np
 import torch
 
 from preimage.classifiers.augmentation import sent
-from preimage.classifiers.data_sets import LABELS, TABLES, TEST, TRAIN, DataSet, read_folder, read_npz, read_table
+from preimage.classifiers.data_sets import LABELS, TABLES, TEST, TRAIN, DataSet, Size, read_folder, read_npz, read_table
 from preimage.classifiers.data_sets import SUFFIXES as SUFFIXES
-from preimage.classifiers.image_stack import SMALLEST_SIDE, Size
 from preimage.engine.devices import free_memory
 from preimage.errors import InputError
 from preimage.rng import is_whole
 
 TEST_SHARE = VALIDATION_SHARE = 0.15
+SMALLEST_SIDE = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,10 +36,9 @@ class Labelled:
     Args:
         pictures: (n, 3, h, w) uint8.
         labels: (n,) the index of each class.
-        groups: of each image what must not be on two sides (a patient, a lesion); its own name if nothing is specified.
+        groups: of each image what must not be in two parts (a patient, a lesion); its own name if nothing is specified.
         parts: "train" or "test" of each.
-        classes: their names.
-        name: of the data set.
+        classes, name: the names of the classes, and that of the data set.
     """
 
     pictures: torch.Tensor
@@ -68,12 +67,8 @@ class Labelled:
         return replace(self, pictures=self.pictures[rows], labels=self.labels[rows], groups=groups, parts=parts)
 
     def split(self, share: float, seed: int) -> tuple[Labelled, Labelled]:
-        """(rest, held out): the latter about a share, 0 to 1, of each class, by whole groups.
-
-        Raises:
-            InputError: a class of fewer than two groups.
-        """
-        held = set(held_out(self.labels.tolist(), self.groups, share, seed, self.classes))
+        """(rest, held out): the latter about a share, 0 to 1, of each class, by whole groups, of which each class has two."""
+        held = set(_held_out(self.labels.tolist(), self.groups, share, seed, self.classes))
         return self.subset([i for i in range(len(self)) if i not in held]), self.subset(sorted(held))
 
     def with_classes_of(self, classes: Sequence[str]) -> Labelled:
@@ -83,10 +78,8 @@ class Labelled:
             InputError: another number of classes.
         """
         if len(classes) != len(self.classes):
-            raise InputError(
-                f"the classifier has {len(classes)} classes, {self.name} has {len(self.classes)}: give data of its classes",
-                code="class",
-            )
+            counts = f"the classifier has {len(classes)} classes, {self.name} has {len(self.classes)}"
+            raise InputError(f"{counts}: give data of its classes", code="class")
         own, others = ([name.lower() for name in names] for names in (self.classes, classes))
         if sorted(own) != sorted(others):
             return replace(self, classes=tuple(classes))
@@ -143,19 +136,17 @@ def read_labelled(
     if len(found.classes) < 2 or len(set(found.labels)) < 2:
         raise InputError(f"{path} has images of {len(set(found.labels))} class: give images of 2 or more", code="class")
     if TEST not in found.parts:
-        drawn = set(held_out(found.labels, found.groups, TEST_SHARE, seed, found.classes))
+        drawn = set(_held_out(found.labels, found.groups, TEST_SHARE, seed, found.classes))
         found = replace(found, parts=[TEST if i in drawn else TRAIN for i in range(len(found.labels))])
     elif TRAIN not in found.parts:
         raise InputError(f"{path} has no training part: name it train", code="not-found")
-    _check_sides(found, path)
-    stacked = found.stack(size)
-    if min(stacked.shape[-2:]) < SMALLEST_SIDE:
-        raise InputError(
-            f"{path} has images of {stacked.shape[-1]} x {stacked.shape[-2]}: give a size of {SMALLEST_SIDE} pixels or more",
-            code="size",
-        )
-    labels = torch.tensor(found.labels)
-    return Labelled(stacked, labels, tuple(found.groups), tuple(found.parts), tuple(found.classes), path.name)
+    _check_parts(found, path)
+    pictures, labels = found.stack(size), torch.tensor(found.labels)
+    height, width = pictures.shape[-2:]
+    if min(height, width) < SMALLEST_SIDE:
+        way = f"give a size of {SMALLEST_SIDE} pixels or more"
+        raise InputError(f"{path} has images of {width} x {height}: {way}", code="size")
+    return Labelled(pictures, labels, tuple(found.groups), tuple(found.parts), tuple(found.classes), path.name)
 
 
 def _check_size(size: Any) -> None:
@@ -174,9 +165,7 @@ def _read(path: Path, label_column: str, split_column: str | None, group: str | 
     if suffix in TABLES and path.is_file():
         return read_table(path, label_column, split_column, group)
     if (split_column, group, label_column) != (None, None, LABELS):
-        raise InputError(
-            f"{path} has no columns, which only a CSV has: leave label, split and group columns out", code="option"
-        )
+        raise InputError(f"{path} is no CSV: leave label, split and group columns out", code="option")
     if path.is_dir():
         return read_folder(path)
     if suffix == ".npz":
@@ -184,57 +173,40 @@ def _read(path: Path, label_column: str, split_column: str | None, group: str | 
     raise InputError(f"{path} is not a data set: {ways}", code="unreadable")
 
 
-def held_out(
+def _held_out(
     labels: Sequence[int], groups: Sequence[str], share: float, seed: int, classes: Sequence[str]
 ) -> list[int]:
-    """The indices of about a share of each class, by whole groups, at least one group of each class on either side.
-
-    Example:
-        >>> held = held_out([0, 0, 1, 1], ["a", "b", "c", "d"], 0.5, 0, ["cat", "dog"])
-        >>> len(held), {0, 1}.isdisjoint(held), {2, 3}.isdisjoint(held)
-        (2, False, False)
-
-    Raises:
-        InputError: a class of fewer than two groups.
-    """
+    """The indices of about a share of each class, by whole groups, at least one group of each class on either side."""
     members: dict[str, list[int]] = defaultdict(list)
     for i, group in enumerate(groups):
         members[group].append(i)
-    of_class: dict[int, list[str]] = defaultdict(list)
-    for group, indices in members.items():
-        of_class[labels[indices[0]]].append(group)
+    of_class: dict[int, list[list[int]]] = defaultdict(list)
+    for indices in members.values():
+        of_class[labels[indices[0]]].append(indices)
     random = np.random.default_rng(seed)
     held: list[int] = []
-    for label in sorted(of_class):
-        names = of_class[label]
-        if len(names) < 2:
-            raise InputError(
-                f"class {classes[label]} has {len(names)} image (or group of images): give 2 or more, to train and to test on",
-                code="class",
-            )
-        wanted = share * sum(len(members[name]) for name in names)
-        taken = 0
-        for k in random.permutation(len(names))[:-1]:
-            if taken >= wanted and taken:
+    for label, own in sorted(of_class.items()):
+        if len(own) < 2:
+            found = f"class {classes[label]} has {len(own)} image (or group of images)"
+            raise InputError(f"{found}: give 2 or more, to train and to test on", code="class")
+        wanted, before = share * sum(map(len, own)), len(held)
+        for k in random.permutation(len(own))[:-1]:
+            held += own[k]
+            if len(held) - before >= wanted:
                 break
-            held += members[names[k]]
-            taken += len(members[names[k]])
     return held
 
 
-def _check_sides(found: DataSet, path: Path) -> None:
-    """Raise InputError if a group is on both sides of the split, or a class has no image in the training part."""
-    sides = {
-        part: {group for group, own in zip(found.groups, found.parts, strict=True) if own == part}
-        for part in (TRAIN, TEST)
-    }
-    both = sorted(sides[TRAIN] & sides[TEST])
+def _check_parts(found: DataSet, path: Path) -> None:
+    """Raise InputError if a group is in both parts, or a class has no image in the training part."""
+    rows = list(zip(found.parts, found.groups, found.labels, strict=True))
+    both = sorted(
+        {group for part, group, _ in rows if part == TEST} & {group for part, group, _ in rows if part == TRAIN}
+    )
     if both:
-        raise InputError(
-            f"{path}: {both[0]} ({len(both)} such) is both in the training and the test part: correct the split, or leave its "
-            "column out and one is drawn"
-        )
-    trained = {label for label, part in zip(found.labels, found.parts, strict=True) if part == TRAIN}
+        way = "correct the split, or leave its column out and one is drawn"
+        raise InputError(f"{path}: {both[0]} ({len(both)} such) is both in the training and the test part: {way}")
+    trained = {label for part, _, label in rows if part == TRAIN}
     for label, name in enumerate(found.classes):
         if label not in trained:
             raise InputError(f"{path}: class {name} has no image in the training part: add some", code="class")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
 import torch
 from torch import nn
 
+from preimage.classifiers.arguments import in_one_line, suggestion
 from preimage.classifiers.classifier import Classifier
 from preimage.errors import InputError, MissingExtra
 from preimage.rng import drawing_from
@@ -23,72 +23,63 @@ def _torchvision(name: str, weights: str | None) -> Classifier:
     try:
         known: Any = models.get_model_weights(name).DEFAULT  # pyright: ignore[reportAttributeAccessIssue]
     except (ValueError, AttributeError) as error:
-        raise InputError(
-            f"torchvision has no model {name!r}: {_some(models.list_models(module=models))}", code="not-found"
-        ) from error
+        near = suggestion(name, models.list_models(module=models))
+        raise InputError(f"torchvision has no model {name!r}{near}", code="not-found") from error
     preset = known.transforms()
     if not hasattr(preset, "crop_size"):
-        raise InputError(
-            f"torchvision:{name} is no classifier of images: {_some(models.list_models(module=models))}",
-            code="classifier",
-        )
+        raise InputError(f"torchvision:{name} is no classifier of images: give resnet18, say", code="classifier")
     pretrained = known if weights is None else None
     model = _downloaded(f"torchvision:{name}", known.url, lambda: models.get_model(name, weights=pretrained))
     _take(model, weights, name)
     return Classifier(model, known.meta["categories"], preset.mean, preset.std, size=preset.crop_size[0], copy=False)
 
 
-def _timm(name: str, weights: str | None) -> Classifier:
+def imported_timm() -> Any:
+    """The package timm, or the one line that says how it is installed."""
     try:
         import timm  # pyright: ignore[reportMissingImports]
-        from timm.data.config import resolve_data_config  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise MissingExtra.of("timm", "explain") from error
+    return timm
+
+
+def _timm(name: str, weights: str | None) -> Classifier:
+    timm = imported_timm()
     if not timm.is_model(name.split(".")[0]):
-        near = timm.list_models(f"*{name}*")[:4] or timm.list_models()[:4]
-        raise InputError(f"timm has no model {name!r}: there are {', '.join(near)}, ...", code="not-found")
+        raise InputError(f"timm has no model {name!r}{suggestion(name, timm.list_models())}", code="not-found")
     model = _downloaded(f"timm:{name}", None, lambda: timm.create_model(name, pretrained=weights is None))
     _take(model, weights, name)
-    settings = resolve_data_config({}, model=model)
-    return Classifier(
-        model,
-        _imagenet_names(model.num_classes),
-        settings["mean"],
-        settings["std"],
-        size=tuple(settings["input_size"][1:]),
-        copy=False,
-    )
+    classes = model.num_classes
+    if classes == 1000:
+        classes = _distinct([str(label) for label in timm.data.ImageNetInfo().label_descriptions()])
+    settings = timm.data.resolve_data_config({}, model=model)
+    return Classifier(model, classes, settings["mean"], settings["std"], settings["input_size"][1:], copy=False)
 
 
 def _transformers(name: str, weights: str | None) -> Classifier:
     try:
-        from transformers import (  # pyright: ignore[reportMissingImports]
-            AutoConfig,
-            AutoImageProcessor,
-            AutoModelForImageClassification,
-        )
+        import transformers  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise MissingExtra.of("transformers", "explain") from error
-    spec = f"hf:{name}"
+
+    def read(kind: Any, **options: Any) -> Any:
+        return _downloaded(f"hf:{name}", None, lambda: kind.from_pretrained(name, trust_remote_code=False, **options))
+
+    models = transformers.AutoModelForImageClassification
     if weights is None:
-        model = _downloaded(
-            spec, None, lambda: AutoModelForImageClassification.from_pretrained(name, trust_remote_code=False)
-        )
+        model = read(models)
     else:
-        config = _downloaded(spec, None, lambda: AutoConfig.from_pretrained(name, trust_remote_code=False))
-        model = AutoModelForImageClassification.from_config(config, trust_remote_code=False)
+        model = models.from_config(read(transformers.AutoConfig), trust_remote_code=False)
         _take(model, weights, name)
-    processor = _downloaded(
-        spec, None, lambda: AutoImageProcessor.from_pretrained(name, use_fast=False, trust_remote_code=False)
-    )
+    processor = read(transformers.AutoImageProcessor, use_fast=False)
     labels = _distinct([str(model.config.id2label[i]) for i in range(model.config.num_labels)])
-    return Classifier(model, labels, processor.image_mean, processor.image_std, size=_side_of(processor), copy=False)
+    return Classifier(model, labels, processor.image_mean, processor.image_std, _side_of(processor), copy=False)
 
 
 def _side_of(processor: Any) -> int | tuple[int, int] | None:
     """The side to which an image processor of transformers crops or resizes images."""
-    for specified in (getattr(processor, "crop_size", None), getattr(processor, "size", None)):
-        size = dict(specified) if specified else {}
+    for name in ("crop_size", "size"):
+        size = dict(getattr(processor, name, None) or {})
         if "height" in size:
             return int(size["height"]), int(size["width"])
         if "shortest_edge" in size:
@@ -100,15 +91,14 @@ def _downloaded(spec: str, address: str | None, make: Callable[[], Any]) -> Any:
     """What a library makes with weights from the network; one line if these cannot be had."""
     try:
         return make()
-    except (URLError, OSError, RuntimeError, ValueError) as error:  # each library raises others
-        reason = " ".join(str(error).split())[:100]
-        fetch = f"fetch {address} elsewhere and " if address else ""
-        way = (
-            f"{fetch}give the file: {spec}@FILE"
-            if not spec.startswith("hf:")
-            else "give a folder that holds it: hf:FOLDER"
-        )
-        raise InputError(f"the weights of {spec} could not be loaded ({reason}): {way}", code="unreadable") from error
+    except (OSError, RuntimeError, ValueError) as error:  # each library raises others
+        way = f"give the file: {spec}@FILE"
+        if address:
+            way = f"fetch {address} elsewhere and {way}"
+        elif spec.startswith("hf:"):
+            way = "give a folder that holds it: hf:FOLDER"
+        reason = f"the weights of {spec} could not be loaded ({in_one_line(error, 100)})"
+        raise InputError(f"{reason}: {way}", code="unreadable") from error
 
 
 def _take(model: nn.Module, weights: str | None, name: str) -> None:
@@ -126,31 +116,20 @@ def _take(model: nn.Module, weights: str | None, name: str) -> None:
         else:
             held = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip and safetensors each raise their own
-        raise InputError(
-            f"{path} holds no weights that can be read: give a state dict saved by torch.save", code="unreadable"
-        ) from error
+        way = "give a state dict saved by torch.save"
+        raise InputError(f"{path} holds no weights that can be read: {way}", code="unreadable") from error
     for key in ("state_dict", "model"):
         held = held[key] if isinstance(held, dict) and isinstance(held.get(key), dict) else held
     try:
         model.load_state_dict(held)
     except (RuntimeError, TypeError, AttributeError) as error:
-        first = " ".join(str(error).split())[:160]
-        raise InputError(f"{path} does not hold the weights of {name}: {first}", code="classifier") from error
-
-
-def _imagenet_names(count: int) -> list[str] | int:
-    from timm.data.imagenet_info import ImageNetInfo  # pyright: ignore[reportMissingImports]
-
-    return _distinct([str(label) for label in ImageNetInfo().label_descriptions()]) if count == 1000 else count
+        reason = in_one_line(error, 160)
+        raise InputError(f"{path} does not hold the weights of {name}: {reason}", code="classifier") from error
 
 
 def _distinct(names: list[str]) -> list[str]:
     """Class names with the number behind one that occurred before: ImageNet has two cranes, a bird and a machine."""
     return [f"{name} ({number})" if name in names[:number] else name for number, name in enumerate(names)]
-
-
-def _some(names: list[str]) -> str:
-    return f"there are {', '.join(names[:6])}, ... ({len(names)} in all)"
 
 
 LIBRARIES: dict[str, Callable[[str, str | None], Classifier]] = {
@@ -164,17 +143,9 @@ LIBRARIES: dict[str, Callable[[str, str | None], Classifier]] = {
 def from_library(kind: str, name: str, weights: str | None) -> Classifier:
     """The classifier of a library, by the first word of its specification and the model's name.
 
-    Example:
-        >>> from_library("torchvision", "mobilenet_v3_small", NO_WEIGHTS).size
-        (224, 224)
-
     Args:
-        kind: one of LIBRARIES.
-        name: of the model.
+        kind, name: of LIBRARIES, and the model's name there.
         weights: None: the library's; "none": untrained; else a file.
-
-    Raises:
-        InputError: no such model, or weights that cannot be had or do not fit.
     """
     # Libraries draw weights before those of a file take their place.
     with drawing_from(torch.Generator().manual_seed(0)):

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from preimage.classifiers.arguments import in_one_line
 from preimage.classifiers.classifier import Classifier
 from preimage.classifiers.libraries import LIBRARIES, NO_WEIGHTS, from_library
 from preimage.classifiers.model_file import Backbone, TrainedModel, estimator_of, read_held
@@ -60,13 +61,10 @@ def load_model(spec: str | Path, *, backbone: str | Function | None = None) -> T
         >>> load_model("torchvision:resnet18@none").estimator is None
         True
 
-    Args:
-        spec, backbone: as for `load_classifier`; only a `FILE.pt` of `preimage train` has an estimator and `about`.
-
-    Raises:
-        InputError: as `load_classifier`.
+    Arguments and errors are those of `load_classifier`; only a `FILE.pt` of `preimage train` has an estimator and `about`.
     """
-    text = _specification(spec)
+    _check_specification(spec)
+    text = str(spec)
     if Path(text).suffix in (".pt", ".pth") and text.partition(":")[0] not in LIBRARIES:
         return read_model(Path(text), backbone=backbone)
     if backbone is not None:
@@ -83,10 +81,7 @@ def load_model(spec: str | Path, *, backbone: str | Function | None = None) -> T
 
 
 def read_model(path: Path, *, backbone: str | Function | None = None) -> TrainedModel:
-    """Read a model file. It is data alone: nothing that it names is imported or called.
-
-    Args:
-        backbone: as for `load_classifier`.
+    """Read a model file, as `load_model`. It is data alone: nothing that it names is imported or called.
 
     Raises:
         InputError: a file that does not exist, that is no model file or of another format, one that needs a backbone, or
@@ -109,19 +104,12 @@ def _architecture(
 ) -> tuple[nn.Module, Backbone | str]:
     """The untrained module that the weights of a model file belong to, and how it was made."""
     spec, name = held["spec"], held["backbone"]
-    is_function = isinstance(spec, str) and _FUNCTION.fullmatch(spec) and spec.partition(":")[0] not in LIBRARIES
-    if is_function and backbone is not None:
-        if isinstance(backbone, str):
-            made, origin = _of_function(backbone), backbone
-        else:
-            made, origin = _called(backbone, str(spec)), str(spec)
-        return copy.deepcopy(made.model), origin
-    if is_function:
-        raise InputError(
-            f"{path} was trained on the classifier of {spec}, a function that no model file may call: give it again, "
-            f"--backbone {spec}",
-            code="classifier",
-        )
+    if isinstance(spec, str) and _FUNCTION.fullmatch(spec) and spec.partition(":")[0] not in LIBRARIES:
+        if backbone is None:
+            reason = f"{path} was trained on the classifier of {spec}, a function that no model file may call"
+            raise InputError(f"{reason}: give it again, --backbone {spec}", code="classifier")
+        made = _of_function(backbone) if isinstance(backbone, str) else _called(backbone, spec)
+        return copy.deepcopy(made.model), backbone if isinstance(backbone, str) else spec
     if backbone is not None:
         raise InputError(f"{path} names its own backbone: leave the backbone out", code="option")
     if isinstance(spec, str):
@@ -136,21 +124,16 @@ def _architecture(
     raise InputError(f"{path} names no backbone that its weights could belong to: train it anew", code="classifier")
 
 
-def _specification(spec: Any) -> str:
+def _check_specification(spec: Any) -> None:
+    if isinstance(spec, str | Path):
+        return
+    way = f"give {_WAYS}"
+    if isinstance(spec, nn.Module):
+        way = "wrap it: Classifier(model, classes, mean, std, size)"
     if isinstance(spec, Classifier):
-        raise InputError(
-            "load_classifier takes a specification, and got a Classifier, which needs no loading: use it as it is",
-            code="type",
-        )
-    if not isinstance(spec, str | Path):
-        way = "wrap it: Classifier(model, classes, mean, std, size)" if isinstance(spec, nn.Module) else f"give {_WAYS}"
-        raise InputError(
-            f"load_classifier takes a specification or a path, got {type(spec).__name__}: {way}", code="type"
-        )
-    text = str(spec)
-    if text.strip() in ("", "."):  # an empty path reads "."
-        raise InputError(f"the specification of the classifier is empty: give {_WAYS}", code="not-found")
-    return text
+        way = "it needs no loading, use it as it is"
+    got = type(spec).__name__
+    raise InputError(f"load_classifier takes a specification or a path, got {got}: {way}", code="type")
 
 
 def _of_function(spec: str) -> Classifier:
@@ -167,9 +150,7 @@ def _of_function(spec: str) -> Classifier:
     except (ImportError, AttributeError) as error:
         raise InputError(f"{spec} cannot be imported ({error}): give module.path:function", code="not-found") from error
     except Exception as error:  # whatever the user's own code raises
-        raise InputError(
-            f"{spec} cannot be imported ({_in_one_line(error)}): fix {module}", code="classifier"
-        ) from error
+        raise InputError(f"{spec} cannot be imported ({_named(error)}): fix {module}", code="classifier") from error
     finally:
         if added:
             sys.path.remove(here)
@@ -180,21 +161,14 @@ def _called(function: Any, name: str) -> Classifier:
     try:
         made = function()
     except Exception as error:
-        raise InputError(
-            f"{name}() failed ({_in_one_line(error)}): it must return a Classifier, called without arguments",
-            code="classifier",
-        ) from error
+        way = "it must return a Classifier, called without arguments"
+        raise InputError(f"{name}() failed ({_named(error)}): {way}", code="classifier") from error
     if not isinstance(made, Classifier):
-        raise InputError(
-            f"{name}() returned {type(made).__name__}: it must return a preimage.Classifier, which has the classes, mean, std "
-            "and size of your model",
-            code="classifier",
-        )
+        way = "it must return a preimage.Classifier, which has the classes, mean, std and size of your model"
+        raise InputError(f"{name}() returned {type(made).__name__}: {way}", code="classifier")
     return made
 
 
-def _in_one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())[:_LONGEST]
-    if isinstance(error, InputError):
-        return text
-    return f"{type(error).__name__}: {text or 'no message'}"
+def _named(error: Exception) -> str:
+    text = in_one_line(error, _LONGEST)
+    return text if isinstance(error, InputError) else f"{type(error).__name__}: {text or 'no message'}"

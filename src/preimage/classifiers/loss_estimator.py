@@ -15,10 +15,12 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from preimage.classifiers.arguments import in_one_line
 from preimage.classifiers.classifier import Classifier
 from preimage.errors import InputError
+from preimage.rng import drawing_from
 
-UNITS, MARGIN = 128, 1.0
+UNITS, MARGIN = 128, 1.0  # of the hidden layers; gamma of eq. 2
 MOST_LAYERS = 4
 LEVELS = 101  # quantiles that are stored, 0 to 1 by hundredths
 
@@ -35,15 +37,9 @@ class LossEstimator(nn.Module):
         torch.Size([5])
 
     Args:
-        channels: number of channels of each layer, by its name.
+        channels: number of channels of each of one or more layers, by its name.
         units: of the linear layer that each passes.
-
-    Raises:
-        InputError: no layer.
     """
-
-    channels: dict[str, int]
-    units: int
 
     quantiles: torch.Tensor
     spread: torch.Tensor
@@ -66,10 +62,7 @@ class LossEstimator(nn.Module):
         return list(self.channels)
 
     def forward(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
-        """{layer: (b, c, ...)}, of tokens (b, n, c) -> (b,): the estimates, whose scale has no meaning of its own.
-
-        They are where the features are, wherever the estimator is.
-        """
+        """{layer: (b, c, ...)}, of tokens (b, n, c) -> (b,) on the features' device; the scale has no meaning of its own."""
         own, place = self.head.weight.device, next(iter(features.values())).device
         each = [
             torch.relu(branch(pooled(features[layer], count).to(own)))
@@ -79,36 +72,21 @@ class LossEstimator(nn.Module):
 
     @torch.no_grad()
     def settle(self, estimates: torch.Tensor) -> None:
-        """Store quantiles and standard deviation of estimates (n,) for held-out images.
-
-        Raises:
-            InputError: fewer than two estimates, or all alike: nothing was learned.
-        """
+        """Store quantiles and standard deviation of two or more unlike estimates (n,) for held-out images."""
         values = estimates.detach().float().flatten()
         if len(values) < 2 or float(values.std()) == 0:
-            raise InputError(
-                "the estimates of the loss do not differ, the loss estimator has learned nothing: train longer",
-                code="classifier",
-            )
+            raise InputError("the estimates of the loss do not differ: train longer", code="classifier")
         self.quantiles.copy_(torch.quantile(values, torch.linspace(0, 1, LEVELS, device=values.device)))
         self.spread.copy_(values.std())
 
     def quantile(self, level: float) -> torch.Tensor:
-        """The estimate below which a share, 0 to 1, of the held-out images lies.
-
-        Raises:
-            InputError: a level that is not from 0 to 1, or an estimator that was never settled.
-        """
+        """The estimate below which a share, 0 to 1, of the held-out images lies; `settle` comes first."""
         if not 0 <= level <= 1:
-            raise InputError(
-                f"a quantile must be from 0 to 1, got {level}: 0.1 requests the confidence of the most confident tenth"
-            )
+            raise InputError(f"a quantile must be from 0 to 1, got {level}: 0.1 is the most confident tenth")
         # Once: the number is read from the device, which a recorded step (a CUDA graph) cannot.
         self.is_settled = self.is_settled or bool(self.quantiles.any())
         if not self.is_settled:
-            raise InputError(
-                "the loss estimator does not know its own scale: call settle with held-out estimates", code="classifier"
-            )
+            raise InputError("the loss estimator has no scale yet: settle held-out estimates", code="classifier")
         return self.quantiles[round(level * (LEVELS - 1))]
 
     def relative(self, estimates: torch.Tensor, level: float) -> torch.Tensor:
@@ -117,41 +95,58 @@ class LossEstimator(nn.Module):
         return (estimates - rest) / spread
 
 
-def pooled(features: torch.Tensor, channels: int) -> torch.Tensor:
-    """The mean over positions: (b, c, h, w), tokens (b, n, c), or (b, c) as it is -> (b, c).
+def untrained_estimator(
+    classifier: Classifier, image: torch.Tensor, layers: Sequence[str] = (), *, seed: int
+) -> LossEstimator:
+    """A loss estimator of random weights for some layers of a classifier; none given: the last of each block.
 
-    Example:
-        >>> pooled(torch.rand(2, 64, 7, 7), 64).shape
-        torch.Size([2, 64])
+    The channels of the layers are known by an image (1, 3, h, w) in 0 to 1 on the classifier's device.
+
+    Raises:
+        InputError: a classifier that cannot process images of this size, or an unknown layer.
+    """
+    height, width = image.shape[-2:]
+    try:
+        with torch.no_grad():
+            chosen = list(layers) or block_layers(classifier, image)
+            _, features = classifier.logits_and_features(image, chosen)
+    except InputError:
+        raise
+    except (RuntimeError, AssertionError, ValueError) as error:  # each library has its own
+        reason = f"the classifier cannot process images of {width} x {height} ({in_one_line(error, 120)})"
+        raise InputError(f"{reason}: give another size or classifier", code="classifier") from error
+    channels = {layer: value.shape[1] if value.ndim in (2, 4) else value.shape[2] for layer, value in features.items()}
+    with drawing_from(torch.Generator().manual_seed(seed)):
+        return LossEstimator(channels)
+
+
+def pooled(features: torch.Tensor, channels: int) -> torch.Tensor:
+    """The mean over positions of features (b, c, h, w), (b, h, w, c) as of Swin, tokens (b, n, c), or (b, c): (b, c).
 
     Raises:
         InputError: features of another number of channels.
     """
     if features.ndim == 4 and features.shape[1] == channels:
         return features.mean((2, 3))
-    if features.ndim == 4 and features.shape[3] == channels:  # (b, h, w, c), as of Swin
-        return features.mean((1, 2))
-    if features.ndim == 3 and features.shape[2] == channels:
-        return features.mean(1)
+    if features.ndim in (3, 4) and features.shape[-1] == channels:
+        return features.mean(tuple(range(1, features.ndim - 1)))
     if features.ndim == 2 and features.shape[1] == channels:
         return features
-    raise InputError(
-        f"the loss estimator expects {channels} channels of a layer, got features {tuple(features.shape)}: use it with the "
-        "classifier that it was trained with",
-        code="shape",
-    )
+    got = f"the loss estimator expects {channels} channels of a layer, got features {tuple(features.shape)}"
+    raise InputError(f"{got}: use it with the classifier that it was trained with", code="shape")
 
 
 def block_layers(classifier: Classifier, x: torch.Tensor) -> list[str]:
     """The layers for a loss estimator: the last of each resolution, at most four; of a transformer, four spaced evenly.
 
     Raises:
-        InputError: a classifier without blocks: name the layers.
+        InputError: a classifier without blocks.
     """
     shapes = {name: shape[1:] for name, shape in classifier.shapes(x).items()}
     row = _numbered({name for name, shape in shapes.items() if len(shape) == 2})
     if len(row) > 2:  # a transformer's blocks, of tokens
-        return _evenly(row)
+        count = min(MOST_LAYERS, len(row))
+        return [row[round(k * len(row) / count) - 1] for k in range(1, count + 1)]
     of_size: dict[tuple[int, ...], list[str]] = defaultdict(list)
     for name, shape in shapes.items():
         size = _size_in(shape, classifier.size or (x.shape[-2], x.shape[-1]))
@@ -186,14 +181,8 @@ def _numbered(names: set[str]) -> list[str]:
     return [] if longest is None else [name for _, name in sorted(rows[longest])]
 
 
-def _evenly(names: list[str]) -> list[str]:
-    """At most four of them, the last among them."""
-    count = min(MOST_LAYERS, len(names))
-    return [names[round(k * len(names) / count) - 1] for k in range(1, count + 1)]
-
-
-def ranking_loss(estimates: torch.Tensor, losses: torch.Tensor, margin: float = MARGIN) -> torch.Tensor:
-    """Mean over the ordered pairs l_i > l_j of max(0, margin - (estimate_i - estimate_j)): (b,), (b,) -> ().
+def ranking_loss(estimates: torch.Tensor, losses: torch.Tensor) -> torch.Tensor:
+    """Mean over the ordered pairs l_i > l_j of max(0, gamma - (estimate_i - estimate_j)): (b,), (b,) -> ().
 
     Pairs that are not ordered add a constant in eq. 2, and train nothing; a mean rather than a sum, whose weight would depend
     on the batch size. The true losses are detached: the classifier must not raise them to improve the order.
@@ -206,7 +195,7 @@ def ranking_loss(estimates: torch.Tensor, losses: torch.Tensor, margin: float = 
     """
     losses = losses.detach()
     ordered = losses[:, None] > losses[None, :]
-    hinge = (margin - (estimates[:, None] - estimates[None, :])).clamp_min(0)
+    hinge = (MARGIN - (estimates[:, None] - estimates[None, :])).clamp_min(0)
     return (hinge * ordered).sum() / ordered.sum().clamp_min(1)
 
 

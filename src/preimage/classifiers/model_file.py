@@ -1,7 +1,12 @@
-"""A model file: a classifier that was trained here, and its loss estimator, as plain data and tensors; no pickled code."""
+"""A model file: a classifier that was trained here, and its loss estimator, as plain data and tensors; no pickled code.
+
+By its fingerprint, SHA-256 of every byte, a checkpoint knows its data and its classifier.
+"""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,9 +15,10 @@ import torch
 from torch import nn
 
 from preimage.classifiers.classifier import Classifier
+from preimage.classifiers.libraries import imported_timm
 from preimage.classifiers.loss_estimator import LossEstimator
 from preimage.classifiers.thin_resnet import BLOCKS, ThinResNet
-from preimage.errors import InputError, MissingExtra
+from preimage.errors import InputError
 from preimage.images.atomic import write_bytes_atomically
 from preimage.version import __version__
 
@@ -26,34 +32,54 @@ SMALL_SIDE = 96
 class Backbone:
     """An architecture that is trained here.
 
+    Example:
+        >>> Backbone("thin_resnet10").build(classes=3)(torch.rand(2, 3, 32, 32)).shape
+        torch.Size([2, 3])
+
     Args:
         name: `resnet18` and the like of torchvision, `timm:NAME`, or `thin_resnet10` and `thin_resnet18`.
         small: for images under 96 px.
-
-    Example:
-        >>> sum(parameter.numel() for parameter in Backbone("thin_resnet10").build(classes=7).parameters())
-        1228199
     """
 
     name: str
     small: bool = False
 
     def build(self, classes: int) -> nn.Module:
-        """An untrained module of this architecture.
+        """An untrained module from images to logits.
 
         Raises:
             InputError: an unknown name.
         """
-        return backbone(self.name, classes, small=self.small)
+        if self.name in BLOCKS:
+            return ThinResNet(BLOCKS[self.name], classes)
+        if self.name.startswith("timm:"):
+            timm, own = imported_timm(), self.name.removeprefix("timm:")
+            if not timm.is_model(own):  # hf-hub:... and local-dir:... would be fetched
+                raise InputError(f"timm has no model {own!r}: give one of timm.list_models()", code="not-found")
+            return timm.create_model(own, pretrained=False, num_classes=classes)
+        from torchvision import models
+
+        try:
+            model = models.get_model(self.name, weights=None, num_classes=classes)
+        except (ValueError, TypeError) as error:
+            way = "give resnet18, resnet34, mobilenet_v3_small, ..."
+            raise InputError(f"torchvision has no model {self.name!r}: {way}", code="not-found") from error
+        if self.small and isinstance(model, models.ResNet):
+            model.conv1 = nn.Conv2d(3, model.conv1.out_channels, 3, padding=1, bias=False)
+            model.maxpool = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
+        if self.small and isinstance(model, models.VGG):
+            *_, last = dict(model.features.named_children())
+            setattr(model.features, last, nn.Identity())  # the fifth halving
+            model.avgpool = nn.AdaptiveAvgPool2d(1)
+            model.classifier = nn.Sequential(nn.Linear(512, classes))
+        return model
 
 
 @dataclass(frozen=True, eq=False)
 class TrainedModel:
-    """A classifier and the estimator of its loss: what `preimage train` writes and `load_model` returns.
+    """A classifier and the estimator of its loss, if one was trained: what `preimage train` writes and `load_model` returns.
 
     Args:
-        classifier: the classifier.
-        estimator: its loss estimator, None if none was trained.
         about: numbers and settings of the training, plain data; `target_quantile` among them.
         origin: how its architecture is built: a Backbone, or a specification for `load_classifier`; None: it cannot be written.
     """
@@ -62,51 +88,6 @@ class TrainedModel:
     estimator: LossEstimator | None = None
     about: dict[str, Any] = field(default_factory=dict)
     origin: Backbone | str | None = None
-
-
-def backbone(name: str, classes: int, *, small: bool = False) -> nn.Module:
-    """An untrained module from images to logits.
-
-    Example:
-        >>> backbone("thin_resnet10", 3)(torch.rand(2, 3, 32, 32)).shape
-        torch.Size([2, 3])
-
-    Args:
-        name: `resnet18` and the like of torchvision, `timm:NAME`, or `thin_resnet10` and `thin_resnet18`.
-        classes: their number.
-        small: for images under 96 px.
-
-    Raises:
-        InputError: an unknown name.
-    """
-    if name in BLOCKS:
-        return ThinResNet(BLOCKS[name], classes)
-    if name.startswith("timm:"):
-        try:
-            import timm  # pyright: ignore[reportMissingImports]
-        except ImportError as error:
-            raise MissingExtra.of("timm", "explain") from error
-        own = name.removeprefix("timm:")
-        if not timm.is_model(own):  # hf-hub:... and local-dir:... would be fetched
-            raise InputError(f"timm has no model {own!r}: give one of timm.list_models()", code="not-found")
-        return timm.create_model(own, pretrained=False, num_classes=classes)
-    from torchvision import models
-
-    try:
-        model = models.get_model(name, weights=None, num_classes=classes)
-    except (ValueError, TypeError) as error:
-        raise InputError(
-            f"torchvision has no model {name!r}: give resnet18, resnet34, mobilenet_v3_small, ...", code="not-found"
-        ) from error
-    if small and isinstance(model, models.ResNet):
-        model.conv1 = nn.Conv2d(3, model.conv1.out_channels, 3, padding=1, bias=False)
-        model.maxpool = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
-    if small and isinstance(model, models.VGG):
-        *_, last = dict(model.features.named_children())
-        setattr(model.features, last, nn.Identity())  # the fifth halving
-        model.avgpool = nn.AdaptiveAvgPool2d(1)
-        model.classifier = nn.Sequential(nn.Linear(512, classes))
-    return model
 
 
 def write_model(path: Path, model: TrainedModel, *, overwrite: bool = False) -> Path:
@@ -123,10 +104,8 @@ def write_model(path: Path, model: TrainedModel, *, overwrite: bool = False) -> 
     """
     classifier, estimator, origin = model.classifier, model.estimator, model.origin
     if origin is None:
-        raise InputError(
-            "the model has no origin, by which its file could be read again: give TrainedModel one", code="classifier"
-        )
-    held = {
+        raise InputError("a file without origin cannot be read again: give TrainedModel one", code="classifier")
+    held: dict[str, Any] = {
         "format": FORMAT,
         "kind": KIND,
         "written_by": __version__,
@@ -137,51 +116,39 @@ def write_model(path: Path, model: TrainedModel, *, overwrite: bool = False) -> 
         "mean": classifier.mean.flatten().tolist(),
         "std": classifier.std.flatten().tolist(),
         "size": None if classifier.size is None else list(classifier.size),
-        "weights": {key: value.cpu() for key, value in classifier.model.state_dict().items()},
-        "estimator": None
-        if estimator is None
-        else {
-            "channels": estimator.channels,
-            "units": estimator.units,
-            "weights": {key: value.cpu() for key, value in estimator.state_dict().items()},
-        },
+        "weights": _weights(classifier.model),
+        "estimator": None,
         "about": model.about,
     }
+    if estimator is not None:
+        own = _weights(estimator)
+        held["estimator"] = {"channels": estimator.channels, "units": estimator.units, "weights": own}
     return write_bytes_atomically(path, lambda file: torch.save(held, file), overwrite=overwrite)
 
 
-def read_held(path: Path) -> dict[str, Any]:
-    """The contents of a file of `write_model`.
+def _weights(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {key: value.cpu() for key, value in module.state_dict().items()}
 
-    Raises:
-        InputError: a file that is not there, that is no model file, or one of another format.
-    """
+
+def read_held(path: Path) -> dict[str, Any]:
+    """The contents of a file of `write_model`."""
     if not path.is_file():
         raise InputError(f"{path} does not exist: `preimage train DATA -o {path}` makes it", code="not-found")
+    way = "`preimage train DATA -o FILE.pt` makes one"
     try:
         held = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip: each raises its own
-        raise InputError(
-            f"{path} cannot be read as a model file of preimage: `preimage train DATA -o FILE.pt` makes one",
-            code="unreadable",
-        ) from error
-    if isinstance(held, dict) and KIND in (held.get("kind"), held.get("format")):
-        if held.get("format") != FORMAT:
-            number = held.get("version") if held.get("format") == KIND else held.get("format")
-            raise InputError(
-                f"{path} is a model file of format {number}, this version reads {FORMAT}: make it anew by `preimage train`",
-                code="format",
-            )
-        if missing := _KEYS - held.keys():
-            raise InputError(
-                f"{path} lacks {', '.join(sorted(missing))}: make it anew by `preimage train`", code="unreadable"
-            )
-        return held
-    raise InputError(
-        f"{path} is no model file of preimage (weights alone are given as torchvision:NAME@{path}): "
-        "`preimage train DATA -o FILE.pt` makes one",
-        code="unreadable",
-    )
+        raise InputError(f"{path} cannot be read as a model file of preimage: {way}", code="unreadable") from error
+    if not isinstance(held, dict) or KIND not in (held.get("kind"), held.get("format")):
+        reason = f"{path} is no model file of preimage (weights alone are given as torchvision:NAME@{path})"
+        raise InputError(f"{reason}: {way}", code="unreadable")
+    if held.get("format") != FORMAT:
+        number = held.get("version") if held.get("format") == KIND else held.get("format")
+        reason = f"{path} is a model file of format {number}, this version reads {FORMAT}"
+        raise InputError(f"{reason}: make it anew by `preimage train`", code="format")
+    if missing := ", ".join(sorted(_KEYS - held.keys())):
+        raise InputError(f"{path} lacks {missing}: make it anew by `preimage train`", code="unreadable")
+    return held
 
 
 def estimator_of(held: dict[str, Any]) -> LossEstimator | None:
@@ -191,3 +158,23 @@ def estimator_of(held: dict[str, Any]) -> LossEstimator | None:
     estimator = LossEstimator(held["estimator"]["channels"], held["estimator"]["units"])
     estimator.load_state_dict(held["estimator"]["weights"])
     return estimator.eval().requires_grad_(False)
+
+
+def tensor_fingerprint(tensors: Iterable[torch.Tensor]) -> str:
+    """SHA-256 of the dtypes, shapes and values of tensors: 64 hexadecimal digits."""
+    sha = hashlib.sha256()
+    for tensor in tensors:
+        sha.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+        sha.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return sha.hexdigest()
+
+
+def model_fingerprint(model: nn.Module) -> str:
+    """SHA-256 of all parameters and buffers, and of how a Classifier prepares its images: 64 hexadecimal digits."""
+    sha = hashlib.sha256(type(model).__name__.encode())
+    if isinstance(model, Classifier):
+        sha.update(repr((model.classes, model.size, type(model.model).__name__)).encode())
+    # Buffers that are not persistent as well, which a state dict leaves out.
+    for name, value in (*model.named_parameters(), *model.named_buffers()):
+        sha.update(f"{name} {tensor_fingerprint([value])}".encode())
+    return sha.hexdigest()

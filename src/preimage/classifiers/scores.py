@@ -1,11 +1,12 @@
-"""How good a classifier and the estimate of its loss are, by torchmetrics."""
+"""What a training yields: batches, epochs, and how good the classifier and the estimate of its loss are, by torchmetrics."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
-from torch.nn import functional
+from torch.nn.functional import cross_entropy
 
 from preimage.classifiers.loss_estimator import rank_correlation
 
@@ -15,22 +16,11 @@ QUANTILES, RELIABLE = (0.3, 0.2, 0.1, 0.05), 0.95
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a classifier and its loss estimator predict for n images whose labels are known.
-
-    Args:
-        labels: (n,) the index of each true class.
-        logits: (n, classes).
-        estimates: (n,) estimated losses.
-    """
+    """Logits (n, classes) and estimated losses (n,) of n images, with their labels (n,)."""
 
     labels: torch.Tensor
     logits: torch.Tensor
     estimates: torch.Tensor
-
-    @property
-    def losses(self) -> torch.Tensor:
-        """The true cross-entropy of each, (n,)."""
-        return functional.cross_entropy(self.logits, self.labels, reduction="none")
 
 
 @dataclass(frozen=True)
@@ -54,41 +44,61 @@ class Scores:
     @property
     def criterion(self) -> float:
         """What the best epoch is chosen by: the classifier first, then the estimate."""
-        correlation = self.rank_correlation if self.rank_correlation == self.rank_correlation else -1.0
+        correlation = -1.0 if math.isnan(self.rank_correlation) else self.rank_correlation
         return self.balanced_accuracy + 0.5 * correlation
 
 
-def score(found: Predictions) -> Scores:
-    """All scores of some predictions.
+@dataclass(frozen=True)
+class Batch:
+    """One step of the optimizer: the numbers of the batch in its epoch and of the epoch, from 1, and how many there are."""
 
-    Example:
-        >>> score(Predictions(torch.tensor([0, 1]), torch.eye(2), torch.tensor([0.1, 0.2]))).balanced_accuracy
-        1.0
+    index: int
+    total: int
+    epoch: int
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training part, the number of which counts from 1.
+
+    Args:
+        seconds: since the first epoch began.
+        loss, auxiliary: mean cross-entropy and mean ranking loss of its batches.
+        validation: scores of the averaged weights on the validation part.
+        best: the epoch of the best scores so far.
+        robust: accuracy on the validation part under attack, 0 to 1, of an adversarial training alone.
     """
+
+    index: int
+    total: int
+    seconds: float
+    loss: float
+    auxiliary: float
+    validation: Scores
+    best: int
+    robust: float | None = None
+
+
+def score(found: Predictions) -> Scores:
+    """All scores of some predictions."""
     from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_recall
 
-    count = found.logits.shape[1]
-    predicted = found.logits.argmax(1)
-    present = found.labels.bincount(minlength=count) > 0
-    recall = multiclass_recall(predicted, found.labels, num_classes=count, average="none")
+    labels, logits, count = found.labels, found.logits, found.logits.shape[1]
+    predicted = logits.argmax(1)
+    recall = multiclass_recall(predicted, labels, num_classes=count, average="none")
+    calibration_error = multiclass_calibration_error(logits.softmax(1), labels, num_classes=count, n_bins=BINS)
     return Scores(
-        balanced_accuracy=float(recall[present].mean()),
-        accuracy=float((predicted == found.labels).float().mean()),
+        balanced_accuracy=float(recall[labels.bincount(minlength=count) > 0].mean()),
+        accuracy=float((predicted == labels).float().mean()),
         recall=tuple(recall.tolist()),
-        calibration_error=float(
-            multiclass_calibration_error(found.logits.softmax(1), found.labels, num_classes=count, n_bins=BINS)
-        ),
-        rank_correlation=rank_correlation(found.estimates, found.losses),
+        calibration_error=float(calibration_error),
+        rank_correlation=rank_correlation(found.estimates, cross_entropy(logits, labels, reduction="none")),
     )
 
 
 def target_quantile(found: Predictions) -> float:
-    """The widest quantile of the estimated loss below which 95 % are correctly classified; 0.1 if there is none.
-
-    Example:
-        >>> target_quantile(Predictions(torch.tensor([0, 1]), torch.eye(2), torch.tensor([0.1, 0.2])))
-        0.3
-    """
+    """The widest quantile of the estimated loss below which 95 % are correctly classified; 0.1 if there is none."""
     correct = found.logits.argmax(1) == found.labels
     order = found.estimates.argsort()
     for level in QUANTILES:

@@ -1,13 +1,15 @@
-"""Settings of a training, and its optimizers."""
+"""Settings of a training, its optimizers, and the moving average of what they train."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from preimage.errors import InputError
 from preimage.optimizers import KernelMuon, Optimizer, kernels_and_others
@@ -16,6 +18,7 @@ from preimage.rng import checked_seed, is_whole
 KERNELS = 20  # MEASURED on the lesions: Muon's validation after 11 epochs (96 px) is AdamW's after 25 (120 px)
 STEPS = 2600  # of the optimizer, if no number of epochs is specified
 FEWEST, MOST = 20, 200  # epochs, at least and at most, that these may come to
+EMA_WEIGHT = 0.998  # of the average; in the first steps less, so that the initial weights are forgotten
 
 
 @dataclass(frozen=True)
@@ -33,11 +36,9 @@ class Settings:
         rate, decay: peak learning rate, above 0, and weight decay of AdamW; kernels of convolutions are moved by Muon, at
             KERNELS times the rate. It rises, then falls to 0 as a cosine.
         crop: share of each side that an augmented image keeps, above 0 to 1.
-        mix: of mixup, 0 to 1: each batch is blended with itself in another order, in a share drawn from Beta(mix, mix), and
-            its loss with it (Zhang et al., ICLR 2018); 0: not.
+        mix: of mixup, 0 to 1, for Beta(mix, mix); 0: nothing is blended.
         upright: whether up and down differ in the images; if not (lesions, cells) they are rotated by any angle.
         layers: those whose features the loss estimator takes; none: the last of each block.
-        seed: random seed of weights, order and augmentation.
 
     Raises:
         InputError: a value out of its range.
@@ -56,29 +57,32 @@ class Settings:
 
     def __post_init__(self) -> None:
         checked_seed(self.seed)
-        for name, least in (("epochs", 1), ("batch", 2)):
-            value = getattr(self, name)
-            if value is not None and not (is_whole(value) and value >= least):
-                raise InputError(f"{name} must be a whole number, at least {least}, got {value}: give {least} or more")
-        if not 0 <= self.mix <= 1:
-            raise InputError(f"mix must be from 0 to 1, got {self.mix}: 0 blends nothing")
-        if not 0 < self.rate < math.inf:
-            raise InputError(f"rate must be above 0 and finite, got {self.rate}: give 0.001, for example")
-        if not 0 < self.crop <= 1:
-            raise InputError(f"crop must be above 0 and at most 1, got {self.crop}: 1 keeps the whole image")
+        checks = (
+            ("epochs", self.epochs is None or _counts(self.epochs, 1), "a whole number, at least 1", "give 1 or more"),
+            ("batch", _counts(self.batch, 2), "a whole number, at least 2", "give 2 or more"),
+            ("mix", 0 <= self.mix <= 1, "from 0 to 1", "0 blends nothing"),
+            ("rate", 0 < self.rate < math.inf, "above 0 and finite", "give 0.001, for example"),
+            ("crop", 0 < self.crop <= 1, "above 0 and at most 1", "1 keeps the whole image"),
+        )
+        for name, fine, constraint, way in checks:
+            if not fine:
+                raise InputError(f"{name} must be {constraint}, got {getattr(self, name)}: {way}")
 
     def of(self, images: int) -> Settings:
         """With the number of epochs for so many images."""
-        if self.epochs is not None:
-            return self
-        return replace(self, epochs=min(MOST, max(FEWEST, round(STEPS / math.ceil(images / self.batch)))))
+        epochs = min(MOST, max(FEWEST, round(STEPS / math.ceil(images / self.batch))))
+        return replace(self, epochs=self.epochs or epochs)
+
+
+def _counts(value: Any, least: int) -> bool:
+    return is_whole(value) and value >= least
 
 
 def optimizers(parameters: Iterable[nn.Parameter], settings: Settings) -> list[tuple[Optimizer, float]]:
     """Each with its peak learning rate: Muon for kernels, AdamW for all other parameters.
 
     Example:
-        >>> model = torch.nn.Sequential(torch.nn.Conv2d(32, 32, 3), torch.nn.Linear(32, 2))
+        >>> model = nn.Sequential(nn.Conv2d(32, 32, 3), nn.Linear(32, 2))
         >>> [(type(optimizer).__name__, rate) for optimizer, rate in optimizers(model.parameters(), Settings())]
         [('KernelMuon', 0.02), ('AdamW', 0.001)]
     """
@@ -90,3 +94,23 @@ def optimizers(parameters: Iterable[nn.Parameter], settings: Settings) -> list[t
     if others:
         found.append((torch.optim.AdamW(others, lr=rate, weight_decay=decay, fused=True), rate))
     return found
+
+
+@torch.no_grad()
+def update_average(average: AveragedModel, current: nn.Module) -> None:
+    """One step of the exponential moving average of weights and buffers, in place; the first step copies them.
+
+    AveragedModel's own step reads its count from the device, and so waits for it. Here the count stays on the CPU.
+    """
+    count = int(average.n_averaged)
+    weight = max(1 - EMA_WEIGHT, 9 / (10 + count)) if count else 1.0
+    pairs = [
+        *zip(average.module.parameters(), current.parameters(), strict=True),
+        *zip(average.module.buffers(), current.buffers(), strict=True),
+    ]
+    numbers = [(own, its.detach()) for own, its in pairs if own.is_floating_point()]
+    torch._foreach_lerp_([own for own, _ in numbers], [its for _, its in numbers], weight)  # pyright: ignore[reportPrivateImportUsage]
+    for own, its in pairs:
+        if not own.is_floating_point():  # counts, of batches
+            own.copy_(its)
+    average.n_averaged += 1

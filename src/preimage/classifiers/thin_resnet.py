@@ -14,13 +14,7 @@ BLOCKS = {"thin_resnet10": 1, "thin_resnet18": 2}
 class ThinResNet(nn.Module):
     """A ResNet of basic blocks with a 3x3 first convolution of stride 1: (b, 3, h, w) -> logits (b, classes).
 
-    Example:
-        >>> ThinResNet(2, 10)(torch.rand(4, 3, 32, 32)).shape
-        torch.Size([4, 10])
-
-    Args:
-        blocks: of each of the four stages, every one of which but the first halves height and width.
-        classes: their number.
+    Each of the four stages has so many blocks, and every one but the first halves height and width.
 
     Source: He, Zhang, Ren, Sun, Deep Residual Learning for Image Recognition, CVPR 2016, with half the channels of its ResNet-18.
     """
@@ -28,19 +22,15 @@ class ThinResNet(nn.Module):
     def __init__(self, blocks: int, classes: int) -> None:
         super().__init__()
         self.stem = nn.Sequential(_convolution(3, WIDTHS[0]), nn.BatchNorm2d(WIDTHS[0]), nn.ReLU())
-        before = (WIDTHS[0], *WIDTHS)
-        for number, width in enumerate(WIDTHS):
-            first = _Block(before[number], width, 1 if number == 0 else 2)
-            self.add_module(
-                f"layer{number + 1}", nn.Sequential(first, *(_Block(width, width) for _ in range(1, blocks)))
-            )
+        self.layer1, self.layer2, self.layer3, self.layer4 = (
+            nn.Sequential(_Block(before, width, stride), *(_Block(width, width) for _ in range(1, blocks)))
+            for before, width, stride in zip((WIDTHS[0], *WIDTHS), WIDTHS, (1, 2, 2, 2), strict=False)
+        )
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(WIDTHS[-1], classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.stem(x)
-        for number in range(len(WIDTHS)):
-            x = self.get_submodule(f"layer{number + 1}")(x)
+        x = self.layer4(self.layer3(self.layer2(self.layer1(self.stem(x)))))
         return self.fc(self.avgpool(x).flatten(1))
 
 

@@ -19,25 +19,20 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from preimage.classifiers.augmentation import augmented, sent
-from preimage.classifiers.averaging import parts, update_average
+from preimage.classifiers.augmentation import Targets, augmented, loss_of, mixup, sent
 from preimage.classifiers.classifier import Classifier
-from preimage.classifiers.epochs import Batch as Batch
-from preimage.classifiers.epochs import Epoch as Epoch
-from preimage.classifiers.fingerprint import model_fingerprint, tensor_fingerprint
 from preimage.classifiers.labelled import TEST, TRAIN, VALIDATION_SHARE, Labelled
-from preimage.classifiers.loss_estimator import LossEstimator, ranking_loss
-from preimage.classifiers.mixup import Targets, loss_of, mixup
-from preimage.classifiers.model_file import SMALL_SIDE, Backbone, TrainedModel
-from preimage.classifiers.scores import Predictions, score, target_quantile
-from preimage.classifiers.settings import Settings, optimizers
-from preimage.classifiers.untrained import seeded, untrained_classifier, untrained_estimator
+from preimage.classifiers.loss_estimator import LossEstimator, ranking_loss, untrained_estimator
+from preimage.classifiers.model_file import SMALL_SIDE, Backbone, TrainedModel, model_fingerprint, tensor_fingerprint
+from preimage.classifiers.scores import Batch, Epoch, Predictions, score, target_quantile
+from preimage.classifiers.settings import Settings, optimizers, update_average
 from preimage.engine.devices import choose_device, give_back_memory, has_native_bfloat16, keep_freed_memory
 from preimage.errors import InputError
 from preimage.rng import drawing_from
 
 AUXILIARY = 0.5  # b2 of eq. 3
 WARM_UP = 0.05  # of all steps, in which the learning rate rises
+_SAMPLES = 500  # images whose mean and standard deviation normalize all
 
 
 class Training:
@@ -66,8 +61,6 @@ class Training:
             process images of this size; while it is iterated, a loss that is not finite.
     """
 
-    task = "train"
-
     def __init__(
         self,
         data: Labelled,
@@ -77,8 +70,7 @@ class Training:
         device: str | torch.device = "auto",
     ) -> None:
         settings = settings or Settings()
-        self.device: torch.device = choose_device(device)
-        self.frozen: bool = classifier is not None
+        self.device, self.frozen = choose_device(device), classifier is not None
         self.data: Labelled = data if classifier is None else data.with_classes_of(classifier.classes)
         learned, validation = self.data.part(TRAIN).split(VALIDATION_SHARE, settings.seed)
         self.learned: Labelled = learned.near(self.device)
@@ -112,31 +104,27 @@ class Training:
         """
         if self._before_epoch is not None:
             self.load_state_dict(self._before_epoch)
-        on_cpu = self.device.type == "cpu"
-        if on_cpu:
+        if self.device.type == "cpu":
             keep_freed_memory()
         try:
             while self.index < self.epochs:
                 yield from self._epoch()
         finally:
-            if on_cpu:
+            if self.device.type == "cpu":
                 give_back_memory()
 
     def run(self) -> TrainedModel:
         """All epochs, and the result."""
-        for _ in self:
-            pass
+        list(self)
         return self.result()
-
-    # ------------------------------------------------------------------ one epoch
 
     def _epoch(self) -> Iterator[Batch | Epoch]:
         begin = time.perf_counter()
         index = self.index + 1
-        self._before_epoch = self._state(copied=True)
+        self._before_epoch = self._state()
         sums = torch.zeros(2, device=self.device)  # not read before the end: whoever reads waits for the device
         # Everything that is drawn in an epoch comes from its number, so that a resumed training draws the same.
-        generator = seeded(self.settings.seed * 100_003 + index)
+        generator = torch.Generator().manual_seed(self.settings.seed * 100_003 + index)
         batches = self._batches(generator)
         for number, batch in enumerate(batches):
             sums += self._step(batch, index - 1 + number / len(batches), generator)
@@ -174,11 +162,10 @@ class Training:
         x, labels = self._augmented(batch, generator), sent(self.learned.labels[batch], self.device)
         share, drawn = mixup(len(x), 0.0 if self.frozen else self.settings.mix, generator)
         order = sent(drawn, self.device)
-        # A model's own draws, as of dropout.
-        with drawing_from(seeded(int(torch.randint(2**31, (), generator=generator)))):
-            primary, auxiliary = self._losses(
-                torch.lerp(x[order], x, share), ((share, labels), (1 - share, labels[order]))
-            )
+        mixed, targets = torch.lerp(x[order], x, share), ((share, labels), (1 - share, labels[order]))
+        seed = int(torch.randint(2**31, (), generator=generator))
+        with drawing_from(torch.Generator().manual_seed(seed)):  # a model's own draws, as of dropout
+            primary, auxiliary = self._losses(mixed, targets)
         self.both.zero_grad(set_to_none=True)
         (auxiliary if self.frozen else primary + AUXILIARY * auxiliary).backward()
         for optimizer, _ in self.optimizers:
@@ -205,10 +192,18 @@ class Training:
         """What an epoch is chosen by instead of its scores; AdversarialTraining has such a number."""
         return None
 
+    @property
+    def averaged(self) -> tuple[Classifier, LossEstimator]:
+        """The classifier and the loss estimator with the averaged weights."""
+        classifier, estimator = self.average.module.children()
+        assert isinstance(classifier, Classifier)
+        assert isinstance(estimator, LossEstimator)
+        return classifier, estimator
+
     @torch.no_grad()
     def predictions(self, data: Labelled) -> Predictions:
         """Labels, logits and estimated losses of images, by the averaged weights."""
-        classifier, estimator = parts(self.average.module)
+        classifier, estimator = self.averaged
         logits, estimates = [], []
         for indices in torch.arange(len(data)).split(128):
             x = data.batch(indices, self.device)
@@ -225,9 +220,7 @@ class Training:
             InputError: no epoch is complete.
         """
         if not self.best:
-            raise InputError(
-                "there is no result before the first epoch: iterate the training, or call run()", code="option"
-            )
+            raise InputError("there is no result before the first epoch: iterate, or call run()", code="option")
         latest = {name: value.clone() for name, value in self.average.module.state_dict().items()}
         self.average.module.load_state_dict(self.best["weights"])
         try:
@@ -237,9 +230,9 @@ class Training:
 
     def _result(self) -> TrainedModel:
         found = self.predictions(self.validation)
-        classifier, estimator = parts(copy.deepcopy(self.average.module).cpu())
-        classifier.requires_grad_(False)
-        estimator.eval().requires_grad_(False)
+        classifier, estimator = copy.deepcopy(self.averaged)
+        classifier.cpu().requires_grad_(False)
+        estimator.cpu().eval().requires_grad_(False)
         estimator.settle(found.estimates)
         classifier.size = classifier.size or self.data.size
         about = {
@@ -258,8 +251,6 @@ class Training:
         }
         return TrainedModel(classifier, estimator, about, None if self.frozen else self.backbone)
 
-    # ------------------------------------------------------------------ state
-
     @cached_property
     def fingerprint(self) -> dict[str, Any]:
         """What a saved state belongs to: settings, and hashes of the images, the labels and a finished classifier."""
@@ -274,14 +265,14 @@ class Training:
         """The state after the last complete epoch."""
         return self._state() if self._before_epoch is None else self._before_epoch
 
-    def _state(self, *, copied: bool = False) -> dict[str, Any]:
+    def _state(self) -> dict[str, Any]:
         tensors = {
             "both": self.both.state_dict(),
             "average": self.average.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer, _ in self.optimizers],
         }
         plain = {"index": self.index, "seconds": self.seconds, "best": self.best, "history": list(self.history)}
-        return (copy.deepcopy(tensors) if copied else tensors) | plain
+        return copy.deepcopy(tensors) | plain
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue after the epoch of a state."""
@@ -293,7 +284,14 @@ class Training:
         self.history, self._before_epoch = list(state["history"]), None
 
     def _untrained(self) -> Classifier:
-        return untrained_classifier(self.backbone, self.learned.pictures, self.data.classes, self.settings.seed)
+        """Random weights; its input is normalized by mean and standard deviation of the training images."""
+        with drawing_from(torch.Generator().manual_seed(self.settings.seed)):
+            model = self.backbone.build(len(self.data.classes))
+        images = self.learned.pictures
+        sample = images[:: max(1, len(images) // _SAMPLES)].cpu().float() / 255
+        mean, std = sample.mean((0, 2, 3)), sample.std((0, 2, 3)).clamp_min(1e-3)
+        # No size yet: crops of the images are classified as they are.
+        return Classifier(model, self.data.classes, mean.tolist(), std.tolist(), copy=False)
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=has_native_bfloat16(self.device))

@@ -19,11 +19,9 @@ import torch
 from torch.nn import functional
 
 from preimage.classifiers import Classifier, TrainedModel
-from preimage.classifiers.augmentation import sent, shifted
-from preimage.classifiers.averaging import parts
+from preimage.classifiers.augmentation import Targets, loss_of, sent, shifted
 from preimage.classifiers.labelled import TEST, Labelled
 from preimage.classifiers.loss_estimator import ranking_loss
-from preimage.classifiers.mixup import Targets, loss_of
 from preimage.classifiers.settings import Settings
 from preimage.classifiers.train import Training
 from preimage.defend.attacks import PGD_REACH, checked_eps
@@ -100,7 +98,7 @@ class AdversarialTraining(Training):
             return self._robust_accuracy(self.validated, VALIDATION_STEPS)
 
     def _robust_accuracy(self, data: Labelled, steps: int) -> float:
-        classifier, _ = parts(self.average.module)
+        classifier, _ = self.averaged
         correct = 0.0
         for indices in torch.arange(len(data)).split(self.settings.batch):
             x, labels = data.batch(indices, self.device), data.labels[indices]
