@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from preimage.errors import InputError
 from preimage.explain.options import (
     FeatureOptions,
     PriorOptions,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 # Of pixels initialized with the image: Adam moves each by about its rate even without a gradient to follow.
 PIXELS_RATE = 0.002
 CLASS_WEIGHT_GROWTH = 1.25
+STRENGTHS = "PNG of the change at strengths from 0 to 1, with the probability of the target."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +71,6 @@ class CounterfactualOptions(FeatureOptions, PriorOptions):
     count: int = option(1, help="Number of counterfactuals from different seeds, at least 1.", minimum=1)
 
     def __post_init__(self) -> None:
-        from preimage.errors import InputError
         from preimage.rng import is_whole
 
         super().__post_init__()
@@ -176,8 +177,6 @@ def cross_entropy(forward: CachedForward, target: int, x: torch.Tensor) -> torch
 
 
 def _target(classifier: Classifier, probabilities: torch.Tensor, target: str | int | None) -> int:
-    from preimage.errors import InputError
-
     prediction, runner_up = probabilities.argsort(descending=True)[:2].tolist()
     if target is None:
         return runner_up
@@ -204,12 +203,7 @@ counterfactual = TaskSpec(
     start=start,
     inputs="image",
     outputs=outputs(
-        Output(
-            "strengths",
-            "PNG of the change at strengths from 0 to 1, with the probability of the target.",
-            (".png",),
-            "preimage.figures.explanation:save_strip_figure",
-        ),
+        Output("strengths", STRENGTHS, (".png",), "preimage.figures.explanation:save_strip_figure"),
         further=further_images,
     ),
     recipes=recipes,

@@ -124,8 +124,7 @@ def one_picture(image: Any, value_range: tuple[float, float] | None = None, *, p
     """A single image of one or three channels, whose black and white are those of its kind of values.
 
     16 bits go from 0 to 65535, floats within 0 to 1 from 0 to 1: stretched to its own values, as for a restoration, an image
-    would have another contrast than those the classifier was trained on. A Picture is taken as it was read. page: which one
-    of a file of several, from 1.
+    would have another contrast than those the classifier was trained on. A Picture is taken as it was read. page: from 1.
 
     Example:
         >>> one_picture(np.zeros((32, 40), np.uint8)).tensor.shape
@@ -142,7 +141,7 @@ def one_picture(image: Any, value_range: tuple[float, float] | None = None, *, p
         raise InputError(f"{picture.name} has {pages} pages, and one image is explained at a time", code="shape")
     if channels not in (1, 3):
         raise InputError(
-            f"{picture.name} has {channels} channels: a classifier takes gray or color, 1 or 3", code="shape"
+            f"{picture.name} has {channels} channels: a classifier takes 1 or 3, gray or color", code="shape"
         )
     return picture
 
@@ -153,11 +152,10 @@ def _one_page(image: Any, value_range: tuple[float, float] | None = None, *, pag
             return read(image, page=page, value_range=value_range)
         return as_picture(image, value_range=value_range)
     except SeveralPages as error:
-        raise InputError(
-            f"{error.name} has {error.count} pages, and one image is explained at a time: choose it with --page N (from 1), "
-            f"in Python read(path, page=N)",
-            code="shape",
-        ) from error
+        message = (
+            f"{error.name} has {error.count} pages, and one image is explained at a time: choose it with --page N "
+        )
+        raise InputError(message + "(from 1), in Python read(path, page=N)", code="shape") from error
 
 
 def _with_range_of_type(picture: Picture) -> Picture:
@@ -206,8 +204,6 @@ def region_of(mask: Any, given: Given, name: str = "region") -> torch.Tensor:
             f"the {name} is {columns} x {rows} pixels, the image {width} x {height}: give a mask of the image's size",
             code="shape",
         )
-    if not bool(own.any()):
-        raise InputError(f"the {name} is black everywhere: paint what it selects white", code="mask")
     white = functional.interpolate(own.float(), size=given.size, mode="area")
     if not bool((white > 0.5).any()):
         raise _lost(name, "white", int(own.sum()), given.size)
@@ -218,22 +214,17 @@ def lesion_of(mask: Any, given: Given) -> torch.Tensor:
     """The white part of a lesion mask, (1, 1, h, w) bool; some of the mask must be black.
 
     Raises:
-        InputError: as `region_of`, or nothing black.
+        InputError: as `region_of`, or with nothing black left.
     """
     inside = region_of(mask, given, "lesion mask") > 0.5
-    if not bool(inside.all()):
-        return inside
-    if black := int((~_one_page(mask).white().bool()).sum()):
-        raise _lost("lesion mask", "black", black, given.size)
-    raise InputError(
-        "the lesion mask is white everywhere: paint white only where the change is expected, or leave --lesion-mask out",
-        code="mask",
-    )
+    if bool(inside.all()):
+        raise _lost("lesion mask", "black", int((~_one_page(mask).white().bool()).sum()), given.size)
+    return inside
 
 
 def _lost(name: str, color: str, count: int, size: tuple[int, int]) -> InputError:
     return InputError(
-        f"{count} pixel{'' if count == 1 else 's'} of the {name} {'is' if count == 1 else 'are'} {color}, too few at "
-        f"{size[1]} x {size[0]}, the size at which the image is explained: make more of it {color}",
+        f"the {name} has {count} {color} pixels, too few at {size[1]} x {size[0]}, the size at which the image is explained: "
+        f"paint more of it {color}, or leave it out",
         code="mask",
     )

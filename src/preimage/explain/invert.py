@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from preimage.errors import InputError
 from preimage.explain.options import JitterOptions, PriorOptions, StopOptions, outputs, report, summary_lines
 from preimage.tasks import TaskSpec, option
 
@@ -49,7 +50,6 @@ def start(image: Any, options: InvertOptions) -> ExplanationRun[Explanation] | L
     Raises:
         InputError: an unknown layer (near names are listed), or a classifier without gradient.
     """
-    from preimage.errors import InputError
     from preimage.explain.inputs import given_by
     from preimage.explain.run import Layers, blocks_of
 

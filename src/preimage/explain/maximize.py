@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from preimage.errors import InputError
 from preimage.explain.options import ExplainOptions, PriorOptions, StopOptions, outputs, report, summary_lines
 from preimage.tasks import TaskSpec, option
 
@@ -63,7 +64,6 @@ def start(image: None, options: MaximizeOptions) -> ExplanationRun[Explanation]:
     import torch
 
     from preimage.engine.devices import choose_device
-    from preimage.errors import InputError
     from preimage.explain.explanation import Explanation, extended
     from preimage.explain.forward import CachedForward
     from preimage.explain.inputs import Given, model_on
@@ -131,17 +131,11 @@ def start(image: None, options: MaximizeOptions) -> ExplanationRun[Explanation]:
 
 def _check_unit(options: MaximizeOptions) -> None:
     """Raise InputError for neither a class nor a channel, both, or a window of a class."""
-    from preimage.errors import InputError
-
     parts_of_channel = (options.layer is not None) + (options.channel is not None)
     if parts_of_channel != (2 if options.target is None else 0):
-        raise InputError(
-            "maximize a class (target) or a channel (layer and channel): name one of the two", code="option"
-        )
+        raise InputError("maximize a class (target) or a channel (layer and channel): name one of them", code="option")
     if options.target is not None and options.window is not None:
-        raise InputError(
-            f"window is of a channel, and a class has none: leave it out, got {options.window}", code="option"
-        )
+        raise InputError(f"window is of a channel, a class has none: leave out {options.window}", code="option")
 
 
 def _add_noise(networks: Any, seed: int) -> None:
@@ -171,7 +165,6 @@ def _mean_of_channel(features: torch.Tensor, channel: Any, window: int | None) -
 
 def _channel(shape: Sequence[int], layer: str, channel: Any, window: int | None) -> str:
     """The name of a channel or window, which must be one of features of this shape."""
-    from preimage.errors import InputError
     from preimage.rng import is_whole
 
     count = shape[2] if len(shape) == 3 else shape[1]
@@ -186,14 +179,11 @@ def _channel(shape: Sequence[int], layer: str, channel: Any, window: int | None)
 
 
 def _size(size: Any) -> tuple[int, int]:
-    from preimage.errors import InputError
     from preimage.images.samples import check_size
     from preimage.rng import is_whole
 
     if not isinstance(size, list | tuple) or len(size) != 2 or not all(map(is_whole, size)):
-        raise InputError(
-            f"size must be (height, width), two whole numbers, got {size!r}: (224, 224) is usual", code="type"
-        )
+        raise InputError(f"size must be two whole numbers, (height, width), got {size!r}: give 224 224", code="type")
     height, width = int(size[0]), int(size[1])
     check_size(width, height, 1, "the image")
     return height, width

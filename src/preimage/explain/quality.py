@@ -40,14 +40,12 @@ def feature_distance(second: Classifier, a: torch.Tensor, b: torch.Tensor, layer
     layer: by default the last one with spatial dimensions, (b, c, h, w) or tokens (b, n, c); else the last but one.
     """
     check_alike(a, b)
-    layer = layer or _last_spatial(second.shapes(b[:1]))
+    if not layer:
+        shapes = second.shapes(b[:1])
+        spatial = [name for name, shape in shapes.items() if sum(side > 1 for side in shape[1:]) > 1]
+        layer = spatial[-1] if spatial else list(shapes)[-2:][0]
     of_a, of_b = (second.features(x, layer).flatten(1) for x in (a, b))
     return ratio((of_a - of_b).square().sum(1), of_b.square().sum(1))
-
-
-def _last_spatial(shapes: dict[str, tuple[int, ...]]) -> str:
-    spatial = [layer for layer, shape in shapes.items() if sum(side > 1 for side in shape[1:]) > 1]
-    return spatial[-1] if spatial else list(shapes)[-2:][0]
 
 
 class Transfer(NamedTuple):
@@ -196,9 +194,7 @@ def stability(changes: torch.Tensor) -> Stability:
         InputError: fewer than two.
     """
     if changes.ndim != 4 or len(changes) < 2:
-        raise InputError(
-            f"stability compares the changes (n, c, h, w) of two seeds or more, got {tuple(changes.shape)}"
-        )
+        raise InputError(f"stability is of the changes (n, c, h, w) of two seeds or more, got {tuple(changes.shape)}")
     return Stability(_mean_correlation(changes), _mean_correlation(heat_map(changes)))
 
 
@@ -230,9 +226,8 @@ def randomized(classifier: Classifier, images: torch.Tensor, *, seed: int = 0) -
 
 
 def _measure_batch_norms(classifier: Classifier, images: torch.Tensor) -> None:
-    norms = [
-        m for m in classifier.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats
-    ]
+    of_any_size = nn.modules.batchnorm._BatchNorm
+    norms = [m for m in classifier.modules() if isinstance(m, of_any_size) and m.track_running_stats]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()

@@ -99,30 +99,18 @@ def explanation_run(
         fingerprint: the task's own options as plain data, by which a checkpoint is known.
         initial: weights to start from where the options name none.
     """
-    rule = rule or After()
-    recognized = {
-        **fingerprint,
-        "model": model_fingerprint(given.model.classifier, given.model.estimator),
-        "recipe": recipe.describe(),
-        "rule": rule.name,
-        "seed": int(options.seed),
-    }
+    rule, seed, channels, count = rule or After(), int(options.seed), given.image.shape[1], len(streams)
+    model = model_fingerprint(given.model.classifier, given.model.estimator)
+    recognized = {**fingerprint, "model": model, "recipe": recipe.describe(), "rule": rule.name, "seed": seed}
     if given.picture is not None:
         recognized |= {"input": content(given.picture.tensor), "input_jitter": forward.jitter is not None}
     fit = Fit(
         problem,
-        recipe.prior(
-            given.image.shape[1],
-            given.size,
-            members=len(streams),
-            seed=int(options.seed),
-            device=given.device,
-            streams=streams,
-        ),
+        recipe.prior(channels, given.size, members=count, seed=seed, device=given.device, streams=streams),
         recipe=recipe,
         rule=rule,
         restarts=1,
-        seed=int(options.seed),
+        seed=seed,
         initial=initial if options.initial is None else options.initial,
         picture=given.picture,
         task=task,
