@@ -179,13 +179,15 @@ def _channel(shape: Sequence[int], layer: str, channel: Any, window: int | None)
 
 
 def _size(size: Any) -> tuple[int, int]:
-    from preimage.images.samples import check_size
+    from preimage.images.samples import MOST_PIXELS, SMALLEST_SIDE
     from preimage.rng import is_whole
 
     if not isinstance(size, list | tuple) or len(size) != 2 or not all(map(is_whole, size)):
         raise InputError(f"size must be two whole numbers, (height, width), got {size!r}: give 224 224", code="type")
     height, width = int(size[0]), int(size[1])
-    check_size(width, height, 1, "the image")
+    if min(height, width) < SMALLEST_SIDE or height * width > MOST_PIXELS:
+        limits = f"sides of {SMALLEST_SIDE} pixels or more, {MOST_PIXELS} pixels in all at most"
+        raise InputError(f"the image must have {limits}, got {height} {width}: give another --size", code="size")
     return height, width
 
 
