@@ -36,11 +36,6 @@ collect_ignore: list[str] = [
     "src/preimage/defend/saliency.py",
     "src/preimage/defend/several_steps.py",
     "src/preimage/defend/thresholds.py",
-    "src/preimage/explain/counterfactual.py",
-    "src/preimage/explain/invert.py",
-    "src/preimage/explain/maximize.py",
-    "src/preimage/explain/quality.py",
-    "src/preimage/explain/recover.py",
 ]
 
 # Names that examples use without importing them: the public ones of the package and of these modules.

@@ -16,8 +16,8 @@ import torch
 
 from preimage.classifiers import Classifier
 from preimage.explain.inputs import at_working_size
-from preimage.explain.layers import blocks_of
 from preimage.explain.maximize import maximize
+from preimage.explain.run import blocks_of
 from preimage.explain.similarity import high_frequency_share
 from preimage.recipes import recipe
 from studies.harness import classifiers, figures, fits, lesions, tables

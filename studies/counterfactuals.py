@@ -12,8 +12,7 @@ import torch
 from preimage.classifiers import TrainedModel
 from preimage.explain.abcd import Signs, abcd
 from preimage.explain.counterfactual import counterfactual
-from preimage.explain.quality import judge
-from preimage.explain.sanity import randomized, sanity, stability
+from preimage.explain.quality import judge, randomized, sanity, stability
 from preimage.figures.panels import magnified
 from preimage.recipes import recipe
 from studies.harness import classifiers, figures, fits, lesions, stats, tables

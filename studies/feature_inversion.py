@@ -13,7 +13,7 @@ from torch.nn import functional
 from preimage.classifiers import Classifier
 from preimage.explain.inputs import at_working_size
 from preimage.explain.invert import invert
-from preimage.explain.layers import blocks_of
+from preimage.explain.run import blocks_of
 from preimage.recipes import recipe
 from studies.harness import classifiers, figures, imaging, lesions, tables
 from studies.harness.rows import chosen

@@ -15,7 +15,7 @@ from preimage.classifiers import Classifier
 from preimage.defend.attribution import saliency_map
 from preimage.defend.faithfulness import deletion, insertion
 from preimage.defend.methods import Method
-from preimage.explain.sanity import randomized, sanity
+from preimage.explain.quality import randomized, sanity
 from preimage.explain.similarity import inside_share, inside_share_of_others
 from preimage.figures.saliency import overlay
 from studies.harness import classifiers, figures, lesions, tables

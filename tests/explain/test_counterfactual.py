@@ -15,8 +15,7 @@ from preimage.engine.checkpoint import load, save
 from preimage.errors import InputError
 from preimage.explain.counterfactual import counterfactual, cross_entropy
 from preimage.explain.explanation import Counterfactual
-from preimage.explain.features import Features
-from preimage.explain.forward import CachedForward
+from preimage.explain.forward import CachedForward, Features
 from preimage.explain.inputs import as_model
 from preimage.explain.recipes import FAST_RECOVERY as FAST
 from preimage.explain.uncertainty import UncertaintyPenalty

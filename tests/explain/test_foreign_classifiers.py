@@ -12,9 +12,9 @@ from preimage.classifiers import TrainedModel
 from preimage.explain.counterfactual import counterfactual
 from preimage.explain.inputs import as_model
 from preimage.explain.invert import invert
-from preimage.explain.layers import blocks_of
 from preimage.explain.maximize import maximize
 from preimage.explain.recover import recover
+from preimage.explain.run import blocks_of
 
 ONCE = replace(BRIEF, steps=2)
 SETTINGS = {"recipe": ONCE, "device": "cpu"}

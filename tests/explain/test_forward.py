@@ -12,10 +12,10 @@ from explain.small import THIN, estimated, picture
 from torch import nn
 
 from preimage.classifiers import Classifier, TrainedModel
+from preimage.classifiers.fingerprint import model_fingerprint
 from preimage.errors import InputError
-from preimage.explain.features import Features
-from preimage.explain.forward import CachedForward
-from preimage.explain.inputs import at_working_size, first_block, model_fingerprint, model_on, one_picture
+from preimage.explain.forward import CachedForward, Features
+from preimage.explain.inputs import at_working_size, first_block, model_on, one_picture
 from preimage.explain.recover import recover
 from preimage.explain.uncertainty import UncertaintyPenalty
 
@@ -174,8 +174,9 @@ def test_a_fingerprint_is_of_all_weights_and_buffers():
     one, plain, other, buffers = estimated(), TrainedModel(tiny()), TrainedModel(tiny()), TrainedModel(tiny())
     other.classifier.model.block2[0].weight.data[-1, -1, -1, -1].add_(1e-3)  # far behind the first entries
     buffers.classifier.mean.add_(0.1)
-    assert len({model_fingerprint(each) for each in (one, plain, other, buffers)}) == 4
-    assert model_fingerprint(TrainedModel(tiny())) == model_fingerprint(plain)
+    of = [model_fingerprint(each.classifier, each.estimator) for each in (one, plain, other, buffers)]
+    assert len(set(of)) == 4
+    assert model_fingerprint(tiny(), None) == of[1]
 
 
 def test_a_model_stays_on_its_device():

@@ -5,9 +5,7 @@ from __future__ import annotations
 import torch
 from classifiers.small import tiny
 
-from preimage.explain.features import Features
-from preimage.explain.forward import CachedForward
-from preimage.explain.input_jitter import InputJitter
+from preimage.explain.forward import CachedForward, Features, InputJitter
 
 
 def picture() -> torch.Tensor:

@@ -16,8 +16,8 @@ from preimage.engine.checkpoint import load, save
 from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
 from preimage.explain.invert import invert
-from preimage.explain.layers import Layers, blocks_of
 from preimage.explain.maximize import maximize
+from preimage.explain.run import Layers, blocks_of
 from preimage.images import read
 
 LAYERS = ["block1", "block2", "head"]

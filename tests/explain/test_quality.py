@@ -12,8 +12,7 @@ from torch import nn
 
 from preimage.classifiers import Classifier, LossEstimator
 from preimage.errors import InputError
-from preimage.explain.quality import estimated_loss, feature_distance, judge, transfer
-from preimage.explain.sanity import randomized, sanity, stability
+from preimage.explain.quality import estimated_loss, feature_distance, judge, randomized, sanity, stability, transfer
 from preimage.explain.similarity import (
     heat_map,
     high_frequency_share,

@@ -11,7 +11,6 @@ import torch
 
 from preimage.engine.step import Step
 from preimage.errors import InputError
-from preimage.explain.checks import is_number
 from preimage.problem import Problem
 from preimage.stopping import ScoreTracker, StoppingRule, Tracker
 from preimage.stopping.rule import fixed
@@ -54,7 +53,7 @@ class ClassReached(StoppingRule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (is_number(self.confidence) and 0 < self.confidence < 1):
+        if not 0 < self.confidence < 1:
             raise InputError(f"confidence must be between 0 and 1, got {self.confidence!r}")
         if self.wait is not None and self.wait < 1:
             raise InputError(f"wait must be at least 1 step, got {self.wait}")

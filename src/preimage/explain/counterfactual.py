@@ -12,12 +12,21 @@ of the target's features.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from preimage.explain.options import FeatureOptions, PriorOptions, numbered, outputs, report, summary_lines
+from preimage.errors import InputError
+from preimage.explain.options import (
+    FeatureOptions,
+    PriorOptions,
+    check_finite,
+    numbered,
+    outputs,
+    report,
+    summary_lines,
+)
+from preimage.explain.recover import recipes
 from preimage.tasks import Output, TaskSpec, option
 
 if TYPE_CHECKING:
@@ -25,15 +34,14 @@ if TYPE_CHECKING:
 
     from preimage.classifiers import Classifier
     from preimage.classifiers.model_file import TrainedModel
-    from preimage.engine.recipe import Recipe
     from preimage.explain.explanation import Counterfactual
     from preimage.explain.forward import CachedForward
     from preimage.explain.run import ExplanationRun
 
-PIXELS_RATE = (
-    0.002  # of pixels initialized with the image: Adam moves each by about its rate even without a gradient to follow
-)
+# Of pixels initialized with the image: Adam moves each by about its rate even without a gradient to follow.
+PIXELS_RATE = 0.002
 CLASS_WEIGHT_GROWTH = 1.25
+STRENGTHS = "PNG of the change at strengths from 0 to 1, with the probability of the target."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +70,13 @@ class CounterfactualOptions(FeatureOptions, PriorOptions):
     )
     count: int = option(1, help="Number of counterfactuals from different seeds, at least 1.", minimum=1)
 
+    def __post_init__(self) -> None:
+        from preimage.rng import is_whole
 
-def recipes() -> Mapping[str, Recipe]:
-    """The recipes by name."""
-    from preimage.explain.recipes import RECOVERY
-
-    return RECOVERY
+        super().__post_init__()
+        check_finite(confidence=self.confidence, class_weight=self.class_weight)
+        if not is_whole(self.count):
+            raise InputError(f"count must be a whole number, at least 1, got {self.count!r}")
 
 
 def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterfactual]:
@@ -82,32 +91,24 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
     import torch
 
     from preimage.engine.checkpoint import fingerprint
-    from preimage.explain.checks import check_weights, whole
     from preimage.explain.class_schedule import ClassReached
     from preimage.explain.counterfactual_result import ResultBuilder
-    from preimage.explain.features import Features
-    from preimage.explain.forward import CachedForward
-    from preimage.explain.input_jitter import InputJitter
-    from preimage.explain.inputs import first_block, given_by, model_on
-    from preimage.explain.masks import lesion_of, region_of
-    from preimage.explain.pixel_prior import pixel_regularizers
-    from preimage.explain.recipes import chosen
+    from preimage.explain.forward import CachedForward, Features
+    from preimage.explain.inputs import first_block, given_by, lesion_of, model_on, region_of
+    from preimage.explain.recipes import chosen, pixel_regularizers
     from preimage.explain.run import explanation_run
     from preimage.explain.uncertainty import UncertaintyPenalty
     from preimage.problem import Problem
 
     given = given_by(image, options.classifier, options.device)
-    model, classifier, x0, size = given.model, given.classifier, given.image, given.size
-    region = None if options.region is None else region_of(options.region, given.picture, size)
-    lesion = None if options.lesion_mask is None else lesion_of(options.lesion_mask, given.picture, size)
+    model, classifier, x0, prior = given.model, given.classifier, given.image, options.prior
+    region = None if options.region is None else region_of(options.region, given)
+    lesion = None if options.lesion_mask is None else lesion_of(options.lesion_mask, given)
     second = options.second_classifier
     second = None if second is None else model_on(second, given.device).classifier
-    count = whole("count", options.count, least=1)
-    check_weights(loss_weight=options.loss_weight, class_weight=options.class_weight)
     layer = options.layer or first_block(model, given.on_device)
     pixel_changes = {"rate": PIXELS_RATE} if options.initial is None else {}
-    recipe, name = chosen(recipes(), options.recipe, options.steps, options.prior, **pixel_changes)
-    jitter = name != "paper" if options.input_jitter is None else options.input_jitter
+    recipe, name = chosen(recipes(), options.recipe, options.steps, prior, **pixel_changes)
     growth = options.class_weight_growth
     if growth is None:
         growth = 1.0 if name == "paper" else CLASS_WEIGHT_GROWTH
@@ -117,7 +118,7 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
         [layer, *penalty.layers],
         image=given.on_device,
         region=None if region is None else region.to(given.device),
-        jitter=InputJitter(size).to(given.device) if jitter else None,
+        jitter=given.jitter(options.input_jitter, published=name == "paper"),
     )
     with torch.no_grad():
         probabilities = classifier.probabilities(given.on_device)[0].cpu()
@@ -132,52 +133,41 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
     )
     features = Features(forward, layer, given.on_device)
     penalty.set_reference(forward, given.on_device)
-    class_weights = torch.tensor([options.class_weight, 0.0] * count)
+    class_weights = torch.tensor([options.class_weight, 0.0] * options.count)
     problem = Problem(
         features.target,
         operator=features,
         regularizers=(
             (class_weights, partial(cross_entropy, forward, target)),
             *penalty.regularizers(forward, options.loss_weight),
-            *pixel_regularizers(options.prior, size, x0.shape[1]),
+            *pixel_regularizers(prior, x0),
         ),
         finish=forward.composed,
     )
-    initial = options.initial
-    if initial is None and options.prior != "deep":
-        initial = [{"network": {"image": x0}, "code": torch.zeros(0)}]
-    names = classifier.classes
+    before, after = ((classifier.classes[i], float(probabilities[i])) for i in (prediction, target))
     return explanation_run(
         "counterfactual",
+        given,
+        options,
         problem,
         ResultBuilder(given, prediction, target, lesion, second),
         forward=forward,
-        model=model,
-        options=options,
         recipe=recipe,
-        size=size,
-        channels=x0.shape[1],
-        members=2 * count,
-        streams=[k // 2 for k in range(2 * count)],
-        picture=given.picture,
         rule=rule,
-        initial=initial,
+        initial=None if prior == "deep" else [{"network": {"image": x0}, "code": torch.zeros(0)}],
+        streams=[k // 2 for k in range(2 * options.count)],
         fingerprint={
-            "input": fingerprint(given.picture.tensor),
             "region": None if region is None else fingerprint(region),
             "target": target,
             "layer": layer,
             "uncertainty": [penalty.kind, penalty.quantile],
             "weights": [options.loss_weight, options.class_weight, growth],
             "confidence": options.confidence,
-            "count": count,
-            "prior": options.prior,
-            "input_jitter": jitter,
+            "count": options.count,
+            "prior": prior,
         },
-        remarks=(
-            f"{names[prediction]} ({float(probabilities[prediction]):.2f}) -> {names[target]} "
-            f"({float(probabilities[target]):.2f}); layer {layer}, uncertainty penalty: {penalty.description()}",
-        ),
+        remark=f"{before[0]} ({before[1]:.2f}) -> {after[0]} ({after[1]:.2f}); layer {layer}, "
+        f"uncertainty penalty: {penalty.description()}",
     )
 
 
@@ -187,8 +177,6 @@ def cross_entropy(forward: CachedForward, target: int, x: torch.Tensor) -> torch
 
 
 def _target(classifier: Classifier, probabilities: torch.Tensor, target: str | int | None) -> int:
-    from preimage.errors import InputError
-
     prediction, runner_up = probabilities.argsort(descending=True)[:2].tolist()
     if target is None:
         return runner_up
@@ -215,12 +203,7 @@ counterfactual = TaskSpec(
     start=start,
     inputs="image",
     outputs=outputs(
-        Output(
-            "strengths",
-            "PNG of the change at strengths from 0 to 1, with the probability of the target.",
-            (".png",),
-            "preimage.figures.explanation:save_strip_figure",
-        ),
+        Output("strengths", STRENGTHS, (".png",), "preimage.figures.explanation:save_strip_figure"),
         further=further_images,
     ),
     recipes=recipes,

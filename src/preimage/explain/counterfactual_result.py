@@ -12,10 +12,9 @@ from preimage.classifiers import Classifier
 from preimage.engine.fit import Fit
 from preimage.engine.result import Result
 from preimage.explain.class_schedule import ClassTracker
-from preimage.explain.explanation import Counterfactual, extended
+from preimage.explain.explanation import STRENGTHS, Counterfactual, extended
 from preimage.explain.inputs import Given
-from preimage.explain.quality import judge
-from preimage.explain.sanity import stability
+from preimage.explain.quality import judge, stability
 from preimage.figures.panels import heat_map, magnified
 
 LIMITS = (
@@ -27,7 +26,7 @@ LIMITS = (
 
 @dataclass(frozen=True, eq=False)
 class ResultBuilder:
-    """Builds a Counterfactual from a Result.
+    """Builds the Counterfactual of a fit.
 
     Args:
         prediction, target: indices of the predicted class of the input and of the target class.
@@ -41,14 +40,13 @@ class ResultBuilder:
     lesion: torch.Tensor | None = None
     second: Classifier | None = None
 
-    def __call__(self, result: Result, fit: Fit) -> Counterfactual:
+    def __call__(self, fit: Fit) -> Counterfactual:
         """That of the first seed, with the others in it and, of several, how alike they are."""
-        first, *others = [
-            self.of_pair(result, cast(ClassTracker, fit.tracker), k) for k in range(len(result.image) // 2)
-        ]
+        result, tracker = fit.result(), cast(ClassTracker, fit.tracker)
+        found = [self._of_pair(result, tracker, member) for member in range(0, len(result.image), 2)]
+        first, others = found[0], found[1:]
         if not others:
             return first
-        found = (first, *others)
         alike = stability(torch.cat([each.difference for each in found]))
         numbers = first.numbers | {
             "count": len(found),
@@ -62,51 +60,50 @@ class ResultBuilder:
         }
         return replace(first, numbers=numbers, panels=panels, others=tuple(others))
 
-    def of_pair(self, result: Result, tracker: ClassTracker, k: int) -> Counterfactual:
-        """The counterfactual of members 2 k and 2 k + 1."""
+    def _of_pair(self, result: Result, tracker: ClassTracker, member: int) -> Counterfactual:
+        """The counterfactual of two members, of which this is the first."""
         classifier, x0, names = self.given.classifier, self.given.image, self.given.classifier.classes
-        changed, reconstruction = (result.image[2 * k + i : 2 * k + i + 1].clamp(0, 1) for i in (0, 1))
-        one = extended(
+        changed, reconstruction = (result.image[i : i + 1].clamp(0, 1) for i in (member, member + 1))
+        change = changed - reconstruction
+        images = [x0, reconstruction, changed, *(torch.lerp(reconstruction, changed, share) for share in STRENGTHS)]
+        with torch.no_grad():
+            rows = classifier.probabilities(torch.cat(images).to(self.given.device)).float().cpu()
+        probabilities = dict(zip(("given", "reconstruction", "counterfactual"), rows[:3], strict=True))
+        confidence, valid = float(rows[2, self.target]), int(rows[2].argmax()) == self.target
+        lines = dict.fromkeys([self.prediction, self.target, *rows[2].argsort(descending=True)[:2].tolist()])
+        interrupted = result.reason_code == "interrupted"
+        return extended(
             result,
             Counterfactual,
+            image=self._at_full_size(changed, change),
+            kept_step=result.kept_step[member : member + 1],
+            reason_code=result.reason_code if interrupted else tracker.reason_code(member),
+            reason=result.reason if interrupted else tracker.reason(member),
             given=x0,
             changed=changed,
             reconstruction=reconstruction,
             classes=names,
             prediction=self.prediction,
             target=self.target,
-            limits=LIMITS,
-            image=self._at_size_of_input(changed, changed - reconstruction),
-            kept_step=result.kept_step[2 * k : 2 * k + 1],
-            reason_code=result.reason_code if result.reason_code == "interrupted" else tracker.reason_code(2 * k),
-            reason=result.reason if result.reason_code == "interrupted" else tracker.reason(2 * k),
-        )
-        images = [x0, reconstruction, changed, *(image for _, image in one.strengths())]
-        with torch.no_grad():
-            rows = classifier.probabilities(torch.cat(images).to(self.given.device)).float().cpu()
-        probabilities = dict(zip(("given", "reconstruction", "counterfactual"), rows[:3], strict=True))
-        confidence, valid = float(rows[2, self.target]), int(rows[2].argmax()) == self.target
-        lines = dict.fromkeys([self.prediction, self.target, *rows[2].argsort(descending=True)[:2].tolist()])
-        return replace(
-            one,
             valid=valid,
             confidence=confidence,
             probabilities=probabilities,
             along_strengths=tuple(rows[3:, self.target].tolist()),
+            limits=LIMITS,
             panels={
                 f"input: {names[self.prediction]} {float(rows[0, self.prediction]):.2f}": x0[0],
                 f"reconstruction: {_top_class(rows[1], names)}": reconstruction[0],
                 f"counterfactual: {_top_class(rows[2], names)}": changed[0],
-                "difference, magnified": magnified(one.difference)[0],
-                "difference, heat map": heat_map(one.difference)[0],
+                "difference, magnified": magnified(change)[0],
+                "difference, heat map": heat_map(change)[0],
             },
-            curves={"probability": {names[i]: tracker.curve(2 * k, i) for i in lines}},
+            curves={"probability": {names[i]: tracker.curve(member, i) for i in lines}},
             numbers={
                 "valid": valid,
                 "prediction": names[self.prediction],
                 "target": names[self.target],
                 "confidence": confidence,
-                "class_weight_factor": tracker.factors[2 * k],
+                "class_weight_factor": tracker.factors[member],
                 **self._quality(reconstruction, changed),
                 "probabilities": {
                     image: dict(zip(names, row.tolist(), strict=True)) for image, row in probabilities.items()
@@ -114,9 +111,9 @@ class ResultBuilder:
             },
         )
 
-    def _at_size_of_input(self, changed: torch.Tensor, change: torch.Tensor) -> torch.Tensor:
+    def _at_full_size(self, changed: torch.Tensor, change: torch.Tensor) -> torch.Tensor:
         """The changed image; of an input larger than that, the input with the enlarged change added."""
-        whole = self.given.picture.tensor
+        whole = self.given.full_size
         if self.given.image.shape == whole.shape:
             return changed
         enlarged = functional.interpolate(change, size=whole.shape[-2:], mode="bicubic", align_corners=False)

@@ -1,9 +1,8 @@
-"""What an explaining task is given: a classifier, one image, and the size at which the image is explained."""
+"""What an explaining task is given: a classifier, one image, the size at which it is explained, and masks of that size."""
 
 from __future__ import annotations
 
 import copy
-import hashlib
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from preimage.classifiers.loss_estimator import block_layers
 from preimage.classifiers.model_file import TrainedModel
 from preimage.engine.devices import choose_device
 from preimage.errors import InputError
-from preimage.explain.checks import whole
+from preimage.explain.forward import InputJitter
 from preimage.images import Picture, as_picture, read
 from preimage.images.tiff_reading import SeveralPages
 
@@ -36,15 +35,15 @@ class Given:
 
     Args:
         model: the classifier with its loss estimator, if it has one.
-        picture: the image as it was read.
-        image: (1, c, h, w) at the size at which it is explained, on the CPU.
+        image: (1, c, h, w) at the size at which it is explained, on the CPU; gray where the task makes an image from nothing.
         on_device: the same on the device.
+        picture: the image as it was read; None if there was none.
     """
 
     model: TrainedModel
-    picture: Picture
     image: torch.Tensor
     on_device: torch.Tensor
+    picture: Picture | None = None
 
     @property
     def classifier(self) -> Classifier:
@@ -58,6 +57,15 @@ class Given:
     def device(self) -> torch.device:
         return self.on_device.device
 
+    @property
+    def full_size(self) -> torch.Tensor:
+        """The image as it was read, (1, c, h, w)."""
+        return self.image if self.picture is None else self.picture.tensor
+
+    def jitter(self, wanted: bool | None, *, published: bool) -> InputJitter | None:
+        """The shifts of the classifier's input, by default those of all recipes but the published ones."""
+        return InputJitter(self.size, self.device) if (not published if wanted is None else wanted) else None
+
 
 def given_by(image: Any, classifier: AnyClassifier, device: str | torch.device = "auto") -> Given:
     """What an explaining task is given, checked.
@@ -69,8 +77,9 @@ def given_by(image: Any, classifier: AnyClassifier, device: str | torch.device =
     model = model_on(classifier, place)
     picture = one_picture(image)
     x0 = at_working_size(picture.tensor, model.classifier)
-    model.classifier.check_gradient(x0.to(place))
-    return Given(model, picture, x0, x0.to(place))
+    given = Given(model, x0, x0.to(place), picture)
+    model.classifier.check_gradient(given.on_device)
+    return given
 
 
 def as_model(classifier: AnyClassifier) -> TrainedModel:
@@ -85,10 +94,10 @@ def as_model(classifier: AnyClassifier) -> TrainedModel:
         return TrainedModel(classifier)
     if isinstance(classifier, str | Path):
         return load_model(classifier)
-    kind = type(classifier).__name__
     way_out = " (wrap it: Classifier(model, classes, mean, std, size))" if isinstance(classifier, nn.Module) else ""
     raise InputError(
-        f"classifier must be a Classifier, a model of load_model, or a text as for load_classifier, got {kind}{way_out}",
+        "classifier must be a Classifier, a model of load_model, or a text as for load_classifier, got "
+        f"{type(classifier).__name__}{way_out}",
         code="classifier",
     )
 
@@ -115,8 +124,7 @@ def one_picture(image: Any, value_range: tuple[float, float] | None = None, *, p
     """A single image of one or three channels, whose black and white are those of its kind of values.
 
     16 bits go from 0 to 65535, floats within 0 to 1 from 0 to 1: stretched to its own values, as for a restoration, an image
-    would have another contrast than those the classifier was trained on. A Picture is taken as it was read. page: which one
-    of a file of several, from 1.
+    would have another contrast than those the classifier was trained on. A Picture is taken as it was read. page: from 1.
 
     Example:
         >>> one_picture(np.zeros((32, 40), np.uint8)).tensor.shape
@@ -125,7 +133,7 @@ def one_picture(image: Any, value_range: tuple[float, float] | None = None, *, p
     Raises:
         InputError: several pages, or another number of channels.
     """
-    picture = one_page(image, value_range, page=page)
+    picture = _one_page(image, value_range, page=page)
     if value_range is None and not isinstance(image, Picture):
         picture = _with_range_of_type(picture)
     pages, channels = picture.tensor.shape[:2]
@@ -133,27 +141,21 @@ def one_picture(image: Any, value_range: tuple[float, float] | None = None, *, p
         raise InputError(f"{picture.name} has {pages} pages, and one image is explained at a time", code="shape")
     if channels not in (1, 3):
         raise InputError(
-            f"{picture.name} has {channels} channels: a classifier takes gray or color, 1 or 3", code="shape"
+            f"{picture.name} has {channels} channels: a classifier takes 1 or 3, gray or color", code="shape"
         )
     return picture
 
 
-def one_page(image: Any, value_range: tuple[float, float] | None = None, *, page: int | None = None) -> Picture:
-    """An image as it is, or one page of a file of several.
-
-    Raises:
-        InputError: several pages, and none is chosen.
-    """
+def _one_page(image: Any, value_range: tuple[float, float] | None = None, *, page: int | None = None) -> Picture:
     try:
         if page is not None:
-            return read(image, page=whole("page", page, least=1), value_range=value_range)
+            return read(image, page=page, value_range=value_range)
         return as_picture(image, value_range=value_range)
     except SeveralPages as error:
-        raise InputError(
-            f"{error.name} has {error.count} pages, and one image is explained at a time: choose it with --page N (from 1), "
-            f"in Python read(path, page=N)",
-            code="shape",
-        ) from error
+        message = (
+            f"{error.name} has {error.count} pages, and one image is explained at a time: choose it with --page N "
+        )
+        raise InputError(message + "(from 1), in Python read(path, page=N)", code="shape") from error
 
 
 def _with_range_of_type(picture: Picture) -> Picture:
@@ -186,11 +188,43 @@ def first_block(model: TrainedModel, x: torch.Tensor) -> str:
     return model.estimator.layers[0] if model.estimator is not None else block_layers(model.classifier, x)[0]
 
 
-def model_fingerprint(model: TrainedModel) -> str:
-    """A hash of all parameters and buffers, by which a checkpoint is known to belong to a classifier."""
-    digest = hashlib.sha256()
-    for module in (model.classifier, model.estimator):
-        for name, value in ({} if module is None else module.state_dict()).items():
-            digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
-            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+# ---------------------------------------------------------------------- masks
+
+
+def region_of(mask: Any, given: Given, name: str = "region") -> torch.Tensor:
+    """The white part of a mask, (1, 1, h, w) in 0 to 1, at the size at which the image is explained.
+
+    Raises:
+        InputError: a mask of another size than the image's, or with nothing white left at that size.
+    """
+    own = _one_page(mask).white()
+    (height, width), (rows, columns) = given.full_size.shape[-2:], own.shape[-2:]
+    if len(own) != 1 or (height, width) != (rows, columns):
+        raise InputError(
+            f"the {name} is {columns} x {rows} pixels, the image {width} x {height}: give a mask of the image's size",
+            code="shape",
+        )
+    white = functional.interpolate(own.float(), size=given.size, mode="area")
+    if not bool((white > 0.5).any()):
+        raise _lost(name, "white", int(own.sum()), given.size)
+    return white
+
+
+def lesion_of(mask: Any, given: Given) -> torch.Tensor:
+    """The white part of a lesion mask, (1, 1, h, w) bool; some of the mask must be black.
+
+    Raises:
+        InputError: as `region_of`, or with nothing black left.
+    """
+    inside = region_of(mask, given, "lesion mask") > 0.5
+    if bool(inside.all()):
+        raise _lost("lesion mask", "black", int((~_one_page(mask).white().bool()).sum()), given.size)
+    return inside
+
+
+def _lost(name: str, color: str, count: int, size: tuple[int, int]) -> InputError:
+    return InputError(
+        f"the {name} has {count} {color} pixels, too few at {size[1]} x {size[0]}, the size at which the image is explained: "
+        f"paint more of it {color}, or leave it out",
+        code="mask",
+    )

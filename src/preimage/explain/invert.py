@@ -11,17 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from preimage.errors import InputError
 from preimage.explain.options import JitterOptions, PriorOptions, StopOptions, outputs, report, summary_lines
 from preimage.tasks import TaskSpec, option
 
 if TYPE_CHECKING:
     from preimage.engine.fit import Fit
     from preimage.engine.recipe import Recipe
-    from preimage.engine.result import Result
     from preimage.explain.explanation import Explanation
     from preimage.explain.inputs import Given
-    from preimage.explain.layers import Layers
-    from preimage.explain.run import ExplanationRun
+    from preimage.explain.run import ExplanationRun, Layers
 
 LIMITS = ("Detail that the layer lost is completed by the prior: what looks sharp need not have been kept.",)
 ALL = "all"
@@ -51,9 +50,8 @@ def start(image: Any, options: InvertOptions) -> ExplanationRun[Explanation] | L
     Raises:
         InputError: an unknown layer (near names are listed), or a classifier without gradient.
     """
-    from preimage.errors import InputError
     from preimage.explain.inputs import given_by
-    from preimage.explain.layers import Layers, blocks_of
+    from preimage.explain.run import Layers, blocks_of
 
     given = given_by(image, options.classifier, options.device)
     if options.layers == ALL:
@@ -71,28 +69,21 @@ def start(image: Any, options: InvertOptions) -> ExplanationRun[Explanation] | L
 
 def inversion(given: Given, layer: str, options: InvertOptions) -> ExplanationRun[Explanation]:
     """The Run of one layer."""
-    from preimage.engine.checkpoint import fingerprint
     from preimage.explain.explanation import Explanation, extended
-    from preimage.explain.features import Features
-    from preimage.explain.forward import CachedForward
-    from preimage.explain.input_jitter import InputJitter
-    from preimage.explain.pixel_prior import pixel_regularizers
-    from preimage.explain.recipes import chosen
+    from preimage.explain.forward import CachedForward, Features
+    from preimage.explain.recipes import chosen, pixel_regularizers
     from preimage.explain.run import explanation_run
     from preimage.metrics import psnr
     from preimage.problem import Problem
 
     prior, x0 = options.prior, given.image
     recipe, name = chosen(recipes(), options.recipe, options.steps, prior)
-    published = name == "paper" and prior == "deep"
-    jitter = not published if options.input_jitter is None else options.input_jitter
-    forward = CachedForward(
-        given.classifier, [layer], jitter=InputJitter(given.size).to(given.device) if jitter else None
-    )
+    jitter = given.jitter(options.input_jitter, published=name == "paper" and prior == "deep")
+    forward = CachedForward(given.classifier, [layer], jitter=jitter)
     features = Features(forward, layer, given.on_device)
 
-    def build(result: Result, fit: Fit) -> Explanation:
-        del fit
+    def build(fit: Fit) -> Explanation:
+        result = fit.result()
         found = result.image.clamp(0, 1)
         error = features.error(found.to(given.device))
         numbers = {"layer": layer, "prior": prior, "feature_error": error, "psnr": float(psnr(found, x0))}
@@ -101,24 +92,15 @@ def inversion(given: Given, layer: str, options: InvertOptions) -> ExplanationRu
 
     return explanation_run(
         "invert",
-        Problem(features.target, operator=features, regularizers=pixel_regularizers(prior, given.size, x0.shape[1])),
+        given,
+        options,
+        Problem(features.target, operator=features, regularizers=pixel_regularizers(prior, x0)),
         build,
         forward=forward,
-        model=given.model,
-        options=options,
         recipe=recipe,
-        size=given.size,
-        channels=x0.shape[1],
-        picture=given.picture,
         rule=options.stop,
-        initial=options.initial,
-        fingerprint={
-            "input": fingerprint(given.picture.tensor),
-            "layer": layer,
-            "prior": prior,
-            "input_jitter": jitter,
-        },
-        remarks=(f"layer {layer}, {prior} prior",),
+        fingerprint={"layer": layer, "prior": prior},
+        remark=f"layer {layer}, {prior} prior",
     )
 
 

@@ -7,10 +7,11 @@ Source: Ulyanov, Vedaldi, Lempitsky, Deep Image Prior, CVPR 2018, supplementary 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from preimage.errors import InputError
 from preimage.explain.options import ExplainOptions, PriorOptions, StopOptions, outputs, report, summary_lines
 from preimage.tasks import TaskSpec, option
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from preimage.engine.fit import Fit
     from preimage.engine.recipe import Recipe
-    from preimage.engine.result import Result
     from preimage.explain.explanation import Explanation
     from preimage.explain.run import ExplanationRun
 
@@ -64,47 +64,43 @@ def start(image: None, options: MaximizeOptions) -> ExplanationRun[Explanation]:
     import torch
 
     from preimage.engine.devices import choose_device
-    from preimage.errors import InputError
-    from preimage.explain.checks import checked_size
     from preimage.explain.explanation import Explanation, extended
     from preimage.explain.forward import CachedForward
-    from preimage.explain.inputs import as_model, model_on
-    from preimage.explain.pixel_prior import pixel_regularizers
-    from preimage.explain.recipes import chosen
+    from preimage.explain.inputs import Given, model_on
+    from preimage.explain.recipes import chosen, pixel_regularizers
     from preimage.explain.run import explanation_run
     from preimage.problem import Problem
 
     if image is not None:
         raise InputError("maximize makes an image and takes none: leave it out", code="option")
     place = choose_device(options.device)
-    model = model_on(as_model(options.classifier), place)
-    classifier, layer, channel, window = model.classifier, options.layer, options.channel, options.window
-    index = _target(classifier, options)
-    size = checked_size((classifier.size or (DEFAULT_SIDE, DEFAULT_SIDE)) if options.size is None else options.size)
-    channels = classifier.mean.shape[1]
-    recipe, _ = chosen(recipes(), options.recipe, options.steps, options.prior)
-    blank = torch.full((1, channels, *size), 0.5, device=place)
-    classifier.check_gradient(blank)
-    forward = CachedForward(classifier, [] if layer is None else [layer])
-    if layer is not None and channel is not None:
-        _check_channel(tuple(classifier.features(blank, layer).shape), layer, channel, window)
-    maximized = f"class {classifier.classes[index]}" if index is not None else _description(layer, channel, window)
+    model = model_on(options.classifier, place)
+    classifier, prior, channel, window = model.classifier, options.prior, options.channel, options.window
+    _check_unit(options)
+    index = None if options.target is None else classifier.class_index(options.target)
+    size = _size((classifier.size or (DEFAULT_SIDE, DEFAULT_SIDE)) if options.size is None else options.size)
+    recipe, _ = chosen(recipes(), options.recipe, options.steps, prior)
+    blank = torch.full((1, classifier.mean.shape[1], *size), 0.5)
+    given = Given(model, blank, blank.to(place))
+    classifier.check_gradient(given.on_device)
+    layer = options.layer or ""
+    forward = CachedForward(classifier, [layer] if layer else [])
+    if index is None:
+        maximized = _channel(classifier.features(given.on_device, layer).shape, layer, channel, window)
+    else:
+        maximized = f"class {classifier.classes[index]}"
 
     def excitation(x: torch.Tensor) -> torch.Tensor:
         passed = forward(x)
-        if index is not None:
-            return passed.logits[:, index]
-        assert layer is not None
-        assert channel is not None
-        return _middle(_channel(passed.features[layer], channel), window)
+        return _mean_of_channel(passed.features[layer], channel, window) if index is None else passed.logits[:, index]
 
-    def build(result: Result, fit: Fit) -> Explanation:
-        del fit
+    def build(fit: Fit) -> Explanation:
+        result = fit.result()
         found = result.image.clamp(0, 1)
         with torch.no_grad():
             excited = float(excitation(found.to(place)))
             probabilities = classifier.probabilities(found.to(place))[0].float().cpu()
-        numbers: dict[str, Any] = {"maximized": maximized, "excitation": excited, "prior": options.prior}
+        numbers: dict[str, Any] = {"maximized": maximized, "excitation": excited, "prior": prior}
         if index is not None:
             numbers["confidence"] = float(probabilities[index])
         numbers["prediction"] = classifier.classes[int(probabilities.argmax())]
@@ -113,48 +109,33 @@ def start(image: None, options: MaximizeOptions) -> ExplanationRun[Explanation]:
 
     run = explanation_run(
         "maximize",
+        given,
+        options,
         Problem(
             torch.zeros(1, device=place),
             operator=excitation,
             distance=shortfall,
-            regularizers=pixel_regularizers(options.prior, size, channels),
+            regularizers=pixel_regularizers(prior, blank),
         ),
         build,
         forward=forward,
-        model=model,
-        options=options,
         recipe=recipe,
-        size=size,
-        channels=channels,
         rule=options.stop,
-        initial=options.initial,
-        fingerprint={"maximized": maximized, "prior": options.prior, "size": list(size)},
-        remarks=(f"{maximized}, {options.prior} prior",),
+        fingerprint={"maximized": maximized, "prior": prior, "size": list(size)},
+        remark=f"{maximized}, {prior} prior",
     )
-    if options.prior != "deep" and options.initial is None:
+    if prior != "deep" and options.initial is None:
         _add_noise(run.fit.prior.networks, options.seed)
     return run
 
 
-def _target(classifier: Any, options: MaximizeOptions) -> int | None:
-    """The index of the class to maximize; None: a channel.
-
-    Raises:
-        InputError: neither of the two or both, a window of a class, or an unknown class.
-    """
-    from preimage.errors import InputError
-
-    target, of_channel = options.target, options.layer is not None and options.channel is not None
-    of_some = options.layer is not None or options.channel is not None
-    if (target is None) != of_channel or (target is not None and of_some):
-        raise InputError(
-            "maximize a class (target) or a channel (layer and channel): name one of the two", code="option"
-        )
-    if target is not None and options.window is not None:
-        raise InputError(
-            f"window is of a channel, and a class has none: leave it out, got {options.window}", code="option"
-        )
-    return None if target is None else classifier.class_index(target)
+def _check_unit(options: MaximizeOptions) -> None:
+    """Raise InputError for neither a class nor a channel, both, or a window of a class."""
+    parts_of_channel = (options.layer is not None) + (options.channel is not None)
+    if parts_of_channel != (2 if options.target is None else 0):
+        raise InputError("maximize a class (target) or a channel (layer and channel): name one of them", code="option")
+    if options.target is not None and options.window is not None:
+        raise InputError(f"window is of a channel, a class has none: leave out {options.window}", code="option")
 
 
 def _add_noise(networks: Any, seed: int) -> None:
@@ -173,34 +154,41 @@ def shortfall(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return target - prediction
 
 
-def _channel(features: torch.Tensor, channel: int) -> torch.Tensor:
-    """(b, c, h, w), (b, c) or tokens (b, n, c) -> (b, h, w), (b,) or (b, n)."""
-    return features[..., channel] if features.ndim == 3 else features[:, channel]
+def _mean_of_channel(features: torch.Tensor, channel: Any, window: int | None) -> torch.Tensor:
+    """The mean of a channel of features (b, c, h, w), (b, c) or tokens (b, n, c), or of the window in its middle; (b,)."""
+    one = features[..., channel] if features.ndim == 3 else features[:, channel]
+    if window is not None and one.ndim == 3:
+        top, left = ((side - window) // 2 for side in one.shape[1:])
+        one = one[:, top : top + window, left : left + window]
+    return one.flatten(1).mean(1) if one.ndim > 1 else one
 
 
-def _middle(features: torch.Tensor, window: int | None) -> torch.Tensor:
-    """The mean of a channel (b, h, w), or of the window in its middle; (b,) as it is."""
-    if window is not None and features.ndim == 3:
-        top, left = ((side - window) // 2 for side in features.shape[1:])
-        features = features[:, top : top + window, left : left + window]
-    return features.flatten(1).mean(1) if features.ndim > 1 else features
-
-
-def _check_channel(shape: tuple[int, ...], layer: str, channel: int, window: int | None) -> None:
-    from preimage.errors import InputError
+def _channel(shape: Sequence[int], layer: str, channel: Any, window: int | None) -> str:
+    """The name of a channel or window, which must be one of features of this shape."""
     from preimage.rng import is_whole
 
     count = shape[2] if len(shape) == 3 else shape[1]
     if not is_whole(channel) or not 0 <= channel < count:
         raise InputError(f"layer {layer!r} has channels 0 to {count - 1}, got {channel!r}", code="layer")
-    if window is not None and (not is_whole(window) or window < 1 or len(shape) != 4 or window > min(shape[2:])):
+    if window is None:
+        return f"{layer} channel {channel}"
+    if not is_whole(window) or window < 1 or len(shape) != 4 or window > min(shape[2:]):
         units = f"{shape[3]} x {shape[2]} units" if len(shape) == 4 else "no spatial units"
         raise InputError(f"window {window} does not fit: layer {layer!r} has {units} a channel", code="layer")
+    return f"{layer} channel {channel}, middle {f'{window} x {window}' if window > 1 else 'unit'}"
 
 
-def _description(layer: str | None, channel: int | None, window: int | None) -> str:
-    part = "" if window is None else f", middle {window} x {window}" if window > 1 else ", middle unit"
-    return f"{layer} channel {channel}{part}"
+def _size(size: Any) -> tuple[int, int]:
+    from preimage.images.samples import MOST_PIXELS, SMALLEST_SIDE
+    from preimage.rng import is_whole
+
+    if not isinstance(size, list | tuple) or len(size) != 2 or not all(map(is_whole, size)):
+        raise InputError(f"size must be two whole numbers, (height, width), got {size!r}: give 224 224", code="type")
+    height, width = int(size[0]), int(size[1])
+    if min(height, width) < SMALLEST_SIDE or height * width > MOST_PIXELS:
+        limits = f"sides of {SMALLEST_SIDE} pixels or more, {MOST_PIXELS} pixels in all at most"
+        raise InputError(f"the image must have {limits}, got {height} {width}: give another --size", code="size")
+    return height, width
 
 
 maximize = TaskSpec(

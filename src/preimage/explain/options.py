@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from preimage.errors import InputError
 from preimage.tasks import Output, RecipeOptions, TaskOptions, option
 
 if TYPE_CHECKING:
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
     from preimage.classifiers.model_file import TrainedModel
     from preimage.stopping import StoppingRule
 
+PAGE = "Self-contained HTML page: images, numbers, settings, limits."
 UncertaintyKind = Literal["auto", "loss", "entropy", "energy", "none"]
 ImagePrior = Literal["deep", "tv", "alpha", "none"]
 
@@ -61,6 +65,12 @@ class FeatureOptions(JitterOptions):
         maximum=1,
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_finite(loss_weight=self.loss_weight)
+        if self.target_loss is not None:
+            check_finite(target_loss=self.target_loss)
+
 
 @dataclass(frozen=True, kw_only=True)
 class PriorOptions(TaskOptions):
@@ -80,6 +90,13 @@ class StopOptions(TaskOptions):
     stop: StoppingRule | None = option(
         None, help="Stopping rule (default: all iterations are done).", group="Fit", kind="python"
     )
+
+
+def check_finite(**values: Any) -> None:
+    """Raise InputError for a value that is no finite real number."""
+    for name, value in values.items():
+        if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value):
+            raise InputError(f"{name} must be a finite number, got {value!r}")
 
 
 def numbered(path: Path, number: int) -> Path:
@@ -105,12 +122,7 @@ def outputs(*more: Output, further: Any = None) -> tuple[Output, ...]:
         Output(
             "figure", "PNG of all images and curves.", (".png",), "preimage.figures.explanation:save_explanation_figure"
         ),
-        Output(
-            "html",
-            "Self-contained HTML page: images, numbers, settings, limits.",
-            (".html", ".htm"),
-            "preimage.figures.page:save_page",
-        ),
+        Output("html", PAGE, (".html", ".htm"), "preimage.figures.page:save_page"),
         *more,
     )
 

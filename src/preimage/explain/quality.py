@@ -7,15 +7,21 @@ with a randomized one belong to it. All images are (b, c, h, w) in 0 to 1; all r
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import torch
+from torch import nn
 
 from preimage.classifiers import Classifier, LossEstimator
+from preimage.classifiers.loss_estimator import rank_correlation
+from preimage.errors import InputError
 from preimage.explain.abcd import Signs, abcd
 from preimage.explain.similarity import (
     check_alike,
+    heat_map,
     high_frequency_share,
     inside_share,
     inside_share_of_others,
@@ -24,6 +30,7 @@ from preimage.explain.similarity import (
     ms_ssim,
     ratio,
 )
+from preimage.metrics import ssim
 
 
 @torch.no_grad()
@@ -33,18 +40,15 @@ def feature_distance(second: Classifier, a: torch.Tensor, b: torch.Tensor, layer
     layer: by default the last one with spatial dimensions, (b, c, h, w) or tokens (b, n, c); else the last but one.
     """
     check_alike(a, b)
-    layer = layer or _last_spatial(second.shapes(b[:1]))
+    if not layer:
+        shapes = second.shapes(b[:1])
+        spatial = [name for name, shape in shapes.items() if sum(side > 1 for side in shape[1:]) > 1]
+        layer = spatial[-1] if spatial else list(shapes)[-2:][0]
     of_a, of_b = (second.features(x, layer).flatten(1) for x in (a, b))
     return ratio((of_a - of_b).square().sum(1), of_b.square().sum(1))
 
 
-def _last_spatial(shapes: dict[str, tuple[int, ...]]) -> str:
-    spatial = [layer for layer, shape in shapes.items() if sum(side > 1 for side in shape[1:]) > 1]
-    return spatial[-1] if spatial else list(shapes)[-2:][0]
-
-
-@dataclass(frozen=True, eq=False)
-class Transfer:
+class Transfer(NamedTuple):
     """Of one classifier: the target's probability before and after, and whether it predicts the target after; (b,) each."""
 
     before: torch.Tensor
@@ -105,8 +109,8 @@ class Quality:
                 for sign in fields(Signs):
                     table[f"{sign.name}_{when}"] = getattr(value[member], sign.name) if value else None
             elif name == "transfer":
-                for part in fields(Transfer):
-                    table[f"transfer_{part.name}"] = getattr(value, part.name)[member].item() if value else None
+                for part in Transfer._fields:
+                    table[f"transfer_{part}"] = getattr(value, part)[member].item() if value else None
             else:
                 table[each.name] = None if value is None else value[member].item()
         return table
@@ -128,7 +132,6 @@ def judge(
     """All numbers, of images that were changed towards a class, for which the arguments suffice.
 
     Example:
-        >>> from torch import nn
         >>> model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
         >>> before, after, mask = torch.zeros(1, 3, 32, 32), torch.zeros(1, 3, 32, 32), torch.zeros(32, 32, dtype=torch.bool)
         >>> mask[:16, :16] = after[..., :16, :16] = True
@@ -172,3 +175,87 @@ def judge(
         signs_before=tuple(abcd(x) for x in before) if signs else None,
         signs_after=tuple(abcd(x) for x in after) if signs else None,
     )
+
+
+# ---------------------------------------------------------------------- several seeds, and a randomized classifier
+
+
+class Stability(NamedTuple):
+    """The mean correlation of every two seeds, -1 to 1: of their changes, and of their heat maps."""
+
+    change: float
+    heat_map: float
+
+
+def stability(changes: torch.Tensor) -> Stability:
+    """How alike the changes of several seeds to one image are, (n, c, h, w): Pearson's correlation, mean over all pairs.
+
+    Raises:
+        InputError: fewer than two.
+    """
+    if changes.ndim != 4 or len(changes) < 2:
+        raise InputError(f"stability is of the changes (n, c, h, w) of two seeds or more, got {tuple(changes.shape)}")
+    return Stability(_mean_correlation(changes), _mean_correlation(heat_map(changes)))
+
+
+def _mean_correlation(rows: torch.Tensor) -> float:
+    count = len(rows)
+    table = torch.corrcoef(rows.double().flatten(1))
+    return float((table.sum() - table.trace()) / (count * (count - 1)))
+
+
+def randomized(classifier: Classifier, images: torch.Tensor, *, seed: int = 0) -> Classifier:
+    """A copy with randomized weights: the entries of each weight and bias are shuffled, which keeps their scale.
+
+    The statistics of batch norms are then measured anew; those of the trained network would let the logits grow without bound
+    layer by layer. The given classifier is not touched.
+
+    Args:
+        images: (b, 1 or 3, h, w) on which they are measured, with their mirror images: those to be explained.
+
+    Source: Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018, the model parameter randomization test.
+    """
+    other = copy.deepcopy(classifier)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weight in other.model.parameters():
+            order = torch.randperm(weight.numel(), generator=generator).to(weight.device)
+            weight.copy_(weight.flatten()[order].reshape(weight.shape))
+        _measure_batch_norms(other, torch.cat([images, images.flip(3)]))
+    return other
+
+
+def _measure_batch_norms(classifier: Classifier, images: torch.Tensor) -> None:
+    of_any_size = nn.modules.batchnorm._BatchNorm
+    norms = [m for m in classifier.modules() if isinstance(m, of_any_size) and m.track_running_stats]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain mean over what is seen
+        norm.train()
+    if norms:
+        classifier(images)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        norm.eval()
+
+
+class Sanity(NamedTuple):
+    """How alike two heat maps are, (b,) each, 0 to 1: low says that the explanation depends on what the model has learned."""
+
+    rank_correlation: torch.Tensor
+    similarity: torch.Tensor
+
+
+def sanity(change: torch.Tensor, change_of_randomized: torch.Tensor) -> Sanity:
+    """The change against the one that explains a `randomized` classifier: |Spearman's correlation| and SSIM of the heat maps.
+
+    Each map is divided by its largest value first. A map without any change has NaN for a correlation.
+
+    Source: Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018, section 3.
+    """
+    check_alike(change, change_of_randomized)
+    maps = [heat_map(x.float()) for x in (change, change_of_randomized)]
+    correlations = [rank_correlation(a, b) for a, b in zip(*maps, strict=True)]
+    scaled = [x / x.amax((1, 2, 3), keepdim=True).clamp_min(1e-12) for x in maps]
+    return Sanity(change.new_tensor(correlations).abs(), ssim(scaled[0], scaled[1]).clamp_min(0))

@@ -17,7 +17,6 @@ from preimage.tasks import TaskSpec
 if TYPE_CHECKING:
     from preimage.engine.fit import Fit
     from preimage.engine.recipe import Recipe
-    from preimage.engine.result import Result
     from preimage.explain.explanation import Explanation
     from preimage.explain.run import ExplanationRun
 
@@ -47,12 +46,8 @@ def start(image: Any, options: RecoverOptions) -> ExplanationRun[Explanation]:
     """
     import torch
 
-    from preimage.engine.checkpoint import fingerprint
-    from preimage.explain.checks import check_weights
     from preimage.explain.explanation import Explanation, extended
-    from preimage.explain.features import Features
-    from preimage.explain.forward import CachedForward
-    from preimage.explain.input_jitter import InputJitter
+    from preimage.explain.forward import CachedForward, Features
     from preimage.explain.inputs import first_block, given_by
     from preimage.explain.recipes import chosen
     from preimage.explain.run import explanation_run
@@ -62,22 +57,18 @@ def start(image: Any, options: RecoverOptions) -> ExplanationRun[Explanation]:
     from preimage.problem import Problem
 
     given = given_by(image, options.classifier, options.device)
-    model, x0 = given.model, given.image
-    layer = options.layer or first_block(model, given.on_device)
-    check_weights(loss_weight=options.loss_weight)
+    x0, layer, weight = given.image, options.layer or first_block(given.model, given.on_device), options.loss_weight
     recipe, name = chosen(recipes(), options.recipe, options.steps)
-    jitter = name != "paper" if options.input_jitter is None else options.input_jitter
     penalty = UncertaintyPenalty(
-        model, options.uncertainty if options.loss_weight else "none", target_loss=options.target_loss
+        given.model, options.uncertainty if weight else "none", target_loss=options.target_loss
     )
-    forward = CachedForward(
-        given.classifier, [layer, *penalty.layers], jitter=InputJitter(given.size).to(given.device) if jitter else None
-    )
+    jitter = given.jitter(options.input_jitter, published=name == "paper")
+    forward = CachedForward(given.classifier, [layer, *penalty.layers], jitter=jitter)
     features = Features(forward, layer, given.on_device)
     penalty.set_reference(forward, given.on_device)
 
-    def build(result: Result, fit: Fit) -> Explanation:
-        del fit
+    def build(fit: Fit) -> Explanation:
+        result = fit.result()
         found = result.image.clamp(0, 1)
         with torch.no_grad():
             passed = forward(torch.cat([x0, found]).to(given.device))
@@ -105,25 +96,15 @@ def start(image: Any, options: RecoverOptions) -> ExplanationRun[Explanation]:
 
     return explanation_run(
         "recover",
-        Problem(features.target, operator=features, regularizers=penalty.regularizers(forward, options.loss_weight)),
+        given,
+        options,
+        Problem(features.target, operator=features, regularizers=penalty.regularizers(forward, weight)),
         build,
         forward=forward,
-        model=model,
-        options=options,
         recipe=recipe,
-        size=given.size,
-        channels=x0.shape[1],
-        picture=given.picture,
         rule=options.stop,
-        initial=options.initial,
-        fingerprint={
-            "input": fingerprint(given.picture.tensor),
-            "layer": layer,
-            "uncertainty": [penalty.kind, penalty.quantile],
-            "weight": options.loss_weight,
-            "input_jitter": jitter,
-        },
-        remarks=(f"layer {layer}, uncertainty penalty: {penalty.description()}",),
+        fingerprint={"layer": layer, "uncertainty": [penalty.kind, penalty.quantile], "weight": weight},
+        remark=f"layer {layer}, uncertainty penalty: {penalty.description()}",
     )
 
 

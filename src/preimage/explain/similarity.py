@@ -45,19 +45,14 @@ def ms_ssim(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
     check_alike(a, b)
-    betas = BETAS[: _scales(min(a.shape[-2:]))]
-    values = multiscale_structural_similarity_index_measure(
+    side = min(a.shape[-2:])
+    if side < WINDOW:
+        raise InputError(f"MS-SSIM needs {WINDOW} pixels a side, got {side}: take a larger image")
+    # As many scales as leave one window at the coarsest, and as torchmetrics takes.
+    betas = BETAS[: sum(side >= WINDOW * max(2**k, k**2) for k in range(len(BETAS)))]
+    return multiscale_structural_similarity_index_measure(
         a.float(), b.float(), reduction="none", data_range=1.0, betas=tuple(beta / sum(betas) for beta in betas)
-    )
-    return values.reshape(-1)
-
-
-def _scales(side: int) -> int:
-    """As many as leave one window at the coarsest, and as torchmetrics takes."""
-    for scales in range(len(BETAS), 0, -1):
-        if side >= WINDOW * max(2 ** (scales - 1), (scales - 1) ** 2):
-            return scales
-    raise InputError(f"MS-SSIM needs {WINDOW} pixels a side, got {side}: take a larger image")
+    ).reshape(-1)
 
 
 def inside_share(change: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -117,9 +112,8 @@ def heat_map(change: torch.Tensor) -> torch.Tensor:
 
 def check_alike(a: torch.Tensor, b: torch.Tensor) -> None:
     if a.ndim != 4 or a.shape != b.shape:
-        raise InputError(
-            f"the images are {tuple(a.shape)} and {tuple(b.shape)}: they must be (b, c, h, w), of one shape"
-        )
+        shapes = f"{tuple(a.shape)} and {tuple(b.shape)}"
+        raise InputError(f"the images are {shapes}: they must be (b, c, h, w), of one shape")
 
 
 def _checked_mask(mask: torch.Tensor, change: torch.Tensor) -> torch.Tensor:
@@ -132,9 +126,7 @@ def _checked_mask(mask: torch.Tensor, change: torch.Tensor) -> torch.Tensor:
     areas = mask.float().flatten(1).mean(1)
     if bool((areas == 0).any()) or bool((areas == 1).any()):
         shares = ", ".join(f"{area:g}" for area in areas.tolist())
-        raise InputError(
-            f"the mask covers {shares} of the image: no place can be judged by an empty or a full one, leave it out"
-        )
+        raise InputError(f"the mask covers {shares} of the image: give none instead of an empty or a full one")
     return mask
 
 

@@ -10,7 +10,6 @@ import torch
 
 from preimage.classifiers.model_file import TrainedModel
 from preimage.errors import InputError
-from preimage.explain.checks import is_number
 from preimage.explain.forward import CachedForward, ForwardPass
 from preimage.explain.options import UncertaintyKind
 from preimage.problem import Regularizer
@@ -25,7 +24,7 @@ class UncertaintyPenalty:
         target_loss: target quantile of the estimated loss, 0 to 1; None: the one chosen in training, else 0.1.
 
     Raises:
-        InputError: an unknown kind, "loss" without an estimator, or a quantile out of range.
+        InputError: an unknown kind, or "loss" without an estimator.
     """
 
     def __init__(
@@ -41,18 +40,11 @@ class UncertaintyPenalty:
             )
         if kind == "auto":
             kind = "loss" if model.estimator is not None else "entropy"
-        quantile = float(model.about.get("target_quantile", 0.1)) if target_loss is None else target_loss
-        if not (is_number(quantile) and 0 <= quantile <= 1):
-            raise InputError(f"target_loss is a quantile from 0 (lowest loss) to 1, got {quantile!r}")
         self.kind: UncertaintyKind = kind
-        self.quantile = quantile
+        self.quantile = float(model.about.get("target_quantile", 0.1)) if target_loss is None else target_loss
         self.estimator = model.estimator if kind == "loss" else None
+        self.layers: list[str] = self.estimator.layers if self.estimator is not None else []  # whose features it needs
         self.reference_energy = 0.0
-
-    @property
-    def layers(self) -> list[str]:
-        """The layers whose features it needs."""
-        return self.estimator.layers if self.estimator is not None else []
 
     @torch.no_grad()
     def set_reference(self, forward: CachedForward, image: torch.Tensor) -> None:
