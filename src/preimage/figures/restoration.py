@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,25 +23,8 @@ _LARGEST_SHARP = 256  # pixels a side below which pixels are shown as squares
 _MAGENTA_GREEN = torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
 
 
-class Restored(Protocol):
-    """What the figure shows of a Result."""
-
-    @property
-    def image(self) -> torch.Tensor: ...
-    @property
-    def picture(self) -> Picture | None: ...
-    @property
-    def history(self) -> Any: ...
-    @property
-    def kept_step(self) -> list[int]: ...
-    @property
-    def task(self) -> str: ...
-    @property
-    def reason(self) -> str: ...
-
-
 def restoration_figure(
-    result: Restored,
+    result: Any,
     *,
     image: torch.Tensor | None = None,
     reference: torch.Tensor | None = None,
@@ -54,6 +37,7 @@ def restoration_figure(
         >>> save_figure(restoration_figure(denoise("photo.png").run()), "figure.png")    # doctest: +SKIP
 
     Args:
+        result: a Result.
         image: (b, c, h, w), shown as "after" instead of the result (a blend with the input, say).
         reference: the ground truth, (b, c, h, w).
         scores, psnrs: (step, value) of the stopping rule's score and of the PSNR in dB.
@@ -77,19 +61,12 @@ def restoration_figure(
 def figure_of_panels(
     size: tuple[float, float], ratios: tuple[float, float], rows: int, columns: int
 ) -> tuple[Figure, NDArray[Any], Any]:
-    """A figure of this (width, height) in inches, empty axes for panels in its upper part, and the lower part for curves.
-
-    Example:
-        >>> figure, axes, lower = figure_of_panels((6, 4), (2, 1), 1, 3)
-        >>> len(axes), len(lower.axes)
-        (3, 0)
-
-    ratios: the height of the upper part to that of the lower one.
-    """
+    """A figure of (width, height) inches: axes for panels in its upper part, and the lower part, heights by ratios."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, dpi=150, layout="constrained")
-    upper, lower = figure.subfigures(2, 1, height_ratios=ratios)
+    parts: Any = figure.subfigures(2, 1, height_ratios=ratios)
+    upper, lower = parts
     places = upper.subplots(rows, columns, squeeze=False).flatten()
     for axes in places:
         axes.set_axis_off()
@@ -182,7 +159,7 @@ def largest(change: torch.Tensor) -> float:
     return max(float(torch.quantile(values[:: max(1, values.numel() // 1_000_000)], 0.995)), 1e-6)
 
 
-def _curves(place: Any, result: Restored, scores: Curve, psnrs: Curve) -> None:
+def _curves(place: Any, result: Any, scores: Curve, psnrs: Curve) -> None:
     curves = [(name, curve) for name, curve in (("stop curve", scores), ("PSNR, dB", psnrs)) if len(curve)]
     first, *others = place.subplots(1, 1 + len(curves), squeeze=False)[0]
     loss = result.history["loss"]

@@ -34,9 +34,8 @@ def write_bytes_atomically(
         >>> write_bytes_atomically("report.html", b"<p>37.2 dB</p>")
         PosixPath('report.html')
 
-    data is the content, or a function that writes it to the open binary file it is given.
-    Raises InputError where the folder is missing or not writable, the disk is full, or the file exists and
-    overwrite is False.
+    data is the content, or a function that writes it to the open binary file it is given. Raises InputError as
+    `check_place` does, and where the disk is full.
     """
     path = Path(path)
     check_place(path, overwrite=overwrite)

@@ -116,8 +116,7 @@ class Picture:
         """A result as a numpy array with the dtype and layout of this image, upright.
 
         Example:
-            >>> image = np.zeros((16, 20, 3), np.uint16)
-            >>> picture = as_picture(image)
+            >>> picture = as_picture(np.zeros((16, 20, 3), np.uint16))
             >>> picture.to_array(picture.tensor).shape
             (16, 20, 3)
 

@@ -43,10 +43,9 @@ def read_raster(path: Path, name: str) -> Samples:
         try:
             image = Image.open(path, formats=_READABLE)
         except UnidentifiedImageError as error:
+            problem = f"{name} is no picture that can be read, or is damaged"
             way_out = "give a PNG, JPEG, WebP, BMP, GIF or TIFF file"
-            raise InputError(
-                f"{name} is no picture that can be read, or is damaged: {way_out}", code="unreadable"
-            ) from error
+            raise InputError(f"{problem}: {way_out}", code="unreadable") from error
         except Exception as error:
             raise damaged(name, error) from error
         with image:

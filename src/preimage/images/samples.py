@@ -47,6 +47,17 @@ def pages_first(axes: str) -> list[int]:
     return sorted(range(len(axes)), key=lambda i: {"Y": 1, "X": 2, "C": 3, "S": 3}.get(axes[i], 0))
 
 
+def page_count(axes: str, shape: tuple[int, ...]) -> int:
+    """How many pages an array of this shape along tifffile's axes holds."""
+    return int(np.prod([size for axis, size in zip(axes, shape, strict=True) if axis not in "CYXS"]))
+
+
+def split_axes(array: NDArray[Any], axes: str) -> NDArray[Any]:
+    """An array along tifffile's axes -> (b, h, w, c)."""
+    h, w = array.shape[axes.index("Y")], array.shape[axes.index("X")]
+    return array.transpose(pages_first(axes)).reshape(page_count(axes, array.shape), h, w, -1)
+
+
 @dataclass(frozen=True)
 class Metadata:
     """Everything but the pixels; copied to the output as far as its format can hold it."""

@@ -1,7 +1,4 @@
-"""TIFF files -> samples, with axes, pixel size and description.
-
-tifffile decodes; Pillow and OpenCV what it leaves to an optional package: compression by LZW, JPEG ..., packed bits.
-"""
+"""TIFF files -> samples, by tifffile; Pillow and OpenCV decode what it leaves to an optional package (LZW, JPEG ...)."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from numpy.typing import NDArray
 
 from preimage.errors import InputError
 from preimage.images.raster import damaged, pillow_unguarded
-from preimage.images.samples import Metadata, Samples, TiffLayout, as_stored, check_size, pages_first
+from preimage.images.samples import Metadata, Samples, TiffLayout, as_stored, check_size, page_count, split_axes
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage, TiffPageSeries
@@ -26,7 +23,6 @@ _COLORS = {0: "miniswhite", 1: "minisblack", 2: "rgb", 3: "palette", 6: "ycbcr"}
 _KEPT_TAGS = (269, 271, 272, 285, 305, 306, 315, 316, 33432, 33723, 33550, 33922, 34264, 34735, 34736, 34737)
 _KEPT_TAGS += (42112, 42113)
 _ORIENTATION, _XMP, _ICC = 274, 700, 34675
-_YCBCR = 6
 
 
 @dataclass(frozen=True)
@@ -81,42 +77,35 @@ def _choose(tif: TiffFile, page: int | Literal["all"] | None, name: str) -> _Cho
     every = [
         _Choice(series, number, index, complete=False)
         for number, series in enumerate(tif.series)
-        for index in range(_page_count(series.axes, series.shape))
+        for index in range(page_count(series.axes, series.shape))
     ]
     if not every:
         raise ValueError("it holds no page")
+    if isinstance(page, int) and page > len(every):
+        raise no_such_page(name, page, len(every))
     if len(every) == 1 or page == "all":
-        if page not in (None, "all", 1):
-            raise no_such_page(name, page, len(every))
         if len(tif.series) > 1:
             unlike = f"{name} has {len(every)} pages of different sizes or kinds"
             raise InputError(f"{unlike}: choose one with --page N", code="option")
         return _Choice(tif.series[0], 0, None, complete=True)
     if page is None:
         raise SeveralPages(name, len(every))
-    if not 1 <= page <= len(every):
-        raise no_such_page(name, page, len(every))
     return every[page - 1]
 
 
 class SeveralPages(InputError):
-    """A file of several pages of which none was chosen; who takes one page only says so with `name` and `count`."""
+    """A file of several pages of which none was chosen; a caller that takes one page only rewords it with name and count."""
 
     def __init__(self, name: str, count: int) -> None:
         way_out = "choose one with --page N (from 1) or take --page all"
         super().__init__(f"{name} has {count} pages: {way_out}", code="option")
-        self.name: str = name
-        self.count: int = count
+        self.name, self.count = name, count
 
 
 def no_such_page(name: str, page: object, count: int) -> InputError:
     """The error for a page number out of range."""
     held = "1 page" if count == 1 else f"{count} pages"
     return InputError(f"{name} has {held}, got page {page}: choose from 1 to {count}")
-
-
-def _page_count(axes: str, shape: tuple[int, ...]) -> int:
-    return int(np.prod([size for axis, size in zip(axes, shape, strict=True) if axis not in "CYXS"]))
 
 
 def _read_choice(tif: TiffFile, choice: _Choice, path: Path, name: str) -> Samples:
@@ -145,12 +134,6 @@ def _read_choice(tif: TiffFile, choice: _Choice, path: Path, name: str) -> Sampl
     return Samples(pages, "TIFF", alpha, orientation if orientation in range(1, 9) else 1, _metadata(first, layout))
 
 
-def split_axes(array: NDArray[Any], axes: str) -> NDArray[Any]:
-    """An array along tifffile's axes -> (b, h, w, c)."""
-    h, w = array.shape[axes.index("Y")], array.shape[axes.index("X")]
-    return array.transpose(pages_first(axes)).reshape(_page_count(axes, array.shape), h, w, -1)
-
-
 def _decode(tif: TiffFile, choice: _Choice, path: Path, name: str) -> tuple[NDArray[Any], str, str]:
     """The chosen pages as an array, its axes, and those of one stored page; no other page is decoded if it can be."""
     series, keyframe = choice.series, choice.series.keyframe
@@ -163,7 +146,7 @@ def _decode(tif: TiffFile, choice: _Choice, path: Path, name: str) -> tuple[NDAr
         return array, axes, "".join(axis for axis in axes if axis in "YXS")
     planes, lead_axes = _chosen(np.arange(int(np.prod(lead))).reshape(lead), lead_axes, choice.index)
     axes, shape = lead_axes + keyframe.axes, (*planes.shape, *keyframe.shape)
-    if int(keyframe.photometric) != _YCBCR:  # which needs imagecodecs
+    if _COLORS.get(int(keyframe.photometric)) != "ycbcr":  # which needs imagecodecs
         try:
             if choice.index is None:
                 return series.asarray().reshape(shape), axes, stored

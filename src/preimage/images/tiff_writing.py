@@ -28,6 +28,8 @@ def write_tiff(samples: Samples, file: BinaryIO, name: str) -> None:
     Equal samples give equal bytes: no dates, no identifiers, no name of a program. Raises InputError if the writer
     refuses them, naming the reason.
     """
+    import tifffile
+
     pages = samples.pages
     if samples.alpha is not None:
         pages = np.concatenate([pages, samples.alpha[..., None]], axis=3)
@@ -35,27 +37,22 @@ def write_tiff(samples: Samples, file: BinaryIO, name: str) -> None:
     layout = enlarged_layout(layout, (pages.shape[1], pages.shape[2]))
     if layout.photometric == "miniswhite" and pages.dtype.kind == "u":
         pages = np.iinfo(pages.dtype).max - pages
+    as_imagej = layout.kind == "imagej" and set(layout.axes) <= set("TZCYXS")  # else its description as it was
+    big = (layout.bigtiff or pages.nbytes > _LARGEST_CLASSIC) and not as_imagej
     try:
-        _write(join_axes(pages, layout), samples, layout, file)
+        array = _join_axes(pages, layout)
+        options = _options(samples, layout, array)
+        with tifffile.TiffWriter(file, bigtiff=big, byteorder=layout.byteorder, imagej=as_imagej, ome=False) as tif:
+            if as_imagej:
+                del options["extrasamples"]
+                options["compression"] = None
+                tif.write(array, metadata={**layout.metadata, "axes": layout.axes}, **options)
+            elif layout.kind == "shaped":
+                tif.write(array, metadata=layout.metadata, **options)
+            else:
+                _write_pages(tif, array, layout, options)
     except (ValueError, TypeError, KeyError, struct.error) as error:  # such as an entry its writer does not take
         raise InputError(f"{name} cannot be encoded as TIFF ({error}): use another format", code="format") from error
-
-
-def _write(array: NDArray[Any], samples: Samples, layout: TiffLayout, file: BinaryIO) -> None:
-    import tifffile
-
-    options = _options(samples, layout, array)
-    as_imagej = layout.kind == "imagej" and set(layout.axes) <= set("TZCYXS")  # else its description as it was
-    big = (layout.bigtiff or array.nbytes > _LARGEST_CLASSIC) and not as_imagej
-    with tifffile.TiffWriter(file, bigtiff=big, byteorder=layout.byteorder, imagej=as_imagej, ome=False) as tif:
-        if as_imagej:
-            del options["extrasamples"]
-            options["compression"] = None
-            tif.write(array, metadata={**layout.metadata, "axes": layout.axes}, **options)
-        elif layout.kind == "shaped":
-            tif.write(array, metadata=layout.metadata, **options)
-        else:
-            _write_pages(tif, array, layout, options)
 
 
 def write_float_tiff(tensor: torch.Tensor | NDArray[Any], path: str | Path, *, overwrite: bool = False) -> Path:
@@ -84,7 +81,7 @@ def write_float_tiff(tensor: torch.Tensor | NDArray[Any], path: str | Path, *, o
     return write_bytes_atomically(path, lambda file: write_tiff(samples, file, str(path)), overwrite=overwrite)
 
 
-def join_axes(pages: NDArray[Any], layout: TiffLayout) -> NDArray[Any]:
+def _join_axes(pages: NDArray[Any], layout: TiffLayout) -> NDArray[Any]:
     """(b, h, w, c) -> an array along layout.axes: the inverse of `split_axes`, whatever h and w have become."""
     sizes = dict(zip(layout.axes, layout.shape, strict=True)) | {"Y": pages.shape[1], "X": pages.shape[2]}
     order = pages_first(layout.axes)
@@ -115,12 +112,10 @@ def _options(samples: Samples, layout: TiffLayout, array: NDArray[Any]) -> dict[
         tags.append((_ORIENTATION, _SHORT, 1, samples.orientation, False))
     if samples.metadata.xmp:
         tags.append((_XMP, _BYTE, len(samples.metadata.xmp), samples.metadata.xmp, True))
-    planar = None
-    if "S" in layout.page_axes:
-        planar = "contig" if layout.page_axes.endswith("S") else "separate"
+    planar = "contig" if layout.page_axes.endswith("S") else "separate"
     return {
         "photometric": layout.photometric,
-        "planarconfig": planar,
+        "planarconfig": planar if "S" in layout.page_axes else None,
         "extrasamples": _extrasamples(samples, layout, array),
         "compression": "zlib" if layout.deflate else None,
         "iccprofile": samples.metadata.icc,
