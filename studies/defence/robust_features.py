@@ -24,7 +24,7 @@ from preimage.defend.logits import gradient_of
 from preimage.defend.users_model import at_rest, device_of
 from preimage.errors import InputError
 from preimage.images import as_picture
-from preimage.images.file_names import file_names
+from studies.defence.file_names import file_names
 
 # Ilyas et al. take 1000 steps of 0.1. MEASURED on four pictures and a ResNet-18: these leave 5.5 % of the features' norm, 250 of
 # 0.1 leave 10 %, and 250 that shrink from 1 to nothing leave 7 %.

@@ -1,4 +1,4 @@
 """All drawing: figures of restorations, explanations, saliency maps and inspections, and the HTML page of an explanation.
 
-They take plain data, or anything that has the attributes of a Protocol here, so that every wing can draw with them.
+What they draw (a Result, an Inspection ...) is defined above this room: it is Any here, and named in the docstring.
 """

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from preimage.errors import InputError
-from preimage.figures.explanation import Explained, curves_figure
-from preimage.figures.restoration import displayed
+from preimage.figures.explanation import curves_figure, is_heat_map
+from preimage.figures.restoration import displayed, png_of
 from preimage.images import write_bytes_atomically
 from preimage.version import __version__
 
@@ -30,10 +30,10 @@ td.number { font-variant-numeric: tabular-nums; } .whole { max-width: 100%; }
 """
 
 
-def explanation_page(
-    explanation: Explained, *, title: str | None = None, settings: dict[str, Any] | None = None
-) -> str:
-    """The page as text; its title is by default the task and the name of the input, `settings` are shown with those of the fit.
+def explanation_page(explanation: Any, *, title: str | None = None, settings: dict[str, Any] | None = None) -> str:
+    """The page of an Explanation as text.
+
+    Its title is by default the task and the name of the input; `settings` are shown with those of the fit.
 
     Example:
         >>> page = explanation_page(counterfactual("a.png", classifier="model.pt").run())  # doctest: +SKIP
@@ -42,22 +42,15 @@ def explanation_page(
     name = str(explanation.picture.path or "") if explanation.picture is not None else ""
     heading = escape(title or (f"{explanation.task} of {name}" if name else explanation.task))
     pictures = "\n".join(
-        f'<figure><img alt="{escape(caption)}" src="{_embedded(_picture_bytes(caption, panel))}">'
+        f'<figure><img alt="{escape(caption)}" src="{_embedded(_panel_png(caption, panel))}">'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
         for caption, panel in explanation.panels.items()
     )
     limits = "".join(f"<li>{escape(line)}</li>" for line in explanation.limits)
     remarks = "".join(f"<p>{escape(line)}</p>" for line in (*explanation.remarks, explanation.reason))
-    used = {
-        **({"input": name} if name else {}),
-        "steps": explanation.steps,
-        "seconds": round(explanation.seconds, 1),
-        "seed": explanation.seed,
-        "device": explanation.device,
-        "precision": explanation.precision,
-        "recipe": explanation.recipe.describe(),
-        "preimage": __version__,
-    }
+    used = {"input": name} if name else {}
+    used |= {name: getattr(explanation, name) for name in ("steps", "seconds", "seed", "device", "precision")}
+    used |= {"seconds": round(explanation.seconds, 1), "recipe": explanation.recipe.describe(), "preimage": __version__}
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{heading}</title><style>{_STYLE}</style></head><body>
@@ -65,7 +58,7 @@ def explanation_page(
 {remarks}
 <div class="pictures">{pictures}</div>
 <h2>Numbers</h2>{_table(explanation.numbers)}
-<h2>Loss and curves</h2><img class="whole" alt="loss and curves" src="{_embedded(_curves(explanation))}">
+<h2>Loss and curves</h2><img class="whole" alt="loss and curves" src="{_embedded(png_of(curves_figure(explanation)))}">
 <h2>Limits</h2><ul>{limits}</ul>
 <h2>Settings</h2>{_table(used | (settings or {}))}
 </body></html>
@@ -73,7 +66,7 @@ def explanation_page(
 
 
 def save_page(
-    explanation: Explained,
+    explanation: Any,
     path: str | Path,
     *,
     title: str | None = None,
@@ -87,9 +80,8 @@ def save_page(
     """
     if Path(path).suffix.lower() not in (".html", ".htm"):
         raise InputError(f"{path}: a page is written as HTML: name it .html", code="format")
-    return write_bytes_atomically(
-        path, explanation_page(explanation, title=title, settings=settings).encode(), overwrite=overwrite
-    )
+    page = explanation_page(explanation, title=title, settings=settings)
+    return write_bytes_atomically(path, page.encode(), overwrite=overwrite)
 
 
 def _table(values: dict[str, Any]) -> str:
@@ -115,25 +107,15 @@ def _shown(value: Any) -> str:
     return escape(str(value))
 
 
-def _picture_bytes(name: str, picture: torch.Tensor) -> bytes:
+def _panel_png(title: str, panel: torch.Tensor) -> bytes:
+    from matplotlib import colormaps
     from PIL import Image
 
-    if picture.shape[0] == 1 and "heat" in name:
-        from matplotlib import colormaps
-
-        shown = colormaps["inferno"](picture[0].numpy())[..., :3]
-    else:
-        shown = displayed(picture)
+    shown = colormaps["inferno"](panel[0].numpy())[..., :3] if is_heat_map(title, panel) else displayed(panel)
     buffer = io.BytesIO()
     Image.fromarray((np.asarray(shown) * 255).round().astype(np.uint8)).save(buffer, "PNG")
     return buffer.getvalue()
 
 
-def _curves(explanation: Explained) -> bytes:
-    buffer = io.BytesIO()
-    curves_figure(explanation).savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
-
-
-def _embedded(content: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
+def _embedded(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"

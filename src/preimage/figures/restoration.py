@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,33 +15,16 @@ from preimage.errors import InputError
 from preimage.images import Picture, write_bytes_atomically
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Curve = Sequence[tuple[int, float]]
 
+_LARGEST_SHARP = 256  # pixels a side below which pixels are shown as squares
 _MAGENTA_GREEN = torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
 
 
-class Restored(Protocol):
-    """What the figure shows of a Result."""
-
-    @property
-    def image(self) -> torch.Tensor: ...
-    @property
-    def picture(self) -> Picture | None: ...
-    @property
-    def history(self) -> Any: ...
-    @property
-    def kept_step(self) -> list[int]: ...
-    @property
-    def task(self) -> str: ...
-    @property
-    def reason(self) -> str: ...
-
-
 def restoration_figure(
-    result: Restored,
+    result: Any,
     *,
     image: torch.Tensor | None = None,
     reference: torch.Tensor | None = None,
@@ -54,14 +37,13 @@ def restoration_figure(
         >>> save_figure(restoration_figure(denoise("photo.png").run()), "figure.png")    # doctest: +SKIP
 
     Args:
+        result: a Result.
         image: (b, c, h, w), shown as "after" instead of the result (a blend with the input, say).
         reference: the ground truth, (b, c, h, w).
         scores, psnrs: (step, value) of the stopping rule's score and of the PSNR in dB.
 
     Of several pages the first is shown.
     """
-    from matplotlib.figure import Figure
-
     after = (result.image if image is None else image)[0].cpu()
     before = None if result.picture is None else result.picture.tensor[0]
     limits = (0.0, 1.0) if result.picture is None else display_range(result.picture)
@@ -69,16 +51,46 @@ def restoration_figure(
     panels = [(title, displayed(picture, limits)) for title, picture in shown if picture is not None]
     if before is not None and before.shape == after.shape:
         panels.insert(2, ("difference", _difference(after - before)))
-    figure = Figure(figsize=(3.2 * len(panels), 6.0), dpi=150, layout="constrained")
-    rows: Any = figure.subfigures(2, 1, height_ratios=(3, 2))
-    pictures, curves = rows
-    places = pictures.subplots(1, len(panels), squeeze=False)[0]
+    figure, places, curves = figure_of_panels((3.2 * len(panels), 6.0), (3, 2), 1, len(panels))
     for axes, (title, picture) in zip(places, panels, strict=True):
-        axes.imshow(picture, vmin=0, vmax=1, interpolation="nearest" if max(picture.shape) < 256 else "antialiased")
-        axes.set_title(title, fontsize=10)
-        axes.set_axis_off()
+        show_panel(axes, picture, title, fontsize=10, sharp=True)
     _curves(curves, result, scores, psnrs)
     return figure
+
+
+def figure_of_panels(
+    size: tuple[float, float], ratios: tuple[float, float], rows: int, columns: int
+) -> tuple[Figure, NDArray[Any], Any]:
+    """A figure of (width, height) inches: axes for panels in its upper part, and the lower part, heights by ratios."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, dpi=150, layout="constrained")
+    parts: Any = figure.subfigures(2, 1, height_ratios=ratios)
+    upper, lower = parts
+    places = upper.subplots(rows, columns, squeeze=False).flatten()
+    for axes in places:
+        axes.set_axis_off()
+    return figure, places, lower
+
+
+def show_panel(axes: Any, image: Any, title: str, *, fontsize: int = 9, sharp: bool = False) -> None:
+    """Show an array (h, w, 3) or (h, w), 0 to 1, under its title; sharp: pixels of a small one as squares."""
+    interpolation = ("nearest" if max(image.shape) < _LARGEST_SHARP else "antialiased") if sharp else None
+    axes.imshow(image, cmap="inferno", vmin=0, vmax=1, interpolation=interpolation)
+    axes.set_title(title, fontsize=fontsize, parse_math=False)
+    axes.set_axis_off()
+
+
+def label_curves(axes: Any, title: str, *, kept: Sequence[int] = (), legend: bool = False, x: str = "step") -> None:
+    """Title, name of x and legend of axes with curves, and a dotted line at each kept step."""
+    for step in kept:
+        axes.axvline(step, color="0.4", linestyle=":", linewidth=0.8)
+    axes.set_title(title, fontsize=9, parse_math=False)
+    axes.set_xlabel(x, fontsize=8)
+    axes.tick_params(which="both", labelsize=7)
+    if legend:
+        for text in axes.legend(fontsize=7).get_texts():
+            text.set_parse_math(False)
 
 
 def save_figure(figure: Figure, path: str | Path, *, overwrite: bool = False) -> Path:
@@ -89,9 +101,14 @@ def save_figure(figure: Figure, path: str | Path, *, overwrite: bool = False) ->
     """
     if Path(path).suffix.lower() != ".png":
         raise InputError(f"{path}: a figure is written as PNG: name it .png", code="format")
+    return write_bytes_atomically(path, png_of(figure), overwrite=overwrite)
+
+
+def png_of(figure: Figure) -> bytes:
+    """A figure as the bytes of a PNG file, equal for equal figures."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
-    return write_bytes_atomically(path, buffer.getvalue(), overwrite=overwrite)
+    return buffer.getvalue()
 
 
 def display_range(picture: Picture) -> tuple[float, float]:
@@ -142,29 +159,17 @@ def largest(change: torch.Tensor) -> float:
     return max(float(torch.quantile(values[:: max(1, values.numel() // 1_000_000)], 0.995)), 1e-6)
 
 
-def _curves(place: Any, result: Restored, scores: Curve, psnrs: Curve) -> None:
+def _curves(place: Any, result: Any, scores: Curve, psnrs: Curve) -> None:
     curves = [(name, curve) for name, curve in (("stop curve", scores), ("PSNR, dB", psnrs)) if len(curve)]
-    every = place.subplots(1, 1 + len(curves), squeeze=False)[0]
+    first, *others = place.subplots(1, 1 + len(curves), squeeze=False)[0]
     loss = result.history["loss"]
-    every[0].plot(range(1, len(loss) + 1), loss.numpy(), linewidth=0.8)
-    _finish(every[0], "loss", result.kept_step)
+    first.plot(range(1, len(loss) + 1), loss.numpy(), linewidth=0.8)
+    label_curves(first, "loss (dotted: kept)", kept=result.kept_step)
     if bool((loss[loss.isfinite()] > 0).all()) and len(loss):
-        every[0].set_yscale("log")
-    for axes, (name, curve) in zip(every[1:], curves, strict=True):
+        first.set_yscale("log")
+    for axes, (name, curve) in zip(others, curves, strict=True):
         axes.plot([step for step, _ in curve], [value for _, value in curve], linewidth=0.9)
-        _finish(axes, name, result.kept_step)
-    place.suptitle(f"{result.task}: {_shortened(result.reason)}", fontsize=8)
-
-
-def _finish(axes: Axes, name: str, kept: list[int]) -> None:
-    for step in kept:
-        axes.axvline(step, color="0.4", linestyle=":", linewidth=0.8)
-    axes.set_title(f"{name} (dotted: kept)", fontsize=9)
-    axes.set_xlabel("step", fontsize=8)
-    axes.tick_params(which="both", labelsize=7)
-
-
-def _shortened(text: str, most: int = 110) -> str:
-    # A dollar sign would begin a formula.
-    text = text.replace("$", "")
-    return text if len(text) <= most else f"{text[: most - 3]}..."
+        label_curves(axes, f"{name} (dotted: kept)", kept=result.kept_step)
+    reason = result.reason.replace("$", "")  # which would begin a formula
+    reason = reason if len(reason) <= 110 else f"{reason[:107]}..."
+    place.suptitle(f"{result.task}: {reason}", fontsize=8)

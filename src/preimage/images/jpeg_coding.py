@@ -89,19 +89,15 @@ def jpeg_coding_of(image: Image.Image) -> JpegCoding | None:
     subsampling = (1, 1) if len(numbers) == 1 else _subsampling(heights, widths)
     if subsampling is None:
         return None
-    tables = tuple(_rows(entries[place]) for place in places)
-    return JpegCoding(tables, subsampling, _space(numbers, image.info))
+    tables = np.array([entries[place] for place in places]).reshape(-1, 8, 8).tolist()  # Pillow has them row by row
+    rows = tuple(tuple(tuple(row) for row in table) for table in tables)
+    return JpegCoding(rows, subsampling, _space(numbers, image.info))
 
 
 def _luminance_at(quality: int) -> NDArray[Any]:
     """libjpeg's jpeg_quality_scaling and jpeg_add_quant_table, baseline."""
     percent = 5000 // quality if quality < 50 else 200 - 2 * quality
     return np.clip((_LUMINANCE * percent + 50) // 100, 1, 255)
-
-
-def _rows(entries: list[int]) -> Table:
-    """Pillow has put them in order of rows already (since 8.3)."""
-    return tuple(tuple(int(entry) for entry in entries[row : row + 8]) for row in range(0, 64, 8))
 
 
 def _subsampling(heights: tuple[int, ...], widths: tuple[int, ...]) -> tuple[int, int] | None:

@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 
 from preimage.errors import InputError
 from preimage.images.atomic import check_place, write_bytes_atomically
-from preimage.images.formats import TIFF, Format, check_holds
-from preimage.images.orientation import as_stored, upright
+from preimage.images.formats import EXTENSIONS, TIFF, Format, check_holds
 from preimage.images.pixel_size import enlarged_exif
 from preimage.images.ranges import choose_range, fill_missing, from_unit, quantize, to_unit
-from preimage.images.raster_writing import encode_raster
-from preimage.images.samples import SMALLEST_SIDE, Metadata, Samples, check_size, check_values
+from preimage.images.raster import encode_raster
+from preimage.images.samples import SMALLEST_SIDE, Metadata, Samples, as_stored, check_size, check_values, upright
 from preimage.images.tiff_writing import write_tiff
 
 Layout = Literal["file", "hw", "hwc", "tensor hw", "chw", "bchw"]
@@ -117,8 +116,7 @@ class Picture:
         """A result as a numpy array with the dtype and layout of this image, upright.
 
         Example:
-            >>> image = np.zeros((16, 20, 3), np.uint16)
-            >>> picture = as_picture(image)
+            >>> picture = as_picture(np.zeros((16, 20, 3), np.uint16))
             >>> picture.to_array(picture.tensor).shape
             (16, 20, 3)
 
@@ -187,13 +185,9 @@ class Picture:
         # A format without a place for the orientation gets the picture upright.
         keeps = form is TIFF or (self.metadata.exif is not None and form.name in ("PNG", "JPEG", "WebP"))
         orientation = self.orientation if keeps else 1
-        samples = Samples(
-            as_stored(pages, orientation),
-            form.name,
-            None if alpha is None else as_stored(alpha, orientation),
-            orientation,
-            self._metadata_for(pages.shape[1:3], orientation),
-        )
+        metadata = self._metadata_for(pages.shape[1:3], orientation)
+        alpha = None if alpha is None else as_stored(alpha, orientation)
+        samples = Samples(as_stored(pages, orientation), form.name, alpha, orientation, metadata)
         if form is TIFF:
             write_tiff(samples, file, str(path))
         else:
@@ -201,15 +195,16 @@ class Picture:
 
     def _destination(self, path: Path, shape: tuple[int, ...]) -> tuple[Format, np.dtype[Any], float, float]:
         if self.path is not None and _same_file(path, self.path):
-            raise InputError(
-                f"{path} is the input itself, which is never overwritten: choose another name", code="exists"
-            )
+            problem = f"{path} is the input itself, which is never overwritten"
+            raise InputError(f"{problem}: choose another name", code="exists")
         dtype, low, high = self.dtype, self.low, self.high
         # No image file holds bool as such; a float tensor has no kind of file of its own, and 8 bits are customary.
-        if dtype == np.bool_ or (self.format == "tensor" and dtype.kind == "f" and _is_raster(path)):
+        customary = self.format == "tensor" and dtype.kind == "f" and EXTENSIONS.get(path.suffix.lower()) is not TIFF
+        if dtype == np.bool_ or customary:
             dtype, low, high = np.dtype(np.uint8), 0.0, 255.0
         b, c, h, w = shape
-        form = check_holds(path, dtype=dtype, channels=c, alpha=self.alpha is not None, pages=b, width=w, height=h)
+        alpha = self.alpha is not None
+        form = check_holds(path, dtype=dtype, channels=c, alpha=alpha, pages=b, side=max(h, w))
         return form, dtype, low, high
 
     def _four_axes(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -217,10 +212,10 @@ class Picture:
             tensor = tensor[None]
         expected = tuple(self.tensor.shape)
         if tensor.ndim != 4 or tuple(tensor.shape[:2]) != expected[:2]:
+            wanted = f"a result of {expected[0]} pages and {expected[1]} channels, (b, c, h, w)"
+            way_out = "give the tensor that was made from this picture"
             raise InputError(
-                f"{self.name}: expected a result of {expected[0]} pages and {expected[1]} channels, (b, c, h, w), "
-                f"got shape {tuple(tensor.shape)}: give the tensor that was made from this picture",
-                code="shape",
+                f"{self.name}: expected {wanted}, got shape {tuple(tensor.shape)}: {way_out}", code="shape"
             )
         return tensor
 
@@ -230,11 +225,8 @@ class Picture:
         tensor = self._four_axes(tensor).detach().float()
         bad = int((~torch.isfinite(tensor)).sum())
         if bad:
-            raise InputError(
-                f"the result for {self.name} has {bad} values that are not finite, of {tensor.numel()}: "
-                f"fit again with a lower learning rate",
-                code="range",
-            )
+            problem = f"the result for {self.name} has {bad} values that are not finite, of {tensor.numel()}"
+            raise InputError(f"{problem}: fit again with a lower learning rate", code="range")
         return from_unit(tensor, low, high, dtype), self._alpha_of_size(int(tensor.shape[2]), int(tensor.shape[3]))
 
     def _alpha_of_size(self, h: int, w: int) -> NDArray[Any] | None:
@@ -295,7 +287,3 @@ def _same_file(path: Path, other: Path) -> bool:
     with contextlib.suppress(OSError):  # one of them is not there
         return path.samefile(other)
     return False
-
-
-def _is_raster(path: Path) -> bool:
-    return path.suffix.lower() not in (".tif", ".tiff")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from preimage.images.file_names import file_names
+from studies.defence.file_names import file_names
 from studies.defence.robust_features import write_image_folder
 
 HOSTILE = ["../../escaped/", "/etc/escaped", "..", ".", "", "a/b", "a:b", "A_b", "nul", "line\nbreak", "x" * 400, "cat"]

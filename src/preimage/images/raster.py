@@ -1,8 +1,9 @@
-"""PNG, JPEG, WebP, BMP and GIF files -> samples: Pillow decodes, and OpenCV the 16-bit PNG that it would cut to 8."""
+"""PNG, JPEG, WebP, BMP and GIF files <-> samples: Pillow, and OpenCV for the 16-bit PNG that Pillow would cut to 8."""
 
 from __future__ import annotations
 
 import contextlib
+import io
 import struct
 import threading
 import warnings
@@ -14,17 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preimage.errors import InputError
+from preimage.images.formats import JPEG, PNG, WEBP, Format
 from preimage.images.jpeg_coding import jpeg_coding_of
 from preimage.images.samples import Metadata, Samples, check_size
 
 if TYPE_CHECKING:
     from PIL import Image
 
-READABLE = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+_READABLE = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 _NAMES = {"WEBP": "WebP", "MPO": "JPEG"}  # a phone's MPO is a JPEG followed by other views of it
+_CONVERTED = {"1": "L", "La": "LA", "P": "RGB", "PA": "RGBA", "RGBX": "RGB"}
 _EXIF_HEADER = b"Exif\x00\x00"
 _ORIENTATION_TAG = 274
-_TO_RGB = "convert it to RGB first"
+_JPEG_QUALITY = 95
+_PNG_IHDR_END = 33  # the signature and the first chunk are of fixed length
 _lock = threading.Lock()
 
 
@@ -37,12 +41,11 @@ def read_raster(path: Path, name: str) -> Samples:
 
     with pillow_unguarded():
         try:
-            image = Image.open(path, formats=READABLE)
+            image = Image.open(path, formats=_READABLE)
         except UnidentifiedImageError as error:
-            raise InputError(
-                f"{name} is no picture that can be read, or is damaged: give a PNG, JPEG, WebP, BMP, GIF or TIFF file",
-                code="unreadable",
-            ) from error
+            problem = f"{name} is no picture that can be read, or is damaged"
+            way_out = "give a PNG, JPEG, WebP, BMP, GIF or TIFF file"
+            raise InputError(f"{problem}: {way_out}", code="unreadable") from error
         except Exception as error:
             raise damaged(name, error) from error
         with image:
@@ -56,10 +59,8 @@ def read_raster(path: Path, name: str) -> Samples:
             except Exception as error:
                 raise damaged(name, error) from error
             if frames > 1:
-                raise InputError(
-                    f"{name} is an animation of {frames} frames: save the frame to be restored as a PNG",
-                    code="unreadable",
-                )
+                way_out = "save the frame to be restored as a PNG"
+                raise InputError(f"{name} is an animation of {frames} frames: {way_out}", code="unreadable")
             return samples_of_image(image, name, _NAMES.get(form, form), coding=coding, path=path)
 
 
@@ -87,11 +88,9 @@ def coding_of(image: Image.Image) -> str:
 
 def damaged(name: str, error: Exception) -> InputError:
     """The error for a file whose header was understood and whose rest was not."""
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return InputError(
-        f"{name} is damaged or truncated and cannot be decoded ({reason[:200]}): get or save it again",
-        code="unreadable",
-    )
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    problem = f"is damaged or truncated and cannot be decoded ({reason})"
+    return InputError(f"{name} {problem}: get or save it again", code="unreadable")
 
 
 @contextlib.contextmanager
@@ -118,23 +117,16 @@ def _decode(image: Image.Image, coding: str, name: str) -> tuple[NDArray[Any], N
         # Pillow widens 2 and 4 bits to 8, but not the transparent one among their values.
         transparent = image.info["transparency"] * {"L;2": 85, "L;4": 17}.get(coding, 1)
         return grey[..., None], np.where(grey == transparent, 0, 255).astype(np.uint8)
-    if mode in ("P", "PA", "RGB", "RGBa") and image.has_transparency_data:
-        image = image.convert("RGBA")
-    elif mode in ("P", "RGBX"):
-        image = image.convert("RGB")
-    elif mode == "La":
-        image = image.convert("LA")
-    elif mode == "1":
-        image = image.convert("L")
-    elif mode == "PA":
-        image = image.convert("RGBA")
-    if image.mode in ("L", "RGB", "F", "I") or image.mode.startswith("I;16"):
-        pixels = np.asarray(image)
-        return pixels.reshape(*pixels.shape[:2], -1), None
-    if image.mode in ("LA", "RGBA"):
-        pixels = np.asarray(image)
+    with_alpha = mode in ("P", "PA", "RGB", "RGBa") and image.has_transparency_data
+    wanted = "RGBA" if with_alpha else _CONVERTED.get(mode, mode)
+    if wanted not in ("L", "RGB", "F", "I", "LA", "RGBA") and not wanted.startswith("I;16"):
+        raise InputError(
+            f"{name} is a {mode} picture, neither grey nor RGB: convert it to RGB first", code="unreadable"
+        )
+    pixels = np.asarray(image if wanted == mode else image.convert(wanted))
+    if wanted in ("LA", "RGBA"):
         return pixels[..., :-1], pixels[..., -1]
-    raise InputError(f"{name} is a {mode} picture, neither grey nor RGB: {_TO_RGB}", code="unreadable")
+    return pixels.reshape(*pixels.shape[:2], -1), None
 
 
 def _decode_png16(image: Image.Image, path: Path, coding: str, name: str) -> tuple[NDArray[Any], NDArray[Any] | None]:
@@ -184,11 +176,88 @@ def _png_chunks(info: dict[Any, Any]) -> tuple[tuple[bytes, bytes], ...]:
 def _orientation(exif: bytes | None) -> int:
     from PIL import Image
 
-    if exif is None:
-        return 1
     tags = Image.Exif()
     with contextlib.suppress(Exception):  # an EXIF block that cannot be read is carried along all the same
-        tags.load(exif)
+        tags.load(exif or b"")
         value = tags.get(_ORIENTATION_TAG, 1)
         return value if value in range(1, 9) else 1
     return 1
+
+
+def encode_raster(samples: Samples, form: Format, name: str) -> bytes:
+    """The bytes of a file of one page; equal samples give equal bytes.
+
+    Raises InputError if the encoder refuses them, naming the reason.
+    """
+    pixels = samples.pages[0]
+    if samples.alpha is not None:
+        pixels = np.concatenate([pixels, samples.alpha[0, ..., None]], axis=2)
+    try:
+        if pixels.dtype == np.uint16:
+            return _encode_png16(pixels, samples.metadata)
+        return _encode_by_pillow(pixels, form, samples.metadata)
+    except (ValueError, OSError) as error:  # such as a profile or EXIF block longer than JPEG allows
+        problem = f"{name} cannot be encoded as {form.name} ({error})"
+        raise InputError(f"{problem}: use .png or .tif", code="format") from error
+
+
+def _encode_by_pillow(pixels: NDArray[Any], form: Format, metadata: Metadata) -> bytes:
+    from PIL import Image
+
+    icc, dpi = metadata.icc, metadata.dpi
+    if form is WEBP and pixels.shape[2] < 3:  # WebP knows no grey: three equal channels, and no profile for one
+        pixels = np.concatenate([pixels[..., :1]] * 3 + [pixels[..., 1:]], axis=2)
+        icc = None if icc is not None and icc[16:20] == b"GRAY" else icc
+    # JPEG counts whole dots per inch in 16 bits, the others dots per meter in 31: a microscope may have more.
+    most_dots = 2**16 - 1 if form is JPEG else 2**31 * 0.0254
+    optional = {
+        "comment": metadata.comment if form is JPEG else None,
+        "icc_profile": icc,
+        "exif": metadata.exif,
+        "xmp": metadata.xmp if form in (JPEG, WEBP) else None,
+        "dpi": dpi if dpi and min(dpi) >= 1 and max(dpi) < most_dots else None,
+    }
+    options: dict[str, Any] = {key: value for key, value in optional.items() if value}
+    if form is JPEG:
+        options |= {"quality": _JPEG_QUALITY, "subsampling": 0}
+    elif form is WEBP:
+        options |= {"lossless": True, "exact": True}  # exact: the colors under transparent pixels too
+    elif form is PNG:
+        options["pnginfo"] = _png_info(metadata)
+    image = Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
+    buffer = io.BytesIO()
+    image.save(buffer, format=form.name.upper(), **options)
+    return buffer.getvalue()
+
+
+def _png_info(metadata: Metadata) -> Any:
+    from PIL.PngImagePlugin import PngInfo, iTXt
+
+    info = PngInfo()
+    for code, data in metadata.png_chunks:
+        info.add(code, data)
+    for key, value in metadata.text:
+        if isinstance(value, iTXt):
+            info.add_itxt(key, str(value), str(value.lang or ""), str(value.tkey or ""))
+        else:
+            info.add_text(key, value)
+    if metadata.xmp and "XML:com.adobe.xmp" not in dict(metadata.text):
+        info.add_itxt("XML:com.adobe.xmp", metadata.xmp.decode("utf-8", "replace"))
+    return info
+
+
+def _encode_png16(pixels: NDArray[Any], metadata: Metadata) -> bytes:
+    import cv2
+
+    if pixels.shape[2] == 2:  # OpenCV writes no grey with alpha: three equal channels with alpha
+        pixels = pixels[..., [0, 0, 0, 1]]
+    order = {1: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[pixels.shape[2]]  # OpenCV has blue first
+    _, encoded = cv2.imencode(".png", np.ascontiguousarray(pixels[..., order]))
+    data = encoded.tobytes()
+    # Neither library writes 16-bit RGB and text: Pillow writes the metadata around one pixel, and its chunks, all of
+    # which may stand between the header and the pixels, are put in there.
+    pixel = np.zeros((1, 1, 1 if pixels.shape[2] == 1 else 3), np.uint8)
+    bare = _encode_by_pillow(pixel, PNG, Metadata())
+    dressed = _encode_by_pillow(pixel, PNG, metadata)
+    chunks = dressed[_PNG_IHDR_END : len(dressed) - len(bare) + _PNG_IHDR_END]
+    return data[:_PNG_IHDR_END] + chunks + data[_PNG_IHDR_END:]
