@@ -69,10 +69,10 @@ class Classifier(nn.Module):
                 "one; load_classifier takes a specification",
                 code="type",
             )
-        self.classes = class_names(classes)
+        self.classes: tuple[str, ...] = class_names(classes)
         statistics = mean_and_std(mean, std)
-        self.size = height_and_width(size)
-        self.model = (_copied(model) if copy else model).eval().requires_grad_(False)
+        self.size: tuple[int, int] | None = height_and_width(size)
+        self.model: nn.Module = (_copied(model) if copy else model).eval().requires_grad_(False)
         place = next(chain(self.model.parameters(), self.model.buffers()), torch.zeros(0)).device
         for name, values in zip(("mean", "std"), statistics, strict=True):
             self.register_buffer(name, torch.tensor(values, dtype=torch.float32, device=place).reshape(1, -1, 1, 1))

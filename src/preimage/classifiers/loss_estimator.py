@@ -48,11 +48,12 @@ class LossEstimator(nn.Module):
         super().__init__()
         if not channels:
             raise InputError("a loss estimator needs at least one layer, got none: name layers", code="layer")
-        self.channels, self.units = dict(channels), units
+        self.channels: dict[str, int] = dict(channels)
+        self.units = units
         # A module's name must not have dots in it; layers do.
-        self.branches = nn.ModuleList(nn.Linear(count, units) for count in channels.values())
-        self.head = nn.Linear(units * len(channels), 1)
-        self.is_settled = False  # not known to be: reading the quantiles waits for the device
+        self.branches: nn.ModuleList = nn.ModuleList(nn.Linear(count, units) for count in channels.values())
+        self.head: nn.Linear = nn.Linear(units * len(channels), 1)
+        self.is_settled: bool = False  # not known to be: reading the quantiles waits for the device
         self.register_buffer("quantiles", torch.zeros(LEVELS))
         self.register_buffer("spread", torch.ones(()))
 

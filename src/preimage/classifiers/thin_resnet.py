@@ -21,13 +21,13 @@ class ThinResNet(nn.Module):
 
     def __init__(self, blocks: int, classes: int) -> None:
         super().__init__()
-        self.stem = nn.Sequential(_convolution(3, WIDTHS[0]), nn.BatchNorm2d(WIDTHS[0]), nn.ReLU())
+        self.stem: nn.Sequential = nn.Sequential(_convolution(3, WIDTHS[0]), nn.BatchNorm2d(WIDTHS[0]), nn.ReLU())
         self.layer1, self.layer2, self.layer3, self.layer4 = (
             nn.Sequential(_Block(before, width, stride), *(_Block(width, width) for _ in range(1, blocks)))
             for before, width, stride in zip((WIDTHS[0], *WIDTHS), WIDTHS, (1, 2, 2, 2), strict=False)
         )
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(WIDTHS[-1], classes)
+        self.avgpool: nn.AdaptiveAvgPool2d = nn.AdaptiveAvgPool2d(1)
+        self.fc: nn.Linear = nn.Linear(WIDTHS[-1], classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.layer4(self.layer3(self.layer2(self.layer1(self.stem(x)))))

@@ -70,7 +70,8 @@ class Training:
         device: str | torch.device = "auto",
     ) -> None:
         settings = settings or Settings()
-        self.device, self.frozen = choose_device(device), classifier is not None
+        self.device: torch.device = choose_device(device)
+        self.frozen: bool = classifier is not None
         self.data: Labelled = data if classifier is None else data.with_classes_of(classifier.classes)
         learned, validation = self.data.part(TRAIN).split(VALIDATION_SHARE, settings.seed)
         self.learned: Labelled = learned.near(self.device)
@@ -87,9 +88,10 @@ class Training:
         self.both = nn.ModuleList([self.classifier, self.estimator]).to(self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         if not self.frozen:
             self.classifier.model.requires_grad_(True)
-        self.average = AveragedModel(self.both)
-        self.optimizers = optimizers((p for p in self.both.parameters() if p.requires_grad), self.settings)
-        self.index, self.seconds = 0, 0.0
+        self.average: AveragedModel = AveragedModel(self.both)
+        self._optimizers = optimizers((p for p in self.both.parameters() if p.requires_grad), self.settings)
+        self.index: int = 0
+        self.seconds: float = 0.0
         self.best: dict[str, Any] = {}
         self.history: list[dict[str, Any]] = []
         self._before_epoch: dict[str, Any] | None = None
@@ -155,7 +157,7 @@ class Training:
         """One step of the optimizer after so many epochs; its two losses."""
         share = done / self.epochs
         pace = min(1, share / WARM_UP) * 0.5 * (1 + math.cos(math.pi * share))
-        for optimizer, peak in self.optimizers:
+        for optimizer, peak in self._optimizers:
             optimizer.param_groups[0]["lr"] = peak * pace
         self.classifier.model.train(not self.frozen)
         self.estimator.train()
@@ -168,7 +170,7 @@ class Training:
             primary, auxiliary = self._losses(mixed, targets)
         self.both.zero_grad(set_to_none=True)
         (auxiliary if self.frozen else primary + AUXILIARY * auxiliary).backward()
-        for optimizer, _ in self.optimizers:
+        for optimizer, _ in self._optimizers:
             optimizer.step()
         update_average(self.average, self.both)
         self.classifier.model.eval()
@@ -269,7 +271,7 @@ class Training:
         tensors = {
             "both": self.both.state_dict(),
             "average": self.average.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer, _ in self.optimizers],
+            "optimizers": [optimizer.state_dict() for optimizer, _ in self._optimizers],
         }
         plain = {"index": self.index, "seconds": self.seconds, "best": self.best, "history": list(self.history)}
         return copy.deepcopy(tensors) | plain
@@ -278,7 +280,7 @@ class Training:
         """Continue after the epoch of a state."""
         self.both.load_state_dict(state["both"])
         self.average.load_state_dict(state["average"])
-        for (optimizer, _), known in zip(self.optimizers, state["optimizers"], strict=True):
+        for (optimizer, _), known in zip(self._optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(copy.deepcopy(known))  # it would share the tensors
         self.index, self.seconds, self.best = state["index"], state["seconds"], state["best"]
         self.history, self._before_epoch = list(state["history"]), None

@@ -1,5 +1,4 @@
 """The engine: theta* = argmin E(Phi(g_theta(z)), y) + sum lambda_i R_i(g_theta(z)), and nothing that knows of any task.
 
-`fit` is the loop; `recipe` says how, `step` and `result` are what comes out, `divergence` goes back where a fit diverges,
-`optimizers` move the weights, `checkpoint` saves a run, `cuda_graphs`, `memory` and `devices` know the machine.
+`fit` is the loop; `recipe` says how, `step` and `result` are what comes out; `checkpoint` saves a run.
 """

@@ -14,20 +14,20 @@ class Averages:
     """The latest output and the average of each member, (1, c, h, w) each; tensors in it are never changed in place."""
 
     def __init__(self, recipe: Recipe, members: int) -> None:
-        self.recipe, self.members = recipe, members
-        self.counts = [0] * members  # how many outputs each average has gathered
+        self._recipe, self._members = recipe, members
+        self.counts: list[int] = [0] * members  # how many outputs each average has gathered
         self.images: list[torch.Tensor] = []
         self.averages: list[torch.Tensor] = []
 
     def gather(self, members: Sequence[int], images: Sequence[torch.Tensor]) -> None:
         """Add the outputs of some members."""
         if not self.images:
-            self.images, self.averages = ([torch.zeros_like(images[0])] * self.members for _ in range(2))
+            self.images, self.averages = ([torch.zeros_like(images[0])] * self._members for _ in range(2))
         alike: dict[float, list[tuple[int, torch.Tensor]]] = {}
         for i, image in zip(members, images, strict=True):
             self.images[i] = image
             self.counts[i] += 1
-            alike.setdefault(self.recipe.ema_weight(self.counts[i]), []).append((i, image))
+            alike.setdefault(self._recipe.ema_weight(self.counts[i]), []).append((i, image))
         for weight, some in alike.items():
             own, new = zip(*((self.averages[i], image) for i, image in some), strict=True)
             mean = new if weight == 1 else torch._foreach_lerp(own, new, weight)  # pyright: ignore[reportPrivateImportUsage]

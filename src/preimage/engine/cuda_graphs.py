@@ -36,10 +36,9 @@ class CudaGraphs:
     """
 
     def __init__(self, move: Move, expected: Move, record: Recorder | None = None) -> None:
-        self.move, self.expected = move, expected
-        self.record = record or record_on_cuda
-        self.aside = (lambda call: call()) if record else on_a_side_stream
-        self.plainly = False
+        self._move, self._expected, self._record = move, expected, record or record_on_cuda
+        self._aside = (lambda call: call()) if record else on_a_side_stream
+        self.plainly: bool = False
         self.forget()
 
     def forget(self) -> None:
@@ -52,20 +51,20 @@ class CudaGraphs:
     ) -> Outputs:
         key = tuple(members)
         if self.plainly:
-            return self.move(members, inputs, loss_mask)
+            return self._move(members, inputs, loss_mask)
         self.seen[key] = self.seen.get(key, 0) + 1
         if self.seen[key] <= WARM_STEPS:
-            return self.aside(lambda: self.move(members, inputs, loss_mask))
+            return self._aside(lambda: self._move(members, inputs, loss_mask))
         given = [*inputs, *([] if loss_mask is None else [loss_mask])]
         first = key not in self.recorded
         if first and not self._recorded(key, given, loss_mask is not None):
-            return self.move(members, inputs, loss_mask)
+            return self._move(members, inputs, loss_mask)
         held, replay = self.recorded[key]
         torch._foreach_copy_(held, given)  # pyright: ignore[reportPrivateImportUsage]
         should = None
         if first:
             with torch.no_grad():
-                should = self.expected(members, inputs, loss_mask)[0].sum()
+                should = self._expected(members, inputs, loss_mask)[0].sum()
         terms, x = (output.clone() for output in replay())
         if should is not None and not bool((terms.sum() - should).abs() <= TRUSTED * should.abs()):
             self.plainly = True
@@ -78,7 +77,7 @@ class CudaGraphs:
         held = [value.clone() for value in given]
         inputs, loss_mask = (held[:-1], held[-1]) if masked else (held, None)
         try:
-            self.recorded[key] = held, self.record(lambda: self.move(key, inputs, loss_mask))
+            self.recorded[key] = held, self._record(lambda: self._move(key, inputs, loss_mask))
         except RuntimeError:  # PyTorch's for whatever a CUDA graph cannot hold, out of memory included
             self.plainly = True
             self.forget()

@@ -21,11 +21,11 @@ class DivergenceGuard:
     """Watches the losses of every member of a fit and holds a snapshot of each: weights, optimizer and average."""
 
     def __init__(self, theta: Theta, outputs: Averages) -> None:
-        self.theta, self.outputs = theta, outputs
+        self._theta, self._outputs = theta, outputs
         members = range(len(theta.prior))
-        self.level = [math.inf for _ in members]  # the smoothed loss
-        self.tries = [0 for _ in members]
-        self.snapshots = [self._snapshot(i) for i in members]
+        self._level = [math.inf for _ in members]  # the smoothed loss
+        self._tries = [0 for _ in members]
+        self.snapshots: list[dict[str, Any]] = [self._snapshot(i) for i in members]
 
     def watch(self, index: int, members: list[int], table: torch.Tensor) -> list[str]:
         """Check the losses of one step, (terms, b); roll back members that diverged, and return a sentence for each."""
@@ -38,9 +38,9 @@ class DivergenceGuard:
                 jump = f"step {index}, fit {i + 1}: the loss jumped to {losses[i]:.3g}"
                 events.append(f"{jump}; back to the last good state, rate {rate:.3g}")
                 continue
-            known = math.isfinite(self.level[i])
-            self.level[i] = 0.9 * self.level[i] + 0.1 * losses[i] if known else losses[i]
-            if self.outputs.counts[i] % SNAPSHOT_EVERY == 0:
+            known = math.isfinite(self._level[i])
+            self._level[i] = 0.9 * self._level[i] + 0.1 * losses[i] if known else losses[i]
+            if self._outputs.counts[i] % SNAPSHOT_EVERY == 0:
                 good.append(i)
         self._renew(good)
         return events
@@ -48,54 +48,53 @@ class DivergenceGuard:
     def _diverged(self, i: int, loss: float) -> bool:
         if not math.isfinite(loss):
             return True
-        if self.level[i] < 0:  # of what is made ever larger (an activation) no loss is a jump
+        if self._level[i] < 0:  # of what is made ever larger (an activation) no loss is a jump
             return False
-        return self.outputs.counts[i] > SETTLED and loss > JUMP * max(self.level[i], 1e-12)
+        return self._outputs.counts[i] > SETTLED and loss > JUMP * max(self._level[i], 1e-12)
 
     def _roll_back(self, i: int) -> float:
-        self.tries[i] += 1
-        self.theta.put_back(i, self.snapshots[i])
-        self.outputs.put_back(i, self.snapshots[i])
-        return self.theta.slow_down(i, 0.5 ** self.tries[i])
+        self._tries[i] += 1
+        self._theta.put_back(i, self.snapshots[i])
+        self._outputs.put_back(i, self.snapshots[i])
+        return self._theta.slow_down(i, 0.5 ** self._tries[i])
 
     def gave_up(self, i: int) -> bool:
-        return self.tries[i] > TRIES
+        return self._tries[i] > TRIES
 
     def reason(self, i: int, kept_step: int) -> str:
         """Advice if the member was given up, else nothing."""
         if not self.gave_up(i):
             return ""
-        tries = self.tries[i]
-        return f"the fit diverged {tries} times, each time at a lower rate; kept step {kept_step}: try a lower rate"
+        return f"the fit diverged {self._tries[i]} times, each time at a lower rate; kept step {kept_step}: try a lower rate"
 
     # ------------------------------------------------------------------ snapshots
 
     def _snapshot(self, i: int) -> dict[str, Any]:
         # Clones rather than a deep copy: a stacked member's weights are rows, and their storage is that of all members.
-        return with_tensors(self.theta.of(i), lambda tensor: tensor.detach().clone()) | self.outputs.of(i)
+        return with_tensors(self._theta.of(i), lambda tensor: tensor.detach().clone()) | self._outputs.of(i)
 
     def _renew(self, members: list[int]) -> None:
         """The snapshots of some members as they are now, in the place of the former ones and all copied in one go."""
         places: list[torch.Tensor] = []
         values: list[torch.Tensor] = []
         for i in members:
-            now, kept = self.theta.of(i), self.snapshots[i]
+            now, kept = self._theta.of(i), self.snapshots[i]
             new, old = (_tensors(each) for each in (now, {name: kept[name] for name in now}))
             if [(x.shape, x.device) for x in new] == [(x.shape, x.device) for x in old]:
                 places += old
                 values += new
                 held = iter(old)
-                self.snapshots[i] = with_tensors(now, lambda _, held=held: next(held)) | self.outputs.of(i)
+                self.snapshots[i] = with_tensors(now, lambda _, held=held: next(held)) | self._outputs.of(i)
             else:  # the first steps make what an optimizer remembers
                 self.snapshots[i] = self._snapshot(i)
         if places:
             torch._foreach_copy_(places, values)  # pyright: ignore[reportPrivateImportUsage]
 
     def state_dict(self) -> dict[str, Any]:
-        return {"level": self.level, "tries": self.tries, "snapshots": self.snapshots}
+        return {"level": self._level, "tries": self._tries, "snapshots": self.snapshots}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.level, self.tries, self.snapshots = state["level"], state["tries"], state["snapshots"]
+        self._level, self._tries, self.snapshots = state["level"], state["tries"], state["snapshots"]
 
 
 def with_tensors(value: Any, change: Callable[[torch.Tensor], Any]) -> Any:

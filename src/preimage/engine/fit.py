@@ -1,8 +1,4 @@
-"""Fit: theta* = argmin E(Phi(g_theta(z)), y) + sum lambda_i R_i(g_theta(z)), as an iterator of Steps that its caller loops over.
-
-for step in fit: ...        # a progress bar, a preview, autosave, cancelling are bodies of this loop
-result = fit.result()       # or, in one go: fit.run()
-"""
+"""Fit: theta* = argmin E(Phi(g_theta(z)), y) + sum lambda_i R_i(g_theta(z)), as an iterator of Steps that its caller loops over."""
 
 from __future__ import annotations
 
@@ -34,7 +30,7 @@ from preimage.images import Picture
 from preimage.prior import Prior
 from preimage.problem import Problem
 from preimage.rng import checked_seed
-from preimage.stopping import After, StoppingRule
+from preimage.stopping import After, StoppingRule, Tracker
 
 # A number read from an accelerator waits for it, so what must be read is read together, every so many steps.
 READ_EVERY = 10
@@ -66,7 +62,7 @@ class Fit(Run):
         task, fingerprint: the name and the plain options by which a checkpoint of this fit is known.
         remarks: what the task decided, in plain sentences for the user.
 
-    Raises InputError for members that are no multiple of the restarts, another seed, or weights of another network.
+    Raises InputError: members that are no multiple of the restarts, a seed out of range, weights of another network.
     """
 
     def __init__(
@@ -84,31 +80,38 @@ class Fit(Run):
         fingerprint: dict[str, Any] | None = None,
         remarks: tuple[str, ...] = (),
     ) -> None:
-        self.recipe = recipe or Recipe()
-        self.restarts = self.recipe.restarts if restarts is None else restarts
+        self.recipe: Recipe = recipe or Recipe()
+        self.restarts: int = self.recipe.restarts if restarts is None else restarts
         if self.restarts < 1 or len(prior) % self.restarts:
             raise InputError(f"restarts must divide the number of members, {len(prior)}, got {self.restarts}")
-        self.seed, self.picture, self.task, self.remarks = checked_seed(seed), picture, task, remarks
-        self.fingerprint = fingerprint or {}
+        self.seed: int = checked_seed(seed)
+        self.task = task
+        self.picture = picture
+        self.remarks = remarks
+        self.fingerprint: dict[str, Any] = fingerprint or {}
         self._begin(prior, problem.to(prior.device).for_members(len(prior)), rule or After(), initial)
 
     def _begin(self, prior: Prior, problem: Problem, rule: StoppingRule, initial: Any = None) -> None:
-        b, steps = len(prior), self.recipe.steps
-        self.prior, self.members, self.rule = prior, Members(prior), rule
-        self.problem, self.tracker = rule.start(
-            problem, members=prior.streams, total=steps, seed=self.seed, streams=count()
-        )
-        prior.set_image(self.problem.target, self.problem.weight)
-        self.theta = Theta(prior, self.problem, self.recipe)
+        steps = self.recipe.steps
+        self.prior = prior
+        self.members: Members = Members(prior)
+        self.rule = rule
+        problem, tracker = rule.start(problem, members=prior.streams, total=steps, seed=self.seed, streams=count())
+        self.problem = problem
+        self.tracker: Tracker = tracker
+        prior.set_image(problem.target, problem.weight)
+        self.theta: Theta = Theta(prior, problem, self.recipe)
         if initial is not None:
             self.theta.start_from(initial)
-        self.outputs, self.history = Averages(self.recipe, b), History(self.problem.term_names())
-        self.guard = DivergenceGuard(self.theta, self.outputs)
-        self.judge = Judge(self.tracker, self.guard, b)
-        self.stopped = self.judge.stopped  # the step at which each member stopped; 0: it is still active
-        self.index, self.seconds = 0, 0.0
-        self.graphs = CudaGraphs(self._move, self._terms) if prior.device.type == "cuda" else None
-        self.read_every = 1 if prior.device.type == "cpu" else READ_EVERY
+        self.outputs: Averages = Averages(self.recipe, len(prior))
+        self.history: History = History(problem.term_names())
+        self.guard: DivergenceGuard = DivergenceGuard(self.theta, self.outputs)
+        self.judge: Judge = Judge(tracker, self.guard, len(prior))
+        self.stopped: list[int] = self.judge.stopped  # the step at which each member stopped; 0: it is still active
+        self.index: int = 0
+        self.seconds: float = 0.0
+        self.graphs: CudaGraphs | None = CudaGraphs(self._move, self._terms) if prior.device.type == "cuda" else None
+        self.read_every: int = 1 if prior.device.type == "cpu" else READ_EVERY
         self.give_back: weakref.finalize[Any, Any] | None = None  # of the memory that is kept while it is iterated
 
     @property
@@ -217,13 +220,9 @@ class Fit(Run):
             task=self.task,
             remarks=self.remarks,
             picture=self.picture,
-            weights=self.weights(),
+            weights=self.theta.weights(),
             operators=self.theta.fitted_operators(),
         )
-
-    def weights(self) -> list[dict[str, Any]]:
-        """Of each member what another fit can start from (`initial`): copies on the CPU."""
-        return self.theta.weights()
 
     def extended(self, rule: StoppingRule, *, steps: int | None = None) -> Fit:
         """A copy that goes on with all members active to `rule`'s end, or to so many steps in all (None: the recipe's)."""

@@ -19,8 +19,9 @@ class Judge:
     """Where the members of one fit stopped, and why."""
 
     def __init__(self, tracker: Tracker, guard: DivergenceGuard, members: int) -> None:
-        self.tracker, self.guard = tracker, guard
-        self.stopped = [0] * members  # the step at which each member stopped; 0: still active
+        self.tracker = tracker
+        self._guard = guard
+        self.stopped: list[int] = [0] * members  # the step at which each member stopped; 0: still active
         self.unread: list[tuple[Step, torch.Tensor]] = []  # steps on which the tracker has not decided yet
 
     def measure(self, step: Step) -> None:
@@ -34,14 +35,14 @@ class Judge:
         for (step, _), of_step in zip(unread, numbers, strict=True):
             active = tuple(not stop for stop in self.stopped)
             for i, stop in enumerate(self.tracker.decide(replace(step, active=active), of_step)):
-                if not self.stopped[i] and (stop or step.index >= step.total or self.guard.gave_up(i)):
+                if not self.stopped[i] and (stop or step.index >= step.total or self._guard.gave_up(i)):
                     self.stopped[i] = step.index
 
     def decided(self) -> Judge:
         """Itself if all steps are decided on, else a copy in which they are: looking at a result changes nothing."""
         if not self.unread:
             return self
-        twin = Judge(self.tracker.copied(), self.guard, len(self.stopped))
+        twin = Judge(self.tracker.copied(), self._guard, len(self.stopped))
         twin.stopped, twin.unread = list(self.stopped), self.unread
         twin.decide()
         return twin
@@ -51,8 +52,8 @@ class Judge:
         kept = self.tracker.kept_step
         if not all(self.stopped):
             return "interrupted", f"interrupted at step {index}; kept the best so far, of step {kept[0] or index}"
-        code = "diverged" if self.guard.gave_up(0) else self.tracker.reason_code(0)
-        reasons = [self.guard.reason(i, step) or self.tracker.reason(i) for i, step in enumerate(kept)]
+        code = "diverged" if self._guard.gave_up(0) else self.tracker.reason_code(0)
+        reasons = [self._guard.reason(i, step) or self.tracker.reason(i) for i, step in enumerate(kept)]
         if len(set(reasons)) == 1:
             return code, reasons[0]
         return code, f"{len(reasons)} fits, kept steps {', '.join(map(str, kept))}; the first: {reasons[0]}"

@@ -36,8 +36,8 @@ class Members:
 
     def __init__(self, prior: Prior, stacked: bool | None = None) -> None:
         self.prior = prior
-        self.stacked = stacking_pays(prior) if stacked is None else stacked
-        self.natively = takes_members(prior.networks[0])
+        self.stacked: bool = stacking_pays(prior) if stacked is None else stacked
+        self._natively = takes_members(prior.networks[0])
         self.weights: dict[str, torch.Tensor] = {}  # of all members by name, (members, ...), once they are shared
         self.called: list[int] = []  # the members that were computed last, whose gradients those of the stack are
         # Stacked convolutions are grouped ones, whose 1x1 weight gradients PyTorch gets wrong on one CPU thread in channels_last;
@@ -55,7 +55,7 @@ class Members:
             return self.prior.outputs(members, codes)
         weights, network = self._weights_of(members), self.prior.networks[0]
         with self.prior.precision():
-            if self.natively:
+            if self._natively:
                 x = torch.func.functional_call(network, weights, (torch.cat(list(codes)),))
             else:
 

@@ -27,15 +27,17 @@ class Theta:
 
     def __init__(self, prior: Prior, problem: Problem, recipe: Recipe) -> None:
         own = problem.operator
-        self.prior, self.recipe, self.trainable = prior, recipe, isinstance(own, PerMember)
-        self.operators = list(own.operators) if isinstance(own, PerMember) else [nn.Identity() for _ in prior.networks]
-        self.optimizers = [self._optimizers(i) for i in range(len(prior))]
+        self.prior = prior
+        self._recipe, self._trainable = recipe, isinstance(own, PerMember)
+        fitted = own.operators if isinstance(own, PerMember) else [nn.Identity() for _ in prior.networks]
+        self.operators: list[nn.Module] = list(fitted)
+        self.optimizers: list[list[Optimizer]] = [self._optimizers(i) for i in range(len(prior))]
         self.together: dict[tuple[int, ...], Together] = {}
 
     def _optimizers(self, i: int) -> list[Optimizer]:
-        optimizers = self.recipe.optimizer(self.prior.networks[i].parameters(), float(self.recipe.rate))
+        optimizers = self._recipe.optimizer(self.prior.networks[i].parameters(), float(self._recipe.rate))
         own = [p for p in self.operators[i].parameters() if p.requires_grad]
-        return optimizers + (adam(own, float(self.recipe.operator_rate)) if own else [])
+        return optimizers + (adam(own, float(self._recipe.operator_rate)) if own else [])
 
     def step(self, members: Sequence[int]) -> None:
         """Move the weights of some members by their gradients, which are gone after it."""
@@ -52,12 +54,12 @@ class Theta:
         for optimizer in self.optimizers[i]:
             for group in optimizer.param_groups:
                 own = of_operator.issuperset(group["params"])
-                group["lr"] = float(self.recipe.operator_rate if own else self.recipe.rate) * factor
-        return float(self.recipe.rate) * factor
+                group["lr"] = float(self._recipe.operator_rate if own else self._recipe.rate) * factor
+        return float(self._recipe.rate) * factor
 
     def fitted_operators(self) -> list[nn.Module]:
         """Copies on the CPU of the operators that are fitted; none where the operator is known."""
-        return [copy.deepcopy(operator).cpu() for operator in self.operators] if self.trainable else []
+        return [copy.deepcopy(operator).cpu() for operator in self.operators] if self._trainable else []
 
     def start_from(self, initial: Any) -> None:
         """Load a Result's weights, or the list of them, as `weights` gives them."""

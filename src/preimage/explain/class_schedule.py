@@ -78,17 +78,17 @@ class ClassTracker(ScoreTracker):
 
     def __init__(self, rule: ClassReached, problem: Problem, *, members: int, total: int) -> None:
         super().__init__(rule, members=members, total=total)
-        self.limit = rule.wait or max(1, total // 5)
+        self.limit: int = rule.wait or max(1, total // 5)
         self.along: list[tuple[int, torch.Tensor]] = []  # (step, (members, classes))
         self.previous: torch.Tensor | None = None
-        self.n_statistics = 0  # not known yet
-        self.settled_since = [0] * members
-        self.confident = [0.0] * members
-        self.factors = [1.0] * members
-        self.first_counted = max(1, total // 3)
+        self.n_statistics: int = 0  # not known yet
+        self.settled_since: list[int] = [0] * members
+        self.confident: list[float] = [0.0] * members
+        self.factors: list[float] = [1.0] * members
+        self.first_counted: int = max(1, total // 3)
         weights = [weight for weight, _ in problem.regularizers if isinstance(weight, torch.Tensor)]
-        self.weights = weights[0] if weights else torch.zeros(members)
-        self.initial_weights = self.weights.clone()
+        self.weights: torch.Tensor = weights[0] if weights else torch.zeros(members)
+        self.initial_weights: torch.Tensor = self.weights.clone()
 
     def measure(self, step: Step) -> torch.Tensor:
         """(classes + 1, b): the class probabilities, and the change of the average since the last evaluation; NaN in between.
@@ -134,8 +134,8 @@ class ClassTracker(ScoreTracker):
             ends = bool(self.settled_since[i]) and step.index - self.settled_since[i] >= self.limit
             stops[i] = stops[i + 1] = ends
         self.take(step, [b or self.best is None for b in better])
-        self.stopped_at = [step.index if s else old for s, old in zip(stops, self.stopped_at, strict=True)]
-        self.last_score = [float(probabilities[i, self.rule.target]) for i in range(members)]
+        self.stopped_at: list[int] = [step.index if s else old for s, old in zip(stops, self.stopped_at, strict=True)]
+        self.last_score: list[float] = [float(probabilities[i, self.rule.target]) for i in range(members)]
         return stops
 
     def _set_weights(self) -> None:

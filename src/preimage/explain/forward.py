@@ -30,13 +30,14 @@ class InputJitter:
     def __init__(self, size: tuple[int, int], device: torch.device | str = "cpu") -> None:
         shifts = list(product(range(SIDE), repeat=2))
         order = torch.randperm(len(shifts), generator=torch.Generator().manual_seed(0)).tolist()
-        self.shifts = [shifts[i] for i in order]
+        self.shifts: list[tuple[int, ...]] = [shifts[i] for i in order]
         # The indices of every shift, and last those of none: on the device at once, for a copy to it at each step would wait.
         axes = zip(size, zip(*self.shifts, (0, 0), strict=True), strict=True)
-        self.of_rows, self.of_columns = (_indices(count, by).to(device) for count, by in axes)
+        self._rows, self._columns = (_indices(count, by).to(device) for count, by in axes)
         # Changed in place: what was recorded of a step holds these very tensors.
-        self.rows, self.columns = self.of_rows[-1].clone(), self.of_columns[-1].clone()
-        self.number = torch.zeros(1, dtype=torch.long, device=device)
+        self.rows: torch.Tensor = self._rows[-1].clone()
+        self.columns: torch.Tensor = self._columns[-1].clone()
+        self.number: torch.Tensor = torch.zeros(1, dtype=torch.long, device=device)
         self.current: int | None = None
 
     def __len__(self) -> int:
@@ -47,8 +48,8 @@ class InputJitter:
         number = None if step is None else step % len(self)
         if number != self.current:
             self.current = number
-            self.rows.copy_(self.of_rows[-1 if number is None else number])
-            self.columns.copy_(self.of_columns[-1 if number is None else number])
+            self.rows.copy_(self._rows[-1 if number is None else number])
+            self.columns.copy_(self._columns[-1 if number is None else number])
             self.number.fill_(number or 0)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
@@ -96,8 +97,11 @@ class CachedForward:
     ) -> None:
         if wrong := [layer for layer in layers if not isinstance(layer, str)]:
             raise InputError(f"a layer is given by its name, as in Classifier.layers(), got {wrong[0]!r}", code="layer")
-        self.classifier, self.layers = classifier, list(dict.fromkeys(layers))
-        self.image, self.region, self.jitter = image, region, jitter
+        self.classifier = classifier
+        self.layers: list[str] = list(dict.fromkeys(layers))
+        self.image = image
+        self.region = region
+        self.jitter = jitter
         self._input: torch.Tensor | None = None
         self._output: ForwardPass | None = None
 
@@ -143,16 +147,18 @@ class Features:
     """
 
     def __init__(self, forward: CachedForward, layer: str, image: torch.Tensor) -> None:
-        self.forward, self.layer = forward, layer
+        self.forward = forward
+        self.layer = layer
         features = self._at_step(None, image)
-        self.scale = float(features.square().mean().sqrt())
+        self.scale: float = float(features.square().mean().sqrt())
         if not self.scale > 0:
             raise InputError(f"layer {layer!r} gives only zeros for this image: take another layer", code="layer")
-        self.target = self.of_image = features / self.scale
+        self._of_image = features / self.scale
+        self.target: torch.Tensor = self._of_image
         self.of_shifted: torch.Tensor | None = None
         if forward.jitter is not None:
             each = [self._at_step(step, image) / self.scale for step in range(len(forward.jitter))]
-            self.of_shifted, self.target = torch.cat(each), torch.zeros_like(self.of_image)
+            self.of_shifted, self.target = torch.cat(each), torch.zeros_like(self._of_image)
             forward.set_step(None)
 
     @torch.no_grad()
@@ -162,7 +168,7 @@ class Features:
 
     def error(self, x: torch.Tensor) -> float:
         """The mean of E over images (b, c, h, w), without any shift."""
-        return float((self._at_step(None, x) / self.scale - self.of_image).square().mean())
+        return float((self._at_step(None, x) / self.scale - self._of_image).square().mean())
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Phi(x)."""

@@ -10,8 +10,8 @@ from typing import Any, Generic, TypeVar
 import torch
 
 from preimage.classifiers import Classifier
-from preimage.classifiers.fingerprint import model_fingerprint
 from preimage.classifiers.loss_estimator import block_layers
+from preimage.classifiers.model_file import model_fingerprint
 from preimage.engine.checkpoint import fingerprint as content
 from preimage.engine.fit import Fit
 from preimage.engine.recipe import Recipe
@@ -38,8 +38,12 @@ class ExplanationRun(Run, Generic[Built]):
     """
 
     def __init__(self, fit: Fit, build: Callable[[Fit], Built], forward: CachedForward) -> None:
-        self.fit, self.build, self.forward = fit, build, forward
-        self.task, self.fingerprint, self.remarks = fit.task, fit.fingerprint, fit.remarks
+        self.fit = fit
+        self.build = build
+        self.forward = forward
+        self.task: str = fit.task
+        self.fingerprint: dict[str, Any] = fit.fingerprint
+        self.remarks: tuple[str, ...] = fit.remarks
 
     def __next__(self) -> Step:
         self.forward.set_step(self.fit.index)
@@ -100,7 +104,8 @@ def explanation_run(
         initial: weights to start from where the options name none.
     """
     rule, seed, channels, count = rule or After(), int(options.seed), given.image.shape[1], len(streams)
-    model = model_fingerprint(given.model.classifier, given.model.estimator)
+    models = (each for each in (given.model.classifier, given.model.estimator) if each is not None)
+    model = " ".join(map(model_fingerprint, models))
     recognized = {**fingerprint, "model": model, "recipe": recipe.describe(), "rule": rule.name, "seed": seed}
     if given.picture is not None:
         recognized |= {"input": content(given.picture.tensor), "input_jitter": forward.jitter is not None}
@@ -145,14 +150,15 @@ class Layers(Run):
     def __init__(self, layers: Sequence[str], make: Callable[[str], ExplanationRun[Explanation]]) -> None:
         if not layers:
             raise InputError("several layers must be one at least, got none", code="layer")
-        self.layers, self._make = list(layers), make
+        self._make = make
+        self.layers: list[str] = list(layers)
         for layer in self.layers[1:]:
             make(layer)  # an error of a later layer is raised before the first step
-        self.run_at_hand = make(self.layers[0])
+        self.run_at_hand: ExplanationRun[Explanation] = make(self.layers[0])
         self.done: list[tuple[Explanation, dict[str, Any]]] = []  # of each layer that has finished, result and state
-        self.task = self.run_at_hand.task
-        self.fingerprint = {**self.run_at_hand.fingerprint, "layer": self.layers}
-        self.remarks = (f"layers {', '.join(self.layers)}",)
+        self.task: str = self.run_at_hand.task
+        self.fingerprint: dict[str, Any] = {**self.run_at_hand.fingerprint, "layer": self.layers}
+        self.remarks: tuple[str] = (f"layers {', '.join(self.layers)}",)
 
     def __next__(self) -> Step:
         while (step := next(self.run_at_hand, None)) is None:

@@ -41,10 +41,10 @@ class UncertaintyPenalty:
         if kind == "auto":
             kind = "loss" if model.estimator is not None else "entropy"
         self.kind: UncertaintyKind = kind
-        self.quantile = float(model.about.get("target_quantile", 0.1)) if target_loss is None else target_loss
+        self.quantile: float = float(model.about.get("target_quantile", 0.1)) if target_loss is None else target_loss
         self.estimator = model.estimator if kind == "loss" else None
         self.layers: list[str] = self.estimator.layers if self.estimator is not None else []  # whose features it needs
-        self.reference_energy = 0.0
+        self.reference_energy: float = 0.0
 
     @torch.no_grad()
     def set_reference(self, forward: CachedForward, image: torch.Tensor) -> None:

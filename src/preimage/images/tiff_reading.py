@@ -99,7 +99,8 @@ class SeveralPages(InputError):
     def __init__(self, name: str, count: int) -> None:
         way_out = "choose one with --page N (from 1) or take --page all"
         super().__init__(f"{name} has {count} pages: {way_out}", code="option")
-        self.name, self.count = name, count
+        self.name = name
+        self.count = count
 
 
 def no_such_page(name: str, page: object, count: int) -> InputError:
