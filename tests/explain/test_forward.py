@@ -9,10 +9,10 @@ import pytest
 import torch
 from classifiers.small import tiny
 from explain.small import THIN, estimated, picture
-from preimage.classifiers.fingerprint import model_fingerprint
 from torch import nn
 
 from preimage.classifiers import Classifier, TrainedModel
+from preimage.classifiers.model_file import model_fingerprint
 from preimage.errors import InputError
 from preimage.explain.forward import CachedForward, Features
 from preimage.explain.inputs import at_working_size, first_block, model_on, one_picture
