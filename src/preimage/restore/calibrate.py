@@ -80,7 +80,7 @@ calibrate = TaskSpec(
             "output",
             "Recipe to write, for --recipe of the task.",
             (".json",),
-            "preimage.restore.calibration:write",
+            lambda calibration, path, *, overwrite=False: calibration.save(path, overwrite=overwrite),
             default="recipe.json",
         ),
     ),
