@@ -50,7 +50,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def found() -> tuple[Search, Calibration]:
-    search = Search(pictures(5), "gaussian:250", recipe=SHORT, device="cpu")
+    search = calibrate(pictures(5), degradation="gaussian:250", recipe=SHORT, device="cpu")
     return search, search.run()
 
 
@@ -119,7 +119,7 @@ def test_equal_seeds_give_equal_calibrations_and_others_do_not(folder):
 
 
 def test_an_interrupted_search_goes_on_to_the_same_end():
-    search = Search(pictures(), "gaussian:25", recipe=BRIEF, device="cpu")
+    search = calibrate(pictures(), degradation="gaussian:25", recipe=BRIEF, device="cpu")
     with pytest.raises(InputError):
         search.result()
     seen = list(islice(search, 6))
@@ -130,11 +130,14 @@ def test_an_interrupted_search_goes_on_to_the_same_end():
     assert sorted({trial.number for trial in later}) == list(range(2, 13))
     assert search.finished
     assert not list(search)
-    assert search.result().table == Search(pictures(), "gaussian:25", recipe=BRIEF, device="cpu").run().table
+    assert (
+        search.result().table
+        == calibrate(pictures(), degradation="gaussian:25", recipe=BRIEF, device="cpu").run().table
+    )
 
 
 def test_trials_are_counted_on_from_fit_to_fit():
-    trials = list(Search(pictures(), "gaussian:25", recipe=BRIEF, device="cpu"))
+    trials = list(calibrate(pictures(), degradation="gaussian:25", recipe=BRIEF, device="cpu"))
     assert [trial.index for trial in trials] == list(range(1, 12 * 4 + 1))
     assert {(trial.total, trial.fits) for trial in trials} == {(12 * 4, 12)}
     assert all(trial.what in trial.status for trial in trials)
@@ -142,7 +145,7 @@ def test_trials_are_counted_on_from_fit_to_fit():
 
 def test_a_checkpoint_goes_on_after_the_fits_that_were_done(tmp_path):
     def made(**changes) -> Search:
-        return Search(pictures(), "gaussian:25", **({"recipe": BRIEF, "device": "cpu"} | changes))
+        return calibrate(pictures(), degradation="gaussian:25", **({"recipe": BRIEF, "device": "cpu"} | changes))
 
     expected = made().run()
     broken, again = made(), made()
@@ -160,12 +163,12 @@ def test_a_checkpoint_goes_on_after_the_fits_that_were_done(tmp_path):
 
 def test_candidates_and_steps_are_as_given():
     own = [replace(BRIEF, jitter=0.0), replace(BRIEF, network=SkipNet.Config((4,), (4,), (0,)), steps=7)]
-    search = Search(pictures(2), "gaussian:25", recipe=BRIEF, candidates=own, device="cpu")
+    search = calibrate(pictures(2), degradation="gaussian:25", recipe=BRIEF, candidates=own, device="cpu")
     assert search.candidates == tuple(replace(each, stop="steps") for each in own)
     calibration = search.run()
     assert [len(curve) for curve in calibration.curves] == [4, 7]
     assert [sorted(row.settings) for row in calibration.table] == [["jitter"], ["network"]]
-    shorter = Search(pictures(2), "gaussian:25", recipe=BRIEF, candidates=own, steps=2, device="cpu")
+    shorter = calibrate(pictures(2), degradation="gaussian:25", recipe=BRIEF, candidates=own, steps=2, device="cpu")
     assert [each.steps for each in shorter.candidates] == [2, 2]
 
 
@@ -195,7 +198,7 @@ def test_the_last_step_tried_is_said_to_be_the_last():
 
 
 def test_a_fit_that_diverges_is_no_choice(found):
-    search = Search(pictures(2), "gaussian:25", recipe=BRIEF, device="cpu")
+    search = calibrate(pictures(2), degradation="gaussian:25", recipe=BRIEF, device="cpu")
     search.run()
     search.curves |= {(1, 0): [99.0, -math.inf, 99.0, 1.0], (2, 0): [-math.inf] * 4}
     calibration = search.result()
@@ -251,13 +254,13 @@ def test_a_named_recipe_is_adapted_to_the_images_and_what_is_chosen_is_a_value(t
     """inpaint has other settings for scattered gaps than for text: they are what is varied, and no second time adapted."""
     scattered = fast_recipes()["scattered"]
     for given in ("fast", recipe("fast")):
-        search = Search(pictures(2), "missing:0.5", recipe=given, steps=2, device="cpu")
+        search = calibrate(pictures(2), degradation="missing:0.5", recipe=given, steps=2, device="cpu")
         assert search.base == scattered
         assert [in_words(each) for each in settings_of(search)[:3]] == ["as it is", "rate 0.01", "rate 0.04"]
         for candidate in search.candidates:
             assert taken(search, candidate, tmp_path / "recipe.json") == candidate
             assert (candidate.steps, candidate.stop) == (2, "steps")
-    changed = Search(pictures(2), "missing:0.5", recipe=recipe("fast", rate=0.5, steps=7), device="cpu")
+    changed = calibrate(pictures(2), degradation="missing:0.5", recipe=recipe("fast", rate=0.5, steps=7), device="cpu")
     assert changed.base == replace(scattered, rate=0.5, steps=7)
 
 
@@ -276,7 +279,7 @@ def test_no_setting_of_a_value_is_lost_on_the_way(degradation, tmp_path):
     for steps in (2, base.steps):
         for rate in (base.rate, 0.03):
             own = replace(base, steps=steps, rate=rate, stop="steps")
-            search = Search(pictures(2, side), degradation, recipe=own, candidates=[own], device="cpu")
+            search = calibrate(pictures(2, side), degradation=degradation, recipe=own, candidates=[own], device="cpu")
             assert search.base == search.candidates[0] == own
             assert taken(search, own, tmp_path / "recipe.json") == own
 
@@ -286,7 +289,9 @@ def test_a_recipe_of_functions_is_not_written(tmp_path):
         return SkipNet(in_channels, out_channels, down=[8], up=[8], skip=[0])
 
     recipe = replace(BRIEF, network=own)
-    calibration = Search(pictures(2), "gaussian:25", recipe=recipe, candidates=[recipe], device="cpu").run()
+    calibration = calibrate(
+        pictures(2), degradation="gaussian:25", recipe=recipe, candidates=[recipe], device="cpu"
+    ).run()
     with pytest.raises(InputError) as caught:
         calibration.save(tmp_path / "recipe.json")
     assert caught.value.code == "format"
@@ -341,13 +346,15 @@ def test_a_folder_with_what_cannot_be_read_names_it(folder):
         (empty, "size", "empty"),
     ):
         with pytest.raises(InputError) as caught:
-            Search(place, "gaussian:25", recipe=BRIEF)
+            calibrate(place, degradation="gaussian:25", recipe=BRIEF)
         assert caught.value.code == code
         assert named in str(caught.value)
 
 
 def test_the_task_has_a_report_and_lines_for_people():
-    calibration = Search(pictures(2), "gaussian:25", recipe=BRIEF, candidates=[BRIEF], device="cpu").run()
+    calibration = calibrate(
+        pictures(2), degradation="gaussian:25", recipe=BRIEF, candidates=[BRIEF], device="cpu"
+    ).run()
     assert calibrate.report is not None
     assert calibrate.summary_lines is not None
     assert calibrate.report(calibration) == calibration.report()
@@ -358,5 +365,5 @@ def test_the_task_has_a_report_and_lines_for_people():
 
 @pytest.mark.parametrize(("count", "share", "held_out"), [(2, 1 / 3, 1), (3, 1 / 3, 1), (5, 0.9, 4), (5, 0.01, 1)])
 def test_at_least_one_picture_on_either_side(count, share, held_out):
-    search = Search(pictures(count), "gaussian:25", recipe=BRIEF, held_out=share, device="cpu")
+    search = calibrate(pictures(count), degradation="gaussian:25", recipe=BRIEF, held_out=share, device="cpu")
     assert (len(search.held_out), len(search.tuning)) == (held_out, count - held_out)

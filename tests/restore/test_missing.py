@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw, ImageFont
-from specimens import clean
+from specimens import THIN, clean
 
 from preimage.errors import InputError
 from preimage.images import Picture, as_picture, read
+from preimage.restore.inpaint import inpaint
 from preimage.restore.missing import depth, describe, drawn_missing, kind_of_gap, missing_of
 
 
@@ -52,8 +53,8 @@ KINDS = {
 
 @pytest.mark.parametrize("mask", KINDS.values(), ids=KINDS.keys())
 def test_masks_of_any_kind(mask):
-    assert torch.equal(drawn_missing(picture(), mask, "missing"), expected(drawn()))
-    assert torch.equal(drawn_missing(picture(), mask, "valid"), expected(~drawn()))
+    assert torch.equal(drawn_missing(mask, "missing"), expected(drawn()))
+    assert torch.equal(drawn_missing(mask, "valid"), expected(~drawn()))
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "0 and 1"])
@@ -61,30 +62,34 @@ def test_masks_from_files(tmp_path, mode):
     image = Image.fromarray(EIGHT) if mode == "0 and 1" else Image.fromarray(EIGHT * 255).convert(mode)
     image.save(tmp_path / "mask.png")
     for path in (tmp_path / "mask.png", str(tmp_path / "mask.png")):
-        assert torch.equal(drawn_missing(picture(), path, "missing"), expected(drawn()))
+        assert torch.equal(drawn_missing(path, "missing"), expected(drawn()))
 
 
-def test_one_mask_serves_all_pages_or_each_has_its_own():
-    pages = as_picture(torch.cat([clean(32), clean(32)]))
-    assert drawn_missing(pages, drawn(), "missing").shape == (1, 1, 32, 32)
+def test_a_mask_of_several_pages_has_as_many():
     own = torch.from_numpy(np.stack([drawn(), drawn().T]))[:, None]
-    assert torch.equal(drawn_missing(pages, own, "missing"), own)
+    assert torch.equal(drawn_missing(own, "missing"), own)
 
 
 def test_a_folder_has_a_mask_of_the_input_s_name(tmp_path):
     (tmp_path / "masks").mkdir()
     Image.fromarray(EIGHT * 255).save(tmp_path / "masks" / "a.png")
     Image.fromarray(EIGHT.T * 255).save(tmp_path / "masks" / "b.png")
+    options = {
+        "mask": tmp_path / "masks",
+        "mask_white": "missing",
+        "recipe": replace(THIN, stop="steps"),
+        "device": "cpu",
+    }
     for name, mask in (("a", drawn()), ("b", drawn().T), ("c", None)):
         Image.new("L", (32, 32), 90).save(tmp_path / f"{name}.png")
         if mask is None:
             with pytest.raises(InputError) as caught:
-                drawn_missing(read(tmp_path / "c.png"), tmp_path / "masks", "missing")
+                inpaint(tmp_path / "c.png", **options)
             assert caught.value.code == "not-found"
             assert "c.png" in str(caught.value)
         else:
-            found = drawn_missing(read(tmp_path / f"{name}.png"), tmp_path / "masks", "missing")
-            assert torch.equal(found, expected(mask))
+            weight = inpaint(tmp_path / f"{name}.png", **options).problem.weight
+            assert torch.equal(weight, 1 - expected(mask).float())
 
 
 @pytest.mark.parametrize("value", [1, 255, 65535])
@@ -277,8 +282,6 @@ def test_the_share_is_said_and_more_than_half_is_warned_of():
         (np.zeros((32, 32), bool), "missing", "mask"),
         (np.ones((32, 32), bool), "missing", "mask"),
         (np.zeros((32, 32), bool), "valid", "mask"),
-        (drawn(40), "missing", "shape"),
-        (drawn()[:, :20], "missing", "shape"),
         ("no_such_mask.png", "missing", "not-found"),
         ([1, 2], "missing", "type"),
     ],
@@ -290,12 +293,16 @@ def test_what_says_nothing_is_one_line(mask, white, code):
     assert "\n" not in str(caught.value)
 
 
-def test_a_wrong_number_of_pages_is_said_as_such():
+@pytest.mark.parametrize(
+    "mask", [drawn(40), drawn()[:, :20], np.stack([drawn()] * 3)[..., None]], ids=lambda m: str(m.shape)
+)
+def test_a_mask_of_another_size_or_number_of_pages_is_refused(mask):
     pages = as_picture(torch.cat([clean(32)] * 2))
+    own = torch.from_numpy(mask).movedim(-1, 1) if mask.ndim == 4 else mask
     with pytest.raises(InputError) as caught:
-        drawn_missing(pages, torch.from_numpy(np.stack([drawn()] * 3))[:, None], "missing")
+        inpaint(pages, mask=own, mask_white="missing", recipe=THIN, device="cpu")
     assert caught.value.code == "shape"
-    assert all(count in str(caught.value) for count in ("3", "2"))
+    assert "mask" in str(caught.value)
 
 
 def test_a_page_of_which_nothing_is_known_is_named():

@@ -65,7 +65,7 @@ class Noise:
     def clipped_mean(self, signal: Tensor) -> Tensor:
         """Expected value of a clean signal after noise is added and the sum is clipped to 0..1: darker near white,
         brighter near black, as it is elsewhere; the sensor's Phi (Foi, Clipped noisy images, Signal Processing 89, 2009)."""
-        return _clipped_mean(signal, self.variance(signal).clamp_min(1e-12).sqrt())
+        return _clipped(signal, self.variance(signal).clamp_min(1e-12).sqrt())[0]
 
     def clipped_variance(self, signal: Tensor) -> Tensor:
         """The same after the noisy value was clipped to 0..1, around the clipped value's own mean."""
@@ -226,15 +226,6 @@ def _curve(image: Tensor) -> Tensor | None:
 def is_clipped(image: Tensor) -> bool:
     """Whether more than single values lie at a limit of 0..1, beyond which the noise was cut off."""
     return float(((image <= 0) | (image >= 1)).float().mean()) > CLIPPED_SHARE
-
-
-def _clipped_mean(mean: Tensor, deviation: Tensor) -> Tensor:
-    """Of a normal value after it was clipped to 0..1."""
-    s = deviation.clamp(min=1e-6)
-    low, high = -mean / s, (1 - mean) / s
-    at_low, at_high = (torch.exp(-end.square() / 2) / math.sqrt(2 * math.pi) for end in (low, high))
-    above = torch.special.ndtr(-high)
-    return mean * (1 - torch.special.ndtr(low) - above) + s * (at_low - at_high) + above
 
 
 def _clipped(mean: Tensor, deviation: Tensor) -> tuple[Tensor, Tensor]:

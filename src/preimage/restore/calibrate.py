@@ -65,7 +65,7 @@ def start(images: Any, options: CalibrateOptions) -> Search:
     """
     from preimage.restore.search import Search
 
-    return Search(images, **{name: getattr(options, name) for name in options.__dataclass_fields__})
+    return Search(images, options)
 
 
 calibrate = TaskSpec(
@@ -80,7 +80,7 @@ calibrate = TaskSpec(
             "output",
             "Recipe to write, for --recipe of the task.",
             (".json",),
-            "preimage.restore.calibration:write",
+            lambda calibration, path, *, overwrite=False: calibration.save(path, overwrite=overwrite),
             default="recipe.json",
         ),
     ),

@@ -158,11 +158,6 @@ class Calibration:
         }
 
 
-def write(calibration: Calibration, path: str | Path, *, overwrite: bool = False) -> Path:
-    """Write the recipe: `calibration.save(path)`."""
-    return calibration.save(path, overwrite=overwrite)
-
-
 def differences(recipe: Recipe, base: Recipe) -> dict[str, Any]:
     """What a recipe changes in another, as plain data.
 

@@ -61,23 +61,11 @@ class DeblurOptions(FitOptions):
 @cache
 def recipes() -> Mapping[str, Recipe]:
     """The recipes: fast, balanced (2 fits), best (4), and paper."""
-    from preimage.codes import Noise
     from preimage.engine.recipe import Recipe
-    from preimage.optimizers import muon
     from preimage.recipes import qualities
-    from preimage.restore.recipes import BILINEAR
+    from preimage.restore.recipes import fitted_from_noise
 
-    fast = Recipe(
-        network=BILINEAR,
-        code=Noise(32),
-        jitter_pool=4,
-        optimizer=muon,
-        rate=0.04,
-        operator_rate=0.003,
-        steps=520,
-        averaging=0.95,
-        stop="steps",
-    )
+    fast = fitted_from_noise(rate=0.04, operator_rate=0.003, steps=520, stop="steps")
     # The paper does not deblur: these are its settings for super-resolution, the nearest of its tasks.
     paper = Recipe(jitter=0.03, precision="float32", steps=2000, stop="steps")
     return {**qualities(fast), "paper": paper}

@@ -35,7 +35,6 @@ from preimage.restore.denoise import denoise
 from preimage.restore.inpaint import inpaint
 from preimage.restore.remove_jpeg_artifacts import remove_jpeg_artifacts
 from preimage.restore.super_resolve import super_resolve
-from preimage.rng import checked_seed
 from preimage.tasks import TaskSpec
 
 Source = Tensor | NDArray[Any] | Pillow.Image | str | Path | Picture
@@ -163,28 +162,16 @@ def _check_number(text: str, kind: _Kind, numbers: list[float]) -> None:
 # ------------------------------------------------------------------ how each spoils
 
 
-def _noisy(noise: Callable[[Tensor, float, torch.Generator], Tensor]) -> Callable[..., Specimen]:
-    def make(level: float, clean: Tensor, generator: torch.Generator) -> Specimen:
-        return Specimen(as_picture(noise(clean, level, generator).clamp(0, 1)), clean, {})
-
-    return make
-
-
-def _gaussian(clean: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
-    return clean + sigma / 255 * torch.randn(clean.shape, generator=generator)
-
-
-def _poisson(clean: Tensor, counts: float, generator: torch.Generator) -> Tensor:
-    return torch.poisson(clean * counts, generator=generator) / counts
-
-
-def _speckle(clean: Tensor, level: float, generator: torch.Generator) -> Tensor:
-    return clean * (1 + level * torch.randn(clean.shape, generator=generator))
-
-
-def _impulse(clean: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    chance = torch.rand(clean.shape, generator=generator)
-    return torch.where(chance < share, (chance < share / 2).float(), clean)
+def _noisy(kind: str, level: float, clean: Tensor, generator: torch.Generator) -> Specimen:
+    if kind == "poisson":
+        noisy = torch.poisson(clean * level, generator=generator) / level
+    elif kind == "impulse":
+        chance = torch.rand(clean.shape, generator=generator)
+        noisy = torch.where(chance < level, (chance < level / 2).float(), clean)
+    else:
+        normal = torch.randn(clean.shape, generator=generator)
+        noisy = clean * (1 + level * normal) if kind == "speckle" else clean + level / 255 * normal
+    return Specimen(as_picture(noisy.clamp(0, 1)), clean, {})
 
 
 def _jpeg(quality: int, clean: Tensor, generator: torch.Generator) -> Specimen:
@@ -232,10 +219,14 @@ def _blurred(kernel: tuple[str, Tensor], clean: Tensor, generator: torch.Generat
 
 
 _KINDS = {
-    "gaussian": _Kind(denoise, _noisy(_gaussian), "the standard deviation in 8-bit units", 255, "gaussian:25"),
-    "poisson": _Kind(denoise, _noisy(_poisson), "the count at full white", 1e6, "poisson:30"),
-    "speckle": _Kind(denoise, _noisy(_speckle), "the deviation relative to the brightness", 10, "speckle:0.2"),
-    "impulse": _Kind(denoise, _noisy(_impulse), "the share of black and white values", 0.99, "impulse:0.3"),
+    "gaussian": _Kind(
+        denoise, partial(_noisy, "gaussian"), "the standard deviation in 8-bit units", 255, "gaussian:25"
+    ),
+    "poisson": _Kind(denoise, partial(_noisy, "poisson"), "the count at full white", 1e6, "poisson:30"),
+    "speckle": _Kind(
+        denoise, partial(_noisy, "speckle"), "the deviation relative to the brightness", 10, "speckle:0.2"
+    ),
+    "impulse": _Kind(denoise, partial(_noisy, "impulse"), "the share of black and white values", 0.99, "impulse:0.3"),
     "jpeg": _Kind(remove_jpeg_artifacts, _jpeg, "the quality", 100, "jpeg:20", least=1),
     "downsample": _Kind(super_resolve, _downsampled, "the factor", 16, "downsample:4", least=2, flags="--factor {}"),
     "missing": _Kind(
@@ -259,11 +250,6 @@ def specimens(
     Raises:
         InputError: no folder, fewer than two pictures, one that cannot be used, or the same one twice.
     """
-    if side < 16:
-        raise InputError(f"side must be at least 16 pixels, got {side}")
-    if limit is not None and limit < 2:
-        raise InputError(f"limit must be at least 2 pictures, one to choose by and one to hold out, got {limit}")
-    seed = checked_seed(seed)
     found = _sources(pictures)
     if len(found) < 2:
         where = f"{pictures} has" if isinstance(pictures, str | Path) else "pictures are"

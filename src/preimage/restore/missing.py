@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -28,7 +27,7 @@ def missing_of(
     """
     missing = picture.missing
     if mask is not None:
-        drawn = drawn_missing(picture, mask, mask_white)
+        drawn = drawn_missing(mask, mask_white)
         missing = drawn if missing is None else missing | drawn
     elif mask_white is not None:
         raise InputError(
@@ -53,29 +52,14 @@ def missing_of(
     return missing, picture
 
 
-def drawn_missing(picture: Picture, mask: Any, mask_white: Literal["valid", "missing"] | None) -> torch.Tensor:
-    """(b or 1, 1, h, w) from a black and white picture."""
+def drawn_missing(mask: Any, mask_white: Literal["valid", "missing"] | None) -> torch.Tensor:
+    """(b or 1, 1, h, w) from a black and white picture, whose size the start of the task has compared with the input's."""
     if mask_white not in ("valid", "missing"):
         raise InputError(
             f"specify with mask_white (--mask-white) whether white in the mask is valid or missing, got {mask_white!r}",
             code="option",
         )
-    if isinstance(mask, str | Path) and Path(mask).is_dir() and picture.path is not None:
-        mask = Path(mask) / picture.path.name
-    drawn = as_picture(mask)
-    pages, height, width = picture.tensor.shape[0], *picture.tensor.shape[-2:]
-    if drawn.tensor.shape[0] not in (1, pages):
-        raise InputError(
-            f"the mask {drawn.name} has {drawn.tensor.shape[0]} pages and {picture.name} {pages}: give one, or as many",
-            code="shape",
-        )
-    if tuple(drawn.tensor.shape[-2:]) != (height, width):
-        of = f"{drawn.tensor.shape[-1]} x {drawn.tensor.shape[-2]} pixels"
-        raise InputError(
-            f"the mask {drawn.name} is {of} and {picture.name} {width} x {height}: they must have one size",
-            code="shape",
-        )
-    white = drawn.white()
+    white = as_picture(mask).white()
     return white if mask_white == "missing" else ~white
 
 

@@ -38,16 +38,13 @@ def recipes() -> Mapping[str, Recipe]:
     from preimage.codes import Noise
     from preimage.engine.recipe import Recipe
     from preimage.networks import SkipNet
-    from preimage.optimizers import muon
     from preimage.recipes import qualities
-    from preimage.restore.recipes import BILINEAR
+    from preimage.restore.recipes import fitted_from_noise
 
     # MEASURED on crops of 256 px: kodim14 at quality 10 is best at 360 steps (0.9 dB above its JPEG) and 0.03 dB lower at 440,
     # kodim05 at quality 20 passes its JPEG at 220 and still rises at 500 (0.7 dB above). Rates 0.02 and 0.04 are alike;
     # bilinear up-sampling ends 0.3 dB above nearest.
-    fast = Recipe(
-        network=BILINEAR, code=Noise(32), jitter_pool=4, optimizer=muon, rate=0.02, steps=1000, averaging=0.95
-    )
+    fast = fitted_from_noise(rate=0.02, steps=1000)
     # Ulyanov et al. 2018, supplementary material.
     paper = Recipe(
         network=SkipNet.Config(down=(8, 16, 32, 64, 128), up=(8, 16, 32, 64, 128), skip=(0, 0, 0, 4, 4)),

@@ -25,6 +25,7 @@ from preimage.engine.run import Run
 from preimage.engine.step import Step
 from preimage.errors import InputError
 from preimage.recipes import RecipeLike
+from preimage.restore.calibrate import CalibrateOptions
 from preimage.restore.calibration import Calibration, HeldOut, Tuned, differences, in_words
 from preimage.restore.degradations import Source, Specimen, read_degradation, specimens
 
@@ -64,53 +65,40 @@ class Search:
 
     Example:
         >>> from preimage.recipes import recipe
-        >>> search = Search("clean", "gaussian:25", recipe=recipe("fast", steps=2), side=16, device="cpu")
+        >>> options = {"degradation": "gaussian:25", "side": 16, "device": "cpu"}
+        >>> search = Search("clean", CalibrateOptions(recipe=recipe("fast", steps=2), **options))
         >>> trial = next(search)
         >>> trial.index, trial.status
         (1, 'fit 1 of 12: as it is, 1.png')
 
     Args:
         images: clean ones, two or more: a folder, or a sequence of arrays, tensors, PIL images and paths.
-        degradation: as in `read_degradation`; it names the task, too.
-        recipe: what is varied, and, stopped by its own rule, what the choice is compared with.
-        steps, candidates, held_out, side, limit, seed, device: as in CalibrateOptions.
+        options: the degradation names the task, too; the recipe is what is varied, and, stopped by its own rule, what the
+            choice is compared with.
 
     Raises:
-        InputError: an unknown degradation, fewer than two images, one that cannot be read or is too small, or an option.
+        InputError: an unknown degradation, fewer than two images, one that cannot be read or is too small, or a recipe.
     """
 
     task = "calibrate"
     remarks: tuple[str, ...] = ()
 
-    def __init__(
-        self,
-        images: str | Path | Sequence[Source],
-        degradation: str,
-        *,
-        recipe: RecipeLike = "fast",
-        steps: int | None = None,
-        candidates: Sequence[Recipe] | None = None,
-        held_out: float = 1 / 3,
-        side: int = 192,
-        limit: int | None = None,
-        seed: int = 0,
-        device: str | torch.device = "auto",
-    ) -> None:
-        self.degradation = read_degradation(degradation)
-        self.seed, self.device, self.side = seed, device, side
-        chosen = specimens(images, self.degradation, side=side, limit=limit, seed=seed)
-        count = min(len(chosen) - 1, max(1, round(held_out * len(chosen))))
+    def __init__(self, images: str | Path | Sequence[Source], options: CalibrateOptions) -> None:
+        self.degradation = read_degradation(options.degradation)
+        self.seed, self.device, self.side = options.seed, options.device, options.side
+        chosen = specimens(images, self.degradation, side=options.side, limit=options.limit, seed=options.seed)
+        count = min(len(chosen) - 1, max(1, round(options.held_out * len(chosen))))
         # They come in random order; reports have that of their names.
         self.held_out, self.tuning = (
             sorted(part, key=lambda specimen: specimen.name) for part in (chosen[:count], chosen[count:])
         )
-        self.default = recipe
-        self.base = self._start(recipe, self.tuning[0]).current.recipe  # a named recipe is adapted to the image
-        given = neighbors(self.base) if candidates is None else tuple(candidates)
+        self.default = options.recipe
+        self.base = self._start(self.default, self.tuning[0]).current.recipe  # a named recipe is adapted to the image
+        given = neighbors(self.base) if options.candidates is None else tuple(options.candidates)
         if not given:
             raise InputError("candidates must be at least one recipe, got none", code="option")
         self.candidates = tuple(
-            replace(each, stop="steps", steps=each.steps if steps is None else steps) for each in given
+            replace(each, stop="steps", steps=each.steps if options.steps is None else options.steps) for each in given
         )
         for candidate in self.candidates:  # what cannot be is said before any fit
             self._start(candidate, self.tuning[0])

@@ -43,24 +43,12 @@ class SuperResolveOptions(FitOptions):
 @cache
 def recipes() -> Mapping[str, Recipe]:
     """The recipes: fast, balanced (2 fits), best (4), and paper (as published)."""
-    from preimage.codes import Noise
     from preimage.engine.recipe import Recipe
-    from preimage.optimizers import muon
     from preimage.recipes import qualities
-    from preimage.restore.recipes import BILINEAR
+    from preimage.restore.recipes import fitted_from_noise
 
     # MEASURED on kodim05: bilinear up-sampling ends 0.7 dB above nearest and, once there, stays: no rule is needed.
-    fast = Recipe(
-        network=BILINEAR,
-        code=Noise(32),
-        jitter=0.03,
-        jitter_pool=4,
-        optimizer=muon,
-        rate=0.04,
-        steps=600,
-        averaging=0.95,
-        stop="steps",
-    )
+    fast = fitted_from_noise(jitter=0.03, rate=0.04, steps=600, stop="steps")
     # Ulyanov et al. 2018, supplementary material.
     paper = Recipe(jitter=0.03, averaging=0.0, precision="float32", steps=2000, stop="steps")
     return {**qualities(fast), "paper": paper}
