@@ -136,7 +136,7 @@ IMAGES, LABELS = pictures(3)
         ({"labels": LABELS + 1}, "class"),
         ({"labels": LABELS - 1}, "class"),
         ({"model": Detached()}, "classifier"),
-        ({"model": Broken()}, "invalid-value"),
+        ({"model": Broken()}, "classifier"),
         ({"model": "lesions.pt"}, "type"),
         ({"model": nn.Flatten(0)}, "classifier"),
     ],
