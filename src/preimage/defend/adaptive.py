@@ -16,11 +16,10 @@ from torch import nn
 from torch.nn import functional
 
 from preimage.codes import Noise
-from preimage.defend.attacks import PGD_REACH, PGD_STEPS, bounded, checked_eps
-from preimage.defend.checks import checked_images, checked_labels, checked_model, whole_number
+from preimage.defend.attacks import PGD_REACH, PGD_STEPS, attackable, bounded
+from preimage.defend.checks import whole_number
 from preimage.defend.defence import DefendedClassifier, random_source
-from preimage.defend.logits import check_gradient, images_per_pass, logits_of
-from preimage.defend.users_model import at_rest, device_of
+from preimage.defend.logits import images_per_pass, logits_of
 from preimage.engine.members import Members
 from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
@@ -69,9 +68,7 @@ def bpda_eot(
 
     Args:
         defended: the classifier with its defense.
-        images: (b, 1 or 3, h, w) in 0 to 1.
-        labels: (b,) the index of each image's true class.
-        eps: 0 to 255, in units of 1/255.
+        images, labels, eps: as in `attack`.
         steps: number of steps, each of 2.5 eps / steps, from a random start.
         samples: purifications of each image at each step, by which the expectation is estimated.
         seed, streams: the attacker's own random seed and streams; with `known` those that the defense itself will use.
@@ -87,8 +84,7 @@ def bpda_eot(
         raise InputError("an attacker who knows the defense's seed needs it: give seed, or known=False", code="option")
     own, streams = random_source(len(images), seed, streams)
     generator = torch.Generator().manual_seed(own)
-    with at_rest(defended.model):
-        given, labels = _checked(defended.model, images, labels, eps)
+    with attackable(defended.model, images, labels, eps) as (given, labels, _):
         if eps == 0:
             return images.detach().clone()
         start = (2 * torch.rand(given.shape, generator=generator) - 1) * eps / 255
@@ -130,9 +126,7 @@ def prior_perturbation(
 
     Args:
         model: the undefended classifier.
-        images: (b, 1 or 3, h, w) in 0 to 1.
-        labels: (b,) the index of each image's true class.
-        eps: 0 to 255, in units of 1/255.
+        images, labels, eps: as in `attack`.
         recipe: network, code and optimizer of the perturbation; the network's output must be linear.
         steps: number of steps; None: the recipe's. The strongest perturbation of all steps is returned.
         seed, streams: the attacker's random seed and streams.
@@ -142,23 +136,21 @@ def prior_perturbation(
     """
     recipe = recipe if steps is None else replace(recipe, steps=steps)
     own, streams = random_source(len(images), seed, streams)
-    with at_rest(checked_model(model)):
-        given, labels = _checked(model, images, labels, eps)
+    with attackable(model, images, labels, eps) as (given, labels, _):
         if eps == 0:
             return images.detach().clone()
         with torch.inference_mode(False), torch.enable_grad():
             channels, height, width = given.shape[1:]
             members = {"members": len(given), "seed": own, "device": given.device, "streams": streams}
             prior = recipe.prior(channels, (height, width), **members)
-            each = (recipe.optimizer(net.parameters(), recipe.rate) for net in prior.networks)
-            together = Together([optimizer for of_member in each for optimizer in of_member])
+            owned = [recipe.optimizer(network.parameters(), recipe.rate) for network in prior.networks]
+            together = Together([optimizer for of_member in owned for optimizer in of_member])
             everyone, computed = list(range(len(given))), Members(prior)
             strongest, loss_of = given.clone(), torch.full((len(given),), -torch.inf, device=given.device)
             # A loop of its own: all images go through the classifier in one pass, and a Fit would classify them one by one.
             for _ in range(recipe.steps):
-                attacked = (given + eps / 255 * computed.outputs(everyone, prior.inputs(everyone).codes).tanh()).clamp(
-                    0, 1
-                )
+                perturbation = computed.outputs(everyone, prior.inputs(everyone).codes).tanh()
+                attacked = (given + eps / 255 * perturbation).clamp(0, 1)
                 loss = functional.cross_entropy(logits_of(model, attacked), labels, reduction="none")
                 (-loss.sum()).backward()
                 together.step()
@@ -167,19 +159,6 @@ def prior_perturbation(
                 strongest = torch.where(stronger[:, None, None, None], attacked.detach(), strongest)
                 loss_of = torch.maximum(loss.detach(), loss_of)
     return bounded(strongest, images, eps)
-
-
-def _checked(
-    model: nn.Module, images: torch.Tensor, labels: torch.Tensor, eps: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Images and labels on the classifier's device, known to be such as can be attacked."""
-    checked_eps(eps)
-    place = device_of(model)
-    with torch.inference_mode(False), torch.no_grad():
-        given = checked_images(images).detach().float().clone().to(place)
-        classes = logits_of(model, given[:1]).shape[1]
-    check_gradient(model, given)
-    return given, checked_labels(labels, len(images), classes).to(place)
 
 
 def _gradient(

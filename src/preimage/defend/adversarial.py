@@ -26,10 +26,8 @@ from preimage.classifiers.loss_estimator import ranking_loss
 from preimage.classifiers.mixup import Targets, loss_of
 from preimage.classifiers.settings import Settings
 from preimage.classifiers.train import Training
-from preimage.defend.attacks import PGD_REACH, checked_eps
-from preimage.defend.checks import checked_images, checked_labels
+from preimage.defend.attacks import PGD_REACH, attackable, checked_eps
 from preimage.defend.logits import gradient_of, logits_of
-from preimage.defend.users_model import at_rest, device_of
 from preimage.errors import InputError
 from preimage.rng import checked_seed
 
@@ -70,12 +68,7 @@ class AdversarialTraining(Training):
     """
 
     def __init__(
-        self,
-        data: Labelled,
-        settings: Settings | None = None,
-        *,
-        eps: float = EPS,
-        device: str | torch.device = "auto",
+        self, data: Labelled, settings: Settings | None = None, *, eps: float = EPS, device: str | torch.device = "auto"
     ) -> None:
         if not checked_eps(eps):
             raise InputError("eps must be above 0, got 0: Training trains without attack")
@@ -172,22 +165,18 @@ def robust_accuracy(
 
     Args:
         classifier: used in evaluation mode.
-        images: (b, 3, h, w) in 0 to 1, all of them in one pass.
-        labels: (b,) the index of each image's true class.
-        eps: 0 to 255, in units of 1/255.
+        images, labels, eps, seed: as in `attack`; all images go through the classifier in one pass.
         steps: number of steps.
-        seed: random seed of the start.
 
     Raises:
         InputError: images, labels or eps out of range, or a classifier without gradient.
 
     Source: Madry et al., Towards Deep Learning Models Resistant to Adversarial Attacks, ICLR 2018.
     """
-    reach, place = checked_eps(eps) / 255, device_of(classifier)
-    given = checked_images(images).detach().to(place)
-    labels = checked_labels(labels, len(given), len(classifier.classes)).to(place)
-    with at_rest(classifier), torch.enable_grad():
-        x = perturbed(given, eps, torch.Generator().manual_seed(checked_seed(seed)))
+    generator = torch.Generator().manual_seed(checked_seed(seed))
+    with attackable(classifier, images, labels, eps) as (given, labels, _), torch.enable_grad():
+        reach = eps / 255
+        x = perturbed(given, eps, generator)
         for _ in range(steps if eps else 0):
             x.requires_grad_()
             slope = gradient_of(functional.cross_entropy(logits_of(classifier, x).float(), labels, reduction="sum"), x)

@@ -6,6 +6,8 @@ A thin face of the adversarial-robustness-toolbox (the extra `defend`), in the u
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from numbers import Real
 from typing import Any, Literal, get_args
 
@@ -71,29 +73,42 @@ def attack(
     """
     if name not in ATTACKS:
         raise InputError(f"an attack is one of {', '.join(ATTACKS)}, got {name!r}")
-    if steps is not None:
-        steps = whole_number(steps, "steps")
-    checked_eps(eps)
+    steps = None if steps is None else whole_number(steps, "steps")
     batch, seed = whole_number(batch, "batch"), checked_seed(seed)
-    given = checked_images(images).detach()
-    place = device_of(checked_model(model))
-    with at_rest(model):
-        with torch.no_grad():
-            parts = given.split(batch) if name == "llci" else [given[:1]]  # the others need the number of classes only
-            logits = torch.cat([logits_of(model, part.to(place)) for part in parts])
-        labels = checked_labels(labels, len(given), logits.shape[1])
+    with attackable(model, images, labels, eps) as (given, labels, classes):
         if eps == 0:
-            return given.clone()
-        check_gradient(model, given[:1].to(place))
-        classifier = _classifier(model, tuple(given.shape[1:]), logits.shape[1], place)
-        maker = _made(name, classifier, tuple(given.shape[-2:]), eps, steps, batch)
-        classes = logits.argmin(1) if name == "llci" else labels
+            return images.detach().clone()
+        toolbox = _toolbox_attack(name, _classifier(model, given, classes), eps, steps, batch)
+        if name == "llci":
+            with torch.no_grad():
+                labels = torch.cat([logits_of(model, part) for part in given.split(batch)]).argmin(1)
         try:
             with torch.inference_mode(False), torch.enable_grad(), global_generators(seed):
-                found = maker.generate(x=given.float().cpu().numpy(), y=classes.cpu().numpy())
+                found = toolbox.generate(x=given.cpu().numpy(), y=labels.cpu().numpy())
         finally:
-            model.to(place)  # the toolbox knows one graphics card
-    return bounded(torch.from_numpy(found), given, eps)
+            model.to(given.device)  # the toolbox knows one graphics card
+    return bounded(torch.from_numpy(found), images, eps)
+
+
+@contextmanager
+def attackable(
+    model: nn.Module, images: torch.Tensor, labels: torch.Tensor, eps: float
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, int]]:
+    """A context with a classifier at rest: images and labels on its device, checked, and the number of classes.
+
+    Raises:
+        InputError: images, labels or eps out of range, or (unless eps is 0) a classifier without gradient.
+    """
+    checked_eps(eps)
+    place = device_of(checked_model(model))
+    with at_rest(model):
+        with torch.inference_mode(False), torch.no_grad():
+            given = checked_images(images).detach().float().clone().to(place)
+            classes = logits_of(model, given[:1]).shape[1]
+        labels = checked_labels(labels, len(given), classes).to(place)
+        if eps:
+            check_gradient(model, given)
+        yield given, labels, classes
 
 
 def kurakin_steps(eps: float) -> int:
@@ -119,55 +134,39 @@ def bounded(attacked: torch.Tensor, images: torch.Tensor, eps: float) -> torch.T
 
 
 def checked_eps(eps: float) -> float:
-    """eps, known to be a number from 0 to 255.
-
-    Raises:
-        InputError: below 0, above 255, or none.
-    """
+    """eps, known to be a number from 0 to 255; an InputError else."""
     if not isinstance(eps, Real) or not 0 <= eps <= 255:
         raise InputError(f"eps must be from 0 to 255, in units of 1/255, got {eps!r}")
     return eps
 
 
-def _classifier(model: nn.Module, shape: tuple[int, ...], classes: int, device: torch.device) -> Any:
+def _classifier(model: nn.Module, images: torch.Tensor, classes: int) -> Any:
+    """The toolbox's view of a classifier of such images."""
     try:
         from art.estimators.classification import PyTorchClassifier
     except ImportError as error:
         raise MissingExtra.of("adversarial-robustness-toolbox", "defend") from error
-    return PyTorchClassifier(
-        model=model,
-        loss=nn.CrossEntropyLoss(),
-        input_shape=shape,
-        nb_classes=classes,
-        clip_values=(0.0, 1.0),
-        device_type="gpu" if device.type == "cuda" else "cpu",
-    )
+    place, shape = "gpu" if images.is_cuda else "cpu", tuple(images.shape[1:])
+    return PyTorchClassifier(model, nn.CrossEntropyLoss(), shape, classes, clip_values=(0.0, 1.0), device_type=place)
 
 
-def _made(name: AttackName, classifier: Any, size: tuple[int, ...], eps: float, steps: int | None, batch: int) -> Any:
+def _toolbox_attack(name: AttackName, classifier: Any, eps: float, steps: int | None, batch: int) -> Any:
     """The toolbox's attack of a name, with the settings of `attack`."""
     from art.attacks.evasion import BasicIterativeMethod, FastGradientMethod, ProjectedGradientDescent
 
-    reach, step = eps / 255, 1 / 255
-    if name == "fgsm":
-        return FastGradientMethod(classifier, eps=reach, eps_step=reach, batch_size=batch)
     if name == "autoattack":
-        return _OneAfterAnother(classifier, size, eps, steps or AUTO_STEPS, batch)
+        return _OneAfterAnother(classifier, eps, steps or AUTO_STEPS, batch)
+    reach = eps / 255
+    shared: dict[str, Any] = {"eps": reach, "batch_size": batch}
+    if name == "fgsm":
+        return FastGradientMethod(classifier, eps_step=reach, **shared)
+    shared |= {"verbose": False}
     if name == "pgd":
         count = steps or PGD_STEPS
-        step = PGD_REACH * reach / count
-        return ProjectedGradientDescent(
-            classifier, eps=reach, eps_step=step, max_iter=count, num_random_init=1, batch_size=batch, verbose=False
-        )
-    return BasicIterativeMethod(
-        classifier,
-        eps=reach,
-        eps_step=step,
-        max_iter=steps or kurakin_steps(eps),
-        targeted=name == "llci",
-        batch_size=batch,
-        verbose=False,
-    )
+        settings = {"eps_step": PGD_REACH * reach / count, "max_iter": count, "num_random_init": 1}
+        return ProjectedGradientDescent(classifier, **settings, **shared)
+    settings = {"eps_step": 1 / 255, "max_iter": steps or kurakin_steps(eps), "targeted": name == "llci"}
+    return BasicIterativeMethod(classifier, **settings, **shared)
 
 
 class _OneAfterAnother:
@@ -176,7 +175,7 @@ class _OneAfterAnother:
     The toolbox's own needs a package for several processes even for one, and drops what DeepFool finds beyond eps.
     """
 
-    def __init__(self, classifier: Any, size: tuple[int, ...], eps: float, steps: int, batch: int) -> None:
+    def __init__(self, classifier: Any, eps: float, steps: int, batch: int) -> None:
         from art.attacks.evasion import AutoProjectedGradientDescent, DeepFool, SquareAttack
 
         self.classifier, self.eps, self.batch = classifier, eps, batch
@@ -190,6 +189,7 @@ class _OneAfterAnother:
         ]
         self.attacks.append(DeepFool(classifier, max_iter=steps, epsilon=1e-3, **shared))
         # The side of the first square follows from its area, and must be within an image that is not square.
+        size = classifier.input_shape[-2:]
         first = min(LARGEST_SQUARE, (min(size) - 1) ** 2 / math.prod(size))
         queries = {"max_iter": SQUARES_PER_STEP * steps, "nb_restarts": AUTO_RESTARTS, "p_init": first}
         self.attacks.append(SquareAttack(classifier, eps=reach, **queries, **shared))
