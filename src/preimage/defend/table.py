@@ -39,25 +39,19 @@ class Table:
 
     def __init__(self, path: str | Path, *, columns: Sequence[str], key: Sequence[str]) -> None:
         self.path, self.columns, self.key = Path(path), tuple(columns), tuple(key)
-        if not self.path.parent.is_dir():
-            raise InputError(
-                f"{self.path}: the folder {self.path.parent} does not exist: create it first", code="not-found"
-            )
+        if not (folder := self.path.parent).is_dir():
+            raise InputError(f"{self.path}: the folder {folder} does not exist: create it first", code="not-found")
         if self.path.suffix.lower() != ".csv":
             raise InputError(f"{self.path}: the table is written as .csv: give it such a name")
         self.rows()
 
     def rows(self) -> list[Row]:
-        """All whole rows; one that was cut off in the midst of writing counts for nothing.
-
-        Raises:
-            InputError: a file with other columns.
-        """
+        """All whole rows; one that was cut off in the midst of writing counts for nothing."""
         try:
             content = self.path.read_bytes()
         except FileNotFoundError:
             return []
-        begun = content if not _whole(content) else b""  # of the header alone, if it is ours
+        begun = b"" if _whole(content) else content  # of the header alone, if it is ours
         lines = csv.reader(io.StringIO(content[: _whole(content)].decode("utf-8", errors="replace"), newline=""))
         header = next(lines, list(self.columns))
         if tuple(header) != self.columns or not ",".join(self.columns).encode().startswith(begun):
