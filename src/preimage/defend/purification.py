@@ -68,11 +68,6 @@ def adapted(recipe: str | Recipe, size: Sequence[int], steps: int | None = None)
         >>> adapted("fast", (64, 64)).steps, adapted(FAST, (64, 64)).steps, adapted("fast", (64, 64), steps=30).steps
         (50, 25, 30)
 
-    Args:
-        recipe: fast, balanced, best, paper, or a Recipe.
-        size: (height, width) in pixels.
-        steps: number of steps, at least 1; None: the recipe's.
-
     Raises:
         InputError: an unknown name, or a number of steps below 1.
     """
