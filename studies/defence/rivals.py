@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from preimage.defend.attacks import global_generators
 from preimage.defend.defence import random_source
-from preimage.defend.global_generators import global_generators
 from preimage.errors import InputError, MissingExtra
 from preimage.rng import generator
 
