@@ -17,8 +17,8 @@ from defend.small import BRIEF, Broken, Detached, Shifted, accuracy, pictures, t
 
 from preimage.defend.attacks import attack
 from preimage.defend.defence import Purification
-from preimage.defend.evaluate import COLUMNS, KEY, accuracies, evaluate_defence, wilson
-from preimage.defend.table import Table
+from preimage.defend.evaluate import evaluate_defence
+from preimage.defend.table import COLUMNS, KEY, Table, accuracies, wilson
 from preimage.defend.threat import Threat
 from preimage.errors import InputError
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal, get_args
 
 import torch
 from torch import nn
@@ -26,8 +25,7 @@ from preimage.errors import InputError
 from preimage.networks import SkipNet
 from preimage.optimizers import Together, adam
 
-AdaptiveName = Literal["bpda-eot", "prior"]
-ADAPTIVE = get_args(AdaptiveName)
+ADAPTIVE = ("bpda-eot", "prior")
 
 SAMPLES = 8  # purifications of each image at each step
 PRIOR_STEPS = 200
@@ -57,7 +55,7 @@ def bpda_eot(
     streams: Sequence[int] | None = None,
     known: bool = False,
 ) -> torch.Tensor:
-    """PGD along the mean gradient of several purifications of each image, each the identity in the backward pass.
+    """PGD along the mean gradient of several purifications of each image (see the module).
 
     Example:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 4))

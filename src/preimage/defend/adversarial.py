@@ -58,13 +58,12 @@ class AdversarialTraining(Training):
         'PGD-10'
 
     Args:
-        data: images of a training and a test part, as for Training.
+        data, device: as for Training.
         settings: None: SETTINGS. `crop` is the smallest share of each side that is visible of an image.
-        eps: above 0, in units of 1/255.
-        device: "auto", "cpu", "cuda", "mps".
+        eps: above 0 to 255, in units of 1/255.
 
     Raises:
-        InputError: as Training, and an eps that is not above 0 and at most 255.
+        InputError: as Training, and an eps out of range.
     """
 
     def __init__(
@@ -133,9 +132,8 @@ def n_fgsm(
 
     Args:
         model: from images to logits, differentiable.
-        images: (b, c, h, w) in 0 to 1.
+        images, eps: as in `attack`.
         targets: labels (b,) of the images, with their shares of the loss.
-        eps: 0 to 255, in units of 1/255.
 
     Source: de Jorge et al., Make Some Noise, NeurIPS 2022, algorithm 1.
     """

@@ -1,4 +1,4 @@
-"""Evaluation of defenses: accuracy on unattacked and on attacked images, with Wilson's intervals, written row by row.
+"""Evaluation of defenses: accuracy on unattacked and on attacked images, written row by row.
 
 An attack that is unaware of the defense measures little: evaluate it together with one that knows of it.
 """
@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,83 +22,12 @@ from preimage.defend.attacks import PGD_STEPS, attack
 from preimage.defend.checks import checked_images, checked_labels, checked_model, whole_number
 from preimage.defend.defence import Defence, DefendedClassifier
 from preimage.defend.logits import check_gradient, logits_of
-from preimage.defend.table import Row, Table
+from preimage.defend.table import COLUMNS, KEY, Accuracy, Row, Table, accuracies
 from preimage.defend.threat import NONE, UNATTACKED, Threat
 from preimage.defend.users_model import at_rest, device_of, fingerprint_of
 from preimage.engine.checkpoint import fingerprint
 from preimage.errors import InputError
 from preimage.rng import checked_seed
-
-# A row is identified by its image, the attack and the defense.
-IMAGE = ("classifier", "number", "picture", "label")
-ATTACK = ("attack", "eps", "steps", "samples", "knows_seed")
-DEFENCE = ("defence", "settings", "averaged")
-KEY = (*IMAGE, *ATTACK, *DEFENCE, "seed")
-COLUMNS = (*KEY, "predicted", "correct", "confidence", "distance", "seconds")
-_Z = 1.959963984540054  # 95 % of a normal distribution lie within so many standard deviations
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """Correct of count images behind a defense under an attack, and Wilson's 95 % interval.
-
-    Example:
-        >>> print(Accuracy("none", "pgd", 8, False, "", "", correct=81, count=100))
-        none, pgd 8: 81.0% (72.2% to 87.5%), 81 of 100
-    """
-
-    defence: str
-    attack: str
-    eps: float
-    knows_seed: bool
-    steps: str
-    samples: str
-    correct: int
-    count: int
-
-    @property
-    def share(self) -> float:
-        """Accuracy, 0 to 1; NaN of no image."""
-        return self.correct / self.count if self.count else math.nan
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """The 95 % interval of `share`."""
-        return wilson(self.correct, self.count)
-
-    def __str__(self) -> str:
-        attack = f"{self.attack} {self.eps:g}{', seed known' if self.knows_seed else ''}"
-        low, high = self.interval
-        return f"{self.defence}, {attack}: {self.share:.1%} ({low:.1%} to {high:.1%}), {self.correct} of {self.count}"
-
-
-def wilson(correct: int, count: int) -> tuple[float, float]:
-    """The 95 % interval of a proportion (Wilson 1927), within 0 to 1, and not empty at 0 and 1.
-
-    Example:
-        >>> [round(end, 3) for end in wilson(9, 10)]
-        [0.596, 0.982]
-    """
-    if not count:
-        return 0.0, 1.0
-    share, square = correct / count, _Z**2
-    middle = (share + square / (2 * count)) / (1 + square / count)
-    reach = _Z / (1 + square / count) * math.sqrt(share * (1 - share) / count + square / (4 * count**2))
-    return max(0.0, middle - reach), min(1.0, middle + reach)
-
-
-def accuracies(rows: Sequence[Row]) -> list[Accuracy]:
-    """The accuracy of each defense under each attack, of rows of a table, in the order in which they first come."""
-    groups: dict[tuple[str, ...], list[Row]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row[name] for name in (*DEFENCE, *ATTACK)), []).append(row)
-    found = []
-    for first, *others in groups.values():
-        eps, known = float(first["eps"]), first["knows_seed"] == "yes"
-        correct = sum(row["correct"] == "1" for row in (first, *others))
-        texts = {name: first[name] for name in ("defence", "attack", "steps", "samples")}
-        found.append(Accuracy(**texts, eps=eps, knows_seed=known, correct=correct, count=1 + len(others)))
-    return found
 
 
 def evaluate_defence(
@@ -195,7 +122,8 @@ def _check_defences(defences: Any) -> None:
         if each is not None and not (callable(each) and callable(getattr(each, "describe", None))):
             found = type(each).__name__
             raise InputError(
-                f"the defense {name!r} must be None or have describe(), as Purification(), got {found}", code="type"
+                f"the defense {name!r} must be None or a function with describe(), as Purification(), got {found}",
+                code="type",
             )
 
 
