@@ -151,7 +151,8 @@ class TotalVariance:
         cleaned = []
         for image, stream in zip(images, streams, strict=True):
             numpy_seed = np.random.SeedSequence([seed, stream]).generate_state(4)
-            with global_generators(seed, numpy_seed=numpy_seed):
+            with global_generators(seed):
+                np.random.seed(numpy_seed)
                 cleaned.append(_each(lambda pixels: minimize(pixels)[0], image[None]))
         return torch.cat(cleaned)
 

@@ -207,7 +207,7 @@ def _auto_attack(
 
 
 @contextmanager
-def global_generators(seed: int, *, numpy_seed: Any = None) -> Iterator[None]:
+def global_generators(seed: int) -> Iterator[None]:
     """A context in which NumPy's and PyTorch's global generators, from which the toolbox draws, start at a seed; then restored.
 
     One at a time, by a lock: threads of this library get what each gets alone. A thread of yours that draws from NumPy's global
@@ -219,15 +219,11 @@ def global_generators(seed: int, *, numpy_seed: Any = None) -> Iterator[None]:
         >>> with global_generators(3):
         ...     np.random.rand() == first
         True
-
-    Args:
-        seed: 0 to 2147483647.
-        numpy_seed: what np.random.seed takes, if NumPy's differs.
     """
     with _LOCK, torch.random.fork_rng(devices=[]):
         before = np.random.get_state()
         torch.default_generator.manual_seed(seed)
-        np.random.seed(seed if numpy_seed is None else numpy_seed)
+        np.random.seed(seed)
         try:
             yield
         finally:

@@ -16,7 +16,7 @@ from torch import nn
 
 from preimage.defend.checks import checked_images, checked_model, whole_number
 from preimage.defend.logits import logits_of
-from preimage.defend.purification import adapted, as_given, early_outputs
+from preimage.defend.purification import adapted, as_given, fitting, purifying
 from preimage.defend.users_model import device_of
 from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
@@ -72,11 +72,12 @@ class Purification:
     ) -> torch.Tensor:
         seed, streams = random_source(len(images), seed, streams)
         recipe = adapted(self.recipe, images.shape[-2:], self.steps)
-        found = []
-        for first, part in zip(range(0, len(images), self.batch), images.split(self.batch), strict=True):
-            own = streams[first : first + self.batch]
-            found += early_outputs(part, [recipe.steps], recipe=recipe, seed=seed, streams=own)
-        return torch.cat(found)
+        with fitting(images.device):
+            found = [
+                purifying(part, recipe, seed, streams[first : first + self.batch]).run().image
+                for first, part in zip(range(0, len(images), self.batch), images.split(self.batch), strict=True)
+            ]
+        return torch.cat(found).to(images)
 
     def describe(self) -> dict[str, Any]:
         """The recipe as plain data, without the batch size, which changes nothing."""
