@@ -106,7 +106,6 @@ def prior_perturbation(
     labels: torch.Tensor,
     eps: float,
     *,
-    recipe: Recipe = PERTURBATION,
     steps: int | None = None,
     seed: int | None = None,
     streams: Sequence[int] | None = None,
@@ -125,14 +124,13 @@ def prior_perturbation(
     Args:
         model: the undefended classifier.
         images, labels, eps: as in `attack`.
-        recipe: network, code and optimizer of the perturbation; the network's output must be linear.
-        steps: number of steps; None: the recipe's. The strongest perturbation of all steps is returned.
+        steps: number of steps; None: 200. The strongest perturbation of all steps is returned.
         seed, streams: the attacker's random seed and streams.
 
     Raises:
         InputError: images, labels, eps or steps out of range, or a classifier without gradient.
     """
-    recipe = recipe if steps is None else replace(recipe, steps=steps)
+    recipe = PERTURBATION if steps is None else replace(PERTURBATION, steps=steps)
     own, streams = random_source(len(images), seed, streams)
     with attackable(model, images, labels, eps) as (given, labels, _):
         if eps == 0:

@@ -29,7 +29,6 @@ from preimage.classifiers.train import Training
 from preimage.defend.attacks import PGD_REACH, attackable, checked_eps
 from preimage.defend.logits import gradient_of, logits_of
 from preimage.errors import InputError
-from preimage.rng import checked_seed
 
 EPS = 8.0  # in units of 1/255
 NOISE = 2.0  # of the start, in eps (de Jorge et al. 2022)
@@ -143,13 +142,7 @@ def n_fgsm(
 
 
 def robust_accuracy(
-    classifier: Classifier,
-    images: torch.Tensor,
-    labels: torch.Tensor,
-    eps: float,
-    *,
-    steps: int = TEST_STEPS,
-    seed: int = 0,
+    classifier: Classifier, images: torch.Tensor, labels: torch.Tensor, eps: float, *, steps: int = TEST_STEPS
 ) -> float:
     """The accuracy, 0 to 1, under PGD from a random start by steps of 2.5 eps / steps.
 
@@ -163,7 +156,7 @@ def robust_accuracy(
 
     Args:
         classifier: used in evaluation mode.
-        images, labels, eps, seed: as in `attack`; all images go through the classifier in one pass.
+        images, labels, eps: as in `attack`; all images go through the classifier in one pass.
         steps: number of steps.
 
     Raises:
@@ -171,10 +164,9 @@ def robust_accuracy(
 
     Source: Madry et al., Towards Deep Learning Models Resistant to Adversarial Attacks, ICLR 2018.
     """
-    generator = torch.Generator().manual_seed(checked_seed(seed))
     with attackable(classifier, images, labels, eps) as (given, labels, _), torch.enable_grad():
         reach = eps / 255
-        x = perturbed(given, eps, generator)
+        x = perturbed(given, eps, torch.Generator().manual_seed(0))
         for _ in range(steps if eps else 0):
             x.requires_grad_()
             slope = gradient_of(functional.cross_entropy(logits_of(classifier, x).float(), labels, reduction="sum"), x)

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from preimage.classifiers.settings import Settings
     from preimage.defend.training_run import TrainingRun
 
-SCORES = ("balanced_accuracy", "accuracy", "calibration_error", "rank_correlation")
+# The numbers of a summary, and their names there.
+SCORES = {
+    "balanced_accuracy": "balanced accuracy",
+    "accuracy": "accuracy",
+    "calibration_error": "calibration error",
+    "rank_correlation": "rank correlation of estimated and true loss",
+}
 _NAME_WIDTH = 44
 
 
@@ -150,27 +156,25 @@ def summary_lines(model: TrainedModel) -> list[str]:
     """Scores on the test part and, optimistic since the epoch was chosen by it, on the validation part; for people."""
     found = report(model)
     test, validation = found["test"], found["validation"]
-    lines = [f"{'':{_NAME_WIDTH}}{'test':>10}{'validation':>13}"]
-    for name in SCORES:
-        note = " of estimated and true loss" if name == "rank_correlation" else ""
-        lines.append(_row(f"{name.replace('_', ' ')}{note}", test[name], validation[name]))
+    rows = [("", "test", "validation")]
+    rows += [(words, _score(test[name]), _score(validation[name])) for name, words in SCORES.items()]
     for name, *recalls in zip(found["classes"], test["recall"], validation["recall"], strict=True):
-        lines.append(_row(f"recall of {name}", *recalls))
+        rows.append((f"recall of {name}", *map(_score, recalls)))
+    lines = [f"{name:{_NAME_WIDTH}}{on_test:>10}{on_validation:>13}" for name, on_test, on_validation in rows]
     if "adversarial" in found:
         attack = found["adversarial"]
         lines.append(f"test accuracy under {attack['attack']} at eps {attack['eps']:g}: {attack['test']:.3f}")
-    minutes, epochs = found["seconds"] / 60, found["settings"]["epochs"]
     return [
         *lines,
-        f"epoch {found['epoch']} of {epochs} was chosen, in {minutes:.1f} minutes ({found['device']})",
+        f"epoch {found['epoch']} of {found['settings']['epochs']} was chosen, in {found['seconds'] / 60:.1f} minutes "
+        f"({found['device']})",
         f"target quantile of the estimated loss: {found['target_quantile']}",
         "explain an image with it: preimage counterfactual IMAGE --classifier FILE.pt",
     ]
 
 
-def _row(name: str, test: float | None, validation: float | None) -> str:
-    columns = ("none" if value is None else f"{value:.3f}" for value in (test, validation))
-    return f"{name:{_NAME_WIDTH}}{next(columns):>10}{next(columns):>13}"
+def _score(value: float | None) -> str:
+    return "none" if value is None else f"{value:.3f}"
 
 
 train = TaskSpec(
