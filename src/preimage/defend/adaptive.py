@@ -14,16 +14,15 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from preimage.codes import Noise
 from preimage.defend.attacks import PGD_REACH, PGD_STEPS, attackable, bounded
 from preimage.defend.checks import whole_number
 from preimage.defend.defence import DefendedClassifier, random_source
 from preimage.defend.logits import images_per_pass, logits_of
+from preimage.defend.purification import PAPER
 from preimage.engine.members import Members
-from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
 from preimage.networks import SkipNet
-from preimage.optimizers import Together, adam
+from preimage.optimizers import Together
 
 ADAPTIVE = ("bpda-eot", "prior")
 
@@ -31,15 +30,12 @@ SAMPLES = 8  # purifications of each image at each step
 PRIOR_STEPS = 200
 
 # The network whose output is the perturbation: of the defense's own kind, thin, its linear output bounded by tanh.
-PERTURBATION = Recipe(
+PERTURBATION = replace(
+    PAPER,
     network=SkipNet.Config((16,) * 3, (16,) * 3, (4,) * 3, output="linear"),
-    code=Noise(32),
     jitter=0.0,
-    optimizer=adam,
-    rate=0.01,
     steps=PRIOR_STEPS,
-    averaging=0.0,
-    stop="steps",
+    precision="auto",
 )
 
 

@@ -158,8 +158,8 @@ def summary_lines(model: TrainedModel) -> list[str]:
     test, validation = found["test"], found["validation"]
     rows = [("", "test", "validation")]
     rows += [(words, _score(test[name]), _score(validation[name])) for name, words in SCORES.items()]
-    for name, *recalls in zip(found["classes"], test["recall"], validation["recall"], strict=True):
-        rows.append((f"recall of {name}", *map(_score, recalls)))
+    recalls = zip(found["classes"], test["recall"], validation["recall"], strict=True)
+    rows += [(f"recall of {name}", _score(own), _score(other)) for name, own, other in recalls]
     lines = [f"{name:{_NAME_WIDTH}}{on_test:>10}{on_validation:>13}" for name, on_test, on_validation in rows]
     if "adversarial" in found:
         attack = found["adversarial"]
