@@ -24,17 +24,9 @@ collect_ignore: list[str] = [
     "src/preimage/studies",
     "src/preimage/cli/interrupt.py",
     "src/preimage/cli/progress.py",
-    "src/preimage/defend/adaptive.py",
-    "src/preimage/defend/art_defence.py",
-    "src/preimage/defend/attacks.py",
     "src/preimage/defend/checks.py",
-    "src/preimage/defend/defence.py",
-    "src/preimage/defend/evaluate.py",
     "src/preimage/defend/inspection.py",
-    "src/preimage/defend/purify.py",
-    "src/preimage/defend/robust_features.py",
     "src/preimage/defend/saliency.py",
-    "src/preimage/defend/several_steps.py",
     "src/preimage/defend/thresholds.py",
 ]
 

@@ -26,10 +26,11 @@ from rich.console import Console
 from rich.table import Table
 
 from preimage.classifiers.labelled import TRAIN, VALIDATION_SHARE
-from preimage.defend.purification import FAST, PAPER, early_outputs
+from preimage.defend.purification import FAST, PAPER
 from preimage.defend.threat import NONE
 from preimage.engine.devices import choose_device
 from preimage.engine.recipe import Recipe
+from studies.defence.several_steps import early_outputs
 from studies.harness.attacked import CLEAN, THIN, Condition, classified, classified_early
 from studies.harness.classifiers import classifier, correctly_classified, labelled
 from studies.harness.rows import Row, append_rows

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from preimage.defend.attacks import global_generators
 from preimage.defend.defence import random_source
-from preimage.defend.global_generators import global_generators
 from preimage.errors import InputError, MissingExtra
 from preimage.rng import generator
 
@@ -151,7 +151,8 @@ class TotalVariance:
         cleaned = []
         for image, stream in zip(images, streams, strict=True):
             numpy_seed = np.random.SeedSequence([seed, stream]).generate_state(4)
-            with global_generators(seed, numpy_seed=numpy_seed):
+            with global_generators(seed):
+                np.random.seed(numpy_seed)
                 cleaned.append(_each(lambda pixels: minimize(pixels)[0], image[None]))
         return torch.cat(cleaned)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from preimage.defend.defence import BATCH, Defence, Purification
-from preimage.defend.purification import early_outputs
+from preimage.defend.purification import FAST, fitting, purifying
 from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
 
@@ -91,3 +91,37 @@ class _EndedAfter:
     @property
     def _alone(self) -> Purification:
         return Purification(self.fits.recipe, self.steps, self.fits.batch)
+
+
+def early_outputs(
+    images: torch.Tensor,
+    at: Sequence[int],
+    *,
+    recipe: Recipe = FAST,
+    seed: int = 0,
+    streams: Sequence[int] | None = None,
+) -> list[torch.Tensor]:
+    """What one fit of each image would return after several numbers of steps.
+
+    Example:
+        >>> [early.shape for early in early_outputs(torch.rand(8, 3, 32, 32), (1, 2))]
+        [torch.Size([8, 3, 32, 32]), torch.Size([8, 3, 32, 32])]
+
+    Args:
+        images: (b, c, h, w) in 0 to 1, fitted side by side on their device, each with weights, code and jitter of its own.
+        at: numbers of steps, each at least 1, in any order; the fit has the largest of them, whatever the recipe says.
+        recipe: all but the number of steps.
+        seed, streams: random seed, and of each image the stream of it; None: 0, 1, 2, ...
+
+    Raises:
+        InputError: no number of steps, or one below 1.
+    """
+    if not at or min(at) < 1:
+        raise InputError(f"at must hold numbers of steps, each at least 1, got {list(at)}")
+    recipe = replace(recipe, steps=max(at))
+    found: dict[int, torch.Tensor] = {}
+    with fitting(images.device):
+        fit = purifying(images, recipe, seed, streams)
+        found |= {step.index: step.picture for step in fit if step.index in at and step.index < recipe.steps}
+        last = fit.result().image
+    return [found.get(steps, last).to(images) for steps in at]

@@ -12,10 +12,11 @@ import torch
 
 from preimage.classifiers import Classifier
 from preimage.defend.attacks import attack
-from preimage.defend.purification import FAST, PAPER, early_outputs
+from preimage.defend.purification import FAST, PAPER
 from preimage.defend.users_model import device_of
 from preimage.engine.recipe import Recipe
 from preimage.networks import SkipNet
+from studies.defence.several_steps import early_outputs
 from studies.harness.classifiers import SEED, Pictures
 
 NONE = "none"

@@ -15,11 +15,10 @@ from cli.tiny import ENVIRONMENT
 from defend.evaluation import DEFENCES, THREATS, evaluated
 from defend.small import BRIEF, Broken, Detached, Shifted, accuracy, pictures, trained
 
-from preimage.defend.accuracy import accuracies, wilson
 from preimage.defend.attacks import attack
 from preimage.defend.defence import Purification
-from preimage.defend.evaluate import COLUMNS, KEY, evaluate_defence
-from preimage.defend.table import Table
+from preimage.defend.evaluate import evaluate_defence
+from preimage.defend.table import COLUMNS, KEY, Table, accuracies, wilson
 from preimage.defend.threat import Threat
 from preimage.errors import InputError
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from classifiers.small import tiny
 from defend.small import BRIEF
 from specimens import clean
 
@@ -18,7 +19,6 @@ from preimage.metrics import psnr
 from preimage.networks import SkipNet
 from preimage.optimizers import muon
 from preimage.stopping import after
-from studies.harness.classifiers import untrained
 
 THIN = replace(FAST, network=SkipNet.Config((16,) * 3, (16,) * 3, (4,) * 3, upsample="nearest", padding="zeros"))
 
@@ -78,7 +78,7 @@ def test_every_way_of_purifying_adapts_the_recipe_alike():
     assert found.steps == adapted("fast", (40, 40)).steps == 31
     assert torch.equal(Purification()(image, 0, [0]), found.image)
     assert not torch.equal(Purification(steps=4)(image, 0, [0]), found.image)
-    looked = Inspecting(image, untrained(None, "cifar10").classifier, every=31, device=torch.device("cpu")).run()[0]
+    looked = Inspecting(image, tiny(), every=31, device=torch.device("cpu")).run()[0]
     assert looked.steps == (31,)
     assert purify(image, recipe=BRIEF, device="cpu").run().steps == BRIEF.steps
 

@@ -17,10 +17,9 @@ from defend.small import pictures as stripes
 from torch import nn
 
 from preimage.classifiers import Classifier
-from preimage.defend.attacks import attack
+from preimage.defend.attacks import attack, global_generators
 from preimage.defend.attribution import saliency_map
 from preimage.defend.faithfulness import deletion
-from preimage.defend.global_generators import global_generators
 from preimage.defend.methods import Method
 from preimage.defend.migsg import MIGSG
 from preimage.defend.users_model import at_rest, fingerprint_of, same_weights

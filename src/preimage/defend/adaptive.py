@@ -9,40 +9,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal, get_args
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from preimage.codes import Noise
-from preimage.defend.attacks import PGD_REACH, PGD_STEPS, bounded, checked_eps
-from preimage.defend.checks import checked_images, checked_labels, checked_model, whole_number
+from preimage.defend.attacks import PGD_REACH, PGD_STEPS, attackable, bounded
+from preimage.defend.checks import whole_number
 from preimage.defend.defence import DefendedClassifier, random_source
-from preimage.defend.logits import check_gradient, images_per_pass, logits_of
-from preimage.defend.users_model import at_rest, device_of
+from preimage.defend.logits import images_per_pass, logits_of
+from preimage.defend.purification import PAPER
 from preimage.engine.members import Members
-from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
 from preimage.networks import SkipNet
-from preimage.optimizers import Together, adam
+from preimage.optimizers import Together
 
-AdaptiveName = Literal["bpda-eot", "prior"]
-ADAPTIVE = get_args(AdaptiveName)
+ADAPTIVE = ("bpda-eot", "prior")
 
 SAMPLES = 8  # purifications of each image at each step
 PRIOR_STEPS = 200
 
 # The network whose output is the perturbation: of the defense's own kind, thin, its linear output bounded by tanh.
-PERTURBATION = Recipe(
+PERTURBATION = replace(
+    PAPER,
     network=SkipNet.Config((16,) * 3, (16,) * 3, (4,) * 3, output="linear"),
-    code=Noise(32),
     jitter=0.0,
-    optimizer=adam,
-    rate=0.01,
     steps=PRIOR_STEPS,
-    averaging=0.0,
-    stop="steps",
+    precision="auto",
 )
 
 
@@ -58,7 +51,7 @@ def bpda_eot(
     streams: Sequence[int] | None = None,
     known: bool = False,
 ) -> torch.Tensor:
-    """PGD along the mean gradient of several purifications of each image, each the identity in the backward pass.
+    """PGD along the mean gradient of several purifications of each image (see the module).
 
     Example:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 4))
@@ -69,9 +62,7 @@ def bpda_eot(
 
     Args:
         defended: the classifier with its defense.
-        images: (b, 1 or 3, h, w) in 0 to 1.
-        labels: (b,) the index of each image's true class.
-        eps: 0 to 255, in units of 1/255.
+        images, labels, eps: as in `attack`.
         steps: number of steps, each of 2.5 eps / steps, from a random start.
         samples: purifications of each image at each step, by which the expectation is estimated.
         seed, streams: the attacker's own random seed and streams; with `known` those that the defense itself will use.
@@ -87,8 +78,7 @@ def bpda_eot(
         raise InputError("an attacker who knows the defense's seed needs it: give seed, or known=False", code="option")
     own, streams = random_source(len(images), seed, streams)
     generator = torch.Generator().manual_seed(own)
-    with at_rest(defended.model):
-        given, labels = _checked(defended.model, images, labels, eps)
+    with attackable(defended.model, images, labels, eps) as (given, labels, _):
         if eps == 0:
             return images.detach().clone()
         start = (2 * torch.rand(given.shape, generator=generator) - 1) * eps / 255
@@ -112,7 +102,6 @@ def prior_perturbation(
     labels: torch.Tensor,
     eps: float,
     *,
-    recipe: Recipe = PERTURBATION,
     steps: int | None = None,
     seed: int | None = None,
     streams: Sequence[int] | None = None,
@@ -130,35 +119,30 @@ def prior_perturbation(
 
     Args:
         model: the undefended classifier.
-        images: (b, 1 or 3, h, w) in 0 to 1.
-        labels: (b,) the index of each image's true class.
-        eps: 0 to 255, in units of 1/255.
-        recipe: network, code and optimizer of the perturbation; the network's output must be linear.
-        steps: number of steps; None: the recipe's. The strongest perturbation of all steps is returned.
+        images, labels, eps: as in `attack`.
+        steps: number of steps; None: 200. The strongest perturbation of all steps is returned.
         seed, streams: the attacker's random seed and streams.
 
     Raises:
         InputError: images, labels, eps or steps out of range, or a classifier without gradient.
     """
-    recipe = recipe if steps is None else replace(recipe, steps=steps)
+    recipe = PERTURBATION if steps is None else replace(PERTURBATION, steps=steps)
     own, streams = random_source(len(images), seed, streams)
-    with at_rest(checked_model(model)):
-        given, labels = _checked(model, images, labels, eps)
+    with attackable(model, images, labels, eps) as (given, labels, _):
         if eps == 0:
             return images.detach().clone()
         with torch.inference_mode(False), torch.enable_grad():
             channels, height, width = given.shape[1:]
             members = {"members": len(given), "seed": own, "device": given.device, "streams": streams}
             prior = recipe.prior(channels, (height, width), **members)
-            each = (recipe.optimizer(net.parameters(), recipe.rate) for net in prior.networks)
-            together = Together([optimizer for of_member in each for optimizer in of_member])
+            owned = [recipe.optimizer(network.parameters(), recipe.rate) for network in prior.networks]
+            together = Together([optimizer for of_member in owned for optimizer in of_member])
             everyone, computed = list(range(len(given))), Members(prior)
             strongest, loss_of = given.clone(), torch.full((len(given),), -torch.inf, device=given.device)
             # A loop of its own: all images go through the classifier in one pass, and a Fit would classify them one by one.
             for _ in range(recipe.steps):
-                attacked = (given + eps / 255 * computed.outputs(everyone, prior.inputs(everyone).codes).tanh()).clamp(
-                    0, 1
-                )
+                perturbation = computed.outputs(everyone, prior.inputs(everyone).codes).tanh()
+                attacked = (given + eps / 255 * perturbation).clamp(0, 1)
                 loss = functional.cross_entropy(logits_of(model, attacked), labels, reduction="none")
                 (-loss.sum()).backward()
                 together.step()
@@ -167,19 +151,6 @@ def prior_perturbation(
                 strongest = torch.where(stronger[:, None, None, None], attacked.detach(), strongest)
                 loss_of = torch.maximum(loss.detach(), loss_of)
     return bounded(strongest, images, eps)
-
-
-def _checked(
-    model: nn.Module, images: torch.Tensor, labels: torch.Tensor, eps: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Images and labels on the classifier's device, known to be such as can be attacked."""
-    checked_eps(eps)
-    place = device_of(model)
-    with torch.inference_mode(False), torch.no_grad():
-        given = checked_images(images).detach().float().clone().to(place)
-        classes = logits_of(model, given[:1]).shape[1]
-    check_gradient(model, given)
-    return given, checked_labels(labels, len(images), classes).to(place)
 
 
 def _gradient(

@@ -24,12 +24,9 @@ from preimage.classifiers.labelled import TEST, Labelled
 from preimage.classifiers.loss_estimator import ranking_loss
 from preimage.classifiers.settings import Settings
 from preimage.classifiers.train import Training
-from preimage.defend.attacks import PGD_REACH, checked_eps
-from preimage.defend.checks import checked_images, checked_labels
+from preimage.defend.attacks import PGD_REACH, attackable, checked_eps
 from preimage.defend.logits import gradient_of, logits_of
-from preimage.defend.users_model import at_rest, device_of
 from preimage.errors import InputError
-from preimage.rng import checked_seed
 
 EPS = 8.0  # in units of 1/255
 NOISE = 2.0  # of the start, in eps (de Jorge et al. 2022)
@@ -58,22 +55,16 @@ class AdversarialTraining(Training):
         'PGD-10'
 
     Args:
-        data: images of a training and a test part, as for Training.
+        data, device: as for Training.
         settings: None: SETTINGS. `crop` is the smallest share of each side that is visible of an image.
-        eps: above 0, in units of 1/255.
-        device: "auto", "cpu", "cuda", "mps".
+        eps: above 0 to 255, in units of 1/255.
 
     Raises:
-        InputError: as Training, and an eps that is not above 0 and at most 255.
+        InputError: as Training, and an eps out of range.
     """
 
     def __init__(
-        self,
-        data: Labelled,
-        settings: Settings | None = None,
-        *,
-        eps: float = EPS,
-        device: str | torch.device = "auto",
+        self, data: Labelled, settings: Settings | None = None, *, eps: float = EPS, device: str | torch.device = "auto"
     ) -> None:
         if not checked_eps(eps):
             raise InputError("eps must be above 0, got 0: Training trains without attack")
@@ -138,9 +129,8 @@ def n_fgsm(
 
     Args:
         model: from images to logits, differentiable.
-        images: (b, c, h, w) in 0 to 1.
+        images, eps: as in `attack`.
         targets: labels (b,) of the images, with their shares of the loss.
-        eps: 0 to 255, in units of 1/255.
 
     Source: de Jorge et al., Make Some Noise, NeurIPS 2022, algorithm 1.
     """
@@ -150,13 +140,7 @@ def n_fgsm(
 
 
 def robust_accuracy(
-    classifier: Classifier,
-    images: torch.Tensor,
-    labels: torch.Tensor,
-    eps: float,
-    *,
-    steps: int = TEST_STEPS,
-    seed: int = 0,
+    classifier: Classifier, images: torch.Tensor, labels: torch.Tensor, eps: float, *, steps: int = TEST_STEPS
 ) -> float:
     """The accuracy, 0 to 1, under PGD from a random start by steps of 2.5 eps / steps.
 
@@ -170,22 +154,17 @@ def robust_accuracy(
 
     Args:
         classifier: used in evaluation mode.
-        images: (b, 3, h, w) in 0 to 1, all of them in one pass.
-        labels: (b,) the index of each image's true class.
-        eps: 0 to 255, in units of 1/255.
+        images, labels, eps: as in `attack`; all images go through the classifier in one pass.
         steps: number of steps.
-        seed: random seed of the start.
 
     Raises:
         InputError: images, labels or eps out of range, or a classifier without gradient.
 
     Source: Madry et al., Towards Deep Learning Models Resistant to Adversarial Attacks, ICLR 2018.
     """
-    reach, place = checked_eps(eps) / 255, device_of(classifier)
-    given = checked_images(images).detach().to(place)
-    labels = checked_labels(labels, len(given), len(classifier.classes)).to(place)
-    with at_rest(classifier), torch.enable_grad():
-        x = perturbed(given, eps, torch.Generator().manual_seed(checked_seed(seed)))
+    with attackable(classifier, images, labels, eps) as (given, labels, _), torch.enable_grad():
+        reach = eps / 255
+        x = perturbed(given, eps, torch.Generator().manual_seed(0))
         for _ in range(steps if eps else 0):
             x.requires_grad_()
             slope = gradient_of(functional.cross_entropy(logits_of(classifier, x).float(), labels, reduction="sum"), x)

@@ -6,6 +6,10 @@ A thin face of the adversarial-robustness-toolbox (the extra `defend`), in the u
 from __future__ import annotations
 
 import math
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from numbers import Real
 from typing import Any, Literal, get_args
 
@@ -15,7 +19,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 from preimage.defend.checks import checked_images, checked_labels, checked_model, whole_number
-from preimage.defend.global_generators import global_generators
 from preimage.defend.logits import check_gradient, logits_of
 from preimage.defend.users_model import at_rest, device_of
 from preimage.errors import InputError, MissingExtra
@@ -28,6 +31,8 @@ PGD_STEPS, AUTO_STEPS = 20, 100
 PGD_REACH = 2.5  # the length of all steps together, in eps (Madry et al. 2018)
 # Those of the toolbox: 5000 squares, the first 80 % of the image.
 AUTO_RESTARTS, SQUARES_PER_STEP, LARGEST_SQUARE = 5, 50, 0.8
+
+_LOCK = threading.RLock()  # of the global generators
 
 
 def attack(
@@ -71,29 +76,42 @@ def attack(
     """
     if name not in ATTACKS:
         raise InputError(f"an attack is one of {', '.join(ATTACKS)}, got {name!r}")
-    if steps is not None:
-        steps = whole_number(steps, "steps")
-    checked_eps(eps)
+    steps = None if steps is None else whole_number(steps, "steps")
     batch, seed = whole_number(batch, "batch"), checked_seed(seed)
-    given = checked_images(images).detach()
-    place = device_of(checked_model(model))
-    with at_rest(model):
-        with torch.no_grad():
-            parts = given.split(batch) if name == "llci" else [given[:1]]  # the others need the number of classes only
-            logits = torch.cat([logits_of(model, part.to(place)) for part in parts])
-        labels = checked_labels(labels, len(given), logits.shape[1])
+    with attackable(model, images, labels, eps) as (given, labels, classes):
         if eps == 0:
-            return given.clone()
-        check_gradient(model, given[:1].to(place))
-        classifier = _classifier(model, tuple(given.shape[1:]), logits.shape[1], place)
-        maker = _made(name, classifier, tuple(given.shape[-2:]), eps, steps, batch)
-        classes = logits.argmin(1) if name == "llci" else labels
+            return images.detach().clone()
+        generate = _toolbox_attack(name, _classifier(model, given, classes), eps, steps, batch)
+        if name == "llci":
+            with torch.no_grad():
+                labels = torch.cat([logits_of(model, part) for part in given.split(batch)]).argmin(1)
         try:
             with torch.inference_mode(False), torch.enable_grad(), global_generators(seed):
-                found = maker.generate(x=given.float().cpu().numpy(), y=classes.cpu().numpy())
+                found = generate(x=given.cpu().numpy(), y=labels.cpu().numpy())
         finally:
-            model.to(place)  # the toolbox knows one graphics card
-    return bounded(torch.from_numpy(found), given, eps)
+            model.to(given.device)  # the toolbox knows one graphics card
+    return bounded(torch.from_numpy(found), images, eps)
+
+
+@contextmanager
+def attackable(
+    model: nn.Module, images: torch.Tensor, labels: torch.Tensor, eps: float
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, int]]:
+    """A context with a classifier at rest: images and labels on its device, checked, and the number of classes.
+
+    Raises:
+        InputError: images, labels or eps out of range, or (unless eps is 0) a classifier without gradient.
+    """
+    checked_eps(eps)
+    place = device_of(checked_model(model))
+    with at_rest(model):
+        with torch.inference_mode(False), torch.no_grad():
+            given = checked_images(images).detach().float().clone().to(place)
+            classes = logits_of(model, given[:1]).shape[1]
+        labels = checked_labels(labels, len(given), classes).to(place)
+        if eps:
+            check_gradient(model, given)
+        yield given, labels, classes
 
 
 def kurakin_steps(eps: float) -> int:
@@ -119,92 +137,94 @@ def bounded(attacked: torch.Tensor, images: torch.Tensor, eps: float) -> torch.T
 
 
 def checked_eps(eps: float) -> float:
-    """eps, known to be a number from 0 to 255.
-
-    Raises:
-        InputError: below 0, above 255, or none.
-    """
+    """eps, known to be a number from 0 to 255; an InputError else."""
     if not isinstance(eps, Real) or not 0 <= eps <= 255:
         raise InputError(f"eps must be from 0 to 255, in units of 1/255, got {eps!r}")
     return eps
 
 
-def _classifier(model: nn.Module, shape: tuple[int, ...], classes: int, device: torch.device) -> Any:
+def _classifier(model: nn.Module, images: torch.Tensor, classes: int) -> Any:
+    """The toolbox's view of a classifier of such images."""
     try:
         from art.estimators.classification import PyTorchClassifier
     except ImportError as error:
         raise MissingExtra.of("adversarial-robustness-toolbox", "defend") from error
-    return PyTorchClassifier(
-        model=model,
-        loss=nn.CrossEntropyLoss(),
-        input_shape=shape,
-        nb_classes=classes,
-        clip_values=(0.0, 1.0),
-        device_type="gpu" if device.type == "cuda" else "cpu",
-    )
+    place, shape = "gpu" if images.is_cuda else "cpu", tuple(images.shape[1:])
+    return PyTorchClassifier(model, nn.CrossEntropyLoss(), shape, classes, clip_values=(0.0, 1.0), device_type=place)
 
 
-def _made(name: AttackName, classifier: Any, size: tuple[int, ...], eps: float, steps: int | None, batch: int) -> Any:
-    """The toolbox's attack of a name, with the settings of `attack`."""
+def _toolbox_attack(name: AttackName, classifier: Any, eps: float, steps: int | None, batch: int) -> Callable[..., Any]:
+    """The toolbox's function (x, y) -> adversarial examples of an attack, with the settings of `attack`."""
     from art.attacks.evasion import BasicIterativeMethod, FastGradientMethod, ProjectedGradientDescent
 
-    reach, step = eps / 255, 1 / 255
-    if name == "fgsm":
-        return FastGradientMethod(classifier, eps=reach, eps_step=reach, batch_size=batch)
     if name == "autoattack":
-        return _OneAfterAnother(classifier, size, eps, steps or AUTO_STEPS, batch)
+        return partial(_auto_attack, classifier, eps, steps or AUTO_STEPS, batch)
+    reach = eps / 255
+    shared: dict[str, Any] = {"eps": reach, "batch_size": batch}
+    if name == "fgsm":
+        return FastGradientMethod(classifier, eps_step=reach, **shared).generate
+    shared |= {"verbose": False}
     if name == "pgd":
         count = steps or PGD_STEPS
-        step = PGD_REACH * reach / count
-        return ProjectedGradientDescent(
-            classifier, eps=reach, eps_step=step, max_iter=count, num_random_init=1, batch_size=batch, verbose=False
-        )
-    return BasicIterativeMethod(
-        classifier,
-        eps=reach,
-        eps_step=step,
-        max_iter=steps or kurakin_steps(eps),
-        targeted=name == "llci",
-        batch_size=batch,
-        verbose=False,
-    )
+        settings = {"eps_step": PGD_REACH * reach / count, "max_iter": count, "num_random_init": 1}
+        return ProjectedGradientDescent(classifier, **settings, **shared).generate
+    settings = {"eps_step": 1 / 255, "max_iter": steps or kurakin_steps(eps), "targeted": name == "llci"}
+    return BasicIterativeMethod(classifier, **settings, **shared).generate
 
 
-class _OneAfterAnother:
-    """AutoAttack as the toolbox configures it, as far as small images and few classes allow.
+def _auto_attack(
+    classifier: Any, eps: float, steps: int, batch: int, x: NDArray[np.float32], y: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """AutoAttack as the toolbox configures it, as far as small images and few classes allow: one attack after another.
 
     The toolbox's own needs a package for several processes even for one, and drops what DeepFool finds beyond eps.
     """
+    from art.attacks.evasion import AutoProjectedGradientDescent, DeepFool, SquareAttack
 
-    def __init__(self, classifier: Any, size: tuple[int, ...], eps: float, steps: int, batch: int) -> None:
-        from art.attacks.evasion import AutoProjectedGradientDescent, DeepFool, SquareAttack
+    def correct(x: NDArray[np.float32], y: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.flatnonzero(classifier.predict(x, batch_size=batch).argmax(1) == y)
 
-        self.classifier, self.eps, self.batch = classifier, eps, batch
-        reach = eps / 255
-        # The ratio of logit differences has a third largest logit; with two classes there is none.
-        losses = ("cross_entropy", "difference_logits_ratio") if classifier.nb_classes > 2 else ("cross_entropy",)
-        shared: dict[str, Any] = {"batch_size": batch, "verbose": False}
-        climbing = {"eps": reach, "eps_step": reach / 4, "max_iter": steps, "nb_random_init": AUTO_RESTARTS}
-        self.attacks: list[Any] = [
-            AutoProjectedGradientDescent(classifier, loss_type=loss, **climbing, **shared) for loss in losses
-        ]
-        self.attacks.append(DeepFool(classifier, max_iter=steps, epsilon=1e-3, **shared))
-        # The side of the first square follows from its area, and must be within an image that is not square.
-        first = min(LARGEST_SQUARE, (min(size) - 1) ** 2 / math.prod(size))
-        queries = {"max_iter": SQUARES_PER_STEP * steps, "nb_restarts": AUTO_RESTARTS, "p_init": first}
-        self.attacks.append(SquareAttack(classifier, eps=reach, **queries, **shared))
+    reach, (height, width) = eps / 255, x.shape[-2:]
+    shared: dict[str, Any] = {"batch_size": batch, "verbose": False}
+    climbing = {"eps": reach, "eps_step": reach / 4, "max_iter": steps, "nb_random_init": AUTO_RESTARTS}
+    # The ratio of logit differences has a third largest logit; with two classes there is none.
+    losses = ("cross_entropy", "difference_logits_ratio") if classifier.nb_classes > 2 else ("cross_entropy",)
+    # The side of the first square follows from its area, and must be within an image that is not square.
+    first = min(LARGEST_SQUARE, (min(height, width) - 1) ** 2 / (height * width))
+    queries = {"max_iter": SQUARES_PER_STEP * steps, "nb_restarts": AUTO_RESTARTS, "p_init": first}
+    attacks: list[Any] = [
+        *(AutoProjectedGradientDescent(classifier, loss_type=loss, **climbing, **shared) for loss in losses),
+        DeepFool(classifier, max_iter=steps, epsilon=1e-3, **shared),
+        SquareAttack(classifier, eps=reach, **queries, **shared),
+    ]
+    found, standing = x.copy(), correct(x, y)
+    for each in attacks:
+        if len(standing):
+            tried = torch.from_numpy(each.generate(x=x[standing], y=y[standing]))
+            found[standing] = bounded(tried, torch.from_numpy(x[standing]), eps).numpy()
+            standing = standing[correct(found[standing], y[standing])]
+    return found
 
-    def generate(self, x: NDArray[np.float32], y: NDArray[np.int64]) -> NDArray[np.float32]:
-        found, standing = x.copy(), self._correct(x, y)
-        for each in self.attacks:
-            if not len(standing):
-                break
-            tried = each.generate(x=x[standing], y=y[standing])
-            tried = bounded(torch.from_numpy(tried), torch.from_numpy(x[standing]), self.eps).numpy()
-            found[standing] = tried
-            standing = standing[self._correct(tried, y[standing])]
-        return found
 
-    def _correct(self, x: NDArray[np.float32], y: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Which images are still correctly classified."""
-        return np.flatnonzero(self.classifier.predict(x, batch_size=self.batch).argmax(1) == y)
+@contextmanager
+def global_generators(seed: int) -> Iterator[None]:
+    """A context in which NumPy's and PyTorch's global generators, from which the toolbox draws, start at a seed; then restored.
+
+    One at a time, by a lock: threads of this library get what each gets alone. A thread of yours that draws from NumPy's global
+    generator meanwhile takes part in the same stream; one with a generator of its own (np.random.default_rng) does not.
+
+    Example:
+        >>> with global_generators(3):
+        ...     first = np.random.rand()
+        >>> with global_generators(3):
+        ...     np.random.rand() == first
+        True
+    """
+    with _LOCK, torch.random.fork_rng(devices=[]):
+        before = np.random.get_state()
+        torch.default_generator.manual_seed(seed)
+        np.random.seed(seed)
+        try:
+            yield
+        finally:
+            np.random.set_state(before)

@@ -16,7 +16,7 @@ from torch import nn
 
 from preimage.defend.checks import checked_images, checked_model, whole_number
 from preimage.defend.logits import logits_of
-from preimage.defend.purification import adapted, as_given, early_outputs
+from preimage.defend.purification import adapted, as_given, fitting, purifying
 from preimage.defend.users_model import device_of
 from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
@@ -72,10 +72,12 @@ class Purification:
     ) -> torch.Tensor:
         seed, streams = random_source(len(images), seed, streams)
         recipe = adapted(self.recipe, images.shape[-2:], self.steps)
-        parts = zip(images.split(self.batch), _split(streams, self.batch), strict=True)
-        return torch.cat(
-            [early_outputs(part, [recipe.steps], recipe=recipe, seed=seed, streams=own)[0] for part, own in parts]
-        )
+        with fitting(images.device):
+            found = [
+                purifying(part, recipe, seed, streams[first : first + self.batch]).run().image
+                for first, part in zip(range(0, len(images), self.batch), images.split(self.batch), strict=True)
+            ]
+        return torch.cat(found).to(images)
 
     def describe(self) -> dict[str, Any]:
         """The recipe as plain data, without the batch size, which changes nothing."""
@@ -131,10 +133,10 @@ class DefendedClassifier(nn.Module):
     ) -> torch.Tensor:
         """The logits (b, classes) with another seed, and of each image the stream of that seed."""
         repeated = images.repeat_interleave(self.samples, 0)
-        if getattr(self.defence, "differentiable", False):
-            purified = self._defended(repeated, seed, streams)
-        else:
-            purified = straight_through(repeated, self._defended(repeated.detach(), seed, streams))
+        own_gradient = getattr(self.defence, "differentiable", False)
+        purified = self._defended(repeated if own_gradient else repeated.detach(), seed, streams)
+        if not own_gradient:
+            purified = straight_through(repeated, purified)
         return logits_of(self.model, purified).unflatten(0, (-1, self.samples)).mean(1)
 
     def purified(self, images: torch.Tensor) -> torch.Tensor:
@@ -164,19 +166,14 @@ class _StraightThrough(torch.autograd.Function):
 
 
 def straight_through(images: torch.Tensor, purified: torch.Tensor) -> torch.Tensor:
-    """The purified images, with the gradient of the given ones (BPDA).
-
-    Raises:
-        InputError: images of another size where a gradient is needed.
-    """
+    """The purified images, with the gradient of the given ones (BPDA); InputError if a gradient is needed and sizes differ."""
     if images.requires_grad and torch.is_grad_enabled() and images.shape != purified.shape:
         raise InputError(
             f"this defense makes {tuple(purified.shape)} of {tuple(images.shape)}, so that the identity is no gradient of it: "
             "it needs one of its own, and differentiable = True",
             code="shape",
         )
-    passed = _StraightThrough.apply(images, purified)
-    assert isinstance(passed, torch.Tensor)
+    passed: Any = _StraightThrough.apply(images, purified)
     return passed
 
 
@@ -197,7 +194,3 @@ def random_source(count: int, seed: int | None = None, streams: Sequence[int] | 
     if len(own) != count:
         raise InputError(f"streams must be one for each of {count} images, got {len(own)}", code="shape")
     return seed, own
-
-
-def _split(values: list[int], size: int) -> list[list[int]]:
-    return [values[first : first + size] for first in range(0, len(values), size)]

@@ -1,4 +1,4 @@
-"""Evaluation of defenses: accuracy on unattacked and on attacked images, with intervals, written row by row.
+"""Evaluation of defenses: accuracy on unattacked and on attacked images, written row by row.
 
 An attack that is unaware of the defense measures little: evaluate it together with one that knows of it.
 """
@@ -17,26 +17,17 @@ import torch
 from torch import nn
 
 from preimage.classifiers.classifier import check_answer
-from preimage.defend.accuracy import Accuracy, accuracies
 from preimage.defend.adaptive import bpda_eot, prior_perturbation
 from preimage.defend.attacks import PGD_STEPS, attack
 from preimage.defend.checks import checked_images, checked_labels, checked_model, whole_number
 from preimage.defend.defence import Defence, DefendedClassifier
 from preimage.defend.logits import check_gradient, logits_of
-from preimage.defend.table import Row, Table
+from preimage.defend.table import COLUMNS, KEY, Accuracy, Row, Table, accuracies
 from preimage.defend.threat import NONE, UNATTACKED, Threat
 from preimage.defend.users_model import at_rest, device_of, fingerprint_of
 from preimage.engine.checkpoint import fingerprint
 from preimage.errors import InputError
 from preimage.rng import checked_seed
-
-# A row is identified by its image, the attack and the defense.
-KEY = (
-    *("classifier", "number", "picture", "label"),
-    *("attack", "eps", "steps", "samples", "knows_seed"),
-    *("defence", "settings", "averaged", "seed"),
-)
-COLUMNS = (*KEY, "predicted", "correct", "confidence", "distance", "seconds")
 
 
 def evaluate_defence(
@@ -68,9 +59,7 @@ def evaluate_defence(
         [('none', 2), ('prior', 2)]
 
     Args:
-        model: a Classifier, or any module from images in 0 to 1 to logits.
-        images: (n, 3, h, w) in 0 to 1.
-        labels: (n,) the index of each image's true class.
+        model, images, labels: as in `attack`.
         attacks: unattacked images are evaluated in any case. Attacks unaware of the defense attack the bare classifier.
         defences: by name, as Purification(); None: the bare classifier.
         table: a CSV file.
@@ -96,29 +85,33 @@ def evaluate_defence(
     threats = list(dict.fromkeys([UNATTACKED, *attacks]))
     if other := [threat for threat in threats if not isinstance(threat, Threat)]:
         raise InputError(f"attacks must be Threats, got {other[0]!r}: Threat('pgd', 8), for example", code="type")
-    checked_model(model)
     checked_images(images)
     seed = checked_seed(seed)
-    with at_rest(model):
+    with at_rest(checked_model(model)):
         first_image = images[:1].to(device_of(model))
         with torch.no_grad():
             logits = logits_of(model, first_image)
         check_answer(logits.softmax(1))
-        classes = logits.shape[1]
-        labels = checked_labels(labels, len(images), classes).cpu()  # read one by one
+        labels = checked_labels(labels, len(images), logits.shape[1]).cpu()  # read one by one
         if any(threat.eps for threat in threats):
             check_gradient(model, first_image)
-        task = _Task(model, images, labels, defences, seed, samples)
+        evaluation = _Evaluation(model, images, labels, defences, seed, samples)
         kept = Table(table, columns=COLUMNS, key=KEY)
         known = kept.known()
         for first in list(range(0, len(images), batch))[number::workers]:
             chosen = range(first, min(first + batch, len(images)))
             for threat in threats:
-                for rows in task.evaluated(threat, chosen, known, kept):
+                for rows in evaluation.new_rows(threat, chosen, kept, known):
                     kept.append(rows)
     found = {kept.key_of(row): row for row in kept.rows()}
-    wanted = (task.known_as(threat, name, i) for name in defences for threat in threats for i in range(len(images)))
+    wanted = (evaluation.key(threat, name, i) for name in defences for threat in threats for i in range(len(images)))
     return accuracies([found[key] for key in map(kept.key_of, wanted) if key in found])
+
+
+def settings_of(defence: Defence) -> str:
+    """A hash of a defense's settings, the column `settings`: 12 hexadecimal digits."""
+    plain = json.dumps(defence.describe(), sort_keys=True, default=str)
+    return hashlib.sha256(plain.encode()).hexdigest()[:12]
 
 
 def _check_defences(defences: Any) -> None:
@@ -127,36 +120,45 @@ def _check_defences(defences: Any) -> None:
         raise InputError("defences must name at least one: {'none': None} is the bare classifier", code="option")
     for name, each in defences.items():
         if each is not None and not (callable(each) and callable(getattr(each, "describe", None))):
+            found = type(each).__name__
             raise InputError(
-                f"the defense {name!r} must be None or a Defence, a callable with describe(), got {type(each).__name__}: "
-                "Purification(), for example",
+                f"the defense {name!r} must be None or a function with describe(), as Purification(), got {found}",
                 code="type",
             )
 
 
-class _Task:
+class _Undefended:
+    """The defense that changes nothing."""
+
+    def __call__(
+        self, images: torch.Tensor, seed: int | None = None, streams: Sequence[int] | None = None
+    ) -> torch.Tensor:
+        del seed, streams
+        return images
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": NONE}
+
+
+class _Evaluation:
     """What is evaluated, and its rows."""
 
     def __init__(
-        self,
-        model: nn.Module,
-        images: torch.Tensor,
-        labels: torch.Tensor,
-        defences: Mapping[str, Defence | None],
-        seed: int,
-        samples: int,
+        self, model: nn.Module, images: torch.Tensor, labels: torch.Tensor, defences: Any, seed: int, samples: int
     ) -> None:
-        self.model, self.images, self.labels, self.defences = model, images, labels, defences
-        self.seed, self.samples = seed, samples
+        self.model, self.images, self.labels, self.seed, self.samples = model, images, labels, seed, samples
+        self.defences: dict[str, Defence] = {
+            name: _Undefended() if each is None else each for name, each in defences.items()
+        }
         # Two seeds that cannot be derived from each other: the defense's own, and that of an attacker who does not know it.
         self.own, self.foreign = (int(word) >> 1 for word in np.random.SeedSequence([seed]).generate_state(2))
         self.classifier = fingerprint_of(model)
-        self.settings = {name: settings_of(defence) for name, defence in defences.items()}
+        self.settings = {name: settings_of(defence) for name, defence in self.defences.items()}
         self.pictures = [fingerprint(image.detach().cpu().float())[:16] for image in images]
 
-    def known_as(self, threat: Threat, defence: str, i: int) -> Row:
+    def key(self, threat: Threat, defence: str, i: int) -> Row:
         """What identifies the row of an image."""
-        adaptive = threat.name == "bpda-eot"
+        adaptive = threat.per_defence
         return {
             "number": str(i),
             "label": str(int(self.labels[i])),
@@ -173,96 +175,58 @@ class _Task:
             "seed": str(self.seed),
         }
 
-    def evaluated(
-        self, threat: Threat, chosen: range, known: set[tuple[str, ...]], table: Table
-    ) -> Iterator[list[Row]]:
+    def new_rows(self, threat: Threat, chosen: range, table: Table, known: set[tuple[str, ...]]) -> Iterator[list[Row]]:
         """The rows of some images under a threat that do not exist yet, a list for each defense."""
-        missing = {
-            name: [row for i in chosen if table.key_of(row := self.known_as(threat, name, i)) not in known]
-            for name in self.defences
-        }
-        shared: torch.Tensor | None = None
-        for name, rows in missing.items():
+        part, place = slice(chosen.start, chosen.stop), device_of(self.model)
+        images, labels = self.images[part].detach().to(place), self.labels[part].to(place)
+        attacked: torch.Tensor | None = None
+        for name, defence in self.defences.items():
+            rows = [row for i in chosen if table.key_of(row := self.key(threat, name, i)) not in known]
             if not rows:
                 continue
-            defended = DefendedClassifier(self.model, samples=self.samples, defence=_or_nothing(self.defences[name]))
-            if threat.per_defence:
-                attacked = self._adaptive(threat, defended, chosen)
-            else:
-                shared = self._attacked(threat, chosen) if shared is None else shared
-                attacked = shared
+            defended = DefendedClassifier(self.model, samples=self.samples, defence=defence)
+            if attacked is None or threat.per_defence:
+                attacked = self.attacked(threat, defended, images, labels, chosen)
             begin = time.perf_counter()
             with torch.no_grad():
                 probabilities = defended.logits(attacked, self.own, list(chosen)).softmax(1).cpu()
-            yield self._rows(rows, chosen, attacked, probabilities, time.perf_counter() - begin)
+            seconds = (time.perf_counter() - begin) / len(chosen)  # purified and classified, without the attack
+            distances = (attacked - images).abs().flatten(1).amax(1).cpu() * 255
+            for row in rows:
+                k, label = int(row["number"]) - chosen.start, int(row["label"])
+                predicted = int(probabilities[k].argmax())
+                row |= {
+                    "predicted": str(predicted),
+                    "correct": str(int(predicted == label)),
+                    "confidence": f"{float(probabilities[k, label]):.6g}",
+                    "distance": f"{float(distances[k]):.6g}",
+                    "seconds": f"{seconds:.4g}",
+                }
+            yield rows
 
-    def _attacked(self, threat: Threat, chosen: range) -> torch.Tensor:
-        """Images under an attack that does not depend on the defense."""
-        images, labels = self._of(chosen)
-        if threat.name == NONE or threat.eps == 0:
+    def attacked(
+        self, threat: Threat, defended: DefendedClassifier, images: torch.Tensor, labels: torch.Tensor, chosen: range
+    ) -> torch.Tensor:
+        """Images under a threat, which knows the defense if it is computed for each anew."""
+        eps, streams = threat.eps, list(chosen)
+        if threat.name == NONE or eps == 0:
             return images
+        if threat.per_defence:
+            return bpda_eot(
+                defended,
+                images,
+                labels,
+                eps,
+                steps=threat.steps or PGD_STEPS,
+                samples=1 if isinstance(defended.defence, _Undefended) else threat.samples,
+                seed=self.own if threat.knows_seed else self.foreign,
+                streams=streams,
+                known=threat.knows_seed,
+            )
         if threat.name == "prior":
-            settings: dict[str, Any] = {"steps": threat.steps, "seed": self.foreign, "streams": list(chosen)}
-            return prior_perturbation(self.model, images, labels, threat.eps, **settings)
+            return prior_perturbation(
+                self.model, images, labels, eps, steps=threat.steps, seed=self.foreign, streams=streams
+            )
         name: Any = threat.name
         seed = (self.foreign + chosen.start) % 2**31
-        return attack(name, self.model, images, labels, threat.eps, steps=threat.steps, batch=len(images), seed=seed)
-
-    def _adaptive(self, threat: Threat, defended: DefendedClassifier, chosen: range) -> torch.Tensor:
-        images, labels = self._of(chosen)
-        return bpda_eot(
-            defended,
-            images,
-            labels,
-            threat.eps,
-            steps=threat.steps or PGD_STEPS,
-            samples=1 if isinstance(defended.defence, _Nothing) else threat.samples,
-            seed=self.own if threat.knows_seed else self.foreign,
-            streams=list(chosen),
-            known=threat.knows_seed,
-        )
-
-    def _of(self, chosen: range) -> tuple[torch.Tensor, torch.Tensor]:
-        part = slice(chosen.start, chosen.stop)
-        place = device_of(self.model)
-        return self.images[part].detach().to(place), self.labels[part].to(place)
-
-    def _rows(
-        self, rows: list[Row], chosen: range, attacked: torch.Tensor, probabilities: torch.Tensor, seconds: float
-    ) -> list[Row]:
-        """The rows with what was found; `distance` in 1/255, `seconds` of purification and classification, not of the attack."""
-        moved = (attacked - self._of(chosen)[0]).abs().flatten(1).amax(1).cpu() * 255
-        for row in rows:
-            k, label = int(row["number"]) - chosen.start, int(row["label"])
-            predicted = int(probabilities[k].argmax())
-            row |= {
-                "predicted": str(predicted),
-                "correct": str(int(predicted == label)),
-                "confidence": f"{float(probabilities[k, label]):.6g}",
-                "distance": f"{float(moved[k]):.6g}",
-                "seconds": f"{seconds / len(chosen):.4g}",
-            }
-        return rows
-
-
-class _Nothing:
-    """No defense."""
-
-    def __call__(
-        self, images: torch.Tensor, seed: int | None = None, streams: Sequence[int] | None = None
-    ) -> torch.Tensor:
-        del seed, streams
-        return images
-
-    def describe(self) -> dict[str, Any]:
-        return {"kind": NONE}
-
-
-def _or_nothing(defence: Defence | None) -> Defence:
-    return _Nothing() if defence is None else defence
-
-
-def settings_of(defence: Defence | None) -> str:
-    """A hash of a defense's settings, the column `settings`: 12 hexadecimal digits."""
-    plain = json.dumps(_or_nothing(defence).describe(), sort_keys=True, default=str)
-    return hashlib.sha256(plain.encode()).hexdigest()[:12]
+        return attack(name, self.model, images, labels, eps, steps=threat.steps, batch=len(images), seed=seed)

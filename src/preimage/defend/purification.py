@@ -6,7 +6,8 @@ Phi = identity, y = the given image, and the fit ends after a fixed number of st
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -68,11 +69,6 @@ def adapted(recipe: str | Recipe, size: Sequence[int], steps: int | None = None)
         >>> adapted("fast", (64, 64)).steps, adapted(FAST, (64, 64)).steps, adapted("fast", (64, 64), steps=30).steps
         (50, 25, 30)
 
-    Args:
-        recipe: fast, balanced, best, paper, or a Recipe.
-        size: (height, width) in pixels.
-        steps: number of steps, at least 1; None: the recipe's.
-
     Raises:
         InputError: an unknown name, or a number of steps below 1.
     """
@@ -96,40 +92,21 @@ def as_given(recipe: str | Recipe, steps: int | None = None) -> Recipe:
     return base if steps is None else replace(base, steps=steps, stop="steps")
 
 
-def early_outputs(
-    images: torch.Tensor,
-    at: Sequence[int],
-    *,
-    recipe: Recipe = FAST,
-    seed: int = 0,
-    streams: Sequence[int] | None = None,
-) -> list[torch.Tensor]:
-    """What one fit of each image would return after several numbers of steps.
-
-    Example:
-        >>> [early.shape for early in early_outputs(torch.rand(8, 3, 32, 32), (1, 2))]
-        [torch.Size([8, 3, 32, 32]), torch.Size([8, 3, 32, 32])]
+def purifying(images: torch.Tensor, recipe: Recipe, seed: int = 0, streams: Sequence[int] | None = None) -> Fit:
+    """The fit of images (b, c, h, w) in 0 to 1 side by side, each with weights, code and jitter of its own, for all steps.
 
     Args:
-        images: (b, c, h, w) in 0 to 1, fitted side by side on their device, each with weights, code and jitter of its own.
-        at: numbers of steps, each at least 1, in any order; the fit has the largest of them, whatever the recipe says.
-        recipe: all but the number of steps.
         seed, streams: random seed, and of each image the stream of it; None: 0, 1, 2, ...
-
-    Raises:
-        InputError: no number of steps, or one below 1.
     """
-    if not at or min(at) < 1:
-        raise InputError(f"at must hold numbers of steps, each at least 1, got {list(at)}")
-    recipe = replace(recipe, steps=max(at))
-    found: dict[int, torch.Tensor] = {}
-    # Whatever the caller's gradient mode and precision are: a fit takes gradients of its own.
-    with torch.inference_mode(False), torch.enable_grad(), torch.autocast(images.device.type, enabled=False):
-        target = images.detach().float().clone()
-        members: dict[str, Any] = {"members": len(target), "seed": seed, "device": target.device, "streams": streams}
-        channels, height, width = target.shape[1:]
-        prior = recipe.prior(channels, (height, width), **members)
-        fit = Fit(Problem(target), prior, recipe=recipe, rule=After(), restarts=1, seed=seed)
-        found |= {step.index: step.picture for step in fit if step.index in at and step.index < recipe.steps}
-        last = fit.result().image
-    return [found.get(steps, last).to(images) for steps in at]
+    target = images.detach().float().clone()
+    channels, height, width = target.shape[1:]
+    members: dict[str, Any] = {"members": len(target), "seed": seed, "device": target.device, "streams": streams}
+    prior = recipe.prior(channels, (height, width), **members)
+    return Fit(Problem(target), prior, recipe=recipe, rule=After(), restarts=1, seed=seed)
+
+
+@contextmanager
+def fitting(device: torch.device) -> Iterator[None]:
+    """A context for fits in whatever gradient mode and precision the caller is: a fit takes gradients of its own."""
+    with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device.type, enabled=False):
+        yield

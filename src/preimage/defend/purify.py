@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from preimage.errors import InputError
 from preimage.series.restoration import IMAGE_OUTPUTS, restoration
 from preimage.tasks import FitOptions, TaskSpec
 
@@ -41,7 +42,8 @@ def plan(picture: Picture, options: PurifyOptions, choice: RecipeChoice) -> Plan
     from preimage.problem import Problem
     from preimage.series.plan import Plan
 
-    del options
+    if options.prior == "pixels":
+        raise InputError("purify needs a network, since pixels retain the whole attack: leave prior out", code="option")
     height, width = picture.tensor.shape[-2:]
     recipe = choice.adapted(lambda name, base: adapted(name, (height, width)))
     return Plan(lambda part: Problem(part.tensor), recipe)

@@ -42,13 +42,11 @@ class Threat:
         if self.name not in known:
             raise InputError(f"an attack is one of {', '.join(known)}, got {self.name!r}")
         checked_eps(self.eps)
-        for name, value in (("steps", self.steps), ("samples", self.samples)):
-            if value is not None:
-                whole_number(value, name)
-        if self.knows_seed and self.name != "bpda-eot":
-            raise InputError(
-                f"knows_seed is for bpda-eot only: {self.name} does not use the defense's random numbers", code="option"
-            )
+        whole_number(self.samples, "samples")
+        if self.steps is not None:
+            whole_number(self.steps, "steps")
+        if self.knows_seed and not self.per_defence:
+            raise InputError(f"{self.name} uses no random numbers of the defense: leave knows_seed out", code="option")
 
     @property
     def per_defence(self) -> bool:

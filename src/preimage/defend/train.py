@@ -5,7 +5,9 @@ Adversarial training is a defense, which is why the task is declared here and no
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from preimage.errors import InputError
@@ -13,10 +15,18 @@ from preimage.tasks import Output, SeededOptions, TaskSpec, option
 
 if TYPE_CHECKING:
     from preimage.classifiers.classifier import Classifier
+    from preimage.classifiers.model_file import TrainedModel
     from preimage.classifiers.settings import Settings
     from preimage.defend.training_run import TrainingRun
 
-LARGEST_EPS = 255
+# The numbers of a summary, and their names there.
+SCORES = {
+    "balanced_accuracy": "balanced accuracy",
+    "accuracy": "accuracy",
+    "calibration_error": "calibration error",
+    "rank_correlation": "rank correlation of estimated and true loss",
+}
+_NAME_WIDTH = 44
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +89,7 @@ class TrainOptions(SeededOptions):
         group="Fit",
         unit="1/255",
         minimum=0,
-        maximum=LARGEST_EPS,
+        maximum=255,
         exclusive=True,
     )
 
@@ -95,13 +105,10 @@ def settings_of(options: TrainOptions) -> Settings:
         InputError: options that exclude one another.
     """
     from preimage.classifiers.settings import Settings
+    from preimage.defend.adversarial import SETTINGS
 
     _check_finished_classifier(options)
-    base = Settings()
-    if options.adversarial is not None:
-        from preimage.defend.adversarial import SETTINGS
-
-        base = SETTINGS
+    base = Settings() if options.adversarial is None else SETTINGS
     specified = {name: getattr(options, name) for name in ("backbone", "epochs", "batch")}
     specified = {name: value for name, value in specified.items() if value is not None}
     return replace(base, **specified, rate=options.rate, upright=not options.turned, seed=options.seed)
@@ -109,44 +116,65 @@ def settings_of(options: TrainOptions) -> Settings:
 
 def _check_finished_classifier(options: TrainOptions) -> None:
     """Raise InputError unless a finished classifier is given exactly if it is to be kept."""
+    message = ""
     if options.freeze and options.classifier is None:
-        raise InputError(
-            "--freeze needs the finished classifier that stays as it is: give --classifier, too", code="option"
-        )
-    if options.classifier is not None and not options.freeze:
-        raise InputError(
+        message = "--freeze needs the finished classifier that stays as it is: give --classifier, too"
+    elif options.classifier is not None and not options.freeze:
+        message = (
             "--classifier without --freeze would train a finished classifier further, which is not supported: give --freeze to "
-            "fit its loss estimator alone, or leave --classifier out to train a classifier anew",
-            code="option",
+            "fit its loss estimator alone, or leave --classifier out to train a classifier anew"
         )
-    for name in ("backbone", "adversarial"):
-        if options.freeze and getattr(options, name) is not None:
-            raise InputError(
-                f"--{name} is of a classifier that is trained anew: leave it out with --freeze", code="option"
-            )
+    elif options.freeze and (new := [n for n in ("backbone", "adversarial") if getattr(options, n) is not None]):
+        message = f"--{new[0]} is of a classifier that is trained anew: leave it out with --freeze"
+    if message:
+        raise InputError(message, code="option")
 
 
 def start(data: Any, options: TrainOptions) -> TrainingRun:
-    """The Run that trains on a folder, CSV or npz.
-
-    Raises:
-        InputError: data, a classifier or options that cannot be used.
-    """
+    """The Run that trains on a folder, CSV or npz."""
     from preimage.defend.training_run import TrainingRun
 
     return TrainingRun(data, options)
 
 
-def _report(result: Any) -> dict[str, Any]:
-    from preimage.defend.training_run import report
+def report(model: TrainedModel) -> dict[str, Any]:
+    """All numbers, those of each epoch as well, as plain data; an undefined correlation is None."""
+    return {"classes": list(model.classifier.classes), **_plain(model.about)}
 
-    return report(result)
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return str(value) if isinstance(value, Path) else value
 
 
-def _summary(result: Any) -> list[str]:
-    from preimage.defend.training_run import summary_lines
+def summary_lines(model: TrainedModel) -> list[str]:
+    """Scores on the test part and, optimistic since the epoch was chosen by it, on the validation part; for people."""
+    found = report(model)
+    test, validation = found["test"], found["validation"]
+    rows = [("", "test", "validation")]
+    rows += [(words, _score(test[name]), _score(validation[name])) for name, words in SCORES.items()]
+    recalls = zip(found["classes"], test["recall"], validation["recall"], strict=True)
+    rows += [(f"recall of {name}", _score(own), _score(other)) for name, own, other in recalls]
+    lines = [f"{name:{_NAME_WIDTH}}{on_test:>10}{on_validation:>13}" for name, on_test, on_validation in rows]
+    if "adversarial" in found:
+        attack = found["adversarial"]
+        lines.append(f"test accuracy under {attack['attack']} at eps {attack['eps']:g}: {attack['test']:.3f}")
+    return [
+        *lines,
+        f"epoch {found['epoch']} of {found['settings']['epochs']} was chosen, in {found['seconds'] / 60:.1f} minutes "
+        f"({found['device']})",
+        f"target quantile of the estimated loss: {found['target_quantile']}",
+        "explain an image with it: preimage counterfactual IMAGE --classifier FILE.pt",
+    ]
 
-    return summary_lines(result)
+
+def _score(value: float | None) -> str:
+    return "none" if value is None else f"{value:.3f}"
 
 
 train = TaskSpec(
@@ -165,6 +193,6 @@ train = TaskSpec(
             default="{stem}.pt",
         ),
     ),
-    report=_report,
-    summary_lines=_summary,
+    report=report,
+    summary_lines=summary_lines,
 )

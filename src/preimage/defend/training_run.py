@@ -1,8 +1,7 @@
-"""The Run of the task train, the numbers of its result, and the file that it writes."""
+"""The Run of the task train, and the file that it writes."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,31 +9,19 @@ from typing import Any, Self
 
 from preimage.classifiers.classifier import Classifier
 from preimage.classifiers.labelled import LABELS, TEST, Labelled, read_labelled
-from preimage.classifiers.load import load_model
 from preimage.classifiers.model_file import TrainedModel, write_model
 from preimage.classifiers.train import Epoch, Training
 from preimage.defend.adversarial import AdversarialTraining
+from preimage.defend.progress import Progress
 from preimage.defend.train import TrainOptions, settings_of
 from preimage.errors import InputError
-
-SCORES = ("balanced_accuracy", "accuracy", "calibration_error", "rank_correlation")
-_NAME_WIDTH = 44
+from preimage.explain.inputs import as_model
 
 
 @dataclass(frozen=True)
-class TrainingStep:
-    """Progress of a training.
+class TrainingStep(Progress):
+    """A batch, counted from 1 over all epochs; or the end of an epoch, which is yielded after the last batch of each."""
 
-    Args:
-        index: of the batch, from 1, counted over all epochs.
-        total: number of batches of all epochs.
-        status: a few words; at the end of an epoch its losses and scores.
-        completes_epoch: whether an epoch ended; it is yielded after the last batch of each, with that batch's index.
-    """
-
-    index: int
-    total: int
-    status: str
     completes_epoch: bool = False
 
 
@@ -64,7 +51,7 @@ class TrainingRun:
     def __init__(self, data: str | Path | Labelled | None, options: TrainOptions) -> None:
         settings = settings_of(options)
         self.options = options
-        self.finished_classifier = _finished_classifier(options.classifier)
+        self.finished_classifier = None if options.classifier is None else as_model(options.classifier)
         given = None if self.finished_classifier is None else self.finished_classifier.classifier
         read = _read(data, options, given)
         if options.adversarial is not None:
@@ -72,18 +59,16 @@ class TrainingRun:
         else:
             self.training = Training(read, settings, classifier=given, device=options.device)
         self.remarks: tuple[str, ...] = tuple(_remarks(read, self.training))
-        self._steps: Iterator[TrainingStep] | None = None
+        self._steps = self._all_steps()
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> TrainingStep:
-        if self._steps is None:
-            self._steps = self._all_steps()
         return next(self._steps)
 
     def _all_steps(self) -> Iterator[TrainingStep]:
-        step = TrainingStep(0, 0, "")
+        step = TrainingStep(0, 0)
         for done in self.training.steps():
             if isinstance(done, Epoch):
                 yield replace(step, status=epoch_in_words(done), completes_epoch=True)
@@ -99,11 +84,7 @@ class TrainingRun:
         return self.result()
 
     def result(self) -> TrainedModel:
-        """The best epoch's classifier and loss estimator, with all numbers; it reads the test part.
-
-        Raises:
-            InputError: no epoch is complete.
-        """
+        """The best epoch's classifier and loss estimator, with all numbers; InputError before an epoch is complete."""
         model = self.training.result()
         if self.finished_classifier is None:
             return model
@@ -118,6 +99,7 @@ class TrainingRun:
 
     @property
     def current(self) -> TrainingRun:
+        """This Run itself: it has no Fits."""
         return self
 
     @property
@@ -136,14 +118,8 @@ class TrainingRun:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue with the epoch after that of `state_dict`."""
-        self._steps = None
+        self._steps = self._all_steps()
         self.training.load_state_dict(state)
-
-
-def _finished_classifier(given: Any) -> TrainedModel | None:
-    if given is None or isinstance(given, Classifier):
-        return None if given is None else TrainedModel(given)
-    return load_model(given)
 
 
 def _read(data: str | Path | Labelled | None, options: TrainOptions, classifier: Classifier | None) -> Labelled:
@@ -189,51 +165,6 @@ def epoch_in_words(epoch: Epoch) -> str:
         f"epoch {epoch.index} of {epoch.total}, {left:.1f} minutes left: loss {epoch.loss:.3f}, validation: balanced accuracy "
         f"{epoch.validation.balanced_accuracy:.3f}{robust}, rank correlation {epoch.validation.rank_correlation:.3f} ({best})"
     )
-
-
-# ---------------------------------------------------------------------- report and file
-
-
-def report(model: TrainedModel) -> dict[str, Any]:
-    """All numbers, those of each epoch as well, as plain data; an undefined correlation is None."""
-    return {"classes": list(model.classifier.classes), **_plain(model.about)}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(name): _plain(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return str(value) if isinstance(value, Path) else value
-
-
-def summary_lines(model: TrainedModel) -> list[str]:
-    """Scores on the test part and, optimistic since the epoch was chosen by it, on the validation part; for people."""
-    found = report(model)
-    test, validation = found["test"], found["validation"]
-    lines = [f"{'':{_NAME_WIDTH}}{'test':>10}{'validation':>13}"]
-    for name in SCORES:
-        note = " of estimated and true loss" if name == "rank_correlation" else ""
-        lines.append(_row(f"{name.replace('_', ' ')}{note}", test[name], validation[name]))
-    for name, *recalls in zip(found["classes"], test["recall"], validation["recall"], strict=True):
-        lines.append(_row(f"recall of {name}", *recalls))
-    if "adversarial" in found:
-        attack = found["adversarial"]
-        lines.append(f"test accuracy under {attack['attack']} at eps {attack['eps']:g}: {attack['test']:.3f}")
-    minutes, epochs = found["seconds"] / 60, found["settings"]["epochs"]
-    return [
-        *lines,
-        f"epoch {found['epoch']} of {epochs} was chosen, in {minutes:.1f} minutes ({found['device']})",
-        f"target quantile of the estimated loss: {found['target_quantile']}",
-        "explain an image with it: preimage counterfactual IMAGE --classifier FILE.pt",
-    ]
-
-
-def _row(name: str, test: float | None, validation: float | None) -> str:
-    columns = ("none" if value is None else f"{value:.3f}" for value in (test, validation))
-    return f"{name:{_NAME_WIDTH}}{next(columns):>10}{next(columns):>13}"
 
 
 def write_trained(model: TrainedModel, path: Path, *, overwrite: bool = False) -> None:

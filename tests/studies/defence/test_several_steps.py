@@ -10,10 +10,9 @@ from defend.small import BRIEF, pictures, trained
 
 from preimage.defend.defence import DefendedClassifier, Purification
 from preimage.defend.evaluate import settings_of
-from preimage.defend.purification import early_outputs
 from preimage.errors import InputError
 from studies.defence import several_steps
-from studies.defence.several_steps import SeveralSteps
+from studies.defence.several_steps import SeveralSteps, early_outputs
 
 IMAGES, _ = pictures(5, seed=2)
 RECIPE = replace(BRIEF, averaging=0.0)
