@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from preimage.defend.defence import BATCH, Purification, random_source, straight_through
-from preimage.engine.recipe import Recipe
 from preimage.errors import InputError, MissingExtra
+from preimage.recipes import RecipeLike
 
 try:
     from art.defences.preprocessor.preprocessor import PreprocessorPyTorch
@@ -51,7 +51,7 @@ class DIPDefence(PreprocessorPyTorch):
 
     def __init__(
         self,
-        recipe: str | Recipe = "fast",
+        recipe: RecipeLike = "fast",
         steps: int | None = None,
         seed: int | None = None,
         batch: int = BATCH,

@@ -18,8 +18,8 @@ from preimage.defend.checks import checked_images, checked_model, whole_number
 from preimage.defend.logits import logits_of
 from preimage.defend.purification import adapted, as_given, fitting, purifying
 from preimage.defend.users_model import device_of
-from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
+from preimage.recipes import RecipeLike
 from preimage.rng import LARGEST_SEED, checked_seed
 
 BATCH = 64  # images that are purified side by side
@@ -57,7 +57,7 @@ class Purification:
         InputError: an unknown recipe, steps or batch below 1.
     """
 
-    recipe: str | Recipe = "fast"
+    recipe: RecipeLike = "fast"
     steps: int | None = None
     batch: int = BATCH
 
@@ -112,7 +112,7 @@ class DefendedClassifier(nn.Module):
         self,
         model: nn.Module,
         *,
-        recipe: str | Recipe = "fast",
+        recipe: RecipeLike = "fast",
         steps: int | None = None,
         seed: int | None = None,
         samples: int = 1,

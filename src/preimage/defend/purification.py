@@ -16,11 +16,10 @@ import torch
 from preimage.codes import Noise
 from preimage.engine.fit import Fit
 from preimage.engine.recipe import Recipe
-from preimage.errors import InputError
 from preimage.networks import SkipNet
 from preimage.optimizers import muon
 from preimage.problem import Problem
-from preimage.recipes import qualities
+from preimage.recipes import RecipeLike, choose, qualities
 from preimage.stopping import After
 
 # MEASURED (`python -m benchmarks.defence --tune`, and 64 and 160): the most accurate number of steps, averaged over attacked and
@@ -59,7 +58,7 @@ FAST = replace(
 RECIPES: Mapping[str, Recipe] = {**qualities(FAST), "paper": PAPER}
 
 
-def adapted(recipe: str | Recipe, size: Sequence[int], steps: int | None = None) -> Recipe:
+def adapted(recipe: RecipeLike, size: Sequence[int], steps: int | None = None) -> Recipe:
     """The recipe for images of (height, width); a recipe given by name is adapted to the size, a value never is.
 
     "fast", "balanced" and "best" have 25 steps up to 32 pixels a side; larger images take as many times more as their side (the
@@ -70,7 +69,7 @@ def adapted(recipe: str | Recipe, size: Sequence[int], steps: int | None = None)
         (50, 25, 30)
 
     Raises:
-        InputError: an unknown name, or a number of steps below 1.
+        InputError: an unknown name or setting, or a number of steps below 1.
     """
     exact = as_given(recipe, steps)
     if exact.stop == "steps":
@@ -79,17 +78,16 @@ def adapted(recipe: str | Recipe, size: Sequence[int], steps: int | None = None)
     return replace(exact, steps=min(MOST_STEPS, round(larger * exact.steps)), stop="steps")
 
 
-def as_given(recipe: str | Recipe, steps: int | None = None) -> Recipe:
+def as_given(recipe: RecipeLike, steps: int | None = None) -> Recipe:
     """The recipe before its adaptation to a size; its `stop` is "auto" if its number of steps depends on the size.
 
     Example:
         >>> as_given("fast").stop, as_given("fast", 30).stop, as_given(FAST).stop
         ('auto', 'steps', 'steps')
     """
-    if isinstance(recipe, str) and recipe not in RECIPES:
-        raise InputError(f"recipe must be {', '.join(RECIPES)} or a Recipe, got {recipe!r}")
-    base = RECIPES[recipe] if isinstance(recipe, str) else replace(recipe, stop="steps")
-    return base if steps is None else replace(base, steps=steps, stop="steps")
+    choice = choose(RECIPES, recipe, {"steps": steps})
+    exact = choice.name is None or "steps" in choice.changes
+    return replace(choice.adapted(), stop="steps") if exact else choice.adapted()
 
 
 def purifying(images: torch.Tensor, recipe: Recipe, seed: int = 0, streams: Sequence[int] | None = None) -> Fit:
