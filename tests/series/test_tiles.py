@@ -54,7 +54,7 @@ class Given(StoppingRule):
         return step.loss
 
     def start(self, problem, *, members, total, seed=0, streams=None):
-        return problem, GivenTracker(self, members=members, total=total)
+        return problem, GivenTracker(self, members=len(members), total=total)
 
 
 class GivenTracker(ScoreTracker):
