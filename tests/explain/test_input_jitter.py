@@ -42,7 +42,7 @@ def test_the_given_picture_has_no_error_at_any_turn():
         found = (
             features(picture())
             if step is not None
-            else view(picture()).features["block1"] / features.scale - features.of_image
+            else view(picture()).features["block1"] / features.scale - features._of_image
         )
         assert float((found - (features.target if step is not None else 0)).abs().max()) < 1e-6
     assert features.error(picture()) < 1e-12

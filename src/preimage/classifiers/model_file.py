@@ -169,12 +169,14 @@ def tensor_fingerprint(tensors: Iterable[torch.Tensor]) -> str:
     return sha.hexdigest()
 
 
-def model_fingerprint(model: nn.Module) -> str:
+def model_fingerprint(*models: nn.Module | None) -> str:
     """SHA-256 of all parameters and buffers, and of how a Classifier prepares its images: 64 hexadecimal digits."""
-    sha = hashlib.sha256(type(model).__name__.encode())
-    if isinstance(model, Classifier):
-        sha.update(repr((model.classes, model.size, type(model.model).__name__)).encode())
-    # Buffers that are not persistent as well, which a state dict leaves out.
-    for name, value in (*model.named_parameters(), *model.named_buffers()):
-        sha.update(f"{name} {tensor_fingerprint([value])}".encode())
+    sha = hashlib.sha256()
+    for model in (each for each in models if each is not None):
+        sha.update(type(model).__name__.encode())
+        if isinstance(model, Classifier):
+            sha.update(repr((model.classes, model.size, type(model.model).__name__)).encode())
+        # Buffers that are not persistent as well, which a state dict leaves out.
+        for name, value in (*model.named_parameters(), *model.named_buffers()):
+            sha.update(f"{name} {tensor_fingerprint([value])}".encode())
     return sha.hexdigest()

@@ -104,8 +104,7 @@ def explanation_run(
         initial: weights to start from where the options name none.
     """
     rule, seed, channels, count = rule or After(), int(options.seed), given.image.shape[1], len(streams)
-    models = (each for each in (given.model.classifier, given.model.estimator) if each is not None)
-    model = " ".join(map(model_fingerprint, models))
+    model = model_fingerprint(given.model.classifier, given.model.estimator)
     recognized = {**fingerprint, "model": model, "recipe": recipe.describe(), "rule": rule.name, "seed": seed}
     if given.picture is not None:
         recognized |= {"input": content(given.picture.tensor), "input_jitter": forward.jitter is not None}
