@@ -23,6 +23,7 @@ from preimage.defend.faithfulness import deletion
 from preimage.defend.global_generators import global_generators
 from preimage.defend.methods import Method
 from preimage.defend.migsg import MIGSG
+from preimage.defend.saliency import SaliencyOptions
 from preimage.defend.users_model import at_rest, fingerprint_of, same_weights
 
 
@@ -71,22 +72,40 @@ def test_it_is_moved_and_brought_back():
 
         def to(self, device):  # pyright: ignore[reportIncompatibleMethodOverride]
             self.moves += (str(device),)
+            self.weight.data = self.weight.data.clone()  # as on another device
             return self
 
     model, there = Moved(2, 2), torch.device("cuda")
+    memory = model.weight.data_ptr()
     with at_rest(model), at_rest(model, there), at_rest(model, there):
         assert model.moves == ("cuda", "cuda")
-    assert model.moves == ("cuda", "cuda", "cpu")
+        assert model.weight.data_ptr() != memory
+    assert model.weight.data_ptr() == memory
     with pytest.raises(RuntimeError), at_rest(model, there):
         raise RuntimeError
-    assert model.moves[3:] == ("cuda", "cpu")
+    assert model.weight.data_ptr() == memory
+
+
+def test_a_model_that_cannot_be_moved_is_restored():
+    class Stuck(nn.Linear):
+        def to(self, device):  # pyright: ignore[reportIncompatibleMethodOverride]
+            raise RuntimeError
+
+    model = Stuck(2, 2).train()
+    for _ in range(2):
+        with pytest.raises(RuntimeError), at_rest(model, torch.device("cuda")):
+            pass
+        with at_rest(model):
+            pass
+        assert model.training
+        assert model.weight.requires_grad
 
 
 @pytest.mark.parametrize("method", get_args(Method))
 def test_every_method_leaves_hooks_modes_and_flags(method):
     classifier = tiny()
     before = state_of(classifier)
-    saliency_map(pictures(1), classifier, method=method, n_steps=2, n_samples=2, device="cpu")
+    saliency_map(pictures(1), SaliencyOptions(classifier, method=method, n_steps=2, n_samples=2, device="cpu"))
     assert state_of(classifier) == before
 
 
@@ -118,7 +137,7 @@ def test_a_fingerprint_knows_every_parameter_and_buffer():
 def test_smoothgrad_is_captum_s_with_a_generator_of_its_own():
     classifier, x = tiny(), pictures(1)
     before = torch.get_rng_state()
-    found = saliency_map(x, classifier, 1, "smoothgrad", n_samples=7, sigma=0.2, seed=5, device="cpu")
+    found = saliency_map(x, SaliencyOptions(classifier, 1, "smoothgrad", n_samples=7, sigma=0.2, seed=5, device="cpu"))
     assert torch.equal(torch.get_rng_state(), before)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
@@ -149,10 +168,10 @@ def test_eight_threads_get_what_each_gets_alone():
     jobs = [
         lambda: attack("pgd", trained(), images, labels, 8, steps=2, seed=3),
         lambda: attack("pgd", trained(), images, labels, 8, steps=2, seed=4),
-        lambda: saliency_map(x, classifier, 1, "smoothgrad", seed=5, **settings).map,
-        lambda: saliency_map(x, classifier, 1, "guided-backprop", **settings).map,
-        lambda: saliency_map(x, classifier, 1, "gradcam", **settings).map,
-        lambda: saliency_map(x, Classifier(copy.deepcopy(bare), 3), 1, "gradient", **settings).map,
+        lambda: saliency_map(x, SaliencyOptions(classifier, 1, "smoothgrad", seed=5, **settings)).map,
+        lambda: saliency_map(x, SaliencyOptions(classifier, 1, "guided-backprop", **settings)).map,
+        lambda: saliency_map(x, SaliencyOptions(classifier, 1, "gradcam", **settings)).map,
+        lambda: saliency_map(x, SaliencyOptions(Classifier(copy.deepcopy(bare), 3), 1, "gradient", **settings)).map,
         lambda: MIGSG(bare).attribute(x, target=1, n_steps=2, n_samples=2),
         lambda: (
             deletion(bare, x, torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0)), 1).probabilities

@@ -7,7 +7,6 @@ area is near 0. Petsiuk, Das, Saenko, RISE, BMVC 2018, section 3.2.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import get_args
 
@@ -63,8 +62,7 @@ def insertion(
     Args:
         model: a Classifier, or an nn.Module that returns logits (b, classes).
         images: (b, c, h, w), in the range the model takes.
-        maps: (b, 1, h, w), or (b, h, w): the saliency of each pixel. Equal ones are ranked in the order of the rows, from the top
-            left.
+        maps: (b, 1, h, w), or (b, h, w): the saliency of each pixel. Equal ones are ranked in the order of the rows.
         target: the class of all images or one for each, by number, for a Classifier by name too.
         steps: number of steps of equally many pixels, up to rounding; 1 to h w.
         blur: standard deviation of the Gaussian over the image's short side, above 0. A sixteenth is chosen here; RISE blurs
@@ -74,10 +72,9 @@ def insertion(
     Raises:
         InputError: maps of another size than the images or with values that are not finite, an unknown class, steps or a
             blur out of range.
-
-    Source: Petsiuk, Das, Saenko, RISE: Randomized Input Sampling for Explanation of Black-box Models, BMVC 2018.
     """
-    return _curve(model, images, maps, target, steps, internal_batch_size, start=("blur", blur))
+    x = _on_device_of(model, images)
+    return _curve(model, blurred(x, blur), x, maps, target, steps, internal_batch_size)
 
 
 def deletion(
@@ -93,33 +90,27 @@ def deletion(
 ) -> Curve:
     """The probability of a class as the most salient pixels are deleted; a lower area is better.
 
+    All arguments but `to` are those of `insertion`, and so are the errors. `to` is the replacement of deleted pixels: "black", 0,
+    or "blur", the blurred image that `insertion` begins with. Black holes are far from the training data; a blur is nearer to it
+    and hides less.
+
     Example:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 2))
         >>> x, maps = torch.rand(1, 3, 8, 8), torch.rand(1, 1, 8, 8)
         >>> deletion(model, x, maps, target=1, to="blur", steps=4).area.shape
         torch.Size([1])
-
-    Args:
-        to: replacement of deleted pixels: "black", 0, or "blur", the blurred image that `insertion` begins with. Black holes are
-            far from the training data; a blur is nearer to it and hides less.
-        model, images, maps, target, steps, blur, internal_batch_size: as for `insertion`.
-
-    Raises:
-        InputError: as `insertion`, or another word for `to`.
-
-    Source: as `insertion`.
     """
     if to not in get_args(Deleted):
         raise InputError(f"pixels are deleted to {' or '.join(get_args(Deleted))}, got {to!r}")
-    return _curve(model, images, maps, target, steps, internal_batch_size, end=(to, blur))
+    x = _on_device_of(model, images)
+    emptied = torch.zeros_like(x) if to == "black" else blurred(x, blur)
+    return _curve(model, x, emptied, maps, target, steps, internal_batch_size)
 
 
 def blurred(images: torch.Tensor, blur: float = BLUR) -> torch.Tensor:
     """Images (b, c, h, w) blurred by a Gaussian, its standard deviation `blur` times the short side."""
     if not 0 < blur <= 1:
-        raise InputError(
-            f"blur must be a share of the short side, above 0 and at most 1, got {blur}: {BLUR} is the default"
-        )
+        raise InputError(f"blur must be a share of the short side, above 0 and at most 1, got {blur}: {BLUR} is usual")
     side = min(images.shape[-2:])
     sigma = blur * side
     # Reflection needs a kernel that reaches no further than the image.
@@ -135,62 +126,51 @@ def ranks_of(maps: torch.Tensor) -> torch.Tensor:
     return ranks.reshape(len(maps), 1, *maps.shape[-2:])
 
 
+def _on_device_of(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    x = checked_images(images, "images", unit=False).detach()
+    return x.to(device_of(checked_model(model), x.device))
+
+
 def _curve(
     model: nn.Module,
-    images: torch.Tensor,
+    before: torch.Tensor,
+    after: torch.Tensor,
     maps: torch.Tensor,
     target: Target,
     steps: int,
     size: int | None,
-    *,
-    start: tuple[Deleted, float] | None = None,
-    end: tuple[Deleted, float] | None = None,
 ) -> Curve:
-    """From an emptied start to the images, or from the images to an emptied end."""
-    checked_model(model)
-    x = checked_images(images, "images", unit=False).detach()
-    maps = _checked_maps(maps, x)
-    targets = target_numbers(model, target, len(x))
-    pixels = x.shape[-2] * x.shape[-1]
+    """The probabilities on the way from one batch of images (b, c, h, w) to the other, the most salient pixels first."""
+    targets = target_numbers(model, target, len(before))
+    pixels = before.shape[-2] * before.shape[-1]
     if whole_number(steps, "steps") > pixels:
         raise InputError(f"steps must be at most the {pixels} pixels of an image, got {steps}: give {pixels} or fewer")
-    size = None if size is None else whole_number(size, "internal_batch_size")
-    x = x.to(device_of(model, x.device))
-    before, after = (_emptied(x, *each) if each else x for each in (start, end))
-    counts = [round(pixels * step / steps) for step in range(steps + 1)]
-    ranks = ranks_of(maps).to(x.device)
+    ranks = ranks_of(_checked_maps(maps, before)).to(before.device)
+    shares = torch.tensor([round(pixels * step / steps) for step in range(steps + 1)])
+    owners, counts = torch.arange(len(before)).repeat_interleave(len(shares)), shares.repeat(len(before))
+    size = images_per_pass(before.shape, size)
     probabilities = []
     with at_rest(model), torch.no_grad():
-        for owners, numbers in _passes(len(x), counts, images_per_pass(x.shape, size)):
-            changed = ranks[owners] < torch.tensor(numbers, device=x.device).reshape(-1, 1, 1, 1)
-            shown = torch.where(changed, after[owners], before[owners])
-            probabilities.append(probability_of(model, shown, targets and [targets[owner] for owner in owners]))
-    found = torch.cat(probabilities).cpu() if probabilities else torch.zeros(0)
-    return Curve(torch.tensor(counts, dtype=torch.float32) / pixels, found.float().reshape(len(x), steps + 1))
-
-
-def _passes(images: int, counts: list[int], size: int) -> Iterator[tuple[list[int], list[int]]]:
-    """The images of each pass, and how many pixels of each are changed."""
-    every = [(owner, count) for owner in range(images) for count in counts]
-    for first in range(0, len(every), size):
-        owners, numbers = zip(*every[first : first + size], strict=True)
-        yield list(owners), list(numbers)
-
-
-def _emptied(x: torch.Tensor, to: Deleted, blur: float) -> torch.Tensor:
-    return torch.zeros_like(x) if to == "black" else blurred(x, blur)
+        for own, count in zip(owners.split(size), counts.split(size), strict=True):
+            changed = ranks[own] < count.to(ranks.device).reshape(-1, 1, 1, 1)
+            shown = torch.where(changed, after[own], before[own])
+            probabilities.append(probability_of(model, shown, targets and [targets[owner] for owner in own.tolist()]))
+    found = torch.cat(probabilities).cpu().float().reshape(len(before), len(shares))
+    return Curve(shares.float() / pixels, found)
 
 
 def _checked_maps(maps: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     if isinstance(maps, torch.Tensor) and maps.ndim == 3:
         maps = maps[:, None]
-    wanted = (len(x), 1, *x.shape[-2:])
-    if not isinstance(maps, torch.Tensor) or tuple(maps.shape) != wanted:
-        found = tuple(maps.shape) if isinstance(maps, torch.Tensor) else type(maps).__name__
-        raise InputError(
-            f"the saliency maps are {found} and the images {tuple(x.shape)}: they must be {wanted}, channels merged",
-            code="shape",
+    wanted, found = (
+        (len(x), 1, *x.shape[-2:]),
+        tuple(maps.shape) if isinstance(maps, torch.Tensor) else type(maps).__name__,
+    )
+    if found != wanted:
+        message = (
+            f"the saliency maps are {found} and the images {tuple(x.shape)}: they must be {wanted}, channels merged"
         )
+        raise InputError(message, code="shape")
     if not bool(maps.isfinite().all()):
         raise InputError("the saliency maps have values that are not finite: they cannot be ranked", code="range")
     return maps

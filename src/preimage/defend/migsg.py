@@ -71,8 +71,8 @@ class MIGSG(Attribution):
 
         Args:
             inputs: x, images (b, c, h, w); also as the only entry of a tuple, as captum passes them, and so is the result.
-            baselines: x0, a number for all values, or a tensor that broadcasts to the inputs' shape: (c, 1, 1), one image
-                (c, h, w), or one for each input, (b, c, h, w). Where the input equals it there is no saliency.
+            baselines: x0, a number for all values, or a tensor that broadcasts to the inputs' shape. Where the input equals it
+                there is no saliency.
             target: t, for all inputs or one for each: a number, a name too if the model is a Classifier; None: the model has one
                 output.
             n_steps: m, the steps from the baseline to the input, at least 1.
@@ -86,18 +86,16 @@ class MIGSG(Attribution):
             InputError: a shape, class, count or sigma that cannot be used, or a model without gradient.
         """
         given = inputs[0] if isinstance(inputs, tuple) and len(inputs) == 1 else inputs
-        x = checked_images(given, "inputs", unit=False).detach()
-        targets = target_numbers(self.model, target, len(x))
+        checked = checked_images(given, "inputs", unit=False).detach()
+        x = checked.to(device_of(self.model, checked.device))
+        x0, targets = _baseline(baselines, x), target_numbers(self.model, target, len(x))
         m, samples = whole_number(n_steps, "n_steps"), whole_number(n_samples, "n_samples")
-        sigma = noise_level(stdevs, "stdevs")
-        size = None if internal_batch_size is None else whole_number(internal_batch_size, "internal_batch_size")
-        seeds = _seeds(seed, len(x))
-        there = x.to(device_of(self.model, x.device))
-        x0 = _baseline(baselines, there)
+        sigma, size = noise_level(stdevs, "stdevs"), images_per_pass(x.shape, internal_batch_size)
+        samples = samples if sigma else 1  # without noise all samples are one
+        noises = _noises(_seeds(seed, len(x)), (m + 1) * samples, x.shape[1:])
         with at_rest(self.model):
-            # Without noise all samples are one.
-            mean = self._mean_gradient(there, x0, targets, m, samples if sigma else 1, sigma, size, seeds)
-        saliency = ((there - x0) * mean).abs().to(inputs[0].device if isinstance(inputs, tuple) else inputs.device)
+            mean = self._mean_gradient(x, x0, targets, m, samples, sigma, size, noises)
+        saliency = ((x - x0) * mean).abs().to(checked.device)
         return cast(Images, (saliency,) if isinstance(inputs, tuple) else saliency)
 
     def _mean_gradient(
@@ -108,14 +106,12 @@ class MIGSG(Attribution):
         m: int,
         samples: int,
         sigma: float,
-        size: int | None,
-        seeds: list[int],
+        size: int,
+        noises: Iterator[torch.Tensor],
     ) -> torch.Tensor:
         """1 / (m N) times the double sum, (b, c, h, w): the terms of all inputs in one row, `size` in each pass."""
         terms = (m + 1) * samples
         total = len(x) * terms
-        size = images_per_pass(x.shape, size)
-        noises = _noises(seeds, terms, x.shape[1:])
         sums = torch.zeros_like(x)
         for start in range(0, total, size):
             rows = range(start, min(start + size, total))
@@ -149,17 +145,15 @@ def _baseline(given: Any, x: torch.Tensor) -> torch.Tensor:
         except RuntimeError:  # another shape
             pass
     what = f"shape {tuple(given.shape)}" if isinstance(given, torch.Tensor) else repr(given)
-    raise InputError(
-        f"baselines must be a finite number, or a tensor that broadcasts to the inputs' {tuple(x.shape)}, got {what}: give 0 "
-        "for black, or an image (c, h, w)",
-        code="shape",
+    message = (
+        f"baselines must be a finite number, or a tensor that broadcasts to the inputs' {tuple(x.shape)}, got {what}"
     )
+    raise InputError(message, code="shape")
 
 
 def _seeds(given: int | Sequence[int], count: int) -> list[int]:
     seeds = list(given) if isinstance(given, Sequence) else [given] * count
     if len(seeds) != count:
-        raise InputError(
-            f"there are {count} inputs and {len(seeds)} seeds: give one for all, or one for each", code="shape"
-        )
+        message = f"there are {count} inputs and {len(seeds)} seeds: give one for all, or one for each"
+        raise InputError(message, code="shape")
     return [checked_seed(seed) for seed in seeds]

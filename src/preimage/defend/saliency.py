@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING, Any
+from operator import methodcaller
+from typing import TYPE_CHECKING, Any, get_args
 
 from preimage.defend.methods import Baseline, Deleted, Method
+from preimage.errors import InputError
 from preimage.tasks import Output, SeededOptions, TaskSpec, option
 
 if TYPE_CHECKING:
@@ -50,13 +52,35 @@ class SaliencyOptions(SeededOptions):
     layer: str | None = option(None, help="Layer of gradcam (default: the last one with spatial dimensions).")
     deleted: Deleted = option("black", help="Replacement of deleted pixels: black or blur.")
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        methods = methods_of(self.method)
+        if self.layer is not None and len(methods) == 1 and methods != ("gradcam",):
+            message = (
+                f"a layer is for gradcam only, got {self.layer!r} for {methods[0]}: leave layer out, or take gradcam"
+            )
+            raise InputError(message, code="option")
 
-def start(image: Any, options: SaliencyOptions) -> SaliencyRun:
-    """The Run that computes a map of each method and its faithfulness curves.
+
+def methods_of(given: Method | str | Sequence[str]) -> tuple[Method, ...]:
+    """Each method once, in order; of a text those with commas between.
+
+    Example:
+        >>> methods_of("gradcam, mig-sg,gradcam")
+        ('gradcam', 'mig-sg')
 
     Raises:
-        InputError: an image, classifier or option that cannot be used.
+        InputError: an unknown method, or none.
     """
+    names: Any = dict.fromkeys(each.strip() for each in (given.split(",") if isinstance(given, str) else given))
+    for name in names or ("",):
+        if name not in get_args(Method):
+            raise InputError(f"there is no method {name!r}: give one of {', '.join(get_args(Method))}")
+    return tuple(names)
+
+
+def start(image: Any, options: SaliencyOptions) -> SaliencyRun:
+    """The Run that computes a map of each method and its faithfulness curves."""
     from preimage.defend.saliency_run import SaliencyRun
 
     return SaliencyRun(image, options)
@@ -64,16 +88,7 @@ def start(image: Any, options: SaliencyOptions) -> SaliencyRun:
 
 def _one_method(options: SaliencyOptions) -> bool:
     """Of several methods the output is the figure already."""
-    method = options.method
-    return len({each.strip() for each in method.split(",")} if isinstance(method, str) else set(method)) == 1
-
-
-def _report(result: Any) -> dict[str, Any]:
-    return result.report()
-
-
-def _summary(result: Any) -> list[str]:
-    return result.summary_lines()
+    return len(methods_of(options.method)) == 1
 
 
 saliency = TaskSpec(
@@ -104,6 +119,6 @@ saliency = TaskSpec(
             when=_one_method,
         ),
     ),
-    report=_report,
-    summary_lines=_summary,
+    report=methodcaller("report"),
+    summary_lines=methodcaller("summary_lines"),
 )

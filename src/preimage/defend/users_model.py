@@ -9,8 +9,8 @@ import contextlib
 import copy
 import hashlib
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -23,39 +23,8 @@ _CPU = torch.device("cpu")
 _LOCK = threading.RLock()
 
 
-class _Values:
-    """The parameters and buffers of a model, and the memory that holds them: a move back needs no device that still works."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self.held = [(each, dict(each._parameters), dict(each._buffers)) for each in model.modules()]
-        self.memory = [(parameter, parameter.data) for parameter in model.parameters()]
-
-    def restore(self) -> None:
-        for module, parameters, buffers in self.held:
-            module._parameters.update(parameters)
-            module._buffers.update(buffers)
-        for parameter, memory in self.memory:
-            parameter.data = memory
-
-
-@dataclass
-class _Borrowed:
-    """A module or parameter, its state when it was first borrowed, and by how many it is borrowed now."""
-
-    owner: nn.Module | nn.Parameter
-    state: tuple[Any, ...]
-    borrowers: int = 0
-
-    def restore(self) -> None:
-        if isinstance(self.owner, nn.Module):
-            (self.owner.training,) = self.state
-        else:
-            self.owner.requires_grad_(self.state[0])
-            self.owner.grad = self.state[1]
-
-
-_BORROWED: dict[int, _Borrowed] = {}
-_MOVED: dict[int, tuple[_Values, int]] = {}  # by the id of a model: its values, and how many have moved it
+# By the id of a module or parameter, or of a model that is moved: how to restore it, and by how many it is borrowed now.
+_BORROWED: dict[int | tuple[str, int], tuple[Callable[[], None], int]] = {}
 
 
 @contextlib.contextmanager
@@ -70,33 +39,52 @@ def at_rest(model: nn.Module, device: torch.device | None = None) -> Iterator[No
         >>> model.training
         True
     """
-    parts = [*model.modules(), *model.parameters()]
     with _LOCK:
-        for part in parts:
-            state = (part.training,) if isinstance(part, nn.Module) else (part.requires_grad, part.grad)
-            _BORROWED.setdefault(id(part), _Borrowed(part, state)).borrowers += 1
+        borrowed: dict[int | tuple[str, int], Callable[[], None]] = {}
+        for module in model.modules():
+            borrowed[id(module)] = partial(setattr, module, "training", module.training)
+        for parameter in model.parameters():
+            borrowed[id(parameter)] = partial(_restore_flags, parameter, parameter.requires_grad, parameter.grad)
         if device is not None:
-            values, movers = _MOVED.get(id(model), (_Values(model), 0))
-            _MOVED[id(model)] = values, movers + 1
-            model.to(device)
-        model.eval()
-        model.requires_grad_(False)
+            borrowed["moved", id(model)] = _memory_of(model)
+        for key, restore in borrowed.items():
+            first, borrowers = _BORROWED.get(key, (restore, 0))
+            _BORROWED[key] = first, borrowers + 1
     try:
+        with _LOCK:
+            if device is not None:
+                model.to(device)
+            model.eval()
+            model.requires_grad_(False)
         yield
     finally:
         with _LOCK:
-            if device is not None:
-                values, movers = _MOVED.pop(id(model))
-                if movers > 1:
-                    _MOVED[id(model)] = values, movers - 1
+            for key in reversed(borrowed):  # gradients last, once their parameters are back on their device
+                restore, borrowers = _BORROWED.pop(key)
+                if borrowers > 1:
+                    _BORROWED[key] = restore, borrowers - 1
                 else:
-                    values.restore()
-            for part in parts:
-                held = _BORROWED[id(part)]
-                held.borrowers -= 1
-                if not held.borrowers:
-                    del _BORROWED[id(part)]
-                    held.restore()
+                    restore()
+
+
+def _restore_flags(parameter: nn.Parameter, requires_grad: bool, grad: torch.Tensor | None) -> None:
+    parameter.requires_grad_(requires_grad)
+    parameter.grad = grad
+
+
+def _memory_of(model: nn.Module) -> Callable[[], None]:
+    """A function that gives parameters and buffers the memory that holds them now: it needs no device that still works."""
+    held = [(each, dict(each._parameters), dict(each._buffers)) for each in model.modules()]
+    memory = [(parameter, parameter.data) for parameter in model.parameters()]
+
+    def restore() -> None:
+        for module, parameters, buffers in held:
+            module._parameters.update(parameters)
+            module._buffers.update(buffers)
+        for parameter, data in memory:
+            parameter.data = data
+
+    return restore
 
 
 def device_of(model: nn.Module, otherwise: torch.device = _CPU) -> torch.device:
