@@ -5,7 +5,8 @@ With `calibrate` it inspects a folder of unattacked images instead, and its resu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from operator import methodcaller
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,13 +60,7 @@ class InspectOptions(TaskOptions):
 
 
 def start(image: Any, options: InspectOptions) -> InspectionRun | CalibrationRun:
-    """The Run that inspects an image, or calibrates on a folder.
-
-    Raises:
-        InputError: an image, folder, classifier, thresholds file or option that cannot be used.
-    """
-    from dataclasses import replace
-
+    """The Run that inspects an image, or calibrates on a folder."""
     from preimage.defend.inspect_runs import CalibrationRun, InspectionRun
     from preimage.recipes import choose
 
@@ -87,14 +82,6 @@ def _calibrates(options: InspectOptions) -> bool:
 
 def _inspects(options: InspectOptions) -> bool:
     return options.calibrate is None
-
-
-def _report(result: Any) -> dict[str, Any]:
-    return result.report()
-
-
-def _summary(result: Any) -> list[str]:
-    return result.summary_lines()
 
 
 inspect = TaskSpec(
@@ -122,6 +109,6 @@ inspect = TaskSpec(
         ),
     ),
     recipes=recipes,
-    report=_report,
-    summary_lines=_summary,
+    report=methodcaller("report"),
+    summary_lines=methodcaller("summary_lines"),
 )

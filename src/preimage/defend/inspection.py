@@ -8,7 +8,7 @@ depends on faint detail has them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from preimage.classifiers.classifier import check_answer
 from preimage.defend.checks import checked_images, checked_model
 from preimage.defend.defence import random_source
 from preimage.defend.logits import logits_of
+from preimage.defend.progress import StepwiseRun
 from preimage.defend.purification import adapted
 from preimage.defend.users_model import at_rest, device_of
 from preimage.engine.fit import Fit
@@ -76,7 +77,7 @@ class Inspection:
         return list(zip(self.steps, self.early[:, index].tolist(), strict=True))
 
 
-class Inspecting:
+class Inspecting(StepwiseRun[Step, Any]):
     """The inspections of images of one size, as an iterator of Steps: one fit whose outputs are classified.
 
     Example:
@@ -128,9 +129,6 @@ class Inspecting:
         self.early: list[torch.Tensor] = []
         self.outputs: list[torch.Tensor] = []
 
-    def __iter__(self) -> Iterator[Step]:
-        return self
-
     def __next__(self) -> Step:
         step = next(self._fitting)
         if step.index % self.every == 0 or step.index == step.total:
@@ -139,24 +137,26 @@ class Inspecting:
             self.early.append(self._probabilities(step.picture))
         return step
 
-    def run(self) -> list[Inspection]:
-        """Iterate to the end and return the inspections, one for each picture."""
-        for _ in self:
-            pass
-        return self.result()
+    @property
+    def current(self) -> Fit:
+        """The fit."""
+        return self.fit
 
-    def result(self) -> list[Inspection]:
-        """The inspections, once all steps are done.
+    @property
+    def finished(self) -> bool:
+        """Whether all steps are done."""
+        return self.fit.finished
 
-        Raises:
-            InputError: earlier than that.
-        """
-        if not self.fit.finished:
+    def result(self) -> Any:
+        """The `inspections`."""
+        return self.inspections()
+
+    def inspections(self) -> list[Inspection]:
+        """One for each image, once all steps are done; an InputError earlier than that."""
+        if not self.finished:
             raise InputError("an inspection ends with the last step: iterate to the end, or call run()")
-        early, outputs = torch.stack(self.early, 1), torch.stack(self.outputs, 1)
-        steps = tuple(self.steps)
-        each = zip(self.given, early, outputs, strict=True)
-        return [Inspection(given, steps, own, images, self.counted) for given, own, images in each]
+        each = zip(self.given, torch.stack(self.early, 1), torch.stack(self.outputs, 1), strict=True)
+        return [Inspection(given, tuple(self.steps), early, images, self.counted) for given, early, images in each]
 
     def state_dict(self) -> dict[str, Any]:
         """The state of the fit, and the outputs that are classified so far."""
