@@ -21,7 +21,7 @@ from preimage.defend.checks import noise_level, whole_number
 from preimage.defend.faithfulness import blurred
 from preimage.defend.logits import images_per_pass, target_gradient
 from preimage.defend.methods import Baseline, Method
-from preimage.defend.migsg import MIGSG, SAMPLES
+from preimage.defend.migsg import MIGSG, SAMPLES, baseline_like
 from preimage.defend.saliency import SaliencyOptions, methods_of
 from preimage.defend.users_model import at_rest, same_weights
 from preimage.engine.devices import choose_device
@@ -145,11 +145,7 @@ def _number_or_word(given: Any) -> Any:
 def _baseline(given: Any, x: torch.Tensor) -> torch.Tensor:
     """The baseline in the shape of x, (1, c, h, w)."""
     if isinstance(given, torch.Tensor):
-        try:
-            return given.detach().to(x).broadcast_to(x.shape)
-        except RuntimeError as error:
-            message = f"the baseline is {tuple(given.shape)}: give (c, 1, 1), or the image's {tuple(x.shape)}"
-            raise InputError(message, code="shape") from error
+        return baseline_like(given, x)
     if given == "blur":
         return blurred(x)
     if given == "mean":

@@ -22,7 +22,8 @@ from preimage.operators.blur import Blur
 from preimage.operators.kernels import gaussian
 
 STEPS = 50
-BLUR = 1 / 16  # standard deviation over the short side: colors and masses are left
+# Standard deviation over the short side, chosen here: colors and masses are left. RISE blurs less, by 5 of 224 pixels.
+BLUR = 1 / 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,14 +43,7 @@ class Curve:
 
 
 def insertion(
-    model: nn.Module,
-    images: torch.Tensor,
-    maps: torch.Tensor,
-    target: Target,
-    *,
-    steps: int = STEPS,
-    blur: float = BLUR,
-    internal_batch_size: int | None = None,
+    model: nn.Module, images: torch.Tensor, maps: torch.Tensor, target: Target, *, steps: int = STEPS
 ) -> Curve:
     """The probability of a class as the most salient pixels are inserted into the blurred image; a higher area is better.
 
@@ -65,16 +59,12 @@ def insertion(
         maps: (b, 1, h, w), or (b, h, w): the saliency of each pixel. Equal ones are ranked in the order of the rows.
         target: the class of all images or one for each, by number, for a Classifier by name too.
         steps: number of steps of equally many pixels, up to rounding; 1 to h w.
-        blur: standard deviation of the Gaussian over the image's short side, above 0. A sixteenth is chosen here; RISE blurs
-            less, by 5 of 224 pixels.
-        internal_batch_size: images in one pass; None: a million pixels.
 
     Raises:
-        InputError: maps of another size than the images or with values that are not finite, an unknown class, steps or a
-            blur out of range.
+        InputError: maps of another size than the images or not finite, an unknown class, or steps out of range.
     """
     x = _on_device_of(model, images)
-    return _curve(model, blurred(x, blur), x, maps, target, steps, internal_batch_size)
+    return _curve(model, blurred(x), x, maps, target, steps)
 
 
 def deletion(
@@ -85,34 +75,22 @@ def deletion(
     *,
     to: Deleted = "black",
     steps: int = STEPS,
-    blur: float = BLUR,
-    internal_batch_size: int | None = None,
 ) -> Curve:
-    """The probability of a class as the most salient pixels are deleted; a lower area is better.
+    """The probability of a class as the most salient pixels are deleted; a lower area is better. Arguments as for `insertion`.
 
-    All arguments but `to` are those of `insertion`, and so are the errors. `to` is the replacement of deleted pixels: "black", 0,
-    or "blur", the blurred image that `insertion` begins with. Black holes are far from the training data; a blur is nearer to it
-    and hides less.
-
-    Example:
-        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 2))
-        >>> x, maps = torch.rand(1, 3, 8, 8), torch.rand(1, 1, 8, 8)
-        >>> deletion(model, x, maps, target=1, to="blur", steps=4).area.shape
-        torch.Size([1])
+    `to` is the replacement of deleted pixels: "black", 0, or "blur", the blurred image that `insertion` begins with. Black holes
+    are far from the training data; a blur is nearer to it and hides less.
     """
     if to not in get_args(Deleted):
         raise InputError(f"pixels are deleted to {' or '.join(get_args(Deleted))}, got {to!r}")
     x = _on_device_of(model, images)
-    emptied = torch.zeros_like(x) if to == "black" else blurred(x, blur)
-    return _curve(model, x, emptied, maps, target, steps, internal_batch_size)
+    return _curve(model, x, torch.zeros_like(x) if to == "black" else blurred(x), maps, target, steps)
 
 
-def blurred(images: torch.Tensor, blur: float = BLUR) -> torch.Tensor:
-    """Images (b, c, h, w) blurred by a Gaussian, its standard deviation `blur` times the short side."""
-    if not 0 < blur <= 1:
-        raise InputError(f"blur must be a share of the short side, above 0 and at most 1, got {blur}: {BLUR} is usual")
+def blurred(images: torch.Tensor) -> torch.Tensor:
+    """Images (b, c, h, w) blurred by a Gaussian, its standard deviation a sixteenth of the short side."""
     side = min(images.shape[-2:])
-    sigma = blur * side
+    sigma = BLUR * side
     # Reflection needs a kernel that reaches no further than the image.
     kernel = gaussian(sigma, size=2 * max(1, min(round(3 * sigma), (side - 1) // 2)) + 1)
     return Blur(kernel.to(images), boundary="reflect")(images)
@@ -132,13 +110,7 @@ def _on_device_of(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
 
 
 def _curve(
-    model: nn.Module,
-    before: torch.Tensor,
-    after: torch.Tensor,
-    maps: torch.Tensor,
-    target: Target,
-    steps: int,
-    size: int | None,
+    model: nn.Module, before: torch.Tensor, after: torch.Tensor, maps: torch.Tensor, target: Target, steps: int
 ) -> Curve:
     """The probabilities on the way from one batch of images (b, c, h, w) to the other, the most salient pixels first."""
     targets = target_numbers(model, target, len(before))
@@ -148,7 +120,7 @@ def _curve(
     ranks = ranks_of(_checked_maps(maps, before)).to(before.device)
     shares = torch.tensor([round(pixels * step / steps) for step in range(steps + 1)])
     owners, counts = torch.arange(len(before)).repeat_interleave(len(shares)), shares.repeat(len(before))
-    size = images_per_pass(before.shape, size)
+    size = images_per_pass(before.shape)
     probabilities = []
     with at_rest(model), torch.no_grad():
         for own, count in zip(owners.split(size), counts.split(size), strict=True):

@@ -30,17 +30,10 @@ TOGETHER = 16  # unattacked images of one size that are fitted side by side
 
 @dataclass(frozen=True, eq=False)
 class InspectedImage:
-    """The inspection of one image, and the threshold it is compared to.
+    """The inspection of one image, and the threshold it is compared to; without one there is no verdict.
 
-    Args:
-        picture: the image.
-        inspection: predictions for it and for its early outputs.
-        classes: the names of the classes.
-        threshold: None: there is no verdict.
-        classifier: the classifier's fingerprint.
-        recipe: of the fit, adapted to the image.
-        seed: of the fit.
-        seconds: that the fit took.
+    `classes` are their names, `classifier` is the classifier's fingerprint, and `recipe` (adapted to the image), `seed` and
+    `seconds` are those of the fit.
     """
 
     picture: Picture
@@ -69,7 +62,7 @@ class InspectedImage:
             "early_confidence": float(found.mean[found.early_predicted]),
             "score": found.score,
             "threshold": None if threshold is None else threshold.value,
-            "verdict": None if threshold is None else "suspicious" if self.suspicious else "nothing strange",
+            "verdict": {None: None, True: "suspicious", False: "nothing strange"}[self.suspicious],
             "false_alarms": None if threshold is None else threshold.false_alarms,
             "counted_from_step": found.counted,
             "curve": [
@@ -85,18 +78,16 @@ class InspectedImage:
     def summary_lines(self) -> list[str]:
         """The predictions, then the verdict, for people."""
         report, threshold = self.report(), self.threshold
+        if threshold is None:
+            verdict = "; no verdict without a threshold: --calibrate FOLDER makes one, --thresholds FILE reads it"
+        elif self.suspicious:
+            share = f"{threshold.false_alarms:.0%} of unattacked images"
+            verdict = f", above the threshold {threshold.value:.3f}: suspicious, as are {share}"
+        else:
+            verdict = f", not above the threshold {threshold.value:.3f}: nothing strange was found"
         predicted = f"{report['class']} {report['confidence']:.2f}"
         early = f"{report['early_class']} {report['early_confidence']:.2f}"
-        score = f"disagreement {report['score']:.3f} (0 to 1)"
-        if threshold is None:
-            verdict = "no verdict without a threshold: --calibrate FOLDER makes one, --thresholds FILE reads it"
-            return [f"{predicted}; early outputs: {early}", f"{score}; {verdict}"]
-        verdict = (
-            f"above the threshold {threshold.value:.3f}: suspicious, as are {threshold.false_alarms:.0%} of unattacked images"
-            if self.suspicious
-            else f"not above the threshold {threshold.value:.3f}: nothing strange was found"
-        )
-        return [f"{predicted}; early outputs: {early}", f"{score}, {verdict}"]
+        return [f"{predicted}; early outputs: {early}", f"disagreement {report['score']:.3f} (0 to 1){verdict}"]
 
 
 class InspectionRun(Inspecting):

@@ -82,11 +82,8 @@ class Inspecting(StepwiseRun[Step, Any]):
 
     Example:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 4))
-        >>> inspecting = Inspecting(torch.rand(2, 3, 16, 16), model, steps=2)
-        >>> for step in inspecting:
-        ...     pass
-        >>> all(0 <= inspection.score <= 1 for inspection in inspecting.result())
-        True
+        >>> [inspection.steps for inspection in Inspecting(torch.rand(2, 3, 16, 16), model, steps=2).run()]
+        [(1, 2), (1, 2)]
 
     Args:
         images: (b, 3, h, w) in 0 to 1, as they are fitted.
@@ -115,27 +112,17 @@ class Inspecting(StepwiseRun[Step, Any]):
     ) -> None:
         self.model, images = checked_model(model), checked_images(images)
         recipe = adapted(recipe, images.shape[-2:], steps)
-        self.every = steps_between(recipe, every)
+        self.every, self.counted = steps_between(recipe, every), math.ceil(COUNTED * recipe.steps)
         self.place = device or device_of(model)
-        self.counted = math.ceil(COUNTED * recipe.steps)
         self.seed, streams = random_source(len(images), seed)
         self.given = self._probabilities(images if seen is None else checked_images(seen, "seen"))
         members: dict[str, Any] = {"members": len(images), "seed": self.seed, "streams": streams, "device": self.place}
-        channels, height, width = images.shape[1:]
-        prior = recipe.prior(channels, (height, width), **members)
+        prior = recipe.prior(images.shape[1], (images.shape[2], images.shape[3]), **members)
         self.fit = Fit(Problem(images.detach().float()), prior, recipe=recipe, rule=After(), restarts=1, seed=self.seed)
         self._fitting = iter(self.fit)
         self.steps: list[int] = []
         self.early: list[torch.Tensor] = []
         self.outputs: list[torch.Tensor] = []
-
-    def __next__(self) -> Step:
-        step = next(self._fitting)
-        if step.index % self.every == 0 or step.index == step.total:
-            self.steps.append(step.index)
-            self.outputs.append(step.picture.cpu())
-            self.early.append(self._probabilities(step.picture))
-        return step
 
     @property
     def current(self) -> Fit:
@@ -146,6 +133,14 @@ class Inspecting(StepwiseRun[Step, Any]):
     def finished(self) -> bool:
         """Whether all steps are done."""
         return self.fit.finished
+
+    def __next__(self) -> Step:
+        step = next(self._fitting)
+        if step.index % self.every == 0 or step.index == step.total:
+            self.steps.append(step.index)
+            self.outputs.append(step.picture.cpu())
+            self.early.append(self._probabilities(step.picture))
+        return step
 
     def result(self) -> Any:
         """The `inspections`."""
@@ -179,11 +174,7 @@ class Inspecting(StepwiseRun[Step, Any]):
 
 
 def steps_between(recipe: Recipe, every: int | None) -> int:
-    """The steps between two classified outputs: `every`, or so many that there are twelve outputs.
-
-    Raises:
-        InputError: less than 1, or more than the recipe has.
-    """
+    """The steps between two classified outputs: `every`, or so many that there are twelve outputs."""
     chosen = max(1, recipe.steps // POINTS) if every is None else every
     if not is_whole(chosen) or not 1 <= chosen <= recipe.steps:
         raise InputError(f"every must be from 1 to the {recipe.steps} steps, got {every}")
@@ -193,16 +184,13 @@ def steps_between(recipe: Recipe, every: int | None) -> int:
 def false_alarm_threshold(scores: Sequence[float], share: float = 0.05) -> float:
     """The threshold that at most a share of unattacked images exceeds: the ceil((n + 1)(1 - share))-th smallest score.
 
-    Fewer than 1 / share - 1 scores cannot guarantee that; the largest is then returned.
+    Fewer than 1 / share - 1 scores cannot guarantee that; the largest is then returned. No scores are an InputError.
 
     Example:
         >>> false_alarm_threshold([k / 100 for k in range(100)])
         0.95
 
     Source: split conformal prediction (Vovk et al. 2005): the guarantee holds for a new image of the same distribution.
-
-    Raises:
-        InputError: no scores.
     """
     if not scores:
         raise InputError("a threshold needs the scores of unattacked images, got none", code="shape")

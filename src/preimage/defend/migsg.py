@@ -9,7 +9,7 @@ F_t(x) = w x, it is exactly (m + 1)/m |(x - x0) w| where sigma is 0. It is a cap
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeVar, cast
 
 import torch
@@ -88,54 +88,33 @@ class MIGSG(Attribution):
         given = inputs[0] if isinstance(inputs, tuple) and len(inputs) == 1 else inputs
         checked = checked_images(given, "inputs", unit=False).detach()
         x = checked.to(device_of(self.model, checked.device))
-        x0, targets = _baseline(baselines, x), target_numbers(self.model, target, len(x))
+        x0, targets = baseline_like(baselines, x), target_numbers(self.model, target, len(x))
         m, samples = whole_number(n_steps, "n_steps"), whole_number(n_samples, "n_samples")
         sigma, size = noise_level(stdevs, "stdevs"), images_per_pass(x.shape, internal_batch_size)
-        samples = samples if sigma else 1  # without noise all samples are one
-        noises = _noises(_seeds(seed, len(x)), (m + 1) * samples, x.shape[1:])
+        terms = (m + 1) * (samples if sigma else 1)  # of each input; without noise all samples are one
+        samples, total = terms // (m + 1), len(x) * terms
+        # A stream for each input, and a draw for each term, so that the size of a pass changes nothing.
+        generators = [torch.Generator().manual_seed(own) for own in _seeds(seed, len(x))]
+        noises = (torch.randn(x.shape[1:], generator=own) for own in generators for _ in range(terms))
+        sums = torch.zeros_like(x)
         with at_rest(self.model):
-            mean = self._mean_gradient(x, x0, targets, m, samples, sigma, size, noises)
-        saliency = ((x - x0) * mean).abs().to(checked.device)
+            for start in range(0, total, size):
+                rows = range(start, min(start + size, total))
+                owners = [row // terms for row in rows]
+                along = x.new_tensor([row % terms // samples / m for row in rows]).reshape(-1, 1, 1, 1)
+                points = x0[owners] + along * (x[owners] - x0[owners])
+                if sigma:
+                    points += sigma * torch.stack([next(noises) for _ in rows]).to(points)
+                sizes = target_gradient(self.model, points, targets and [targets[owner] for owner in owners]).abs()
+                for owner in range(owners[0], owners[-1] + 1):
+                    first, last = owners.index(owner), len(owners) - owners[::-1].index(owner)
+                    sums[owner] += sizes[first:last].sum(0)
+        saliency = ((x - x0) * (sums / (m * samples))).abs().to(checked.device)
         return cast(Images, (saliency,) if isinstance(inputs, tuple) else saliency)
 
-    def _mean_gradient(
-        self,
-        x: torch.Tensor,
-        x0: torch.Tensor,
-        targets: list[int] | None,
-        m: int,
-        samples: int,
-        sigma: float,
-        size: int,
-        noises: Iterator[torch.Tensor],
-    ) -> torch.Tensor:
-        """1 / (m N) times the double sum, (b, c, h, w): the terms of all inputs in one row, `size` in each pass."""
-        terms = (m + 1) * samples
-        total = len(x) * terms
-        sums = torch.zeros_like(x)
-        for start in range(0, total, size):
-            rows = range(start, min(start + size, total))
-            owners = [row // terms for row in rows]
-            along = x.new_tensor([row % terms // samples / m for row in rows]).reshape(-1, 1, 1, 1)
-            points = x0[owners] + along * (x[owners] - x0[owners])
-            if sigma:
-                points += sigma * torch.stack([next(noises) for _ in rows]).to(points)
-            sizes = target_gradient(self.model, points, targets and [targets[owner] for owner in owners]).abs()
-            for owner in range(owners[0], owners[-1] + 1):
-                first, last = owners.index(owner), len(owners) - owners[::-1].index(owner)
-                sums[owner] += sizes[first:last].sum(0)
-        return sums / (m * samples)
 
-
-def _noises(seeds: list[int], terms: int, shape: torch.Size) -> Iterator[torch.Tensor]:
-    """For each input in turn a stream of its own; each term is one draw, so that the size of a pass changes nothing."""
-    for seed in seeds:
-        generator = torch.Generator().manual_seed(seed)
-        for _ in range(terms):
-            yield torch.randn(shape, generator=generator)
-
-
-def _baseline(given: Any, x: torch.Tensor) -> torch.Tensor:
+def baseline_like(given: Any, x: torch.Tensor) -> torch.Tensor:
+    """A finite number, or a tensor that broadcasts to the shape of x, (b, c, h, w), in that shape."""
     given = given[0] if isinstance(given, tuple) and len(given) == 1 else given
     if isinstance(given, int | float) and not isinstance(given, bool) and math.isfinite(given):
         return torch.full_like(x, given)
