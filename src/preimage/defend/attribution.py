@@ -79,10 +79,8 @@ def saliency_map(image: Any, options: SaliencyOptions, method: Method | None = N
 
     An image of more pixels than the classifier's input is first reduced to those, as the classifier itself does it: the noise
     then has the sigma it should, and the map is interpolated to the image's size. Where an image equals the baseline there is no
-    saliency.
-
-    Channels are merged by the mean of their magnitudes; for the methods with signs (input-x-gradient, integrated-gradients,
-    gradcam, occlusion) by their mean, of which the positive part is kept. (Chosen here.)
+    saliency. Channels are merged by the mean of their magnitudes; for the methods with signs by their mean, of which the positive
+    part is kept. (Chosen here.)
 
     Raises:
         InputError: an option that cannot be used, or a method that does not work with this classifier.
@@ -91,29 +89,31 @@ def saliency_map(image: Any, options: SaliencyOptions, method: Method | None = N
     """
     method = method or methods_of(options.method)[0]
     model, place = as_model(options.classifier).classifier, choose_device(options.device)
-    picture, target = one_picture(image).tensor, options.target
+    picture = one_picture(image).tensor
+    baseline, size = _number_or_word(options.baseline), picture.shape[-2:]
+    reduced = model.size is not None and size.numel() > model.size[0] * model.size[1]
     with at_rest(model, place):
-        x = _at_classifier_size(picture, model).to(place)
+        x = (_resized(picture, model.size, antialias=True) if reduced else picture).to(place)
         with torch.no_grad():
             probabilities = model.probabilities(x)[0].float().cpu()
         check_answer(probabilities)
-        number = int(probabilities.argmax()) if target is None else model.class_index(target)
-        baseline = _number_or_word(options.baseline)
-        attribution, settings = METHODS[method](Question(model, x, number, _baseline(baseline, x), options))
-        attribution = attribution.detach().float().cpu()
+        predicted = int(probabilities.argmax())
+        target = predicted if options.target is None else model.class_index(options.target)
+        attribution, settings = METHODS[method](Question(model, x, target, _baseline(baseline, x), options))
+    attribution = attribution.detach().float().cpu()
     if not bool(attribution.isfinite().all()):
         raise InputError(f"{method} gives values that are not finite: take another method", code="classifier")
     if "baseline" in settings:
-        settings["baseline"] = baseline if isinstance(baseline, str | int | float) else "a tensor"
-    small, size = merged(attribution, method), tuple(picture.shape[-2:])
+        settings["baseline"] = "a tensor" if isinstance(baseline, torch.Tensor) else baseline
+    found = merged(attribution, method)
     return SaliencyMap(
-        map=small if small.shape[-2:] == size else _resized(small, size),
+        map=found if found.shape[-2:] == size else _resized(found, size),
         attribution=attribution,
         seen=x.cpu(),
-        target=number,
-        target_class=model.classes[number],
-        confidence=float(probabilities[number]),
-        prediction=model.classes[int(probabilities.argmax())],
+        target=target,
+        target_class=model.classes[target],
+        confidence=float(probabilities[target]),
+        prediction=model.classes[predicted],
         method=method,
         settings=settings,
     )
@@ -124,15 +124,8 @@ def merged(attribution: torch.Tensor, method: Method) -> torch.Tensor:
     return attribution.mean(1, keepdim=True).clamp_min(0) if method in SIGNED else heat_map(attribution)
 
 
-def _at_classifier_size(image: torch.Tensor, classifier: Classifier) -> torch.Tensor:
-    size = classifier.size
-    if size is None or image.shape[-2] * image.shape[-1] <= size[0] * size[1]:
-        return image
-    return _resized(image, size, antialias=True)
-
-
-def _resized(image: torch.Tensor, size: tuple[int, ...], *, antialias: bool = False) -> torch.Tensor:
-    return functional.interpolate(image, list(size), mode="bilinear", align_corners=False, antialias=antialias)
+def _resized(image: torch.Tensor, size: Any, *, antialias: bool = False) -> torch.Tensor:
+    return functional.interpolate(image, tuple(size), mode="bilinear", align_corners=False, antialias=antialias)
 
 
 def _number_or_word(given: Any) -> Any:

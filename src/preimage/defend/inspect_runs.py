@@ -100,8 +100,8 @@ class InspectionRun(Inspecting):
         self.classifier = as_model(options.classifier).classifier
         self.threshold: Threshold | None = None
         if options.thresholds is not None:
-            threshold = Threshold.read(options.thresholds)
-            self.threshold = threshold.checked(self.classifier, _recipe(options), options.every)
+            recipe: Any = options.recipe
+            self.threshold = Threshold.read(options.thresholds).checked(self.classifier, recipe, options.every)
         seen = self.picture.tensor
         super().__init__(_fitted(seen, self.classifier), self.classifier, seen=seen, **_settings(options))
 
@@ -115,12 +115,6 @@ class InspectionRun(Inspecting):
             "every": self.every,
             "seed": self.options.seed,
         }
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) of the image."""
-        height, width = self.picture.tensor.shape[-2:]
-        return height, width
 
     def result(self) -> InspectedImage:
         """The inspection, once all steps are done; an InputError earlier than that."""
@@ -136,6 +130,7 @@ class CalibrationRun(StepwiseRun[Progress, Threshold]):
 
     def __init__(self, options: InspectOptions) -> None:
         self.options = options
+        self.recipe: Any = options.recipe  # as it was given, before its adaptation to a size
         self.paths = images_of(Path(options.calibrate or ""))
         self.classifier = as_model(options.classifier).classifier
         # All images are decoded once before the first fit, which may take hours.
@@ -150,7 +145,7 @@ class CalibrationRun(StepwiseRun[Progress, Threshold]):
             if min(size) < 16:
                 raise InputError(f"{paths[0]} has fewer than 16 pixels a side: leave it out", code="size")
             self.groups += groups
-            self.total += len(groups) * adapted(_recipe(options), size).steps
+            self.total += len(groups) * adapted(self.recipe, size).steps
         self.scores: list[list[float]] = []
         self.done = 0
         self.inspecting: Inspecting | None = None
@@ -161,15 +156,10 @@ class CalibrationRun(StepwiseRun[Progress, Threshold]):
         return {
             "images": [str(path) for path in self.paths],
             "classifier": fingerprint_of(self.classifier),
-            "recipe": as_given(_recipe(self.options)).describe(),
+            "recipe": as_given(self.recipe).describe(),
             "every": self.options.every,
             "seed": self.options.seed,
         }
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) of the images that are fitted now."""
-        return self.current.size
 
     @property
     def current(self) -> Fit:
@@ -206,7 +196,7 @@ class CalibrationRun(StepwiseRun[Progress, Threshold]):
         if not self.finished:
             raise InputError("a calibration ends with the last image: iterate to the end, or call run()", code="option")
         scores = [score for group in self.scores for score in group]
-        return Threshold.of(scores, self.classifier, _recipe(self.options), self.options.every)
+        return Threshold.of(scores, self.classifier, self.recipe, self.options.every)
 
     def state_dict(self) -> dict[str, Any]:
         """The scores of all groups of images that are done."""
@@ -231,22 +221,12 @@ def _fitted(seen: torch.Tensor, classifier: Classifier) -> torch.Tensor:
     return at_working_size(seen, classifier).clamp(0, 1)
 
 
-def _recipe(options: InspectOptions) -> str | Recipe:
-    given: Any = options.recipe
-    return given if options.steps is None else as_given(given, options.steps)
-
-
 def _settings(options: InspectOptions) -> dict[str, Any]:
-    names = ("recipe", "steps", "every", "seed")
-    return {**{name: getattr(options, name) for name in names}, "device": choose_device(options.device)}
+    device = choose_device(options.device)
+    return {"recipe": options.recipe, "every": options.every, "seed": options.seed, "device": device}
 
 
 # ---------------------------------------------------------------------- files
-
-
-def write_thresholds(result: Threshold, path: Path, *, overwrite: bool = False) -> None:
-    """Write the threshold of a calibration as JSON."""
-    result.save(path, overwrite=overwrite)
 
 
 def write_figure(result: InspectedImage, path: Path, *, overwrite: bool = False) -> None:

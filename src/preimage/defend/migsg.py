@@ -91,15 +91,15 @@ class MIGSG(Attribution):
         x0, targets = baseline_like(baselines, x), target_numbers(self.model, target, len(x))
         m, samples = whole_number(n_steps, "n_steps"), whole_number(n_samples, "n_samples")
         sigma, size = noise_level(stdevs, "stdevs"), images_per_pass(x.shape, internal_batch_size)
-        terms = (m + 1) * (samples if sigma else 1)  # of each input; without noise all samples are one
-        samples, total = terms // (m + 1), len(x) * terms
+        samples = samples if sigma else 1  # without noise all are one
+        terms = (m + 1) * samples  # of each input
         # A stream for each input, and a draw for each term, so that the size of a pass changes nothing.
         generators = [torch.Generator().manual_seed(own) for own in _seeds(seed, len(x))]
         noises = (torch.randn(x.shape[1:], generator=own) for own in generators for _ in range(terms))
         sums = torch.zeros_like(x)
         with at_rest(self.model):
-            for start in range(0, total, size):
-                rows = range(start, min(start + size, total))
+            for start in range(0, len(x) * terms, size):
+                rows = range(start, min(start + size, len(x) * terms))
                 owners = [row // terms for row in rows]
                 along = x.new_tensor([row % terms // samples / m for row in rows]).reshape(-1, 1, 1, 1)
                 points = x0[owners] + along * (x[owners] - x0[owners])

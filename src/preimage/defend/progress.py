@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 StepT = TypeVar("StepT")
 ResultT = TypeVar("ResultT")
@@ -24,6 +24,11 @@ class StepwiseRun(Iterator[StepT], Generic[StepT, ResultT]):
     """An iterator of steps that ends in a result."""
 
     remarks: tuple[str, ...] = ()
+
+    @property
+    def current(self) -> Any:
+        """The fit at hand; itself where nothing is fitted."""
+        return self
 
     def run(self) -> ResultT:
         """Iterate to the end and return the result."""

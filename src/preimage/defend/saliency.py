@@ -86,11 +86,6 @@ def start(image: Any, options: SaliencyOptions) -> SaliencyRun:
     return SaliencyRun(image, options)
 
 
-def _one_method(options: SaliencyOptions) -> bool:
-    """Of several methods the output is the figure already."""
-    return len(methods_of(options.method)) == 1
-
-
 saliency = TaskSpec(
     name="saliency",
     summary="Show which pixels a classifier's prediction depends on.",
@@ -116,7 +111,7 @@ saliency = TaskSpec(
             "Image, maps and the curves of both scores (PNG).",
             (".png",),
             "preimage.defend.saliency_run:write_figure",
-            when=_one_method,
+            when=lambda options: len(methods_of(options.method)) == 1,  # of several the output is the figure already
         ),
     ),
     report=methodcaller("report"),

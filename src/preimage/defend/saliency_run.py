@@ -121,17 +121,6 @@ class SaliencyRun(StepwiseRun[Progress, SaliencyResult]):
         return {**own, "input": fingerprint(self.picture.tensor), "classifier": fingerprint_of(self.classifier)}
 
     @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) of the image."""
-        height, width = self.picture.tensor.shape[-2:]
-        return height, width
-
-    @property
-    def current(self) -> SaliencyRun:
-        """Itself: nothing is fitted."""
-        return self
-
-    @property
     def finished(self) -> bool:
         """Whether the maps of all methods are computed."""
         return len(self.maps) == len(self.methods)
