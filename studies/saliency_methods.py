@@ -14,8 +14,7 @@ import torch
 from preimage.classifiers import Classifier
 from preimage.defend.attribution import saliency_map
 from preimage.defend.faithfulness import deletion, insertion
-from preimage.defend.methods import Method
-from preimage.defend.saliency import SaliencyOptions
+from preimage.defend.saliency import Method, SaliencyOptions
 from preimage.explain.sanity import randomized, sanity
 from preimage.explain.similarity import inside_share, inside_share_of_others
 from preimage.figures.saliency import overlay

@@ -91,7 +91,7 @@ def test_maps_one_after_another(here, run, name):
 def test_every_method_of_the_help_works(here, run):
     from typing import get_args
 
-    from preimage.defend.methods import Method
+    from preimage.defend.saliency import Method
 
     told = run("saliency", "--help")
     assert told.code == 0

@@ -12,8 +12,7 @@ from torch import nn
 
 from preimage.classifiers import Classifier
 from preimage.defend.attribution import SIGNED, merged, saliency_map
-from preimage.defend.methods import Method
-from preimage.defend.saliency import SaliencyOptions
+from preimage.defend.saliency import Method, SaliencyOptions
 from preimage.errors import InputError
 
 METHODS = get_args(Method)

@@ -21,9 +21,8 @@ from preimage.defend.attacks import attack
 from preimage.defend.attribution import saliency_map
 from preimage.defend.faithfulness import deletion
 from preimage.defend.global_generators import global_generators
-from preimage.defend.methods import Method
 from preimage.defend.migsg import MIGSG
-from preimage.defend.saliency import SaliencyOptions
+from preimage.defend.saliency import Method, SaliencyOptions
 from preimage.defend.users_model import at_rest, fingerprint_of, same_weights
 
 

@@ -20,9 +20,8 @@ from preimage.classifiers.classifier import check_answer
 from preimage.defend.checks import noise_level, whole_number
 from preimage.defend.faithfulness import blurred
 from preimage.defend.logits import images_per_pass, target_gradient
-from preimage.defend.methods import Baseline, Method
 from preimage.defend.migsg import MIGSG, SAMPLES, baseline_like
-from preimage.defend.saliency import SaliencyOptions, methods_of
+from preimage.defend.saliency import Baseline, Method, SaliencyOptions, methods_of
 from preimage.defend.users_model import at_rest, same_weights
 from preimage.engine.devices import choose_device
 from preimage.errors import InputError
@@ -40,24 +39,15 @@ Attributed = tuple[torch.Tensor, dict[str, Any]]  # (1, c, h, w), and the settin
 
 @dataclass(frozen=True, eq=False)
 class SaliencyMap:
-    """A saliency map, all tensors on the CPU.
+    """A saliency map of one image, and how it was made; all tensors on the CPU."""
 
-    Args:
-        map: (1, 1, h, w) at the image's size, at least 0, channels merged.
-        attribution: (1, c, h', w') as the method returned it, of `seen`.
-        seen: (1, c, h', w') in 0 to 1, the image at the size at which it was classified.
-        target, target_class: the class, by index and name; confidence: its probability, 0 to 1.
-        prediction: the predicted class.
-        method, settings: how it was made.
-    """
-
-    map: torch.Tensor
-    attribution: torch.Tensor
-    seen: torch.Tensor
+    map: torch.Tensor  # (1, 1, h, w) at the image's size, at least 0, channels merged
+    attribution: torch.Tensor  # (1, c, h', w') as the method returned it, of `seen`
+    seen: torch.Tensor  # (1, c, h', w') in 0 to 1, the image at the size at which it was classified
     target: int
     target_class: str
-    confidence: float
-    prediction: str
+    confidence: float  # the probability of the target, 0 to 1
+    prediction: str  # the predicted class
     method: Method
     settings: dict[str, Any]
 

@@ -26,16 +26,7 @@ def checked_model(model: Any) -> nn.Module:
 
 
 def checked_images(images: Any, name: str = "images", *, unit: bool = True) -> torch.Tensor:
-    """The images, known to be a batch of finite floats.
-
-    Args:
-        images: (b, 1 or 3, h, w) in 0 to 1; with `unit` False (b, c, h, w) in whatever range the model takes.
-        name: of the argument, for the message.
-        unit: whether they must be gray or color and from 0 to 1.
-
-    Raises:
-        InputError: anything else.
-    """
+    """The images, known to be finite floats (b, 1 or 3, h, w) in 0 to 1; without `unit` (b, c, h, w) in any range."""
     wanted = f"{name} must be a tensor {'(b, 1 or 3, h, w)' if unit else '(b, c, h, w)'}"
     if not isinstance(images, torch.Tensor):
         raise InputError(f"{wanted}, got {type(images).__name__}: torch.as_tensor makes one", code="type")
@@ -73,9 +64,6 @@ def target_numbers(model: nn.Module, target: Target, count: int) -> list[int] | 
         >>> classifier = Classifier(torch.nn.Flatten(), ["nevus", "melanoma", "keratosis"])
         >>> target_numbers(classifier, ["melanoma", 2], 2)
         [1, 2]
-
-    Raises:
-        InputError: no such class, as many targets as there are no images, a name for a model without names.
     """
     if target is None:
         return None

@@ -15,7 +15,7 @@ from torch import nn
 
 from preimage.defend.checks import Target, checked_images, checked_model, target_numbers, whole_number
 from preimage.defend.logits import images_per_pass, probability_of
-from preimage.defend.methods import Deleted
+from preimage.defend.saliency import Deleted
 from preimage.defend.users_model import at_rest, device_of
 from preimage.errors import InputError
 from preimage.operators.blur import Blur

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from preimage.classifiers import Classifier
 from preimage.classifiers.labelled import SUFFIXES
 from preimage.defend.inspect import InspectOptions
 from preimage.defend.inspection import Inspecting, Inspection
@@ -30,18 +29,14 @@ TOGETHER = 16  # unattacked images of one size that are fitted side by side
 
 @dataclass(frozen=True, eq=False)
 class InspectedImage:
-    """The inspection of one image, and the threshold it is compared to; without one there is no verdict.
-
-    `classes` are their names, `classifier` is the classifier's fingerprint, and `recipe` (adapted to the image), `seed` and
-    `seconds` are those of the fit.
-    """
+    """The inspection of one image, and the threshold it is compared to; without one there is no verdict."""
 
     picture: Picture
     inspection: Inspection
     classes: Sequence[str]
     threshold: Threshold | None
-    classifier: str
-    recipe: Recipe
+    classifier: str  # its fingerprint
+    recipe: Recipe  # of the fit, adapted to the image
     seed: int
     seconds: float
 
@@ -103,7 +98,8 @@ class InspectionRun(Inspecting):
             recipe: Any = options.recipe
             self.threshold = Threshold.read(options.thresholds).checked(self.classifier, recipe, options.every)
         seen = self.picture.tensor
-        super().__init__(_fitted(seen, self.classifier), self.classifier, seen=seen, **_settings(options))
+        images = at_working_size(seen, self.classifier).clamp(0, 1)
+        super().__init__(images, self.classifier, seen=seen, **_settings(options))
 
     @property
     def fingerprint(self) -> dict[str, Any]:
@@ -175,8 +171,8 @@ class CalibrationRun(StepwiseRun[Progress, Threshold]):
         if self.inspecting is None:
             group = self.groups[min(len(self.scores), len(self.groups) - 1)]
             seen = torch.cat([one_picture(path).tensor for path in group])
-            small = _fitted(seen, self.classifier)
-            self.inspecting = Inspecting(small, self.classifier, seen=seen, **_settings(self.options))
+            images = at_working_size(seen, self.classifier).clamp(0, 1)
+            self.inspecting = Inspecting(images, self.classifier, seen=seen, **_settings(self.options))
         return self.inspecting
 
     def __next__(self) -> Progress:
@@ -215,10 +211,6 @@ def images_of(folder: Path) -> list[Path]:
     if not found:
         raise InputError(f"--calibrate {folder} holds no image ({', '.join(SUFFIXES)})", code="not-found")
     return found
-
-
-def _fitted(seen: torch.Tensor, classifier: Classifier) -> torch.Tensor:
-    return at_working_size(seen, classifier).clamp(0, 1)
 
 
 def _settings(options: InspectOptions) -> dict[str, Any]:

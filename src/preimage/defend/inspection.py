@@ -1,8 +1,7 @@
 """Inspection: the predictions for an image and for its early outputs under the prior, and how far they are inconsistent.
 
 The perturbation of an attack is learned late. Inconsistent predictions for the image and its early outputs are a sign of one:
-their total variation distance is the score. They are no proof: any image whose class
-depends on faint detail has them.
+their total variation distance is the score. They are no proof: any image whose class depends on faint detail has them.
 """
 
 from __future__ import annotations
@@ -36,21 +35,13 @@ COUNTED = 0.5  # of the steps: earlier outputs are blurs whose predictions mean 
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """The predictions for one image and for its early outputs.
+    """The predictions for one image and for its early outputs."""
 
-    Args:
-        given: (classes,) the class probabilities of the image.
-        steps: at which outputs were classified, n of them.
-        early: (n, classes) the class probabilities of these outputs.
-        outputs: (n, c, h, w) the outputs themselves.
-        counted: the step from which on outputs count for the score.
-    """
-
-    given: torch.Tensor
-    steps: tuple[int, ...]
-    early: torch.Tensor
-    outputs: torch.Tensor
-    counted: int
+    given: torch.Tensor  # (classes,): the class probabilities of the image
+    steps: tuple[int, ...]  # at which outputs were classified, n of them
+    early: torch.Tensor  # (n, classes): the class probabilities of these outputs
+    outputs: torch.Tensor  # (n, c, h, w): the outputs themselves
+    counted: int  # the step from which on outputs count for the score
 
     @property
     def mean(self) -> torch.Tensor:
@@ -86,16 +77,12 @@ class Inspecting(StepwiseRun[Step, Any]):
         [(1, 2), (1, 2)]
 
     Args:
-        images: (b, 3, h, w) in 0 to 1, as they are fitted.
+        images: (b, 3, h, w) in 0 to 1, as they are fitted; `seen` as they are classified, if not so (larger, for example).
         model: a Classifier, or any module from images in 0 to 1 to logits; it is returned to its own device after each use.
-        seen: the images as they are classified, if not as they are fitted (larger ones, for example).
         recipe, steps: of the purification, as in `purify`.
         every: steps between two classified outputs; None: twelve outputs.
         seed: None: fresh random numbers from the operating system.
         device: where it is fitted and classified; None: the classifier's.
-
-    Raises:
-        InputError: images or settings that cannot be used, or a classifier that returns no logits, or NaN.
     """
 
     def __init__(

@@ -38,9 +38,6 @@ class MIGSG(Attribution):
     Args:
         model: a Classifier, or any nn.Module that returns logits (b, classes) of images in the range it takes itself.
 
-    Raises:
-        InputError: not an nn.Module.
-
     Source: Kattamis, Adel, Weller, Exploring Properties of the Deep Image Prior, 2019, eq. 1.
     """
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from operator import methodcaller
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from preimage.defend.methods import Baseline, Deleted, Method
 from preimage.errors import InputError
 from preimage.tasks import Output, SeededOptions, TaskSpec, option
 
@@ -16,6 +15,19 @@ if TYPE_CHECKING:
 
     from preimage.defend.saliency_run import SaliencyRun
     from preimage.explain.inputs import AnyClassifier
+
+Method = Literal[
+    "mig-sg",
+    "gradient",
+    "input-x-gradient",
+    "integrated-gradients",
+    "smoothgrad",
+    "guided-backprop",
+    "gradcam",
+    "occlusion",
+]
+Baseline = Literal["blur", "mean", "black", "gray", "white"]
+Deleted = Literal["black", "blur"]
 
 
 @dataclass(frozen=True)
@@ -63,14 +75,11 @@ class SaliencyOptions(SeededOptions):
 
 
 def methods_of(given: Method | str | Sequence[str]) -> tuple[Method, ...]:
-    """Each method once, in order; of a text those with commas between.
+    """Each method once, in order; of a text those with commas between. An unknown method, or none, is an InputError.
 
     Example:
         >>> methods_of("gradcam, mig-sg,gradcam")
         ('gradcam', 'mig-sg')
-
-    Raises:
-        InputError: an unknown method, or none.
     """
     names: Any = dict.fromkeys(each.strip() for each in (given.split(",") if isinstance(given, str) else given))
     for name in names or ("",):

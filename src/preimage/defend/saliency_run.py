@@ -12,9 +12,8 @@ import torch
 
 from preimage.defend.attribution import SaliencyMap, saliency_map
 from preimage.defend.faithfulness import Curve, deletion, insertion
-from preimage.defend.methods import Deleted, Method
 from preimage.defend.progress import Progress, StepwiseRun
-from preimage.defend.saliency import SaliencyOptions, methods_of
+from preimage.defend.saliency import Deleted, Method, SaliencyOptions, methods_of
 from preimage.defend.users_model import at_rest, fingerprint_of
 from preimage.engine.checkpoint import fingerprint
 from preimage.engine.devices import choose_device

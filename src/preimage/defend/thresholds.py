@@ -33,34 +33,22 @@ class Threshold:
         >>> threshold.checked(Flatten(), "fast").value, threshold.exceeded_by(0.31)
         (0.3, True)
 
-    Args:
-        value: the score; `false_alarms`: the share of unattacked images that may exceed it.
-        images: how many unattacked images it was calibrated on; `scores`: theirs.
-        classifier: the fingerprint of the classifier.
-        recipe, every: of the purification, as plain data, and the steps between two classified outputs (None: twelve outputs),
-            both as given: where the number of steps depends on the image's size, one threshold serves all sizes.
+    Recipe and `every` are as given: where the number of steps depends on the image's size, one threshold serves all sizes.
     """
 
-    value: float
-    false_alarms: float
-    images: int
-    classifier: str
-    recipe: dict[str, Any]
-    every: int | None
-    scores: tuple[float, ...] = ()
+    value: float  # the score
+    false_alarms: float  # the share of unattacked images that may exceed it
+    images: int  # how many unattacked images it was calibrated on
+    classifier: str  # its fingerprint
+    recipe: dict[str, Any]  # of the purification, as plain data
+    every: int | None  # steps between two classified outputs; None: twelve outputs
+    scores: tuple[float, ...] = ()  # of the unattacked images
 
     @classmethod
-    def of(
-        cls,
-        scores: Sequence[float],
-        model: nn.Module,
-        recipe: str | Recipe,
-        every: int | None = None,
-        false_alarms: float = FALSE_ALARMS,
-    ) -> Threshold:
+    def of(cls, scores: Sequence[float], model: nn.Module, recipe: str | Recipe, every: int | None = None) -> Threshold:
         """The threshold that is calibrated on the scores of unattacked images."""
-        value = false_alarm_threshold(scores, false_alarms)
-        return cls(value, false_alarms, len(scores), fingerprint_of(model), _plain(recipe), every, tuple(scores))
+        value, mark = false_alarm_threshold(scores, FALSE_ALARMS), fingerprint_of(model)
+        return cls(value, FALSE_ALARMS, len(scores), mark, _plain(recipe), every, tuple(scores))
 
     @property
     def guaranteed(self) -> bool:
