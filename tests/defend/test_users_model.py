@@ -23,7 +23,7 @@ from preimage.defend.faithfulness import deletion
 from preimage.defend.global_generators import global_generators
 from preimage.defend.migsg import MIGSG
 from preimage.defend.saliency import Method, SaliencyOptions
-from preimage.defend.users_model import at_rest, fingerprint_of, same_weights
+from preimage.defend.users_model import at_rest, fingerprint_of, on_device, same_weights
 
 
 def state_of(model: nn.Module) -> list:
@@ -65,39 +65,12 @@ def test_the_last_of_several_borrowers_restores_it():
     assert state_of(model) == before
 
 
-def test_it_is_moved_and_brought_back():
-    class Moved(nn.Linear):
-        moves = ()
-
-        def to(self, device):  # pyright: ignore[reportIncompatibleMethodOverride]
-            self.moves += (str(device),)
-            self.weight.data = self.weight.data.clone()  # as on another device
-            return self
-
-    model, there = Moved(2, 2), torch.device("cuda")
-    memory = model.weight.data_ptr()
-    with at_rest(model), at_rest(model, there), at_rest(model, there):
-        assert model.moves == ("cuda", "cuda")
-        assert model.weight.data_ptr() != memory
-    assert model.weight.data_ptr() == memory
-    with pytest.raises(RuntimeError), at_rest(model, there):
-        raise RuntimeError
-    assert model.weight.data_ptr() == memory
-
-
-def test_a_model_that_cannot_be_moved_is_restored():
-    class Stuck(nn.Linear):
-        def to(self, device):  # pyright: ignore[reportIncompatibleMethodOverride]
-            raise RuntimeError
-
-    model = Stuck(2, 2).train()
-    for _ in range(2):
-        with pytest.raises(RuntimeError), at_rest(model, torch.device("cuda")):
-            pass
-        with at_rest(model):
-            pass
-        assert model.training
-        assert model.weight.requires_grad
+def test_a_model_stays_on_its_device_and_a_copy_is_on_another():
+    model = unusual()
+    assert on_device(model, torch.device("cpu")) is model
+    copied = on_device(model, torch.device("meta"))
+    assert {value.device.type for value in copied.parameters()} == {"meta"}
+    assert {value.device.type for value in model.parameters()} == {"cpu"}
 
 
 @pytest.mark.parametrize("method", get_args(Method))

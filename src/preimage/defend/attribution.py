@@ -22,7 +22,7 @@ from preimage.defend.faithfulness import blurred
 from preimage.defend.logits import images_per_pass, target_gradient
 from preimage.defend.migsg import MIGSG, SAMPLES, baseline_like
 from preimage.defend.saliency import Baseline, Method, SaliencyOptions, methods_of
-from preimage.defend.users_model import at_rest, same_weights
+from preimage.defend.users_model import at_rest, on_device, same_weights
 from preimage.engine.devices import choose_device
 from preimage.errors import InputError
 from preimage.explain.inputs import as_model, one_picture
@@ -78,18 +78,22 @@ def saliency_map(image: Any, options: SaliencyOptions, method: Method | None = N
     Source: Kattamis, Adel, Weller 2019, eq. 1 (mig-sg); of the others the papers that captum's documentation names.
     """
     method = method or methods_of(options.method)[0]
-    model, place = as_model(options.classifier).classifier, choose_device(options.device)
+    place = choose_device(options.device)
+    model = on_device(as_model(options.classifier).classifier, place)
     picture = one_picture(image).tensor
     baseline, size = _number_or_word(options.baseline), picture.shape[-2:]
     reduced = model.size is not None and size.numel() > model.size[0] * model.size[1]
-    with at_rest(model, place):
+    with at_rest(model):
         x = (_resized(picture, model.size, antialias=True) if reduced else picture).to(place)
         with torch.no_grad():
             probabilities = model.probabilities(x)[0].float().cpu()
         check_answer(probabilities)
         predicted = int(probabilities.argmax())
         target = predicted if options.target is None else model.class_index(options.target)
-        attribution, settings = METHODS[method](Question(model, x, target, _baseline(baseline, x), options))
+        if method != "occlusion":
+            model.check_gradient(x)
+        leaf = x.clone().requires_grad_()  # captum would warn about another
+        attribution, settings = METHODS[method](Question(model, leaf, target, _baseline(baseline, x), options))
     attribution = attribution.detach().float().cpu()
     if not bool(attribution.isfinite().all()):
         raise InputError(f"{method} gives values that are not finite: take another method", code="classifier")
@@ -153,11 +157,6 @@ class Question:
     baseline: torch.Tensor
     options: SaliencyOptions
 
-    def leaf(self) -> torch.Tensor:
-        """The image as a leaf that requires a gradient, which captum would otherwise warn about."""
-        self.classifier.check_gradient(self.x)
-        return self.x.detach().clone().requires_grad_()
-
     @property
     def steps(self) -> int:
         return whole_number(self.options.n_steps, "n_steps")
@@ -177,16 +176,16 @@ def mig_sg(question: Question) -> Attributed:
 
 
 def gradient(question: Question) -> Attributed:
-    return captum.attr.Saliency(question.classifier).attribute(question.leaf(), target=question.target), {}
+    return captum.attr.Saliency(question.classifier).attribute(question.x, target=question.target), {}
 
 
 def input_x_gradient(question: Question) -> Attributed:
-    return captum.attr.InputXGradient(question.classifier).attribute(question.leaf(), target=question.target), {}
+    return captum.attr.InputXGradient(question.classifier).attribute(question.x, target=question.target), {}
 
 
 def integrated_gradients(question: Question) -> Attributed:
     found = captum.attr.IntegratedGradients(question.classifier).attribute(
-        question.leaf(),
+        question.x,
         baselines=question.baseline,
         target=question.target,
         n_steps=question.steps,
@@ -199,7 +198,6 @@ def smoothgrad(question: Question) -> Attributed:
     """1/n sum of dF_t/dx (x + N(0, sigma^2)), as captum's NoiseTunnel, which draws from the global generator."""
     settings = question.noise(SMOOTHGRAD_SAMPLES)
     x, samples = question.x.detach(), settings["n_samples"]
-    question.classifier.check_gradient(x)
     generator = torch.Generator(x.device).manual_seed(settings["seed"])
     total, size = torch.zeros_like(x), images_per_pass(x.shape)
     for first in range(0, samples, size):
@@ -218,7 +216,7 @@ def guided_backprop(question: Question) -> Attributed:
         # It warns that it registers hooks, which it removes again.
         warnings.filterwarnings("ignore", message="Setting backward hooks on ReLU activations")
         method = captum.attr.GuidedBackprop(same_weights(question.classifier))
-        return method.attribute(question.leaf(), target=question.target), {}
+        return method.attribute(question.x, target=question.target), {}
 
 
 def gradcam(question: Question) -> Attributed:
@@ -229,7 +227,7 @@ def gradcam(question: Question) -> Attributed:
         message = f"gradcam needs a layer with spatial channels (b, c, h, w), and {layer!r} gives {shape}"
         raise InputError(message, code="layer")
     found: Any = captum.attr.LayerGradCam(copy, copy.model.get_submodule(layer)).attribute(
-        question.leaf(), target=question.target, relu_attributions=True
+        question.x, target=question.target, relu_attributions=True
     )
     size = tuple(question.x.shape[-2:])
     large = captum.attr.LayerAttribution.interpolate(found.detach(), size, "bilinear")

@@ -20,7 +20,7 @@ from preimage.defend.defence import random_source
 from preimage.defend.logits import logits_of
 from preimage.defend.progress import StepwiseRun
 from preimage.defend.purification import adapted
-from preimage.defend.users_model import at_rest, device_of
+from preimage.defend.users_model import at_rest, device_of, on_device
 from preimage.engine.fit import Fit
 from preimage.engine.recipe import Recipe
 from preimage.engine.step import Step
@@ -78,7 +78,7 @@ class Inspecting(StepwiseRun[Step, Any]):
 
     Args:
         images: (b, 3, h, w) in 0 to 1, as they are fitted; `seen` as they are classified, if not so (larger, for example).
-        model: a Classifier, or any module from images in 0 to 1 to logits; it is returned to its own device after each use.
+        model: a Classifier, or any module from images in 0 to 1 to logits; it stays on its own device.
         recipe, steps: of the purification, as in `purify`.
         every: steps between two classified outputs; None: twelve outputs.
         seed: None: fresh random numbers from the operating system.
@@ -97,10 +97,11 @@ class Inspecting(StepwiseRun[Step, Any]):
         seed: int | None = None,
         device: torch.device | None = None,
     ) -> None:
-        self.model, images = checked_model(model), checked_images(images)
+        images, model = checked_images(images), checked_model(model)
         recipe = adapted(recipe, images.shape[-2:], steps)
         self.every, self.counted = steps_between(recipe, every), math.ceil(COUNTED * recipe.steps)
         self.place = device or device_of(model)
+        self.model = on_device(model, self.place)
         self.seed, streams = random_source(len(images), seed)
         self.given = self._probabilities(images if seen is None else checked_images(seen, "seen"))
         members: dict[str, Any] = {"members": len(images), "seed": self.seed, "streams": streams, "device": self.place}
@@ -154,7 +155,7 @@ class Inspecting(StepwiseRun[Step, Any]):
 
     @torch.no_grad()
     def _probabilities(self, images: torch.Tensor) -> torch.Tensor:
-        with at_rest(self.model, self.place):
+        with at_rest(self.model):
             probabilities = logits_of(self.model, images.to(self.place)).softmax(1).float().cpu()
         check_answer(probabilities)
         return probabilities

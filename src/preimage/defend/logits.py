@@ -33,11 +33,8 @@ def logits_of(model: nn.Module, images: torch.Tensor, *, fewest: int = 2) -> tor
         logits = logits[:, None]
     found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
     if isinstance(found, str) or len(found) != 2 or found[0] != len(images) or found[1] < fewest:
-        raise InputError(
-            f"the classifier returns {found} for {len(images)} images, expected logits (b, classes): wrap it, "
-            "Classifier(model, classes, mean, std, size)",
-            code="classifier",
-        )
+        way = "expected logits (b, classes): wrap it, Classifier(model, classes, mean, std, size)"
+        raise InputError(f"the classifier returns {found} for {len(images)} images, {way}", code="classifier")
     return logits
 
 
@@ -52,7 +49,7 @@ def target_gradient(model: nn.Module, x: torch.Tensor, targets: Sequence[int] | 
     with torch.enable_grad():
         x = x.detach().requires_grad_()
         value = _of_targets(logits_of(model, x, fewest=1), targets).sum()
-        return gradient_of(value, x, "; of the methods of saliency occlusion needs none")
+        return gradient_of(value, x)
 
 
 def _of_targets(values: torch.Tensor, targets: Sequence[int] | None) -> torch.Tensor:
@@ -70,19 +67,17 @@ def _of_targets(values: torch.Tensor, targets: Sequence[int] | None) -> torch.Te
     return values.gather(1, torch.tensor(targets, device=values.device)[:, None])[:, 0]
 
 
-def gradient_of(value: torch.Tensor, images: torch.Tensor, hint: str = "") -> torch.Tensor:
+def gradient_of(value: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     """The gradient of a classifier's output in the images; gradients of weights are not touched.
 
     Raises:
-        InputError: an output that does not depend on the images, as far as PyTorch can tell; `hint` ends the message.
+        InputError: an output that does not depend on the images, as far as PyTorch can tell.
     """
     slope = torch.autograd.grad(value, images, allow_unused=True)[0] if value.requires_grad else None
     if slope is None:
-        raise InputError(
-            "the classifier gives no gradient (torch.no_grad, a detach or numpy inside it): its logits must be differentiable "
-            f"in the image{hint}",
-            code="classifier",
-        )
+        cause = "torch.no_grad, a detach or numpy inside it"
+        message = f"the classifier gives no gradient ({cause}): its logits must be differentiable in the image"
+        raise InputError(message, code="classifier")
     return slope
 
 

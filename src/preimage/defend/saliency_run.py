@@ -14,7 +14,7 @@ from preimage.defend.attribution import SaliencyMap, saliency_map
 from preimage.defend.faithfulness import Curve, deletion, insertion
 from preimage.defend.progress import Progress, StepwiseRun
 from preimage.defend.saliency import Deleted, Method, SaliencyOptions, methods_of
-from preimage.defend.users_model import at_rest, fingerprint_of
+from preimage.defend.users_model import fingerprint_of, on_device
 from preimage.engine.checkpoint import fingerprint
 from preimage.engine.devices import choose_device
 from preimage.errors import InputError
@@ -106,9 +106,9 @@ class SaliencyRun(StepwiseRun[Progress, SaliencyResult]):
     task = "saliency"
 
     def __init__(self, image: Any, options: SaliencyOptions) -> None:
-        self.methods, self.device = methods_of(options.method), choose_device(options.device)
+        self.methods, device = methods_of(options.method), choose_device(options.device)
         self.picture = one_picture(image)
-        self.classifier = as_model(options.classifier).classifier
+        self.classifier = on_device(as_model(options.classifier).classifier, device)
         self.options = replace(options, classifier=self.classifier)
         self.maps: list[EvaluatedMap] = []
 
@@ -132,9 +132,8 @@ class SaliencyRun(StepwiseRun[Progress, SaliencyResult]):
         begin = time.perf_counter()
         found = saliency_map(self.picture, self.options, method)
         seconds = time.perf_counter() - begin
-        with at_rest(self.classifier, self.device):
-            classified = self.classifier, found.seen, found.merged, found.target
-            curves = insertion(*classified), deletion(*classified, to=self.options.deleted)
+        classified = self.classifier, found.seen, found.merged, found.target
+        curves = insertion(*classified), deletion(*classified, to=self.options.deleted)
         self.maps.append(EvaluatedMap(found, *curves, seconds))
         return Progress(len(self.maps), len(self.methods), method)
 

@@ -1,4 +1,4 @@
-"""A user's model is borrowed for one call: mode, gradient flags, gradients and device are restored, also after an error.
+"""A user's model is borrowed for one call: mode, gradient flags and gradients are restored, also after an error.
 
 Several threads may borrow one model: the first borrower records its state, and the last one restores it.
 """
@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -22,14 +22,15 @@ from preimage.classifiers import Classifier
 _CPU = torch.device("cpu")
 _LOCK = threading.RLock()
 
+# By the id of a module or parameter: how to restore it, and by how many it is borrowed now.
+_BORROWED: dict[int, tuple[Callable[[], None], int]] = {}
 
-# By the id of a module or parameter, or of a model that is moved: how to restore it, and by how many it is borrowed now.
-_BORROWED: dict[int | tuple[str, int], tuple[Callable[[], None], int]] = {}
+Model = TypeVar("Model", bound=nn.Module)
 
 
 @contextlib.contextmanager
-def at_rest(model: nn.Module, device: torch.device | None = None) -> Iterator[None]:
-    """A context in which a model is in evaluation mode, its weights need no gradient, and it is on a device (None: its own).
+def at_rest(model: nn.Module) -> Iterator[None]:
+    """A context in which a model is in evaluation mode, and its weights need no gradient.
 
     Example:
         >>> model = nn.Dropout().train()
@@ -39,52 +40,41 @@ def at_rest(model: nn.Module, device: torch.device | None = None) -> Iterator[No
         >>> model.training
         True
     """
+    parts = [*model.modules(), *model.parameters()]
     with _LOCK:
-        borrowed: dict[int | tuple[str, int], Callable[[], None]] = {}
-        for module in model.modules():
-            borrowed[id(module)] = partial(setattr, module, "training", module.training)
-        for parameter in model.parameters():
-            borrowed[id(parameter)] = partial(_restore_flags, parameter, parameter.requires_grad, parameter.grad)
-        if device is not None:
-            borrowed["moved", id(model)] = _memory_of(model)
-        for key, restore in borrowed.items():
-            first, borrowers = _BORROWED.get(key, (restore, 0))
-            _BORROWED[key] = first, borrowers + 1
+        for part in parts:
+            restore, borrowers = _BORROWED.get(id(part), (_restoring(part), 0))
+            _BORROWED[id(part)] = restore, borrowers + 1
+        model.eval()
+        model.requires_grad_(False)
     try:
-        with _LOCK:
-            if device is not None:
-                model.to(device)
-            model.eval()
-            model.requires_grad_(False)
         yield
     finally:
         with _LOCK:
-            for key in reversed(borrowed):  # gradients last, once their parameters are back on their device
-                restore, borrowers = _BORROWED.pop(key)
+            for part in parts:
+                restore, borrowers = _BORROWED.pop(id(part))
                 if borrowers > 1:
-                    _BORROWED[key] = restore, borrowers - 1
+                    _BORROWED[id(part)] = restore, borrowers - 1
                 else:
                     restore()
 
 
-def _restore_flags(parameter: nn.Parameter, requires_grad: bool, grad: torch.Tensor | None) -> None:
-    parameter.requires_grad_(requires_grad)
-    parameter.grad = grad
+def _restoring(part: nn.Module | nn.Parameter) -> Callable[[], None]:
+    if isinstance(part, nn.Module):
+        return partial(setattr, part, "training", part.training)
+    return partial(_restore_gradient, part, part.requires_grad, part.grad)
 
 
-def _memory_of(model: nn.Module) -> Callable[[], None]:
-    """A function that gives parameters and buffers the memory that holds them now: it needs no device that still works."""
-    held = [(each, dict(each._parameters), dict(each._buffers)) for each in model.modules()]
-    memory = [(parameter, parameter.data) for parameter in model.parameters()]
+def _restore_gradient(parameter: nn.Parameter, required: bool, gradient: torch.Tensor | None) -> None:
+    parameter.requires_grad_(required)
+    parameter.grad = gradient
 
-    def restore() -> None:
-        for module, parameters, buffers in held:
-            module._parameters.update(parameters)
-            module._buffers.update(buffers)
-        for parameter, data in memory:
-            parameter.data = data
 
-    return restore
+def on_device(model: Model, device: torch.device) -> Model:
+    """The model itself if it is on the device, else a copy there: a model stays where its owner has it."""
+    place = torch.empty(0, device=device).device  # with its index
+    is_there = all(tensor.device == place for tensor in (*model.parameters(), *model.buffers()))
+    return model if is_there else copy.deepcopy(model).to(device)
 
 
 def device_of(model: nn.Module, otherwise: torch.device = _CPU) -> torch.device:
