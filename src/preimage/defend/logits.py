@@ -25,8 +25,7 @@ def images_per_pass(shape: torch.Size, size: int | None = None) -> int:
 def logits_of(model: nn.Module, images: torch.Tensor, *, fewest: int = 2) -> torch.Tensor:
     """The logits F (b, classes) of images (b, c, h, w), before the softmax; with `fewest` 1 also (b, 1) of a single output.
 
-    Raises:
-        InputError: a model that returns something else.
+    A model that returns something else is an InputError.
     """
     logits = model(images)
     if fewest == 1 and isinstance(logits, torch.Tensor) and logits.ndim == 1:
@@ -70,8 +69,7 @@ def _of_targets(values: torch.Tensor, targets: Sequence[int] | None) -> torch.Te
 def gradient_of(value: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     """The gradient of a classifier's output in the images; gradients of weights are not touched.
 
-    Raises:
-        InputError: an output that does not depend on the images, as far as PyTorch can tell.
+    An output that does not depend on the images, as far as PyTorch can tell, is an InputError.
     """
     slope = torch.autograd.grad(value, images, allow_unused=True)[0] if value.requires_grad else None
     if slope is None:

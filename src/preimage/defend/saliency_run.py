@@ -60,11 +60,7 @@ class SaliencyResult:
         return self.maps[0].found.map
 
     def __getitem__(self, method: Method) -> EvaluatedMap:
-        """The map of a method.
-
-        Raises:
-            InputError: a method that was not computed.
-        """
+        """The map of a method; one that was not computed is an InputError."""
         maps = {each.found.method: each for each in self.maps}
         if method not in maps:
             raise InputError(f"there is no map by {method!r}: computed were {', '.join(maps)}")
