@@ -98,10 +98,8 @@ def blurred(images: torch.Tensor) -> torch.Tensor:
 
 def ranks_of(maps: torch.Tensor) -> torch.Tensor:
     """The rank of each pixel, 0 for the most salient, (b, 1, h, w); equal ones in the order of the rows."""
-    flat = maps.detach().cpu().flatten(1)
-    order = flat.sort(dim=1, descending=True, stable=True).indices
-    ranks = torch.empty_like(order).scatter_(1, order, torch.arange(flat.shape[1]).expand_as(order))
-    return ranks.reshape(len(maps), 1, *maps.shape[-2:])
+    order = maps.detach().cpu().flatten(1).argsort(dim=1, descending=True, stable=True)
+    return order.argsort(dim=1).reshape(len(maps), 1, *maps.shape[-2:])
 
 
 def _on_device_of(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
@@ -118,30 +116,24 @@ def _curve(
     if whole_number(steps, "steps") > pixels:
         raise InputError(f"steps must be at most the {pixels} pixels of an image, got {steps}: give {pixels} or fewer")
     ranks = ranks_of(_checked_maps(maps, before)).to(before.device)
-    shares = torch.tensor([round(pixels * step / steps) for step in range(steps + 1)])
-    owners, counts = torch.arange(len(before)).repeat_interleave(len(shares)), shares.repeat(len(before))
-    size = images_per_pass(before.shape)
-    probabilities = []
+    counts = torch.tensor([round(pixels * step / steps) for step in range(steps + 1)])
+    owners = torch.arange(len(before)).repeat_interleave(len(counts))
+    size, probabilities = images_per_pass(before.shape), []
     with at_rest(model), torch.no_grad():
-        for own, count in zip(owners.split(size), counts.split(size), strict=True):
+        for own, count in zip(owners.split(size), counts.repeat(len(before)).split(size), strict=True):
             changed = ranks[own] < count.to(ranks.device).reshape(-1, 1, 1, 1)
             shown = torch.where(changed, after[own], before[own])
             probabilities.append(probability_of(model, shown, targets and [targets[owner] for owner in own.tolist()]))
-    found = torch.cat(probabilities).cpu().float().reshape(len(before), len(shares))
-    return Curve(shares.float() / pixels, found)
+    return Curve(counts.float() / pixels, torch.cat(probabilities).cpu().float().reshape(len(before), len(counts)))
 
 
 def _checked_maps(maps: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     if isinstance(maps, torch.Tensor) and maps.ndim == 3:
         maps = maps[:, None]
-    wanted, found = (
-        (len(x), 1, *x.shape[-2:]),
-        tuple(maps.shape) if isinstance(maps, torch.Tensor) else type(maps).__name__,
-    )
+    wanted = (len(x), 1, *x.shape[-2:])
+    found = tuple(maps.shape) if isinstance(maps, torch.Tensor) else type(maps).__name__
     if found != wanted:
-        message = (
-            f"the saliency maps are {found} and the images {tuple(x.shape)}: they must be {wanted}, channels merged"
-        )
+        message = f"the saliency maps are {found}: for these images they must be {wanted}, channels merged"
         raise InputError(message, code="shape")
     if not bool(maps.isfinite().all()):
         raise InputError("the saliency maps have values that are not finite: they cannot be ranked", code="range")

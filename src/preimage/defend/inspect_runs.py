@@ -127,7 +127,11 @@ class CalibrationRun(StepwiseRun[Progress, Threshold]):
     def __init__(self, options: InspectOptions) -> None:
         self.options = options
         self.recipe: Any = options.recipe  # as it was given, before its adaptation to a size
-        self.paths = images_of(Path(options.calibrate or ""))
+        folder = Path(options.calibrate or "")
+        self.paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+        if not self.paths:
+            what = f"holds no image ({', '.join(SUFFIXES)})" if folder.is_dir() else "is not a folder"
+            raise InputError(f"--calibrate {folder} {what}: give a folder of unattacked images", code="not-found")
         self.classifier = as_model(options.classifier).classifier
         # All images are decoded once before the first fit, which may take hours.
         by_shape: dict[tuple[int, ...], list[Path]] = {}
@@ -201,16 +205,6 @@ class CalibrationRun(StepwiseRun[Progress, Threshold]):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue after the groups of `state_dict`."""
         self.scores, self.done, self.inspecting = list(state["scores"]), state["done"], None
-
-
-def images_of(folder: Path) -> list[Path]:
-    """The images in a folder and its subfolders, sorted; no folder, or none in it, is an InputError."""
-    if not folder.is_dir():
-        raise InputError(f"--calibrate {folder} is not a folder: give one of unattacked images", code="not-found")
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    if not found:
-        raise InputError(f"--calibrate {folder} holds no image ({', '.join(SUFFIXES)})", code="not-found")
-    return found
 
 
 def _settings(options: InspectOptions) -> dict[str, Any]:
