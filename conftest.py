@@ -21,13 +21,8 @@ import torch
 
 # Modules with examples that do not run yet; it must become empty.
 collect_ignore: list[str] = [
-    "src/preimage/studies",
     "src/preimage/cli/interrupt.py",
     "src/preimage/cli/progress.py",
-    "src/preimage/defend/checks.py",
-    "src/preimage/defend/inspection.py",
-    "src/preimage/defend/saliency.py",
-    "src/preimage/defend/thresholds.py",
 ]
 
 # Names that examples use without importing them: the public ones of the package and of these modules.

@@ -14,7 +14,7 @@ import torch
 from preimage.classifiers import Classifier
 from preimage.defend.attribution import saliency_map
 from preimage.defend.faithfulness import deletion, insertion
-from preimage.defend.methods import Method
+from preimage.defend.saliency import Method, SaliencyOptions
 from preimage.explain.quality import randomized, sanity
 from preimage.explain.similarity import inside_share, inside_share_of_others
 from preimage.figures.saliency import overlay
@@ -119,7 +119,9 @@ def map_of(subject: Subject, way: str, classifier: Classifier) -> torch.Tensor:
         generator = torch.Generator().manual_seed(subject.place)
         return torch.rand(1, 1, *subject.picture.shape[-2:], generator=generator)
     method: Any = MIG_SG if way in SETTINGS else way
-    return saliency_map(subject.picture, classifier, subject.label, method, **SETTINGS.get(way, {})).map
+    return saliency_map(
+        subject.picture, SaliencyOptions(classifier, subject.label, method, **SETTINGS.get(way, {}))
+    ).map
 
 
 def place_of(found: torch.Tensor, subject: Subject, every: dict[str, Subject]) -> dict[str, float | str]:

@@ -16,6 +16,7 @@ from preimage.defend.attribution import saliency_map
 from preimage.defend.faithfulness import blurred, deletion, insertion, ranks_of
 from preimage.defend.purification import PAPER
 from preimage.defend.purify import purify
+from preimage.defend.saliency import SaliencyOptions
 from preimage.engine.devices import choose_device, has_native_bfloat16
 from preimage.engine.recipe import Recipe
 from preimage.explain.similarity import heat_map, high_frequency_share
@@ -68,7 +69,7 @@ def originals(run: Run) -> dict[int, Original]:
 def explained(run: Run, picture: torch.Tensor, label: int, seed: int):
     """Where the classifier looks for a class, and how sure it is of it."""
     m, samples = PATH[run.scale]
-    return saliency_map(picture, run.once(subject)[0], label, n_steps=m, n_samples=samples, seed=seed)
+    return saliency_map(picture, SaliencyOptions(run.once(subject)[0], label, n_steps=m, n_samples=samples, seed=seed))
 
 
 def measure(run: Run, levels: int, attack: str, number: int):

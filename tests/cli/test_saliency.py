@@ -17,6 +17,7 @@ from preimage.classifiers import Classifier, TrainedModel
 from preimage.classifiers.model_file import Backbone, write_model
 from preimage.defend.attribution import saliency_map
 from preimage.defend.faithfulness import deletion, insertion
+from preimage.defend.saliency import SaliencyOptions
 from preimage.images import read
 
 OWN = "classifiers.small:own_classifier"
@@ -38,7 +39,8 @@ def test_one_method_with_all_its_files(here, run):
     assert pixels("noisy-saliency.png").shape == (20, 24, 3)
     assert pixels("noisy-saliency.png").dtype == np.uint8
     wanted = saliency_map(
-        "noisy.png", tiny(), "star", n_steps=3, n_samples=2, sigma=0.1, baseline="gray", seed=3, device="cpu"
+        "noisy.png",
+        SaliencyOptions(tiny(), "star", n_steps=3, n_samples=2, sigma=0.1, baseline="gray", seed=3, device="cpu"),
     )
     np.testing.assert_allclose(np.load("map.npy"), wanted.map[0, 0].numpy(), rtol=1e-5)
     report = report_of()
@@ -82,14 +84,14 @@ def test_maps_one_after_another(here, run, name):
     found = np.load(name) if name.endswith(".npy") else tifffile.imread(name)
     assert found.shape == (2, 20, 24)
     assert found.dtype == np.float32
-    wanted = saliency_map("noisy.png", tiny(), method="gradient", device="cpu").map[0, 0]
+    wanted = saliency_map("noisy.png", SaliencyOptions(tiny(), method="gradient", device="cpu")).map[0, 0]
     np.testing.assert_allclose(found[0], wanted.numpy(), rtol=1e-5)
 
 
 def test_every_method_of_the_help_works(here, run):
     from typing import get_args
 
-    from preimage.defend.methods import Method
+    from preimage.defend.saliency import Method
 
     told = run("saliency", "--help")
     assert told.code == 0

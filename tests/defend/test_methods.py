@@ -12,7 +12,7 @@ from torch import nn
 
 from preimage.classifiers import Classifier
 from preimage.defend.attribution import SIGNED, merged, saliency_map
-from preimage.defend.methods import Method
+from preimage.defend.saliency import Method, SaliencyOptions
 from preimage.errors import InputError
 
 METHODS = get_args(Method)
@@ -21,7 +21,7 @@ FEW = {"n_steps": 3, "n_samples": 2}
 
 def quick(method, classifier=None, image=None, **settings):
     image = pictures(1) if image is None else image
-    return saliency_map(image, classifier or tiny(), method=method, device="cpu", **FEW, **settings)
+    return saliency_map(image, SaliencyOptions(classifier or tiny(), method=method, device="cpu", **FEW, **settings))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -141,8 +141,9 @@ def test_a_classifier_by_its_word_leaves_the_global_generator_alone():
         ({"baseline": "pink"}, "blur, mean, black, gray, white, or a number from 0"),
         ({"baseline": 2}, "got 2"),
         ({"baseline": torch.zeros(1, 3, 5, 5)}, "(1, 3, 5, 5)"),
-        ({"sigma": -1}, "sigma must be a number, at least 0, got -1"),
-        ({"n_steps": 0}, "n_steps must be a whole number, at least 1, got 0"),
+        ({"sigma": -1}, "sigma must be at least 0, got -1"),
+        ({"n_steps": 0}, "n_steps must be at least 1, got 0"),
+        ({"n_steps": 2.5}, "n_steps must be a whole number"),
         ({"n_samples": 0}, "n_samples"),
         ({"seed": -1}, "seed must be a whole number from 0"),
         ({"device": "abacus"}, "abacus"),
@@ -160,8 +161,10 @@ def test_a_classifier_by_its_word_leaves_the_global_generator_alone():
     ],
 )
 def test_what_saliency_cannot_do_is_one_line(settings, words):
+    image = settings.get("image", pictures(1))
+    own = {name: value for name, value in settings.items() if name != "image"}
     with pytest.raises(InputError) as error:
-        saliency_map(**{"image": pictures(1), "classifier": tiny(), "device": "cpu", **FEW, **settings})
+        saliency_map(image, SaliencyOptions(**{"classifier": tiny(), "device": "cpu", **FEW, **own}))
     assert words in str(error.value)
     assert "\n" not in str(error.value)
 

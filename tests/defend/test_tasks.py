@@ -19,6 +19,7 @@ from PIL import Image
 from preimage import inspect, purify, saliency
 from preimage.defend.attribution import saliency_map
 from preimage.defend.inspection import Inspecting
+from preimage.defend.saliency import SaliencyOptions
 from preimage.defend.saliency_run import write_array, write_figure, write_overlay
 from preimage.defend.thresholds import Threshold
 from preimage.errors import InputError
@@ -74,7 +75,7 @@ def test_one_result_holds_the_maps_of_all_methods():
     assert [(step.index, step.total, step.status) for step in steps] == [(1, 2, "gradient"), (2, 2, "mig-sg")]
     result = run.result()
     for method in ("gradient", "mig-sg"):
-        alone = saliency_map(pictures(1), tiny(), "star", method, seed=2, **FEW)
+        alone = saliency_map(pictures(1), SaliencyOptions(tiny(), "star", method, seed=2, **FEW))
         assert torch.equal(result[method].found.map, alone.map)
     assert torch.equal(result.map, result["gradient"].found.map)
     with pytest.raises(InputError):

@@ -20,9 +20,9 @@ from preimage.classifiers import Classifier
 from preimage.defend.attacks import attack, global_generators
 from preimage.defend.attribution import saliency_map
 from preimage.defend.faithfulness import deletion
-from preimage.defend.methods import Method
 from preimage.defend.migsg import MIGSG
-from preimage.defend.users_model import at_rest, device_of, fingerprint_of, same_weights
+from preimage.defend.saliency import Method, SaliencyOptions
+from preimage.defend.users_model import at_rest, fingerprint_of, on_device, same_weights
 
 
 def state_of(model: nn.Module) -> list:
@@ -64,23 +64,19 @@ def test_the_last_of_several_borrowers_restores_it():
     assert state_of(model) == before
 
 
-def test_it_is_moved_and_brought_back():
-    model, there = nn.Linear(2, 2), torch.device("meta")
-    before = copy.deepcopy(model.state_dict())
-    with at_rest(model), at_rest(model, there):
-        with at_rest(model, there):
-            assert device_of(model) == there
-        assert device_of(model) == there
-    with pytest.raises(RuntimeError), at_rest(model, there):
-        raise RuntimeError
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+def test_a_model_stays_on_its_device_and_a_copy_is_on_another():
+    model = unusual()
+    assert on_device(model, torch.device("cpu")) is model
+    copied = on_device(model, torch.device("meta"))
+    assert {value.device.type for value in copied.parameters()} == {"meta"}
+    assert {value.device.type for value in model.parameters()} == {"cpu"}
 
 
 @pytest.mark.parametrize("method", get_args(Method))
 def test_every_method_leaves_hooks_modes_and_flags(method):
     classifier = tiny()
     before = state_of(classifier)
-    saliency_map(pictures(1), classifier, method=method, n_steps=2, n_samples=2, device="cpu")
+    saliency_map(pictures(1), SaliencyOptions(classifier, method=method, n_steps=2, n_samples=2, device="cpu"))
     assert state_of(classifier) == before
 
 
@@ -112,7 +108,7 @@ def test_a_fingerprint_knows_every_parameter_and_buffer():
 def test_smoothgrad_is_captum_s_with_a_generator_of_its_own():
     classifier, x = tiny(), pictures(1)
     before = torch.get_rng_state()
-    found = saliency_map(x, classifier, 1, "smoothgrad", n_samples=7, sigma=0.2, seed=5, device="cpu")
+    found = saliency_map(x, SaliencyOptions(classifier, 1, "smoothgrad", n_samples=7, sigma=0.2, seed=5, device="cpu"))
     assert torch.equal(torch.get_rng_state(), before)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
@@ -143,10 +139,10 @@ def test_eight_threads_get_what_each_gets_alone():
     jobs = [
         lambda: attack("pgd", trained(), images, labels, 8, steps=2, seed=3),
         lambda: attack("pgd", trained(), images, labels, 8, steps=2, seed=4),
-        lambda: saliency_map(x, classifier, 1, "smoothgrad", seed=5, **settings).map,
-        lambda: saliency_map(x, classifier, 1, "guided-backprop", **settings).map,
-        lambda: saliency_map(x, classifier, 1, "gradcam", **settings).map,
-        lambda: saliency_map(x, Classifier(copy.deepcopy(bare), 3), 1, "gradient", **settings).map,
+        lambda: saliency_map(x, SaliencyOptions(classifier, 1, "smoothgrad", seed=5, **settings)).map,
+        lambda: saliency_map(x, SaliencyOptions(classifier, 1, "guided-backprop", **settings)).map,
+        lambda: saliency_map(x, SaliencyOptions(classifier, 1, "gradcam", **settings)).map,
+        lambda: saliency_map(x, SaliencyOptions(Classifier(copy.deepcopy(bare), 3), 1, "gradient", **settings)).map,
         lambda: MIGSG(bare).attribute(x, target=1, n_steps=2, n_samples=2),
         lambda: (
             deletion(bare, x, torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0)), 1).probabilities

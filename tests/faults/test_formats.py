@@ -36,6 +36,7 @@ from preimage.classifiers.settings import Settings
 from preimage.defend.attacks import attack
 from preimage.defend.attribution import saliency_map
 from preimage.defend.inspection import Inspecting
+from preimage.defend.saliency import SaliencyOptions
 from preimage.defend.threat import Threat
 from preimage.defend.thresholds import Threshold
 from preimage.engine import checkpoint
@@ -184,7 +185,7 @@ def test_nothing_else_seeds_a_graphics_card(seeded_cards):
     images, labels = pictures(2)
     denoise(picture(), recipe=replace(THIN, steps=2), device="cpu").run()
     attack("pgd", MODEL, images, labels, 8, steps=1)
-    saliency_map(picture(), MODEL, method="smoothgrad", n_samples=2, device="cpu")
+    saliency_map(picture(), SaliencyOptions(MODEL, method="smoothgrad", n_samples=2, device="cpu"))
     assert seeded_cards == []
 
 
@@ -204,7 +205,7 @@ PLACES: dict[str, Callable[[Any], Any]] = {
     "counterfactual": lambda seed: counterfactual(picture(), classifier=tiny(), recipe=EXPLAINING, seed=seed, **CPU),
     "prior": lambda seed: THIN.prior(3, (16, 16), seed=seed, **CPU),
     "fit": lambda seed: fit_of(problem(picture()), seed=seed),
-    "saliency": lambda seed: saliency_map(picture(), tiny(), method="gradient", seed=seed, **CPU),
+    "saliency": lambda seed: saliency_map(picture(), SaliencyOptions(tiny(), method="gradient", seed=seed, **CPU)),
     "MIGSG": lambda seed: MIGSG(MODEL).attribute(IMAGES, target=0, n_steps=1, n_samples=1, seed=seed),
     "training": lambda seed: Settings("thin_resnet10", seed=seed),
     "DefendedClassifier": lambda seed: DefendedClassifier(MODEL, recipe=BRIEF, seed=seed),

@@ -25,6 +25,7 @@ from preimage.classifiers.train import Training
 from preimage.defend.attacks import attack
 from preimage.defend.attribution import saliency_map
 from preimage.defend.inspection import Inspecting
+from preimage.defend.saliency import SaliencyOptions
 from preimage.engine.devices import give_back_memory, keep_freed_memory
 
 # ---------------------------------------------------------------------- 13: mallopt
@@ -167,7 +168,7 @@ EXPLAINED: dict[str, Callable[[nn.Module, str], Any]] = {
     "training beside it": of_training,
     **{
         method: lambda model, device, method=method: saliency_map(
-            picture(), wrapped(model), method=method, n_steps=2, n_samples=1, device=device
+            picture(), SaliencyOptions(wrapped(model), method=method, n_steps=2, n_samples=1, device=device)
         )
         for method in ("mig-sg", "guided-backprop", "gradcam", "smoothgrad", "occlusion")
     },

@@ -19,6 +19,7 @@ from preimage.classifiers.settings import Settings
 from preimage.classifiers.train import Training
 from preimage.defend.attacks import attack
 from preimage.defend.attribution import saliency_map
+from preimage.defend.saliency import SaliencyOptions
 from preimage.stopping import held_out
 
 pytestmark = pytest.mark.usefixtures("eager_threads")
@@ -211,7 +212,7 @@ def test_saliency_in_threads_comes_to_what_it_comes_to_alone(method):
     def found(seed: int) -> torch.Tensor:
         given = picture(seed=seed)
         return saliency_map(
-            given, models[seed], method=method, n_samples=8, n_steps=4, seed=seed, device="cpu"
+            given, SaliencyOptions(models[seed], method=method, n_samples=8, n_steps=4, seed=seed, device="cpu")
         ).attribution
 
     alone = [found(seed) for seed in range(4)]
@@ -225,7 +226,9 @@ def test_saliency_in_threads_leaves_the_global_generator_alone():
 
     def found(seed: int) -> None:
         for _ in range(6):
-            saliency_map(picture(), models[seed], method="smoothgrad", n_samples=4, seed=seed, device="cpu")
+            saliency_map(
+                picture(), SaliencyOptions(models[seed], method="smoothgrad", n_samples=4, seed=seed, device="cpu")
+            )
 
     for _ in range(3):
         in_threads(found)

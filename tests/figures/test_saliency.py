@@ -9,6 +9,7 @@ from defend.networks import pictures
 
 from preimage.defend.attribution import saliency_map
 from preimage.defend.faithfulness import deletion, insertion
+from preimage.defend.saliency import SaliencyOptions
 from preimage.figures.saliency import overlay, saliency_figure
 
 
@@ -33,7 +34,10 @@ def test_an_overlay_of_nothing_and_one_of_a_faint_map():
 def test_a_figure_has_a_panel_for_each_map_and_both_curves():
     classifier, x = tiny(), pictures(1)
     names = ("gradient", "mig-sg", "gradcam", "input-x-gradient")
-    found = [saliency_map(x, classifier, "star", name, n_steps=2, n_samples=1, device="cpu") for name in names]
+    found = [
+        saliency_map(x, SaliencyOptions(classifier, "star", name, n_steps=2, n_samples=1, device="cpu"))
+        for name in names
+    ]
     curves = [
         [measure(classifier, x, each.map, "star", steps=4) for each in found] for measure in (insertion, deletion)
     ]

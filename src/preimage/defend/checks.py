@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any
 
 import torch
@@ -13,46 +12,28 @@ from torch import nn
 
 from preimage.classifiers import Classifier
 from preimage.errors import InputError
-from preimage.rng import is_whole
+from preimage.explain.checks import is_number, whole
 
 Target = int | str | torch.Tensor | Sequence[int | str] | None
 
 
 def checked_model(model: Any) -> nn.Module:
-    """The model, known to be an nn.Module, which a Classifier is.
-
-    Raises:
-        InputError: anything else.
-    """
+    """The model, known to be an nn.Module, which a Classifier is."""
     if not isinstance(model, nn.Module):
-        raise InputError(
-            f"the classifier must be a Classifier or an nn.Module that returns logits, got {type(model).__name__}: "
-            "load_classifier loads one by its name",
-            code="type",
-        )
+        message = f"the classifier must be a Classifier or an nn.Module, got {type(model).__name__}: load_classifier loads one"
+        raise InputError(message, code="type")
     return model
 
 
 def checked_images(images: Any, name: str = "images", *, unit: bool = True) -> torch.Tensor:
-    """The images, known to be a batch of finite floats.
-
-    Args:
-        images: (b, 1 or 3, h, w) in 0 to 1; with `unit` False (b, c, h, w) in whatever range the model takes.
-        name: of the argument, for the message.
-        unit: whether they must be gray or color and from 0 to 1.
-
-    Raises:
-        InputError: anything else.
-    """
-    wanted = "(b, 1 or 3, h, w)" if unit else "(b, c, h, w)"
+    """The images, known to be finite floats (b, 1 or 3, h, w) in 0 to 1; without `unit` (b, c, h, w) in any range."""
+    wanted = f"{name} must be a tensor {'(b, 1 or 3, h, w)' if unit else '(b, c, h, w)'}"
     if not isinstance(images, torch.Tensor):
-        raise InputError(
-            f"{name} must be a tensor {wanted}, got {type(images).__name__}: torch.as_tensor makes one", code="type"
-        )
+        raise InputError(f"{wanted}, got {type(images).__name__}: torch.as_tensor makes one", code="type")
     shape = tuple(images.shape)
     if images.ndim != 4 or not len(images) or (unit and shape[1] not in (1, 3)):
         way = ": images[None] makes a batch of one" if images.ndim == 3 else ""
-        raise InputError(f"{name} must be a tensor {wanted}, got shape {shape}{way}", code="shape")
+        raise InputError(f"{wanted}, got shape {shape}{way}", code="shape")
     if not images.is_floating_point():
         raise InputError(f"{name} must be floats, got {images.dtype}: divide by 255 first", code="type")
     low, high = (float(end) for end in images.detach().aminmax())
@@ -64,23 +45,15 @@ def checked_images(images: Any, name: str = "images", *, unit: bool = True) -> t
 
 
 def checked_labels(labels: Any, count: int, classes: int) -> torch.Tensor:
-    """The labels, known to be (count,) class indices, as int64.
-
-    Raises:
-        InputError: another number of labels, not whole numbers, or no index of a class.
-    """
+    """The labels, known to be (count,) class indices, as int64."""
     labels = torch.as_tensor(labels)
     if labels.ndim != 1 or len(labels) != count or labels.is_floating_point() or labels.dtype == torch.bool:
-        kind = f"{tuple(labels.shape)} {labels.dtype}"
-        raise InputError(
-            f"labels must be the class index of each of {count} images, ({count},), got {kind}", code="shape"
-        )
+        wanted = f"labels must be the class index of each of {count} images, ({count},)"
+        raise InputError(f"{wanted}, got {tuple(labels.shape)} {labels.dtype}", code="shape")
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= classes:
-        raise InputError(
-            f"labels must be from 0 to {classes - 1}, since the classifier has {classes} classes, got {low} to {high}",
-            code="class",
-        )
+        message = f"labels must be one of the classifier's {classes} classes, 0 to {classes - 1}, got {low} to {high}"
+        raise InputError(message, code="class")
     return labels.long()
 
 
@@ -91,28 +64,19 @@ def target_numbers(model: nn.Module, target: Target, count: int) -> list[int] | 
         >>> classifier = Classifier(torch.nn.Flatten(), ["nevus", "melanoma", "keratosis"])
         >>> target_numbers(classifier, ["melanoma", 2], 2)
         [1, 2]
-
-    Raises:
-        InputError: no such class, as many targets as there are no images, a name for a model without names.
     """
     if target is None:
         return None
-    given: list[Any]
     if isinstance(target, torch.Tensor):
         if target.is_floating_point() or target.dtype == torch.bool or target.ndim > 1:
-            raise InputError(
-                f"a tensor of targets holds a whole number for each image, got {target.dtype} of shape "
-                f"{tuple(target.shape)}: give classes by number",
-                code="class",
-            )
-        given = target.reshape(-1).tolist()
-        given = given * count if len(given) == 1 else given
-    else:
-        given = [target] * count if isinstance(target, str | int) or not isinstance(target, Sequence) else list(target)
+            found = f"{target.dtype} of shape {tuple(target.shape)}"
+            raise InputError(f"a tensor of targets holds a whole number for each image, got {found}", code="class")
+        values: Any = target.tolist()
+        target = values[0] if isinstance(values, list) and len(values) == 1 else values
+    given = list(target) if isinstance(target, Sequence) and not isinstance(target, str) else [target] * count
     if len(given) != count:
-        raise InputError(
-            f"there are {count} images and {len(given)} targets: give one for all, or one for each", code="shape"
-        )
+        message = f"there are {count} images and {len(given)} targets: give one for all, or one for each"
+        raise InputError(message, code="shape")
     return [_target_number(model, each) for each in given]
 
 
@@ -120,39 +84,25 @@ def _target_number(model: nn.Module, target: Any) -> int:
     if isinstance(model, Classifier):
         return model.class_index(target)
     if isinstance(target, str):
-        raise InputError(
-            f"this model has no names for its classes, and {target!r} is one: give the class by number, or wrap the model: "
-            "Classifier(model, classes)",
-            code="class",
-        )
+        way = "give the class by number, or wrap the model: Classifier(model, classes)"
+        raise InputError(f"this model has no names for its classes, and {target!r} is one: {way}", code="class")
     try:
         number = -1 if isinstance(target, bool) else operator.index(target)
     except TypeError:  # None, or a fraction
         number = -1
     if number < 0:
-        raise InputError(
-            f"a target is the number of a class, counted from 0, got {target!r}: give 0, for example", code="class"
-        )
+        message = f"a target is the number of a class, counted from 0, got {target!r}: give 0, for example"
+        raise InputError(message, code="class")
     return number
 
 
 def whole_number(value: Any, name: str, least: int = 1) -> int:
-    """The value, known to be a whole number of at least `least`.
-
-    Raises:
-        InputError: anything else.
-    """
-    if not is_whole(value) or value < least:
-        raise InputError(f"{name} must be a whole number, at least {least}, got {value!r}")
-    return int(value)
+    """The value, known to be a whole number of at least `least`."""
+    return whole(name, value, least)
 
 
 def noise_level(value: Any, name: str) -> float:
-    """The value, known to be a standard deviation: a finite number of at least 0.
-
-    Raises:
-        InputError: anything else.
-    """
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < math.inf:
+    """The value, known to be a standard deviation: a finite number of at least 0."""
+    if not is_number(value) or value < 0:
         raise InputError(f"{name} must be a number, at least 0, got {value!r}: 0 adds no noise")
     return float(value)

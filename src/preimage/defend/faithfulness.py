@@ -7,7 +7,6 @@ area is near 0. Petsiuk, Das, Saenko, RISE, BMVC 2018, section 3.2.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import get_args
 
@@ -16,14 +15,15 @@ from torch import nn
 
 from preimage.defend.checks import Target, checked_images, checked_model, target_numbers, whole_number
 from preimage.defend.logits import images_per_pass, probability_of
-from preimage.defend.methods import Deleted
+from preimage.defend.saliency import Deleted
 from preimage.defend.users_model import at_rest, device_of
 from preimage.errors import InputError
 from preimage.operators.blur import Blur
 from preimage.operators.kernels import gaussian
 
 STEPS = 50
-BLUR = 1 / 16  # standard deviation over the short side: colors and masses are left
+# Standard deviation over the short side, chosen here: colors and masses are left. RISE blurs less, by 5 of 224 pixels.
+BLUR = 1 / 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,14 +43,7 @@ class Curve:
 
 
 def insertion(
-    model: nn.Module,
-    images: torch.Tensor,
-    maps: torch.Tensor,
-    target: Target,
-    *,
-    steps: int = STEPS,
-    blur: float = BLUR,
-    internal_batch_size: int | None = None,
+    model: nn.Module, images: torch.Tensor, maps: torch.Tensor, target: Target, *, steps: int = STEPS
 ) -> Curve:
     """The probability of a class as the most salient pixels are inserted into the blurred image; a higher area is better.
 
@@ -63,21 +56,15 @@ def insertion(
     Args:
         model: a Classifier, or an nn.Module that returns logits (b, classes).
         images: (b, c, h, w), in the range the model takes.
-        maps: (b, 1, h, w), or (b, h, w): the saliency of each pixel. Equal ones are ranked in the order of the rows, from the top
-            left.
+        maps: (b, 1, h, w), or (b, h, w): the saliency of each pixel. Equal ones are ranked in the order of the rows.
         target: the class of all images or one for each, by number, for a Classifier by name too.
         steps: number of steps of equally many pixels, up to rounding; 1 to h w.
-        blur: standard deviation of the Gaussian over the image's short side, above 0. A sixteenth is chosen here; RISE blurs
-            less, by 5 of 224 pixels.
-        internal_batch_size: images in one pass; None: a million pixels.
 
     Raises:
-        InputError: maps of another size than the images or with values that are not finite, an unknown class, steps or a
-            blur out of range.
-
-    Source: Petsiuk, Das, Saenko, RISE: Randomized Input Sampling for Explanation of Black-box Models, BMVC 2018.
+        InputError: maps of another size than the images or not finite, an unknown class, or steps out of range.
     """
-    return _curve(model, images, maps, target, steps, internal_batch_size, start=("blur", blur))
+    x = _on_device_of(model, images)
+    return _curve(model, blurred(x), x, maps, target, steps)
 
 
 def deletion(
@@ -88,40 +75,22 @@ def deletion(
     *,
     to: Deleted = "black",
     steps: int = STEPS,
-    blur: float = BLUR,
-    internal_batch_size: int | None = None,
 ) -> Curve:
-    """The probability of a class as the most salient pixels are deleted; a lower area is better.
+    """The probability of a class as the most salient pixels are deleted; a lower area is better. Arguments as for `insertion`.
 
-    Example:
-        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 2))
-        >>> x, maps = torch.rand(1, 3, 8, 8), torch.rand(1, 1, 8, 8)
-        >>> deletion(model, x, maps, target=1, to="blur", steps=4).area.shape
-        torch.Size([1])
-
-    Args:
-        to: replacement of deleted pixels: "black", 0, or "blur", the blurred image that `insertion` begins with. Black holes are
-            far from the training data; a blur is nearer to it and hides less.
-        model, images, maps, target, steps, blur, internal_batch_size: as for `insertion`.
-
-    Raises:
-        InputError: as `insertion`, or another word for `to`.
-
-    Source: as `insertion`.
+    `to` is the replacement of deleted pixels: "black", 0, or "blur", the blurred image that `insertion` begins with. Black holes
+    are far from the training data; a blur is nearer to it and hides less.
     """
     if to not in get_args(Deleted):
         raise InputError(f"pixels are deleted to {' or '.join(get_args(Deleted))}, got {to!r}")
-    return _curve(model, images, maps, target, steps, internal_batch_size, end=(to, blur))
+    x = _on_device_of(model, images)
+    return _curve(model, x, torch.zeros_like(x) if to == "black" else blurred(x), maps, target, steps)
 
 
-def blurred(images: torch.Tensor, blur: float = BLUR) -> torch.Tensor:
-    """Images (b, c, h, w) blurred by a Gaussian, its standard deviation `blur` times the short side."""
-    if not 0 < blur <= 1:
-        raise InputError(
-            f"blur must be a share of the short side, above 0 and at most 1, got {blur}: {BLUR} is the default"
-        )
+def blurred(images: torch.Tensor) -> torch.Tensor:
+    """Images (b, c, h, w) blurred by a Gaussian, its standard deviation a sixteenth of the short side."""
     side = min(images.shape[-2:])
-    sigma = blur * side
+    sigma = BLUR * side
     # Reflection needs a kernel that reaches no further than the image.
     kernel = gaussian(sigma, size=2 * max(1, min(round(3 * sigma), (side - 1) // 2)) + 1)
     return Blur(kernel.to(images), boundary="reflect")(images)
@@ -129,68 +98,43 @@ def blurred(images: torch.Tensor, blur: float = BLUR) -> torch.Tensor:
 
 def ranks_of(maps: torch.Tensor) -> torch.Tensor:
     """The rank of each pixel, 0 for the most salient, (b, 1, h, w); equal ones in the order of the rows."""
-    flat = maps.detach().cpu().flatten(1)
-    order = flat.sort(dim=1, descending=True, stable=True).indices
-    ranks = torch.empty_like(order).scatter_(1, order, torch.arange(flat.shape[1]).expand_as(order))
-    return ranks.reshape(len(maps), 1, *maps.shape[-2:])
+    order = maps.detach().cpu().flatten(1).argsort(dim=1, descending=True, stable=True)
+    return order.argsort(dim=1).reshape(len(maps), 1, *maps.shape[-2:])
+
+
+def _on_device_of(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    x = checked_images(images, "images", unit=False).detach()
+    return x.to(device_of(checked_model(model), x.device))
 
 
 def _curve(
-    model: nn.Module,
-    images: torch.Tensor,
-    maps: torch.Tensor,
-    target: Target,
-    steps: int,
-    size: int | None,
-    *,
-    start: tuple[Deleted, float] | None = None,
-    end: tuple[Deleted, float] | None = None,
+    model: nn.Module, before: torch.Tensor, after: torch.Tensor, maps: torch.Tensor, target: Target, steps: int
 ) -> Curve:
-    """From an emptied start to the images, or from the images to an emptied end."""
-    checked_model(model)
-    x = checked_images(images, "images", unit=False).detach()
-    maps = _checked_maps(maps, x)
-    targets = target_numbers(model, target, len(x))
-    pixels = x.shape[-2] * x.shape[-1]
+    """The probabilities on the way from one batch of images (b, c, h, w) to the other, the most salient pixels first."""
+    targets = target_numbers(model, target, len(before))
+    pixels = before.shape[-2] * before.shape[-1]
     if whole_number(steps, "steps") > pixels:
         raise InputError(f"steps must be at most the {pixels} pixels of an image, got {steps}: give {pixels} or fewer")
-    size = None if size is None else whole_number(size, "internal_batch_size")
-    x = x.to(device_of(model, x.device))
-    before, after = (_emptied(x, *each) if each else x for each in (start, end))
-    counts = [round(pixels * step / steps) for step in range(steps + 1)]
-    ranks = ranks_of(maps).to(x.device)
-    probabilities = []
+    ranks = ranks_of(_checked_maps(maps, before)).to(before.device)
+    counts = torch.tensor([round(pixels * step / steps) for step in range(steps + 1)])
+    owners = torch.arange(len(before)).repeat_interleave(len(counts))
+    size, probabilities = images_per_pass(before.shape), []
     with at_rest(model), torch.no_grad():
-        for owners, numbers in _passes(len(x), counts, images_per_pass(x.shape, size)):
-            changed = ranks[owners] < torch.tensor(numbers, device=x.device).reshape(-1, 1, 1, 1)
-            shown = torch.where(changed, after[owners], before[owners])
-            probabilities.append(probability_of(model, shown, targets and [targets[owner] for owner in owners]))
-    found = torch.cat(probabilities).cpu() if probabilities else torch.zeros(0)
-    return Curve(torch.tensor(counts, dtype=torch.float32) / pixels, found.float().reshape(len(x), steps + 1))
-
-
-def _passes(images: int, counts: list[int], size: int) -> Iterator[tuple[list[int], list[int]]]:
-    """The images of each pass, and how many pixels of each are changed."""
-    every = [(owner, count) for owner in range(images) for count in counts]
-    for first in range(0, len(every), size):
-        owners, numbers = zip(*every[first : first + size], strict=True)
-        yield list(owners), list(numbers)
-
-
-def _emptied(x: torch.Tensor, to: Deleted, blur: float) -> torch.Tensor:
-    return torch.zeros_like(x) if to == "black" else blurred(x, blur)
+        for own, count in zip(owners.split(size), counts.repeat(len(before)).split(size), strict=True):
+            changed = ranks[own] < count.to(ranks.device).reshape(-1, 1, 1, 1)
+            shown = torch.where(changed, after[own], before[own])
+            probabilities.append(probability_of(model, shown, targets and [targets[owner] for owner in own.tolist()]))
+    return Curve(counts.float() / pixels, torch.cat(probabilities).cpu().float().reshape(len(before), len(counts)))
 
 
 def _checked_maps(maps: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     if isinstance(maps, torch.Tensor) and maps.ndim == 3:
         maps = maps[:, None]
     wanted = (len(x), 1, *x.shape[-2:])
-    if not isinstance(maps, torch.Tensor) or tuple(maps.shape) != wanted:
-        found = tuple(maps.shape) if isinstance(maps, torch.Tensor) else type(maps).__name__
-        raise InputError(
-            f"the saliency maps are {found} and the images {tuple(x.shape)}: they must be {wanted}, channels merged",
-            code="shape",
-        )
+    found = tuple(maps.shape) if isinstance(maps, torch.Tensor) else type(maps).__name__
+    if found != wanted:
+        message = f"the saliency maps are {found}: for these images they must be {wanted}, channels merged"
+        raise InputError(message, code="shape")
     if not bool(maps.isfinite().all()):
         raise InputError("the saliency maps have values that are not finite: they cannot be ranked", code="range")
     return maps

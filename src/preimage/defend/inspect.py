@@ -5,7 +5,8 @@ With `calibrate` it inspects a folder of unattacked images instead, and its resu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from operator import methodcaller
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,10 +42,7 @@ class InspectOptions(TaskOptions):
     )
     steps: int | None = option(None, help="Number of iterations (default: the recipe's).", group="Fit", minimum=1)
     every: int | None = option(
-        None,
-        help="Iterations between two classified outputs (default: a twelfth of all).",
-        group="Fit",
-        minimum=1,
+        None, help="Iterations between two classified outputs (default: a twelfth of all).", group="Fit", minimum=1
     )
     seed: int | None = option(
         None,
@@ -59,18 +57,17 @@ class InspectOptions(TaskOptions):
 
 
 def start(image: Any, options: InspectOptions) -> InspectionRun | CalibrationRun:
-    """The Run that inspects an image, or calibrates on a folder.
-
-    Raises:
-        InputError: an image, folder, classifier, thresholds file or option that cannot be used.
-    """
-    from dataclasses import replace
-
+    """The Run that inspects an image, or calibrates on a folder."""
     from preimage.defend.inspect_runs import CalibrationRun, InspectionRun
+    from preimage.defend.purification import as_given
     from preimage.recipes import choose
 
-    if isinstance(options.recipe, str) and options.recipe.endswith(".json"):
-        options = replace(options, recipe=choose(recipes(), options.recipe).adapted())
+    recipe: Any = options.recipe
+    if isinstance(recipe, str) and recipe.endswith(".json"):
+        recipe = choose(recipes(), recipe).adapted()
+    if options.steps is not None:
+        recipe = as_given(recipe, options.steps)
+    options = replace(options, recipe=recipe, steps=None)
     if options.calibrate is None:
         if image is None:
             raise InputError("give an image to inspect, or --calibrate FOLDER of unattacked ones", code="option")
@@ -79,22 +76,6 @@ def start(image: Any, options: InspectOptions) -> InspectionRun | CalibrationRun
         what = "INPUT" if image is not None else "--thresholds"
         raise InputError(f"--calibrate makes a threshold and inspects no other image: leave {what} out", code="option")
     return CalibrationRun(options)
-
-
-def _calibrates(options: InspectOptions) -> bool:
-    return options.calibrate is not None
-
-
-def _inspects(options: InspectOptions) -> bool:
-    return options.calibrate is None
-
-
-def _report(result: Any) -> dict[str, Any]:
-    return result.report()
-
-
-def _summary(result: Any) -> list[str]:
-    return result.summary_lines()
 
 
 inspect = TaskSpec(
@@ -109,19 +90,19 @@ inspect = TaskSpec(
             "output",
             "Thresholds of --calibrate (JSON).",
             (".json",),
-            "preimage.defend.inspect_runs:write_thresholds",
+            lambda threshold, path, overwrite: threshold.save(path, overwrite=overwrite),
             default="thresholds.json",
-            when=_calibrates,
+            when=lambda options: options.calibrate is not None,
         ),
         Output(
             "figure",
             "Image, early outputs and class probabilities over the iterations (PNG).",
             (".png",),
             "preimage.defend.inspect_runs:write_figure",
-            when=_inspects,
+            when=lambda options: options.calibrate is None,
         ),
     ),
     recipes=recipes,
-    report=_report,
-    summary_lines=_summary,
+    report=methodcaller("report"),
+    summary_lines=methodcaller("summary_lines"),
 )

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from preimage.classifiers import Classifier
 from preimage.classifiers.labelled import SUFFIXES
 from preimage.defend.inspect import InspectOptions
 from preimage.defend.inspection import Inspecting, Inspection
-from preimage.defend.progress import Progress
+from preimage.defend.progress import Progress, StepwiseRun
 from preimage.defend.purification import adapted, as_given
 from preimage.defend.thresholds import Threshold
 from preimage.defend.users_model import fingerprint_of
 from preimage.engine.checkpoint import fingerprint
 from preimage.engine.devices import choose_device
+from preimage.engine.fit import Fit
 from preimage.engine.recipe import Recipe
-from preimage.engine.step import Step
 from preimage.errors import InputError
 from preimage.explain.inputs import as_model, at_working_size, one_picture
 from preimage.images import Picture
@@ -30,25 +29,14 @@ TOGETHER = 16  # unattacked images of one size that are fitted side by side
 
 @dataclass(frozen=True, eq=False)
 class InspectedImage:
-    """The inspection of one image, and the threshold it is compared to.
-
-    Args:
-        picture: the image.
-        inspection: predictions for it and for its early outputs.
-        classes: the names of the classes.
-        threshold: None: there is no verdict.
-        classifier: the classifier's fingerprint.
-        recipe: of the fit, adapted to the image.
-        seed: of the fit.
-        seconds: that the fit took.
-    """
+    """The inspection of one image, and the threshold it is compared to; without one there is no verdict."""
 
     picture: Picture
     inspection: Inspection
     classes: Sequence[str]
     threshold: Threshold | None
-    classifier: str
-    recipe: Recipe
+    classifier: str  # its fingerprint
+    recipe: Recipe  # of the fit, adapted to the image
     seed: int
     seconds: float
 
@@ -69,7 +57,7 @@ class InspectedImage:
             "early_confidence": float(found.mean[found.early_predicted]),
             "score": found.score,
             "threshold": None if threshold is None else threshold.value,
-            "verdict": None if threshold is None else "suspicious" if self.suspicious else "nothing strange",
+            "verdict": {None: None, True: "suspicious", False: "nothing strange"}[self.suspicious],
             "false_alarms": None if threshold is None else threshold.false_alarms,
             "counted_from_step": found.counted,
             "curve": [
@@ -85,36 +73,33 @@ class InspectedImage:
     def summary_lines(self) -> list[str]:
         """The predictions, then the verdict, for people."""
         report, threshold = self.report(), self.threshold
+        if threshold is None:
+            verdict = "; no verdict without a threshold: --calibrate FOLDER makes one, --thresholds FILE reads it"
+        elif self.suspicious:
+            share = f"{threshold.false_alarms:.0%} of unattacked images"
+            verdict = f", above the threshold {threshold.value:.3f}: suspicious, as are {share}"
+        else:
+            verdict = f", not above the threshold {threshold.value:.3f}: nothing strange was found"
         predicted = f"{report['class']} {report['confidence']:.2f}"
         early = f"{report['early_class']} {report['early_confidence']:.2f}"
-        score = f"disagreement {report['score']:.3f} (0 to 1)"
-        if threshold is None:
-            verdict = "no verdict without a threshold: --calibrate FOLDER makes one, --thresholds FILE reads it"
-            return [f"{predicted}; early outputs: {early}", f"{score}; {verdict}"]
-        verdict = (
-            f"above the threshold {threshold.value:.3f}: suspicious, as are {threshold.false_alarms:.0%} of unattacked images"
-            if self.suspicious
-            else f"not above the threshold {threshold.value:.3f}: nothing strange was found"
-        )
-        return [f"{predicted}; early outputs: {early}", f"{score}, {verdict}"]
+        return [f"{predicted}; early outputs: {early}", f"disagreement {report['score']:.3f} (0 to 1){verdict}"]
 
 
-class InspectionRun:
+class InspectionRun(Inspecting):
     """The inspection of one image: an iterator of the Steps of its fit."""
 
     task = "inspect"
-    remarks: tuple[str, ...] = ()
 
     def __init__(self, image: Any, options: InspectOptions) -> None:
-        self.options = options
-        self.picture = one_picture(image)
+        self.options, self.picture = options, one_picture(image)
         self.classifier = as_model(options.classifier).classifier
         self.threshold: Threshold | None = None
         if options.thresholds is not None:
-            recipe: Any = as_given(options.recipe, options.steps)
-            recipe = options.recipe if options.steps is None else recipe
+            recipe: Any = options.recipe
             self.threshold = Threshold.read(options.thresholds).checked(self.classifier, recipe, options.every)
-        self.inspecting = _inspecting([self.picture], self.classifier, options)
+        seen = self.picture.tensor
+        images = at_working_size(seen, self.classifier).clamp(0, 1)
+        super().__init__(images, self.classifier, seen=seen, **_settings(options))
 
     @property
     def fingerprint(self) -> dict[str, Any]:
@@ -122,82 +107,45 @@ class InspectionRun:
         return {
             "input": fingerprint(self.picture.tensor),
             "classifier": fingerprint_of(self.classifier),
-            "recipe": self.inspecting.fit.recipe.describe(),
-            "every": self.inspecting.every,
+            "recipe": self.fit.recipe.describe(),
+            "every": self.every,
             "seed": self.options.seed,
         }
 
-    @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) of the image."""
-        height, width = self.picture.tensor.shape[-2:]
-        return height, width
-
-    @property
-    def current(self) -> Any:
-        """The fit."""
-        return self.inspecting.fit
-
-    @property
-    def finished(self) -> bool:
-        return self.inspecting.fit.finished
-
-    def __iter__(self) -> Iterator[Step]:
-        return self
-
-    def __next__(self) -> Step:
-        return next(self.inspecting)
-
-    def run(self) -> InspectedImage:
-        """Iterate to the end and return the result."""
-        for _ in self:
-            pass
-        return self.result()
-
     def result(self) -> InspectedImage:
-        """The inspection, once all steps are done.
-
-        Raises:
-            InputError: earlier than that.
-        """
-        fit = self.inspecting.fit
-        (found,) = self.inspecting.result()
-        names, mark = self.classifier.classes, fingerprint_of(self.classifier)
-        return InspectedImage(
-            self.picture, found, names, self.threshold, mark, fit.recipe, self.inspecting.seed, fit.seconds
-        )
-
-    def state_dict(self) -> dict[str, Any]:
-        return self.inspecting.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.inspecting.load_state_dict(state)
+        """The inspection, once all steps are done; an InputError earlier than that."""
+        (found,) = self.inspections()
+        own = self.classifier.classes, self.threshold, fingerprint_of(self.classifier)
+        return InspectedImage(self.picture, found, *own, self.fit.recipe, self.seed, self.fit.seconds)
 
 
-class CalibrationRun:
+class CalibrationRun(StepwiseRun[Progress, Threshold]):
     """The inspection of a folder of unattacked images, some of one size at a time: an iterator of Progress."""
 
     task = "inspect"
-    remarks: tuple[str, ...] = ()
 
     def __init__(self, options: InspectOptions) -> None:
         self.options = options
-        self.paths = images_of(Path(options.calibrate or ""))
+        self.recipe: Any = options.recipe  # as it was given, before its adaptation to a size
+        folder = Path(options.calibrate or "")
+        self.paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+        if not self.paths:
+            what = f"holds no image ({', '.join(SUFFIXES)})" if folder.is_dir() else "is not a folder"
+            raise InputError(f"--calibrate {folder} {what}: give a folder of unattacked images", code="not-found")
         self.classifier = as_model(options.classifier).classifier
         # All images are decoded once before the first fit, which may take hours.
-        self.groups: list[list[Path]] = []
-        self.total = 0
         by_shape: dict[tuple[int, ...], list[Path]] = {}
         for path in self.paths:
-            shape = tuple(one_picture(path).tensor.shape[1:])
-            by_shape.setdefault(shape, []).append(path)
+            by_shape.setdefault(tuple(one_picture(path).tensor.shape), []).append(path)
+        self.groups: list[list[Path]] = []
+        self.total = 0
         for shape, paths in by_shape.items():
             groups = [paths[first : first + TOGETHER] for first in range(0, len(paths), TOGETHER)]
-            size = at_working_size(torch.zeros(1, *shape), self.classifier).shape[-2:]
+            size = at_working_size(torch.zeros(shape), self.classifier).shape[-2:]
             if min(size) < 16:
                 raise InputError(f"{paths[0]} has fewer than 16 pixels a side: leave it out", code="size")
             self.groups += groups
-            self.total += len(groups) * adapted(options.recipe, size, options.steps).steps
+            self.total += len(groups) * adapted(self.recipe, size).steps
         self.scores: list[list[float]] = []
         self.done = 0
         self.inspecting: Inspecting | None = None
@@ -205,70 +153,50 @@ class CalibrationRun:
     @property
     def fingerprint(self) -> dict[str, Any]:
         """What identifies the job: images, classifier and settings."""
-        recipe = as_given(self.options.recipe, self.options.steps)
         return {
             "images": [str(path) for path in self.paths],
             "classifier": fingerprint_of(self.classifier),
-            "recipe": recipe.describe(),
+            "recipe": as_given(self.recipe).describe(),
             "every": self.options.every,
             "seed": self.options.seed,
         }
 
     @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) of the images that are fitted now."""
-        return self.current.size
-
-    @property
-    def current(self) -> Any:
+    def current(self) -> Fit:
         """The fit at hand."""
-        if self.inspecting is None:
-            group = self.groups[min(len(self.scores), len(self.groups) - 1)]
-            pictures = [one_picture(path) for path in group]
-            self.inspecting = _inspecting(pictures, self.classifier, self.options)
-        return self.inspecting.fit
+        return self._begun().fit
 
     @property
     def finished(self) -> bool:
+        """Whether all images are inspected."""
         return len(self.scores) == len(self.groups)
 
-    def __iter__(self) -> Iterator[Progress]:
-        return self
+    def _begun(self) -> Inspecting:
+        if self.inspecting is None:
+            group = self.groups[min(len(self.scores), len(self.groups) - 1)]
+            seen = torch.cat([one_picture(path).tensor for path in group])
+            images = at_working_size(seen, self.classifier).clamp(0, 1)
+            self.inspecting = Inspecting(images, self.classifier, seen=seen, **_settings(self.options))
+        return self.inspecting
 
     def __next__(self) -> Progress:
         if self.finished:
             raise StopIteration
-        fit = self.current
-        assert self.inspecting is not None
-        next(self.inspecting)
+        inspecting, first = self._begun(), 1 + sum(map(len, self.scores))
+        next(inspecting)
         self.done += 1
-        first = 1 + sum(map(len, self.scores))
         status = f"images {first} to {first + len(self.groups[len(self.scores)]) - 1} of {len(self.paths)}"
-        if fit.finished:
-            self.scores.append([found.score for found in self.inspecting.result()])
+        if inspecting.finished:
+            self.scores.append([found.score for found in inspecting.inspections()])
             self.inspecting = None
         return Progress(self.done, self.total, status)
 
-    def run(self) -> Threshold:
-        """Iterate to the end and return the threshold."""
-        for _ in self:
-            pass
-        return self.result()
-
     def result(self) -> Threshold:
-        """The threshold, once all images are inspected.
-
-        Raises:
-            InputError: earlier than that.
-        """
+        """The threshold, once all images are inspected; an InputError earlier than that."""
         if not self.finished:
             raise InputError("a calibration ends with the last image: iterate to the end, or call run()", code="option")
-        recipe: Any = self.options.recipe
-        if self.options.steps is not None:
-            recipe = as_given(recipe, self.options.steps)
-        return Threshold.of(
-            [score for group in self.scores for score in group], self.classifier, recipe, self.options.every
-        )
+        scores = [score for group in self.scores for score in group]
+        return Threshold.of(scores, self.classifier, self.recipe, self.options.every)
 
     def state_dict(self) -> dict[str, Any]:
         """The scores of all groups of images that are done."""
@@ -279,43 +207,12 @@ class CalibrationRun:
         self.scores, self.done, self.inspecting = list(state["scores"]), state["done"], None
 
 
-def images_of(folder: Path) -> list[Path]:
-    """The images in a folder and its subfolders, sorted.
-
-    Raises:
-        InputError: no folder, or no image in it.
-    """
-    if not folder.is_dir():
-        raise InputError(f"--calibrate {folder} is not a folder: give one of unattacked images", code="not-found")
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    if not found:
-        raise InputError(
-            f"--calibrate {folder} holds no image ({', '.join(SUFFIXES)}): give a folder of unattacked ones",
-            code="not-found",
-        )
-    return found
-
-
-def _inspecting(pictures: Sequence[Picture], classifier: Classifier, options: InspectOptions) -> Inspecting:
-    seen = torch.cat([picture.tensor for picture in pictures])
-    return Inspecting(
-        at_working_size(seen, classifier).clamp(0, 1),
-        classifier,
-        seen=seen,
-        recipe=options.recipe,
-        steps=options.steps,
-        every=options.every,
-        seed=options.seed,
-        device=choose_device(options.device),
-    )
+def _settings(options: InspectOptions) -> dict[str, Any]:
+    device = choose_device(options.device)
+    return {"recipe": options.recipe, "every": options.every, "seed": options.seed, "device": device}
 
 
 # ---------------------------------------------------------------------- files
-
-
-def write_thresholds(result: Threshold, path: Path, *, overwrite: bool = False) -> None:
-    """Write the threshold of a calibration as JSON."""
-    result.save(path, overwrite=overwrite)
 
 
 def write_figure(result: InspectedImage, path: Path, *, overwrite: bool = False) -> None:

@@ -1,14 +1,13 @@
 """Inspection: the predictions for an image and for its early outputs under the prior, and how far they are inconsistent.
 
 The perturbation of an attack is learned late. Inconsistent predictions for the image and its early outputs are a sign of one:
-their total variation distance is the score. They are no proof: any image whose class
-depends on faint detail has them.
+their total variation distance is the score. They are no proof: any image whose class depends on faint detail has them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +18,9 @@ from preimage.classifiers.classifier import check_answer
 from preimage.defend.checks import checked_images, checked_model
 from preimage.defend.defence import random_source
 from preimage.defend.logits import logits_of
+from preimage.defend.progress import StepwiseRun
 from preimage.defend.purification import adapted
-from preimage.defend.users_model import at_rest, device_of
+from preimage.defend.users_model import at_rest, device_of, on_device
 from preimage.engine.fit import Fit
 from preimage.engine.recipe import Recipe
 from preimage.engine.step import Step
@@ -35,21 +35,13 @@ COUNTED = 0.5  # of the steps: earlier outputs are blurs whose predictions mean 
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """The predictions for one image and for its early outputs.
+    """The predictions for one image and for its early outputs."""
 
-    Args:
-        given: (classes,) the class probabilities of the image.
-        steps: at which outputs were classified, n of them.
-        early: (n, classes) the class probabilities of these outputs.
-        outputs: (n, c, h, w) the outputs themselves.
-        counted: the step from which on outputs count for the score.
-    """
-
-    given: torch.Tensor
-    steps: tuple[int, ...]
-    early: torch.Tensor
-    outputs: torch.Tensor
-    counted: int
+    given: torch.Tensor  # (classes,): the class probabilities of the image
+    steps: tuple[int, ...]  # at which outputs were classified, n of them
+    early: torch.Tensor  # (n, classes): the class probabilities of these outputs
+    outputs: torch.Tensor  # (n, c, h, w): the outputs themselves
+    counted: int  # the step from which on outputs count for the score
 
     @property
     def mean(self) -> torch.Tensor:
@@ -76,28 +68,21 @@ class Inspection:
         return list(zip(self.steps, self.early[:, index].tolist(), strict=True))
 
 
-class Inspecting:
+class Inspecting(StepwiseRun[Step, Any]):
     """The inspections of images of one size, as an iterator of Steps: one fit whose outputs are classified.
 
     Example:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 4))
-        >>> inspecting = Inspecting(torch.rand(2, 3, 16, 16), model, steps=2)
-        >>> for step in inspecting:
-        ...     pass
-        >>> all(0 <= inspection.score <= 1 for inspection in inspecting.result())
-        True
+        >>> [inspection.steps for inspection in Inspecting(torch.rand(2, 3, 16, 16), model, steps=2).run()]
+        [(1, 2), (1, 2)]
 
     Args:
-        images: (b, 3, h, w) in 0 to 1, as they are fitted.
-        model: a Classifier, or any module from images in 0 to 1 to logits; it is returned to its own device after each use.
-        seen: the images as they are classified, if not as they are fitted (larger ones, for example).
+        images: (b, 3, h, w) in 0 to 1, as they are fitted; `seen` as they are classified, if not so (larger, for example).
+        model: a Classifier, or any module from images in 0 to 1 to logits; it stays on its own device.
         recipe, steps: of the purification, as in `purify`.
         every: steps between two classified outputs; None: twelve outputs.
         seed: None: fresh random numbers from the operating system.
         device: where it is fitted and classified; None: the classifier's.
-
-    Raises:
-        InputError: images or settings that cannot be used, or a classifier that returns no logits, or NaN.
     """
 
     def __init__(
@@ -112,24 +97,30 @@ class Inspecting:
         seed: int | None = None,
         device: torch.device | None = None,
     ) -> None:
-        self.model, images = checked_model(model), checked_images(images)
+        images, model = checked_images(images), checked_model(model)
         recipe = adapted(recipe, images.shape[-2:], steps)
-        self.every = steps_between(recipe, every)
+        self.every, self.counted = steps_between(recipe, every), math.ceil(COUNTED * recipe.steps)
         self.place = device or device_of(model)
-        self.counted = math.ceil(COUNTED * recipe.steps)
+        self.model = on_device(model, self.place)
         self.seed, streams = random_source(len(images), seed)
         self.given = self._probabilities(images if seen is None else checked_images(seen, "seen"))
         members: dict[str, Any] = {"members": len(images), "seed": self.seed, "streams": streams, "device": self.place}
-        channels, height, width = images.shape[1:]
-        prior = recipe.prior(channels, (height, width), **members)
+        prior = recipe.prior(images.shape[1], (images.shape[2], images.shape[3]), **members)
         self.fit = Fit(Problem(images.detach().float()), prior, recipe=recipe, rule=After(), restarts=1, seed=self.seed)
         self._fitting = iter(self.fit)
         self.steps: list[int] = []
         self.early: list[torch.Tensor] = []
         self.outputs: list[torch.Tensor] = []
 
-    def __iter__(self) -> Iterator[Step]:
-        return self
+    @property
+    def current(self) -> Fit:
+        """The fit."""
+        return self.fit
+
+    @property
+    def finished(self) -> bool:
+        """Whether all steps are done."""
+        return self.fit.finished
 
     def __next__(self) -> Step:
         step = next(self._fitting)
@@ -139,24 +130,16 @@ class Inspecting:
             self.early.append(self._probabilities(step.picture))
         return step
 
-    def run(self) -> list[Inspection]:
-        """Iterate to the end and return the inspections, one for each picture."""
-        for _ in self:
-            pass
-        return self.result()
+    def result(self) -> Any:
+        """The `inspections`."""
+        return self.inspections()
 
-    def result(self) -> list[Inspection]:
-        """The inspections, once all steps are done.
-
-        Raises:
-            InputError: earlier than that.
-        """
-        if not self.fit.finished:
+    def inspections(self) -> list[Inspection]:
+        """One for each image, once all steps are done; an InputError earlier than that."""
+        if not self.finished:
             raise InputError("an inspection ends with the last step: iterate to the end, or call run()")
-        early, outputs = torch.stack(self.early, 1), torch.stack(self.outputs, 1)
-        steps = tuple(self.steps)
-        each = zip(self.given, early, outputs, strict=True)
-        return [Inspection(given, steps, own, images, self.counted) for given, own, images in each]
+        each = zip(self.given, torch.stack(self.early, 1), torch.stack(self.outputs, 1), strict=True)
+        return [Inspection(given, tuple(self.steps), early, images, self.counted) for given, early, images in each]
 
     def state_dict(self) -> dict[str, Any]:
         """The state of the fit, and the outputs that are classified so far."""
@@ -172,18 +155,14 @@ class Inspecting:
 
     @torch.no_grad()
     def _probabilities(self, images: torch.Tensor) -> torch.Tensor:
-        with at_rest(self.model, self.place):
+        with at_rest(self.model):
             probabilities = logits_of(self.model, images.to(self.place)).softmax(1).float().cpu()
         check_answer(probabilities)
         return probabilities
 
 
 def steps_between(recipe: Recipe, every: int | None) -> int:
-    """The steps between two classified outputs: `every`, or so many that there are twelve outputs.
-
-    Raises:
-        InputError: less than 1, or more than the recipe has.
-    """
+    """The steps between two classified outputs: `every`, or so many that there are twelve outputs."""
     chosen = max(1, recipe.steps // POINTS) if every is None else every
     if not is_whole(chosen) or not 1 <= chosen <= recipe.steps:
         raise InputError(f"every must be from 1 to the {recipe.steps} steps, got {every}")
@@ -193,16 +172,13 @@ def steps_between(recipe: Recipe, every: int | None) -> int:
 def false_alarm_threshold(scores: Sequence[float], share: float = 0.05) -> float:
     """The threshold that at most a share of unattacked images exceeds: the ceil((n + 1)(1 - share))-th smallest score.
 
-    Fewer than 1 / share - 1 scores cannot guarantee that; the largest is then returned.
+    Fewer than 1 / share - 1 scores cannot guarantee that; the largest is then returned. No scores are an InputError.
 
     Example:
         >>> false_alarm_threshold([k / 100 for k in range(100)])
         0.95
 
     Source: split conformal prediction (Vovk et al. 2005): the guarantee holds for a new image of the same distribution.
-
-    Raises:
-        InputError: no scores.
     """
     if not scores:
         raise InputError("a threshold needs the scores of unattacked images, got none", code="shape")

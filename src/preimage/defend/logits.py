@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from preimage.classifiers.classifier import check_answer
+from preimage.defend.checks import whole_number
 from preimage.errors import InputError
 
 # Pixels of the images of one pass if no batch size is given: about 1 GB with a ResNet-18 and its gradient.
@@ -16,90 +17,70 @@ PIXELS_PER_PASS = 2**20
 
 def images_per_pass(shape: torch.Size, size: int | None = None) -> int:
     """How many images (b, c, h, w) go through the classifier at once: `size`, or a million pixels' worth if it is None."""
-    return max(1, PIXELS_PER_PASS // (shape[-2] * shape[-1])) if size is None else size
+    if size is None:
+        return max(1, PIXELS_PER_PASS // (shape[-2] * shape[-1]))
+    return whole_number(size, "internal_batch_size")
 
 
 def logits_of(model: nn.Module, images: torch.Tensor, *, fewest: int = 2) -> torch.Tensor:
     """The logits F (b, classes) of images (b, c, h, w), before the softmax; with `fewest` 1 also (b, 1) of a single output.
 
-    Raises:
-        InputError: a model that returns something else.
+    A model that returns something else is an InputError.
     """
     logits = model(images)
     if fewest == 1 and isinstance(logits, torch.Tensor) and logits.ndim == 1:
         logits = logits[:, None]
-    shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else ()
-    if len(shape) != 2 or shape[0] != len(images) or shape[1] < fewest:
-        found = shape if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise InputError(
-            f"the classifier returns {found} for {len(images)} images, expected logits (b, classes): wrap it, "
-            "Classifier(model, classes, mean, std, size)",
-            code="classifier",
-        )
+    found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+    if isinstance(found, str) or len(found) != 2 or found[0] != len(images) or found[1] < fewest:
+        way = "expected logits (b, classes): wrap it, Classifier(model, classes, mean, std, size)"
+        raise InputError(f"the classifier returns {found} for {len(images)} images, {way}", code="classifier")
     return logits
-
-
-def of_targets(values: torch.Tensor, targets: Sequence[int] | None) -> torch.Tensor:
-    """Of values (b, classes) that of each image's target, (b,).
-
-    Raises:
-        InputError: a target that is no class, or none where there are several classes.
-    """
-    classes = values.shape[1]
-    if targets is None:
-        if classes > 1:
-            raise InputError(
-                f"the classifier has {classes} classes: give target, one of 0 to {classes - 1}", code="class"
-            )
-        return values[:, 0]
-    if max(targets) >= classes:
-        raise InputError(
-            f"the classifier has no class {max(targets)}: its {classes} classes are 0 to {classes - 1}, give one of these",
-            code="class",
-        )
-    return values.gather(1, torch.tensor(targets, device=values.device)[:, None])[:, 0]
 
 
 def probability_of(model: nn.Module, x: torch.Tensor, targets: Sequence[int] | None) -> torch.Tensor:
     """softmax(F)_t of images (b, c, h, w), (b,), t each image's target; of a model with one output its sigmoid."""
     logits = logits_of(model, x, fewest=1).float()
-    return of_targets(logits.softmax(1) if logits.shape[1] > 1 else logits.sigmoid(), targets)
+    return _of_targets(logits.softmax(1) if logits.shape[1] > 1 else logits.sigmoid(), targets)
 
 
 def target_gradient(model: nn.Module, x: torch.Tensor, targets: Sequence[int] | None) -> torch.Tensor:
-    """dF_t/dx at images (b, c, h, w), of the same shape; gradients of weights are not touched.
-
-    Raises:
-        InputError: a model whose logits are not differentiable in the image.
-    """
+    """dF_t/dx at images (b, c, h, w), of the same shape; gradients of weights are not touched."""
     with torch.enable_grad():
         x = x.detach().requires_grad_()
-        value = of_targets(logits_of(model, x, fewest=1), targets).sum()
-        return gradient_of(value, x, "; of the methods of saliency occlusion needs none")
+        value = _of_targets(logits_of(model, x, fewest=1), targets).sum()
+        return gradient_of(value, x)
 
 
-def gradient_of(value: torch.Tensor, images: torch.Tensor, hint: str = "") -> torch.Tensor:
+def _of_targets(values: torch.Tensor, targets: Sequence[int] | None) -> torch.Tensor:
+    """Of values (b, classes) that of each image's target, (b,); without targets there must be one class."""
+    classes = values.shape[1]
+    if targets is None and classes == 1:
+        return values[:, 0]
+    if targets is None or max(targets) >= classes:
+        what = (
+            "give target, a class of the classifier"
+            if targets is None
+            else f"the classifier has no class {max(targets)}"
+        )
+        raise InputError(f"{what}: its {classes} classes are 0 to {classes - 1}", code="class")
+    return values.gather(1, torch.tensor(targets, device=values.device)[:, None])[:, 0]
+
+
+def gradient_of(value: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     """The gradient of a classifier's output in the images; gradients of weights are not touched.
 
-    Raises:
-        InputError: an output that does not depend on the images, as far as PyTorch can tell; `hint` ends the message.
+    An output that does not depend on the images, as far as PyTorch can tell, is an InputError.
     """
     slope = torch.autograd.grad(value, images, allow_unused=True)[0] if value.requires_grad else None
     if slope is None:
-        raise InputError(
-            "the classifier gives no gradient (torch.no_grad, a detach or numpy inside it): its logits must be differentiable "
-            f"in the image{hint}",
-            code="classifier",
-        )
+        cause = "torch.no_grad, a detach or numpy inside it"
+        message = f"the classifier gives no gradient ({cause}): its logits must be differentiable in the image"
+        raise InputError(message, code="classifier")
     return slope
 
 
 def check_gradient(model: nn.Module, images: torch.Tensor) -> None:
-    """Check on the first of some images (b, c, h, w) that the logits are finite and differentiable.
-
-    Raises:
-        InputError: a classifier without gradient, or whose logits are NaN.
-    """
+    """Raise InputError if the logits of the first of some images (b, c, h, w) are not finite, or not differentiable in it."""
     with torch.inference_mode(False), torch.enable_grad():
         x = images[:1].detach().clone().requires_grad_()
         logits = logits_of(model, x)

@@ -9,7 +9,7 @@ F_t(x) = w x, it is exactly (m + 1)/m |(x - x0) w| where sigma is 0. It is a cap
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeVar, cast
 
 import torch
@@ -37,9 +37,6 @@ class MIGSG(Attribution):
 
     Args:
         model: a Classifier, or any nn.Module that returns logits (b, classes) of images in the range it takes itself.
-
-    Raises:
-        InputError: not an nn.Module.
 
     Source: Kattamis, Adel, Weller, Exploring Properties of the Deep Image Prior, 2019, eq. 1.
     """
@@ -71,8 +68,8 @@ class MIGSG(Attribution):
 
         Args:
             inputs: x, images (b, c, h, w); also as the only entry of a tuple, as captum passes them, and so is the result.
-            baselines: x0, a number for all values, or a tensor that broadcasts to the inputs' shape: (c, 1, 1), one image
-                (c, h, w), or one for each input, (b, c, h, w). Where the input equals it there is no saliency.
+            baselines: x0, a number for all values, or a tensor that broadcasts to the inputs' shape. Where the input equals it
+                there is no saliency.
             target: t, for all inputs or one for each: a number, a name too if the model is a Classifier; None: the model has one
                 output.
             n_steps: m, the steps from the baseline to the input, at least 1.
@@ -86,60 +83,35 @@ class MIGSG(Attribution):
             InputError: a shape, class, count or sigma that cannot be used, or a model without gradient.
         """
         given = inputs[0] if isinstance(inputs, tuple) and len(inputs) == 1 else inputs
-        x = checked_images(given, "inputs", unit=False).detach()
-        targets = target_numbers(self.model, target, len(x))
+        checked = checked_images(given, "inputs", unit=False).detach()
+        x = checked.to(device_of(self.model, checked.device))
+        x0, targets = baseline_like(baselines, x), target_numbers(self.model, target, len(x))
         m, samples = whole_number(n_steps, "n_steps"), whole_number(n_samples, "n_samples")
-        sigma = noise_level(stdevs, "stdevs")
-        size = None if internal_batch_size is None else whole_number(internal_batch_size, "internal_batch_size")
-        seeds = _seeds(seed, len(x))
-        there = x.to(device_of(self.model, x.device))
-        x0 = _baseline(baselines, there)
+        sigma, size = noise_level(stdevs, "stdevs"), images_per_pass(x.shape, internal_batch_size)
+        samples = samples if sigma else 1  # without noise all are one
+        terms = (m + 1) * samples  # of each input
+        # A stream for each input, and a draw for each term, so that the size of a pass changes nothing.
+        generators = [torch.Generator().manual_seed(own) for own in _seeds(seed, len(x))]
+        noises = (torch.randn(x.shape[1:], generator=own) for own in generators for _ in range(terms))
+        sums = torch.zeros_like(x)
         with at_rest(self.model):
-            # Without noise all samples are one.
-            mean = self._mean_gradient(there, x0, targets, m, samples if sigma else 1, sigma, size, seeds)
-        saliency = ((there - x0) * mean).abs().to(inputs[0].device if isinstance(inputs, tuple) else inputs.device)
+            for start in range(0, len(x) * terms, size):
+                rows = range(start, min(start + size, len(x) * terms))
+                owners = [row // terms for row in rows]
+                along = x.new_tensor([row % terms // samples / m for row in rows]).reshape(-1, 1, 1, 1)
+                points = x0[owners] + along * (x[owners] - x0[owners])
+                if sigma:
+                    points += sigma * torch.stack([next(noises) for _ in rows]).to(points)
+                sizes = target_gradient(self.model, points, targets and [targets[owner] for owner in owners]).abs()
+                for owner in range(owners[0], owners[-1] + 1):
+                    first, last = owners.index(owner), len(owners) - owners[::-1].index(owner)
+                    sums[owner] += sizes[first:last].sum(0)
+        saliency = ((x - x0) * (sums / (m * samples))).abs().to(checked.device)
         return cast(Images, (saliency,) if isinstance(inputs, tuple) else saliency)
 
-    def _mean_gradient(
-        self,
-        x: torch.Tensor,
-        x0: torch.Tensor,
-        targets: list[int] | None,
-        m: int,
-        samples: int,
-        sigma: float,
-        size: int | None,
-        seeds: list[int],
-    ) -> torch.Tensor:
-        """1 / (m N) times the double sum, (b, c, h, w): the terms of all inputs in one row, `size` in each pass."""
-        terms = (m + 1) * samples
-        total = len(x) * terms
-        size = images_per_pass(x.shape, size)
-        noises = _noises(seeds, terms, x.shape[1:])
-        sums = torch.zeros_like(x)
-        for start in range(0, total, size):
-            rows = range(start, min(start + size, total))
-            owners = [row // terms for row in rows]
-            along = x.new_tensor([row % terms // samples / m for row in rows]).reshape(-1, 1, 1, 1)
-            points = x0[owners] + along * (x[owners] - x0[owners])
-            if sigma:
-                points += sigma * torch.stack([next(noises) for _ in rows]).to(points)
-            sizes = target_gradient(self.model, points, targets and [targets[owner] for owner in owners]).abs()
-            for owner in range(owners[0], owners[-1] + 1):
-                first, last = owners.index(owner), len(owners) - owners[::-1].index(owner)
-                sums[owner] += sizes[first:last].sum(0)
-        return sums / (m * samples)
 
-
-def _noises(seeds: list[int], terms: int, shape: torch.Size) -> Iterator[torch.Tensor]:
-    """For each input in turn a stream of its own; each term is one draw, so that the size of a pass changes nothing."""
-    for seed in seeds:
-        generator = torch.Generator().manual_seed(seed)
-        for _ in range(terms):
-            yield torch.randn(shape, generator=generator)
-
-
-def _baseline(given: Any, x: torch.Tensor) -> torch.Tensor:
+def baseline_like(given: Any, x: torch.Tensor) -> torch.Tensor:
+    """A finite number, or a tensor that broadcasts to the shape of x, (b, c, h, w), in that shape."""
     given = given[0] if isinstance(given, tuple) and len(given) == 1 else given
     if isinstance(given, int | float) and not isinstance(given, bool) and math.isfinite(given):
         return torch.full_like(x, given)
@@ -149,17 +121,15 @@ def _baseline(given: Any, x: torch.Tensor) -> torch.Tensor:
         except RuntimeError:  # another shape
             pass
     what = f"shape {tuple(given.shape)}" if isinstance(given, torch.Tensor) else repr(given)
-    raise InputError(
-        f"baselines must be a finite number, or a tensor that broadcasts to the inputs' {tuple(x.shape)}, got {what}: give 0 "
-        "for black, or an image (c, h, w)",
-        code="shape",
+    message = (
+        f"baselines must be a finite number, or a tensor that broadcasts to the inputs' {tuple(x.shape)}, got {what}"
     )
+    raise InputError(message, code="shape")
 
 
 def _seeds(given: int | Sequence[int], count: int) -> list[int]:
     seeds = list(given) if isinstance(given, Sequence) else [given] * count
     if len(seeds) != count:
-        raise InputError(
-            f"there are {count} inputs and {len(seeds)} seeds: give one for all, or one for each", code="shape"
-        )
+        message = f"there are {count} inputs and {len(seeds)} seeds: give one for all, or one for each"
+        raise InputError(message, code="shape")
     return [checked_seed(seed) for seed in seeds]

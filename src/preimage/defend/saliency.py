@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING, Any
+from operator import methodcaller
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from preimage.defend.methods import Baseline, Deleted, Method
+from preimage.errors import InputError
 from preimage.tasks import Output, SeededOptions, TaskSpec, option
 
 if TYPE_CHECKING:
@@ -14,6 +15,19 @@ if TYPE_CHECKING:
 
     from preimage.defend.saliency_run import SaliencyRun
     from preimage.explain.inputs import AnyClassifier
+
+Method = Literal[
+    "mig-sg",
+    "gradient",
+    "input-x-gradient",
+    "integrated-gradients",
+    "smoothgrad",
+    "guided-backprop",
+    "gradcam",
+    "occlusion",
+]
+Baseline = Literal["blur", "mean", "black", "gray", "white"]
+Deleted = Literal["black", "blur"]
 
 
 @dataclass(frozen=True)
@@ -50,30 +64,35 @@ class SaliencyOptions(SeededOptions):
     layer: str | None = option(None, help="Layer of gradcam (default: the last one with spatial dimensions).")
     deleted: Deleted = option("black", help="Replacement of deleted pixels: black or blur.")
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        methods = methods_of(self.method)
+        if self.layer is not None and len(methods) == 1 and methods != ("gradcam",):
+            message = (
+                f"a layer is for gradcam only, got {self.layer!r} for {methods[0]}: leave layer out, or take gradcam"
+            )
+            raise InputError(message, code="option")
+
+
+def methods_of(given: Method | str | Sequence[str]) -> tuple[Method, ...]:
+    """Each method once, in order; of a text those with commas between. An unknown method, or none, is an InputError.
+
+    Example:
+        >>> methods_of("gradcam, mig-sg,gradcam")
+        ('gradcam', 'mig-sg')
+    """
+    names: Any = dict.fromkeys(each.strip() for each in (given.split(",") if isinstance(given, str) else given))
+    for name in names or ("",):
+        if name not in get_args(Method):
+            raise InputError(f"there is no method {name!r}: give one of {', '.join(get_args(Method))}")
+    return tuple(names)
+
 
 def start(image: Any, options: SaliencyOptions) -> SaliencyRun:
-    """The Run that computes a map of each method and its faithfulness curves.
-
-    Raises:
-        InputError: an image, classifier or option that cannot be used.
-    """
+    """The Run that computes a map of each method and its faithfulness curves."""
     from preimage.defend.saliency_run import SaliencyRun
 
     return SaliencyRun(image, options)
-
-
-def _one_method(options: SaliencyOptions) -> bool:
-    """Of several methods the output is the figure already."""
-    method = options.method
-    return len({each.strip() for each in method.split(",")} if isinstance(method, str) else set(method)) == 1
-
-
-def _report(result: Any) -> dict[str, Any]:
-    return result.report()
-
-
-def _summary(result: Any) -> list[str]:
-    return result.summary_lines()
 
 
 saliency = TaskSpec(
@@ -101,9 +120,9 @@ saliency = TaskSpec(
             "Image, maps and the curves of both scores (PNG).",
             (".png",),
             "preimage.defend.saliency_run:write_figure",
-            when=_one_method,
+            when=lambda options: len(methods_of(options.method)) == 1,  # of several the output is the figure already
         ),
     ),
-    report=_report,
-    summary_lines=_summary,
+    report=methodcaller("report"),
+    summary_lines=methodcaller("summary_lines"),
 )

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 
 from preimage.defend.attribution import SaliencyMap, saliency_map
 from preimage.defend.faithfulness import Curve, deletion, insertion
-from preimage.defend.methods import Deleted, Method
-from preimage.defend.progress import Progress
-from preimage.defend.saliency import SaliencyOptions
-from preimage.defend.users_model import at_rest, fingerprint_of
+from preimage.defend.progress import Progress, StepwiseRun
+from preimage.defend.saliency import Deleted, Method, SaliencyOptions, methods_of
+from preimage.defend.users_model import fingerprint_of, on_device
 from preimage.engine.checkpoint import fingerprint
 from preimage.engine.devices import choose_device
 from preimage.errors import InputError
@@ -49,13 +48,7 @@ class EvaluatedMap:
 
 @dataclass(frozen=True, eq=False)
 class SaliencyResult:
-    """The maps of one image by one method or several, of one target.
-
-    Args:
-        picture: the image.
-        maps: in the order of the methods.
-        deleted: the replacement of deleted pixels, black or blur.
-    """
+    """The maps of one image for one class, in the order of the methods; `deleted` is the replacement of deleted pixels."""
 
     picture: Picture
     maps: tuple[EvaluatedMap, ...]
@@ -67,16 +60,11 @@ class SaliencyResult:
         return self.maps[0].found.map
 
     def __getitem__(self, method: Method) -> EvaluatedMap:
-        """The map of a method.
-
-        Raises:
-            InputError: a method that was not computed.
-        """
-        for each in self.maps:
-            if each.found.method == method:
-                return each
-        done = ", ".join(each.found.method for each in self.maps)
-        raise InputError(f"there is no map by {method!r}: computed were {done}")
+        """The map of a method; one that was not computed is an InputError."""
+        maps = {each.found.method: each for each in self.maps}
+        if method not in maps:
+            raise InputError(f"there is no map by {method!r}: computed were {', '.join(maps)}")
+        return maps[method]
 
     def report(self) -> dict[str, Any]:
         """All numbers as plain data."""
@@ -93,34 +81,31 @@ class SaliencyResult:
 
     def summary_lines(self) -> list[str]:
         """The class, then the scores of each method, for people."""
-        first = self.maps[0].found
+        first, rows = self.maps[0].found, [each.report() for each in self.maps]
         other = "" if first.prediction == first.target_class else f" (predicted: {first.prediction})"
-        names = [f"{each.found.method}{'' if each.found.merged.any() else ' (zero everywhere)'}" for each in self.maps]
+        names = [row["method"] + " (zero everywhere)" * row["is_zero"] for row in rows]
         width = max(map(len, [*names, "method"]))
-        rows = [
-            f"{name:{width}}   {float(each.insertion.area[0]):9.3f}   {float(each.deletion.area[0]):8.3f}   "
-            f"{each.seconds:7.1f}"
-            for name, each in zip(names, self.maps, strict=True)
-        ]
         return [
             f"class {first.target_class}, confidence {first.confidence:.3f}{other}",
             f"{'method':{width}}   insertion   deletion   seconds",
-            *rows,
+            *(
+                f"{name:{width}}   {row['insertion']:9.3f}   {row['deletion']:8.3f}   {each.seconds:7.1f}"
+                for name, row, each in zip(names, rows, self.maps, strict=True)
+            ),
             f"a faithful map has high insertion and low deletion (to {self.deleted})",
         ]
 
 
-class SaliencyRun:
+class SaliencyRun(StepwiseRun[Progress, SaliencyResult]):
     """The maps of one image, method by method: an iterator of Progress."""
 
     task = "saliency"
-    remarks: tuple[str, ...] = ()
 
     def __init__(self, image: Any, options: SaliencyOptions) -> None:
-        self.methods = methods_of(options.method)
-        self.options, self.device = options, choose_device(options.device)
+        self.methods, device = methods_of(options.method), choose_device(options.device)
         self.picture = one_picture(image)
-        self.classifier = as_model(options.classifier).classifier
+        self.classifier = on_device(as_model(options.classifier).classifier, device)
+        self.options = replace(options, classifier=self.classifier)
         self.maps: list[EvaluatedMap] = []
 
     @property
@@ -131,60 +116,25 @@ class SaliencyRun:
         return {**own, "input": fingerprint(self.picture.tensor), "classifier": fingerprint_of(self.classifier)}
 
     @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) of the image."""
-        height, width = self.picture.tensor.shape[-2:]
-        return height, width
-
-    @property
-    def current(self) -> SaliencyRun:
-        return self
-
-    @property
     def finished(self) -> bool:
+        """Whether the maps of all methods are computed."""
         return len(self.maps) == len(self.methods)
-
-    def __iter__(self) -> Iterator[Progress]:
-        return self
 
     def __next__(self) -> Progress:
         """Compute the map of the next method, and its curves."""
         if self.finished:
             raise StopIteration
-        options, method = self.options, self.methods[len(self.maps)]
+        method = self.methods[len(self.maps)]
         begin = time.perf_counter()
-        found = saliency_map(
-            self.picture,
-            self.classifier,
-            options.target,
-            method,
-            n_steps=options.n_steps,
-            n_samples=options.n_samples,
-            sigma=options.sigma,
-            baseline=_baseline(options.baseline),
-            layer=options.layer if method == "gradcam" or len(self.methods) == 1 else None,
-            seed=options.seed,
-            device=self.device,
-        )
+        found = saliency_map(self.picture, self.options, method)
         seconds = time.perf_counter() - begin
-        with at_rest(self.classifier, self.device):
-            classified = (self.classifier, found.seen, found.merged, found.target)
-            curves = insertion(*classified), deletion(*classified, to=options.deleted)
+        classified = self.classifier, found.seen, found.merged, found.target
+        curves = insertion(*classified), deletion(*classified, to=self.options.deleted)
         self.maps.append(EvaluatedMap(found, *curves, seconds))
         return Progress(len(self.maps), len(self.methods), method)
 
-    def run(self) -> SaliencyResult:
-        """Compute all maps and return the result."""
-        for _ in self:
-            pass
-        return self.result()
-
     def result(self) -> SaliencyResult:
-        """The maps so far.
-
-        Raises:
-            InputError: none is computed yet.
-        """
+        """The maps so far; an InputError if none is computed yet."""
         if not self.maps:
             raise InputError("no map is computed yet: iterate the Run, or call run()", code="option")
         return SaliencyResult(self.picture, tuple(self.maps), self.options.deleted)
@@ -201,31 +151,6 @@ class SaliencyRun:
             )
             for each in state["maps"]
         ]
-
-
-def methods_of(given: Method | str | Sequence[str]) -> tuple[Method, ...]:
-    """Each method once, in order; of a text those with commas between.
-
-    Example:
-        >>> methods_of("gradcam, mig-sg,gradcam")
-        ('gradcam', 'mig-sg')
-
-    Raises:
-        InputError: an unknown method, or none.
-    """
-    names: Any = dict.fromkeys(each.strip() for each in (given.split(",") if isinstance(given, str) else given))
-    for name in names or ("",):
-        if name not in get_args(Method):
-            raise InputError(f"there is no method {name!r}: give one of {', '.join(get_args(Method))}")
-    return tuple(names)
-
-
-def _baseline(given: Any) -> Any:
-    """A text that is a number as that number."""
-    try:
-        return float(given) if isinstance(given, str) else given
-    except ValueError:
-        return given
 
 
 # ---------------------------------------------------------------------- files
@@ -249,8 +174,9 @@ def write_figure(result: SaliencyResult, path: Path, *, overwrite: bool = False)
     from preimage.figures.restoration import display_range, save_figure
     from preimage.figures.saliency import saliency_figure
 
-    columns = zip(*((each.found, each.insertion, each.deletion) for each in result.maps), strict=True)
-    found, insertions, deletions = (list(column) for column in columns)
+    found, insertions, deletions = zip(
+        *((each.found, each.insertion, each.deletion) for each in result.maps), strict=True
+    )
     figure = saliency_figure(result.picture.tensor[0], found, insertions, deletions, display_range(result.picture))
     save_figure(figure, path, overwrite=overwrite)
 
@@ -260,12 +186,10 @@ def write_array(result: SaliencyResult, path: Path, *, overwrite: bool = False) 
     import numpy as np
 
     maps: dict[str, Any] = {each.found.method: each.found.map[0, 0].numpy() for each in result.maps}
-    kind = path.suffix.lower()
+    kind, values = path.suffix.lower(), list(maps.values())
     if kind == ".npz":
-        content: Any = lambda file: np.savez(file, **maps)  # noqa: E731
-        write_bytes_atomically(path, content, overwrite=overwrite)
+        write_bytes_atomically(path, partial(np.savez, **maps), overwrite=overwrite)
     elif kind == ".npy":
-        values = list(maps.values())
         array = values[0] if len(values) == 1 else np.stack(values)
         write_bytes_atomically(path, lambda file: np.save(file, array, allow_pickle=False), overwrite=overwrite)
     else:

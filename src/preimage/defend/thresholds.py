@@ -13,6 +13,7 @@ from torch import nn
 from preimage.defend.inspection import false_alarm_threshold
 from preimage.defend.purification import as_given
 from preimage.defend.users_model import fingerprint_of
+from preimage.differences import first_difference
 from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
 from preimage.images import write_bytes_atomically
@@ -32,42 +33,22 @@ class Threshold:
         >>> threshold.checked(Flatten(), "fast").value, threshold.exceeded_by(0.31)
         (0.3, True)
 
-    Args:
-        value: the score; `false_alarms`: the share of unattacked images that may exceed it.
-        images: how many unattacked images it was calibrated on.
-        classifier: the fingerprint of the classifier.
-        recipe, every: of the purification, as plain data, and the steps between two classified outputs (None: twelve outputs),
-            both as given: where the number of steps depends on the image's size, one threshold serves all sizes.
-        scores: those of the unattacked images.
+    Recipe and `every` are as given: where the number of steps depends on the image's size, one threshold serves all sizes.
     """
 
-    value: float
-    false_alarms: float
-    images: int
-    classifier: str
-    recipe: dict[str, Any]
-    every: int | None
-    scores: tuple[float, ...] = ()
+    value: float  # the score
+    false_alarms: float  # the share of unattacked images that may exceed it
+    images: int  # how many unattacked images it was calibrated on
+    classifier: str  # its fingerprint
+    recipe: dict[str, Any]  # of the purification, as plain data
+    every: int | None  # steps between two classified outputs; None: twelve outputs
+    scores: tuple[float, ...] = ()  # of the unattacked images
 
     @classmethod
-    def of(
-        cls,
-        scores: Sequence[float],
-        model: nn.Module,
-        recipe: str | Recipe,
-        every: int | None = None,
-        false_alarms: float = FALSE_ALARMS,
-    ) -> Threshold:
+    def of(cls, scores: Sequence[float], model: nn.Module, recipe: str | Recipe, every: int | None = None) -> Threshold:
         """The threshold that is calibrated on the scores of unattacked images."""
-        return cls(
-            value=false_alarm_threshold(scores, false_alarms),
-            false_alarms=false_alarms,
-            images=len(scores),
-            classifier=fingerprint_of(model),
-            recipe=json.loads(json.dumps(as_given(recipe).describe())),
-            every=every,
-            scores=tuple(scores),
-        )
+        value, mark = false_alarm_threshold(scores, FALSE_ALARMS), fingerprint_of(model)
+        return cls(value, FALSE_ALARMS, len(scores), mark, _plain(recipe), every, tuple(scores))
 
     @property
     def guaranteed(self) -> bool:
@@ -100,58 +81,40 @@ class Threshold:
 
     @classmethod
     def read(cls, path: str | Path) -> Threshold:
-        """What `save` wrote.
-
-        Raises:
-            InputError: a file that does not exist, is something else, or has another format number.
-        """
+        """What `save` wrote; a file that does not exist, is something else, or has another format number is an InputError."""
         way = f"`preimage inspect --calibrate FOLDER --classifier ... -o {path}` makes one"
+        held: Any = None
         try:
             held = json.loads(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
             code = "not-found" if isinstance(error, FileNotFoundError) else "unreadable"
             raise InputError(f"{path} cannot be read ({error.strerror}): {way}", code=code) from error
-        except ValueError as error:
-            raise InputError(f"{path} is not a file of thresholds: {way}", code="unreadable") from error
+        except ValueError:
+            pass  # another file, as one of other JSON
         if not isinstance(held, dict) or KIND not in (held.get("kind"), held.get("format")):
             raise InputError(f"{path} is not a file of thresholds: {way}", code="unreadable")
         if held.get("format") != FORMAT:
-            raise InputError(
-                f"{path} was written by preimage {held.get('written_by')}, in another format than {FORMAT}: {way}",
-                code="format",
-            )
+            written = f"was written by preimage {held.get('written_by')}, in another format than {FORMAT}"
+            raise InputError(f"{path} {written}: {way}", code="format")
         try:
             values = {field.name: held[field.name] for field in fields(cls)}
             return cls(**values | {"value": float(held["value"]), "scores": tuple(map(float, held["scores"]))})
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f"{path} is an incomplete file of thresholds ({error}): {way}", code="unreadable"
-            ) from error
+            message = f"{path} is an incomplete file of thresholds ({error}): {way}"
+            raise InputError(message, code="unreadable") from error
 
     def checked(self, model: nn.Module, recipe: str | Recipe, every: int | None = None) -> Threshold:
-        """Itself, if it is of this classifier and this purification.
-
-        Raises:
-            InputError: it is for another one.
-        """
+        """Itself, if it is of this classifier and this purification; else an InputError."""
         if self.classifier != fingerprint_of(model):
-            raise InputError(
-                "the threshold is for another classifier: preimage inspect --calibrate FOLDER --classifier ... makes a new one",
-                code="classifier",
-            )
-        own = json.loads(json.dumps(as_given(recipe).describe()))
-        for name in sorted(own.keys() | self.recipe.keys()):
-            if own.get(name) != self.recipe.get(name):
-                raise InputError(
-                    f"the threshold is for a recipe with {name} {self.recipe.get(name)}, not {own.get(name)}: inspect with that "
-                    "recipe, or calibrate anew",
-                    code="option",
-                )
-        if every != self.every:
-            way = "leave --every out" if self.every is None else f"give every {self.every}"
-            raise InputError(f"the threshold is for {_points(self.every)}, not {_points(every)}: {way}", code="option")
+            way = "preimage inspect --calibrate FOLDER --classifier ... makes a new one"
+            raise InputError(f"the threshold is for another classifier: {way}", code="classifier")
+        now = {"every": every or "default", "recipe": _plain(recipe)}
+        difference = first_difference(now, {"every": self.every or "default", "recipe": self.recipe})
+        if difference:
+            message = f"the threshold is for {difference}: inspect with the former, or calibrate anew"
+            raise InputError(message, code="option")
         return self
 
 
-def _points(every: int | None) -> str:
-    return "twelve outputs" if every is None else f"an output every {every} steps"
+def _plain(recipe: str | Recipe) -> dict[str, Any]:
+    return json.loads(json.dumps(as_given(recipe).describe()))

@@ -1,4 +1,4 @@
-"""A user's model is borrowed for one call: mode, gradient flags, gradients and device are restored, also after an error.
+"""A user's model is borrowed for one call: mode, gradient flags and gradients are restored, also after an error.
 
 Several threads may borrow one model: the first borrower records its state, and the last one restores it.
 """
@@ -9,10 +9,10 @@ import contextlib
 import copy
 import hashlib
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -22,45 +22,15 @@ from preimage.classifiers import Classifier
 _CPU = torch.device("cpu")
 _LOCK = threading.RLock()
 
+# By the id of a module or parameter: how to restore it, and by how many it is borrowed now.
+_BORROWED: dict[int, tuple[Callable[[], None], int]] = {}
 
-class _Values:
-    """The parameters and buffers of a model, and the memory that holds them: a move back needs no device that still works."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self.held = [(each, dict(each._parameters), dict(each._buffers)) for each in model.modules()]
-        self.memory = [(parameter, parameter.data) for parameter in model.parameters()]
-
-    def restore(self) -> None:
-        for module, parameters, buffers in self.held:
-            module._parameters.update(parameters)
-            module._buffers.update(buffers)
-        for parameter, memory in self.memory:
-            parameter.data = memory
-
-
-@dataclass
-class _Borrowed:
-    """A module or parameter, its state when it was first borrowed, and by how many it is borrowed now."""
-
-    owner: nn.Module | nn.Parameter
-    state: tuple[Any, ...]
-    borrowers: int = 0
-
-    def restore(self) -> None:
-        if isinstance(self.owner, nn.Module):
-            (self.owner.training,) = self.state
-        else:
-            self.owner.requires_grad_(self.state[0])
-            self.owner.grad = self.state[1]
-
-
-_BORROWED: dict[int, _Borrowed] = {}
-_MOVED: dict[int, tuple[_Values, int]] = {}  # by the id of a model: its values, and how many have moved it
+Model = TypeVar("Model", bound=nn.Module)
 
 
 @contextlib.contextmanager
-def at_rest(model: nn.Module, device: torch.device | None = None) -> Iterator[None]:
-    """A context in which a model is in evaluation mode, its weights need no gradient, and it is on a device (None: its own).
+def at_rest(model: nn.Module) -> Iterator[None]:
+    """A context in which a model is in evaluation mode, and its weights need no gradient.
 
     Example:
         >>> model = nn.Dropout().train()
@@ -73,30 +43,38 @@ def at_rest(model: nn.Module, device: torch.device | None = None) -> Iterator[No
     parts = [*model.modules(), *model.parameters()]
     with _LOCK:
         for part in parts:
-            state = (part.training,) if isinstance(part, nn.Module) else (part.requires_grad, part.grad)
-            _BORROWED.setdefault(id(part), _Borrowed(part, state)).borrowers += 1
-        if device is not None:
-            values, movers = _MOVED.get(id(model), (_Values(model), 0))
-            _MOVED[id(model)] = values, movers + 1
-            model.to(device)
+            restore, borrowers = _BORROWED.get(id(part), (_restoring(part), 0))
+            _BORROWED[id(part)] = restore, borrowers + 1
         model.eval()
         model.requires_grad_(False)
     try:
         yield
     finally:
         with _LOCK:
-            if device is not None:
-                values, movers = _MOVED.pop(id(model))
-                if movers > 1:
-                    _MOVED[id(model)] = values, movers - 1
-                else:
-                    values.restore()
             for part in parts:
-                held = _BORROWED[id(part)]
-                held.borrowers -= 1
-                if not held.borrowers:
-                    del _BORROWED[id(part)]
-                    held.restore()
+                restore, borrowers = _BORROWED.pop(id(part))
+                if borrowers > 1:
+                    _BORROWED[id(part)] = restore, borrowers - 1
+                else:
+                    restore()
+
+
+def _restoring(part: nn.Module | nn.Parameter) -> Callable[[], None]:
+    if isinstance(part, nn.Module):
+        return partial(setattr, part, "training", part.training)
+    return partial(_restore_gradient, part, part.requires_grad, part.grad)
+
+
+def _restore_gradient(parameter: nn.Parameter, required: bool, gradient: torch.Tensor | None) -> None:
+    parameter.requires_grad_(required)
+    parameter.grad = gradient
+
+
+def on_device(model: Model, device: torch.device) -> Model:
+    """The model itself if it is on the device, else a copy there: a model stays where its owner has it."""
+    place = torch.empty(0, device=device).device  # with its index
+    is_there = all(tensor.device == place for tensor in (*model.parameters(), *model.buffers()))
+    return model if is_there else copy.deepcopy(model).to(device)
 
 
 def device_of(model: nn.Module, otherwise: torch.device = _CPU) -> torch.device:
