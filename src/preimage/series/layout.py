@@ -101,6 +101,19 @@ def tile_seed(seed: int, number: int) -> int:
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0]) >> 1
 
 
+def pages_of(picture: Picture) -> list[Picture]:
+    """Each page as a picture of its own, all of one range: (b, c, h, w) -> b times (1, c, h, w).
+
+    Example:
+        >>> from preimage.images import as_picture
+        >>> [page.tensor.shape for page in pages_of(as_picture(torch.rand(2, 3, 32, 32)))]
+        [torch.Size([1, 3, 32, 32]), torch.Size([1, 3, 32, 32])]
+    """
+    if len(picture.tensor) == 1:
+        return [picture]
+    return [cut_out(picture, (slice(i, i + 1), slice(None), slice(None))) for i in range(len(picture.tensor))]
+
+
 def cut_out(picture: Picture, region: Region) -> Picture:
     """A part of one page as a picture of its own, of the same range: what serves all pages serves this one."""
     page, rows, columns = region

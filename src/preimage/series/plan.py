@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import torch
 
 from preimage.engine.checkpoint import fingerprint
@@ -23,20 +21,14 @@ from preimage.problem import Problem, join
 from preimage.recipes import RecipeChoice, choose
 from preimage.rng import checked_seed
 from preimage.series.frames import Frames
-from preimage.series.layout import SMALLEST_SIDE, check_companions, checked
-from preimage.series.parts import merged, pages_of, remarks_of_all, together
-from preimage.series.priors import PRIORS
+from preimage.series.layout import SMALLEST_SIDE, checked, pages_of
+from preimage.series.options import companions, of_page, own_settings, recipe_changes, rule_of
+from preimage.series.parts import merged, remarks_of_all, together
 from preimage.series.tiles import Tiles
-from preimage.stopping import StoppingRule, after, by_name, plateau
-from preimage.tasks import FitOptions, described
+from preimage.stopping import StoppingRule, after
+from preimage.tasks import FitOptions
 
 SIDES = (1024, 768, 512, 384, 256)  # of a tile's result, from which auto takes the largest that fits
-
-
-def all_steps(problem: Problem) -> StoppingRule:
-    """The rule that does all steps of the recipe."""
-    del problem
-    return after()
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +53,7 @@ class Plan:
 
     problem: Callable[..., Problem]
     recipe: Recipe
-    rule: Callable[[Problem], StoppingRule] = all_steps
+    rule: Callable[[Problem], StoppingRule] = lambda _: after()
     channels: int | None = None
     scale: int = 1
     margin: tuple[int, int] = (0, 0)
@@ -102,13 +94,13 @@ def begin(
         InputError: an image, option or device that cannot be used.
     """
     picture = as_picture(image, missing=fills_missing)
-    options = replace(options, stop=_rule_of(options), seed=checked_seed(options.seed), **_companions(options, picture))
-    choice = choose(recipes, options.recipe, _changes(options))
+    options = replace(options, stop=rule_of(options), seed=checked_seed(options.seed), **companions(options, picture))
+    choice = choose(recipes, options.recipe, recipe_changes(options))
     pages = pages_of(picture)
     plans = []
     for number, page in enumerate(pages):
         try:
-            plans.append(plan(page, _of_page(options, number), choice))
+            plans.append(plan(page, of_page(options, number), choice))
         except InputError as error:
             if len(pages) == 1:
                 raise
@@ -122,15 +114,17 @@ class _Beginning:
     def __init__(
         self, task: str, picture: Picture, pages: Sequence[Picture], plans: Sequence[Plan], options: FitOptions
     ) -> None:
-        self.task, self.picture, self.plans, self.options = task, picture, plans, options
+        self.task, self.picture, self.options = task, picture, options
+        self.settings = own_settings(options)
         self.pages = [
             page if own.missing is None else replace(page, missing=own.missing.expand_as(page.tensor))
             for page, own in zip(pages, plans, strict=True)
         ]
         self.written = [own.picture or page for page, own in zip(pages, plans, strict=True)]
-        self.first = plans[0]
-        self.restarts = self.first.recipe.restarts
-        self.settings = own_settings(options)
+        self.plans = [replace(own, picture=page) for page, own in zip(self.written, plans, strict=True)]
+        self.first = self.plans[0]
+        codes = [own.code for own in plans if own.code is not None]
+        self.codes = torch.cat(codes) if codes else None
 
     def run(self) -> Run:
         side, overlap, remarks = self._tiling()
@@ -140,9 +134,31 @@ class _Beginning:
             return self.fit(0, self.options.initial)
         stated = [own.problem(page) for own, page in zip(self.plans, self.pages, strict=True)]
         rules = [self._rule(own, problem) for own, problem in zip(self.plans, stated, strict=True)]
+        each = zip(self.plans, rules, self.pages, strict=True)
+        fingerprints = [self._fingerprint(own, rule, page, self.options.seed) for own, rule, page in each]
+        all_remarks = [own.remarks for own in self.plans]
         if self.options.warm_start or not self._alike(rules):
-            return self._frames(rules)
-        return self._joined(stated, rules[0])
+            return Frames(
+                self.fit,
+                self.picture,
+                fingerprints=fingerprints,
+                remarks=all_remarks,
+                task=self.task,
+                warm=self.options.warm_start,
+                initial=self.options.initial,
+            )
+        written = together(self.picture, self.written)
+        plan = replace(self.first, code=self.codes, picture=written, remarks=remarks_of_all(all_remarks))
+        return self._fit(
+            plan,
+            join(stated),
+            rules[0],
+            self.pages[0],
+            merged(fingerprints),
+            seed=self.options.seed,
+            initial=self.options.initial,
+            pages=len(self.pages),
+        )
 
     def _rule(self, plan: Plan, problem: Problem) -> StoppingRule:
         stop = self.options.stop
@@ -169,112 +185,81 @@ class _Beginning:
         shared: torch.Tensor | None = None,
     ) -> Fit:
         """The fit of a page, or of a part of it."""
-        plan, whole = self.plans[page], part is None
+        plan, seed = self.plans[page], self.options.seed if seed is None else seed
+        if part is not None:
+            plan = replace(plan, picture=part, code=plan.code if code is None else code.tensor)
         given = self.pages[page] if part is None else part
         problem = plan.problem(given) if shared is None else plan.problem(given, shared)
-        if not whole and problem.regularizers:  # E is a mean over valid values, R one over all
-            ratio = _valid(self.pages[page]) / _valid(given)
-            problem = replace(
-                problem, regularizers=tuple((ratio * weight, each) for weight, each in problem.regularizers)
-            )
+        if part is not None and problem.regularizers:  # E is a mean over valid values, R one over all
+            ratio = _valid(self.pages[page]) / _valid(part)
+            regularizers = tuple((ratio * weight, each) for weight, each in problem.regularizers)
+            problem = replace(problem, regularizers=regularizers)
         rule = self._rule(plan, problem)
-        channels = plan.channels or given.tensor.shape[1]
+        identity = self._fingerprint(plan, rule, given, seed)
+        return self._fit(plan, problem, rule, given, identity, seed=seed, initial=initial)
+
+    def _fit(
+        self,
+        plan: Plan,
+        problem: Problem,
+        rule: StoppingRule,
+        part: Picture,
+        fingerprint: dict[str, Any],
+        *,
+        seed: int,
+        initial: Any,
+        pages: int = 1,
+    ) -> Fit:
+        restarts = plan.recipe.restarts
+        prior = plan.recipe.prior(
+            plan.channels or part.tensor.shape[1],
+            plan.size_of_x(*part.tensor.shape[-2:]),
+            members=pages * restarts,
+            seed=seed,
+            device=self.options.device,
+            code=plan.code,
+            streams=list(range(restarts)) * pages,  # each page draws what it draws alone
+        )
         return Fit(
             problem,
-            self._prior(plan, channels, given, 1, seed, plan.code if code is None else code.tensor),
+            prior,
             recipe=plan.recipe,
             rule=rule,
-            seed=self.options.seed if seed is None else seed,
+            seed=seed,
             initial=initial,
-            picture=self.written[page] if whole else given,
+            picture=plan.picture,
             task=self.task,
-            fingerprint=self._fingerprint(plan, rule, given, seed),
+            fingerprint=fingerprint,
             remarks=plan.remarks,
         )
 
-    def _prior(
-        self, plan: Plan, channels: int, part: Picture, pages: int, seed: int | None, code: torch.Tensor | None
-    ) -> Any:
-        height, width = part.tensor.shape[-2:]
-        return plan.recipe.prior(
-            channels,
-            plan.size_of_x(height, width),
-            members=pages * plan.recipe.restarts,
-            seed=self.options.seed if seed is None else seed,
-            device=self.options.device,
-            code=code,
-            # Each page draws what it draws alone.
-            streams=list(range(plan.recipe.restarts)) * pages,
-        )
-
-    def _fingerprint(self, plan: Plan, rule: StoppingRule, part: Picture, seed: int | None = None) -> dict[str, Any]:
+    def _fingerprint(self, plan: Plan, rule: StoppingRule, part: Picture, seed: int) -> dict[str, Any]:
         return {
             **self.settings,
             **plan.fingerprint,
             "recipe": plan.recipe.describe(),
             "rule": rule.name,
-            "seed": self.options.seed if seed is None else seed,
+            "seed": seed,
             "input": fingerprint(part.tensor),
         }
-
-    def _joined(self, stated: Sequence[Problem], rule: StoppingRule) -> Fit:
-        """All pages as members of one fit, each with a problem of its own."""
-        plan = self.first
-        codes = [own.code for own in self.plans if own.code is not None]
-        fingerprints = [self._fingerprint(o, rule, page) for o, page in zip(self.plans, self.pages, strict=True)]
-        return Fit(
-            join(stated),
-            self._prior(
-                plan,
-                plan.channels or self.picture.tensor.shape[1],
-                self.pages[0],
-                len(self.pages),
-                None,
-                torch.cat(codes) if codes else None,
-            ),
-            recipe=plan.recipe,
-            rule=rule,
-            seed=self.options.seed,
-            initial=self.options.initial,
-            picture=together(self.picture, self.written),
-            task=self.task,
-            fingerprint=merged(fingerprints),
-            remarks=remarks_of_all([own.remarks for own in self.plans]),
-        )
-
-    def _frames(self, rules: Sequence[StoppingRule]) -> Frames:
-        return Frames(
-            self.fit,
-            self.picture,
-            fingerprints=[
-                self._fingerprint(own, rule, page)
-                for own, rule, page in zip(self.plans, rules, self.pages, strict=True)
-            ],
-            remarks=[own.remarks for own in self.plans],
-            task=self.task,
-            warm=self.options.warm_start,
-            initial=self.options.initial,
-        )
 
     # ------------------------------------------------------------------ tiles
 
     def _tiles(self, side: int, overlap: int | None, remarks: tuple[str, ...]) -> Tiles:
-        plan = self.first
-        missing = [page.missing for page in self.pages]
-        known = [
-            torch.zeros_like(p.tensor, dtype=torch.bool) if m is None else m
-            for p, m in zip(self.pages, missing, strict=True)
-        ]
-        whole = replace(self.picture, missing=None if all(m is None for m in missing) else torch.cat(known))
-        codes = [own.code for own in self.plans if own.code is not None]
-        code = {"code": replace(self.picture, tensor=torch.cat(codes), alpha=None, missing=None)} if codes else {}
+        plan, missing = self.first, None
+        if any(page.missing is not None for page in self.pages):
+            none = torch.zeros_like(self.pages[0].tensor, dtype=torch.bool)
+            missing = torch.cat([none if page.missing is None else page.missing for page in self.pages])
+        code = (
+            {} if self.codes is None else {"code": replace(self.picture, tensor=self.codes, alpha=None, missing=None)}
+        )
 
         def make(part: Picture, *, page: int, seed: int, code: Any = None, shared: torch.Tensor | None = None) -> Fit:
             return self.fit(page, self.options.initial, part, seed=seed, code=code, shared=shared)
 
         return Tiles(
             make,
-            whole,
+            replace(self.picture, missing=missing),
             side=side,
             overlap=_reaching(side, max(plan.margin)) if overlap is None else overlap,
             grid=plan.grid,
@@ -295,7 +280,7 @@ class _Beginning:
             plan.recipe,
             plan.channels or self.picture.tensor.shape[1],
             plan.size_of_x(height, width),
-            members=self.restarts * (len(self.pages) if whole else 1),
+            members=plan.recipe.restarts * (len(self.pages) if whole else 1),
             device=self.options.device,
             code=plan.code is not None,
         )
@@ -351,63 +336,3 @@ def _mean_kernel(result: Result) -> torch.Tensor:
     """The kernel that the restarts of one tile agreed on."""
     kernels: list[Any] = [operator.kernel for operator in result.operators]  # pyright: ignore[reportAttributeAccessIssue]
     return torch.stack(kernels).detach().mean(0).cpu()
-
-
-# ---------------------------------------------------------------------- options
-
-
-def own_settings(options: FitOptions) -> dict[str, Any]:
-    """A task's own options as plain data, images and kernels left out (a plan's fingerprint has them)."""
-    shared = {each.name for each in fields(FitOptions)}
-    found = {}
-    for name, stated in described(options).items():
-        value = getattr(options, name)
-        if name not in shared and stated.kind in ("", "classifier"):
-            found[name] = value.item() if isinstance(value, np.generic) else value
-    return found
-
-
-def _rule_of(options: FitOptions) -> StoppingRule | None:
-    """The rule that was specified; None if the task chooses."""
-    stop = options.stop
-    if stop in (None, "auto"):
-        return plateau() if options.prior != "skip" else None
-    if isinstance(stop, str):
-        return by_name(stop)
-    if not isinstance(stop, StoppingRule):
-        raise InputError(f"stop must be a stopping rule or the name of one, got {stop!r}", code="type")
-    return stop
-
-
-def _changes(options: FitOptions) -> dict[str, Any]:
-    """What explicit options change in the recipe."""
-    if options.prior not in PRIORS:
-        raise InputError(f"prior must be {', '.join(PRIORS)}, got {options.prior!r}", code="option")
-    if options.prior != "skip" and options.recipe != "fast":
-        raise InputError(
-            f"prior {options.prior} has settings of its own, got recipe {options.recipe!r}: leave one of them out",
-            code="option",
-        )
-    explicit = {"steps": options.steps, "restarts": options.restarts}
-    return PRIORS[options.prior] | {name: value for name, value in explicit.items() if value is not None}
-
-
-def _companions(options: FitOptions, picture: Picture) -> dict[str, Picture]:
-    """The images among the options (a mask, a flash image), read: a folder stands for the file of the input's name."""
-    found: dict[str, Picture] = {}
-    for name, stated in described(options).items():
-        value = getattr(options, name)
-        if stated.kind != "image" or value is None:
-            continue
-        if isinstance(value, str | Path) and Path(value).is_dir() and picture.path is not None:
-            value = Path(value) / picture.path.name
-        found[name] = as_picture(value)
-    check_companions(picture, found)
-    return found
-
-
-def _of_page(options: FitOptions, number: int) -> FitOptions:
-    """The options with the images among them as they belong to one page."""
-    images = {name: getattr(options, name) for name, stated in described(options).items() if stated.kind == "image"}
-    own = {name: pages_of(image) for name, image in images.items() if image is not None}
-    return replace(options, **{name: pages[number % len(pages)] for name, pages in own.items()})
