@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from collections.abc import Sequence
 from typing import Literal, TypeVar, cast
 
 import torch
@@ -201,13 +202,12 @@ def _spread(device: torch.device, dtype: torch.dtype) -> torch.Tensor:
     return torch.tensor([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]], device=device, dtype=dtype)
 
 
-def per_level(name: str, value: T | tuple[T, ...] | list[T], levels: int) -> tuple[T, ...]:
+def per_level(name: str, value: T | Sequence[T], levels: int) -> tuple[T, ...]:
     """One value for each level: (3, levels=2) -> (3, 3); a sequence must have one entry a level."""
-    if not isinstance(value, tuple | list):
-        return (value,) * levels
-    values = tuple(cast("list[T]", value))
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        return (cast("T", value),) * levels
+    values = tuple(cast("Sequence[T]", value))
     if len(values) != levels:
-        raise InputError(
-            f"{name} must have one entry for each of the {levels} levels, got {len(values)}: {values}", code="shape"
-        )
+        found = f"got {len(values)}: {values}"
+        raise InputError(f"{name} must have one entry for each of the {levels} levels, {found}", code="shape")
     return values

@@ -27,7 +27,6 @@ class ResNet(nn.Module):
         (torch.Size([1, 3, 33, 47]), 1)
 
     Args:
-        in_channels, out_channels: channels of the code and of the picture.
         width: channels of all layers between.
         blocks: how many residual blocks, of two convolutions each; 0 or more.
         padding: "reflect" or "zeros", of the first and the last convolution; all others have zeros, as published.
@@ -59,7 +58,6 @@ class ResNet(nn.Module):
             check_choices(self, padding=Padding, output=Output)
 
         def __call__(self, in_channels: int, out_channels: int, height: int, width: int) -> ResNet:
-            del height, width
             return ResNet(in_channels, out_channels, **settings_of(self))
 
     stride = 1
@@ -77,10 +75,9 @@ class ResNet(nn.Module):
         output: Output = "sigmoid",
     ) -> None:
         super().__init__()
-        if width < 1:
-            raise InputError(f"width must be at least 1, got {width}")
-        if blocks < 0:
-            raise InputError(f"blocks must be at least 0, got {blocks}")
+        for name, value, least in (("width", width, 1), ("blocks", blocks, 0)):
+            if value < least:
+                raise InputError(f"{name} must be at least {least}, got {value}")
         self.first: Convolution = Convolution(in_channels, width, 3, padding=padding)
         self.blocks: nn.ModuleList = nn.ModuleList(ResidualBlock(width, residual=residual) for _ in range(blocks))
         self.last: Convolution = Convolution(width, width, 3, padding="zeros")

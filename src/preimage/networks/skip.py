@@ -31,7 +31,6 @@ class SkipNet(nn.Module):
         (torch.Size([1, 3, 64, 96]), 32)
 
     Args:
-        in_channels, out_channels: channels of the code and of the picture.
         down, up, skip: channels of each level on the way down, on the way up and in the skip branch (0: no branch);
             level 0 is full resolution.
         down_kernel, up_kernel, skip_kernel: odd kernel sizes, one for all levels or one for each.
@@ -99,29 +98,24 @@ class SkipNet(nn.Module):
         levels = len(down)
         if levels < 1:
             raise InputError("down must have at least one level, got none")
-        ups = per_level("up", tuple(up), levels)
-        skips = per_level("skip", tuple(skip), levels)
-        modes = per_level("upsample", cast("Upsample | list[Upsample]", upsample), levels)
+        ups, skips = per_level("up", up, levels), per_level("skip", skip, levels)
+        kernels = {"down_kernel": down_kernel, "up_kernel": up_kernel, "skip_kernel": skip_kernel}
+        kernels_of_level = zip(*(per_level(name, value, levels) for name, value in kernels.items()), strict=True)
+        modes = cast("tuple[Upsample, ...]", per_level("upsample", upsample, levels))
+        self.levels: int = levels
         self.stride: int = 2**levels
-        kernels = [
-            per_level(name, cast("int | list[int]", value), levels)
-            for name, value in (("down_kernel", down_kernel), ("up_kernel", up_kernel), ("skip_kernel", skip_kernel))
-        ]
-        before = in_channels
-        for i in range(levels):
+        for i, (kernel_sizes, mode) in enumerate(zip(kernels_of_level, modes, strict=True)):
             below = ups[i + 1] if i + 1 < levels else down[i]
             level = Level(
-                before,
+                down[i - 1] if i else in_channels,
                 (down[i], skips[i], below, ups[i]),
-                (kernels[0][i], kernels[1][i], kernels[2][i]),
+                kernel_sizes,
                 average=downsample == "average",
-                upsample=modes[i],
+                upsample=mode,
                 padding=padding,
                 pointwise=pointwise,
             )
             self.add_module(f"level{i}", level)
-            before = down[i]
-        self.levels: int = levels
         self.out: Head = Head(ups[0], out_channels, output)
 
     def forward(self, code: torch.Tensor) -> torch.Tensor:

@@ -36,7 +36,6 @@ class UNet(nn.Module):
         (1616315, 32)
 
     Args:
-        in_channels, out_channels: channels of the code and of the picture.
         widths: channels at full resolution, then at each level below it; levels = len(widths) - 1, stride = 2**levels.
         upsample: "transposed" (4x4, stride 2), or "bilinear" or "nearest" followed by a 3x3 convolution.
         padding: "reflect" or "zeros", of all 3x3 convolutions; a transposed one always has zeros.
@@ -110,13 +109,10 @@ class UNet(nn.Module):
 
     def forward(self, code: torch.Tensor) -> torch.Tensor:
         if min(code.shape[-2:]) < 2 * self.stride:
-            raise InputError(
-                f"a code must have at least {2 * self.stride} pixels a side for {self.levels} levels, "
-                f"got {code.shape[-1]} x {code.shape[-2]}: give fewer widths",
-                code="size",
-            )
-        x = code
-        skips: list[torch.Tensor] = []
+            expected = f"at least {2 * self.stride} pixels a side for {self.levels} levels"
+            found = f"{code.shape[-1]} x {code.shape[-2]}"
+            raise InputError(f"a code must have {expected}, got {found}: give fewer widths", code="size")
+        x, skips = code, []
         for down in self.downs:
             x = down(functional.max_pool2d(x, 2) if skips else x)
             skips.append(x)

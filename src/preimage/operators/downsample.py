@@ -13,8 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from preimage.errors import InputError
-from preimage.operators.kernels import check_kernel, whole_factor
-from preimage.operators.trainable import Kernel
+from preimage.operators.kernels import Kernel, check_kernel, whole_factor
 
 
 class Downsample(nn.Module):

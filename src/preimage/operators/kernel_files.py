@@ -94,11 +94,8 @@ def _from_file(path: Path) -> NDArray[Any]:
 def _table(text: str) -> NDArray[Any]:
     lines = (line.split("#")[0].replace(",", " ").replace(";", " ").split() for line in text.splitlines())
     rows = [[float(word) for word in words] for words in lines if words]
-    if not rows:
-        raise ValueError("no numbers in it")
-    widths = sorted({len(row) for row in rows})
-    if len(widths) > 1:
-        raise ValueError(f"its rows have from {widths[0]} to {widths[-1]} numbers")
+    if len({len(row) for row in rows}) != 1:
+        raise ValueError("its rows must have numbers, each as many")
     return np.array(rows)
 
 

@@ -12,11 +12,46 @@ import math
 from collections.abc import Callable
 
 import torch
+from torch import nn
 
 from preimage.errors import InputError
 
 LARGEST_SIDE = 4095
 """Pixels of a kernel's side beyond which sigma or length is taken for a mistake."""
+LEAK = 1e-3
+"""Sum of what is added to a fitted kernel at the start: the gradient of an entry that is exactly 0 would vanish."""
+
+
+class Kernel(nn.Module):
+    """() -> (kh, kw), the kernel of an operator: fixed, or fitted along with the image.
+
+    A fitted one is softmax(logits): non-negative and of sum 1 whatever the optimizer does, so that no brightness can move
+    between the picture and its blur.
+
+    Example:
+        >>> Kernel(box(2), trainable=True)()
+        tensor([[0.2500, 0.2500],
+                [0.2500, 0.2500]], grad_fn=<ViewBackward0>)
+
+    Args:
+        kernel: (kh, kw) of sum 1, checked by the caller.
+        trainable: whether it is a parameter, started at the given kernel to within 0.1 % of its sum; negative values
+            (the lobes of a Lanczos kernel) start at 0. Else it is a buffer.
+    """
+
+    def __init__(self, kernel: torch.Tensor, *, trainable: bool) -> None:
+        super().__init__()
+        self.trainable: bool = trainable
+        kernel = kernel.detach().float()
+        if trainable:
+            self.logits: nn.Parameter = nn.Parameter((kernel.clamp_min(0) + LEAK / kernel.numel()).log())
+        else:
+            self.register_buffer("values", kernel.clone())
+
+    def forward(self) -> torch.Tensor:
+        if self.trainable:
+            return self.logits.flatten().softmax(0).view_as(self.logits)
+        return self.get_buffer("values")
 
 
 def lanczos2(factor: int) -> torch.Tensor:
@@ -27,11 +62,8 @@ def lanczos2(factor: int) -> torch.Tensor:
         (torch.Size([16, 16]), torch.Size([11, 11]))
 
     Args:
-        factor: whole, at least 2. The size is 4 * factor for an even factor, as published, and 4 * factor - 1 for an
-            odd one: the next row on either side would be all zeros, since w(2) = 0.
-
-    Raises:
-        InputError: a factor that is not whole or below 2.
+        factor: whole, at least 2, else InputError. The size is 4 * factor for an even factor, as published, and 4 * factor - 1
+            for an odd one: the next row on either side would be all zeros, since w(2) = 0.
 
     Source: Ulyanov et al., Deep Image Prior, CVPR 2018, section 3.2 (kernel "lanczos2", phase 0.5).
     """
@@ -46,19 +78,14 @@ def bicubic(factor: int) -> torch.Tensor:
         (torch.Size([8, 8]), torch.Size([11, 11]))
 
     Args:
-        factor: whole, at least 2. The size is 4 * factor, and 4 * factor - 1 for an odd factor, as in `lanczos2`.
-
-    Raises:
-        InputError: a factor that is not whole or below 2.
+        factor: as in `lanczos2`, which it has the size of.
 
     Source: Keys, Cubic Convolution Interpolation for Digital Image Processing, 1981, equation 15.
     """
 
     def cubic(t: torch.Tensor) -> torch.Tensor:
         t = t.abs()
-        near = 1.5 * t**3 - 2.5 * t**2 + 1
-        far = -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2
-        return torch.where(t < 1, near, far)
+        return torch.where(t < 1, 1.5 * t**3 - 2.5 * t**2 + 1, -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2)
 
     return _resampling(cubic, factor)
 
@@ -71,11 +98,7 @@ def box(factor: int) -> torch.Tensor:
         tensor([[0.2500, 0.2500],
                 [0.2500, 0.2500]])
 
-    Args:
-        factor: whole, at least 2; the size of the kernel.
-
-    Raises:
-        InputError: a factor that is not whole or below 2.
+    The factor is whole, at least 2, else InputError.
     """
     factor = whole_factor(factor)
     _check_side(factor, f"the kernel for factor {factor}")
@@ -105,9 +128,7 @@ def gaussian(sigma: float, size: int | None = None) -> torch.Tensor:
         raise InputError(f"size must be a whole number of pixels, at least 1, got {size}: leave it out for 3 sigma")
     _check_side(int(size), f"a Gaussian of sigma {sigma:g}")
     t = _centered(int(size)) / sigma
-    # softmax is exp over its sum, also where every exp would vanish
-    weights = torch.softmax(-t.square() / 2, 0)
-    return _outer(weights)
+    return _outer(torch.softmax(-t.square() / 2, 0))  # exp over its sum, also where every exp would vanish
 
 
 def motion(length: float, angle: float) -> torch.Tensor:
@@ -167,10 +188,8 @@ def check_kernel(kernel: torch.Tensor, size: tuple[int, int] | None = None, *, o
         InputError: not (kh, kw), not finite, not of sum 1, larger than the picture, or even where it must be odd.
     """
     if kernel.ndim != 2 or not kernel.numel():
-        raise InputError(
-            f"the kernel must be (kh, kw), got shape {tuple(kernel.shape)}: give one kernel for all channels",
-            code="kernel",
-        )
+        found = f"got shape {tuple(kernel.shape)}: give one kernel for all channels"
+        raise InputError(f"the kernel must be (kh, kw), {found}", code="kernel")
     kh, kw = kernel.shape
     if odd and not (kh % 2 and kw % 2):
         raise InputError(
@@ -192,14 +211,7 @@ def check_kernel(kernel: torch.Tensor, size: tuple[int, int] | None = None, *, o
 
 
 def whole_factor(factor: float) -> int:
-    """The factor as an int.
-
-    Example:
-        >>> whole_factor(4.0)
-        4
-
-    Raises InputError for a factor that is not whole or below 2.
-    """
+    """The factor as an int; InputError for one that is not whole or below 2."""
     if not (math.isfinite(factor) and factor == int(factor) and factor >= 2):
         raise InputError(f"factor must be a whole number, at least 2, got {factor:g}: use 2, 3, 4 or 8, for example")
     return int(factor)

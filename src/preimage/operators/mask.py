@@ -29,14 +29,10 @@ class Mask(nn.Module):
     def __init__(self, mask: torch.Tensor) -> None:
         super().__init__()
         if mask.ndim != 4:
-            raise InputError(
-                f"mask must be (b or 1, c or 1, h, w), got shape {tuple(mask.shape)}: add axes of size 1", code="mask"
-            )
+            found = f"got shape {tuple(mask.shape)}: add axes of size 1"
+            raise InputError(f"mask must be (b or 1, c or 1, h, w), {found}", code="mask")
         if mask.dtype != torch.bool and not mask.is_floating_point():
-            raise InputError(
-                f"mask must be bool or float, got {mask.dtype}: give mask > 0, True where pixels are valid",
-                code="mask",
-            )
+            raise InputError(f"mask must be bool or float, got {mask.dtype}: give mask > 0", code="mask")
         if not bool(torch.isfinite(mask).all()):
             raise InputError("mask must be finite, got NaN or infinity: use 0 for invalid pixels", code="mask")
         self.register_buffer("mask", mask.detach().clone())

@@ -16,6 +16,7 @@ import torch
 
 from preimage.errors import InputError
 from preimage.images import Picture
+from preimage.rng import is_whole
 
 SMALLEST_SIDE = 16
 Region = tuple[slice, slice, slice]  # page, rows, columns
@@ -68,12 +69,11 @@ def checked(side: Any, overlap: Any = None) -> tuple[int, int]:
     Raises:
         InputError: a side below 16 pixels, or an overlap that is not below half of it.
     """
-    if isinstance(side, bool) or not isinstance(side, int | np.integer) or side < SMALLEST_SIDE:
+    if not is_whole(side) or side < SMALLEST_SIDE:
         raise InputError(f"tile must be a side of at least {SMALLEST_SIDE} pixels, auto or none, got {side!r}")
     if overlap is None:
         return int(side), int(side) // 8
-    whole = isinstance(overlap, int | np.integer) and not isinstance(overlap, bool)
-    if not whole or not 0 <= 2 * overlap < side:
+    if not is_whole(overlap) or not 0 <= 2 * overlap < side:
         raise InputError(
             f"the overlap of tiles of {side} pixels must be a whole number from 0 to {(side - 1) // 2}, got {overlap!r}: "
             "take a smaller overlap or a larger tile"

@@ -27,7 +27,7 @@ class Series(Run):
         count: how many there are.
     """
 
-    current: Any  # the Fit at hand
+    current: Any = None  # the Fit at hand
     remarks: tuple[str, ...]
 
     def __init__(self, word: str, count: int) -> None:

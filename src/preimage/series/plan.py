@@ -83,11 +83,9 @@ def begin(
     """The Run of a restoration: each page is planned by itself; pages that were planned alike are members of one fit.
 
     Args:
-        task: its name.
+        task, recipes, options: name of the task, its recipes by name, and its options.
         plan: the task's own decisions on one page.
-        recipes: the task's, by name.
         image: a path, array, tensor, PIL image or Picture.
-        options: the task's.
         fills_missing: whether NaNs of the input are what it fills in.
 
     Raises:
@@ -290,13 +288,11 @@ class _Beginning:
         tile, overlap = self.options.tile, self.options.tile_overlap
         if overlap is not None and isinstance(tile, str | None):
             raise InputError(
-                f"tile_overlap needs the side of tiles, got tile {tile!r}: specify tile, too", code="option"
+                f"tile_overlap needs tile, the side of tiles, got tile {tile!r}: specify it", code="option"
             )
         if self.options.warm_start and tile not in ("auto", "none", None):
-            raise InputError(
-                f"warm_start passes on the weights of whole images, got tile {tile!r}: leave one of them out",
-                code="option",
-            )
+            found = f"got tile {tile!r}: leave one of them out"
+            raise InputError(f"warm_start passes on the weights of whole images, {found}", code="option")
         if tile in (None, "none") or self.options.warm_start:
             return None, None, ()
         if tile != "auto":
@@ -308,18 +304,14 @@ class _Beginning:
         if max(height, width) <= sides[-1]:
             return None, None, ()
         device = choose_device(self.options.device)
-        free = free_memory(device)
-        whole = self._needed(height, width)
+        free, whole = free_memory(device), self._needed(height, width)
         if free is None or whole is None or whole <= free:
             return None, None, ()
         # Beside the fit: the mean so far and its weights, a copy of them, and the spread over the restarts.
         canvas = 0 if device.type != "cpu" else 5 * self.picture.tensor.numel() * scale**2 * 4
         side = next((side for side in sides if (self._needed(side, side) or 0) + canvas <= free), sides[-1])
-        remark = (
-            f"cut into tiles of {side} pixels, for the image as a whole needs about {whole / 1e9:.1f} GB of memory "
-            f"and {free / 1e9:.1f} GB is free"
-        )
-        return side, None, (remark,)
+        memory = f"needs about {whole / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB is free"
+        return side, None, (f"cut into tiles of {side} pixels, for the image as a whole {memory}",)
 
 
 def _reaching(side: int, margin: int) -> int:

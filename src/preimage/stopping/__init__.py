@@ -39,14 +39,11 @@ NAMES = tuple(_RULES)
 
 
 def by_name(name: str) -> StoppingRule:
-    """A rule by its name on the command line, with its default options.
+    """A rule by its name on the command line, with its default options; InputError for an unknown name.
 
     Example:
         >>> by_name("held-out").fraction
         0.03
-
-    Raises:
-        InputError: an unknown name.
     """
     if name not in _RULES:
         raise InputError(f"stop must be one of {', '.join(NAMES)}, got {name!r}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
 
@@ -13,6 +14,54 @@ from preimage.problem import Problem
 from preimage.rng import generator
 from preimage.stopping.rule import StoppingRule, leaves, next_stream
 from preimage.stopping.tracker import ScoreTracker, Tracker
+
+
+class HeldOutTracker(ScoreTracker):
+    """Scores by the error on the values that are held out."""
+
+    rule: HeldOut
+
+    def __init__(self, rule: HeldOut, problem: Problem, mask: torch.Tensor, total: int) -> None:
+        super().__init__(rule, members=len(mask), total=total, patience=max(10, total // 50))
+        own = torch.ones_like(mask) if problem.weight is None else problem.weight
+        self.problem, self.mask, self.held_out, self.fitted = problem, mask, own * mask, own * (1 - mask)
+        if not bool(self.held_out.flatten(1).any(1).all()):
+            raise InputError(
+                f"a fraction of {rule.fraction} holds out no value that is valid and not held out already: use a larger "
+                "fraction, and only one rule that holds out",
+                code="mask",
+            )
+
+    def score_of(self, step: Step) -> torch.Tensor:
+        with torch.no_grad():
+            return self.problem.data_term(self.problem.apply(step.average), self.held_out)
+
+
+class RiskTracker(HeldOutTracker):
+    """Scores by the estimated risk."""
+
+    def __init__(self, rule: HeldOut, problem: Problem, mask: torch.Tensor, total: int) -> None:
+        if problem.noise_level is None:
+            raise InputError(
+                "the risk rule needs the noise level: give the problem a noise_level, or use held_out()", code="noise"
+            )
+        super().__init__(rule, problem, mask, total)
+        self.level = problem.noise_level
+        # Of each image, so that none of a batch is judged by what is missing in another.
+        weight = problem.weight
+        self.valid: float | torch.Tensor = 1.0 if weight is None else (weight > 0).float().flatten(1).mean(1)
+
+    def score_of(self, step: Step) -> torch.Tensor:
+        with torch.no_grad():
+            prediction = self.problem.apply(step.average)
+            fitted = self.problem.data_term(prediction, self.fitted)
+            held_out = self.problem.data_term(prediction, self.held_out)
+            freedom = 1 - (fitted / held_out.clamp_min(1e-12)).clamp(0, 1).sqrt()
+            if step.restarts > 1:  # what is returned is the mean: its error, but the mean freedom of its members
+                mean = self.problem.apply(step.mean.repeat_interleave(step.restarts, 0))
+                fitted = self.problem.data_term(mean, self.fitted)
+        risks = self.valid * (fitted + 2 * self.level * freedom) + (1 - self.valid) * held_out - self.level
+        return risks.unflatten(0, (-1, step.restarts)).mean(1).repeat_interleave(step.restarts)
 
 
 @dataclass(frozen=True)
@@ -47,6 +96,7 @@ class HeldOut(StoppingRule):
 
     name = "held out"
     meaning = "the least error on pixels that were left out"
+    judge: ClassVar[type[HeldOutTracker]] = HeldOutTracker
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -65,12 +115,10 @@ class HeldOut(StoppingRule):
         streams: Iterator[int] | None = None,
     ) -> tuple[Problem, Tracker]:
         if problem.target.ndim != 4:
-            shape = tuple(problem.target.shape)
-            raise InputError(
-                f"held-out pixels need a target (b, c, h, w), got shape {shape}: use after(n)", code="shape"
-            )
+            found = f"got shape {tuple(problem.target.shape)}: use after(n)"
+            raise InputError(f"held-out pixels need a target (b, c, h, w), {found}", code="shape")
         mask = self.mask(problem.target, members, seed, next_stream(streams))
-        tracker = self.tracker(problem, mask, total)
+        tracker = self.judge(self, problem, mask, total)
         return replace(problem, weight=tracker.fitted), tracker
 
     def mask(self, target: torch.Tensor, members: Sequence[int], seed: int, stream: int = 0) -> torch.Tensor:
@@ -84,42 +132,6 @@ class HeldOut(StoppingRule):
             blocks = (draws < self.fraction).float()
             masks.append(blocks.repeat_interleave(self.block, 2).repeat_interleave(self.block, 3)[..., :h, :w])
         return torch.cat(masks).to(target.device)
-
-    def tracker(self, problem: Problem, mask: torch.Tensor, total: int) -> HeldOutTracker:
-        """The tracker of a fit with these values held out."""
-        return HeldOutTracker(self, problem, mask, total)
-
-
-class HeldOutTracker(ScoreTracker):
-    """Scores by the error on the values that are held out."""
-
-    rule: HeldOut
-
-    def __init__(self, rule: HeldOut, problem: Problem, mask: torch.Tensor, total: int) -> None:
-        super().__init__(rule, members=len(mask), total=total, patience=max(10, total // 50))
-        own = torch.ones_like(mask) if problem.weight is None else problem.weight
-        self.problem, self.mask, self.held_out, self.fitted = problem, mask, own * mask, own * (1 - mask)
-        if not bool(self.held_out.flatten(1).any(1).all()):
-            raise InputError(
-                f"a fraction of {rule.fraction} holds out no value that is valid and not held out already: use a larger "
-                "fraction, and only one rule that holds out",
-                code="mask",
-            )
-
-    def score_of(self, step: Step) -> torch.Tensor:
-        with torch.no_grad():
-            return self.problem.data_term(self.problem.apply(step.average), self.held_out)
-
-
-def holds_out(rule: StoppingRule | str | None) -> bool:
-    """Whether a rule, or one of those joined in it, leaves values out of E; False of what is no rule.
-
-    Example:
-        >>> from preimage.stopping import after, held_out
-        >>> holds_out(held_out() | after(200)), holds_out(after(200))
-        (True, False)
-    """
-    return isinstance(rule, StoppingRule) and any(isinstance(leaf, HeldOut) for leaf in leaves(rule))
 
 
 @dataclass(frozen=True)
@@ -137,34 +149,15 @@ class Risk(HeldOut):
 
     name = "risk"
     meaning = "the least estimated distance to the clean picture"
-
-    def tracker(self, problem: Problem, mask: torch.Tensor, total: int) -> HeldOutTracker:
-        if problem.noise_level is None:
-            raise InputError(
-                "the risk rule needs the noise level: give the problem a noise_level, or use held_out()", code="noise"
-            )
-        return RiskTracker(self, problem, mask, total)
+    judge = RiskTracker
 
 
-class RiskTracker(HeldOutTracker):
-    """Scores by the estimated risk."""
+def holds_out(rule: StoppingRule | str | None) -> bool:
+    """Whether a rule, or one of those joined in it, leaves values out of E; False of what is no rule.
 
-    def __init__(self, rule: HeldOut, problem: Problem, mask: torch.Tensor, total: int) -> None:
-        super().__init__(rule, problem, mask, total)
-        # Of each image, so that none of a batch is judged by what is missing in another.
-        weight = problem.weight
-        self.valid: float | torch.Tensor = 1.0 if weight is None else (weight > 0).float().flatten(1).mean(1)
-
-    def score_of(self, step: Step) -> torch.Tensor:
-        level = self.problem.noise_level
-        assert level is not None
-        with torch.no_grad():
-            prediction = self.problem.apply(step.average)
-            fitted = self.problem.data_term(prediction, self.fitted)
-            held_out = self.problem.data_term(prediction, self.held_out)
-            freedom = 1 - (fitted / held_out.clamp_min(1e-12)).clamp(0, 1).sqrt()
-            if step.restarts > 1:  # what is returned is the mean: its error, but the mean freedom of its members
-                mean = self.problem.apply(step.mean.repeat_interleave(step.restarts, 0))
-                fitted = self.problem.data_term(mean, self.fitted)
-        risks = self.valid * (fitted + 2 * level * freedom) + (1 - self.valid) * held_out - level
-        return risks.unflatten(0, (-1, step.restarts)).mean(1).repeat_interleave(step.restarts)
+    Example:
+        >>> from preimage.stopping import after, held_out
+        >>> holds_out(held_out() | after(200)), holds_out(after(200))
+        (True, False)
+    """
+    return isinstance(rule, StoppingRule) and any(isinstance(leaf, HeldOut) for leaf in leaves(rule))

@@ -54,13 +54,10 @@ class StoppingRule:
     meaning: ClassVar[str] = "the lowest score"
 
     def __post_init__(self) -> None:
-        for name, unit in (("patience", "step"), ("every", "step")):
+        for name, least in (("patience", 1), ("every", 1), ("min_delta", 0), ("patience_ratio", 0)):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name} must be at least 1 {unit}, got {value}")
-        for name in ("min_delta", "patience_ratio"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"{name} must be at least 0, got {getattr(self, name)}")
+            if value is not None and not value >= least:
+                raise InputError(f"{name} must be at least {least}{' step' if least else ''}, got {value}")
 
     def score(self, step: Step) -> torch.Tensor:
         """A number for each member, (b,), the lower the better; NaN where nothing is known yet."""
@@ -75,7 +72,7 @@ class StoppingRule:
         seed: int = 0,
         streams: Iterator[int] | None = None,
     ) -> tuple[Problem, Tracker]:
-        """Begin one fit: its problem, which a rule may change (held-out pixels need it), and the tracker of it.
+        """Begin one fit: its problem, which a rule that holds out pixels changes, and the tracker of it.
 
         Args:
             problem: for all members, on their device.
@@ -84,14 +81,16 @@ class StoppingRule:
             seed: of what a rule draws.
             streams: numbers of streams of random numbers, of which a rule that draws takes the next; None: 0, 1, 2, ...
         """
-        del seed, streams
-        return problem, ScoreTracker(self, members=len(members), total=total)
+        return problem, self.tracker(problem, members=len(members), total=total)
+
+    def tracker(self, problem: Problem, *, members: int, total: int) -> Tracker:
+        """The tracker of a fit, of a rule that draws nothing and leaves the problem as it is."""
+        return ScoreTracker(self, members=members, total=total)
 
     def describe(self) -> dict[str, Any]:
         """The rule as plain data: {"kind": class, option: value}."""
-        return {"kind": type(self).__name__} | {
-            each.name: _plain(getattr(self, each.name)) for each in fields(self) if each.init
-        }
+        options = {each.name: _plain(getattr(self, each.name)) for each in fields(self) if each.init}
+        return {"kind": type(self).__name__} | options
 
     def __or__(self, other: StoppingRule) -> StoppingRule:
         return EitherRule(self, other)  # pyright: ignore[reportCallIssue] (fields that are not in the base come first)
