@@ -6,22 +6,11 @@ hold, print, compare and send it; it stands inside its network's class.
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any, get_args
 
 from preimage.errors import InputError
 
 PerLevel = int | tuple[int, ...]
-
-
-def settings_of(config: Any) -> dict[str, Any]:
-    """The settings of a configuration by name.
-
-    Example:
-        >>> settings_of(DeepDecoder.Config(widths=(8, 8)))
-        {'widths': (8, 8), 'upsample': 'bilinear', 'output': 'sigmoid'}
-    """
-    return {field.name: getattr(config, field.name) for field in fields(config)}
 
 
 def check_choices(config: Any, **choices: object) -> None:

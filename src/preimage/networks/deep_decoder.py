@@ -27,7 +27,6 @@ class DeepDecoder(nn.Module):
         (32, torch.Size([1, 3, 128, 192]))
 
     Args:
-        in_channels, out_channels: channels of the code and of the picture.
         widths: channels after each doubling.
         upsample: "bilinear" or "nearest".
         output: "sigmoid" (0 to 1) or "linear".
@@ -40,12 +39,7 @@ class DeepDecoder(nn.Module):
 
     @dataclass(frozen=True)
     class Config:
-        """A DeepDecoder as a value; a small image has fewer doublings.
-
-        Example:
-            >>> DeepDecoder.Config()(64, 3, 40, 200).scale  # 40 / 2**3 = 5
-            8
-        """
+        """A DeepDecoder as a value; a small image has fewer doublings: 40 pixels, 40 / 2**3 = 5, three."""
 
         widths: tuple[int, ...] = (128,) * 6
         upsample: Upsample = "bilinear"

@@ -5,14 +5,14 @@ Without levels the receptive field reaches only 2 * blocks + 3 pixels to each si
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import nn
 from torch.nn import functional
 
 from preimage.errors import InputError
-from preimage.networks.config import check_choices, settings_of
+from preimage.networks.config import check_choices
 from preimage.networks.layers import Convolution, Head, Norm, Output, Padding
 
 
@@ -41,12 +41,7 @@ class ResNet(nn.Module):
 
     @dataclass(frozen=True)
     class Config:
-        """A ResNet as a value, the same for every image size.
-
-        Example:
-            >>> len(ResNet.Config(blocks=4)(32, 3, 40, 200).blocks)
-            4
-        """
+        """A ResNet as a value, the same for every image size."""
 
         width: int = 32
         blocks: int = 8
@@ -58,7 +53,7 @@ class ResNet(nn.Module):
             check_choices(self, padding=Padding, output=Output)
 
         def __call__(self, in_channels: int, out_channels: int, height: int, width: int) -> ResNet:
-            return ResNet(in_channels, out_channels, **settings_of(self))
+            return ResNet(in_channels, out_channels, **asdict(self))
 
     stride = 1
     scale = 1

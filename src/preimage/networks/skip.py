@@ -7,14 +7,14 @@ concatenates that with a narrow 1x1 branch of the level's input, normalizes, and
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast
 
 import torch
 from torch import nn
 
 from preimage.errors import InputError
-from preimage.networks.config import PerLevel, check_choices, halvings, settings_of
+from preimage.networks.config import PerLevel, check_choices, halvings
 from preimage.networks.layers import Block, Head, Norm, Output, Padding, Upsample, of_doubled, per_level, upsampled
 
 Downsample = Literal["stride", "average"]
@@ -48,12 +48,7 @@ class SkipNet(nn.Module):
 
     @dataclass(frozen=True)
     class Config:
-        """A SkipNet as a value, with as many of its levels as the image can take: the coarsest keeps 4 pixels a side or more.
-
-        Example:
-            >>> SkipNet.Config()(32, 3, 40, 200).levels  # 40 / 2**3 = 5
-            3
-        """
+        """A SkipNet as a value, with as many of its levels as the image can take: the coarsest keeps 4 pixels a side or more."""
 
         down: tuple[int, ...] = (128,) * 5
         up: tuple[int, ...] = (128,) * 5
@@ -72,7 +67,7 @@ class SkipNet(nn.Module):
 
         def __call__(self, in_channels: int, out_channels: int, height: int, width: int) -> SkipNet:
             levels = min(len(self.down), halvings(min(height, width)))
-            cut: dict[str, Any] = {k: v[:levels] if isinstance(v, tuple) else v for k, v in settings_of(self).items()}
+            cut: dict[str, Any] = {k: v[:levels] if isinstance(v, tuple) else v for k, v in asdict(self).items()}
             return SkipNet(in_channels, out_channels, **cut)
 
     scale = 1

@@ -41,7 +41,7 @@ class Composed(nn.Sequential):
 
 
 class Part(nn.Module):
-    """A function or a Physics as an nn.Module: x -> Phi(x), without noise."""
+    """A function or a Physics as an nn.Module, without noise."""
 
     def __init__(self, operator: Operator) -> None:
         super().__init__()

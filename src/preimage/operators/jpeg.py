@@ -1,8 +1,7 @@
 """JPEG: Phi = the coefficients that a JPEG file stores rounded; the rounding error of each is bounded.
 
 A JPEG holds of each 8 x 8 block of Y, Cb and Cr the cosine coefficients, rounded to multiples of a quantization table. All
-pictures whose coefficients lie within half a step of the stored ones would give the same file: the task is to find, among
-these, the one that the prior likes.
+pictures whose coefficients lie within half a step of the stored ones would give the same file.
 """
 
 from __future__ import annotations

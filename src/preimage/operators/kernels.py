@@ -28,15 +28,9 @@ class Kernel(nn.Module):
     A fitted one is softmax(logits): non-negative and of sum 1 whatever the optimizer does, so that no brightness can move
     between the picture and its blur.
 
-    Example:
-        >>> Kernel(box(2), trainable=True)()
-        tensor([[0.2500, 0.2500],
-                [0.2500, 0.2500]], grad_fn=<ViewBackward0>)
-
     Args:
         kernel: (kh, kw) of sum 1, checked by the caller.
-        trainable: whether it is a parameter, started at the given kernel to within 0.1 % of its sum; negative values
-            (the lobes of a Lanczos kernel) start at 0. Else it is a buffer.
+        trainable: whether it is a parameter, which starts within 0.1 % of the sum, negative values (lobes of a Lanczos) at 0.
     """
 
     def __init__(self, kernel: torch.Tensor, *, trainable: bool) -> None:
@@ -61,9 +55,8 @@ def lanczos2(factor: int) -> torch.Tensor:
         >>> lanczos2(4).shape, lanczos2(3).shape
         (torch.Size([16, 16]), torch.Size([11, 11]))
 
-    Args:
-        factor: whole, at least 2, else InputError. The size is 4 * factor for an even factor, as published, and 4 * factor - 1
-            for an odd one: the next row on either side would be all zeros, since w(2) = 0.
+    The factor is whole, at least 2, else InputError; the size 4 * factor if it is even, as published, and 4 * factor - 1 if odd:
+    the next row on either side would be all zeros, since w(2) = 0.
 
     Source: Ulyanov et al., Deep Image Prior, CVPR 2018, section 3.2 (kernel "lanczos2", phase 0.5).
     """
@@ -77,8 +70,7 @@ def bicubic(factor: int) -> torch.Tensor:
         >>> bicubic(2).shape, bicubic(3).shape
         (torch.Size([8, 8]), torch.Size([11, 11]))
 
-    Args:
-        factor: as in `lanczos2`, which it has the size of.
+    Factor and size are as in `lanczos2`.
 
     Source: Keys, Cubic Convolution Interpolation for Digital Image Processing, 1981, equation 15.
     """
@@ -114,11 +106,11 @@ def gaussian(sigma: float, size: int | None = None) -> torch.Tensor:
 
     Args:
         sigma: standard deviation in pixels, above 0.
-        size: pixels a side. None: the least odd number that reaches 3 sigma. An even size serves for down-sampling by
+        size: pixels a side, to 4095. None: the least odd number that reaches 3 sigma. An even size serves for down-sampling by
             an even factor, where the center lies between pixels.
 
     Raises:
-        InputError: a sigma that is not finite and above 0, a size below 1, or more than 4095 pixels a side.
+        InputError: a sigma or size out of its range.
     """
     if not (math.isfinite(sigma) and sigma > 0):
         raise InputError(f"sigma must be finite and above 0 pixels, got {sigma:g}: use 1.5, for example")
@@ -140,15 +132,13 @@ def motion(length: float, angle: float) -> torch.Tensor:
     Example:
         >>> motion(5, 0)
         tensor([[0.2000, 0.2000, 0.2000, 0.2000, 0.2000]])
-        >>> motion(15, 45).shape  # from the lower left to the upper right
-        torch.Size([11, 11])
 
     Args:
-        length: pixels, at least 1, not necessarily whole; 1 is no blur, whatever the angle.
-        angle: degrees, counter-clockwise from the horizontal.
+        length: pixels, 1 to 4095, not necessarily whole; 1 is no blur, whatever the angle.
+        angle: degrees, counter-clockwise from the horizontal: 45 is from the lower left to the upper right.
 
     Raises:
-        InputError: a length below 1 or beyond 4095, an angle that is not finite.
+        InputError: a length out of its range, an angle that is not finite.
 
     Source: the definition of MATLAB's fspecial("motion").
     """
@@ -174,10 +164,6 @@ def check_kernel(kernel: torch.Tensor, size: tuple[int, int] | None = None, *, o
 
     Example:
         >>> check_kernel(gaussian(2.0), (32, 32), odd=True)
-        >>> check_kernel(box(2), (32, 32), odd=True)
-        Traceback (most recent call last):
-        ...
-        preimage.errors.InputError: the kernel must have odd sides, got 2 x 2: an even one moves the picture by half ...
 
     Args:
         kernel: (kh, kw).

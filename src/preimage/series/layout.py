@@ -81,6 +81,11 @@ def checked(side: Any, overlap: Any = None) -> tuple[int, int]:
     return int(side), int(overlap)
 
 
+def reaching(side: int, margin: int) -> int:
+    """The default overlap of tiles: an eighth of the side, and far enough that a blur's edge is left out."""
+    return min(max(side // 8, 8, 4 * margin), (side - 1) // 2)
+
+
 def spans(length: int, side: int, overlap: int, *, grid: int = 1, from_end: bool = False) -> list[tuple[int, int]]:
     """Where tiles begin and end along a length: as few as can be, evenly spread, each at least `side` long if the length is.
 
@@ -129,6 +134,11 @@ def cut(tensor: torch.Tensor, region: Region) -> torch.Tensor:
     """(b or 1, c, h, w) -> (1, c, rows, columns)."""
     page, rows, columns = region
     return tensor[page if len(tensor) > 1 else slice(0, 1), :, rows, columns]
+
+
+def valid_share(picture: Picture) -> float:
+    """The share of the values of a page that are valid."""
+    return 1.0 if picture.missing is None else 1 - float(picture.missing.float().mean())
 
 
 def detail(tensor: torch.Tensor) -> float:

@@ -13,7 +13,7 @@ from preimage.errors import InputError
 from preimage.images import Picture, as_picture
 from preimage.networks import DeepDecoder, Pixels
 from preimage.optimizers import adam
-from preimage.series.layout import check_companions, pages_of
+from preimage.series.layout import check_companions, checked, pages_of
 from preimage.stopping import StoppingRule, by_name, plateau
 from preimage.tasks import FitOptions, described
 
@@ -54,6 +54,20 @@ def rule_of(options: FitOptions) -> StoppingRule | None:
     if not isinstance(stop, StoppingRule):
         raise InputError(f"stop must be a stopping rule or the name of one, got {stop!r}", code="type")
     return stop
+
+
+def explicit_tiles(options: FitOptions) -> tuple[int | None, int | None]:
+    """Side and overlap of the tiles that were specified; None: no tiles, and no overlap of one's own."""
+    tile, overlap = options.tile, options.tile_overlap
+    if overlap is not None and isinstance(tile, str | None):
+        raise InputError(f"tile_overlap needs the side of tiles, got tile {tile!r}: specify tile, too", code="option")
+    if options.warm_start and tile not in ("auto", "none", None):
+        found = f"got tile {tile!r}: leave one of them out"
+        raise InputError(f"warm_start passes on the weights of whole images, {found}", code="option")
+    if tile in (None, "none", "auto") or options.warm_start:
+        return None, None
+    side, own = tile if isinstance(tile, tuple | list) and len(tile) == 2 else (tile, overlap)
+    return checked(side, own)[0], own
 
 
 def own_settings(options: FitOptions) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from preimage.engine.devices import choose_device, free_memory
 from preimage.engine.fit import Fit
 from preimage.engine.memory import expected_bytes
 from preimage.engine.recipe import Recipe
-from preimage.engine.result import Result
 from preimage.engine.run import Run
 from preimage.errors import InputError
 from preimage.images import Picture, as_picture
@@ -21,10 +20,10 @@ from preimage.problem import Problem, join
 from preimage.recipes import RecipeChoice, choose
 from preimage.rng import checked_seed
 from preimage.series.frames import Frames
-from preimage.series.layout import SMALLEST_SIDE, checked, pages_of
-from preimage.series.options import companions, of_page, own_settings, recipe_changes, rule_of
+from preimage.series.layout import SMALLEST_SIDE, pages_of, reaching, valid_share
+from preimage.series.options import companions, explicit_tiles, of_page, own_settings, recipe_changes, rule_of
 from preimage.series.parts import merged, remarks_of_all, together
-from preimage.series.tiles import Tiles
+from preimage.series.tiles import Tiles, mean_kernel
 from preimage.stopping import StoppingRule, after
 from preimage.tasks import FitOptions
 
@@ -119,7 +118,8 @@ class _Beginning:
             for page, own in zip(pages, plans, strict=True)
         ]
         self.written = [own.picture or page for page, own in zip(pages, plans, strict=True)]
-        self.plans = [replace(own, picture=page) for page, own in zip(self.written, plans, strict=True)]
+        given: dict[str, Any] = {} if options.stop is None else {"rule": lambda _: options.stop}
+        self.plans = [replace(own, picture=page, **given) for page, own in zip(self.written, plans, strict=True)]
         self.first = self.plans[0]
         codes = [own.code for own in plans if own.code is not None]
         self.codes = torch.cat(codes) if codes else None
@@ -131,7 +131,7 @@ class _Beginning:
         if len(self.pages) == 1:
             return self.fit(0, self.options.initial)
         stated = [own.problem(page) for own, page in zip(self.plans, self.pages, strict=True)]
-        rules = [self._rule(own, problem) for own, problem in zip(self.plans, stated, strict=True)]
+        rules = [own.rule(problem) for own, problem in zip(self.plans, stated, strict=True)]
         each = zip(self.plans, rules, self.pages, strict=True)
         fingerprints = [self._fingerprint(own, rule, page, self.options.seed) for own, rule, page in each]
         all_remarks = [own.remarks for own in self.plans]
@@ -157,10 +157,6 @@ class _Beginning:
             initial=self.options.initial,
             pages=len(self.pages),
         )
-
-    def _rule(self, plan: Plan, problem: Problem) -> StoppingRule:
-        stop = self.options.stop
-        return stop if isinstance(stop, StoppingRule) else plan.rule(problem)
 
     def _alike(self, rules: Sequence[StoppingRule]) -> bool:
         """Whether all pages can be members of one fit: one recipe, one rule, and nothing of the operator is fitted."""
@@ -189,10 +185,10 @@ class _Beginning:
         given = self.pages[page] if part is None else part
         problem = plan.problem(given) if shared is None else plan.problem(given, shared)
         if part is not None and problem.regularizers:  # E is a mean over valid values, R one over all
-            ratio = _valid(self.pages[page]) / _valid(part)
+            ratio = valid_share(self.pages[page]) / valid_share(part)
             regularizers = tuple((ratio * weight, each) for weight, each in problem.regularizers)
             problem = replace(problem, regularizers=regularizers)
-        rule = self._rule(plan, problem)
+        rule = plan.rule(problem)
         identity = self._fingerprint(plan, rule, given, seed)
         return self._fit(plan, problem, rule, given, identity, seed=seed, initial=initial)
 
@@ -259,12 +255,12 @@ class _Beginning:
             make,
             replace(self.picture, missing=missing),
             side=side,
-            overlap=_reaching(side, max(plan.margin)) if overlap is None else overlap,
+            overlap=reaching(side, max(plan.margin)) if overlap is None else overlap,
             grid=plan.grid,
             from_end=plan.from_end,
             seed=self.options.seed,
             beside=code,
-            share=_mean_kernel if plan.shares_kernel else None,
+            share=mean_kernel if plan.shares_kernel else None,
             channels=plan.channels,
             written=replace(together(self.picture, self.written), missing=None),
             remarks=remarks,
@@ -285,19 +281,8 @@ class _Beginning:
 
     def _tiling(self) -> tuple[int | None, int | None, tuple[str, ...]]:
         """Side and overlap of the tiles, None for the image as a whole, and what is to be said of it."""
-        tile, overlap = self.options.tile, self.options.tile_overlap
-        if overlap is not None and isinstance(tile, str | None):
-            raise InputError(
-                f"tile_overlap needs tile, the side of tiles, got tile {tile!r}: specify it", code="option"
-            )
-        if self.options.warm_start and tile not in ("auto", "none", None):
-            found = f"got tile {tile!r}: leave one of them out"
-            raise InputError(f"warm_start passes on the weights of whole images, {found}", code="option")
-        if tile in (None, "none") or self.options.warm_start:
-            return None, None, ()
-        if tile != "auto":
-            side, own = tile if isinstance(tile, tuple | list) and len(tile) == 2 else (tile, overlap)
-            return checked(side, own)[0], own, ()
+        if self.options.tile != "auto" or self.options.tile_overlap is not None or self.options.warm_start:
+            return *explicit_tiles(self.options), ()
         height, width = self.picture.tensor.shape[-2:]
         scale = self.first.scale
         sides = [max(SMALLEST_SIDE, side // scale) for side in SIDES]
@@ -312,19 +297,3 @@ class _Beginning:
         side = next((side for side in sides if (self._needed(side, side) or 0) + canvas <= free), sides[-1])
         memory = f"needs about {whole / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB is free"
         return side, None, (f"cut into tiles of {side} pixels, for the image as a whole {memory}",)
-
-
-def _reaching(side: int, margin: int) -> int:
-    """The default overlap of tiles: an eighth of the side, and far enough that a blur's edge is left out."""
-    return min(max(side // 8, 8, 4 * margin), (side - 1) // 2)
-
-
-def _valid(picture: Picture) -> float:
-    """The share of the values of a page that are valid."""
-    return 1.0 if picture.missing is None else 1 - float(picture.missing.float().mean())
-
-
-def _mean_kernel(result: Result) -> torch.Tensor:
-    """The kernel that the restarts of one tile agreed on."""
-    kernels: list[Any] = [operator.kernel for operator in result.operators]  # pyright: ignore[reportAttributeAccessIssue]
-    return torch.stack(kernels).detach().mean(0).cpu()

@@ -271,3 +271,9 @@ class Tiles(Series):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.shared, self.canvas = state["shared"], state["canvas"]
         super().load_state_dict(state)
+
+
+def mean_kernel(result: Result) -> torch.Tensor:
+    """The kernel that the restarts of one tile agreed on."""
+    kernels: list[Any] = [operator.kernel for operator in result.operators]  # pyright: ignore[reportAttributeAccessIssue]
+    return torch.stack(kernels).detach().mean(0).cpu()

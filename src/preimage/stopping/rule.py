@@ -78,8 +78,7 @@ class StoppingRule:
             problem: for all members, on their device.
             members: the number of the random stream of each: members of one number draw the same, as each does alone.
             total: maximum number of steps.
-            seed: of what a rule draws.
-            streams: numbers of streams of random numbers, of which a rule that draws takes the next; None: 0, 1, 2, ...
+            seed, streams: of what a rule draws, and the numbers of random streams, of which it takes the next; None: 0, 1, 2, ...
         """
         return problem, self.tracker(problem, members=len(members), total=total)
 

@@ -65,8 +65,7 @@ class ScoreTracker:
     """Keeps the average of the lowest score of each member, and stops a member when its patience ends.
 
     A member stops when its last improvement (by more than the fraction `min_delta` of the score) is older than `patience` steps
-    and than `patience_ratio` times its own age. What is only needed to compute a score belongs in a subclass; a rule without one
-    has its own `score(step)`.
+    and than `patience_ratio` times its own age. A rule that needs more than its own `score(step)` has a subclass.
 
     Args:
         rule: the configuration.
