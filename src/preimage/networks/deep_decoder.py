@@ -11,8 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from preimage.errors import InputError
-from preimage.networks.config import check_choices, halvings
-from preimage.networks.layers import Head, Norm, Output, Upsample, upsampled
+from preimage.networks.layers import Head, Norm, Output, Upsample, check_choices, halvings, upsampled
 
 
 class DeepDecoder(nn.Module):
@@ -31,8 +30,7 @@ class DeepDecoder(nn.Module):
         upsample: "bilinear" or "nearest".
         output: "sigmoid" (0 to 1) or "linear".
 
-    Raises:
-        InputError: no width.
+    Raises InputError for no width.
 
     Source: Heckel, Hand, Deep Decoder, ICLR 2019, equation 1 (batch norm standing for its channel normalization).
     """

@@ -12,8 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from preimage.errors import InputError
-from preimage.networks.config import check_choices
-from preimage.networks.layers import Convolution, Head, Norm, Output, Padding
+from preimage.networks.layers import Convolution, Head, Norm, Output, Padding, check_choices
 
 
 class ResNet(nn.Module):
@@ -33,8 +32,7 @@ class ResNet(nn.Module):
         residual: whether a block's input is added to its output.
         output: "sigmoid" (0 to 1) or "linear".
 
-    Raises:
-        InputError: a width below 1, or a negative number of blocks.
+    Raises InputError for a width below 1, or a negative number of blocks.
 
     Source: Ulyanov, Vedaldi, Lempitsky, Deep Image Prior, CVPR 2018, inpainting of a large hole, and code.
     """

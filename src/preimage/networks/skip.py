@@ -14,8 +14,20 @@ import torch
 from torch import nn
 
 from preimage.errors import InputError
-from preimage.networks.config import PerLevel, check_choices, halvings
-from preimage.networks.layers import Block, Head, Norm, Output, Padding, Upsample, of_doubled, per_level, upsampled
+from preimage.networks.layers import (
+    Block,
+    Head,
+    Norm,
+    Output,
+    Padding,
+    PerLevel,
+    Upsample,
+    check_choices,
+    halvings,
+    of_doubled,
+    per_level,
+    upsampled,
+)
 
 Downsample = Literal["stride", "average"]
 
@@ -40,8 +52,7 @@ class SkipNet(nn.Module):
         pointwise: a 1x1 convolution after each convolution on the way up.
         output: "sigmoid" (0 to 1) or "linear".
 
-    Raises:
-        InputError: an even kernel; a list that does not have one entry a level.
+    Raises InputError for an even kernel; a list that does not have one entry a level.
 
     Source: Ulyanov, Vedaldi, Lempitsky, Deep Image Prior, CVPR 2018, supplementary material and code.
     """

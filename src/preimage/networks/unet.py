@@ -16,8 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from preimage.errors import InputError
-from preimage.networks.config import check_choices, halvings
-from preimage.networks.layers import Convolution, Head, Norm, Output, Padding, upsampled
+from preimage.networks.layers import Convolution, Head, Norm, Output, Padding, check_choices, halvings, upsampled
 
 UNetUpsample = Literal["transposed", "bilinear", "nearest"]
 UNetNorm = Literal["batch", "instance"]

@@ -39,8 +39,7 @@ class Blur(nn.Module):
             pixels; "reflect", its mirror image without the edge itself; "circular", its other side.
         trainable: whether the kernel is fitted, starting from the given one; it is non-negative then.
 
-    Raises:
-        InputError: an unknown boundary, an even kernel or one that is no kernel; when called, a kernel larger than x.
+    Raises InputError for an unknown boundary, an even kernel or one that is no kernel; when called, a kernel larger than x.
     """
 
     def __init__(self, kernel: torch.Tensor, *, boundary: Boundary = "valid", trainable: bool = False) -> None:

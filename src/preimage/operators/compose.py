@@ -63,8 +63,7 @@ def compose(*operators: Operator) -> Composed:
         operators: at least one. Modules among them are registered: they move along with `.to(device)`, and their
             trainable parameters are fitted. A deepinv Physics takes part without its noise.
 
-    Raises:
-        InputError: no operator, or something that cannot be called.
+    Raises InputError for no operator, or something that cannot be called.
     """
     if not operators:
         raise InputError("compose needs at least one operator, got none: omit it if there is none", code="operator")

@@ -40,8 +40,7 @@ class JpegCoefficients(nn.Module):
         steps: (n,) the quantization step of each coefficient, in units of the picture.
         whole: (n,) bool, whether its block lies within the picture: of the others only a part is in the decoded file.
 
-    Raises:
-        InputError: another number of channels, or a table that is not 8 x 8.
+    Raises InputError for another number of channels, or a table that is not 8 x 8.
 
     Source: ITU-T T.81 (JPEG), annexes A and K; JFIF 1.02 for the colors.
     """

@@ -109,8 +109,7 @@ def gaussian(sigma: float, size: int | None = None) -> torch.Tensor:
         size: pixels a side, to 4095. None: the least odd number that reaches 3 sigma. An even size serves for down-sampling by
             an even factor, where the center lies between pixels.
 
-    Raises:
-        InputError: a sigma or size out of its range.
+    Raises InputError for a sigma or size out of its range.
     """
     if not (math.isfinite(sigma) and sigma > 0):
         raise InputError(f"sigma must be finite and above 0 pixels, got {sigma:g}: use 1.5, for example")
@@ -137,8 +136,7 @@ def motion(length: float, angle: float) -> torch.Tensor:
         length: pixels, 1 to 4095, not necessarily whole; 1 is no blur, whatever the angle.
         angle: degrees, counter-clockwise from the horizontal: 45 is from the lower left to the upper right.
 
-    Raises:
-        InputError: a length out of its range, an angle that is not finite.
+    Raises InputError for a length out of its range, an angle that is not finite.
 
     Source: the definition of MATLAB's fspecial("motion").
     """
@@ -170,8 +168,7 @@ def check_kernel(kernel: torch.Tensor, size: tuple[int, int] | None = None, *, o
         size: (h, w) of the picture; None if not known yet.
         odd: whether both sides must be odd, as for a blur.
 
-    Raises:
-        InputError: not (kh, kw), not finite, not of sum 1, larger than the picture, or even where it must be odd.
+    Raises InputError for one that is not (kh, kw), finite and of sum 1, larger than the picture, or even where it must be odd.
     """
     if kernel.ndim != 2 or not kernel.numel():
         found = f"got shape {tuple(kernel.shape)}: give one kernel for all channels"

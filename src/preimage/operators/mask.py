@@ -20,8 +20,7 @@ class Mask(nn.Module):
         mask: (b or 1, c or 1, h, w), bool (True: valid) or float (a weight, 0 to 1). b = 1 applies to all
             members; a mask for each member requires an x with all members.
 
-    Raises:
-        InputError: a mask that is not 4-dimensional, of integers or not finite; when called, sizes that do not fit.
+    Raises InputError for a mask that is not 4-dimensional, of integers or not finite; when called, sizes that do not fit.
     """
 
     mask: torch.Tensor

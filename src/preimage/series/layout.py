@@ -66,8 +66,7 @@ class Axis:
 def checked(side: Any, overlap: Any = None) -> tuple[int, int]:
     """Side and overlap of tiles; the overlap is an eighth of the side if None.
 
-    Raises:
-        InputError: a side below 16 pixels, or an overlap that is not below half of it.
+    Raises InputError for a side below 16 pixels, or an overlap that is not below half of it.
     """
     if not is_whole(side) or side < SMALLEST_SIDE:
         raise InputError(f"tile must be a side of at least {SMALLEST_SIDE} pixels, auto or none, got {side!r}")

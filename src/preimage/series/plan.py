@@ -87,8 +87,7 @@ def begin(
         image: a path, array, tensor, PIL image or Picture.
         fills_missing: whether NaNs of the input are what it fills in.
 
-    Raises:
-        InputError: an image, option or device that cannot be used.
+    Raises InputError for an image, option or device that cannot be used.
     """
     picture = as_picture(image, missing=fills_missing)
     options = replace(options, stop=rule_of(options), seed=checked_seed(options.seed), **companions(options, picture))

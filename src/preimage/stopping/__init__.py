@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from preimage.errors import InputError
 from preimage.stopping.held_out import HeldOut, Risk, holds_out
-from preimage.stopping.rule import EitherRule, StoppingRule, leaves
+from preimage.stopping.rule import EitherRule, StoppingRule
 from preimage.stopping.thresholds import After, Discrepancy, Plateau
 from preimage.stopping.tracker import ScoreTracker, Tracker
 from preimage.stopping.variance import MovingVariance, WindowedVariance
@@ -68,7 +68,6 @@ __all__ = [
     "discrepancy",
     "held_out",
     "holds_out",
-    "leaves",
     "moving_variance",
     "plateau",
     "risk",

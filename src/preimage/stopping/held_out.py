@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import ClassVar
 
 import torch
@@ -12,7 +13,7 @@ from preimage.engine.step import Step
 from preimage.errors import InputError
 from preimage.problem import Problem
 from preimage.rng import generator
-from preimage.stopping.rule import StoppingRule, leaves, next_stream
+from preimage.stopping.rule import EitherRule, StoppingRule
 from preimage.stopping.tracker import ScoreTracker, Tracker
 
 
@@ -83,8 +84,7 @@ class HeldOut(StoppingRule):
         block: side in pixels of the squares that are held out whole; above 1 for noise that is correlated between pixels, which
             neighbors would predict.
 
-    Raises:
-        InputError: a value out of its range.
+    Raises InputError for a value out of its range.
     """
 
     fraction: float = field(default=0.03, kw_only=False)
@@ -117,7 +117,7 @@ class HeldOut(StoppingRule):
         if problem.target.ndim != 4:
             found = f"got shape {tuple(problem.target.shape)}: use after(n)"
             raise InputError(f"held-out pixels need a target (b, c, h, w), {found}", code="shape")
-        mask = self.mask(problem.target, members, seed, next_stream(streams))
+        mask = self.mask(problem.target, members, seed, next(streams or count()))
         tracker = self.judge(self, problem, mask, total)
         return replace(problem, weight=tracker.fitted), tracker
 
@@ -160,4 +160,6 @@ def holds_out(rule: StoppingRule | str | None) -> bool:
         >>> holds_out(held_out() | after(200)), holds_out(after(200))
         (True, False)
     """
-    return isinstance(rule, StoppingRule) and any(isinstance(leaf, HeldOut) for leaf in leaves(rule))
+    if isinstance(rule, EitherRule):
+        return holds_out(rule.first) or holds_out(rule.second)
+    return isinstance(rule, HeldOut)

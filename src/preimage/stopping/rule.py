@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, ClassVar
 
@@ -11,7 +11,7 @@ import torch
 
 from preimage.engine.step import Step
 from preimage.errors import InputError
-from preimage.problem import Problem, name_of
+from preimage.problem import Problem
 from preimage.stopping.tracker import EitherTracker, ScoreTracker, Tracker
 
 
@@ -41,8 +41,7 @@ class StoppingRule:
         patience_ratio: a member also waits this many times the number of steps of its last improvement, 0 or more.
         every: steps between two scores, 1 or more.
 
-    Raises:
-        InputError: a value out of its range.
+    Raises InputError for a value out of its range.
     """
 
     patience: int | None = None
@@ -86,11 +85,6 @@ class StoppingRule:
         """The tracker of a fit, of a rule that draws nothing and leaves the problem as it is."""
         return ScoreTracker(self, members=members, total=total)
 
-    def describe(self) -> dict[str, Any]:
-        """The rule as plain data: {"kind": class, option: value}."""
-        options = {each.name: _plain(getattr(self, each.name)) for each in fields(self) if each.init}
-        return {"kind": type(self).__name__} | options
-
     def __or__(self, other: StoppingRule) -> StoppingRule:
         return EitherRule(self, other)  # pyright: ignore[reportCallIssue] (fields that are not in the base come first)
 
@@ -120,25 +114,9 @@ class EitherRule(StoppingRule):
         seed: int = 0,
         streams: Iterator[int] | None = None,
     ) -> tuple[Problem, Tracker]:
-        streams = count() if streams is None else streams
+        streams = streams or count()
         trackers = []
         for rule in (self.first, self.second):
             problem, tracker = rule.start(problem, members=members, total=total, seed=seed, streams=streams)
             trackers.append(tracker)
         return problem, EitherTracker(self, (trackers[0], trackers[1]), len(members))
-
-
-def leaves(rule: StoppingRule) -> list[StoppingRule]:
-    """The rules that are joined in one, or the rule itself."""
-    return [*leaves(rule.first), *leaves(rule.second)] if isinstance(rule, EitherRule) else [rule]
-
-
-def next_stream(streams: Iterator[int] | None) -> int:
-    """The stream of random numbers of a rule that draws."""
-    return 0 if streams is None else next(streams)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, StoppingRule):
-        return value.describe()
-    return name_of(value) if isinstance(value, Callable) else value

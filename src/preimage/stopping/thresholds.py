@@ -81,8 +81,7 @@ class Discrepancy(StoppingRule):
         distance: distance of the data term; None: the problem's own. Another one needs sigma, and is of use where the problem's
             weighs frequencies by an uncertain estimate.
 
-    Raises:
-        InputError: a sigma out of its range, or a distance without it.
+    Raises InputError for a sigma out of its range, or a distance without it.
 
     Source: Morozov's discrepancy principle, Soviet Mathematics Doklady 1966.
     """

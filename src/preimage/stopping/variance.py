@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, ClassVar
 
 import torch
@@ -12,7 +13,7 @@ from preimage.engine.step import Step
 from preimage.errors import InputError
 from preimage.problem import Problem
 from preimage.rng import generator
-from preimage.stopping.rule import StoppingRule, fixed, next_stream
+from preimage.stopping.rule import StoppingRule, fixed
 from preimage.stopping.tracker import ScoreTracker, Tracker, wide
 
 
@@ -129,7 +130,7 @@ class VarianceRule(StoppingRule):
         seed: int = 0,
         streams: Iterator[int] | None = None,
     ) -> tuple[Problem, Tracker]:
-        draws = generator(seed, "hold-out", 0, stream=next_stream(streams))
+        draws = generator(seed, "hold-out", 0, stream=next(streams or count()))
         return problem, self.judge(self, draws, members=len(members), total=total)
 
 
@@ -147,8 +148,7 @@ class WindowedVariance(VarianceRule):
     Args:
         window: steps, 2 or more; None: a thirtieth of the maximum number of steps.
 
-    Raises:
-        InputError: a value out of its range.
+    Raises InputError for a value out of its range.
 
     Source: Wang et al., Early Stopping for Deep Image Prior, TMLR 2023, ES-WMV.
     """
@@ -175,8 +175,7 @@ class MovingVariance(VarianceRule):
     Args:
         alpha: EMA weight of the latest output, above 0 to below 1.
 
-    Raises:
-        InputError: a value out of its range.
+    Raises InputError for a value out of its range.
 
     Source: Wang et al., Early Stopping for Deep Image Prior, TMLR 2023, ES-EMV.
     """
