@@ -140,6 +140,7 @@ def test_tiles_stop_by_themselves():
     assert result.kept_step == [2, 6]
     assert result.steps == len(steps) == 8
     assert result.reason.startswith("2 tiles, kept steps 2 to 6, half of them by 2; the first: ")
+    assert run.described()["kept_steps"] == [[2], [6]]
     assert bool(torch.isnan(result.history["loss"][2:, 0]).all())
 
 

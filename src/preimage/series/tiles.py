@@ -33,8 +33,6 @@ from preimage.series.layout import (
 )
 from preimage.series.parts import Series, part_of, resized
 
-SIDE = 512
-
 
 class Tiles(Series):
     """The tiles of a picture, fitted in turn.
@@ -67,7 +65,7 @@ class Tiles(Series):
         make: Callable[..., Fit],
         image: Any,
         *,
-        side: int = SIDE,
+        side: int,
         overlap: int | None = None,
         grid: int = 1,
         from_end: tuple[bool, bool] = (False, False),
@@ -175,6 +173,18 @@ class Tiles(Series):
     def part(self, whole: torch.Tensor) -> torch.Tensor:
         """Of a picture of the result's size the tile at hand: (b, c, h, w) -> (1, c, side, side)."""
         return cut(whole, self._region(self.places[self.number], self.scale))
+
+    def described(self) -> dict[str, Any]:
+        """For a report: side and overlap, how many tiles, how many of them were not fitted, and the kept steps of each."""
+        parts = [*self.done, *([part_of(self.current.result())] if self.current.index else [])]
+        return {
+            "side": self.side,
+            "overlap": self.overlap,
+            "count": len(self.places),
+            "as_given": self.not_fitted,
+            "order": self.order[: len(parts)],
+            "kept_steps": [part["kept_step"] for part in parts],
+        }
 
     # ------------------------------------------------------------------ fits
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from itertools import compress
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -109,7 +110,9 @@ class ScoreTracker:
             active and self.accepts(step, i) and score < self.best_score[i]
             for i, (active, score) in enumerate(zip(step.active, self.last_score, strict=True))
         ]
-        self.keep(step, better)
+        self.take(step, better)
+        for i in compress(range(len(better)), better):
+            self.improve(step, i)
         stops = [active and self.patience_ends(step, i) for i, active in enumerate(step.active)]
         self.stopped_at = [step.index if stop else old for stop, old in zip(stops, self.stopped_at, strict=True)]
         return stops
@@ -131,15 +134,12 @@ class ScoreTracker:
         since, _ = self.last_improvement[member]
         return since > 0 and step.index - since >= max(self.limit, self.rule.patience_ratio * since)
 
-    def keep(self, step: Step, better: list[bool]) -> None:
-        """Keep the averages of the members that got better."""
-        self.take(step, better)
-        for i, is_better in enumerate(better):
-            if is_better:
-                self.best_score[i] = self.last_score[i]
-                before = self.last_improvement[i][1]
-                if math.isinf(before) or self.last_score[i] < before - self.rule.min_delta * abs(before):
-                    self.last_improvement[i] = (step.index, self.last_score[i])
+    def improve(self, step: Step, member: int) -> None:
+        """Take over the latest score of a member as its best."""
+        score = self.best_score[member] = self.last_score[member]
+        before = self.last_improvement[member][1]
+        if math.isinf(before) or score < before - self.rule.min_delta * abs(before):
+            self.last_improvement[member] = (step.index, score)
 
     def take(self, step: Step, members: list[bool]) -> None:
         """Hold the averages of some members: the latest until a first score is known, then the best."""
@@ -158,9 +158,8 @@ class ScoreTracker:
         """Why this member stopped and what was kept, as advice."""
         rule, kept, stopped = self.rule, self.kept_step[member], self.stopped_at[member]
         if not stopped:
-            return (
-                f"all steps were done before {rule.name} saw {rule.meaning} pass; kept step {kept}: more steps may help"
-            )
+            seen = f"all steps were done before {rule.name} saw {rule.meaning} pass"
+            return f"{seen}; kept step {kept}: more steps may help"
         return f"{rule.name}: {rule.meaning} was at step {kept}, nothing better until {stopped}; kept step {kept}"
 
     def reason_code(self, member: int) -> str:

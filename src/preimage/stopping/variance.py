@@ -38,11 +38,9 @@ class VarianceTracker(ScoreTracker):
             self.chosen = torch.randint(x.shape[1], (self.rule.values,), generator=self.draws).to(x.device)
         return x[:, self.chosen]
 
-    def keep(self, step: Step, better: list[bool]) -> None:
-        super().keep(step, better)
-        for i, is_better in enumerate(better):
-            if is_better:
-                self.losses[i] = self.last_loss[i]
+    def improve(self, step: Step, member: int) -> None:
+        super().improve(step, member)
+        self.losses[member] = self.last_loss[member]
 
     def patience_ends(self, step: Step, member: int) -> bool:
         """Whether a minimum was premature: the loss fell further since, as it does only while the image is fitted."""
