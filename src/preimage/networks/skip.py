@@ -104,7 +104,7 @@ class SkipNet(nn.Module):
         levels = len(down)
         if levels < 1:
             raise InputError("down must have at least one level, got none")
-        ups, skips = per_level("up", up, levels), per_level("skip", skip, levels)
+        ups, skips = per_level("up", tuple(up), levels), per_level("skip", tuple(skip), levels)
         kernels = {"down_kernel": down_kernel, "up_kernel": up_kernel, "skip_kernel": skip_kernel}
         kernels_of_level = zip(*(per_level(name, value, levels) for name, value in kernels.items()), strict=True)
         modes = cast("tuple[Upsample, ...]", per_level("upsample", upsample, levels))
