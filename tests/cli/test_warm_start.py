@@ -26,7 +26,7 @@ from preimage.jobs.run import Running
 from preimage.observe import OraclePeak, observe
 from preimage.recipes import read_recipe
 from preimage.restore.denoise import denoise, recipes
-from preimage.series.frames import pages_of
+from preimage.series.layout import pages_of
 from preimage.stopping import after
 
 RECIPE = read_recipe(TINY, recipes()["fast"])

@@ -13,7 +13,7 @@ from preimage.codes import Mesh, Noise
 from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
 from preimage.networks import DeepDecoder, Pixels, ResNet, SkipNet, UNet
-from preimage.networks.config import halvings
+from preimage.networks.layers import halvings
 from preimage.optimizers import adam, muon
 from preimage.recipes import NamedRecipe, choose, read_recipe
 from preimage.recipes import recipe as named

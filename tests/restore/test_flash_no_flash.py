@@ -18,7 +18,7 @@ from preimage.networks import SkipNet
 from preimage.optimizers import adam, muon
 from preimage.prior import reflected
 from preimage.restore.flash_no_flash import flash_no_flash, recipes
-from preimage.series.priors import PRIORS
+from preimage.series.options import PRIORS
 from preimage.stopping import After, after
 
 BRIEF = replace(THIN, steps=3, jitter=0.0)

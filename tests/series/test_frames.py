@@ -26,7 +26,7 @@ from preimage.restore.denoise import denoise
 from preimage.restore.inpaint import inpaint
 from preimage.restore.super_resolve import super_resolve
 from preimage.series.frames import Frames
-from preimage.series.parts import pages_of
+from preimage.series.layout import pages_of
 from preimage.stopping import after, held_out
 from studies.harness.imaging import with_gaussian_noise
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import nn
 from torch.nn import functional
 
 from preimage.errors import InputError
-from preimage.networks.config import check_choices, halvings
-from preimage.networks.layers import Head, Norm, Output, Upsample, upsampled
+from preimage.networks.layers import Head, Norm, Output, Upsample, check_choices, halvings, upsampled
 
 
 class DeepDecoder(nn.Module):
@@ -26,25 +26,18 @@ class DeepDecoder(nn.Module):
         (32, torch.Size([1, 3, 128, 192]))
 
     Args:
-        in_channels, out_channels: channels of the code and of the picture.
         widths: channels after each doubling.
         upsample: "bilinear" or "nearest".
         output: "sigmoid" (0 to 1) or "linear".
 
-    Raises:
-        InputError: no width.
+    Raises InputError for no width.
 
     Source: Heckel, Hand, Deep Decoder, ICLR 2019, equation 1 (batch norm standing for its channel normalization).
     """
 
     @dataclass(frozen=True)
     class Config:
-        """A DeepDecoder as a value; a small image has fewer doublings.
-
-        Example:
-            >>> DeepDecoder.Config()(64, 3, 40, 200).scale  # 40 / 2**3 = 5
-            8
-        """
+        """A DeepDecoder as a value; a small image has fewer doublings: 40 pixels, 40 / 2**3 = 5, three."""
 
         widths: tuple[int, ...] = (128,) * 6
         upsample: Upsample = "bilinear"
@@ -54,7 +47,7 @@ class DeepDecoder(nn.Module):
             check_choices(self, upsample=Upsample, output=Output)
 
         def __call__(self, in_channels: int, out_channels: int, height: int, width: int) -> DeepDecoder:
-            widths = self.widths[: max(1, halvings(min(height, width)))]
+            widths = self.widths[: halvings(min(height, width))]
             return DeepDecoder(in_channels, out_channels, widths=widths, upsample=self.upsample, output=self.output)
 
     def __init__(
@@ -72,20 +65,16 @@ class DeepDecoder(nn.Module):
         self.upsample: Upsample = upsample
         self.stride: int = 2 ** len(widths)
         self.scale: int = self.stride
-        before = [in_channels, *widths]
-        after = [*widths, widths[-1]]
-        self.convs: nn.ModuleList = nn.ModuleList(
-            nn.Conv2d(a, b, 1, bias=False) for a, b in zip(before, after, strict=True)
-        )
-        self.norms: nn.ModuleList = nn.ModuleList(Norm(b) for b in after)
+        channels = [in_channels, *widths, widths[-1]]
+        self.convs: nn.ModuleList = nn.ModuleList(nn.Conv2d(a, b, 1, bias=False) for a, b in pairwise(channels))
+        self.norms: nn.ModuleList = nn.ModuleList(Norm(b) for b in channels[1:])
         self.out: Head = Head(widths[-1], out_channels, output, bias=False)
 
     def forward(self, code: torch.Tensor) -> torch.Tensor:
         x = code
-        last = len(self.convs) - 1
-        for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
+        for conv, norm in zip(self.convs, self.norms, strict=True):
             x = conv(x)
-            if i < last:
+            if conv is not self.convs[-1]:
                 x = upsampled(x, self.upsample)
             x = norm(functional.relu(x))
         return self.out(x)

@@ -1,4 +1,4 @@
-"""The layers that networks share: a convolution, a batch norm of the current image, and the two of them with an activation.
+"""What networks share: a convolution, a batch norm of the current image, the two of them with an activation, and checks.
 
 They also take the weights of several members at once, stacked in front, (b, ...): each of the b images of x is then processed
 with the weights of its own member, in one call. The operations between (activations, padding, up-sampling) act on each image
@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from typing import Literal, TypeVar, cast
+from collections.abc import Sequence
+from typing import Any, Literal, TypeVar, cast, get_args
 
 import torch
 from torch import nn
@@ -20,6 +21,7 @@ from preimage.errors import InputError
 Padding = Literal["reflect", "zeros"]
 Upsample = Literal["bilinear", "nearest"]
 Output = Literal["sigmoid", "linear"]
+PerLevel = int | tuple[int, ...]
 T = TypeVar("T")
 
 
@@ -201,13 +203,31 @@ def _spread(device: torch.device, dtype: torch.dtype) -> torch.Tensor:
     return torch.tensor([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]], device=device, dtype=dtype)
 
 
-def per_level(name: str, value: T | tuple[T, ...] | list[T], levels: int) -> tuple[T, ...]:
+def per_level(name: str, value: T | Sequence[T], levels: int) -> tuple[T, ...]:
     """One value for each level: (3, levels=2) -> (3, 3); a sequence must have one entry a level."""
-    if not isinstance(value, tuple | list):
-        return (value,) * levels
-    values = tuple(cast("list[T]", value))
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        return (cast("T", value),) * levels
+    values = tuple(cast("Sequence[T]", value))
     if len(values) != levels:
-        raise InputError(
-            f"{name} must have one entry for each of the {levels} levels, got {len(values)}: {values}", code="shape"
-        )
+        found = f"got {len(values)}: {values}"
+        raise InputError(f"{name} must have one entry for each of the {levels} levels, {found}", code="shape")
     return values
+
+
+def check_choices(config: Any, **choices: object) -> None:
+    """Raise InputError for a setting (or one level's of it) that is not among the values of its Literal type."""
+    for name, literal in choices.items():
+        value = getattr(config, name)
+        known = get_args(literal)
+        if any(each not in known for each in (value if isinstance(value, tuple) else (value,))):
+            raise InputError(f"{name} must be {' or '.join(known)}, got {value!r}")
+
+
+def halvings(side: int, smallest: int = 4) -> int:
+    """How often a side can be halved so that at least `smallest` pixels remain, at least 1.
+
+    Example:
+        >>> halvings(64), halvings(40), halvings(5)
+        (4, 3, 1)
+    """
+    return max(1, (side // smallest).bit_length() - 1)

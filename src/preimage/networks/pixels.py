@@ -16,21 +16,14 @@ class Pixels(nn.Module):
         torch.Size([1, 3, 32, 48])
 
     Args:
-        out_channels: channels of the picture.
-        size: its height and width in pixels.
+        size: height and width in pixels.
     """
 
     @dataclass(frozen=True)
     class Config:
-        """Pixels as a value.
-
-        Example:
-            >>> Pixels.Config()(1, 3, 32, 48).image.shape
-            torch.Size([1, 3, 32, 48])
-        """
+        """Pixels as a value."""
 
         def __call__(self, in_channels: int, out_channels: int, height: int, width: int) -> Pixels:
-            del in_channels
             return Pixels(out_channels, size=(height, width))
 
     stride = 1
@@ -41,5 +34,4 @@ class Pixels(nn.Module):
         self.image: nn.Parameter = nn.Parameter(torch.full((1, out_channels, *size), 0.5))
 
     def forward(self, code: torch.Tensor) -> torch.Tensor:
-        del code
         return self.image * 1.0  # a new tensor: what is handed out never changes when the parameter does

@@ -5,15 +5,14 @@ Without levels the receptive field reaches only 2 * blocks + 3 pixels to each si
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import nn
 from torch.nn import functional
 
 from preimage.errors import InputError
-from preimage.networks.config import check_choices, settings_of
-from preimage.networks.layers import Convolution, Head, Norm, Output, Padding
+from preimage.networks.layers import Convolution, Head, Norm, Output, Padding, check_choices
 
 
 class ResNet(nn.Module):
@@ -27,27 +26,20 @@ class ResNet(nn.Module):
         (torch.Size([1, 3, 33, 47]), 1)
 
     Args:
-        in_channels, out_channels: channels of the code and of the picture.
         width: channels of all layers between.
         blocks: how many residual blocks, of two convolutions each; 0 or more.
         padding: "reflect" or "zeros", of the first and the last convolution; all others have zeros, as published.
         residual: whether a block's input is added to its output.
         output: "sigmoid" (0 to 1) or "linear".
 
-    Raises:
-        InputError: a width below 1, or a negative number of blocks.
+    Raises InputError for a width below 1, or a negative number of blocks.
 
     Source: Ulyanov, Vedaldi, Lempitsky, Deep Image Prior, CVPR 2018, inpainting of a large hole, and code.
     """
 
     @dataclass(frozen=True)
     class Config:
-        """A ResNet as a value, the same for every image size.
-
-        Example:
-            >>> len(ResNet.Config(blocks=4)(32, 3, 40, 200).blocks)
-            4
-        """
+        """A ResNet as a value, the same for every image size."""
 
         width: int = 32
         blocks: int = 8
@@ -59,8 +51,7 @@ class ResNet(nn.Module):
             check_choices(self, padding=Padding, output=Output)
 
         def __call__(self, in_channels: int, out_channels: int, height: int, width: int) -> ResNet:
-            del height, width
-            return ResNet(in_channels, out_channels, **settings_of(self))
+            return ResNet(in_channels, out_channels, **asdict(self))
 
     stride = 1
     scale = 1
@@ -77,10 +68,9 @@ class ResNet(nn.Module):
         output: Output = "sigmoid",
     ) -> None:
         super().__init__()
-        if width < 1:
-            raise InputError(f"width must be at least 1, got {width}")
-        if blocks < 0:
-            raise InputError(f"blocks must be at least 0, got {blocks}")
+        for name, value, least in (("width", width, 1), ("blocks", blocks, 0)):
+            if value < least:
+                raise InputError(f"{name} must be at least {least}, got {value}")
         self.first: Convolution = Convolution(in_channels, width, 3, padding=padding)
         self.blocks: nn.ModuleList = nn.ModuleList(ResidualBlock(width, residual=residual) for _ in range(blocks))
         self.last: Convolution = Convolution(width, width, 3, padding="zeros")

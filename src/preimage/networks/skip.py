@@ -7,15 +7,27 @@ concatenates that with a narrow 1x1 branch of the level's input, normalizes, and
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast
 
 import torch
 from torch import nn
 
 from preimage.errors import InputError
-from preimage.networks.config import PerLevel, check_choices, halvings, settings_of
-from preimage.networks.layers import Block, Head, Norm, Output, Padding, Upsample, of_doubled, per_level, upsampled
+from preimage.networks.layers import (
+    Block,
+    Head,
+    Norm,
+    Output,
+    Padding,
+    PerLevel,
+    Upsample,
+    check_choices,
+    halvings,
+    of_doubled,
+    per_level,
+    upsampled,
+)
 
 Downsample = Literal["stride", "average"]
 
@@ -31,7 +43,6 @@ class SkipNet(nn.Module):
         (torch.Size([1, 3, 64, 96]), 32)
 
     Args:
-        in_channels, out_channels: channels of the code and of the picture.
         down, up, skip: channels of each level on the way down, on the way up and in the skip branch (0: no branch);
             level 0 is full resolution.
         down_kernel, up_kernel, skip_kernel: odd kernel sizes, one for all levels or one for each.
@@ -41,20 +52,14 @@ class SkipNet(nn.Module):
         pointwise: a 1x1 convolution after each convolution on the way up.
         output: "sigmoid" (0 to 1) or "linear".
 
-    Raises:
-        InputError: an even kernel; a list that does not have one entry a level.
+    Raises InputError for an even kernel; a list that does not have one entry a level.
 
     Source: Ulyanov, Vedaldi, Lempitsky, Deep Image Prior, CVPR 2018, supplementary material and code.
     """
 
     @dataclass(frozen=True)
     class Config:
-        """A SkipNet as a value, with as many of its levels as the image can take: the coarsest keeps 4 pixels a side or more.
-
-        Example:
-            >>> SkipNet.Config()(32, 3, 40, 200).levels  # 40 / 2**3 = 5
-            3
-        """
+        """A SkipNet as a value, with as many of its levels as the image can take: the coarsest keeps 4 pixels a side or more."""
 
         down: tuple[int, ...] = (128,) * 5
         up: tuple[int, ...] = (128,) * 5
@@ -73,7 +78,7 @@ class SkipNet(nn.Module):
 
         def __call__(self, in_channels: int, out_channels: int, height: int, width: int) -> SkipNet:
             levels = min(len(self.down), halvings(min(height, width)))
-            cut: dict[str, Any] = {k: v[:levels] if isinstance(v, tuple) else v for k, v in settings_of(self).items()}
+            cut: dict[str, Any] = {k: v[:levels] if isinstance(v, tuple) else v for k, v in asdict(self).items()}
             return SkipNet(in_channels, out_channels, **cut)
 
     scale = 1
@@ -99,29 +104,24 @@ class SkipNet(nn.Module):
         levels = len(down)
         if levels < 1:
             raise InputError("down must have at least one level, got none")
-        ups = per_level("up", tuple(up), levels)
-        skips = per_level("skip", tuple(skip), levels)
-        modes = per_level("upsample", cast("Upsample | list[Upsample]", upsample), levels)
+        ups, skips = per_level("up", tuple(up), levels), per_level("skip", tuple(skip), levels)
+        kernels = {"down_kernel": down_kernel, "up_kernel": up_kernel, "skip_kernel": skip_kernel}
+        kernels_of_level = zip(*(per_level(name, value, levels) for name, value in kernels.items()), strict=True)
+        modes = cast("tuple[Upsample, ...]", per_level("upsample", upsample, levels))
+        self.levels: int = levels
         self.stride: int = 2**levels
-        kernels = [
-            per_level(name, cast("int | list[int]", value), levels)
-            for name, value in (("down_kernel", down_kernel), ("up_kernel", up_kernel), ("skip_kernel", skip_kernel))
-        ]
-        before = in_channels
-        for i in range(levels):
+        for i, (kernel_sizes, mode) in enumerate(zip(kernels_of_level, modes, strict=True)):
             below = ups[i + 1] if i + 1 < levels else down[i]
             level = Level(
-                before,
+                down[i - 1] if i else in_channels,
                 (down[i], skips[i], below, ups[i]),
-                (kernels[0][i], kernels[1][i], kernels[2][i]),
+                kernel_sizes,
                 average=downsample == "average",
-                upsample=modes[i],
+                upsample=mode,
                 padding=padding,
                 pointwise=pointwise,
             )
             self.add_module(f"level{i}", level)
-            before = down[i]
-        self.levels: int = levels
         self.out: Head = Head(ups[0], out_channels, output)
 
     def forward(self, code: torch.Tensor) -> torch.Tensor:

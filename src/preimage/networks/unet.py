@@ -7,7 +7,7 @@ width of the level by a transposed convolution, or by interpolation and a 3x3 on
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -16,8 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from preimage.errors import InputError
-from preimage.networks.config import check_choices, halvings, settings_of
-from preimage.networks.layers import Convolution, Head, Norm, Output, Padding, upsampled
+from preimage.networks.layers import Convolution, Head, Norm, Output, Padding, check_choices, halvings, upsampled
 
 UNetUpsample = Literal["transposed", "bilinear", "nearest"]
 UNetNorm = Literal["batch", "instance"]
@@ -36,7 +35,6 @@ class UNet(nn.Module):
         (1616315, 32)
 
     Args:
-        in_channels, out_channels: channels of the code and of the picture.
         widths: channels at full resolution, then at each level below it; levels = len(widths) - 1, stride = 2**levels.
         upsample: "transposed" (4x4, stride 2), or "bilinear" or "nearest" followed by a 3x3 convolution.
         padding: "reflect" or "zeros", of all 3x3 convolutions; a transposed one always has zeros.
@@ -50,19 +48,13 @@ class UNet(nn.Module):
             of the coarsest level would be those of a single pixel, without variance (4 * stride is wiser).
 
     Source: Ulyanov, Vedaldi, Lempitsky, Deep Image Prior, CVPR 2018, large-hole comparison and code, for structure and example;
-        Narayanaswamy, Thiagarajan, Spanias, ICASSP 2021, for four levels with bilinear up-sampling, whose widths, padding
-        and norm are unpublished: the defaults are chosen here, with about as many parameters as the published hourglass
-        and to be fitted at its rate.
+        Narayanaswamy, Thiagarajan, Spanias, ICASSP 2021, for four levels with bilinear up-sampling, whose widths, padding and
+        norm are unpublished: the defaults have about as many parameters as the hourglass, and are fitted at its rate.
     """
 
     @dataclass(frozen=True)
     class Config:
-        """A UNet as a value, with as many of its levels as the image can take: the coarsest keeps 4 pixels a side or more.
-
-        Example:
-            >>> UNet.Config()(32, 3, 40, 200).levels  # 40 / 2**3 = 5
-            3
-        """
+        """A UNet as a value, with as many of its levels as the image can take: the coarsest keeps 4 pixels a side or more."""
 
         widths: tuple[int, ...] = (16, 32, 64, 128, 256)
         upsample: UNetUpsample = "bilinear"
@@ -76,7 +68,7 @@ class UNet(nn.Module):
 
         def __call__(self, in_channels: int, out_channels: int, height: int, width: int) -> UNet:
             levels = min(len(self.widths) - 1, halvings(min(height, width)))
-            settings: dict[str, Any] = settings_of(self) | {"widths": self.widths[: levels + 1]}
+            settings: dict[str, Any] = asdict(self) | {"widths": self.widths[: levels + 1]}
             return UNet(in_channels, out_channels, **settings)
 
     scale = 1
@@ -110,13 +102,10 @@ class UNet(nn.Module):
 
     def forward(self, code: torch.Tensor) -> torch.Tensor:
         if min(code.shape[-2:]) < 2 * self.stride:
-            raise InputError(
-                f"a code must have at least {2 * self.stride} pixels a side for {self.levels} levels, "
-                f"got {code.shape[-1]} x {code.shape[-2]}: give fewer widths",
-                code="size",
-            )
-        x = code
-        skips: list[torch.Tensor] = []
+            expected = f"at least {2 * self.stride} pixels a side for {self.levels} levels"
+            found = f"{code.shape[-1]} x {code.shape[-2]}"
+            raise InputError(f"a code must have {expected}, got {found}: give fewer widths", code="size")
+        x, skips = code, []
         for down in self.downs:
             x = down(functional.max_pool2d(x, 2) if skips else x)
             skips.append(x)

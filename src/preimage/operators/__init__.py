@@ -8,13 +8,12 @@ kernels k are plain tensors (kh, kw) of unit sum, made by the functions of `kern
 """
 
 from preimage.operators.blur import Blur
-from preimage.operators.compose import Composed, compose
+from preimage.operators.compose import Composed, compose, noiseless
 from preimage.operators.downsample import Downsample
 from preimage.operators.jpeg import JpegCoefficients, rounded
 from preimage.operators.kernel_files import read_kernel
 from preimage.operators.kernels import bicubic, box, check_kernel, gaussian, lanczos2, motion
 from preimage.operators.mask import Mask
-from preimage.operators.physics import noiseless
 
 __all__ = [
     "Blur",

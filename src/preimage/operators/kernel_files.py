@@ -42,31 +42,24 @@ def read_kernel(source: torch.Tensor | NDArray[Any] | str | Path) -> torch.Tenso
     elif isinstance(source, np.ndarray):
         values, name = source, "the kernel"
     else:
-        raise InputError(
-            f"a kernel must be a path, a numpy array or a tensor, got {type(source).__name__}", code="type"
-        )
+        found = type(source).__name__
+        raise InputError(f"a kernel must be a path, a numpy array or a tensor, got {found}", code="type")
     return _normalized(values, name)
 
 
 def _normalized(values: NDArray[Any], name: str) -> torch.Tensor:
     if values.dtype.kind not in "biuf":
-        raise InputError(
-            f"{name} must be of real numbers, got {values.dtype}: take its real part or modulus", code="kernel"
-        )
+        raise InputError(f"{name} must be of real numbers, got {values.dtype}: take its real part", code="kernel")
     if values.ndim != 2 or not values.size:
-        raise InputError(
-            f"{name} must be (kh, kw), got shape {values.shape}: give one kernel for all channels", code="kernel"
-        )
+        raise InputError(f"{name} must be (kh, kw), got shape {values.shape}: give one for all channels", code="kernel")
     values = values.astype(np.float64)
     bad = int((~np.isfinite(values)).sum())
     if bad:
-        raise InputError(
-            f"{name} has {bad} values that are not finite, of {values.size}: replace them first", code="kernel"
-        )
+        raise InputError(f"{name} has {bad} values that are not finite: replace them first", code="kernel")
     total = float(values.sum())
     if not total > 1e-9 * float(np.abs(values).sum()):
         raise InputError(
-            f"{name} sums to {total:g}, and a sum above 0 is needed: a blur keeps the mean of a picture", code="kernel"
+            f"{name} sums to {total:g}, expected above 0: a blur keeps the mean of a picture", code="kernel"
         )
     return torch.from_numpy((values / total).astype(np.float32))
 
@@ -80,9 +73,8 @@ def _from_file(path: Path) -> NDArray[Any]:
             raise InputError(f"{path} does not exist: check the name", code="not-found") from error
         except (OSError, ValueError, EOFError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
-            raise InputError(
-                f"{path} cannot be read as a kernel ({reason[:200]}): check the file", code="unreadable"
-            ) from error
+            told = f"{path} cannot be read as a kernel ({reason[:200]}): check the file"
+            raise InputError(told, code="unreadable") from error
     small = _small_picture(path)
     if small is not None:
         return small
@@ -94,11 +86,8 @@ def _from_file(path: Path) -> NDArray[Any]:
 def _table(text: str) -> NDArray[Any]:
     lines = (line.split("#")[0].replace(",", " ").replace(";", " ").split() for line in text.splitlines())
     rows = [[float(word) for word in words] for words in lines if words]
-    if not rows:
-        raise ValueError("no numbers in it")
-    widths = sorted({len(row) for row in rows})
-    if len(widths) > 1:
-        raise ValueError(f"its rows have from {widths[0]} to {widths[-1]} numbers")
+    if len({len(row) for row in rows}) != 1:
+        raise ValueError("its rows must have numbers, each as many")
     return np.array(rows)
 
 

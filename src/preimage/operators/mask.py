@@ -20,8 +20,7 @@ class Mask(nn.Module):
         mask: (b or 1, c or 1, h, w), bool (True: valid) or float (a weight, 0 to 1). b = 1 applies to all
             members; a mask for each member requires an x with all members.
 
-    Raises:
-        InputError: a mask that is not 4-dimensional, of integers or not finite; when called, sizes that do not fit.
+    Raises InputError for a mask that is not 4-dimensional, of integers or not finite; when called, sizes that do not fit.
     """
 
     mask: torch.Tensor
@@ -29,14 +28,10 @@ class Mask(nn.Module):
     def __init__(self, mask: torch.Tensor) -> None:
         super().__init__()
         if mask.ndim != 4:
-            raise InputError(
-                f"mask must be (b or 1, c or 1, h, w), got shape {tuple(mask.shape)}: add axes of size 1", code="mask"
-            )
+            found = f"got shape {tuple(mask.shape)}: add axes of size 1"
+            raise InputError(f"mask must be (b or 1, c or 1, h, w), {found}", code="mask")
         if mask.dtype != torch.bool and not mask.is_floating_point():
-            raise InputError(
-                f"mask must be bool or float, got {mask.dtype}: give mask > 0, True where pixels are valid",
-                code="mask",
-            )
+            raise InputError(f"mask must be bool or float, got {mask.dtype}: give mask > 0", code="mask")
         if not bool(torch.isfinite(mask).all()):
             raise InputError("mask must be finite, got NaN or infinity: use 0 for invalid pixels", code="mask")
         self.register_buffer("mask", mask.detach().clone())

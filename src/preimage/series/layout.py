@@ -16,6 +16,7 @@ import torch
 
 from preimage.errors import InputError
 from preimage.images import Picture
+from preimage.rng import is_whole
 
 SMALLEST_SIDE = 16
 Region = tuple[slice, slice, slice]  # page, rows, columns
@@ -65,20 +66,23 @@ class Axis:
 def checked(side: Any, overlap: Any = None) -> tuple[int, int]:
     """Side and overlap of tiles; the overlap is an eighth of the side if None.
 
-    Raises:
-        InputError: a side below 16 pixels, or an overlap that is not below half of it.
+    Raises InputError for a side below 16 pixels, or an overlap that is not below half of it.
     """
-    if isinstance(side, bool) or not isinstance(side, int | np.integer) or side < SMALLEST_SIDE:
+    if not is_whole(side) or side < SMALLEST_SIDE:
         raise InputError(f"tile must be a side of at least {SMALLEST_SIDE} pixels, auto or none, got {side!r}")
     if overlap is None:
         return int(side), int(side) // 8
-    whole = isinstance(overlap, int | np.integer) and not isinstance(overlap, bool)
-    if not whole or not 0 <= 2 * overlap < side:
+    if not is_whole(overlap) or not 0 <= 2 * overlap < side:
         raise InputError(
             f"the overlap of tiles of {side} pixels must be a whole number from 0 to {(side - 1) // 2}, got {overlap!r}: "
             "take a smaller overlap or a larger tile"
         )
     return int(side), int(overlap)
+
+
+def reaching(side: int, margin: int) -> int:
+    """The default overlap of tiles: an eighth of the side, and far enough that a blur's edge is left out."""
+    return min(max(side // 8, 8, 4 * margin), (side - 1) // 2)
 
 
 def spans(length: int, side: int, overlap: int, *, grid: int = 1, from_end: bool = False) -> list[tuple[int, int]]:
@@ -101,6 +105,19 @@ def tile_seed(seed: int, number: int) -> int:
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0]) >> 1
 
 
+def pages_of(picture: Picture) -> list[Picture]:
+    """Each page as a picture of its own, all of one range: (b, c, h, w) -> b times (1, c, h, w).
+
+    Example:
+        >>> from preimage.images import as_picture
+        >>> [page.tensor.shape for page in pages_of(as_picture(torch.rand(2, 3, 32, 32)))]
+        [torch.Size([1, 3, 32, 32]), torch.Size([1, 3, 32, 32])]
+    """
+    if len(picture.tensor) == 1:
+        return [picture]
+    return [cut_out(picture, (slice(i, i + 1), slice(None), slice(None))) for i in range(len(picture.tensor))]
+
+
 def cut_out(picture: Picture, region: Region) -> Picture:
     """A part of one page as a picture of its own, of the same range: what serves all pages serves this one."""
     page, rows, columns = region
@@ -116,6 +133,11 @@ def cut(tensor: torch.Tensor, region: Region) -> torch.Tensor:
     """(b or 1, c, h, w) -> (1, c, rows, columns)."""
     page, rows, columns = region
     return tensor[page if len(tensor) > 1 else slice(0, 1), :, rows, columns]
+
+
+def valid_share(picture: Picture) -> float:
+    """The share of the values of a page that are valid."""
+    return 1.0 if picture.missing is None else 1 - float(picture.missing.float().mean())
 
 
 def detail(tensor: torch.Tensor) -> float:

@@ -1,9 +1,10 @@
-"""What is kept of a fit that is done, as plain containers and tensors, and how several of them are told as one."""
+"""Series: a Run made of fits, one after another, and what is kept of those that are done, as plain containers and tensors."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import gc
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,8 +12,104 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from preimage.engine.fit import Fit
 from preimage.engine.result import History, Result
+from preimage.engine.run import Run
+from preimage.engine.step import Step
 from preimage.images import Picture
+
+
+class Series(Run):
+    """Fits in turn: each is made when its turn comes and dropped when it is done; step numbers continue from one to the next.
+
+    Args:
+        word: for one of them in messages.
+        count: how many there are.
+    """
+
+    current: Any = None  # the Fit at hand
+    remarks: tuple[str, ...]
+
+    def __init__(self, word: str, count: int) -> None:
+        self.word, self.count = word, count
+        self.offset = 0  # steps before the fit at hand
+        self.done: list[dict[str, Any]] = []
+
+    def made(self, turn: int) -> Fit:
+        """The fit of a turn, 0 for the first."""
+        raise NotImplementedError
+
+    def end(self, result: Result) -> dict[str, Any]:
+        """Take over the result of the fit at hand; returns what is kept of it as a part."""
+        raise NotImplementedError
+
+    def whole(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        """What turns an image of the fit at hand into one of all, as it is now whenever it is called."""
+        raise NotImplementedError
+
+    def summary(self, parts: list[dict[str, Any]]) -> str:
+        """Why it ended, once all fits are done."""
+        raise NotImplementedError
+
+    @property
+    def index(self) -> int:
+        """Steps so far, of all fits."""
+        return self.offset + self.current.index
+
+    @property
+    def finished(self) -> bool:
+        """Whether the result of every fit stands."""
+        return len(self.done) + 1 == self.count and self.current.finished
+
+    def __next__(self) -> Step:
+        if self.finished:
+            raise StopIteration
+        if self.current.finished:
+            self.done.append(self.end(self.current.result()))
+            self.offset += self.current.index
+            del self.current  # before the next is made: networks and codes of two would stand beside each other
+            gc.collect()  # a fit and its guard know one another
+            self.current = self.made(len(self.done))
+        step: Step = next(self.current)
+        turn, finish, whole = len(self.done), step.finish, self.whole()
+        return replace(
+            step,
+            index=self.offset + step.index,
+            total=self.offset + step.total * (self.count - turn),
+            seconds=step.seconds + sum(part["seconds"] for part in self.done),
+            status=f"{self.word} {turn + 1} of {self.count}" + (f": {step.status}" if step.status else ""),
+            events=tuple(f"{self.word} {turn + 1}, {event}" for event in step.events),
+            finish=lambda mean: whole((mean if finish is None else finish(mean)).cpu()),
+        )
+
+    def joined(self, last: Result, parts: list[dict[str, Any]]) -> Result:
+        """The last result with what is told of all parts: reason, steps, time and history."""
+        reason = self.summary(parts)
+        if not self.finished:
+            rest = f"; the {self.word}s after it are as given" if len(parts) < self.count else ""
+            reason = f"ended on {self.word} {len(parts)} of {self.count}: {parts[-1]['reason']}{rest}"
+        return replace(
+            last,
+            reason=reason,
+            reason_code=last.reason_code if self.finished else "interrupted",
+            kept_step=[step for part in parts for step in part["kept_step"]],
+            steps=sum(part["steps"] for part in parts),
+            seconds=sum(part["seconds"] for part in parts),
+            history=side_by_side([history_of(part) for part in parts], self.word),
+            remarks=self.remarks,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is kept of the fits that are done, and the state of the one at hand."""
+        own = {"done": list(self.done), "offset": self.offset, "index": self.index}
+        return {**own, "fit": self.current.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state: on a CPU with as many threads, bit for bit as if it had never stopped."""
+        self.done, self.offset = list(state["done"]), state["offset"]
+        del self.current
+        self.current = self.made(len(self.done))
+        self.current.load_state_dict(state["fit"])
 
 
 def part_of(result: Result) -> dict[str, Any]:
@@ -40,7 +137,7 @@ def operators_of(part: dict[str, Any], alike: Sequence[torch.nn.Module]) -> list
     return made
 
 
-def side_by_side(histories: Sequence[History], word: str = "page") -> History:
+def side_by_side(histories: Sequence[History], word: str) -> History:
     """The histories of fits that came one after another as that of one fit: a column a member, NaN after its end.
 
     A term that only some fits have is 0 in the others.
@@ -56,25 +153,6 @@ def side_by_side(histories: Sequence[History], word: str = "page") -> History:
     joined = History(names)
     joined.load_state_dict({"tables": torch.cat(tables, 2), "events": events})
     return joined
-
-
-def pages_of(picture: Picture) -> list[Picture]:
-    """Each page as a picture of its own, all of one range: (b, c, h, w) -> b times (1, c, h, w).
-
-    Example:
-        >>> from preimage.images import as_picture
-        >>> [page.tensor.shape for page in pages_of(as_picture(torch.rand(2, 3, 32, 32)))]
-        [torch.Size([1, 3, 32, 32]), torch.Size([1, 3, 32, 32])]
-    """
-    if len(picture.tensor) == 1:
-        return [picture]
-    pages = []
-    for i in range(len(picture.tensor)):
-        alpha = None if picture.alpha is None else picture.alpha[i : i + 1]
-        missing = None if picture.missing is None else picture.missing[i : i + 1]
-        missing = missing if missing is not None and bool(missing.any()) else None
-        pages.append(replace(picture, tensor=picture.tensor[i : i + 1], alpha=alpha, missing=missing))
-    return pages
 
 
 def together(picture: Picture, pages: Sequence[Picture]) -> Picture:

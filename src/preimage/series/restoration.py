@@ -30,10 +30,9 @@ def restoration(
     *,
     fills_missing: bool = False,
 ) -> Callable[[Any, Any], Run]:
-    """The `start` of a restoration task.
+    """The `start` of the restoration task of this name.
 
     Args:
-        name: of the task.
         plan: `plan(picture, options, choice)` -> Plan, for an image of one page.
         recipes: the task's recipes by name.
         fills_missing: whether NaNs of the input are what it fills in.

@@ -7,19 +7,16 @@ Only the fit at hand is held, and the sum so far: pictures of any size are resto
 
 from __future__ import annotations
 
-import copy
-import gc
 import statistics
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any
 
 import torch
 
 from preimage.engine.checkpoint import fingerprint
 from preimage.engine.fit import Fit
 from preimage.engine.result import Result
-from preimage.engine.step import Step
 from preimage.errors import InputError
 from preimage.images import Picture, as_picture
 from preimage.series.layout import (
@@ -34,13 +31,11 @@ from preimage.series.layout import (
     spans,
     tile_seed,
 )
-from preimage.series.parts import history_of, part_of, resized, side_by_side
-
-SIDE = 512
+from preimage.series.parts import Series, part_of, resized
 
 
-class Tiles:
-    """The tiles of a picture, fitted in turn; a fit is made when its turn comes and dropped when it is done.
+class Tiles(Series):
+    """The tiles of a picture, fitted in turn.
 
     A tile has weights, code, random numbers and a stopping step of its own. Step numbers continue from tile to tile.
     `Step.picture`, read before the next step, is the whole image: finished tiles, the current one, and the input elsewhere.
@@ -70,7 +65,7 @@ class Tiles:
         make: Callable[..., Fit],
         image: Any,
         *,
-        side: int = SIDE,
+        side: int,
         overlap: int | None = None,
         grid: int = 1,
         from_end: tuple[bool, bool] = (False, False),
@@ -89,10 +84,9 @@ class Tiles:
         check_companions(self.picture, self.beside)
         self.side, self.overlap = checked(side, overlap)
         self.side = max(grid, self.side // grid * grid)
-        sides = self.picture.tensor.shape[-2:]
         self.axes = [
             Axis(length, spans(length, self.side, self.overlap, grid=grid, from_end=end), self.overlap)
-            for length, end in zip(sides, from_end, strict=True)
+            for length, end in zip(self.picture.tensor.shape[-2:], from_end, strict=True)
         ]
         self.places = [
             Place(page, row, column)
@@ -101,27 +95,24 @@ class Tiles:
             for column in range(len(self.axes[1].spans))
         ]
         self.order = self._order()
-        self._steps: Iterator[Step] | None = None
-        self.offset = 0  # steps before the tile at hand
-        self.done: list[dict[str, Any]] = []
+        super().__init__("tile", len(self.order))
         self.shared: dict[str, Any] = {}
         self.canvas: dict[str, torch.Tensor] = {}
-        self.current = self._made(0)
+        self.current = self.made(0)
         self.scale = self._scale()
         self.task = self.current.task
         rest = f", {self.not_fitted} of them as given, for nothing is missing there" if self.not_fitted else ""
         said = f"{len(self.places)} tiles of {self.side} pixels that share {self.overlap} or more with the next{rest}"
         self.remarks = (*self.current.remarks, *remarks, said)
         own = {"tile": self.side, "overlap": self.overlap, "seed": seed, "input": fingerprint(self.picture.tensor)}
-        self.fingerprint: dict[str, Any] = {**self.current.fingerprint, **own}
+        self.fingerprint = {**self.current.fingerprint, **own}
 
     # ------------------------------------------------------------------ places
 
     def _order(self) -> list[int]:
         """The numbers of the tiles that are to be fitted, in their turn."""
-        if self.picture.missing is None:
-            order = list(range(len(self.places)))
-        else:
+        order = list(range(len(self.places)))
+        if self.picture.missing is not None:
             parts = [cut(self.picture.missing, self._region(place)) for place in self.places]
             for place, part in zip(self.places, parts, strict=True):
                 if bool(part.all()):
@@ -137,32 +128,22 @@ class Tiles:
         return order
 
     def _region(self, place: Place, scale: int = 1) -> Region:
-        rows, columns = self.axes[0].spans[place.row], self.axes[1].spans[place.column]
-        cut = (slice(scale * start, scale * stop) for start, stop in (rows, columns))
-        return (slice(place.page, place.page + 1), *cut)  # pyright: ignore[reportReturnType]
+        (top, bottom), (left, right) = self.axes[0].spans[place.row], self.axes[1].spans[place.column]
+        rows, columns = slice(scale * top, scale * bottom), slice(scale * left, scale * right)
+        return slice(place.page, place.page + 1), rows, columns
 
     def _described(self, place: Place) -> str:
         _, rows, columns = self._region(place)
         page = f"page {place.page + 1}, " if len(self.picture.tensor) > 1 else ""
         return f"{page}columns {columns.start} to {columns.stop - 1}, rows {rows.start} to {rows.stop - 1}"
 
-    def _made(self, turn: int) -> Fit:
-        number = self.order[turn]
-        region = self._region(self.places[number])
-        beside = {name: cut_out(picture, region) for name, picture in self.beside.items()}
-        seed = tile_seed(self.seed, number)
-        shared = {"shared": self.shared["value"]} if self.shared else {}
-        page = self.places[number].page
-        return self.make(cut_out(self.picture, region), page=page, seed=seed, **beside, **shared)
-
     def _scale(self) -> int:
         """How many times as large as the input the result is."""
         _, rows, columns = self._region(self.places[self.order[0]])
         given = (rows.stop - rows.start, columns.stop - columns.start)
         blank = torch.zeros(1, self.channels, *self.current.size, device=self.current.prior.device)
-        height, width = (blank if self.current.problem.finish is None else self.current.problem.finish(blank)).shape[
-            -2:
-        ]
+        finish = self.current.problem.finish
+        height, width = (blank if finish is None else finish(blank)).shape[-2:]
         if height % given[0] or (height, width) != tuple(height // given[0] * side for side in given):
             raise InputError(
                 f"a tile of {given[1]} x {given[0]} pixels became {width} x {height}: expected as many, or a whole multiple"
@@ -189,11 +170,6 @@ class Tiles:
         """How many tiles are returned as given, for nothing is missing in them."""
         return len(self.places) - len(self.order)
 
-    @property
-    def steps_before(self) -> int:
-        """Steps of the tiles that are done, without those that only a report asked for."""
-        return sum(part["steps"] for part in self.done)
-
     def part(self, whole: torch.Tensor) -> torch.Tensor:
         """Of a picture of the result's size the tile at hand: (b, c, h, w) -> (1, c, side, side)."""
         return cut(whole, self._region(self.places[self.number], self.scale))
@@ -210,77 +186,27 @@ class Tiles:
             "kept_steps": [part["kept_step"] for part in parts],
         }
 
-    # ------------------------------------------------------------------ the loop
+    # ------------------------------------------------------------------ fits
 
-    def __iter__(self) -> Self:
-        return self
+    def made(self, turn: int) -> Fit:
+        number = self.order[turn]
+        page, region = self.places[number].page, self._region(self.places[number])
+        beside = {name: cut_out(picture, region) for name, picture in self.beside.items()}
+        shared = {"shared": self.shared["value"]} if self.shared else {}
+        return self.make(
+            cut_out(self.picture, region), page=page, seed=tile_seed(self.seed, number), **beside, **shared
+        )
 
-    def __next__(self) -> Step:
-        if self._steps is None:
-            self._steps = self._iterated()
-        return next(self._steps)
-
-    def _iterated(self) -> Iterator[Step]:
-        while True:
-            for step in self.current:
-                yield self._of_whole(step)
-            if len(self.done) + 1 == len(self.order):
-                return
-            self._turn()
-
-    def run(self) -> Result:
-        """Iterate to the end and return the Result."""
-        for _ in self:
-            pass
-        return self.result()
-
-    @property
-    def index(self) -> int:
-        """Steps so far, of all tiles."""
-        return self.offset + self.current.index
-
-    @property
-    def finished(self) -> bool:
-        """Whether the result of every tile stands."""
-        return len(self.done) + 1 == len(self.order) and self.current.finished
-
-    def _turn(self) -> None:
-        """From one tile to the next."""
-        result = self.current.result()
-        self.offset += self.current.index
-        if not self.canvas:
-            self.canvas = self._blank(spread=result.uncertainty is not None)
-        self._blend(self.canvas, self.places[self.number], result.image, result.uncertainty)
+    def end(self, result: Result) -> dict[str, Any]:
+        self.canvas = self._blended(self.canvas, self.places[self.number], result.image, result.uncertainty)
         if self.share is not None and not self.done:
             operators = [operator.state_dict() for operator in result.operators]
             self.shared = {"value": self.share(result), "operators": operators}
-        self.done.append({**part_of(result), "image": None, "uncertainty": None, "operators": []})
-        del self.current, result  # before the next is made: networks and codes of two would stand beside each other
-        gc.collect()  # a fit and its guard know one another
-        self.current = self._made(len(self.done))
+        return {**part_of(result), "image": None, "uncertainty": None, "operators": []}
 
-    def _of_whole(self, step: Step) -> Step:
-        turn, count = len(self.done), len(self.order)
-        finish, place = step.finish, self.places[self.number]
-
-        def whole(mean: torch.Tensor) -> torch.Tensor:
-            tile = (mean if finish is None else finish(mean)).cpu()
-            return self._blended(place, tile, None)["image"]
-
-        return replace(
-            step,
-            index=self.offset + step.index,
-            total=self.offset + step.total * (count - turn),
-            seconds=step.seconds + sum(part["seconds"] for part in self.done),
-            status=f"tile {turn + 1} of {count}" + (f": {step.status}" if step.status else ""),
-            events=tuple(f"tile {turn + 1}, {event}" for event in step.events),
-            finish=whole,
-        )
-
-    def tile_of(self, step: Step) -> torch.Tensor:
-        """What a step of the tile at hand shows of it alone, (1, c, side, side): less work than `step.picture`."""
-        finish = self.current.problem.finish
-        return (step.mean if finish is None else finish(step.mean)).cpu()
+    def whole(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        canvas, place = self.canvas, self.places[self.number]
+        return lambda tile: self._blended(canvas, place, tile, None)["image"]
 
     # ------------------------------------------------------------------ blending
 
@@ -290,42 +216,29 @@ class Tiles:
         if image.shape[1] < self.channels:
             image = image.mean(1, keepdim=True).repeat(1, self.channels, 1, 1)
         coverage = torch.zeros(len(image), 1, *self.size)
-        to_fit = set(self.order)
-        for number, place in enumerate(self.places):
-            if number not in to_fit:
-                coverage[self._region_of_result(place)] += self._weight(place)
+        for number in sorted(set(range(len(self.places))) - set(self.order)):
+            region, weight = self._share_of(self.places[number])
+            coverage[region] += weight
         return {"image": image, "coverage": coverage} | ({"uncertainty": torch.zeros_like(image)} if spread else {})
 
-    def _region_of_result(self, place: Place) -> tuple[Any, ...]:
+    def _share_of(self, place: Place) -> tuple[tuple[slice, ...], torch.Tensor]:
+        """Where a tile lies in the result, and how much each of its pixels counts there."""
         page, rows, columns = self._region(place, self.scale)
-        return (page, slice(None), rows, columns)
+        of_rows, of_columns = (self.axes[i].weights(k, self.scale) for i, k in enumerate((place.row, place.column)))
+        return (page, slice(None), rows, columns), of_rows[:, None] * of_columns
 
-    def _weight(self, place: Place) -> torch.Tensor:
-        rows, columns = (
-            axis.weights(each, self.scale) for axis, each in zip(self.axes, (place.row, place.column), strict=True)
-        )
-        return rows[:, None] * columns
-
-    def _blend(
+    def _blended(
         self, canvas: dict[str, torch.Tensor], place: Place, tile: torch.Tensor, spread: torch.Tensor | None
-    ) -> None:
-        """Add a tile to the mean so far: m <- m + w / (W + w) (x - m), which leaves alone whatever all tiles agree on."""
-        region, weight = self._region_of_result(place), self._weight(place)
-        coverage = canvas["coverage"][region] + weight
-        share = weight / coverage
-        canvas["image"][region] = torch.lerp(canvas["image"][region], tile, share.expand_as(tile))
-        if spread is not None:
-            canvas["uncertainty"][region] = torch.lerp(canvas["uncertainty"][region], spread, share.expand_as(spread))
-        canvas["coverage"][region] = coverage
-
-    def _blended(self, place: Place, tile: torch.Tensor, spread: torch.Tensor | None) -> dict[str, torch.Tensor]:
-        """The picture as it would be with one tile more; the mean so far stays as it is."""
-        if self.canvas:
-            canvas = {name: value.clone() for name, value in self.canvas.items()}
-        else:
-            canvas = self._blank(spread=spread is not None)
-        self._blend(canvas, place, tile, spread)
-        return canvas
+    ) -> dict[str, torch.Tensor]:
+        """The mean with a tile more: m <- m + w / (W + w) (x - m), which leaves alone whatever all tiles agree on."""
+        found = {name: value.clone() for name, value in canvas.items()} or self._blank(spread=spread is not None)
+        region, weight = self._share_of(place)
+        coverage = found["coverage"][region] + weight
+        for name, value in (("image", tile), ("uncertainty", spread)):
+            if value is not None:
+                found[name][region] = torch.lerp(found[name][region], value, (weight / coverage).expand_as(value))
+        found["coverage"][region] = coverage
+        return found
 
     # ------------------------------------------------------------------ the result
 
@@ -336,60 +249,41 @@ class Tiles:
         are those of the last tile, `operators` those that were fitted; `uncertainty` is blended as the picture is.
         """
         last = self.current.result()
-        whole = self._blended(self.places[self.number], last.image, last.uncertainty)
-        parts = [*self.done, part_of(last)]
+        whole = self._blended(self.canvas, self.places[self.number], last.image, last.uncertainty)
         return replace(
-            last,
+            self.joined(last, [*self.done, part_of(last)]),
             image=whole["image"],
             uncertainty=whole.get("uncertainty"),
-            reason=self._reason(parts),
-            reason_code=last.reason_code if self.finished else "interrupted",
-            kept_step=[step for part in parts for step in part["kept_step"]],
-            steps=sum(part["steps"] for part in parts),
-            seconds=sum(part["seconds"] for part in parts),
-            history=side_by_side([history_of(part) for part in parts], word="tile"),
             seed=self.seed,
-            remarks=self.remarks,
             picture=self.written,
             operators=self._fitted_operators() if self.shared else last.operators,
         )
 
-    def _reason(self, parts: list[dict[str, Any]]) -> str:
-        count = len(self.order)
-        if not self.finished:
-            ending = "; the tiles after it are as given" if len(parts) < count else ""
-            return f"ended on tile {len(parts)} of {count}: {parts[-1]['reason']}{ending}"
-        if count == 1:
+    def summary(self, parts: list[dict[str, Any]]) -> str:
+        if self.count == 1:
             return parts[0]["reason"]
         kept = sorted(step for part in parts for step in part["kept_step"])
-        middle = statistics.median_low(kept)
-        return f"{count} tiles, kept steps {kept[0]} to {kept[-1]}, half of them by {middle}; the first: {parts[0]['reason']}"
+        spread = f"{kept[0]} to {kept[-1]}, half of them by {statistics.median_low(kept)}"
+        return f"{self.count} tiles, kept steps {spread}; the first: {parts[0]['reason']}"
 
     def _fitted_operators(self) -> list[torch.nn.Module]:
         """Those of the tile whose kernel the others share."""
         shared, self.shared = self.shared, {}
-        alike = self._made(0).theta.fitted_operators()
+        alike = self.made(0).theta.fitted_operators()
         self.shared = shared
         for operator, state in zip(alike, shared["operators"], strict=True):
             operator.load_state_dict(state)
         return alike
 
-    # ------------------------------------------------------------------ state
-
     def state_dict(self) -> dict[str, Any]:
-        """The sum of the tiles that are done, what they came to, and the state of the fit at hand."""
-        names = ("done", "offset", "shared", "canvas")
-        return {
-            **{name: copy.copy(getattr(self, name)) for name in names},
-            "index": self.index,
-            "fit": self.current.state_dict(),
-        }
+        return {**super().state_dict(), "shared": self.shared, "canvas": self.canvas}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state: on a CPU with as many threads, bit for bit as if it had never stopped."""
-        self.done, self.offset, self.shared = list(state["done"]), state["offset"], dict(state["shared"])
-        self._steps = None
-        self.canvas = {name: value.clone() for name, value in state["canvas"].items()}
-        del self.current
-        self.current = self._made(len(self.done))
-        self.current.load_state_dict(state["fit"])
+        self.shared, self.canvas = state["shared"], state["canvas"]
+        super().load_state_dict(state)
+
+
+def mean_kernel(result: Result) -> torch.Tensor:
+    """The kernel that the restarts of one tile agreed on."""
+    kernels: list[Any] = [operator.kernel for operator in result.operators]  # pyright: ignore[reportAttributeAccessIssue]
+    return torch.stack(kernels).detach().mean(0).cpu()

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from preimage.errors import InputError
 from preimage.stopping.held_out import HeldOut, Risk, holds_out
-from preimage.stopping.rule import EitherRule, StoppingRule, leaves
+from preimage.stopping.rule import EitherRule, StoppingRule
 from preimage.stopping.thresholds import After, Discrepancy, Plateau
 from preimage.stopping.tracker import ScoreTracker, Tracker
 from preimage.stopping.variance import MovingVariance, WindowedVariance
@@ -39,14 +39,11 @@ NAMES = tuple(_RULES)
 
 
 def by_name(name: str) -> StoppingRule:
-    """A rule by its name on the command line, with its default options.
+    """A rule by its name on the command line, with its default options; InputError for an unknown name.
 
     Example:
         >>> by_name("held-out").fraction
         0.03
-
-    Raises:
-        InputError: an unknown name.
     """
     if name not in _RULES:
         raise InputError(f"stop must be one of {', '.join(NAMES)}, got {name!r}")
@@ -71,7 +68,6 @@ __all__ = [
     "discrepancy",
     "held_out",
     "holds_out",
-    "leaves",
     "moving_variance",
     "plateau",
     "risk",

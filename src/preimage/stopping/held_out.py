@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
+from typing import ClassVar
 
 import torch
 
@@ -11,83 +13,8 @@ from preimage.engine.step import Step
 from preimage.errors import InputError
 from preimage.problem import Problem
 from preimage.rng import generator
-from preimage.stopping.rule import StoppingRule, leaves, next_stream
+from preimage.stopping.rule import EitherRule, StoppingRule
 from preimage.stopping.tracker import ScoreTracker, Tracker
-
-
-@dataclass(frozen=True)
-class HeldOut(StoppingRule):
-    """Leaves a fraction of the values out of E, and keeps the average that predicts them best.
-
-    Values are left out by pixel (all channels of it) or one by one (`by_value`), each member its own. It needs no noise level,
-    but takes noise to be independent from pixel to pixel; on fine texture it stops too early, for the fit cannot predict a
-    pixel that it was not fitted to.
-
-    Example:
-        >>> held_out = HeldOut(0.1, patience=50)
-        >>> held_out.fraction, held_out.every
-        (0.1, 3)
-
-    Args:
-        fraction: of the values that are held out, above 0 to 0.5.
-        by_value: whether channels are held out one by one.
-        block: side in pixels of the squares that are held out whole; above 1 for noise that is correlated between pixels, which
-            neighbors would predict.
-
-    Raises:
-        InputError: a value out of its range.
-    """
-
-    fraction: float = field(default=0.03, kw_only=False)
-    by_value: bool = field(default=False, kw_only=True)
-    block: int = field(default=1, kw_only=True)
-    min_delta: float = field(default=0.01, kw_only=True)
-    patience_ratio: float = field(default=0.15, kw_only=True)
-    every: int = field(default=3, kw_only=True)
-
-    name = "held out"
-    meaning = "the least error on pixels that were left out"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 < self.fraction <= 0.5:
-            raise InputError(f"the fraction of held-out pixels must be above 0 and at most 0.5, got {self.fraction}")
-        if self.block < 1:
-            raise InputError(f"the side of held-out blocks must be at least 1 pixel, got {self.block}")
-
-    def start(
-        self,
-        problem: Problem,
-        *,
-        members: Sequence[int],
-        total: int,
-        seed: int = 0,
-        streams: Iterator[int] | None = None,
-    ) -> tuple[Problem, Tracker]:
-        if problem.target.ndim != 4:
-            shape = tuple(problem.target.shape)
-            raise InputError(
-                f"held-out pixels need a target (b, c, h, w), got shape {shape}: use after(n)", code="shape"
-            )
-        mask = self.mask(problem.target, members, seed, next_stream(streams))
-        tracker = self.tracker(problem, mask, total)
-        return replace(problem, weight=tracker.fitted), tracker
-
-    def mask(self, target: torch.Tensor, members: Sequence[int], seed: int, stream: int = 0) -> torch.Tensor:
-        """Which values of a target are held out: (b, 1 or c, h, w), 1 where they are."""
-        h, w = target.shape[-2:]
-        rows, columns = -(-h // self.block), -(-w // self.block)
-        planes = target.shape[1] if self.by_value else 1
-        masks = []
-        for member in members:
-            draws = torch.rand(1, planes, rows, columns, generator=generator(seed, "hold-out", member, stream=stream))
-            blocks = (draws < self.fraction).float()
-            masks.append(blocks.repeat_interleave(self.block, 2).repeat_interleave(self.block, 3)[..., :h, :w])
-        return torch.cat(masks).to(target.device)
-
-    def tracker(self, problem: Problem, mask: torch.Tensor, total: int) -> HeldOutTracker:
-        """The tracker of a fit with these values held out."""
-        return HeldOutTracker(self, problem, mask, total)
 
 
 class HeldOutTracker(ScoreTracker):
@@ -111,15 +38,100 @@ class HeldOutTracker(ScoreTracker):
             return self.problem.data_term(self.problem.apply(step.average), self.held_out)
 
 
-def holds_out(rule: StoppingRule | str | None) -> bool:
-    """Whether a rule, or one of those joined in it, leaves values out of E; False of what is no rule.
+class RiskTracker(HeldOutTracker):
+    """Scores by the estimated risk."""
+
+    def __init__(self, rule: HeldOut, problem: Problem, mask: torch.Tensor, total: int) -> None:
+        if problem.noise_level is None:
+            raise InputError(
+                "the risk rule needs the noise level: give the problem a noise_level, or use held_out()", code="noise"
+            )
+        super().__init__(rule, problem, mask, total)
+        self.level = problem.noise_level
+        # Of each image, so that none of a batch is judged by what is missing in another.
+        weight = problem.weight
+        self.valid: float | torch.Tensor = 1.0 if weight is None else (weight > 0).float().flatten(1).mean(1)
+
+    def score_of(self, step: Step) -> torch.Tensor:
+        with torch.no_grad():
+            prediction = self.problem.apply(step.average)
+            fitted = self.problem.data_term(prediction, self.fitted)
+            held_out = self.problem.data_term(prediction, self.held_out)
+            freedom = 1 - (fitted / held_out.clamp_min(1e-12)).clamp(0, 1).sqrt()
+            if step.restarts > 1:  # what is returned is the mean: its error, but the mean freedom of its members
+                mean = self.problem.apply(step.mean.repeat_interleave(step.restarts, 0))
+                fitted = self.problem.data_term(mean, self.fitted)
+        risks = self.valid * (fitted + 2 * self.level * freedom) + (1 - self.valid) * held_out - self.level
+        return risks.unflatten(0, (-1, step.restarts)).mean(1).repeat_interleave(step.restarts)
+
+
+@dataclass(frozen=True)
+class HeldOut(StoppingRule):
+    """Leaves a fraction of the values out of E, and keeps the average that predicts them best.
+
+    Values are left out by pixel (all channels of it) or one by one (`by_value`), each member its own. It needs no noise level,
+    but takes noise to be independent from pixel to pixel; on fine texture it stops too early, for the fit cannot predict a
+    pixel that it was not fitted to.
 
     Example:
-        >>> from preimage.stopping import after, held_out
-        >>> holds_out(held_out() | after(200)), holds_out(after(200))
-        (True, False)
+        >>> held_out = HeldOut(0.1, patience=50)
+        >>> held_out.fraction, held_out.every
+        (0.1, 3)
+
+    Args:
+        fraction: of the values that are held out, above 0 to 0.5.
+        by_value: whether channels are held out one by one.
+        block: side in pixels of the squares that are held out whole; above 1 for noise that is correlated between pixels, which
+            neighbors would predict.
+
+    Raises InputError for a value out of its range.
     """
-    return isinstance(rule, StoppingRule) and any(isinstance(leaf, HeldOut) for leaf in leaves(rule))
+
+    fraction: float = field(default=0.03, kw_only=False)
+    by_value: bool = field(default=False, kw_only=True)
+    block: int = field(default=1, kw_only=True)
+    min_delta: float = field(default=0.01, kw_only=True)
+    patience_ratio: float = field(default=0.15, kw_only=True)
+    every: int = field(default=3, kw_only=True)
+
+    name = "held out"
+    meaning = "the least error on pixels that were left out"
+    judge: ClassVar[type[HeldOutTracker]] = HeldOutTracker
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.fraction <= 0.5:
+            raise InputError(f"the fraction of held-out pixels must be above 0 and at most 0.5, got {self.fraction}")
+        if self.block < 1:
+            raise InputError(f"the side of held-out blocks must be at least 1 pixel, got {self.block}")
+
+    def start(
+        self,
+        problem: Problem,
+        *,
+        members: Sequence[int],
+        total: int,
+        seed: int = 0,
+        streams: Iterator[int] | None = None,
+    ) -> tuple[Problem, Tracker]:
+        if problem.target.ndim != 4:
+            found = f"got shape {tuple(problem.target.shape)}: use after(n)"
+            raise InputError(f"held-out pixels need a target (b, c, h, w), {found}", code="shape")
+        mask = self.mask(problem.target, members, seed, next(streams or count()))
+        tracker = self.judge(self, problem, mask, total)
+        return replace(problem, weight=tracker.fitted), tracker
+
+    def mask(self, target: torch.Tensor, members: Sequence[int], seed: int, stream: int = 0) -> torch.Tensor:
+        """Which values of a target are held out: (b, 1 or c, h, w), 1 where they are."""
+        h, w = target.shape[-2:]
+        rows, columns = -(-h // self.block), -(-w // self.block)
+        planes = target.shape[1] if self.by_value else 1
+        masks = []
+        for member in members:
+            draws = torch.rand(1, planes, rows, columns, generator=generator(seed, "hold-out", member, stream=stream))
+            blocks = (draws < self.fraction).float()
+            masks.append(blocks.repeat_interleave(self.block, 2).repeat_interleave(self.block, 3)[..., :h, :w])
+        return torch.cat(masks).to(target.device)
 
 
 @dataclass(frozen=True)
@@ -137,34 +149,17 @@ class Risk(HeldOut):
 
     name = "risk"
     meaning = "the least estimated distance to the clean picture"
-
-    def tracker(self, problem: Problem, mask: torch.Tensor, total: int) -> HeldOutTracker:
-        if problem.noise_level is None:
-            raise InputError(
-                "the risk rule needs the noise level: give the problem a noise_level, or use held_out()", code="noise"
-            )
-        return RiskTracker(self, problem, mask, total)
+    judge = RiskTracker
 
 
-class RiskTracker(HeldOutTracker):
-    """Scores by the estimated risk."""
+def holds_out(rule: StoppingRule | str | None) -> bool:
+    """Whether a rule, or one of those joined in it, leaves values out of E; False of what is no rule.
 
-    def __init__(self, rule: HeldOut, problem: Problem, mask: torch.Tensor, total: int) -> None:
-        super().__init__(rule, problem, mask, total)
-        # Of each image, so that none of a batch is judged by what is missing in another.
-        weight = problem.weight
-        self.valid: float | torch.Tensor = 1.0 if weight is None else (weight > 0).float().flatten(1).mean(1)
-
-    def score_of(self, step: Step) -> torch.Tensor:
-        level = self.problem.noise_level
-        assert level is not None
-        with torch.no_grad():
-            prediction = self.problem.apply(step.average)
-            fitted = self.problem.data_term(prediction, self.fitted)
-            held_out = self.problem.data_term(prediction, self.held_out)
-            freedom = 1 - (fitted / held_out.clamp_min(1e-12)).clamp(0, 1).sqrt()
-            if step.restarts > 1:  # what is returned is the mean: its error, but the mean freedom of its members
-                mean = self.problem.apply(step.mean.repeat_interleave(step.restarts, 0))
-                fitted = self.problem.data_term(mean, self.fitted)
-        risks = self.valid * (fitted + 2 * level * freedom) + (1 - self.valid) * held_out - level
-        return risks.unflatten(0, (-1, step.restarts)).mean(1).repeat_interleave(step.restarts)
+    Example:
+        >>> from preimage.stopping import after, held_out
+        >>> holds_out(held_out() | after(200)), holds_out(after(200))
+        (True, False)
+    """
+    if isinstance(rule, EitherRule):
+        return holds_out(rule.first) or holds_out(rule.second)
+    return isinstance(rule, HeldOut)

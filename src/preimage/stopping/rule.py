@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, ClassVar
 
@@ -11,7 +11,7 @@ import torch
 
 from preimage.engine.step import Step
 from preimage.errors import InputError
-from preimage.problem import Problem, name_of
+from preimage.problem import Problem
 from preimage.stopping.tracker import EitherTracker, ScoreTracker, Tracker
 
 
@@ -41,8 +41,7 @@ class StoppingRule:
         patience_ratio: a member also waits this many times the number of steps of its last improvement, 0 or more.
         every: steps between two scores, 1 or more.
 
-    Raises:
-        InputError: a value out of its range.
+    Raises InputError for a value out of its range.
     """
 
     patience: int | None = None
@@ -54,13 +53,10 @@ class StoppingRule:
     meaning: ClassVar[str] = "the lowest score"
 
     def __post_init__(self) -> None:
-        for name, unit in (("patience", "step"), ("every", "step")):
+        for name, least in (("patience", 1), ("every", 1), ("min_delta", 0), ("patience_ratio", 0)):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name} must be at least 1 {unit}, got {value}")
-        for name in ("min_delta", "patience_ratio"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"{name} must be at least 0, got {getattr(self, name)}")
+            if value is not None and not value >= least:
+                raise InputError(f"{name} must be at least {least}{' step' if least else ''}, got {value}")
 
     def score(self, step: Step) -> torch.Tensor:
         """A number for each member, (b,), the lower the better; NaN where nothing is known yet."""
@@ -75,23 +71,19 @@ class StoppingRule:
         seed: int = 0,
         streams: Iterator[int] | None = None,
     ) -> tuple[Problem, Tracker]:
-        """Begin one fit: its problem, which a rule may change (held-out pixels need it), and the tracker of it.
+        """Begin one fit: its problem, which a rule that holds out pixels changes, and the tracker of it.
 
         Args:
             problem: for all members, on their device.
             members: the number of the random stream of each: members of one number draw the same, as each does alone.
             total: maximum number of steps.
-            seed: of what a rule draws.
-            streams: numbers of streams of random numbers, of which a rule that draws takes the next; None: 0, 1, 2, ...
+            seed, streams: of what a rule draws, and the numbers of random streams, of which it takes the next; None: 0, 1, 2, ...
         """
-        del seed, streams
-        return problem, ScoreTracker(self, members=len(members), total=total)
+        return problem, self.tracker(problem, members=len(members), total=total)
 
-    def describe(self) -> dict[str, Any]:
-        """The rule as plain data: {"kind": class, option: value}."""
-        return {"kind": type(self).__name__} | {
-            each.name: _plain(getattr(self, each.name)) for each in fields(self) if each.init
-        }
+    def tracker(self, problem: Problem, *, members: int, total: int) -> Tracker:
+        """The tracker of a fit, of a rule that draws nothing and leaves the problem as it is."""
+        return ScoreTracker(self, members=members, total=total)
 
     def __or__(self, other: StoppingRule) -> StoppingRule:
         return EitherRule(self, other)  # pyright: ignore[reportCallIssue] (fields that are not in the base come first)
@@ -122,25 +114,9 @@ class EitherRule(StoppingRule):
         seed: int = 0,
         streams: Iterator[int] | None = None,
     ) -> tuple[Problem, Tracker]:
-        streams = count() if streams is None else streams
+        streams = streams or count()
         trackers = []
         for rule in (self.first, self.second):
             problem, tracker = rule.start(problem, members=members, total=total, seed=seed, streams=streams)
             trackers.append(tracker)
         return problem, EitherTracker(self, (trackers[0], trackers[1]), len(members))
-
-
-def leaves(rule: StoppingRule) -> list[StoppingRule]:
-    """The rules that are joined in one, or the rule itself."""
-    return [*leaves(rule.first), *leaves(rule.second)] if isinstance(rule, EitherRule) else [rule]
-
-
-def next_stream(streams: Iterator[int] | None) -> int:
-    """The stream of random numbers of a rule that draws."""
-    return 0 if streams is None else next(streams)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, StoppingRule):
-        return value.describe()
-    return name_of(value) if isinstance(value, Callable) else value

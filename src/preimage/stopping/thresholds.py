@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -40,16 +39,8 @@ class After(StoppingRule):
         if self.steps is not None and self.steps < 1:
             raise InputError(f"steps must be at least 1, got {self.steps}")
 
-    def start(
-        self,
-        problem: Problem,
-        *,
-        members: Sequence[int],
-        total: int,
-        seed: int = 0,
-        streams: Iterator[int] | None = None,
-    ) -> tuple[Problem, Tracker]:
-        return problem, AfterTracker(self, members=len(members), total=total)
+    def tracker(self, problem: Problem, *, members: int, total: int) -> Tracker:
+        return AfterTracker(self, members=members, total=total)
 
 
 class AfterTracker(ScoreTracker):
@@ -65,13 +56,11 @@ class AfterTracker(ScoreTracker):
 
     def score(self, step: int) -> None:
         """None: the number of a step says nothing of the image."""
-        del step
 
     def reason(self, member: int) -> str:
         return f"all {self.kept_step[member]} steps were done; kept the last"
 
     def reason_code(self, member: int) -> str:
-        del member
         return "steps-done"
 
     def status(self) -> str:
@@ -92,8 +81,7 @@ class Discrepancy(StoppingRule):
         distance: distance of the data term; None: the problem's own. Another one needs sigma, and is of use where the problem's
             weighs frequencies by an uncertain estimate.
 
-    Raises:
-        InputError: a sigma out of its range, or a distance without it.
+    Raises InputError for a sigma out of its range, or a distance without it.
 
     Source: Morozov's discrepancy principle, Soviet Mathematics Doklady 1966.
     """
@@ -113,24 +101,14 @@ class Discrepancy(StoppingRule):
         if self.sigma is not None and not self.sigma > 0:
             raise InputError(f"sigma must be above 0, got {self.sigma}")
         if self.sigma is None and self.distance is not None:
-            raise InputError(
-                "a distance of its own needs sigma, too: discrepancy(sigma=..., distance=...)", code="option"
-            )
+            raise InputError("a distance needs sigma, too: discrepancy(sigma=..., distance=...)", code="option")
 
-    def start(
-        self,
-        problem: Problem,
-        *,
-        members: Sequence[int],
-        total: int,
-        seed: int = 0,
-        streams: Iterator[int] | None = None,
-    ) -> tuple[Problem, Tracker]:
+    def tracker(self, problem: Problem, *, members: int, total: int) -> Tracker:
         level = problem.noise_level if self.sigma is None else self.sigma**2
         if level is None:
             raise InputError("the discrepancy rule needs sigma: discrepancy(sigma=...) or --sigma", code="noise")
         measured = problem if self.distance is None else replace(problem, distance=self.distance)
-        return problem, DiscrepancyTracker(self, measured, self.factor * level, members=len(members), total=total)
+        return DiscrepancyTracker(self, measured, self.factor * level, members=members, total=total)
 
 
 class DiscrepancyTracker(ScoreTracker):
@@ -181,16 +159,8 @@ class Plateau(StoppingRule):
     name = "plateau"
     meaning = "the lowest smoothed loss"
 
-    def start(
-        self,
-        problem: Problem,
-        *,
-        members: Sequence[int],
-        total: int,
-        seed: int = 0,
-        streams: Iterator[int] | None = None,
-    ) -> tuple[Problem, Tracker]:
-        return problem, PlateauTracker(self, members=len(members), total=total, patience=max(1, total // 10))
+    def tracker(self, problem: Problem, *, members: int, total: int) -> Tracker:
+        return PlateauTracker(self, members=members, total=total, patience=max(1, total // 10))
 
 
 class PlateauTracker(ScoreTracker):
@@ -198,10 +168,7 @@ class PlateauTracker(ScoreTracker):
 
     rule: Plateau
     remembers = ("smooth",)
-
-    def __init__(self, rule: Plateau, *, members: int, total: int, patience: int) -> None:
-        super().__init__(rule, members=members, total=total, patience=patience)
-        self.smooth: list[float] = []
+    smooth: list[float] | None = None
 
     def score_of(self, step: Step) -> torch.Tensor:
         return step.loss

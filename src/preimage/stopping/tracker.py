@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from itertools import compress
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -21,10 +22,8 @@ class Tracker(Protocol):
     images, `decide` gets the numbers of several steps at once, later.
     """
 
-    best: torch.Tensor | None
-    """The average that each member keeps, (b, c, h, w)."""
-    kept_step: list[int]
-    """The step that it came from, of each member; 0 before the first."""
+    best: torch.Tensor | None  # the average that each member keeps, (b, c, h, w)
+    kept_step: list[int]  # the step that it came from, of each member; 0 before the first
 
     def measure(self, step: Step) -> torch.Tensor:
         """(n_statistics, b), on the device, without waiting for it."""
@@ -67,8 +66,7 @@ class ScoreTracker:
     """Keeps the average of the lowest score of each member, and stops a member when its patience ends.
 
     A member stops when its last improvement (by more than the fraction `min_delta` of the score) is older than `patience` steps
-    and than `patience_ratio` times its own age. What is only needed to compute a score belongs in a subclass; a rule without one
-    has its own `score(step)`.
+    and than `patience_ratio` times its own age. A rule that needs more than its own `score(step)` has a subclass.
 
     Args:
         rule: the configuration.
@@ -88,8 +86,6 @@ class ScoreTracker:
         self.last_score, self.last_loss = [math.nan] * members, [math.nan] * members
         self.scored_at = 0  # the latest step with a score
         self.limit = rule.patience or patience or max(1, total // 3)
-
-    # ------------------------------------------------------------------ one step
 
     def score_of(self, step: Step) -> torch.Tensor:
         """A number for each member, (b,), the lower the better; NaN where nothing is known yet."""
@@ -114,7 +110,9 @@ class ScoreTracker:
             active and self.accepts(step, i) and score < self.best_score[i]
             for i, (active, score) in enumerate(zip(step.active, self.last_score, strict=True))
         ]
-        self.keep(step, better)
+        self.take(step, better)
+        for i in compress(range(len(better)), better):
+            self.improve(step, i)
         stops = [active and self.patience_ends(step, i) for i, active in enumerate(step.active)]
         self.stopped_at = [step.index if stop else old for stop, old in zip(stops, self.stopped_at, strict=True)]
         return stops
@@ -129,7 +127,6 @@ class ScoreTracker:
 
     def accepts(self, step: Step, member: int) -> bool:
         """Whether a score counts at this step (a guard against minima that come too early)."""
-        del step, member
         return True
 
     def patience_ends(self, step: Step, member: int) -> bool:
@@ -137,15 +134,12 @@ class ScoreTracker:
         since, _ = self.last_improvement[member]
         return since > 0 and step.index - since >= max(self.limit, self.rule.patience_ratio * since)
 
-    def keep(self, step: Step, better: list[bool]) -> None:
-        """Keep the averages of the members that got better."""
-        self.take(step, better)
-        for i, is_better in enumerate(better):
-            if is_better:
-                self.best_score[i] = self.last_score[i]
-                before = self.last_improvement[i][1]
-                if math.isinf(before) or self.last_score[i] < before - self.rule.min_delta * abs(before):
-                    self.last_improvement[i] = (step.index, self.last_score[i])
+    def improve(self, step: Step, member: int) -> None:
+        """Take over the latest score of a member as its best."""
+        score = self.best_score[member] = self.last_score[member]
+        before = self.last_improvement[member][1]
+        if math.isinf(before) or score < before - self.rule.min_delta * abs(before):
+            self.last_improvement[member] = (step.index, score)
 
     def take(self, step: Step, members: list[bool]) -> None:
         """Hold the averages of some members: the latest until a first score is known, then the best."""
@@ -155,8 +149,6 @@ class ScoreTracker:
             self.best = step.average if all(members) else torch.stack([new if c else old for c, new, old in chosen])
             self.kept_step = [step.index if c else kept for c, kept in zip(members, self.kept_step, strict=True)]
 
-    # ------------------------------------------------------------------ words
-
     def score(self, step: int) -> float | None:
         """The latest score, the mean over members, if it is of this step."""
         known = [score for score in self.last_score if math.isfinite(score)]
@@ -164,11 +156,11 @@ class ScoreTracker:
 
     def reason(self, member: int) -> str:
         """Why this member stopped and what was kept, as advice."""
-        name, kept, stopped = self.rule.name, self.kept_step[member], self.stopped_at[member]
-        meaning = self.rule.meaning
+        rule, kept, stopped = self.rule, self.kept_step[member], self.stopped_at[member]
         if not stopped:
-            return f"all steps were done before {name} saw {meaning} pass; kept step {kept}: more steps may help"
-        return f"{name}: {meaning} was at step {kept}, nothing better until {stopped}; kept step {kept}"
+            seen = f"all steps were done before {rule.name} saw {rule.meaning} pass"
+            return f"{seen}; kept step {kept}: more steps may help"
+        return f"{rule.name}: {rule.meaning} was at step {kept}, nothing better until {stopped}; kept step {kept}"
 
     def reason_code(self, member: int) -> str:
         """ "patience" or "all-steps"."""
@@ -179,20 +171,14 @@ class ScoreTracker:
         known = [score for score in self.last_score if score == score]
         return f"{self.rule.name} {sum(known) / len(known):.3g}" if known else self.rule.name
 
-    # ------------------------------------------------------------------ state
-
-    @property
-    def _names(self) -> tuple[str, ...]:
-        own = ("best", "kept_step", "best_score", "last_improvement", "last_score", "scored_at", "stopped_at")
-        return (*own, *self.remembers)
-
     def state_dict(self) -> dict[str, Any]:
         """All that has changed since the start: plain containers and tensors."""
-        return {name: getattr(self, name) for name in self._names}
+        own = ("best", "kept_step", "best_score", "last_improvement", "last_score", "scored_at", "stopped_at")
+        return {name: getattr(self, name) for name in (*own, *self.remembers)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
-        for name in self._names:
+        for name in self.state_dict():
             setattr(self, name, state[name])
 
     def copied(self) -> ScoreTracker:
@@ -244,8 +230,8 @@ class EitherTracker:
         return ", ".join(words for tracker in self.trackers if (words := tracker.status()))
 
     def state_dict(self) -> dict[str, Any]:
-        own = {"best": self.best, "kept_step": self.kept_step, "chosen": self.chosen}
-        return {**own, "trackers": [tracker.state_dict() for tracker in self.trackers]}
+        trackers = [tracker.state_dict() for tracker in self.trackers]
+        return {"best": self.best, "kept_step": self.kept_step, "chosen": self.chosen, "trackers": trackers}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.best, self.kept_step, self.chosen = state["best"], state["kept_step"], state["chosen"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import count
+from typing import Any, ClassVar
 
 import torch
 
@@ -12,71 +13,17 @@ from preimage.engine.step import Step
 from preimage.errors import InputError
 from preimage.problem import Problem
 from preimage.rng import generator
-from preimage.stopping.rule import StoppingRule, fixed, next_stream
+from preimage.stopping.rule import StoppingRule, fixed
 from preimage.stopping.tracker import ScoreTracker, Tracker, wide
 
 
-@dataclass(frozen=True)
-class WindowedVariance(StoppingRule):
-    """Keeps the average where the outputs of the last `window` steps vary least.
-
-    The variance is the mean over the window of the squared distance to the window's mean, per value; kept as running sums in
-    float64 over a fixed random subset of `values` values (None: all), never as a stack of images.
-
-    Example:
-        >>> WindowedVariance(10, patience=30).values
-        4096
-
-    Args:
-        window: steps, 2 or more; None: a thirtieth of the maximum number of steps.
-        values: how many values of the image the variance is computed from; None: all.
-        guard: a minimum is dropped as premature if the loss falls below this fraction of its value there; 0: never.
-
-    Raises:
-        InputError: a value out of its range.
-
-    Source: Wang et al., Early Stopping for Deep Image Prior, TMLR 2023, ES-WMV.
-    """
-
-    window: int | None = field(default=None, kw_only=False)
-    values: int | None = field(default=4096, kw_only=True)
-    guard: float = field(default=0.7, kw_only=True)
-    min_delta: float = fixed(0.0)
-    patience_ratio: float = fixed(0.0)
-    every: int = fixed(1)
-
-    name = "windowed variance"
-    meaning = "the least variance of the outputs"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.window is not None and self.window < 2:
-            raise InputError(f"window must be at least 2 steps, got {self.window}")
-
-    def start(
-        self,
-        problem: Problem,
-        *,
-        members: Sequence[int],
-        total: int,
-        seed: int = 0,
-        streams: Iterator[int] | None = None,
-    ) -> tuple[Problem, Tracker]:
-        draws = generator(seed, "hold-out", 0, stream=next_stream(streams))
-        return problem, WindowedTracker(
-            self, draws, self.window or max(5, total // 30), members=len(members), total=total
-        )
-
-
 class VarianceTracker(ScoreTracker):
-    """What both rules share: the subset of the values, and the guard against minima that come too early."""
+    """Scores by a subset of the values, and goes on after a minimum that came too early."""
 
-    rule: Any  # a WindowedVariance or a MovingVariance
+    rule: Any  # a VarianceRule
     remembers: tuple[str, ...] = ("losses",)
 
-    def __init__(
-        self, rule: WindowedVariance | MovingVariance, draws: torch.Generator, *, members: int, total: int
-    ) -> None:
+    def __init__(self, rule: VarianceRule, draws: torch.Generator, *, members: int, total: int) -> None:
         super().__init__(rule, members=members, total=total)
         self.draws = draws
         self.chosen: torch.Tensor | None = None
@@ -91,11 +38,9 @@ class VarianceTracker(ScoreTracker):
             self.chosen = torch.randint(x.shape[1], (self.rule.values,), generator=self.draws).to(x.device)
         return x[:, self.chosen]
 
-    def keep(self, step: Step, better: list[bool]) -> None:
-        super().keep(step, better)
-        for i, is_better in enumerate(better):
-            if is_better:
-                self.losses[i] = self.last_loss[i]
+    def improve(self, step: Step, member: int) -> None:
+        super().improve(step, member)
+        self.losses[member] = self.last_loss[member]
 
     def patience_ends(self, step: Step, member: int) -> bool:
         """Whether a minimum was premature: the loss fell further since, as it does only while the image is fitted."""
@@ -113,11 +58,9 @@ class WindowedTracker(VarianceTracker):
 
     remembers = ("ring", "total", "squares", "losses", "known_from")
 
-    def __init__(
-        self, rule: WindowedVariance, draws: torch.Generator, window: int, *, members: int, total: int
-    ) -> None:
+    def __init__(self, rule: VarianceRule, draws: torch.Generator, *, members: int, total: int) -> None:
         super().__init__(rule, draws, members=members, total=total)
-        self.window = window
+        self.window = self.rule.window or max(5, total // 30)
         self.ring: torch.Tensor | None = None
         self.total = self.squares = self.known_from = torch.zeros(())
 
@@ -140,38 +83,41 @@ class WindowedTracker(VarianceTracker):
         return torch.where(step.index < self.known_from, float("nan"), variance)
 
 
-@dataclass(frozen=True)
-class MovingVariance(StoppingRule):
-    """The same with exponential moving mean and variance: less memory, a little noisier.
+class MovingTracker(VarianceTracker):
+    """Exponential moving mean and variance."""
 
-    Example:
-        >>> MovingVariance(patience=30).alpha
-        0.1
+    remembers = ("mean", "variance", "losses")
+    mean: torch.Tensor | None = None
+    variance: torch.Tensor | None = None
+
+    def score_of(self, step: Step) -> torch.Tensor:
+        x, alpha = wide(self.subset(step.image)), float(self.rule.alpha)
+        if self.mean is None or self.variance is None:
+            self.mean, self.variance = x, x.new_zeros(len(x))
+            return torch.full((len(x),), float("nan"))
+        difference = (x - self.mean).square().mean(1)
+        self.variance = (1 - alpha) * (self.variance + alpha * difference)
+        self.mean = torch.lerp(self.mean, x, alpha)
+        return self.variance if step.index > 3 / alpha else torch.full((len(x),), float("nan"))
+
+
+@dataclass(frozen=True)
+class VarianceRule(StoppingRule):
+    """What both rules share: a fixed random subset of the values, and a guard against minima that come too early.
 
     Args:
-        alpha: EMA weight of the latest output, above 0 to below 1.
-        values, guard: as in WindowedVariance.
-
-    Raises:
-        InputError: a value out of its range.
-
-    Source: Wang et al., Early Stopping for Deep Image Prior, TMLR 2023, ES-EMV.
+        values: how many values of the image the variance is computed from; None: all.
+        guard: a minimum is dropped as premature if the loss falls below this fraction of its value there; 0: never.
     """
 
-    alpha: float = field(default=0.1, kw_only=False)
     values: int | None = field(default=4096, kw_only=True)
     guard: float = field(default=0.7, kw_only=True)
     min_delta: float = fixed(0.0)
     patience_ratio: float = fixed(0.0)
     every: int = fixed(1)
 
-    name = "moving variance"
     meaning = "the least variance of the outputs"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 < self.alpha < 1:
-            raise InputError(f"alpha must be between 0 and 1, got {self.alpha}")
+    judge: ClassVar[type[VarianceTracker]]
 
     def start(
         self,
@@ -182,24 +128,62 @@ class MovingVariance(StoppingRule):
         seed: int = 0,
         streams: Iterator[int] | None = None,
     ) -> tuple[Problem, Tracker]:
-        draws = generator(seed, "hold-out", 0, stream=next_stream(streams))
-        return problem, MovingTracker(self, draws, members=len(members), total=total)
+        draws = generator(seed, "hold-out", 0, stream=next(streams or count()))
+        return problem, self.judge(self, draws, members=len(members), total=total)
 
 
-class MovingTracker(VarianceTracker):
-    """Exponential moving mean and variance."""
+@dataclass(frozen=True)
+class WindowedVariance(VarianceRule):
+    """Keeps the average where the outputs of the last `window` steps vary least.
 
-    rule: MovingVariance
-    remembers = ("mean", "variance", "losses")
-    mean: torch.Tensor | None = None
-    variance: torch.Tensor | None = None
+    The variance is the mean over the window of the squared distance to the window's mean, per value; kept as running sums in
+    float64 over a fixed random subset of `values` values (None: all), never as a stack of images.
 
-    def score_of(self, step: Step) -> torch.Tensor:
-        x, alpha = wide(self.subset(step.image)), self.rule.alpha
-        if self.mean is None or self.variance is None:
-            self.mean, self.variance = x, x.new_zeros(len(x))
-            return torch.full((len(x),), float("nan"))
-        difference = (x - self.mean).square().mean(1)
-        self.variance = (1 - alpha) * (self.variance + alpha * difference)
-        self.mean = torch.lerp(self.mean, x, alpha)
-        return self.variance if step.index > 3 / alpha else torch.full((len(x),), float("nan"))
+    Example:
+        >>> WindowedVariance(10, patience=30).values
+        4096
+
+    Args:
+        window: steps, 2 or more; None: a thirtieth of the maximum number of steps.
+
+    Raises InputError for a value out of its range.
+
+    Source: Wang et al., Early Stopping for Deep Image Prior, TMLR 2023, ES-WMV.
+    """
+
+    window: int | None = field(default=None, kw_only=False)
+
+    name = "windowed variance"
+    judge = WindowedTracker
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.window is not None and self.window < 2:
+            raise InputError(f"window must be at least 2 steps, got {self.window}")
+
+
+@dataclass(frozen=True)
+class MovingVariance(VarianceRule):
+    """The same with exponential moving mean and variance: less memory, a little noisier.
+
+    Example:
+        >>> MovingVariance(patience=30).alpha
+        0.1
+
+    Args:
+        alpha: EMA weight of the latest output, above 0 to below 1.
+
+    Raises InputError for a value out of its range.
+
+    Source: Wang et al., Early Stopping for Deep Image Prior, TMLR 2023, ES-EMV.
+    """
+
+    alpha: float = field(default=0.1, kw_only=False)
+
+    name = "moving variance"
+    judge = MovingTracker
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.alpha < 1:
+            raise InputError(f"alpha must be between 0 and 1, got {self.alpha}")
