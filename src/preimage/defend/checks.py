@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import nn
 
 from preimage.classifiers import Classifier
 from preimage.errors import InputError
-from preimage.explain.checks import is_number, whole
+from preimage.rng import is_whole
 
 Target = int | str | torch.Tensor | Sequence[int | str] | None
 
@@ -98,11 +99,13 @@ def _target_number(model: nn.Module, target: Any) -> int:
 
 def whole_number(value: Any, name: str, least: int = 1) -> int:
     """The value, known to be a whole number of at least `least`."""
-    return whole(name, value, least)
+    if not is_whole(value) or value < least:
+        raise InputError(f"{name} must be a whole number, at least {least}, got {value!r}")
+    return int(value)
 
 
 def noise_level(value: Any, name: str) -> float:
     """The value, known to be a standard deviation: a finite number of at least 0."""
-    if not is_number(value) or value < 0:
+    if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= value < math.inf:
         raise InputError(f"{name} must be a number, at least 0, got {value!r}: 0 adds no noise")
     return float(value)
