@@ -7,6 +7,7 @@ Only observers may know the ground truth; no rule and no default ever does.
 
 from __future__ import annotations
 
+import io
 import math
 import statistics
 from collections.abc import Iterator, Mapping
@@ -21,10 +22,13 @@ from preimage.engine.fit import Fit
 from preimage.engine.run import Run
 from preimage.engine.step import Step
 from preimage.errors import InputError
+from preimage.images import write_bytes_atomically
 from preimage.metrics import psnr
 from preimage.stopping import After
 
 Curve = list[tuple[int, float]]
+_FRAME_MS, _LAST_MS = 80, 1500
+_KINDS = {".gif": {"format": "GIF", "optimize": False}, ".webp": {"format": "WEBP", "quality": 85}}
 
 
 class Observer(Remembers, Protocol):
@@ -241,6 +245,18 @@ class Film:
         shown = ((image - low) / max(high - low, 1e-12)).clamp(0, 1)
         shown = shown[:3] if len(shown) >= 3 else shown[:1].expand(3, -1, -1)
         return shown.movedim(0, -1).mul(255).round().byte()
+
+    def save(self, path: Path, last: torch.Tensor, *, overwrite: bool = False) -> Path:
+        """Write the frames and one of `last`, (c, h, w), on which it rests, as an animated GIF or WebP."""
+        from PIL import Image
+
+        pictures = [Image.fromarray(frame.numpy()) for frame in [*self.frames, self.frame(last)]]
+        # Equal frames would be joined by Pillow, and their times with them: one time each, in any case.
+        times = [_FRAME_MS] * (len(pictures) - 1) + [_LAST_MS]
+        buffer = io.BytesIO()
+        kind: dict[str, Any] = _KINDS[path.suffix.lower()]
+        pictures[0].save(buffer, save_all=True, append_images=pictures[1:], duration=times, loop=0, **kind)
+        return write_bytes_atomically(path, buffer.getvalue(), overwrite=overwrite)
 
     def state_dict(self) -> dict[str, Any]:
         """The frames so far."""

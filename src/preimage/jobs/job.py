@@ -153,11 +153,10 @@ class Job:
 
     def check(self) -> None:
         """Raise InputError for an option, output or run option that the task does not have."""
-        task, own, default = self.spec, run_options_of(self.spec), RunOptions()
-        changed = {
-            each.name for each in fields(RunOptions) if getattr(self.run, each.name) != getattr(default, each.name)
-        }
-        unknown = {*(self.options.keys() - described(task.options).keys()), *(changed - set(own))}
+        task, default = self.spec, RunOptions()
+        unknown = {name for name in described(RunOptions) if getattr(self.run, name) != getattr(default, name)}
+        unknown -= set(run_options_of(task))
+        unknown |= self.options.keys() - described(task.options).keys()
         unknown |= self.outputs.keys() - {output.name for output in task.outputs}
         if unknown:
             raise InputError(f"{self.task} has no {', '.join(sorted(unknown))}: leave it out", code="option")

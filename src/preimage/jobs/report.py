@@ -1,4 +1,4 @@
-"""The report of a job: as plain data for programs, as lines for people; and the observers that a restoration's needs."""
+"""The report of a job: as plain data for programs, as lines for people; and what looks on at a restoration and writes it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import math
 import statistics
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import torch
 from preimage.engine.result import Result
 from preimage.errors import InputError
 from preimage.figures.restoration import display_range
-from preimage.images import Picture, read, write_bytes_atomically
+from preimage.images import Picture, read, write_bytes_atomically, write_float_tiff
 from preimage.metrics import psnr, ssim
 from preimage.observe import Curves, Film, OraclePeak
 
@@ -51,37 +52,47 @@ class Watched:
         named = {"curves": self.curves, "film": self.film, "oracle": self.oracle}
         return {name: observer for name, observer in named.items() if observer is not None}
 
-    @property
-    def psnrs(self) -> list[tuple[int, float]]:
-        """PSNR of what each step would have returned."""
-        return [] if self.oracle is None else self.oracle.curve
-
     def returned(self, image: torch.Tensor) -> torch.Tensor:
         """What the user gets for a result of the fit, (b, c, h, w)."""
         return image if self.strength == 1 else torch.lerp(self.picture.tensor, image, self.strength)
 
+    def write(self, name: str, result: Result, path: Path, *, overwrite: bool) -> None:
+        """Write one output of the restoration, whole or not at all."""
+        picture = result.picture or self.picture  # the task may have changed its alpha or channels
+        image = self.returned(result.image)
+        if name == "output":
+            picture.write(image, path, overwrite=overwrite)
+        elif name == "figure":
+            from preimage.figures.restoration import restoration_figure, save_figure
+
+            curves = {"scores": self.curves.score, "psnrs": [] if self.oracle is None else self.oracle.curve}
+            figure = restoration_figure(result, image=image, reference=self.reference, **curves)
+            save_figure(figure, path, overwrite=overwrite)
+        elif name == "uncertainty" and result.uncertainty is not None:
+            low, high = picture.units()
+            write_float_tiff(result.uncertainty * (high - low), path, overwrite=overwrite)
+        elif name == "film" and self.film is not None:
+            self.film.save(path, image[0], overwrite=overwrite)
+
     def note(self, run: Any, step: Any) -> None:
         """Raise InputError if the result will not have the size of the reference, or of the input it is blended with."""
         del run
-        shape, given = tuple(step.picture.shape), tuple(self.picture.tensor.shape)
-        if self.reference is not None and tuple(self.reference.shape) != shape:
+        shape, given = step.picture.shape, self.picture.tensor.shape
+        if self.reference is not None and self.reference.shape != shape:
             raise InputError(
-                f"the reference is {_size(tuple(self.reference.shape))}, the result {_size(shape)}", code="size"
+                f"the reference is {size_of(self.reference.shape)}, the result {size_of(shape)}", code="size"
             )
         if self.strength != 1 and given != shape:
             raise InputError(
-                f"--strength needs a result of the input's size: {_size(given)} became {_size(shape)}", code="size"
+                f"--strength needs a result of the input's size: {size_of(given)} became {size_of(shape)}", code="size"
             )
 
 
 def make_report(running: Running, result: Any) -> Report:
     """What was done, with what, and how well: plain data. Sizes are (height, width)."""
     job, places = running.job, running.places
-    report: Report = {
-        "task": job.task,
-        "input": job.input,
-        "output": None if places.output is None else str(places.output),
-    }
+    output = None if places.output is None else str(places.output)
+    report: Report = {"task": job.task, "input": job.input, "output": output}
     if isinstance(result, Result):
         report |= _of_fit(running, result)
     report["remarks"] = list(running.remarks)
@@ -89,8 +100,8 @@ def make_report(running: Running, result: Any) -> Report:
     report["threads"] = torch.get_num_threads()
     if running.spec.report is not None:
         report |= running.spec.report(result)
-    if running.watched is not None and running.watched.reference is not None and places.output is not None:
-        report |= _quality(running, places.output)
+    if running.watched is not None and places.output is not None:
+        report |= _quality(running.watched, places.output)
     return _finite(report)
 
 
@@ -113,18 +124,17 @@ def _of_fit(running: Running, result: Result) -> Report:
         "peak_memory_bytes": peak_memory(result.device),
         "events": list(result.history.events),
     }
-    described = getattr(running.run, "described", None)
-    return report if described is None else report | {"tiles": described()}
+    tiles = getattr(running.run, "described", None)
+    return report if tiles is None else report | {"tiles": tiles()}
 
 
-def _quality(running: Running, output: Path) -> Report:
-    """Of the image as it lies on the disk, rounded and, as JPEG, compressed."""
-    watched = running.watched
-    assert watched is not None
+def _quality(watched: Watched, output: Path) -> Report:
+    """Of the image as it lies on the disk, rounded and, as JPEG, compressed; nothing without a reference."""
     reference, picture, oracle = watched.reference, watched.picture, watched.oracle
-    assert reference is not None
+    if reference is None or oracle is None:
+        return {}
     written = in_range_of(read(output, page="all" if reference.shape[0] > 1 else None), picture)
-    best, step = (oracle.peak if oracle is not None else None) or (math.nan, 0)
+    best, step = oracle.peak or (math.nan, 0)
     quality = {
         "psnr": float(psnr(written, reference).mean()),
         "ssim": float(ssim(written, reference).mean()),
@@ -152,12 +162,9 @@ def read_reference(path: Path, picture: Picture, page: Any) -> torch.Tensor:
         InputError: a file of another kind of values, whose scale cannot be known.
     """
     reference = read(path, page=page)
-    one_kind = reference.dtype == picture.dtype or reference.dtype.kind == picture.dtype.kind == "f"
-    if not one_kind:
-        raise InputError(
-            f"the reference {path} holds {reference.dtype} and the input {picture.dtype}: convert one of them",
-            code="type",
-        )
+    if reference.dtype != picture.dtype and not reference.dtype.kind == picture.dtype.kind == "f":
+        kinds = f"{reference.dtype} and the input {picture.dtype}"
+        raise InputError(f"the reference {path} holds {kinds}: convert one of them", code="type")
     return in_range_of(reference, picture)
 
 
@@ -184,19 +191,14 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def as_json(reports: list[Report], *, several: bool) -> str:
-    """One report, or a list of them where there were several inputs."""
-    return json.dumps(reports if several else reports[0], indent=2, allow_nan=False)
+def as_json(report: Report | list[Report]) -> str:
+    """One report, or those of several inputs."""
+    return json.dumps(report, indent=2, allow_nan=False)
 
 
-def write_report(report: Report, path: Path, *, overwrite: bool) -> None:
-    """The report of one job, whole or not at all."""
-    write_bytes_atomically(path, f"{as_json([report], several=False)}\n".encode(), overwrite=overwrite)
-
-
-def write_reports(reports: list[Report], path: Path) -> None:
-    """The reports so far of several jobs, so that what is done is there whatever happens to the next."""
-    write_bytes_atomically(path, f"{as_json(reports, several=True)}\n".encode(), overwrite=True)
+def write_report(report: Report | list[Report], path: Path, *, overwrite: bool) -> None:
+    """The report of one job, or those so far of several, whole or not at all."""
+    write_bytes_atomically(path, f"{as_json(report)}\n".encode(), overwrite=overwrite)
 
 
 def earlier_reports(path: Path) -> list[Report]:
@@ -234,7 +236,7 @@ def _row(name: str, value: float | None, similarity: float | str | None, step: s
     return f"  {name:36}{shown:>10}{alike:>10}{step:>8}"
 
 
-def _size(shape: tuple[int, ...]) -> str:
+def size_of(shape: Sequence[int]) -> str:
     """(b, c, h, w) for a message: "640 x 480 pixels, 3 channels, 12 pages"."""
     pages, channels, height, width = shape
     return f"{width} x {height} pixels, {channels} channels" + (f", {pages} pages" if pages > 1 else "")
