@@ -22,8 +22,6 @@ import torch
 # Modules with examples that do not run yet; it must become empty.
 collect_ignore: list[str] = [
     "src/preimage/studies",
-    "src/preimage/cli/interrupt.py",
-    "src/preimage/cli/progress.py",
     "src/preimage/defend/adaptive.py",
     "src/preimage/defend/art_defence.py",
     "src/preimage/defend/attacks.py",

@@ -38,21 +38,13 @@ class Observer(Remembers, Protocol):
 
 
 def observe(run: Run, *observers: Observer) -> Iterator[Step]:
-    """Pass the Steps of a run through, each shown to every observer first.
+    """Pass the Steps of a run through, each shown to every observer first, in this order.
 
     Example:
-        >>> from preimage.engine.recipe import Recipe
-        >>> from preimage.problem import Problem
-        >>> recipe = Recipe(steps=2)
-        >>> fit = Fit(Problem(torch.rand(1, 3, 32, 32)), recipe.prior(3, (32, 32), device="cpu"), recipe=recipe)
         >>> curves = Curves(reference=torch.rand(1, 3, 32, 32))
-        >>> for step in observe(fit, curves): pass
+        >>> for step in observe(denoise("noisy.png", steps=2), curves): pass
         >>> len(curves.psnr)
         2
-
-    Args:
-        run: is iterated here; go on with it elsewhere only after this has ended.
-        observers: are called in this order.
     """
     for step in run:
         for observer in observers:
@@ -66,11 +58,7 @@ def autosave(
     """Pass the Steps of a run through, saving a checkpoint every so many of them.
 
     Example:
-        >>> from preimage.engine.recipe import Recipe
-        >>> from preimage.problem import Problem
-        >>> recipe = Recipe(steps=2)
-        >>> fit = Fit(Problem(torch.rand(1, 3, 32, 32)), recipe.prior(3, (32, 32), device="cpu"), recipe=recipe)
-        >>> for step in autosave(fit, "photo.checkpoint", every=50): pass  # nothing to save in two steps
+        >>> for step in autosave(denoise("noisy.png", steps=2), "noisy.checkpoint", every=50): pass  # none in two steps
     """
     if every < 1:
         raise InputError(f"autosave must be every 1 step or more, got {every}")
@@ -164,8 +152,8 @@ class OraclePeak:
 
     def state_dict(self) -> dict[str, Any]:
         """Plain containers."""
-        own = {"best": self._best_of_fit, "exact_tiles": self.exact_tiles}
-        return {"curve": self.curve, "peaks": self.peaks, **own}
+        best, exact = self._best_of_fit, self.exact_tiles
+        return {"curve": self.curve, "peaks": self.peaks, "best": best, "exact_tiles": exact}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state."""

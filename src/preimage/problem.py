@@ -31,8 +31,6 @@ class Problem:
     """min over x of E(Phi(x), y) + sum_i lambda_i R_i(x), for b members at once.
 
     Example:
-        >>> import torch
-        >>> from preimage.regularizers import total_variation
         >>> problem = Problem(target=torch.rand(1, 3, 32, 32), regularizers=((0.02, total_variation),))
         >>> [(name, values.shape) for name, values in problem.terms(torch.rand(2, 3, 32, 32))]  # one target, two members
         [('squared', torch.Size([2])), ('total_variation', torch.Size([2]))]
@@ -186,7 +184,6 @@ def join(problems: Sequence[Problem]) -> Problem:
     """The problems of several images as one, in which each image is compared by its own problem alone.
 
     Example:
-        >>> import torch
         >>> dark, bright = (Problem(torch.full((1, 3, 32, 32), v), noise_level=v / 100) for v in (0.2, 0.8))
         >>> joined = join([dark, bright])
         >>> joined.target.shape, joined.noise_level
@@ -295,8 +292,6 @@ def name_of(function: Callable[..., object]) -> str:
     """The name of a term: that of its function, also inside functools.partial, or of the object's class.
 
     Example:
-        >>> from functools import partial
-        >>> from preimage.regularizers import total_variation
         >>> name_of(partial(total_variation, beta=2.0))
         'total_variation'
     """

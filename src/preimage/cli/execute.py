@@ -75,20 +75,20 @@ def execute(command: Command) -> int:
     """Run the jobs of a command; the exit code: 0, 2 if one could not be done, 130 or 143 if a signal ended it."""
     if command.several:
         _check_folders(command)
-    sources: Sequence[Path | None] = command.inputs or (None,)
-    jobs, code = _planned(command, sources)
-    reports = _earlier(command, [each.places for each in jobs])
+    jobs, pictures, code = _planned(command)
+    reports = _earlier(command, jobs)
     passed = _Passed() if command.several and command.options.get("warm_start") else None
     with Interrupt(quiet=command.quiet) as interrupt, threads_of(command.run.threads):
-        for planned in jobs:
+        for places in jobs:
+            job = places.job
             try:
-                report = _one(command, planned, interrupt, passed, last=planned is jobs[-1])
+                report = _one(command, job, pictures.pop(job.input, None), interrupt, passed, last=places is jobs[-1])
                 if report is not None:
                     reports.append(report)
                     if command.several and command.run.report is not None:
                         write_report(reports, command.run.report, overwrite=True)
             except Exception as error:
-                code = report_failure(error, planned.places.job.input, command=command.task.name)
+                code = report_failure(error, job.input, command=job.task)
             if interrupt.number:
                 code = interrupt.exit_code
                 break
@@ -98,31 +98,25 @@ def execute(command: Command) -> int:
     return code
 
 
-@dataclass
-class _Planned:
-    """A job, its places, and its input if that was read and is small enough to be kept until its turn."""
-
-    places: Places
-    picture: Picture | None = None
-
-
-def _planned(command: Command, sources: Sequence[Path | None]) -> tuple[list[_Planned], int]:
-    """The places of every job; what cannot be read or written is said now, hours before the last fit."""
-    found: list[_Planned] = []
+def _planned(command: Command) -> tuple[list[Places], dict[str | None, Picture], int]:
+    """The places of every job, the inputs that are kept until their turn, and 2 if one of them cannot be read or written:
+    that is said now, hours before the last fit."""
+    found: list[Places] = []
+    pictures: dict[str | None, Picture] = {}
     shapes: dict[Path, tuple[int, ...]] = {}
-    code, kept = 0, 0
-    for source in sources:
+    code, size = 0, 0
+    for source in command.inputs or (None,):
         try:
             job = command.job(source)
-            planned = _Planned(checked(job))
-            check_apart(planned.places, [each.places for each in found])
-            if command.several and source is not None:
-                picture = read_input(job, planned.places)
-                assert picture is not None
+            places = checked(job)
+            check_apart(places, found)
+            picture = read_input(job, places) if command.several else None
+            if picture is not None and source is not None:
                 shapes[source] = tuple(picture.tensor.shape[1:])
-                kept += picture.tensor.nbytes
-                planned.picture = picture if kept <= _KEPT_BYTES else None
-            found.append(planned)
+                size += picture.tensor.nbytes
+                if size <= _KEPT_BYTES:
+                    pictures[job.input] = picture
+            found.append(places)
         except Exception as error:
             if not command.several:
                 raise
@@ -132,7 +126,7 @@ def _planned(command: Command, sources: Sequence[Path | None]) -> tuple[list[_Pl
     if command.several and command.run.report is not None:
         check_report(command.run.report)
         check_place(command.run.report, overwrite=command.run.overwrite or command.run.resume)
-    return found, code
+    return found, pictures, code
 
 
 def _check_sizes(shapes: Mapping[Path, tuple[int, ...]]) -> None:
@@ -166,14 +160,18 @@ def _check_folders(command: Command) -> None:
 
 
 def _one(
-    command: Command, planned: _Planned, interrupt: Interrupt, passed: _Passed | None, *, last: bool
+    command: Command, job: Job, picture: Picture | None, interrupt: Interrupt, passed: _Passed | None, *, last: bool
 ) -> Report | None:
     """One job, from reading to the last file; None if it was interrupted before there was anything to write."""
-    job, picture, planned.picture = planned.places.job, planned.picture, None
     started = {} if passed is None else {"initial": passed.weights, "begun_from": passed.begun_from}
     running = Running(job, allow_code=True, picture=picture, **started)
-    if passed is not None:
-        _take_over(passed, running)
+    kept = running.places.checkpoint
+    if passed is not None and passed.checkpoint is not None:
+        # The fit that begins from another's weights is saved before the checkpoint that has them goes.
+        if not running.resumed and kept is not None:
+            checkpoint.save(running.run, kept)
+        passed.checkpoint.unlink(missing_ok=True)
+        passed.checkpoint = None
     _print(running.remarks, command)
     name = job.task if job.input is None else Path(job.input).name
     with Progress(name, quiet=command.quiet) as progress:
@@ -183,7 +181,6 @@ def _one(
                 break
     handing_on = passed is not None and not last and running.finished
     outcome = running.finish(keep_checkpoint=handing_on)
-    kept = running.places.checkpoint
     if not outcome.report:
         what = "ended before the first step, nothing was written"
         if running.begun:
@@ -197,15 +194,6 @@ def _one(
         passed.checkpoint = kept if kept is not None and kept.exists() else None
     _print(outcome.lines, command)
     return outcome.report
-
-
-def _take_over(passed: _Passed, running: Running) -> None:
-    """Save the fit that begins from another's weights before the checkpoint that has them goes."""
-    if passed.checkpoint is not None:
-        if not running.resumed and running.places.checkpoint is not None:
-            checkpoint.save(running.run, running.places.checkpoint)
-        passed.checkpoint.unlink(missing_ok=True)
-        passed.checkpoint = None
 
 
 def _print(lines: Sequence[str], command: Command) -> None:

@@ -137,16 +137,15 @@ class Job:
         unknown = sorted(found.keys() - _PARTS.keys())
         if unknown or "task" not in found:
             raise InputError(f"a job has no {', '.join(unknown) or 'task'}: make it anew", code="option")
-        for name, value in found.items():
-            if not isinstance(value, _PARTS[name]):
-                raise InputError(f"{name} of a job cannot be {value!r}: make it anew", code="type")
+        wrong = [name for name, value in found.items() if not isinstance(value, _PARTS[name])]
+        if not wrong and not all(isinstance(path, str) for path in found.get("outputs", {}).values()):
+            wrong = ["outputs"]
+        if wrong:
+            raise InputError(f"{wrong[0]} of a job cannot be {found[wrong[0]]!r}: make it anew", code="type")
         task = task_named(found["task"])
         run: dict[str, Any] = _from_plain(found.get("run", {}), RunOptions, "run")
         run |= {name: Path(run[name]) for name in ("report", "reference") if run.get(name)}
         found["options"] = _from_plain(found.get("options", {}), task.options, task.name)
-        for name, value in found.get("outputs", {}).items():
-            if not isinstance(value, str):
-                raise InputError(f"output {name} of a job must be a path, got {value!r}", code="type")
         job = cls(**{**found, "run": RunOptions(**run)})
         job.check()
         return job
