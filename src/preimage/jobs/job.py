@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -110,6 +111,14 @@ class Job:
         """The task."""
         return task_named(self.task)
 
+    def pinned(self) -> Job:
+        """The job for the very file that is there now: another one of that name will be refused.
+
+        Raises:
+            InputError: a file that cannot be read.
+        """
+        return self if self.input is None else replace(self, input_sha256=sha256_of(Path(self.input)))
+
     def to_json(self) -> str:
         """The job as a JSON object.
 
@@ -178,6 +187,14 @@ def _from_plain(values: dict[str, Any], options: Any, owner: str) -> dict[str, A
     if unknown := sorted(values.keys() - written):
         raise InputError(f"{owner} has no {', '.join(unknown)} in a job: leave it out", code="option")
     return {name: from_plain(name, value, form_of(options, known[name])) for name, value in values.items()}
+
+
+def sha256_of(path: Path) -> str:
+    """The hash of a file's bytes, in hexadecimal digits."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): check the name", code="not-found") from error
 
 
 def _plain(value: Any) -> Any:

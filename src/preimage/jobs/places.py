@@ -79,6 +79,13 @@ def checked(job: Job) -> Places:
     Raises:
         InputError: naming the option.
     """
+    places = places_of(job)
+    places.check()
+    return places
+
+
+def places_of(job: Job) -> Places:
+    """The places of a job, whether or not something is there; raises InputError for options that exclude each other."""
     run = job.run
     job.check()
     others = {
@@ -94,9 +101,7 @@ def checked(job: Job) -> Places:
         )
     if run.every is not None and "film" not in job.outputs:
         raise InputError("--every is of the film: give --film FILE.gif too, or leave it out", code="option")
-    places = Places(job, _written(job), _read(job))
-    places.check()
-    return places
+    return Places(job, _written(job), _read(job))
 
 
 def _written(job: Job) -> dict[str, Path]:

@@ -5,7 +5,6 @@ A preview is of the middle of an image alone: in seconds, and it tells how long 
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import torch
 from preimage.engine import checkpoint
 from preimage.errors import InputError
 from preimage.images import Picture, read
-from preimage.jobs.job import Job, restores
+from preimage.jobs.job import Job, restores, sha256_of
 from preimage.jobs.places import PREVIEW_SIDE, Places, in_folder
 from preimage.series.layout import Region, cut, cut_out
 from preimage.tasks import described
@@ -43,18 +42,6 @@ def read_input(job: Job, places: Places) -> Picture | None:
     if run.page == "all":
         raise InputError(f"{job.task} takes one page at a time: give --page N, from 1", code="option")
     return one_picture(path, run.value_range, page=run.page)
-
-
-def sha256_of(path: Path) -> str:
-    """The hash of a file's bytes, in hexadecimal digits.
-
-    Raises:
-        InputError: a file that cannot be read.
-    """
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}): check the name", code="not-found") from error
 
 
 def options_of(job: Job, places: Places, whole: Picture | None, initial: Any = None) -> Any:

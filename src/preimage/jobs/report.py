@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import statistics
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +18,11 @@ from preimage.engine.result import Result
 from preimage.errors import InputError
 from preimage.figures.restoration import display_range
 from preimage.images import Picture, read, write_bytes_atomically, write_float_tiff
+from preimage.jobs.job import Job, sha256_of
+from preimage.jobs.places import Places
 from preimage.metrics import psnr, ssim
 from preimage.observe import Curves, Film, OraclePeak
+from preimage.version import __version__
 
 if TYPE_CHECKING:
     from preimage.jobs.run import Running
@@ -208,6 +213,34 @@ def earlier_reports(path: Path) -> list[Report]:
     except (OSError, ValueError):
         return []
     return [each for each in content if isinstance(each, dict)] if isinstance(content, list) else []
+
+
+def hashes_of(job: Job, places: Places) -> dict[str, str] | None:
+    """What tells that files are this job's: the hash of its options and of the contents that it reads, and that of each file.
+
+    None for a job that is no plain data or reads a folder.
+    """
+    recipe = job.options.get("recipe")
+    read = [*places.read, *([Path(recipe)] if isinstance(recipe, str) and recipe.endswith(".json") else [])]
+    same = replace(job, run=replace(job.run, overwrite=False, resume=False, autosave=None))
+    try:
+        content = "\n".join([__version__, same.to_json(), *map(sha256_of, read)])
+    except InputError:
+        return None
+    return {"job": hashlib.sha256(content.encode()).hexdigest()} | {n: sha256_of(p) for n, p in places.written.items()}
+
+
+def report_of_done(job: Job, places: Places) -> Report | None:
+    """The report that this very job wrote, if all its files are there as it left them."""
+    path = job.run.report
+    if path is None or job.run.overwrite or not all(each.is_file() for each in (path, *places.written.values())):
+        return None
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+    known = report.get("sha256") if isinstance(report, dict) else None
+    return report if known is not None and known == hashes_of(job, places) else None
 
 
 def report_lines(running: Running, result: Any, report: Report) -> tuple[str, ...]:

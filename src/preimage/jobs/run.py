@@ -20,9 +20,17 @@ from preimage.engine import checkpoint
 from preimage.errors import InputError
 from preimage.images import Picture
 from preimage.jobs.job import Job, Outcome, restores
-from preimage.jobs.places import checked, in_folder
+from preimage.jobs.places import checked, in_folder, places_of
 from preimage.jobs.reading import middle_of, middle_of_reference, options_of, projected, read_input
-from preimage.jobs.report import Watched, make_report, read_reference, report_lines, write_report
+from preimage.jobs.report import (
+    Watched,
+    hashes_of,
+    make_report,
+    read_reference,
+    report_lines,
+    report_of_done,
+    write_report,
+)
 from preimage.observe import observe
 from preimage.series.parts import together
 from preimage.tasks import described
@@ -32,6 +40,8 @@ _CODE = re.compile(r"(?!torchvision:|timm:|hf:)[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 def run_job(job: Job, *, allow_code: bool = False) -> Outcome:
     """Run a job to its end. The same job writes the same bytes (on the CPU, with as many threads).
+
+    A job that has been done before, by the hashes in its report, is done: nothing is computed again.
 
     Example:
         >>> run_job(Job("denoise", {"steps": 3}, "photo.png", {"output": "clean.png"})).state
@@ -44,6 +54,9 @@ def run_job(job: Job, *, allow_code: bool = False) -> Outcome:
     Raises:
         InputError: any part of the job that cannot be used; nothing is written then.
     """
+    places = places_of(job)
+    if (report := report_of_done(job, places)) is not None:
+        return Outcome("done", report, dict(places.written))
     with threads_of(job.run.threads):
         running = Running(job, allow_code=allow_code)
         for _ in running:
@@ -98,7 +111,7 @@ class Running:
         self.setup = time.perf_counter() - begin
         # A checkpoint may have been saved before the first step; there is no result of that.
         self.begun = self.resumed and getattr(self.run, "index", 1) > 0
-        self._may_save = True
+        self._may_save, self.is_alone = True, initial is None
 
     def _watched(self, whole: Picture | None) -> Watched | None:
         """The observers of a restoration."""
@@ -161,6 +174,8 @@ class Running:
         if run.preview and self.whole_shape is not None:
             lines += (projected(report["seconds"], self.whole_shape),)
         if run.report is not None:
+            if complete and self.is_alone and (hashes := hashes_of(self.job, self.places)) is not None:
+                report["sha256"] = hashes
             write_report(report, run.report, overwrite=self.places.may_replace)
         if complete and path is not None and not keep_checkpoint and (saves or run.overwrite):
             path.unlink(missing_ok=True)
