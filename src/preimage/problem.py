@@ -78,10 +78,8 @@ class Problem:
         """
         prediction = self.apply(x)
         if prediction.ndim < 1 or len(prediction) != len(x):
-            raise InputError(
-                f"the operator returned {tuple(prediction.shape)} for {tuple(x.shape)}: it must have an entry for each image",
-                code="operator",
-            )
+            found = f"{tuple(prediction.shape)} for {tuple(x.shape)}"
+            raise InputError(f"the operator returned {found}: it must have an entry for each image", code="operator")
         if loss_mask is not None and self.weight is not None:
             loss_mask = loss_mask * self.weight
         values = [self.data_term(prediction, loss_mask)]
@@ -94,10 +92,8 @@ class Problem:
         shape = tuple(self.target.shape[1:])
         # A target that is one number each (the index of a class) says nothing of the shape of a prediction.
         if shape and tuple(prediction.shape[1:]) != shape:
-            raise InputError(
-                f"the operator returned {tuple(prediction.shape[1:])} where the target is {shape}: they must have the same shape",
-                code="operator",
-            )
+            found = f"{tuple(prediction.shape[1:])} where the target is {shape}"
+            raise InputError(f"the operator returned {found}: they must have the same shape", code="operator")
         entries = self.distance(prediction, self.target)
         if entries.ndim == 1:
             if weight is not None:
@@ -199,18 +195,13 @@ def join(problems: Sequence[Problem]) -> Problem:
         raise InputError("there is no problem to join: give one at least", code="shape")
     first, shapes = problems[0], {tuple(problem.target.shape) for problem in problems}
     if len(shapes) > 1 or next(iter(shapes))[:1] != (1,) or len({len(each.regularizers) for each in problems}) > 1:
-        raise InputError(
-            f"problems can be joined if each is of one image, of one shape, with as many regularizers, got {sorted(shapes)}: "
-            "fit them one by one",
-            code="shape",
-        )
+        wanted = "each is of one image, of one shape, with as many regularizers"
+        raise InputError(f"problems can be joined if {wanted}, got {sorted(shapes)}: fit them one by one", code="shape")
     if len(problems) == 1:
         return first
     known = {each.noise_level is not None for each in problems}
     if len(known) > 1:
-        raise InputError(
-            "the noise level of all images must be known, or that of none: fit them one by one", code="noise"
-        )
+        raise InputError("the noise level of all images must be known or of none: fit them one by one", code="noise")
     weights = [torch.ones_like(e.target) if e.weight is None else e.weight.expand_as(e.target) for e in problems]
     regularizers = [zip(*pairs, strict=True) for pairs in zip(*(each.regularizers for each in problems), strict=True)]
     finished = any(each.finish is not None for each in problems)
@@ -253,11 +244,11 @@ class Each:
     def __call__(self, x: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
         if len(x) != len(self):
             raise InputError(f"{len(self)} members have a function each, got {len(x)} images", code="shape")
-        parts = [
-            function(x[i : i + 1], *(other[i : i + 1] if len(other) > 1 else other for other in others))
-            for i, function in enumerate(self.functions)
-        ]
-        return torch.cat(parts)
+
+        def of(i: int, value: torch.Tensor) -> torch.Tensor:
+            return value[i : i + 1] if len(value) > 1 else value
+
+        return torch.cat([f(*(of(i, value) for value in (x, *others))) for i, f in enumerate(self.functions)])
 
     def chosen(self, indices: Sequence[int]) -> Callable[..., torch.Tensor]:
         """The functions of some members; of one alone its function itself, so that it is computed as in a fit of its own."""

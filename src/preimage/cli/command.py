@@ -1,4 +1,7 @@
-"""A TaskSpec as a command: its options with their types, flags, help and ranges, its outputs, and how a job is run."""
+"""The commands: one for each task, drawn from its TaskSpec, and demo and info. Importing this, and --help, import no torch.
+
+The command of a task has its options with their types, flags, help and ranges, its outputs, and how a job is run.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,14 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from cyclopts import Group, Parameter, Token
+from cyclopts import App, CycloptsError, Group, Parameter, Token, UnusedCliTokensError
 
+from preimage.errors import InputError
 from preimage.jobs.forms import form_of, members_of
 from preimage.jobs.job import RunOptions, run_options_of
+from preimage.registry import TASKS, task_named
 from preimage.tasks import Option, TaskSpec
+from preimage.version import __version__
 
 _GROUPS = {name: Group.create_ordered(name) for name in ("Task", "Files", "Fit", "Run")}
 _SHOWN = {  # what the command line alone has: how it prints
@@ -24,6 +30,70 @@ _INPUT_HELP = {
     "image": "Image: PNG, JPEG, WebP, TIFF, BMP or GIF.",
     "data": "Folder of images, or a table of them.",
 }
+
+
+_EXAMPLES = """Examples:
+  preimage denoise photo.png -o clean.png
+  preimage denoise scans/*.tif -o restored/ --report report.json
+  preimage super-resolve small.png --factor 4
+  preimage inpaint photo.png --mask holes.png --mask-white missing
+  preimage deblur photo.png --kernel motion:15,30
+  preimage train lesions/ -o lesions.pt
+  preimage counterfactual lesion.jpg --classifier lesions.pt --html why.html
+  preimage saliency lesion.jpg --classifier lesions.pt
+  preimage inspect photo.png --classifier model.pt --thresholds thresholds.json
+  preimage denoise --help
+  preimage demo"""
+
+_OTHERS = {
+    "demo": ("Restore a noisy photograph that comes with scikit-image.", "preimage demo --output out/demo.png"),
+    "info": ("Print device, precision, threads, memory, versions and extras.", "preimage info"),
+}
+
+
+def build() -> App:
+    """The command line, without running it."""
+    app = App(
+        name="preimage",
+        help="Restore an image with an untrained network as its prior: no training data, and it stops by itself. "
+        "Explain an image classifier's predictions, and detect adversarial images.",
+        help_epilogue=_EXAMPLES,
+        help_format="plaintext",
+        version=__version__,
+        default_parameter=Parameter(negative=()),
+        suppress_keyboard_interrupt=False,  # which would end the program without a word; `main` says one
+    )
+    for name in TASKS:
+        task = task_named(name)
+        example = f"Example:\n  {task.example}"
+        app.command(command_of(task), name=name, help=task.summary, help_epilogue=example, usage=usage_of(task))
+    for name, (summary, example) in _OTHERS.items():
+        app.command(f"preimage.cli.{name}:{name}", name=name, help=summary, help_epilogue=f"Example:\n  {example}")
+    return app
+
+
+def call(tokens: list[str]) -> int:
+    """Run one command; its exit code."""
+    app = build()
+    try:
+        code = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+    except UnusedCliTokensError as error:
+        what = ", ".join(error.unused_tokens or [])
+        raise InputError(_too_many(tokens[0], what), code="option") from error
+    except CycloptsError as error:
+        text = " ".join(str(error).split())
+        raise InputError(f"{text} (preimage --help lists commands and options)", code="option") from error
+    return code if isinstance(code, int) else 0
+
+
+def _too_many(command: str, what: str) -> str:
+    """What is said of words of a command line that its command has no place for."""
+    inputs = task_named(command).inputs if command in TASKS else ""
+    if inputs == "none":
+        return f"{command} makes an image and takes none: leave {what} out"
+    if inputs in ("image", "data"):
+        return f"{command} takes one input at a time: leave {what} out, or call it once for each"
+    return f"{command} has no place for {what}: leave it out (preimage --help lists commands and options)"
 
 
 def usage_of(task: TaskSpec[..., Any]) -> str:

@@ -103,8 +103,8 @@ def _planned(command: Command) -> tuple[list[Places], dict[str | None, Picture],
     that is said now, hours before the last fit."""
     found: list[Places] = []
     pictures: dict[str | None, Picture] = {}
-    shapes: dict[Path, tuple[int, ...]] = {}
-    code, size = 0, 0
+    sizes: dict[Path, str] = {}
+    code, kept = 0, 0
     for source in command.inputs or (None,):
         try:
             job = command.job(source)
@@ -112,9 +112,9 @@ def _planned(command: Command) -> tuple[list[Places], dict[str | None, Picture],
             check_apart(places, found)
             picture = read_input(job, places) if command.several else None
             if picture is not None and source is not None:
-                shapes[source] = tuple(picture.tensor.shape[1:])
-                size += picture.tensor.nbytes
-                if size <= _KEPT_BYTES:
+                sizes[source] = size_of((1, *picture.tensor.shape[1:]))
+                kept += picture.tensor.nbytes
+                if kept <= _KEPT_BYTES:
                     pictures[job.input] = picture
             found.append(places)
         except Exception as error:
@@ -122,16 +122,15 @@ def _planned(command: Command) -> tuple[list[Places], dict[str | None, Picture],
                 raise
             code = report_failure(error, source, command=command.task.name)
     if command.options.get("warm_start"):
-        _check_sizes(shapes)
+        _check_sizes(sizes)
     if command.several and command.run.report is not None:
         check_report(command.run.report)
         check_place(command.run.report, overwrite=command.run.overwrite or command.run.resume)
     return found, pictures, code
 
 
-def _check_sizes(shapes: Mapping[Path, tuple[int, ...]]) -> None:
+def _check_sizes(sizes: Mapping[Path, str]) -> None:
     """Weights are handed on between images of one size: raise InputError for the first that differs."""
-    sizes = {source: size_of((1, *shape)) for source, shape in shapes.items()}
     for source, size in sizes.items():
         first, own = next(iter(sizes.items()))
         if size != own:

@@ -111,11 +111,10 @@ def make_report(running: Running, result: Any) -> Report:
 
 
 def _of_fit(running: Running, result: Result) -> Report:
-    pages, channels, height, width = result.image.shape
     report: Report = {
-        "size": [height, width],
-        "channels": channels,
-        "pages": pages,
+        "size": list(result.image.shape[2:]),
+        "channels": result.image.shape[1],
+        "pages": result.image.shape[0],
         "recipe": result.recipe.describe(),
         "recipe_name": running.job.options.get("recipe", "fast"),
         "seed": result.seed,
@@ -154,9 +153,9 @@ def _quality(watched: Watched, output: Path) -> Report:
 
 def in_range_of(other: Picture, picture: Picture) -> torch.Tensor:
     """The values of another file in the 0 to 1 of this one, whatever range the other was read with."""
-    (low, high), (own_low, own_high) = other.units(), picture.units()
-    if (low, high) == (own_low, own_high):
+    if other.units() == picture.units():
         return other.tensor
+    (low, high), (own_low, own_high) = other.units(), picture.units()
     return ((low - own_low + other.tensor.double() * (high - low)) / (own_high - own_low)).float()
 
 
