@@ -34,7 +34,8 @@ _KINDS = {".gif": {"format": "GIF", "optimize": False}, ".webp": {"format": "WEB
 class Observer(Remembers, Protocol):
     """What is shown each step of a run, and can be saved beside it in a checkpoint."""
 
-    def note(self, run: Run, step: Step) -> None: ...
+    def note(self, run: Run, step: Step) -> None:
+        """Look at a step; change neither it nor the run."""
 
 
 def observe(run: Run, *observers: Observer) -> Iterator[Step]:

@@ -23,9 +23,15 @@ class Optimizer(Protocol):
 
     param_groups: list[dict[str, Any]]
 
-    def step(self) -> Any: ...
-    def state_dict(self) -> dict[str, Any]: ...
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
+    def step(self) -> Any:
+        """Move the weights by their gradients."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rate and what is remembered of the gradients."""
+        ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The inverse of `state_dict`."""
 
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter], float], list[Optimizer]]

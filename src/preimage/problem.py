@@ -267,9 +267,11 @@ class PerMember(nn.Module):
         return len(self.operators)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Each image by its own operator."""
         return torch.cat([operator(each[None]) for operator, each in zip(self.operators, x, strict=True)])
 
     def chosen(self, indices: Sequence[int]) -> PerMember:
+        """The operators of some members."""
         return PerMember([self.operators[i] for i in indices])
 
 
