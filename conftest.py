@@ -19,12 +19,6 @@ import numpy as np
 import pytest
 import torch
 
-# Modules with examples that do not run yet; it must become empty.
-collect_ignore: list[str] = [
-    "src/preimage/cli/interrupt.py",
-    "src/preimage/cli/progress.py",
-]
-
 # Names that examples use without importing them: the public ones of the package and of these modules.
 MODULES = ("operators", "images", "networks", "distances", "regularizers")
 

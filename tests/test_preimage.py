@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import importlib
-import inspect
 import os
 import subprocess
 import sys
@@ -58,18 +57,12 @@ def test_a_public_name_is_the_one_of_its_room_and_documented(name):
 
 
 def test_type_checkers_see_the_same_names():
-    tree = ast.parse(inspect.getsource(preimage))
-    typed = {
-        (alias.asname or alias.name): node.module.removeprefix("preimage.")
-        for block in tree.body
-        if isinstance(block, ast.If)
-        for node in block.body
-        if isinstance(node, ast.ImportFrom) and node.module
-        for alias in node.names
-    }
-    tasks = {name: where for name, where in typed.items() if name.replace("_", "-") in TASKS}
-    assert all(TASKS[name.replace("_", "-")] == f"preimage.{where}:{name}" for name, where in tasks.items())
-    assert {name: where for name, where in typed.items() if name not in tasks} == preimage._PLACES
+    tree = ast.parse(Path(preimage.__file__).with_name("__init__.pyi").read_text(encoding="utf-8"))
+    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+    typed = {f"{alias.asname}": f"{node.module}:{alias.name}" for node in imports for alias in node.names}
+    tasks = {name.replace("-", "_"): where for name, where in TASKS.items()}
+    others = {name: f"preimage.{where}:{name}" for name, where in preimage._PLACES.items()}
+    assert typed == {**tasks, **others, "__version__": "preimage.version:__version__"}
 
 
 def test_an_unknown_name_is_said():

@@ -23,7 +23,6 @@ class Noise:
     """A code of uniform noise, scale * U(0, 1): the published one is Noise(32, 0.1).
 
     Example:
-        >>> import torch
         >>> Noise(32).draw(16, 24, torch.Generator().manual_seed(0)).shape
         torch.Size([1, 32, 16, 24])
     """
@@ -41,7 +40,6 @@ class Mesh:
     """A code of two channels that hold the horizontal and the vertical position, 0 to 1.
 
     Example:
-        >>> import torch
         >>> Mesh().draw(16, 24, torch.Generator()).shape
         torch.Size([1, 2, 16, 24])
     """
@@ -61,15 +59,8 @@ class Masked:
     The network predicts the masked values from the visible ones, and the loss counts the masked values alone. Noise that is
     independent between values cannot be predicted. Entries of weight 0 are never visible.
 
-    Example:
-        >>> Masked(0.7).keep
-        0.7
-
     Args:
-        keep: the fraction of the values that stays visible, between 0 and 1.
-
-    Raises:
-        InputError: another fraction.
+        keep: the fraction of the values that stays visible, between 0 and 1; any other is an InputError.
 
     Source: Batson and Royer, Noise2Self, ICML 2019; Quan et al., Self2Self, CVPR 2020.
     """
@@ -78,9 +69,7 @@ class Masked:
 
     def __post_init__(self) -> None:
         if not 0 < self.keep < 1:
-            raise InputError(
-                f"the fraction of visible values of a masked code must be between 0 and 1, got {self.keep}"
-            )
+            raise InputError(f"the visible fraction of a masked code must be between 0 and 1, got {self.keep}")
 
     def draw(self, image: torch.Tensor, valid: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """(1, 2c, h, w): the visible values of an image (1, c, h, w), 0 elsewhere, and the mask of them, within `valid`."""

@@ -1,14 +1,14 @@
 """E: the distance between a prediction Phi(x) and the measurement y, each one short formula.
 
-A distance takes (prediction, target) and returns one value per entry, which `Problem` weights, masks and averages. A distance
-of the whole image returns one value per member, (b,), and is marked by `whole_image`: a weight or mask has no meaning for it.
+A distance takes (prediction, target), of one shape or shapes that broadcast, and returns one value per entry, which `Problem`
+weights, masks and averages. A distance of the whole image returns one value per member, (b,), and is marked by `whole_image`: a
+weight or mask has no meaning for it.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch.nn import functional
@@ -38,8 +38,6 @@ def whole_image(distance: Function) -> Function:
         ...     return (prediction - target).abs().flatten(1).amax(1)
         >>> is_whole_image(largest)
         True
-
-    It sets the attribute `whole_image` of the function to True and returns the function.
     """
     distance.whole_image = True  # type: ignore[attr-defined]
     return distance
@@ -52,35 +50,26 @@ def is_whole_image(distance: Callable[..., torch.Tensor]) -> bool:
         >>> is_whole_image(partial(laplacian_pyramid, levels=2)), is_whole_image(squared)
         (True, False)
     """
-    inner: Any = distance
-    while isinstance(inner, functools.partial) and not hasattr(inner, "whole_image"):
-        inner = inner.func
-    return bool(getattr(inner, "whole_image", False))
+    return any(getattr(each, "whole_image", False) for each in (distance, getattr(distance, "func", None)))
 
 
 def squared(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """|a - b|^2, real or complex.
+    """|a - b|^2, real or complex; the result is real.
 
     Example:
         >>> squared(torch.tensor([1.0]), torch.tensor([3.0]))
         tensor([4.])
-
-    Args:
-        prediction, target: of one shape, or shapes that broadcast; the result is real and of the broadcast shape.
     """
     difference = prediction - target
     return difference.abs().square() if difference.is_complex() else difference.square()
 
 
 def absolute(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """|a - b|, real or complex.
+    """|a - b|, real or complex; the result is real.
 
     Example:
         >>> absolute(torch.tensor([1.0]), torch.tensor([3.0]))
         tensor([2.])
-
-    Args:
-        prediction, target: of one shape, or shapes that broadcast; the result is real and of the broadcast shape.
     """
     return (prediction - target).abs()
 
@@ -101,17 +90,11 @@ def filtered(prediction: torch.Tensor, target: torch.Tensor, *, response: torch.
 
 
 def huber(prediction: torch.Tensor, target: torch.Tensor, *, delta: float = 0.1) -> torch.Tensor:
-    """Half the square up to `delta`, linear beyond: robust to outliers.
+    """Half the square up to `delta` (in units of the image), linear beyond: robust to outliers (Huber 1964).
 
     Example:
         >>> huber(torch.tensor([0.1, 1.0]), torch.zeros(2), delta=0.1)
         tensor([0.0050, 0.0950])
-
-    Args:
-        prediction, target: of one shape; the result is of the shape of the prediction.
-        delta: in units of the image, 0 to 1.
-
-    Source: Huber, Robust Estimation of a Location Parameter, 1964.
     """
     return functional.huber_loss(prediction, target.expand_as(prediction), reduction="none", delta=delta)
 
@@ -124,7 +107,7 @@ def poisson_nll(prediction: torch.Tensor, target: torch.Tensor, *, gain: float, 
         tensor([ 0.0000, 11.6742])
 
     Args:
-        prediction, target: (b, c, h, w), 0 to 1.
+        prediction, target: 0 to 1.
         gain: image units per count, so that the variance of y is gain * x.
         floor: lower limit of both, above 0, because the logarithm diverges at 0.
     """
@@ -134,15 +117,11 @@ def poisson_nll(prediction: torch.Tensor, target: torch.Tensor, *, gain: float, 
 
 
 def squared_outside(prediction: torch.Tensor, target: torch.Tensor, *, tolerance: torch.Tensor) -> torch.Tensor:
-    """Squared distance to the interval target +- tolerance, 0 inside it: for values that were rounded.
+    """Squared distance to the interval target +- tolerance (0 or more), 0 inside it: for values that were rounded.
 
     Example:
         >>> squared_outside(torch.tensor([1.0, 3.0]), torch.tensor([2.0, 2.0]), tolerance=torch.tensor([1.0, 0.5]))
         tensor([0.0000, 0.2500])
-
-    Args:
-        prediction, target: shapes that broadcast; the result is of the broadcast shape.
-        tolerance: 0 or more, in units of the target; a shape that broadcasts with it.
     """
     return ((prediction - target).abs() - tolerance).clamp_min(0).square()
 
@@ -175,14 +154,10 @@ def laplacian_pyramid(prediction: torch.Tensor, target: torch.Tensor, *, levels:
 
 @whole_image
 def cross_entropy(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """-log softmax(logits)[class], in nats.
+    """-log softmax(logits)[class] in nats, (b,), of logits (b, classes) and class indices (b,).
 
     Example:
         >>> cross_entropy(torch.zeros(2, 10), torch.tensor([3, 7]))
         tensor([2.3026, 2.3026])
-
-    Args:
-        prediction: logits, (b, classes).
-        target: class indices, (b,), int64; the result is (b,).
     """
     return functional.cross_entropy(prediction, target, reduction="none")

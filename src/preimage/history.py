@@ -55,7 +55,9 @@ class History:
         return {"step": list(range(1, len(self) + 1)), **columns, "events": list(self.events)}
 
     def state_dict(self) -> dict[str, Any]:
+        """Plain containers; the names are those of the problem."""
         return {"tables": self._stacked(), "events": list(self.events)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of `state_dict`."""
         self._tables, self.events = list(state["tables"]), list(state["events"])

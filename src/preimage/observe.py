@@ -7,6 +7,7 @@ Only observers may know the ground truth; no rule and no default ever does.
 
 from __future__ import annotations
 
+import io
 import math
 import statistics
 from collections.abc import Iterator, Mapping
@@ -21,34 +22,30 @@ from preimage.engine.fit import Fit
 from preimage.engine.run import Run
 from preimage.engine.step import Step
 from preimage.errors import InputError
+from preimage.images import write_bytes_atomically
 from preimage.metrics import psnr
 from preimage.stopping import After
 
 Curve = list[tuple[int, float]]
+_FRAME_MS, _LAST_MS = 80, 1500
+_KINDS = {".gif": {"format": "GIF", "optimize": False}, ".webp": {"format": "WEBP", "quality": 85}}
 
 
 class Observer(Remembers, Protocol):
     """What is shown each step of a run, and can be saved beside it in a checkpoint."""
 
-    def note(self, run: Run, step: Step) -> None: ...
+    def note(self, run: Run, step: Step) -> None:
+        """Look at a step; change neither it nor the run."""
 
 
 def observe(run: Run, *observers: Observer) -> Iterator[Step]:
-    """Pass the Steps of a run through, each shown to every observer first.
+    """Pass the Steps of a run through, each shown to every observer first, in this order.
 
     Example:
-        >>> from preimage.engine.recipe import Recipe
-        >>> from preimage.problem import Problem
-        >>> recipe = Recipe(steps=2)
-        >>> fit = Fit(Problem(torch.rand(1, 3, 32, 32)), recipe.prior(3, (32, 32), device="cpu"), recipe=recipe)
         >>> curves = Curves(reference=torch.rand(1, 3, 32, 32))
-        >>> for step in observe(fit, curves): pass
+        >>> for step in observe(denoise("noisy.png", steps=2), curves): pass
         >>> len(curves.psnr)
         2
-
-    Args:
-        run: is iterated here; go on with it elsewhere only after this has ended.
-        observers: are called in this order.
     """
     for step in run:
         for observer in observers:
@@ -62,11 +59,7 @@ def autosave(
     """Pass the Steps of a run through, saving a checkpoint every so many of them.
 
     Example:
-        >>> from preimage.engine.recipe import Recipe
-        >>> from preimage.problem import Problem
-        >>> recipe = Recipe(steps=2)
-        >>> fit = Fit(Problem(torch.rand(1, 3, 32, 32)), recipe.prior(3, (32, 32), device="cpu"), recipe=recipe)
-        >>> for step in autosave(fit, "photo.checkpoint", every=50): pass  # nothing to save in two steps
+        >>> for step in autosave(denoise("noisy.png", steps=2), "noisy.checkpoint", every=50): pass  # none in two steps
     """
     if every < 1:
         raise InputError(f"autosave must be every 1 step or more, got {every}")
@@ -160,8 +153,8 @@ class OraclePeak:
 
     def state_dict(self) -> dict[str, Any]:
         """Plain containers."""
-        own = {"best": self._best_of_fit, "exact_tiles": self.exact_tiles}
-        return {"curve": self.curve, "peaks": self.peaks, **own}
+        best, exact = self._best_of_fit, self.exact_tiles
+        return {"curve": self.curve, "peaks": self.peaks, "best": best, "exact_tiles": exact}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
@@ -241,6 +234,18 @@ class Film:
         shown = ((image - low) / max(high - low, 1e-12)).clamp(0, 1)
         shown = shown[:3] if len(shown) >= 3 else shown[:1].expand(3, -1, -1)
         return shown.movedim(0, -1).mul(255).round().byte()
+
+    def save(self, path: Path, last: torch.Tensor, *, overwrite: bool = False) -> Path:
+        """Write the frames and one of `last`, (c, h, w), on which it rests, as an animated GIF or WebP."""
+        from PIL import Image
+
+        pictures = [Image.fromarray(frame.numpy()) for frame in [*self.frames, self.frame(last)]]
+        # Equal frames would be joined by Pillow, and their times with them: one time each, in any case.
+        times = [_FRAME_MS] * (len(pictures) - 1) + [_LAST_MS]
+        buffer = io.BytesIO()
+        kind: dict[str, Any] = _KINDS[path.suffix.lower()]
+        pictures[0].save(buffer, save_all=True, append_images=pictures[1:], duration=times, loop=0, **kind)
+        return write_bytes_atomically(path, buffer.getvalue(), overwrite=overwrite)
 
     def state_dict(self) -> dict[str, Any]:
         """The frames so far."""

@@ -23,9 +23,15 @@ class Optimizer(Protocol):
 
     param_groups: list[dict[str, Any]]
 
-    def step(self) -> Any: ...
-    def state_dict(self) -> dict[str, Any]: ...
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
+    def step(self) -> Any:
+        """Move the weights by their gradients."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rate and what is remembered of the gradients."""
+        ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The inverse of `state_dict`."""
 
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter], float], list[Optimizer]]
@@ -50,11 +56,12 @@ def muon(parameters: Iterable[nn.Parameter], rate: float) -> list[Optimizer]:
 
 def kernels_and_others(parameters: Iterable[nn.Parameter]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """What Muon moves, the kernels of convolutions, and what it does not."""
-    kernels: list[nn.Parameter] = []
-    others: list[nn.Parameter] = []
-    for p in parameters:
-        (kernels if p.ndim == 4 and min(p.shape[:2]) >= SMALLEST_MATRIX else others).append(p)
-    return kernels, others
+
+    def is_kernel(p: nn.Parameter) -> bool:
+        return p.ndim == 4 and min(p.shape[:2]) >= SMALLEST_MATRIX
+
+    parameters = list(parameters)
+    return [p for p in parameters if is_kernel(p)], [p for p in parameters if not is_kernel(p)]
 
 
 class KernelMuon:
@@ -75,6 +82,7 @@ class KernelMuon:
         self.momenta = [torch.zeros(0)] * len(self.alike)
 
     def step(self) -> None:
+        """Move the kernels by their gradients."""
         step_kernels([self])
 
     @torch.no_grad()
@@ -91,9 +99,11 @@ class KernelMuon:
         return held[some]
 
     def state_dict(self) -> dict[str, Any]:
+        """The rate and the momenta."""
         return {"rate": self.param_groups[0]["lr"], "momenta": self.momenta}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The inverse of `state_dict`."""
         self.param_groups[0]["lr"] = state_dict["rate"]
         place = self.kernels[0].device
         self.momenta = [momentum.to(place, copy=True) for momentum in state_dict["momenta"]]

@@ -30,7 +30,6 @@ class Prior:
     """b members x_i = g_i(z_i + jitter), each cropped to the image's size.
 
     Example:
-        >>> from preimage.networks import SkipNet
         >>> prior = Prior(lambda: SkipNet(8, 3, down=[8] * 2, up=[8] * 2, skip=[4] * 2), Noise(8), (50, 71), members=2)
         >>> x, loss_mask = prior()
         >>> x.shape

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from preimage.distances import squared
+from preimage.distances import is_whole_image, squared
 from preimage.errors import InputError
 from preimage.operators import noiseless
 
@@ -31,8 +31,6 @@ class Problem:
     """min over x of E(Phi(x), y) + sum_i lambda_i R_i(x), for b members at once.
 
     Example:
-        >>> import torch
-        >>> from preimage.regularizers import total_variation
         >>> problem = Problem(target=torch.rand(1, 3, 32, 32), regularizers=((0.02, total_variation),))
         >>> [(name, values.shape) for name, values in problem.terms(torch.rand(2, 3, 32, 32))]  # one target, two members
         [('squared', torch.Size([2])), ('total_variation', torch.Size([2]))]
@@ -61,10 +59,8 @@ class Problem:
     finish: Callable[[torch.Tensor], torch.Tensor] | None = None
 
     def __post_init__(self) -> None:
-        if self.weight is not None and _is_of_whole_image(self.distance):
+        if self.weight is not None and any(map(is_whole_image, getattr(self.distance, "functions", [self.distance]))):
             raise _cannot_weigh(self.distance)
-
-    # ------------------------------------------------------------------ the loss
 
     def apply(self, x: torch.Tensor) -> torch.Tensor:
         """Phi(x), (b, ...), without the noise that a Physics would add."""
@@ -82,10 +78,8 @@ class Problem:
         """
         prediction = self.apply(x)
         if prediction.ndim < 1 or len(prediction) != len(x):
-            raise InputError(
-                f"the operator returned {tuple(prediction.shape)} for {tuple(x.shape)}: it must have an entry for each image",
-                code="operator",
-            )
+            found = f"{tuple(prediction.shape)} for {tuple(x.shape)}"
+            raise InputError(f"the operator returned {found}: it must have an entry for each image", code="operator")
         if loss_mask is not None and self.weight is not None:
             loss_mask = loss_mask * self.weight
         values = [self.data_term(prediction, loss_mask)]
@@ -98,10 +92,8 @@ class Problem:
         shape = tuple(self.target.shape[1:])
         # A target that is one number each (the index of a class) says nothing of the shape of a prediction.
         if shape and tuple(prediction.shape[1:]) != shape:
-            raise InputError(
-                f"the operator returned {tuple(prediction.shape[1:])} where the target is {shape}: they must have the same shape",
-                code="operator",
-            )
+            found = f"{tuple(prediction.shape[1:])} where the target is {shape}"
+            raise InputError(f"the operator returned {found}: they must have the same shape", code="operator")
         entries = self.distance(prediction, self.target)
         if entries.ndim == 1:
             if weight is not None:
@@ -121,11 +113,9 @@ class Problem:
             names.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
         return names
 
-    # ------------------------------------------------------------------ members
-
     def members(self, indices: Sequence[int]) -> Problem:
         """The problem of some members, in that order; what serves all members stays as it is."""
-        if list(indices) == list(range(max(self._members(), 1))):
+        if list(indices) == list(range(self._members())):
             return self
         # Slices rather than a list of indices, which would have to go to the device.
         return self._changed(
@@ -134,8 +124,7 @@ class Problem:
         )
 
     def for_members(self, members: int) -> Problem:
-        """The same problem for so many members: what belongs to one image is repeated for its restarts, and an operator that
-        is fitted becomes one for each."""
+        """For so many members: what is of one image is repeated for its restarts, a fitted operator becomes one for each."""
 
         def repeated(each: Any) -> Any:
             if isinstance(each, PerMember | Each):
@@ -162,16 +151,13 @@ class Problem:
 
     def _members(self) -> int:
         """How many members there is something of; 1 where everything serves all."""
-        counts = [len(value) for value in self._tensors()]
-        counts += [len(each) for each in self._functions() if isinstance(each, PerMember | Each)]
-        return max(counts)
 
-    def _tensors(self) -> list[torch.Tensor]:
-        values = [self.target, self.weight, self.noise_level, *(strength for strength, _ in self.regularizers)]
-        return [value for value in values if isinstance(value, torch.Tensor) and value.ndim]
+        def count(part: Any) -> int:
+            several = isinstance(part, PerMember | Each) or (isinstance(part, torch.Tensor) and part.ndim)
+            return len(part) if several else 1
 
-    def _functions(self) -> list[Any]:
-        return [self.operator, self.distance, *(regularizer for _, regularizer in self.regularizers)]
+        parts = [self.target, self.operator, self.distance, self.weight, self.noise_level]
+        return max(map(count, [*parts, *(part for pair in self.regularizers for part in pair)]))
 
     def _changed(self, change: Callable[[torch.Tensor], torch.Tensor], function: Callable[[Any], Any]) -> Problem:
         """With its tensors (b, ...) and its functions changed."""
@@ -181,7 +167,7 @@ class Problem:
 
         return replace(
             self,
-            target=change(self.target),
+            target=of(self.target),
             operator=function(self.operator),
             distance=function(self.distance),
             regularizers=tuple((of(strength), function(each)) for strength, each in self.regularizers),
@@ -194,7 +180,6 @@ def join(problems: Sequence[Problem]) -> Problem:
     """The problems of several images as one, in which each image is compared by its own problem alone.
 
     Example:
-        >>> import torch
         >>> dark, bright = (Problem(torch.full((1, 3, 32, 32), v), noise_level=v / 100) for v in (0.2, 0.8))
         >>> joined = join([dark, bright])
         >>> joined.target.shape, joined.noise_level
@@ -208,38 +193,26 @@ def join(problems: Sequence[Problem]) -> Problem:
     """
     if not problems:
         raise InputError("there is no problem to join: give one at least", code="shape")
-    shapes = {tuple(problem.target.shape) for problem in problems}
+    first, shapes = problems[0], {tuple(problem.target.shape) for problem in problems}
     if len(shapes) > 1 or next(iter(shapes))[:1] != (1,) or len({len(each.regularizers) for each in problems}) > 1:
-        raise InputError(
-            f"problems can be joined if each is of one image, of one shape, with as many regularizers, got {sorted(shapes)}: "
-            "fit them one by one",
-            code="shape",
-        )
-    first = problems[0]
+        wanted = "each is of one image, of one shape, with as many regularizers"
+        raise InputError(f"problems can be joined if {wanted}, got {sorted(shapes)}: fit them one by one", code="shape")
     if len(problems) == 1:
         return first
-    strengths = [_alike([each.regularizers[i][0] for each in problems]) for i in range(len(first.regularizers))]
-    penalties = [_each([each.regularizers[i][1] for each in problems]) for i in range(len(first.regularizers))]
-    weights = [None if each.weight is None else each.weight.expand_as(each.target) for each in problems]
-    known = [
-        torch.ones_like(each.target) if weight is None else weight
-        for each, weight in zip(problems, weights, strict=True)
-    ]
-    levels = [each.noise_level for each in problems]
-    if any(level is None for level in levels) and any(level is not None for level in levels):
-        raise InputError(
-            "the noise level of all images must be known, or that of none: fit them one by one", code="noise"
-        )
+    known = {each.noise_level is not None for each in problems}
+    if len(known) > 1:
+        raise InputError("the noise level of all images must be known or of none: fit them one by one", code="noise")
+    weights = [torch.ones_like(e.target) if e.weight is None else e.weight.expand_as(e.target) for e in problems]
+    regularizers = [zip(*pairs, strict=True) for pairs in zip(*(each.regularizers for each in problems), strict=True)]
+    finished = any(each.finish is not None for each in problems)
     return Problem(
         target=torch.cat([each.target for each in problems]),
         operator=_each([each.operator for each in problems]),
         distance=_each([each.distance for each in problems]),
-        regularizers=tuple(zip(strengths, penalties, strict=True)),
-        weight=None if all(weight is None for weight in weights) else torch.cat(known),
-        noise_level=None if levels[0] is None else _alike(levels),
-        finish=None
-        if all(each.finish is None for each in problems)
-        else _each([e.finish or identity for e in problems]),
+        regularizers=tuple((_alike(strengths), _each(functions)) for strengths, functions in regularizers),
+        weight=torch.cat(weights) if any(each.weight is not None for each in problems) else None,
+        noise_level=_alike([each.noise_level for each in problems]) if True in known else None,
+        finish=_each([each.finish or identity for each in problems]) if finished else None,
     )
 
 
@@ -271,11 +244,11 @@ class Each:
     def __call__(self, x: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
         if len(x) != len(self):
             raise InputError(f"{len(self)} members have a function each, got {len(x)} images", code="shape")
-        parts = [
-            function(x[i : i + 1], *(other[i : i + 1] if len(other) > 1 else other for other in others))
-            for i, function in enumerate(self.functions)
-        ]
-        return torch.cat(parts)
+
+        def of(i: int, value: torch.Tensor) -> torch.Tensor:
+            return value[i : i + 1] if len(value) > 1 else value
+
+        return torch.cat([f(*(of(i, value) for value in (x, *others))) for i, f in enumerate(self.functions)])
 
     def chosen(self, indices: Sequence[int]) -> Callable[..., torch.Tensor]:
         """The functions of some members; of one alone its function itself, so that it is computed as in a fit of its own."""
@@ -294,9 +267,11 @@ class PerMember(nn.Module):
         return len(self.operators)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Each image by its own operator."""
         return torch.cat([operator(each[None]) for operator, each in zip(self.operators, x, strict=True)])
 
     def chosen(self, indices: Sequence[int]) -> PerMember:
+        """The operators of some members."""
         return PerMember([self.operators[i] for i in indices])
 
 
@@ -310,18 +285,11 @@ def name_of(function: Callable[..., object]) -> str:
     """The name of a term: that of its function, also inside functools.partial, or of the object's class.
 
     Example:
-        >>> from functools import partial
-        >>> from preimage.regularizers import total_variation
         >>> name_of(partial(total_variation, beta=2.0))
         'total_variation'
     """
     function = getattr(function, "func", function)
     return getattr(function, "__name__", type(function).__name__)
-
-
-def _is_of_whole_image(distance: Any) -> bool:
-    functions = distance.functions if isinstance(distance, Each) else [distance]
-    return any(getattr(getattr(each, "func", each), "whole_image", False) for each in functions)
 
 
 def _cannot_weigh(distance: Any) -> InputError:

@@ -38,15 +38,11 @@ RecipeLike = str | NamedRecipe | Recipe
 
 
 def recipe(name: str = "fast", **changes: Any) -> NamedRecipe:
-    """A task's recipe by name, with changes: `denoise(image, recipe=recipe("fast", steps=100))`.
+    """A task's recipe by name (fast, balanced, best or paper) with changed settings: `denoise(image, recipe=recipe("best"))`.
 
     Example:
         >>> dict(recipe("fast", steps=100).changes)
         {'steps': 100}
-
-    Args:
-        name: fast, balanced, best or paper, where the task has it.
-        changes: settings of Recipe.
 
     Raises:
         InputError: a setting that a recipe does not have.
@@ -56,13 +52,7 @@ def recipe(name: str = "fast", **changes: Any) -> NamedRecipe:
 
 @dataclass(frozen=True)
 class RecipeChoice:
-    """The recipe that was specified for a task, before it is adapted to the image.
-
-    Args:
-        base: the recipe itself.
-        name: its name among the task's; None for a value.
-        changes: what was changed in it.
-    """
+    """The recipe that was specified for a task, before it is adapted to the image; a value has no name."""
 
     base: Recipe
     name: str | None
@@ -103,9 +93,8 @@ def choose(recipes: Mapping[str, Recipe], given: RecipeLike, changes: Mapping[st
         return RecipeChoice(given, None, own)
     named = NamedRecipe(given) if isinstance(given, str) else given
     if not isinstance(named, NamedRecipe):
-        raise InputError(
-            f"recipe must be a name, recipe(name, ...) or a Recipe, got {type(given).__name__}", code="type"
-        )
+        kind = type(given).__name__
+        raise InputError(f"recipe must be a name, recipe(name, ...) or a Recipe, got {kind}", code="type")
     if named.name not in recipes:
         raise InputError(f"recipe must be one of {', '.join(recipes)}, or a Recipe, got {named.name!r}")
     return RecipeChoice(recipes[named.name], named.name, {**named.changes, **own})
@@ -120,9 +109,8 @@ def check_settings(settings: Mapping[str, Any]) -> None:
 
 
 def qualities(fast: Recipe, *, balanced: int = 2, best: int = 4, **changes: Any) -> dict[Quality, Recipe]:
-    """The recipes behind `--quality`: a task's fast one, and the same with more restarts, whose mean is closer.
-
-    Time grows with the restarts. `changes`: what is different in the best one besides.
+    """The recipes behind `--quality`: a task's fast one, and the same with more restarts, whose mean is closer; time grows
+    with them. `changes`: what is different in the best one besides.
 
     Example:
         >>> {name: recipe.restarts for name, recipe in qualities(Recipe()).items()}
@@ -145,14 +133,11 @@ def read_recipe(settings: dict[str, Any], base: Recipe) -> Recipe:
     Raises:
         InputError: another format, an unknown setting or kind, or a value out of range.
     """
+    networks = (SkipNet.Config, UNet.Config, ResNet.Config, DeepDecoder.Config, Pixels.Config)
     kinds: dict[str, dict[str, Any]] = {
-        "network": {
-            kind_of(kind): kind
-            for kind in (SkipNet.Config, UNet.Config, ResNet.Config, DeepDecoder.Config, Pixels.Config)
-        },
+        "network": {kind_of(kind): kind for kind in networks},
         "code": {kind.__name__: kind for kind in (Noise, Mesh, Masked)},
     }
-    optimizers = {"adam": adam, "muon": muon}
     settings = dict(settings)
     if settings.pop("format", None) != FORMAT:
         raise InputError(f'a recipe must have "format": {FORMAT}: make it anew from Recipe.describe()', code="format")
@@ -164,7 +149,7 @@ def read_recipe(settings: dict[str, Any], base: Recipe) -> Recipe:
                 options = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items() if k != "kind"}
                 values[name] = kinds[name][value["kind"]](**options)
             else:
-                values[name] = optimizers[value] if name == "optimizer" else value
+                values[name] = {"adam": adam, "muon": muon}[value] if name == "optimizer" else value
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"recipe setting {name!r} cannot be {value!r}: {error}") from error
     try:
@@ -176,11 +161,7 @@ def read_recipe(settings: dict[str, Any], base: Recipe) -> Recipe:
 
 
 def read_recipe_file(path: str | Path, recipes: Mapping[str, Recipe]) -> NamedRecipe | Recipe:
-    """A recipe from a JSON file: all settings make a value; some of them are changes of the fast recipe.
-
-    Args:
-        path: of the file, an object of settings as `Recipe.describe()` gives them, with a format number.
-        recipes: the task's, by name.
+    """A recipe from a JSON file as `Recipe.describe()` gives it: all settings make a value, some change the fast recipe.
 
     Raises:
         InputError: a file that cannot be read, is no JSON, has no or another format number, or an unknown setting.
@@ -188,9 +169,8 @@ def read_recipe_file(path: str | Path, recipes: Mapping[str, Recipe]) -> NamedRe
     try:
         settings = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(
-            f"recipe {path} cannot be read ({error.strerror}): check the name", code="not-found"
-        ) from error
+        text = f"recipe {path} cannot be read ({error.strerror}): check the name"
+        raise InputError(text, code="not-found") from error
     except ValueError as error:
         raise InputError(f"recipe {path} is no JSON ({error}): correct it there", code="unreadable") from error
     if not isinstance(settings, dict):
@@ -207,13 +187,12 @@ def read_recipe_file(path: str | Path, recipes: Mapping[str, Recipe]) -> NamedRe
 
 def _try(recipe: Recipe) -> None:
     """Build the code and the network once, small or without memory, so that what cannot be is said before any work."""
-    side = 2**8
     try:
         if not isinstance(recipe.code, Masked):
             if recipe.code.channels < 1:
                 raise InputError(f"a code must have at least 1 channel, got {recipe.code.channels}")
             recipe.code.draw(1, 1, torch.Generator())
         with torch.device("meta"):
-            recipe.network(channels_of(recipe.code, 3), 3, side, side)
+            recipe.network(channels_of(recipe.code, 3), 3, 256, 256)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"no network can be built from this recipe: {' '.join(str(error).split())}") from error

@@ -1,4 +1,9 @@
-"""R: regularizers, functions of the image x alone; each maps (b, c, h, w) to one value per member, (b,)."""
+"""R: regularizers, functions of the image x alone; each maps (b, c, h, w) to one value per member, (b,).
+
+The "mean" does not depend on the image size; "sum" is the published form.
+
+Source: Mahendran, Vedaldi, Understanding Deep Image Representations by Inverting Them, CVPR 2015, equation 5 and section 3.1.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +27,9 @@ def total_variation(
         (tensor([0.0999]), tensor([9.99]))
 
     Args:
-        x: (b, c, h, w), 0 to 1, h and w at least 2; the result is (b,).
+        x: (b, c, h, w), 0 to 1, h and w at least 2; it has (h - 1) (w - 1) differences.
         beta: exponent, above 0; 1 preserves edges, 2 smooths.
         epsilon: added to the square, so that the gradient exists at 0.
-        reduction: "mean" over the (h - 1) (w - 1) differences and the channels does not depend on the image size; "sum" is
-            the published form.
-
-    Source: Mahendran, Vedaldi, Understanding Deep Image Representations by Inverting Them, CVPR 2015, equation 5.
     """
     dx = x[..., :-1, 1:] - x[..., :-1, :-1]
     dy = x[..., 1:, :-1] - x[..., :-1, :-1]
@@ -36,19 +37,12 @@ def total_variation(
 
 
 def alpha_norm(x: torch.Tensor, *, alpha: float = 6.0, reduction: Reduction = "mean") -> torch.Tensor:
-    """Mean of |x - mean|^alpha over pixels and channels: penalizes values far from the mean of the image.
+    """Mean of |x - mean|^alpha (alpha above 0) over pixels and channels: penalizes values far from the image's mean.
 
     Example:
         >>> x = torch.tensor([0.0, 1.0]).reshape(1, 1, 1, 2)
         >>> alpha_norm(x, alpha=2), alpha_norm(x, alpha=2, reduction="sum")
         (tensor([0.2500]), tensor([0.5000]))
-
-    Args:
-        x: (b, c, h, w), 0 to 1; the result is (b,).
-        alpha: exponent, above 0.
-        reduction: "mean" does not depend on the image size; "sum" is the published form.
-
-    Source: Mahendran, Vedaldi, Understanding Deep Image Representations by Inverting Them, CVPR 2015, section 3.1.
     """
     centered = x - x.flatten(1).mean(1).reshape(-1, 1, 1, 1)
     return _reduced(centered.abs() ** alpha, reduction)

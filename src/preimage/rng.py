@@ -49,7 +49,6 @@ def generator(
     """The generator of one source of randomness of one member: streams that never meet, from one seed.
 
     Example:
-        >>> import torch
         >>> torch.rand(2, generator=generator(0, "code", 1)).shape
         torch.Size([2])
 
@@ -71,7 +70,6 @@ class drawing_from(TorchDispatchMode):  # noqa: N801 (reads as the context manag
     many threads at once. On another device than the generator's, operations draw from one of that device with its seed.
 
     Example:
-        >>> import torch
         >>> with drawing_from(torch.Generator().manual_seed(0)):
         ...     layer = torch.nn.Linear(4, 4)
         >>> with drawing_from(torch.Generator().manual_seed(0)):

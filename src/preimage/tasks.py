@@ -103,9 +103,9 @@ def option(
     Example:
         >>> @dataclass(frozen=True, kw_only=True)
         ... class Options:
-        ...     sigma: float | None = option(None, help="Standard deviation of the noise.", minimum=0)
+        ...     sigma: float | None = option(None, help="Standard deviation.", minimum=0)
         >>> described(Options)["sigma"].help
-        'Standard deviation of the noise.'
+        'Standard deviation.'
     """
     stated = Option(help, group, unit, minimum, maximum, exclusive, kind, flags, metavar)
     return field(default=default, metadata={"option": stated})

@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from preimage.images import as_picture
-from preimage.jobs.preview import SIDE, middle, middle_of, middle_of_reference, projected
+from preimage.jobs.places import PREVIEW_SIDE
+from preimage.jobs.reading import middle, middle_of, middle_of_reference, projected
 
 
 def pixels(path: str) -> np.ndarray:
@@ -46,7 +47,7 @@ def test_what_lies_beside_is_cut_alike(wide, run):
     stripe = ("--mask", "stripe.png", "--mask-white", "missing")
     ran = run("inpaint", "wide.png", *stripe, "--preview", "-o", "p.png", *TINY)
     assert ran.code == 0, ran.err
-    left = (300 - SIDE) // 2 // 16 * 16
+    left = (300 - PREVIEW_SIDE) // 2 // 16 * 16
     known = np.r_[0 : 145 - left, 155 - left : 256]
     assert np.array_equal(pixels("p.png")[:, known], wide[:, left : left + 256][:, known])
 

@@ -50,9 +50,29 @@ def test_a_job_that_is_repeated_writes_the_same_bytes(here):
     assert all(Path(f"a{end}").read_bytes() == content for end, content in first.items())
 
 
+def test_a_job_that_was_done_is_done(here, monkeypatch):
+    given = job("a", report=Path("a.json"))
+    first = run_job(given)
+    before = {path: path.read_bytes() for path in here.iterdir()}
+    with monkeypatch.context() as patched:
+        patched.setattr(Fit, "__next__", lambda fit: pytest.fail("it is computed again"))
+        again = run_job(Job.from_json(given.to_json()))
+    assert (again.state, again.report, again.written) == ("done", first.report, first.written)
+    assert {path: path.read_bytes() for path in here.iterdir()} == before
+    # Other options, an output that was changed or is gone, another input, another recipe in its file: it is not this one's.
+    assert refused(replace(given, options={**THIN, "seed": 1})) == "exists"
+    for name, content in (("a.gif", b"other"), ("noisy.png", Path("clean.png").read_bytes()), ("thin.json", b"{}")):
+        Path(name).write_bytes(content)
+        assert refused(given) in ("exists", "format")
+        Path(name).write_bytes(before[here / name])
+    assert run_job(given).state == "done"
+    Path("a.gif").unlink()
+    assert refused(given) == "exists"
+
+
 def test_another_file_of_that_name_is_refused(here):
-    digest = hashlib.sha256(Path("noisy.png").read_bytes()).hexdigest()
-    whole = replace(job(), input_sha256=digest)
+    whole = job().pinned()
+    assert whole.input_sha256 == hashlib.sha256(Path("noisy.png").read_bytes()).hexdigest()
     assert run_job(whole).state == "done"
     Path("noisy.png").write_bytes(Path("clean.png").read_bytes())
     again = replace(whole, run=RunOptions(threads=1, overwrite=True))

@@ -11,18 +11,18 @@ from typing import Any
 from preimage.cli.failures import closed_pipe_is_no_failure, report_failure
 from preimage.cli.interrupt import Interrupt
 from preimage.cli.progress import Progress
+from preimage.engine import checkpoint
 from preimage.errors import InputError
 from preimage.images import Picture, check_place
 from preimage.jobs.job import Job, RunOptions, run_options_of
-from preimage.jobs.places import Places, check_apart, check_report
+from preimage.jobs.places import Places, check_apart, check_report, checked
 from preimage.jobs.reading import read_input
-from preimage.jobs.report import Report, as_json, earlier_reports, write_reports
-from preimage.jobs.run import Running, checked, threads_of
+from preimage.jobs.report import Report, as_json, earlier_reports, size_of, write_report
+from preimage.jobs.run import Running, threads_of
 from preimage.tasks import TaskSpec, described
 
-_KEPT_BYTES = (
-    2**28
-)  # of several inputs, what is kept between the check of all and the turn of each; others are read again
+# Of several inputs, what is kept between the check of all and the turn of each; others are read again.
+_KEPT_BYTES = 2**28
 
 
 @dataclass(frozen=True)
@@ -43,20 +43,11 @@ class Command:
         declared: Any = task.options
         defaults = {each.name: each.default for each in fields(declared)}
         own = {name: given[name] for name in described(task.options) if name in given}
-        options = {
-            name: value for name, value in own.items() if value is not defaults[name] and value != defaults[name]
-        }
-        outputs = {each.name: given.get(f"write_{each.name}") for each in task.outputs}
+        options = {name: value for name, value in own.items() if value != defaults[name]}
+        written = {each.name: given.get(f"write_{each.name}") for each in task.outputs}
+        outputs = {name: path for name, path in written.items() if path is not None}
         run = RunOptions(**{name: given[name] for name in run_options_of(task) if name in given})
-        return cls(
-            task,
-            tuple(inputs),
-            options,
-            {name: path for name, path in outputs.items() if path is not None},
-            run,
-            bool(given.get("quiet")),
-            bool(given.get("json")),
-        )
+        return cls(task, tuple(inputs), options, outputs, run, bool(given.get("quiet")), bool(given.get("json")))
 
     @property
     def several(self) -> bool:
@@ -76,7 +67,7 @@ class _Passed:
     """What --warm-start passes on from one input to the next: weights, whose they are, and the checkpoint that has them."""
 
     weights: Any = None
-    source: str = "random weights"
+    begun_from: str = "random weights"
     checkpoint: Path | None = None
 
 
@@ -84,81 +75,68 @@ def execute(command: Command) -> int:
     """Run the jobs of a command; the exit code: 0, 2 if one could not be done, 130 or 143 if a signal ended it."""
     if command.several:
         _check_folders(command)
-    sources: Sequence[Path | None] = command.inputs or (None,)
-    jobs, code = _planned(command, sources)
-    reports = _earlier(command, [each.places for each in jobs])
+    jobs, pictures, code = _planned(command)
+    reports = _earlier(command, jobs)
     passed = _Passed() if command.several and command.options.get("warm_start") else None
     with Interrupt(quiet=command.quiet) as interrupt, threads_of(command.run.threads):
-        for planned in jobs:
+        for places in jobs:
+            job = places.job
             try:
-                report = _one(command, planned, interrupt, passed, last=planned is jobs[-1])
+                report = _one(command, job, pictures.pop(job.input, None), interrupt, passed, last=places is jobs[-1])
                 if report is not None:
                     reports.append(report)
                     if command.several and command.run.report is not None:
-                        write_reports(reports, command.run.report)
+                        write_report(reports, command.run.report, overwrite=True)
             except Exception as error:
-                code = report_failure(error, planned.places.job.input, command=command.task.name)
+                code = report_failure(error, job.input, command=job.task)
             if interrupt.number:
                 code = interrupt.exit_code
                 break
     if command.json and (reports or command.several):
         with closed_pipe_is_no_failure():
-            print(as_json(reports, several=command.several))
+            print(as_json(reports if command.several else reports[0]))
     return code
 
 
-@dataclass
-class _Planned:
-    """A job, its places, and its input if that was read and is small enough to be kept until its turn."""
-
-    places: Places
-    picture: Picture | None = None
-
-
-def _planned(command: Command, sources: Sequence[Path | None]) -> tuple[list[_Planned], int]:
-    """The places of every job; what cannot be read or written is said now, hours before the last fit."""
-    found: list[_Planned] = []
-    shapes: dict[Path, tuple[int, ...]] = {}
+def _planned(command: Command) -> tuple[list[Places], dict[str | None, Picture], int]:
+    """The places of every job, the inputs that are kept until their turn, and 2 if one of them cannot be read or written:
+    that is said now, hours before the last fit."""
+    found: list[Places] = []
+    pictures: dict[str | None, Picture] = {}
+    sizes: dict[Path, str] = {}
     code, kept = 0, 0
-    for source in sources:
+    for source in command.inputs or (None,):
         try:
             job = command.job(source)
-            planned = _Planned(checked(job))
-            check_apart(planned.places, [each.places for each in found])
-            if command.several and source is not None:
-                picture = read_input(job, planned.places)
-                assert picture is not None
-                shapes[source] = tuple(picture.tensor.shape[1:])
+            places = checked(job)
+            check_apart(places, found)
+            picture = read_input(job, places) if command.several else None
+            if picture is not None and source is not None:
+                sizes[source] = size_of((1, *picture.tensor.shape[1:]))
                 kept += picture.tensor.nbytes
-                planned.picture = picture if kept <= _KEPT_BYTES else None
-            found.append(planned)
+                if kept <= _KEPT_BYTES:
+                    pictures[job.input] = picture
+            found.append(places)
         except Exception as error:
             if not command.several:
                 raise
             code = report_failure(error, source, command=command.task.name)
     if command.options.get("warm_start"):
-        _check_sizes(shapes)
+        _check_sizes(sizes)
     if command.several and command.run.report is not None:
-        again = command.run.overwrite or command.run.resume
         check_report(command.run.report)
-        check_place(command.run.report, overwrite=again)
-    return found, code
+        check_place(command.run.report, overwrite=command.run.overwrite or command.run.resume)
+    return found, pictures, code
 
 
-def _check_sizes(shapes: Mapping[Path, tuple[int, ...]]) -> None:
+def _check_sizes(sizes: Mapping[Path, str]) -> None:
     """Weights are handed on between images of one size: raise InputError for the first that differs."""
-    for source, shape in shapes.items():
-        first, own = next(iter(shapes.items()))
-        if shape != own:
+    for source, size in sizes.items():
+        first, own = next(iter(sizes.items()))
+        if size != own:
             raise InputError(
-                f"--warm-start takes inputs of one size: {first} is {_size(own)}, {source} {_size(shape)}: leave one out",
-                code="size",
+                f"--warm-start takes inputs of one size: {first} is {own}, {source} {size}: leave one out", code="size"
             )
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    channels, height, width = shape
-    return f"{width} x {height} pixels, {channels} channels"
 
 
 def _earlier(command: Command, jobs: Sequence[Places]) -> list[Report]:
@@ -181,14 +159,18 @@ def _check_folders(command: Command) -> None:
 
 
 def _one(
-    command: Command, planned: _Planned, interrupt: Interrupt, passed: _Passed | None, *, last: bool
+    command: Command, job: Job, picture: Picture | None, interrupt: Interrupt, passed: _Passed | None, *, last: bool
 ) -> Report | None:
     """One job, from reading to the last file; None if it was interrupted before there was anything to write."""
-    job, picture, planned.picture = planned.places.job, planned.picture, None
-    started = {} if passed is None else {"initial": passed.weights, "begun_from": _source_of(passed)}
+    started = {} if passed is None else {"initial": passed.weights, "begun_from": passed.begun_from}
     running = Running(job, allow_code=True, picture=picture, **started)
-    if passed is not None:
-        _take_over(passed, running)
+    kept = running.places.checkpoint
+    if passed is not None and passed.checkpoint is not None:
+        # The fit that begins from another's weights is saved before the checkpoint that has them goes.
+        if not running.resumed and kept is not None:
+            checkpoint.save(running.run, kept)
+        passed.checkpoint.unlink(missing_ok=True)
+        passed.checkpoint = None
     _print(running.remarks, command)
     name = job.task if job.input is None else Path(job.input).name
     with Progress(name, quiet=command.quiet) as progress:
@@ -199,7 +181,7 @@ def _one(
     handing_on = passed is not None and not last and running.finished
     outcome = running.finish(keep_checkpoint=handing_on)
     if not outcome.report:
-        what, kept = "ended before the first step, nothing was written", running.places.checkpoint
+        what = "ended before the first step, nothing was written"
         if running.begun:
             what = "interrupted, nothing was written"
             if kept is not None and kept.exists():
@@ -207,28 +189,10 @@ def _one(
         print(f"preimage: {job.input or job.task}: {what}", file=sys.stderr)
         return None
     if handing_on and passed is not None:
-        passed.weights, passed.source = running.result.weights, job.input or ""
-        kept = running.places.checkpoint
+        passed.weights, passed.begun_from = running.result.weights, f"the weights of {job.input}"
         passed.checkpoint = kept if kept is not None and kept.exists() else None
-    if not command.quiet:
-        _print(outcome.lines, command)
+    _print(outcome.lines, command)
     return outcome.report
-
-
-def _source_of(passed: _Passed) -> str:
-    return passed.source if passed.weights is None else f"the weights of {passed.source}"
-
-
-def _take_over(passed: _Passed, running: Running) -> None:
-    """Save the fit that begins from another's weights before the checkpoint that has them goes."""
-    if passed.checkpoint is None:
-        return
-    if not running.resumed and running.places.checkpoint is not None:
-        from preimage.engine import checkpoint
-
-        checkpoint.save(running.run, running.places.checkpoint)
-    passed.checkpoint.unlink(missing_ok=True)
-    passed.checkpoint = None
 
 
 def _print(lines: Sequence[str], command: Command) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 
@@ -14,7 +14,7 @@ class Interrupt:
 
     Example:
         >>> with Interrupt() as interrupt:
-        ...     for step in fit:
+        ...     for step in denoise("noisy.png", steps=2):
         ...         if interrupt.number: break
     """
 
@@ -34,9 +34,7 @@ class Interrupt:
                 self._before[number] = signal.signal(number, self._note)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 

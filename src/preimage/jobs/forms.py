@@ -10,7 +10,7 @@ import sys
 import types
 import typing
 from collections.abc import Callable
-from dataclasses import MISSING, Field
+from dataclasses import Field
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -34,8 +34,8 @@ def form_of(options: Callable[..., Any], each: Field[Any]) -> tuple[Any, ...]:
     """
     kind = each.metadata["option"].kind
     if kind in ("image", "file", "classifier"):
-        own: list[Any] = [str if kind == "classifier" else Path]
-        return tuple(own if each.default is MISSING or each.default is not None else [*own, type(None)])
+        own = str if kind == "classifier" else Path
+        return (own, type(None)) if each.default is None else (own,)
     found = [member for member in _resolved(options, each) if _has_form(member)]
     words = [word for member in found if get_origin(member) is Literal for word in get_args(member)]
     others = [member for member in found if get_origin(member) is not Literal]
@@ -64,17 +64,14 @@ def _fits(value: Any, member: Any) -> bool:
     if get_origin(member) is Literal:
         return any(value == word and type(value) is type(word) for word in get_args(member))
     if get_origin(member) is tuple:
-        kinds = get_args(member)
         if not isinstance(value, list | tuple):
             return False
-        if kinds[-1] is ...:
-            return all(_fits(each, kinds[0]) for each in value)
+        kinds = get_args(member)
+        kinds = kinds[:1] * len(value) if kinds[-1] is ... else kinds
         return len(value) == len(kinds) and all(map(_fits, value, kinds))
-    if member is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if member is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, str if member is Path else member)
+    if member in (int, float) and isinstance(value, bool):
+        return False
+    return isinstance(value, {Path: str, float: int | float}.get(member, member))
 
 
 def _in_words(member: Any) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -110,6 +111,14 @@ class Job:
         """The task."""
         return task_named(self.task)
 
+    def pinned(self) -> Job:
+        """The job for the very file that is there now: another one of that name will be refused.
+
+        Raises:
+            InputError: a file that cannot be read.
+        """
+        return self if self.input is None else replace(self, input_sha256=sha256_of(Path(self.input)))
+
     def to_json(self) -> str:
         """The job as a JSON object.
 
@@ -137,27 +146,25 @@ class Job:
         unknown = sorted(found.keys() - _PARTS.keys())
         if unknown or "task" not in found:
             raise InputError(f"a job has no {', '.join(unknown) or 'task'}: make it anew", code="option")
-        for name, value in found.items():
-            if not isinstance(value, _PARTS[name]):
-                raise InputError(f"{name} of a job cannot be {value!r}: make it anew", code="type")
+        wrong = [name for name, value in found.items() if not isinstance(value, _PARTS[name])]
+        if not wrong and not all(isinstance(path, str) for path in found.get("outputs", {}).values()):
+            wrong = ["outputs"]
+        if wrong:
+            raise InputError(f"{wrong[0]} of a job cannot be {found[wrong[0]]!r}: make it anew", code="type")
         task = task_named(found["task"])
         run: dict[str, Any] = _from_plain(found.get("run", {}), RunOptions, "run")
         run |= {name: Path(run[name]) for name in ("report", "reference") if run.get(name)}
         found["options"] = _from_plain(found.get("options", {}), task.options, task.name)
-        for name, value in found.get("outputs", {}).items():
-            if not isinstance(value, str):
-                raise InputError(f"output {name} of a job must be a path, got {value!r}", code="type")
         job = cls(**{**found, "run": RunOptions(**run)})
         job.check()
         return job
 
     def check(self) -> None:
         """Raise InputError for an option, output or run option that the task does not have."""
-        task, own, default = self.spec, run_options_of(self.spec), RunOptions()
-        changed = {
-            each.name for each in fields(RunOptions) if getattr(self.run, each.name) != getattr(default, each.name)
-        }
-        unknown = {*(self.options.keys() - described(task.options).keys()), *(changed - set(own))}
+        task, default = self.spec, RunOptions()
+        unknown = {name for name in described(RunOptions) if getattr(self.run, name) != getattr(default, name)}
+        unknown -= set(run_options_of(task))
+        unknown |= self.options.keys() - described(task.options).keys()
         unknown |= self.outputs.keys() - {output.name for output in task.outputs}
         if unknown:
             raise InputError(f"{self.task} has no {', '.join(sorted(unknown))}: leave it out", code="option")
@@ -180,6 +187,14 @@ def _from_plain(values: dict[str, Any], options: Any, owner: str) -> dict[str, A
     if unknown := sorted(values.keys() - written):
         raise InputError(f"{owner} has no {', '.join(unknown)} in a job: leave it out", code="option")
     return {name: from_plain(name, value, form_of(options, known[name])) for name, value in values.items()}
+
+
+def sha256_of(path: Path) -> str:
+    """The hash of a file's bytes, in hexadecimal digits."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): check the name", code="not-found") from error
 
 
 def _plain(value: Any) -> Any:

@@ -13,7 +13,9 @@ from preimage.errors import InputError
 from preimage.images import check_place
 from preimage.images.formats import EXTENSIONS
 from preimage.jobs.job import Job, is_resumable
-from preimage.tasks import Output, TaskSpec, described
+from preimage.tasks import Output, described
+
+PREVIEW_SIDE = 256
 
 
 @dataclass(frozen=True)
@@ -36,11 +38,16 @@ class Places:
             return None
         return self.output.with_name(f"{self.output.name}.checkpoint")
 
+    @property
+    def resumes(self) -> Path | None:
+        """The checkpoint that the job goes on from; None if it begins anew."""
+        path = self.checkpoint
+        return path if self.job.run.resume and path is not None and path.exists() else None
+
     @cached_property
     def may_replace(self) -> bool:
         """Whether files that exist are replaced: what an interrupted job wrote belongs to its checkpoint, if it had one then."""
-        run, checkpoint = self.job.run, self.checkpoint
-        return run.overwrite or (run.resume and checkpoint is not None and checkpoint.exists())
+        return self.job.run.overwrite or self.resumes is not None
 
     def check(self) -> None:
         """Raise InputError for a file that cannot be written or must not be replaced, or one that is written twice or read."""
@@ -58,53 +65,77 @@ class Places:
         if checkpoint is not None:
             files["the checkpoint"] = checkpoint
         for option, path in files.items():
-            if _key(path) in taken:
-                raise InputError(
-                    f"{path} ({option}) is also {taken[_key(path)]}: choose another name or folder", code="option"
-                )
+            _check_free(path, option, taken)
             taken[_key(path)] = option
-            if option != "the checkpoint":
+            if path is not checkpoint:
                 check_place(path, overwrite=self.may_replace)
             elif run.autosave is not None:
                 check_place(path, overwrite=True)
 
 
-def places_of(job: Job) -> Places:
-    """The files of a job.
+def checked(job: Job) -> Places:
+    """The places of a job, known to be possible; and what is wrong whatever the input is.
 
     Raises:
-        InputError: a file name extension that does not fit.
+        InputError: naming the option.
     """
-    spec = job.spec
+    places = places_of(job)
+    places.check()
+    return places
+
+
+def places_of(job: Job) -> Places:
+    """The places of a job, whether or not something is there; raises InputError for options that exclude each other."""
+    run = job.run
+    job.check()
+    others = {
+        "--warm-start": job.options.get("warm_start", False),
+        "--tile": isinstance(job.options.get("tile"), int),
+        "--autosave": run.autosave is not None,
+        "--resume": run.resume,
+    }
+    given = [name for name, is_given in others.items() if is_given]
+    if run.preview and given:
+        raise InputError(
+            f"--preview is of {PREVIEW_SIDE} pixels alone, got {given[0]}: leave one of them out", code="option"
+        )
+    if run.every is not None and "film" not in job.outputs:
+        raise InputError("--every is of the film: give --film FILE.gif too, or leave it out", code="option")
+    return Places(job, _written(job), _read(job))
+
+
+def _written(job: Job) -> dict[str, Path]:
+    """The path of each file to write, by the name of the output."""
+    outputs, chosen = job.spec.outputs, job.spec.options(**job.options)
     written: dict[str, Path] = {}
-    chosen = _options(job)
-    for output in spec.outputs:
+    for output in outputs:
+        given = job.outputs.get(output.name)
         if output.when is not None and not output.when(chosen):
-            if output.name in job.outputs:
+            if given is not None:
                 raise InputError(f"--{output.name} is not written with these options: leave it out", code="option")
-            continue
-        path = place_of(output, job.outputs.get(output.name), job.input, spec, preview=job.run.preview)
-        if path is not None:
-            written[output.name] = path
-    main = spec.outputs[0] if spec.outputs else None
-    further = getattr(main, "further", None)
-    if main is not None and further is not None and main.name in written:
-        for number, path in enumerate(further(chosen, written[main.name]), 2):
-            written[f"output-{number}"] = Path(path)
+        elif given is not None:
+            written[output.name] = _place_of(output, given, job)
+        elif output.default is not None:
+            written[output.name] = Path(_usual_name(output, job))
+    main = outputs[0] if outputs else None
+    if main is not None and main.further is not None and main.name in written:
+        further = main.further(chosen, written[main.name])
+        written |= {f"output-{number}": Path(path) for number, path in enumerate(further, 2)}
+    return written
+
+
+def _read(job: Job) -> dict[Path, str]:
+    """The input and the files that options name, each with its option."""
     read = {} if job.input is None else {Path(job.input): "the input"}
     if job.run.reference is not None:
         read[in_folder(job.run.reference, job.input)] = "--reference"
-    for name, stated in described(spec.options).items():
+    for name, stated in described(job.spec.options).items():
         value = job.options.get(name)
         if stated.kind in ("image", "file", "classifier") and isinstance(value, str | Path):
             path = in_folder(Path(value), job.input) if stated.kind == "image" else Path(value)
             if path.is_file():
                 read[path] = f"--{name.replace('_', '-')}"
-    return Places(job, written, read)
-
-
-def _options(job: Job) -> Any:
-    return job.spec.options(**job.options)
+    return read
 
 
 def in_folder(path: Path, source: str | None) -> Path:
@@ -112,15 +143,10 @@ def in_folder(path: Path, source: str | None) -> Path:
     return path / Path(source).name if source is not None and path.is_dir() else path
 
 
-def place_of(
-    output: Output, given: str | None, source: str | None, task: TaskSpec[..., Any], *, preview: bool = False
-) -> Path | None:
-    """Where one output goes: the file that was named, the usual name in a folder that was named, or nowhere."""
-    name = _name(output, source, task, preview=preview)
-    if given is None:
-        return None if output.default is None else Path(name)
+def _place_of(output: Output, given: str, job: Job) -> Path:
+    """Where an output goes: the file that was named, or the usual name in a folder that was named."""
     path = Path(given)
-    path = path / name if path.is_dir() else path
+    path = path / _usual_name(output, job) if path.is_dir() else path
     suffixes = output.suffixes or tuple(EXTENSIONS)
     if path.suffix.lower() not in suffixes:
         raise InputError(
@@ -129,14 +155,14 @@ def place_of(
     return path
 
 
-def _name(output: Output, source: str | None, task: TaskSpec[..., Any], *, preview: bool) -> str:
-    stem, kind = ("class", ".png") if source is None else (Path(source).stem, Path(source).suffix)
+def _usual_name(output: Output, job: Job) -> str:
+    stem, kind = ("class", ".png") if job.input is None else (Path(job.input).stem, Path(job.input).suffix)
     suffix = kind if kind.lower() in EXTENSIONS else ".png"
     if output.name == "output":
-        named = (output.default or "{stem}-{task}{suffix}").format(stem=stem, task=task.name, suffix=suffix)
-        return f"{Path(named).stem}-preview{Path(named).suffix}" if preview else named
-    ending = {"film": "", "uncertainty": "-uncertainty"}.get(output.name, f"-{output.name}")
-    return f"{stem}-{task.name}{ending}{(output.suffixes or ('.png',))[0]}"
+        named = (output.default or "{stem}-{task}{suffix}").format(stem=stem, task=job.task, suffix=suffix)
+        return f"{Path(named).stem}-preview{Path(named).suffix}" if job.run.preview else named
+    ending = "" if output.name == "film" else f"-{output.name}"
+    return f"{stem}-{job.task}{ending}{(output.suffixes or ('.png',))[0]}"
 
 
 def check_report(path: Path) -> None:
@@ -152,11 +178,12 @@ def check_apart(places: Places, others: Iterable[Places]) -> None:
         taken |= {_key(path): f"what is written for {other.job.input}" for path in other.written.values()}
         taken |= {_key(path): f"the input {path}" for path in other.read}
     for name, path in places.written.items():
-        if _key(path) in taken:
-            raise InputError(
-                f"{path} (--{name} for {places.job.input}) is also {taken[_key(path)]}: choose another name or folder",
-                code="option",
-            )
+        _check_free(path, f"--{name} for {places.job.input}", taken)
+
+
+def _check_free(path: Path, option: str, taken: Mapping[str, Any]) -> None:
+    if _key(path) in taken:
+        raise InputError(f"{path} ({option}) is also {taken[_key(path)]}: choose another name or folder", code="option")
 
 
 def _key(path: Path) -> str:

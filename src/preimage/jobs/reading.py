@@ -1,18 +1,24 @@
-"""What a job reads: its input, decoded once, and the images beside it as they belong to the input or to a preview of it."""
+"""What a job reads: its input, decoded once, and the images beside it as they belong to the input or to a preview of it.
+
+A preview is of the middle of an image alone: in seconds, and it tells how long the whole will take.
+"""
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from preimage.engine import checkpoint
 from preimage.errors import InputError
 from preimage.images import Picture, read
-from preimage.jobs.job import Job, restores
-from preimage.jobs.places import Places, in_folder
-from preimage.jobs.preview import middle_of
+from preimage.jobs.job import Job, restores, sha256_of
+from preimage.jobs.places import PREVIEW_SIDE, Places, in_folder
+from preimage.series.layout import Region, cut, cut_out
 from preimage.tasks import described
+
+GRID = 16  # the blocks of a JPEG of 4:2:0 stay whole
 
 
 def read_input(job: Job, places: Places) -> Picture | None:
@@ -25,7 +31,8 @@ def read_input(job: Job, places: Places) -> Picture | None:
     if job.input is None or spec.inputs in ("none", "data"):
         return None
     path = Path(job.input)
-    _check_content(path, job.input_sha256)
+    if job.input_sha256 is not None and sha256_of(path) != job.input_sha256:
+        raise InputError(f"{path} is not the file that the job was made for: make the job anew", code="format")
     if restores(spec):
         picture = read(path, page=run.page, value_range=run.value_range, missing=spec.fills_missing)
         picture.check_destination(places.output or path, overwrite=places.may_replace)
@@ -37,38 +44,21 @@ def read_input(job: Job, places: Places) -> Picture | None:
     return one_picture(path, run.value_range, page=run.page)
 
 
-def _check_content(path: Path, digest: str | None) -> None:
-    if digest is None:
-        return
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}): check the name", code="not-found") from error
-    if hashlib.sha256(content).hexdigest() != digest:
-        raise InputError(f"{path} is not the file that the job was made for: make the job anew", code="format")
-
-
 def options_of(job: Job, places: Places, whole: Picture | None, initial: Any = None) -> Any:
     """The task's options, with the images among them read as they belong to the input; `initial`: weights to begin from."""
-    found = {**job.options, **_tiles_as_begun(job, places)}
-    for name, stated in described(job.spec.options).items():
+    declared = described(job.spec.options)
+    found = dict(job.options)
+    if "tile" in declared and found.get("tile", "auto") == "auto" and places.resumes:
+        # Tiles that were left to the free memory are those of the checkpoint, whatever is free now.
+        begun = checkpoint.read(places.resumes)["fingerprint"]
+        found["tile"] = (begun["tile"], begun["overlap"]) if "tile" in begun else None
+    for name, stated in declared.items():
         value = found.get(name)
         if stated.kind == "image" and isinstance(value, str | Path):
             found[name] = _companion(in_folder(Path(value), job.input), job, whole)
     if initial is not None:
         found["initial"] = initial
     return job.spec.options(**found)
-
-
-def _tiles_as_begun(job: Job, places: Places) -> dict[str, Any]:
-    """Tiles that were left to the free memory are, in a resumed job, those of its checkpoint, whatever is free now."""
-    path = places.checkpoint
-    if "tile" not in described(job.spec.options) or job.options.get("tile", "auto") != "auto":
-        return {}
-    if not job.run.resume or path is None or not path.exists():
-        return {}
-    begun = checkpoint.read(path)["fingerprint"]
-    return {"tile": (begun["tile"], begun["overlap"]) if "tile" in begun else None}
 
 
 def _companion(path: Path, job: Job, whole: Picture | None) -> Any:
@@ -88,3 +78,32 @@ def _companion(path: Path, job: Job, whole: Picture | None) -> Any:
             raise InputError(f"{path} and the input must have one size for a preview", code="size")
         return middle_of(picture)
     return picture
+
+
+def middle(height: int, width: int) -> Region:
+    """Page, rows and columns of the middle of the first page."""
+    starts = [max(0, (length - PREVIEW_SIDE) // 2) // GRID * GRID for length in (height, width)]
+    rows, columns = (slice(at, min(at + PREVIEW_SIDE, end)) for at, end in zip(starts, (height, width), strict=True))
+    return slice(0, 1), rows, columns
+
+
+def middle_of(picture: Picture) -> Picture:
+    """The middle as a picture of its own."""
+    return cut_out(picture, middle(*picture.tensor.shape[-2:]))
+
+
+def middle_of_reference(reference: torch.Tensor, picture: Picture) -> torch.Tensor:
+    """The same place in a reference, which may be a whole number of times as large."""
+    page, *sides = middle(*picture.tensor.shape[-2:])
+    scale = max(1, reference.shape[-2] // picture.tensor.shape[-2])
+    rows, columns = (slice(scale * place.start, scale * place.stop) for place in sides)
+    return cut(reference, (page, rows, columns))
+
+
+def projected(seconds: float, shape: tuple[int, ...]) -> str:
+    """How long the whole (b, c, h, w) takes if the preview took so many seconds: time grows with the pixels."""
+    pages, _, height, width = shape
+    rows, columns = (place.stop - place.start for place in middle(height, width)[1:])
+    whole = seconds / (rows * columns / (pages * height * width))
+    words = f"{whole:.0f} s" if whole < 120 else f"{whole / 60:.0f} minutes"
+    return f"the middle {columns} x {rows} pixels; the whole will take about {words}"

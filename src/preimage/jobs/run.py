@@ -19,13 +19,19 @@ import torch
 from preimage.engine import checkpoint
 from preimage.errors import InputError
 from preimage.images import Picture
-from preimage.jobs import writers
 from preimage.jobs.job import Job, Outcome, restores
-from preimage.jobs.places import Places, in_folder, places_of
-from preimage.jobs.preview import check_preview, middle_of, middle_of_reference, projected
-from preimage.jobs.reading import options_of, read_input
-from preimage.jobs.report import Watched, make_report, read_reference, report_lines, write_report
-from preimage.observe import autosave, observe
+from preimage.jobs.places import checked, in_folder, places_of
+from preimage.jobs.reading import middle_of, middle_of_reference, options_of, projected, read_input
+from preimage.jobs.report import (
+    Watched,
+    hashes_of,
+    make_report,
+    read_reference,
+    report_lines,
+    report_of_done,
+    write_report,
+)
+from preimage.observe import observe
 from preimage.series.parts import together
 from preimage.tasks import described
 
@@ -34,6 +40,8 @@ _CODE = re.compile(r"(?!torchvision:|timm:|hf:)[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 def run_job(job: Job, *, allow_code: bool = False) -> Outcome:
     """Run a job to its end. The same job writes the same bytes (on the CPU, with as many threads).
+
+    A job that has been done before, by the hashes in its report, is done: nothing is computed again.
 
     Example:
         >>> run_job(Job("denoise", {"steps": 3}, "photo.png", {"output": "clean.png"})).state
@@ -46,6 +54,9 @@ def run_job(job: Job, *, allow_code: bool = False) -> Outcome:
     Raises:
         InputError: any part of the job that cannot be used; nothing is written then.
     """
+    places = places_of(job)
+    if (report := report_of_done(job, places)) is not None:
+        return Outcome("done", report, dict(places.written))
     with threads_of(job.run.threads):
         running = Running(job, allow_code=allow_code)
         for _ in running:
@@ -78,7 +89,8 @@ class Running:
     ) -> None:
         begin = time.perf_counter()
         self.job, self.spec = job, job.spec
-        _check_code(job, allow_code)
+        if not allow_code:
+            _refuse_code(job)
         self.places = checked(job)
         whole = read_input(job, self.places) if picture is None else picture
         self.picture = middle_of(whole) if whole is not None and job.run.preview else whole
@@ -88,77 +100,54 @@ class Running:
         if begun_from is not None:
             self.run.fingerprint = {**self.run.fingerprint, "begun_from": "the last input"}
         self.watched = self._watched(whole)
-        self.resumed = self._resume()
+        self.observers = {} if self.watched is None else self.watched.observers
+        resumes = self.places.resumes
+        self.resumed = resumes is not None
+        if resumes is not None:
+            checkpoint.load(self.run, resumes, self.observers)
         self.remarks = tuple(self.run.remarks)
         if begun_from is not None:
-            self.remarks += (f"resumed from {self.places.checkpoint}" if self.resumed else f"begun from {begun_from}",)
+            self.remarks += (f"resumed from {resumes}" if self.resumed else f"begun from {begun_from}",)
         self.setup = time.perf_counter() - begin
         # A checkpoint may have been saved before the first step; there is no result of that.
         self.begun = self.resumed and getattr(self.run, "index", 1) > 0
-
-    # ------------------------------------------------------------------ before the first step
+        self._may_save, self.is_alone = True, initial is None
 
     def _watched(self, whole: Picture | None) -> Watched | None:
         """The observers of a restoration."""
         if self.picture is None or not restores(self.spec):
             return None
         run, reference = self.job.run, None
-        output, replace = self.places.output, self.places.may_replace
+        output, written = self.places.output, self.places.written
         if output is not None:
-            as_written(self.run, self.picture).check_destination(output, overwrite=replace, size=self.run.size)
+            shown = as_written(self.run, self.picture)
+            shown.check_destination(output, overwrite=self.places.may_replace, size=self.run.size)
         if run.reference is not None:
             reference = read_reference(in_folder(run.reference, self.job.input), whole or self.picture, run.page)
             if run.preview and whole is not None:
                 reference = middle_of_reference(reference, whole)
-        if "uncertainty" in self.places.written and self.run.current.recipe.restarts < 2:
+        if "uncertainty" in written and self.run.current.recipe.restarts < 2:
             raise InputError("--uncertainty is the deviation between fits: give --restarts 2 or more", code="option")
-        film = (run.every or 10) if "film" in self.places.written else None
+        film = (run.every or 10) if "film" in written else None
         return Watched(self.picture, reference, strength=run.strength, film_every=film)
 
-    def _resume(self) -> bool:
-        path = self.places.checkpoint
-        if path is None or not self.job.run.resume or not path.exists():
-            return False
-        checkpoint.load(self.run, path, self._observers())
-        return True
-
-    def _observers(self) -> dict[str, Any]:
-        return {} if self.watched is None else self.watched.observers
-
-    # ------------------------------------------------------------------ the steps
-
     def __iter__(self) -> Iterator[Any]:
-        steps: Any = self.run
-        every, path, observers = self.job.run.autosave, self.places.checkpoint, self._observers()
+        path, every = self.places.checkpoint, self.job.run.autosave
         # Sizes are compared before any observer computes with them.
-        looking_on = [] if self.watched is None else [self.watched, *observers.values()]
-        if self.spec.inputs == "data":
-            steps = self._trained()
-        elif every is not None and path is not None:
-            observed: Any = _Observed(self.run, looking_on)
-            steps = autosave(observed, path, every, observers)
-        elif self.watched is not None:
-            steps = observe(self.run, *looking_on)
-        for step in steps:
+        looking_on = [] if self.watched is None else [self.watched, *self.observers.values()]
+        for step in observe(self.run, *looking_on):
+            # A training is saved after each epoch, and never within one; any other run whenever it was specified.
+            completes_epoch = getattr(step, "completes_epoch", None)
+            self._may_save = completes_epoch is not False
+            if path is not None and (completes_epoch or (every is not None and step.index % every == 0)):
+                checkpoint.save(self.run, path, self.observers)
             self.begun = True
             yield step
-
-    def _trained(self) -> Iterator[Any]:
-        """The steps of a training, saved after each epoch, or of another run over data, saved when it is interrupted."""
-        for step in self.run:
-            self._may_save = getattr(step, "completes_epoch", None) is not False
-            if getattr(step, "completes_epoch", False) and self.places.checkpoint is not None:
-                checkpoint.save(self.run, self.places.checkpoint)
-            yield step
-
-    _may_save = True
 
     @property
     def finished(self) -> bool:
         """Whether the result stands."""
         return bool(getattr(self.run, "finished", True))
-
-    # ------------------------------------------------------------------ after the last one
 
     def finish(self, *, keep_checkpoint: bool = False) -> Outcome:
         """Write the best so far; the checkpoint goes last if the result stands, and is saved if it does not.
@@ -167,16 +156,12 @@ class Running:
         """
         if not self.begun:
             return Outcome("interrupted")
-        path, complete = self.places.checkpoint, self.finished
-        saves = path is not None and (
-            self.job.run.autosave is not None or self.job.run.resume or self.spec.inputs == "data"
-        )
-        if not complete and self.spec.inputs == "data":
-            if self._may_save and path is not None:
-                checkpoint.save(self.run, path)
+        run, path, complete, is_data = self.job.run, self.places.checkpoint, self.finished, self.spec.inputs == "data"
+        saves = is_data or run.autosave is not None or run.resume
+        if path is not None and saves and self._may_save and (keep_checkpoint or not complete):
+            checkpoint.save(self.run, path, self.observers)
+        if is_data and not complete:
             return Outcome("interrupted")
-        if saves and path is not None and (keep_checkpoint or not complete):
-            checkpoint.save(self.run, path, self._observers())
         try:
             result = self.result = self.run.result()
         except InputError:
@@ -186,27 +171,29 @@ class Running:
         self._write(result)
         report = make_report(self, result)
         lines = report_lines(self, result, report)
-        if self.job.run.preview and self.whole_shape is not None:
+        if run.preview and self.whole_shape is not None:
             lines += (projected(report["seconds"], self.whole_shape),)
-        if self.job.run.report is not None:
-            write_report(report, self.job.run.report, overwrite=self.places.may_replace)
-        if complete and path is not None and not keep_checkpoint and (saves or self.job.run.overwrite):
+        if run.report is not None:
+            if complete and self.is_alone and (hashes := hashes_of(self.job, self.places)) is not None:
+                report["sha256"] = hashes
+            write_report(report, run.report, overwrite=self.places.may_replace)
+        if complete and path is not None and not keep_checkpoint and (saves or run.overwrite):
             path.unlink(missing_ok=True)
         return Outcome("done" if complete else "interrupted", report, dict(self.places.written), lines)
 
     def _write(self, result: Any) -> None:
+        replace = self.places.may_replace
         for output in self.spec.outputs:
-            path = self.places.written.get(output.name)
+            path, write = self.places.written.get(output.name), output.write
             if path is None:
                 continue
             if self.watched is not None:
-                writers.write(output.name, self, result, path)
+                self.watched.write(output.name, result, path, overwrite=replace)
                 continue
-            write = output.write
             if isinstance(write, str):
                 module, _, name = write.partition(":")
                 write = getattr(import_module(module), name)
-            write(result, path, overwrite=self.places.may_replace)
+            write(result, path, overwrite=replace)
 
 
 def as_written(run: Any, picture: Picture) -> Picture:
@@ -218,40 +205,11 @@ def as_written(run: Any, picture: Picture) -> Picture:
     return part if len(part.tensor) == len(picture.tensor) else together(picture, [part] * len(picture.tensor))
 
 
-class _Observed:
-    """A run whose steps the observers see as they pass; all else is the run's own."""
-
-    def __init__(self, run: Any, observers: list[Any]) -> None:
-        self._run, self._observers = run, observers
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._run, name)
-
-    def __iter__(self) -> Iterator[Any]:
-        return observe(self._run, *self._observers)
-
-
-def checked(job: Job) -> Places:
-    """The places of a job, known to be possible; and what is wrong whatever the input is.
-
-    Raises:
-        InputError: naming the option.
-    """
-    run, written = job.run, job.outputs
-    job.check()
-    check_preview(job)
-    if run.every is not None and "film" not in written:
-        raise InputError("--every is of the film: give --film FILE.gif too, or leave it out", code="option")
-    places = places_of(job)
-    places.check()
-    return places
-
-
-def _check_code(job: Job, allowed: bool) -> None:
+def _refuse_code(job: Job) -> None:
     for name, stated in described(job.spec.options).items():
         value = job.options.get(name)
         named = str(value).strip() if isinstance(value, str | Path) else ""
-        if stated.kind == "classifier" and _CODE.fullmatch(named) and not allowed:
+        if stated.kind == "classifier" and _CODE.fullmatch(named):
             raise InputError(
                 f"{name} {value} would import a module, which this job may not: give a model file", code="classifier"
             )
