@@ -108,7 +108,7 @@ class Jitter:
         self.deviation = deviation
         # Apple's generator cannot be seeded apart; and the choice among a pool must never wait for the device.
         place = "cpu" if pool is not None or code.device.type == "mps" else code.device
-        self.generators = [stream_of(seed, "jitter", stream, place) for stream in streams]
+        self.generators: list[torch.Generator] = [stream_of(seed, "jitter", stream, place) for stream in streams]
         self.pool: list[torch.Tensor] = []
         if pool is not None and deviation:
             shared = stream_of(seed, "jitter", SHARED)

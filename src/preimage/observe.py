@@ -97,8 +97,11 @@ class OraclePeak:
         strength: float = 1.0,
         input: torch.Tensor | None = None,  # noqa: A002 (the word of the field)
     ) -> None:
-        self.reference, self.lookahead, self.margin = reference, lookahead, margin
-        self.strength, self.input = strength, input
+        self.reference = reference
+        self.lookahead = lookahead
+        self.margin = margin
+        self.strength = strength
+        self.input = input
         self.curve: Curve = []  # (step of the fit at hand, PSNR); (0, NaN) between two fits
         self.peaks: dict[int, tuple[float, int]] = {}  # of each image or tile the best PSNR so far, and its step
         self.exact_tiles: int | None = None  # tiles that are returned as given; None: it is no run of tiles
@@ -216,7 +219,9 @@ class Film:
     """
 
     def __init__(self, every: int, *, display: tuple[float, float] = (0.0, 1.0), side: int = 480) -> None:
-        self.every, self.display, self.side = every, display, side
+        self.every = every
+        self.display = display
+        self.side = side
         self.frames: list[torch.Tensor] = []
 
     def note(self, run: Run, step: Step) -> None:

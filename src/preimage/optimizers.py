@@ -73,13 +73,14 @@ class KernelMuon:
     """
 
     def __init__(self, kernels: list[nn.Parameter], rate: float, decay: float = 0.0) -> None:
-        self.kernels, self.decay = kernels, decay
+        self.kernels = kernels
+        self.decay = decay
         self.param_groups: list[dict[str, Any]] = [{"params": kernels, "lr": rate}]
         shapes: dict[torch.Size, list[int]] = {}
         for i, kernel in enumerate(kernels):
             shapes.setdefault(as_matrix(kernel, like=kernel).shape, []).append(i)
-        self.alike = list(shapes.values())
-        self.momenta = [torch.zeros(0)] * len(self.alike)
+        self.alike: list[list[int]] = list(shapes.values())
+        self.momenta: list[Any] = [torch.zeros(0)] * len(self.alike)
 
     def step(self) -> None:
         """Move the kernels by their gradients."""
@@ -167,7 +168,7 @@ class Together:
     """
 
     def __init__(self, optimizers: Sequence[Optimizer]) -> None:
-        self.optimizers = list(optimizers)
+        self.optimizers: list[Optimizer] = list(optimizers)
         self.joint: dict[tuple[int, ...], torch.optim.Adam] = {}
 
     def step(self) -> None:

@@ -64,18 +64,22 @@ class Prior:
         streams: Sequence[int] | None = None,
     ) -> None:
         seed, own = checked_seed(seed), list(range(members) if streams is None else streams)
-        self.device, self.dtype, self.size, self.streams = torch.device(device), dtype, size, own
+        self.device: torch.device = torch.device(device)
+        self.dtype = dtype
+        self.size = size
+        self.streams: list[int] = own
         self.memory_format: torch.memory_format = torch.contiguous_format
-        self.networks = nn.ModuleList(_fresh(network, seed, stream) for stream in own).to(self.device)
+        self.networks: nn.ModuleList = nn.ModuleList(_fresh(network, seed, stream) for stream in own).to(self.device)
         # A convolution has a stride, too, which is a pair.
         found = (getattr(self.networks[0], name, 1) for name in ("stride", "scale"))
-        stride, self.scale = (value if isinstance(value, int) else 1 for value in found)
-        self.padded = tuple(-(-side // stride) * stride for side in size)
-        self.draws = isinstance(code, Noise | Mesh)
-        self.masked = code if isinstance(code, Masked) else None
-        self.codes = [self._laid_out(self._code(code, i, seed, own[i])) for i in range(members)]
+        stride, scale = (value if isinstance(value, int) else 1 for value in found)
+        self.scale: int = scale
+        self.padded: tuple[int, ...] = tuple(-(-side // stride) * stride for side in size)
+        self.draws: bool = isinstance(code, Noise | Mesh)
+        self.masked: Masked | None = code if isinstance(code, Masked) else None
+        self.codes: list[torch.Tensor] = [self._laid_out(self._code(code, i, seed, own[i])) for i in range(members)]
         self.valid: list[torch.Tensor] = []  # which values of a masked code may be visible
-        self.jitter = Jitter(jitter, pool, seed, self.codes[0], own)
+        self.jitter: Jitter = Jitter(jitter, pool, seed, self.codes[0], own)
 
     def __len__(self) -> int:
         return len(self.networks)

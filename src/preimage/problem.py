@@ -235,8 +235,8 @@ class Each:
     """A function for each member: f(x, ...)[i] = f_i(x[i], ...)."""
 
     def __init__(self, functions: Sequence[Callable[..., torch.Tensor]]) -> None:
-        self.functions = [noiseless(function) for function in functions]
-        self.__name__ = name_of(functions[0])
+        self.functions: list[Operator] = [noiseless(function) for function in functions]
+        self.__name__: str = name_of(functions[0])
 
     def __len__(self) -> int:
         return len(self.functions)
@@ -261,7 +261,7 @@ class PerMember(nn.Module):
 
     def __init__(self, operators: Sequence[nn.Module]) -> None:
         super().__init__()
-        self.operators = nn.ModuleList(operators)
+        self.operators: nn.ModuleList = nn.ModuleList(operators)
 
     def __len__(self) -> int:
         return len(self.operators)

@@ -78,8 +78,8 @@ class drawing_from(TorchDispatchMode):  # noqa: N801 (reads as the context manag
 
     def __init__(self, generator: torch.Generator) -> None:
         super().__init__()
-        self.generators = {generator.device: generator}
-        self.seed = generator.initial_seed()
+        self.generators: dict[torch.device, torch.Generator] = {generator.device: generator}
+        self.seed: int = generator.initial_seed()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})

@@ -19,7 +19,7 @@ class Interrupt:
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self.number = 0
+        self.number: int = 0
         self.quiet = quiet
         self._before: dict[int, Any] = {}
 

@@ -20,7 +20,8 @@ class Progress:
     """
 
     def __init__(self, name: str, *, quiet: bool = False) -> None:
-        self.name, self.quiet = name, quiet
+        self.name = name
+        self.quiet = quiet
         self._bar: Any = None
         self._last = float("-inf")
         self._begin = time.monotonic()

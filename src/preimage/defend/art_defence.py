@@ -59,7 +59,11 @@ class DIPDefence(PreprocessorPyTorch):
         device_type: str = "gpu",
     ) -> None:
         super().__init__(device_type=device_type, is_fitted=True, apply_fit=False, apply_predict=True)
-        self.recipe, self.steps, self.seed, self.batch, self.clip_values = recipe, steps, seed, batch, clip_values
+        self.recipe = recipe
+        self.steps = steps
+        self.seed = seed
+        self.batch = batch
+        self.clip_values = clip_values
         self._check_params()
 
     def forward(self, x: torch.Tensor, y: Any = None) -> tuple[torch.Tensor, Any]:

@@ -106,6 +106,6 @@ def whole_number(value: Any, name: str, least: int = 1) -> int:
 
 def noise_level(value: Any, name: str) -> float:
     """The value, known to be a standard deviation: a finite number of at least 0."""
-    if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= value < math.inf:
+    if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= float(value) < math.inf:
         raise InputError(f"{name} must be a number, at least 0, got {value!r}: 0 adds no noise")
     return float(value)

@@ -121,8 +121,10 @@ class DefendedClassifier(nn.Module):
     ) -> None:
         super().__init__()
         random_source(1, seed)
-        self.model, self.seed, self.samples = checked_model(model), seed, whole_number(samples, "samples")
-        self.defence = Purification(recipe, steps, batch) if defence is None else defence
+        self.model: nn.Module = checked_model(model)
+        self.seed = seed
+        self.samples: int = whole_number(samples, "samples")
+        self.defence: Purification | Defence = Purification(recipe, steps, batch) if defence is None else defence
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(b, 3, h, w) in 0 to 1 -> logits (b, classes), differentiable by BPDA."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from preimage.classifiers import Classifier
 from preimage.classifiers.labelled import SUFFIXES
 from preimage.defend.inspect import InspectOptions
 from preimage.defend.inspection import Inspecting, Inspection
@@ -91,8 +92,9 @@ class InspectionRun(Inspecting):
     task = "inspect"
 
     def __init__(self, image: Any, options: InspectOptions) -> None:
-        self.options, self.picture = options, one_picture(image)
-        self.classifier = as_model(options.classifier).classifier
+        self.options = options
+        self.picture: Picture = one_picture(image)
+        self.classifier: Classifier = as_model(options.classifier).classifier
         self.threshold: Threshold | None = None
         if options.thresholds is not None:
             recipe: Any = options.recipe
@@ -128,17 +130,19 @@ class CalibrationRun(StepwiseRun[Progress, Threshold]):
         self.options = options
         self.recipe: Any = options.recipe  # as it was given, before its adaptation to a size
         folder = Path(options.calibrate or "")
-        self.paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+        self.paths: list[Path] = sorted(
+            path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()
+        )
         if not self.paths:
             what = f"holds no image ({', '.join(SUFFIXES)})" if folder.is_dir() else "is not a folder"
             raise InputError(f"--calibrate {folder} {what}: give a folder of unattacked images", code="not-found")
-        self.classifier = as_model(options.classifier).classifier
+        self.classifier: Classifier = as_model(options.classifier).classifier
         # All images are decoded once before the first fit, which may take hours.
         by_shape: dict[tuple[int, ...], list[Path]] = {}
         for path in self.paths:
             by_shape.setdefault(tuple(one_picture(path).tensor.shape), []).append(path)
         self.groups: list[list[Path]] = []
-        self.total = 0
+        self.total: int = 0
         for shape, paths in by_shape.items():
             groups = [paths[first : first + TOGETHER] for first in range(0, len(paths), TOGETHER)]
             size = at_working_size(torch.zeros(shape), self.classifier).shape[-2:]
@@ -147,7 +151,7 @@ class CalibrationRun(StepwiseRun[Progress, Threshold]):
             self.groups += groups
             self.total += len(groups) * adapted(self.recipe, size).steps
         self.scores: list[list[float]] = []
-        self.done = 0
+        self.done: int = 0
         self.inspecting: Inspecting | None = None
 
     @property

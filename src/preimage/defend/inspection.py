@@ -99,14 +99,18 @@ class Inspecting(StepwiseRun[Step, Any]):
     ) -> None:
         images, model = checked_images(images), checked_model(model)
         recipe = adapted(recipe, images.shape[-2:], steps)
-        self.every, self.counted = steps_between(recipe, every), math.ceil(COUNTED * recipe.steps)
-        self.place = device or device_of(model)
-        self.model = on_device(model, self.place)
-        self.seed, streams = random_source(len(images), seed)
-        self.given = self._probabilities(images if seen is None else checked_images(seen, "seen"))
+        self.every: int = steps_between(recipe, every)
+        self.counted: int = math.ceil(COUNTED * recipe.steps)
+        self.place: torch.device = device or device_of(model)
+        self.model: nn.Module = on_device(model, self.place)
+        known, streams = random_source(len(images), seed)
+        self.seed: int = known
+        self.given: torch.Tensor = self._probabilities(images if seen is None else checked_images(seen, "seen"))
         members: dict[str, Any] = {"members": len(images), "seed": self.seed, "streams": streams, "device": self.place}
         prior = recipe.prior(images.shape[1], (images.shape[2], images.shape[3]), **members)
-        self.fit = Fit(Problem(images.detach().float()), prior, recipe=recipe, rule=After(), restarts=1, seed=self.seed)
+        self.fit: Fit = Fit(
+            Problem(images.detach().float()), prior, recipe=recipe, rule=After(), restarts=1, seed=self.seed
+        )
         self._fitting = iter(self.fit)
         self.steps: list[int] = []
         self.early: list[torch.Tensor] = []

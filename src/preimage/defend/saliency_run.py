@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from preimage.classifiers import Classifier
 from preimage.defend.attribution import SaliencyMap, saliency_map
 from preimage.defend.faithfulness import Curve, deletion, insertion
 from preimage.defend.progress import Progress, StepwiseRun
@@ -102,10 +103,11 @@ class SaliencyRun(StepwiseRun[Progress, SaliencyResult]):
     task = "saliency"
 
     def __init__(self, image: Any, options: SaliencyOptions) -> None:
-        self.methods, device = methods_of(options.method), choose_device(options.device)
-        self.picture = one_picture(image)
-        self.classifier = on_device(as_model(options.classifier).classifier, device)
-        self.options = replace(options, classifier=self.classifier)
+        device = choose_device(options.device)
+        self.methods: tuple[Method, ...] = methods_of(options.method)
+        self.picture: Picture = one_picture(image)
+        self.classifier: Classifier = on_device(as_model(options.classifier).classifier, device)
+        self.options: SaliencyOptions = replace(options, classifier=self.classifier)
         self.maps: list[EvaluatedMap] = []
 
     @property

@@ -47,7 +47,9 @@ class Table:
     """
 
     def __init__(self, path: str | Path, *, columns: Sequence[str], key: Sequence[str]) -> None:
-        self.path, self.columns, self.key = Path(path), tuple(columns), tuple(key)
+        self.path: Path = Path(path)
+        self.columns: tuple[str, ...] = tuple(columns)
+        self.key: tuple[str, ...] = tuple(key)
         if not (folder := self.path.parent).is_dir():
             raise InputError(f"{self.path}: the folder {folder} does not exist: create it first", code="not-found")
         if self.path.suffix.lower() != ".csv":

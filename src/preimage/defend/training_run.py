@@ -51,11 +51,15 @@ class TrainingRun:
     def __init__(self, data: str | Path | Labelled | None, options: TrainOptions) -> None:
         settings = settings_of(options)
         self.options = options
-        self.finished_classifier = None if options.classifier is None else as_model(options.classifier)
+        self.finished_classifier: TrainedModel | None = (
+            None if options.classifier is None else as_model(options.classifier)
+        )
         given = None if self.finished_classifier is None else self.finished_classifier.classifier
         read = _read(data, options, given)
         if options.adversarial is not None:
-            self.training = AdversarialTraining(read, settings, eps=options.adversarial, device=options.device)
+            self.training: Training = AdversarialTraining(
+                read, settings, eps=options.adversarial, device=options.device
+            )
         else:
             self.training = Training(read, settings, classifier=given, device=options.device)
         self.remarks: tuple[str, ...] = tuple(_remarks(read, self.training))

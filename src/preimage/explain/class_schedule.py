@@ -74,7 +74,7 @@ class ClassTracker(ScoreTracker):
     """The state of a ClassReached in one fit, and the class weight, which it raises in place."""
 
     rule: ClassReached
-    remembers = ("along", "previous", "settled_since", "confident", "factors")
+    remembers: tuple[str, ...] = ("along", "previous", "settled_since", "confident", "factors")
 
     def __init__(self, rule: ClassReached, problem: Problem, *, members: int, total: int) -> None:
         super().__init__(rule, members=members, total=total)

@@ -8,6 +8,7 @@ from typing import get_args
 
 import torch
 
+from preimage.classifiers import LossEstimator
 from preimage.classifiers.model_file import TrainedModel
 from preimage.errors import InputError
 from preimage.explain.forward import CachedForward, ForwardPass
@@ -42,7 +43,7 @@ class UncertaintyPenalty:
             kind = "loss" if model.estimator is not None else "entropy"
         self.kind: UncertaintyKind = kind
         self.quantile: float = float(model.about.get("target_quantile", 0.1)) if target_loss is None else target_loss
-        self.estimator = model.estimator if kind == "loss" else None
+        self.estimator: LossEstimator | None = model.estimator if kind == "loss" else None
         self.layers: list[str] = self.estimator.layers if self.estimator is not None else []  # whose features it needs
         self.reference_energy: float = 0.0
 

@@ -43,10 +43,12 @@ class Watched:
     def __init__(
         self, picture: Picture, reference: torch.Tensor | None, *, strength: float, film_every: int | None
     ) -> None:
-        self.picture, self.reference, self.strength = picture, reference, strength
-        self.curves = Curves()
-        self.film = None if film_every is None else Film(film_every, display=display_range(picture))
-        self.oracle = None
+        self.picture = picture
+        self.reference = reference
+        self.strength = strength
+        self.curves: Curves = Curves()
+        self.film: Film | None = None if film_every is None else Film(film_every, display=display_range(picture))
+        self.oracle: OraclePeak | None = None
         if reference is not None:
             blended = picture.tensor if strength != 1 else None
             self.oracle = OraclePeak(reference, strength=strength, input=blended)

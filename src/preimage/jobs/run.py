@@ -20,7 +20,7 @@ from preimage.engine import checkpoint
 from preimage.errors import InputError
 from preimage.images import Picture
 from preimage.jobs.job import Job, Outcome, restores
-from preimage.jobs.places import checked, in_folder, places_of
+from preimage.jobs.places import Places, checked, in_folder, places_of
 from preimage.jobs.reading import middle_of, middle_of_reference, options_of, projected, read_input
 from preimage.jobs.report import (
     Watched,
@@ -33,7 +33,7 @@ from preimage.jobs.report import (
 )
 from preimage.observe import observe
 from preimage.series.parts import together
-from preimage.tasks import described
+from preimage.tasks import TaskSpec, described
 
 _CODE = re.compile(r"(?!torchvision:|timm:|hf:)[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
@@ -88,30 +88,32 @@ class Running:
         begun_from: str | None = None,
     ) -> None:
         begin = time.perf_counter()
-        self.job, self.spec = job, job.spec
+        self.job = job
+        self.spec: TaskSpec[..., Any] = job.spec
         if not allow_code:
             _refuse_code(job)
-        self.places = checked(job)
+        self.places: Places = checked(job)
         whole = read_input(job, self.places) if picture is None else picture
-        self.picture = middle_of(whole) if whole is not None and job.run.preview else whole
-        self.whole_shape = None if whole is None else tuple(whole.tensor.shape)
+        self.picture: Picture | None = middle_of(whole) if whole is not None and job.run.preview else whole
+        self.whole_shape: tuple[int, ...] | None = None if whole is None else tuple(whole.tensor.shape)
         options = options_of(job, self.places, whole, initial)
-        self.run = self.spec.start(self.picture if self.spec.inputs != "data" else job.input, options)
+        self.run: Any = self.spec.start(self.picture if self.spec.inputs != "data" else job.input, options)
         if begun_from is not None:
             self.run.fingerprint = {**self.run.fingerprint, "begun_from": "the last input"}
-        self.watched = self._watched(whole)
-        self.observers = {} if self.watched is None else self.watched.observers
+        self.watched: Watched | None = self._watched(whole)
+        self.observers: dict[str, Any] = {} if self.watched is None else self.watched.observers
         resumes = self.places.resumes
-        self.resumed = resumes is not None
+        self.resumed: bool = resumes is not None
         if resumes is not None:
             checkpoint.load(self.run, resumes, self.observers)
-        self.remarks = tuple(self.run.remarks)
+        self.remarks: tuple[*tuple[Any, ...], str] = tuple(self.run.remarks)
         if begun_from is not None:
             self.remarks += (f"resumed from {resumes}" if self.resumed else f"begun from {begun_from}",)
-        self.setup = time.perf_counter() - begin
+        self.setup: float = time.perf_counter() - begin
         # A checkpoint may have been saved before the first step; there is no result of that.
         self.begun = self.resumed and getattr(self.run, "index", 1) > 0
-        self._may_save, self.is_alone = True, initial is None
+        self._may_save = True
+        self.is_alone: bool = initial is None
 
     def _watched(self, whole: Picture | None) -> Watched | None:
         """The observers of a restoration."""

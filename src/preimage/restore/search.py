@@ -27,7 +27,7 @@ from preimage.errors import InputError
 from preimage.recipes import RecipeLike
 from preimage.restore.calibrate import CalibrateOptions
 from preimage.restore.calibration import Calibration, HeldOut, Tuned, differences, in_words
-from preimage.restore.degradations import Source, Specimen, read_degradation, specimens
+from preimage.restore.degradations import Degradation, Source, Specimen, read_degradation, specimens
 
 RATES = (1.0, 0.5, 2.0)  # times the recipe's own
 AVERAGES = (0.9, 0.95, 0.98)
@@ -84,20 +84,22 @@ class Search:
     remarks: tuple[str, ...] = ()
 
     def __init__(self, images: str | Path | Sequence[Source], options: CalibrateOptions) -> None:
-        self.degradation = read_degradation(options.degradation)
-        self.seed, self.device, self.side = options.seed, options.device, options.side
+        self.degradation: Degradation = read_degradation(options.degradation)
+        self.seed: int = options.seed
+        self.device: str | torch.device = options.device
+        self.side: int = options.side
         chosen = specimens(images, self.degradation, side=options.side, limit=options.limit, seed=options.seed)
         count = min(len(chosen) - 1, max(1, round(options.held_out * len(chosen))))
         # They come in random order; reports have that of their names.
-        self.held_out, self.tuning = (
-            sorted(part, key=lambda specimen: specimen.name) for part in (chosen[:count], chosen[count:])
-        )
-        self.default = options.recipe
-        self.base = self._start(self.default, self.tuning[0]).current.recipe  # a named recipe is adapted to the image
+        self.held_out: list[Specimen] = sorted(chosen[:count], key=lambda specimen: specimen.name)
+        self.tuning: list[Specimen] = sorted(chosen[count:], key=lambda specimen: specimen.name)
+        self.default: RecipeLike = options.recipe
+        # A named recipe is adapted to the image.
+        self.base: Recipe = self._start(self.default, self.tuning[0]).current.recipe
         given = neighbors(self.base) if options.candidates is None else tuple(options.candidates)
         if not given:
             raise InputError("candidates must be at least one recipe, got none", code="option")
-        self.candidates = tuple(
+        self.candidates: tuple[Recipe, ...] = tuple(
             replace(each, stop="steps", steps=each.steps if options.steps is None else options.steps) for each in given
         )
         for candidate in self.candidates:  # what cannot be is said before any fit

@@ -46,13 +46,17 @@ class Frames(Series):
         warm: bool = False,
         initial: Any = None,
     ) -> None:
-        self.make, self.picture, self.task, self.warm, self.initial = make, picture, task, warm, initial
-        self.pages = pages_of(picture)
+        self.make = make
+        self.picture = picture
+        self.task = task
+        self.warm = warm
+        self.initial = initial
+        self.pages: list[Picture] = pages_of(picture)
         super().__init__("page", len(self.pages))
-        self.fingerprint = {"initial": "the last page" if warm else None, **merged(fingerprints)}
-        self.remarks = remarks_of_all(remarks)
+        self.fingerprint: dict[str, Any] = {"initial": "the last page" if warm else None, **merged(fingerprints)}
+        self.remarks: tuple[str, ...] = remarks_of_all(remarks)
         self.written: list[Picture] = []  # as results of the pages are written: with another alpha, it may be
-        self.current = self.made(0)
+        self.current: Any = self.made(0)
 
     @property
     def size(self) -> tuple[int, int]:

@@ -31,8 +31,9 @@ class Series(Run):
     remarks: tuple[str, ...]
 
     def __init__(self, word: str, count: int) -> None:
-        self.word, self.count = word, count
-        self.offset = 0  # steps before the fit at hand
+        self.word = word
+        self.count = count
+        self.offset: Any = 0  # steps before the fit at hand
         self.done: list[dict[str, Any]] = []
 
     def made(self, turn: int) -> Fit:

@@ -76,36 +76,42 @@ class Tiles(Series):
         written: Picture | None = None,
         remarks: tuple[str, ...] = (),
     ) -> None:
-        self.make, self.seed, self.share = make, seed, share
-        self.picture = as_picture(image, missing=True)
-        self.channels = channels or self.picture.tensor.shape[1]
-        self.written = written or replace(self.picture, missing=None)
-        self.beside = {name: as_picture(given, missing=True) for name, given in (beside or {}).items()}
+        self.make = make
+        self.seed = seed
+        self.share = share
+        self.picture: Picture = as_picture(image, missing=True)
+        self.channels: int = channels or self.picture.tensor.shape[1]
+        self.written: Picture = written or replace(self.picture, missing=None)
+        self.beside: dict[str, Picture] = {
+            name: as_picture(given, missing=True) for name, given in (beside or {}).items()
+        }
         check_companions(self.picture, self.beside)
-        self.side, self.overlap = checked(side, overlap)
+        sides: tuple[int, int] = checked(side, overlap)
+        self.side: int = sides[0]
+        self.overlap: int = sides[1]
         self.side = max(grid, self.side // grid * grid)
-        self.axes = [
+        self.axes: list[Axis] = [
             Axis(length, spans(length, self.side, self.overlap, grid=grid, from_end=end), self.overlap)
             for length, end in zip(self.picture.tensor.shape[-2:], from_end, strict=True)
         ]
-        self.places = [
+        self.places: list[Place] = [
             Place(page, row, column)
             for page in range(len(self.picture.tensor))
             for row in range(len(self.axes[0].spans))
             for column in range(len(self.axes[1].spans))
         ]
-        self.order = self._order()
+        self.order: list[int] = self._order()
         super().__init__("tile", len(self.order))
         self.shared: dict[str, Any] = {}
         self.canvas: dict[str, torch.Tensor] = {}
-        self.current = self.made(0)
-        self.scale = self._scale()
-        self.task = self.current.task
+        self.current: Any = self.made(0)
+        self.scale: int = self._scale()
+        self.task: str = self.current.task
         rest = f", {self.not_fitted} of them as given, for nothing is missing there" if self.not_fitted else ""
         said = f"{len(self.places)} tiles of {self.side} pixels that share {self.overlap} or more with the next{rest}"
-        self.remarks = (*self.current.remarks, *remarks, said)
+        self.remarks: tuple[str, ...] = (*self.current.remarks, *remarks, said)
         own = {"tile": self.side, "overlap": self.overlap, "seed": seed, "input": fingerprint(self.picture.tensor)}
-        self.fingerprint = {**self.current.fingerprint, **own}
+        self.fingerprint: dict[str, Any] = {**self.current.fingerprint, **own}
 
     # ------------------------------------------------------------------ places
 

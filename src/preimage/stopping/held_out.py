@@ -25,7 +25,10 @@ class HeldOutTracker(ScoreTracker):
     def __init__(self, rule: HeldOut, problem: Problem, mask: torch.Tensor, total: int) -> None:
         super().__init__(rule, members=len(mask), total=total, patience=max(10, total // 50))
         own = torch.ones_like(mask) if problem.weight is None else problem.weight
-        self.problem, self.mask, self.held_out, self.fitted = problem, mask, own * mask, own * (1 - mask)
+        self.problem = problem
+        self.mask = mask
+        self.held_out: torch.Tensor = own * mask
+        self.fitted: torch.Tensor = own * (1 - mask)
         if not bool(self.held_out.flatten(1).any(1).all()):
             raise InputError(
                 f"a fraction of {rule.fraction} holds out no value that is valid and not held out already: use a larger "
@@ -47,7 +50,7 @@ class RiskTracker(HeldOutTracker):
                 "the risk rule needs the noise level: give the problem a noise_level, or use held_out()", code="noise"
             )
         super().__init__(rule, problem, mask, total)
-        self.level = problem.noise_level
+        self.level: float | torch.Tensor = problem.noise_level
         # Of each image, so that none of a batch is judged by what is missing in another.
         weight = problem.weight
         self.valid: float | torch.Tensor = 1.0 if weight is None else (weight > 0).float().flatten(1).mean(1)
@@ -149,7 +152,7 @@ class Risk(HeldOut):
 
     name = "risk"
     meaning = "the least estimated distance to the clean picture"
-    judge = RiskTracker
+    judge: ClassVar[type[HeldOutTracker]] = RiskTracker
 
 
 def holds_out(rule: StoppingRule | str | None) -> bool:

@@ -118,7 +118,8 @@ class DiscrepancyTracker(ScoreTracker):
         self, rule: Discrepancy, problem: Problem, floor: float | torch.Tensor, *, members: int, total: int
     ) -> None:
         super().__init__(rule, members=members, total=total)
-        self.problem, self.floor = problem, floor
+        self.problem = problem
+        self.floor = floor
 
     def score_of(self, step: Step) -> torch.Tensor:
         with torch.no_grad():
@@ -167,7 +168,7 @@ class PlateauTracker(ScoreTracker):
     """Scores by an exponential average of the loss."""
 
     rule: Plateau
-    remembers = ("smooth",)
+    remembers: tuple[str, ...] = ("smooth",)
     smooth: list[float] | None = None
 
     def score_of(self, step: Step) -> torch.Tensor:

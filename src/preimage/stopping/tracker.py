@@ -80,12 +80,14 @@ class ScoreTracker:
     def __init__(self, rule: StoppingRule, *, members: int, total: int, patience: int | None = None) -> None:
         self.rule = rule
         self.best: torch.Tensor | None = None
-        self.kept_step, self.stopped_at = [0] * members, [0] * members
-        self.best_score = [math.inf] * members
-        self.last_improvement = [(0, math.inf)] * members  # its step and score
-        self.last_score, self.last_loss = [math.nan] * members, [math.nan] * members
-        self.scored_at = 0  # the latest step with a score
-        self.limit = rule.patience or patience or max(1, total // 3)
+        self.kept_step: list[int] = [0] * members
+        self.stopped_at: list[int] = [0] * members
+        self.best_score: list[float] = [math.inf] * members
+        self.last_improvement: list[tuple[int, float]] = [(0, math.inf)] * members  # its step and score
+        self.last_score: list[float] = [math.nan] * members
+        self.last_loss: list[float] = [math.nan] * members
+        self.scored_at: int = 0  # the latest step with a score
+        self.limit: int = rule.patience or patience or max(1, total // 3)
 
     def score_of(self, step: Step) -> torch.Tensor:
         """A number for each member, (b,), the lower the better; NaN where nothing is known yet."""
@@ -192,11 +194,12 @@ class EitherTracker:
     """The trackers of two rules: a member stops at whichever stops it first, and keeps what that one kept."""
 
     def __init__(self, rule: EitherRule, trackers: tuple[Any, Any], members: int) -> None:
-        self.rule, self.trackers = rule, trackers
+        self.rule = rule
+        self.trackers = trackers
         self.n_statistics: int = sum(tracker.n_statistics for tracker in trackers)
         self.best: torch.Tensor | None = None
-        self.kept_step = [0] * members
-        self.chosen = [0] * members
+        self.kept_step: Any = [0] * members
+        self.chosen: Any = [0] * members
 
     def measure(self, step: Step) -> torch.Tensor:
         return torch.cat([tracker.measure(step) for tracker in self.trackers])

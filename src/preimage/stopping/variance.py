@@ -27,7 +27,7 @@ class VarianceTracker(ScoreTracker):
         super().__init__(rule, members=members, total=total)
         self.draws = draws
         self.chosen: torch.Tensor | None = None
-        self.losses = [float("inf")] * members  # at the best score
+        self.losses: list[float] = [float("inf")] * members  # at the best score
 
     def subset(self, image: torch.Tensor) -> torch.Tensor:
         """The same values of every image at every step, (b, n); those of a fit that diverged (and will go back) are 0."""
@@ -56,13 +56,13 @@ class VarianceTracker(ScoreTracker):
 class WindowedTracker(VarianceTracker):
     """Running sums over a window."""
 
-    remembers = ("ring", "total", "squares", "losses", "known_from")
+    remembers: tuple[str, ...] = ("ring", "total", "squares", "losses", "known_from")
 
     def __init__(self, rule: VarianceRule, draws: torch.Generator, *, members: int, total: int) -> None:
         super().__init__(rule, draws, members=members, total=total)
-        self.window = self.rule.window or max(5, total // 30)
+        self.window: Any | int = self.rule.window or max(5, total // 30)
         self.ring: torch.Tensor | None = None
-        self.total = self.squares = self.known_from = torch.zeros(())
+        self.total: torch.Tensor = torch.zeros(())
 
     def score_of(self, step: Step) -> torch.Tensor:
         x = self.subset(step.image)
@@ -72,11 +72,11 @@ class WindowedTracker(VarianceTracker):
             self.squares = wide(x.new_zeros(x.shape[0]))
             self.known_from = torch.full((x.shape[0],), self.window, device=x.device)
         sound = step.image.flatten(1).isfinite().all(1)
-        self.known_from = torch.where(sound, self.known_from, step.index + self.window)
+        self.known_from: torch.Tensor = torch.where(sound, self.known_from, step.index + self.window)
         slot = step.index % self.window
         old, new = wide(self.ring[slot]), wide(x)
         self.total = self.total + new - old
-        self.squares = self.squares + new.square().sum(1) - old.square().sum(1)
+        self.squares: torch.Tensor = self.squares + new.square().sum(1) - old.square().sum(1)
         self.ring[slot] = x
         mean = self.total / self.window
         variance = (self.squares / self.window - mean.square().sum(1)) / x.shape[1]
@@ -86,7 +86,7 @@ class WindowedTracker(VarianceTracker):
 class MovingTracker(VarianceTracker):
     """Exponential moving mean and variance."""
 
-    remembers = ("mean", "variance", "losses")
+    remembers: tuple[str, ...] = ("mean", "variance", "losses")
     mean: torch.Tensor | None = None
     variance: torch.Tensor | None = None
 
@@ -154,7 +154,7 @@ class WindowedVariance(VarianceRule):
     window: int | None = field(default=None, kw_only=False)
 
     name = "windowed variance"
-    judge = WindowedTracker
+    judge: ClassVar[type[VarianceTracker]] = WindowedTracker
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -181,7 +181,7 @@ class MovingVariance(VarianceRule):
     alpha: float = field(default=0.1, kw_only=False)
 
     name = "moving variance"
-    judge = MovingTracker
+    judge: ClassVar[type[VarianceTracker]] = MovingTracker
 
     def __post_init__(self) -> None:
         super().__post_init__()
