@@ -21,7 +21,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 ROWS = ROOT / "docs" / "results" / "against.csv"
-COLUMNS = ("what", "name", "before", "after", "ratio", "note")
+COLUMNS: tuple[str, ...] = ("what", "name", "before", "after", "ratio", "note")
 TURNS = 5
 IMPORT = "import time; begin = time.perf_counter(); import preimage; print(time.perf_counter() - begin)"
 BLIND = """

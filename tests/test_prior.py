@@ -84,7 +84,7 @@ def test_layers_of_others_are_stacked_by_torch_func_and_in_float32_alone():
     for dtype, stacked in ((torch.float32, True), (torch.bfloat16, False)):
         prior = Prior(decoder, Noise(8), (32, 32), members=2, dtype=dtype)
         members = Members(prior)
-        assert (members.natively, members.stacked) == (False, stacked)
+        assert (members._natively, members.stacked) == (False, stacked)
         together = members.outputs([0, 1], prior.codes)
         alone = torch.cat([members.outputs([i], [prior.codes[i]]) for i in (0, 1)])
         assert torch.allclose(together, alone, atol=1e-5)

@@ -19,7 +19,8 @@ from PIL import Image
 from preimage import Classifier, Fit, Recipe
 from preimage.classifiers import TrainedModel
 from preimage.classifiers.model_file import Backbone, write_model
-from preimage.cli import app, execute, main
+from preimage.cli import command as commands
+from preimage.cli import execute, main
 from preimage.jobs.job import Job
 from preimage.registry import TASKS
 from studies import STUDIES
@@ -147,10 +148,10 @@ def test_command_lines_become_jobs(here: Path, monkeypatch: pytest.MonkeyPatch):
             assert tokens[0] in (*TASKS, "demo", "info"), where
             continue
         if tokens[0] not in TASKS:
-            app.build().parse_args(tokens, exit_on_error=False, print_error=False)
+            commands.build().parse_args(tokens, exit_on_error=False, print_error=False)
             continue
         called.clear()
-        assert app.call(tokens) == 0, where
+        assert commands.call(tokens) == 0, where
         (typed,) = called
         for source in typed.inputs or (None,):
             job = typed.job(source)

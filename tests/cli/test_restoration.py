@@ -28,6 +28,7 @@ KEYS |= {
     "remarks",
     "events",
     "reason_code",
+    "sha256",
 }
 
 # Each command, its own options, the size of its result for the input of 24 x 20, and words of its remarks.

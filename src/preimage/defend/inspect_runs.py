@@ -24,6 +24,7 @@ from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
 from preimage.explain.inputs import as_model, at_working_size, one_picture
 from preimage.images import Picture
+from preimage.recipes import RecipeLike
 
 TOGETHER = 16  # unattacked images of one size that are fitted side by side
 
@@ -128,7 +129,7 @@ class CalibrationRun(StepwiseRun[Progress, Threshold]):
 
     def __init__(self, options: InspectOptions) -> None:
         self.options = options
-        self.recipe: Any = options.recipe  # as it was given, before its adaptation to a size
+        self.recipe: RecipeLike = options.recipe  # as it was given, before its adaptation to a size
         folder = Path(options.calibrate or "")
         self.paths: list[Path] = sorted(
             path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()

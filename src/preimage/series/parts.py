@@ -33,7 +33,7 @@ class Series(Run):
     def __init__(self, word: str, count: int) -> None:
         self.word = word
         self.count = count
-        self.offset: Any = 0  # steps before the fit at hand
+        self.offset: int = 0  # steps before the fit at hand
         self.done: list[dict[str, Any]] = []
 
     def made(self, turn: int) -> Fit:

@@ -198,8 +198,8 @@ class EitherTracker:
         self.trackers = trackers
         self.n_statistics: int = sum(tracker.n_statistics for tracker in trackers)
         self.best: torch.Tensor | None = None
-        self.kept_step: Any = [0] * members
-        self.chosen: Any = [0] * members
+        self.kept_step: list[int] = [0] * members
+        self.chosen: list[int] = [0] * members
 
     def measure(self, step: Step) -> torch.Tensor:
         return torch.cat([tracker.measure(step) for tracker in self.trackers])

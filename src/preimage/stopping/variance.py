@@ -60,9 +60,11 @@ class WindowedTracker(VarianceTracker):
 
     def __init__(self, rule: VarianceRule, draws: torch.Generator, *, members: int, total: int) -> None:
         super().__init__(rule, draws, members=members, total=total)
-        self.window: Any | int = self.rule.window or max(5, total // 30)
+        self.window: int = self.rule.window or max(5, total // 30)
         self.ring: torch.Tensor | None = None
         self.total: torch.Tensor = torch.zeros(())
+        self.squares: torch.Tensor = self.total
+        self.known_from: torch.Tensor = self.total
 
     def score_of(self, step: Step) -> torch.Tensor:
         x = self.subset(step.image)
@@ -72,11 +74,11 @@ class WindowedTracker(VarianceTracker):
             self.squares = wide(x.new_zeros(x.shape[0]))
             self.known_from = torch.full((x.shape[0],), self.window, device=x.device)
         sound = step.image.flatten(1).isfinite().all(1)
-        self.known_from: torch.Tensor = torch.where(sound, self.known_from, step.index + self.window)
+        self.known_from = torch.where(sound, self.known_from, step.index + self.window)
         slot = step.index % self.window
         old, new = wide(self.ring[slot]), wide(x)
         self.total = self.total + new - old
-        self.squares: torch.Tensor = self.squares + new.square().sum(1) - old.square().sum(1)
+        self.squares = self.squares + new.square().sum(1) - old.square().sum(1)
         self.ring[slot] = x
         mean = self.total / self.window
         variance = (self.squares / self.window - mean.square().sum(1)) / x.shape[1]
