@@ -1,4 +1,4 @@
-# Everything runs in .venv, which the first command makes; only Python 3.11 to 3.13 and make are needed.
+# Everything runs in .venv, which the first target creates; only Python 3.11 to 3.13 and make are needed.
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	"$$p" -c 'import sys; raise SystemExit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
@@ -12,9 +12,11 @@ endif
 demo: .venv/installed
 	@$(BIN)/preimage demo --output out/demo.png --figure out/demo-figure.png --overwrite
 
+# The tests that are not marked long.
 test: .venv/installed-test
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal
 
+# The tests marked long: minutes each.
 test-long: .venv/installed-test
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal -m long
 
@@ -23,13 +25,14 @@ check: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+	@PATH="$(abspath $(BIN)):$$PATH" pyright --verifytypes preimage --ignoreexternal | awk '/completeness score/ {print; score = $$NF + 0} END {exit score < 98}'
 	@long=$$(git ls-files '*.py' | xargs wc -l | awk '$$2 != "total" && $$1 > 400 {print $$2 " has " $$1 " lines"}'); \
 		test -z "$$long" || { echo "over 400 lines: $$long"; exit 1; }
 
 bench: .venv/installed-bench
 	$(BIN)/python -m benchmarks
 
-# make study NAME=denoising SCALE=smoke; without NAME they are listed
+# make study NAME=denoising SCALE=smoke runs one study; without NAME, all are listed
 SCALE ?= small
 study: .venv/installed-test
 	$(BIN)/python -m studies $(NAME) --scale $(SCALE)

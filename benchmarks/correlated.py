@@ -29,12 +29,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from preimage.distances import squared
-from preimage.fit import Fit
+from preimage.engine.fit import Fit
+from preimage.noise.correlation import estimate_correlation
+from preimage.noise.estimation import estimate_noise
+from preimage.noise.likelihood import whitened
 from preimage.problem import Problem
-from preimage.restore.correlation import estimate_correlation
-from preimage.restore.denoise import FAST, whitened
-from preimage.restore.noise import estimate_noise
+from preimage.restore.denoise import recipes
 from preimage.stopping import After, HeldOut, WindowedVariance
+from preimage.stopping.held_out import HeldOutTracker
 from studies.harness.imaging import center_crop, dB
 from studies.harness.study import Run
 
@@ -184,28 +186,30 @@ def fit(noise: str, name: str, way: str) -> None:
     problem = Problem(noisy)
     size = (clean.shape[-2], clean.shape[-1])
     left_out = HeldOut(0.03) if way == "pixels" else HeldOut(0.05, block=5)
-    left_out.prepare(problem, members=1, size=size, total=600, seed=0)
+    _, holding_out = left_out.start(problem, members=range(1), total=600, seed=0)
+    assert isinstance(holding_out, HeldOutTracker)
+    mask = holding_out.mask
     if way == "whitened":
         found = estimate_noise(noisy)
         if not found.length:
             return
         given = whitened(problem, found)
     else:
-        given = replace(problem, weight=left_out.fitted)
-    without_rim = -functional.max_pool2d(-functional.pad(left_out.mask, (1, 1, 1, 1)), 3, 1)
+        given = replace(problem, weight=holding_out.fitted)
+    without_rim = -functional.max_pool2d(-functional.pad(mask, (1, 1, 1, 1)), 3, 1)
     watched = {
-        "fitted": 1 - left_out.mask,
-        "left_out": left_out.mask,
-        "inner": without_rim if way == "blocks" else left_out.mask,
+        "fitted": 1 - mask,
+        "left_out": mask,
+        "inner": without_rim if way == "blocks" else mask,
     }
-    variances = {f"variance_{n}": WindowedVariance(n) for n in (10, 20)}
-    for rule in variances.values():
-        rule.prepare(problem, members=1, size=size, total=600, seed=0)
-    recipe = replace(FAST, steps=600)
+    variances: dict[str, Any] = {
+        f"variance_{n}": WindowedVariance(n).start(problem, members=range(1), total=600, seed=0)[1] for n in (10, 20)
+    }
+    recipe = replace(recipes()["fast"], steps=600)
     prior = recipe.prior(noisy.shape[1], size, members=1, seed=0, device="cpu")
     curve: list[dict[str, Any]] = []
     for step in Fit(given, prior, recipe=recipe, rule=After()):
-        quiet = {key: float(rule.score(step)) for key, rule in variances.items()}
+        quiet = {key: float(tracker.score_of(step)) for key, tracker in variances.items()}
         if step.index % 3:
             continue
         entries = squared(step.average, noisy)
@@ -265,7 +269,7 @@ def judged(noise: str, name: str, way: str, file: Path) -> dict[str, Any]:
     rules = {f"discrepancy {f}": kept(lambda row, f=f: max(0.0, row["error"] - f * level)) for f in FACTORS}
     if way == "whitened":
         # the mean share that is left of the noise's variance, as `denoise` has it
-        left = whitened(Problem(noisy, noise_level=level), found).noise_level or level
+        left = float(whitened(Problem(noisy, noise_level=level), found).noise_level or level)
         rules |= {f"filtered discrepancy {f}": kept(lambda row, f=f: max(0.0, row["own"] - f * left)) for f in FACTORS}
     else:
         rules |= {"held out": kept(lambda row: row["left_out"]), "risk": kept(lambda row: risk(row, "left_out"))}

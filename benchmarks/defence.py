@@ -25,11 +25,12 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from preimage.defend.evaluate import NONE
-from preimage.defend.purify import FAST, PAPER, early_outputs
-from preimage.devices import choose_device
-from preimage.predictors.labelled import TRAIN, VALIDATION_SHARE
-from preimage.recipes import Recipe
+from preimage.classifiers.labelled import TRAIN, VALIDATION_SHARE
+from preimage.defend.purification import FAST, PAPER
+from preimage.defend.threat import NONE
+from preimage.engine.devices import choose_device
+from preimage.engine.recipe import Recipe
+from studies.defence.several_steps import early_outputs
 from studies.harness.attacked import CLEAN, THIN, Condition, classified, classified_early
 from studies.harness.classifiers import classifier, correctly_classified, labelled
 from studies.harness.rows import Row, append_rows
@@ -119,18 +120,18 @@ SUBJECTS = {
 def tuned(run: Run, subject: Subject) -> list[Row]:
     """The rows of the table, those that are not there worked out first: a recipe, number of steps, attack and picture each."""
     validation = labelled(run, subject.classifier).part(TRAIN).split(VALIDATION_SHARE, SPLIT_SEED)[1]
-    predictor = classifier(run, subject.classifier).predictor
-    pictures = correctly_classified(validation.pictures.float() / 255, validation.labels, predictor, subject.count)
+    model = classifier(run, subject.classifier).classifier
+    pictures = correctly_classified(validation.pictures.float() / 255, validation.labels, model, subject.count)
     done = {(row["recipe"], row["steps"], row["attack"], row["picture"]) for row in run.rows()}
     for condition in CONDITIONS:
-        given = condition.of(predictor, pictures)
+        given = condition.of(model, pictures)
         for name, looks in subject.looks.items():
             if {(name, at, condition.attack, number) for at in looks for number in pictures.numbers} <= done:
                 continue
             if name == NONE:
-                confidence, right = (values[None] for values in classified(predictor, given, pictures.labels))
+                confidence, right = (values[None] for values in classified(model, given, pictures.labels))
             else:
-                confidence, right = classified_early(predictor, given, pictures.labels, RECIPES[name], looks)
+                confidence, right = classified_early(model, given, pictures.labels, RECIPES[name], looks)
             for i, at in enumerate(looks):
                 for k, number in enumerate(pictures.numbers):
                     if (name, at, condition.attack, number) not in done:

@@ -23,14 +23,14 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from preimage.classifiers import Classifier, LossEstimator, load_model
+from preimage.classifiers.model_file import Backbone, TrainedModel
+from preimage.classifiers.settings import Settings
+from preimage.classifiers.train import Batch, Training
 from preimage.explain.counterfactual import counterfactual
-from preimage.explain.explanation import Explaining
-from preimage.explain.recipes import FAST_RECOVERY, PAPER_RECOVERY
+from preimage.explain.recipes import PAPER_RECOVERY
 from preimage.explain.recover import recover
-from preimage.predictors import LossEstimator, Predictor, load_model
-from preimage.predictors.model_file import Backbone, TrainedModel
-from preimage.predictors.settings import Settings
-from preimage.predictors.train import Batch, Training
+from preimage.explain.run import ExplanationRun
 from studies.harness.classifiers import LESION_CLASSES as CLASSES
 from studies.harness.classifiers import labelled
 from studies.harness.lesions import Lesion, some_lesions
@@ -39,7 +39,7 @@ from studies.harness.study import Run
 MODEL = Path("out/models/lesions.pt")
 TABLE = Path("docs/results/explain_seconds.csv")
 RUNS, STEPS, WARM_UP = 3, 8, 2
-TASKS: dict[str, Callable[..., Explaining]] = {"recover": recover, "counterfactual": counterfactual}
+TASKS: dict[str, Callable[..., ExplanationRun]] = {"recover": recover, "counterfactual": counterfactual}
 
 
 def classifier(lesions: list[Lesion]) -> TrainedModel:
@@ -47,18 +47,18 @@ def classifier(lesions: list[Lesion]) -> TrainedModel:
     if MODEL.exists():
         return load_model(MODEL)
     torch.manual_seed(0)
-    predictor = Predictor(Backbone("resnet18").build(len(CLASSES)), CLASSES, (0.7, 0.55, 0.55), (0.15,) * 3)
+    classifier = Classifier(Backbone("resnet18").build(len(CLASSES)), CLASSES, (0.7, 0.55, 0.55), (0.15,) * 3)
     estimator = LossEstimator({f"layer{k}": 64 * 2 ** (k - 1) for k in range(1, 5)}).eval().requires_grad_(False)
     with torch.no_grad():
         pictures = torch.cat([lesion.picture for lesion in lesions])
-        estimator.settle(estimator(predictor.logits_and_features(pictures, estimator.layers)[1]))
-    return TrainedModel(predictor, estimator)
+        estimator.settle(estimator(classifier.logits_and_features(pictures, estimator.layers)[1]))
+    return TrainedModel(classifier, estimator)
 
 
 def whole(task: str, model: TrainedModel, lesion: Lesion) -> dict[str, Any]:
     """A run of the fast recipe from the picture in memory to the result."""
     begin = time.perf_counter()
-    found = TASKS[task](lesion.picture, predictor=model, recipe=FAST_RECOVERY).run()
+    found = TASKS[task](lesion.picture, classifier=model, recipe="fast").run()
     seconds = time.perf_counter() - begin
     return {"seconds": seconds, "steps": found.steps, "valid": found.numbers.get("valid", "")}
 
@@ -66,7 +66,7 @@ def whole(task: str, model: TrainedModel, lesion: Lesion) -> dict[str, Any]:
 def published(task: str, model: TrainedModel, lesion: Lesion) -> float:
     """Seconds of all steps of the published setting, projected from the median of a few."""
     ends = []
-    for step in TASKS[task](lesion.picture, predictor=model, recipe=PAPER_RECOVERY):
+    for step in TASKS[task](lesion.picture, classifier=model, recipe="paper"):
         ends.append(time.perf_counter())
         if step.index == STEPS + WARM_UP:
             break

@@ -11,13 +11,13 @@ import json
 import statistics
 import sys
 import time
-from dataclasses import replace
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from preimage.restore.denoise import FAST, denoise
+from preimage.recipes import recipe
+from preimage.restore.denoise import denoise
 from preimage.stopping import After
 
 MATRIX, PRODUCTS = 2048, 10
@@ -37,8 +37,8 @@ def bf16_rate() -> float:
 
 def main() -> None:
     side = int(sys.argv[1]) if len(sys.argv) > 1 else 256
-    recipe = replace(FAST, steps=WARM_UP + TIMED + 20)
-    fit = iter(denoise(torch.rand(1, 3, side, side), noise="gaussian", sigma=25 / 255, recipe=recipe, stop=After()))
+    fast = recipe("fast", steps=WARM_UP + TIMED + 20)
+    fit = iter(denoise(torch.rand(1, 3, side, side), noise="gaussian", sigma=25 / 255, recipe=fast, stop=After()))
     for _ in range(WARM_UP):
         next(fit)
     seconds = []

@@ -21,8 +21,9 @@ from typing import Any
 
 import torch
 
-from preimage.checkpoint import load, save
-from preimage.fit import Fit, Run
+from preimage.engine.checkpoint import load, save
+from preimage.engine.fit import Fit
+from preimage.engine.run import Run
 from preimage.operators import Downsample, lanczos2
 from preimage.recipes import Quality
 from preimage.restore import denoise as denoising
@@ -44,10 +45,10 @@ BF16_STEPS = 1310 / 1400
 
 # Of the published settings, by the first part of a case's name.
 STEPS = {
-    "denoise": denoising.PAPER.steps,
-    "denoise_512": denoising.PAPER.steps,
-    "super_resolve_x4": enlarging.PAPER.steps,
-    "inpaint_50": inpainting.PAPERS["scattered"].steps,
+    "denoise": denoising.recipes()["paper"].steps,
+    "denoise_512": denoising.recipes()["paper"].steps,
+    "super_resolve_x4": enlarging.recipes()["paper"].steps,
+    "inpaint_50": inpainting.paper_recipes()["scattered"].steps,
 }
 
 Score = Callable[[torch.Tensor], float]
@@ -79,10 +80,10 @@ def cases() -> dict[str, Callable[[], Case]]:
 def denoised(name: str, side: int) -> Case:
     clean = center_crop(study.Run("published", "small").picture(f"early_stopping/clean/{name}.png"), side)
     noisy = with_gaussian_noise(clean, 25 / 255, noise_study.SEED)
-    recipe = replace(denoising.PAPER, precision="bfloat16")
+    recipe = replace(denoising.recipes()["paper"], precision="bfloat16")
     return Case(
         lambda: denoising.denoise(noisy, noise="gaussian", sigma=25 / 255, recipe=recipe, stop=After()),
-        lambda quality: denoising.denoise(noisy, recipe=denoising.QUALITIES[quality]),
+        lambda quality: denoising.denoise(noisy, recipe=quality),
         lambda image: dB(image, clean),
         (side, side),
     )
@@ -91,10 +92,10 @@ def denoised(name: str, side: int) -> Case:
 def enlarged(name: str) -> Case:
     clean = size_study.specimen(study.Run("published", "small"), 4, name)
     small = eight_bit(Downsample(lanczos2(4), 4)(clean))
-    recipe = replace(enlarging.PAPER, precision="bfloat16", averaging=0.99, debiased=False)
+    recipe = replace(enlarging.recipes()["paper"], precision="bfloat16", averaging=0.99, debiased=False)
     return Case(
         lambda: enlarging.super_resolve(small, factor=4, recipe=recipe, stop=After()),
-        lambda quality: enlarging.super_resolve(small, factor=4, recipe=enlarging.QUALITIES[quality]),
+        lambda quality: enlarging.super_resolve(small, factor=4, recipe=quality),
         lambda image: size_study.luma_psnr(image, clean, 4),
         (clean.shape[-2], clean.shape[-1]),
     )
@@ -103,14 +104,14 @@ def enlarged(name: str) -> Case:
 def filled(name: str) -> Case:
     whole, known = gap_study.specimen(study.Run("published", "small"), gap_study.HALF, name)
     given = torch.where(known, whole, torch.zeros(()))
-    recipe = replace(inpainting.PAPERS["scattered"], precision="bfloat16", averaging=0.99, debiased=False)
+    recipe = replace(inpainting.paper_recipes()["scattered"], precision="bfloat16", averaging=0.99, debiased=False)
 
     def ours(quality: Quality) -> Run:
-        return inpainting.inpaint(given, mask=known.float(), mask_white="known", recipe=inpainting.QUALITIES[quality])
+        return inpainting.inpaint(given, mask=known.float(), mask_white="valid", recipe=quality)
 
     return Case(
         lambda: inpainting.inpaint(
-            given, mask=known.float(), mask_white="known", kind="scattered", recipe=recipe, stop=After()
+            given, mask=known.float(), mask_white="valid", gap="scattered", recipe=recipe, stop=After()
         ),
         ours,
         lambda image: dB(image, whole),

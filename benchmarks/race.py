@@ -23,7 +23,7 @@ from benchmarks.speed import PLAIN_STEPS
 from benchmarks.step import WARM_UP, plain_steps
 from benchmarks.zero_shot import STEPS, zero_shot_noise2noise
 from preimage.recipes import Quality
-from preimage.restore.denoise import QUALITIES, denoise
+from preimage.restore.denoise import denoise
 from studies.denoising import KINDS, SIDE, specimen
 from studies.harness.imaging import dB
 from studies.harness.rivals import bm3d_oracle_sigma, non_local_means
@@ -38,7 +38,7 @@ Point = tuple[float, float, int]  # seconds, dB, step
 
 def blind(noisy: torch.Tensor, clean: torch.Tensor, quality: Quality) -> Iterator[Point]:
     """What would be handed out, every few steps; last the result, when the run says it is done."""
-    run = denoise(noisy, recipe=QUALITIES[quality])
+    run = denoise(noisy, recipe=quality)
     for step in run:
         if step.index % 5 == 0:
             yield step.seconds, dB(step.picture, clean), step.index

@@ -13,7 +13,6 @@ import runpy
 import statistics
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -41,10 +40,11 @@ def plain_steps(height: int, width: int, steps: int) -> list[float]:
 
 def recipe_steps(name: str, side: int, steps: int) -> list[float]:
     """Seconds of each step of a denoising fit with one member, its stopping rule included."""
-    from preimage.restore.denoise import FAST, PAPER, denoise
+    from preimage.recipes import recipe
+    from preimage.restore.denoise import denoise
 
-    recipe = replace({"fast": FAST, "paper": PAPER}[name], steps=steps, restarts=1)
-    fit = denoise(torch.rand(1, 3, side, side), noise="gaussian", sigma=25 / 255, recipe=recipe)
+    few = recipe(name, steps=steps, restarts=1)
+    fit = denoise(torch.rand(1, 3, side, side), noise="gaussian", sigma=25 / 255, recipe=few)
     moments = [0.0, *(step.seconds for step in fit)]
     return [b - a for a, b in itertools.pairwise(moments)]
 

@@ -9,22 +9,22 @@ from __future__ import annotations
 import argparse
 import csv
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from preimage.cli.report import peak_memory
+from preimage.jobs.report import peak_memory
 from preimage.metrics import psnr
-from preimage.restore.denoise import FAST, denoise
-from preimage.tiles import Tiles
+from preimage.recipes import recipe
+from preimage.restore.denoise import denoise, recipes
+from preimage.series.tiles import Tiles
 from studies.harness.imaging import center_crop, with_gaussian_noise
 from studies.harness.study import Run
 
 TABLE = Path("docs/results/tiles-seams.csv")
-STEPS = 10
+STEPS, MOST_STEPS = 10, recipes()["fast"].steps
 
 
 def generated(height: int, width: int, sigma: float = 25.0) -> NDArray[np.uint8]:
@@ -47,7 +47,7 @@ def generated(height: int, width: int, sigma: float = 25.0) -> NDArray[np.uint8]
 def memory(width: int, height: int, side: int | None, most: int | None) -> None:
     """Peak resident memory of this process, and the time that the whole would take."""
     begin = time.perf_counter()
-    run = denoise(generated(height, width), recipe=replace(FAST, steps=STEPS), tile=side or "auto", device="cpu")
+    run = denoise(generated(height, width), recipe=recipe("fast", steps=STEPS), tile=side or "auto", device="cpu")
     print(*run.remarks, sep="\n")
     if not isinstance(run, Tiles):
         raise SystemExit("the picture fits into memory whole: give --tile SIDE")
@@ -56,7 +56,7 @@ def memory(width: int, height: int, side: int | None, most: int | None) -> None:
     before = peak_memory("cpu")
     wanted = min(most or len(run.order), len(run.order))
     for step in run:
-        print(f"step {step.index}, {step.state}, {step.seconds:.0f} s", flush=True)
+        print(f"step {step.index}, {step.status}, {step.seconds:.0f} s", flush=True)
         if step.index == wanted * STEPS:
             break
     result = run.result()
@@ -68,7 +68,7 @@ def memory(width: int, height: int, side: int | None, most: int | None) -> None:
     )
     print(f"{a_step:.2f} s of processor time and thread for each step")
     hours = a_step * len(run.order) / 3600
-    print(f"projected for all tiles: {100 * hours:.1f} h for every 100 steps, at most {FAST.steps * hours:.1f} h")
+    print(f"projected for all tiles: {100 * hours:.1f} h for every 100 steps, at most {MOST_STEPS * hours:.1f} h")
 
 
 def seams(steps: int, side: int, crop: int | None) -> None:
@@ -77,11 +77,11 @@ def seams(steps: int, side: int, crop: int | None) -> None:
     clean = study.picture("early_stopping/clean/kodim01.png")
     clean = clean if crop is None else center_crop(clean, crop)
     noisy = with_gaussian_noise(clean, 25 / 255, 0)
-    run = denoise(noisy, noise="gaussian", sigma=25 / 255, tile=side, restarts=1, recipe=replace(FAST, steps=steps))
+    run = denoise(noisy, noise="gaussian", sigma=25 / 255, tile=side, restarts=1, recipe=recipe("fast", steps=steps))
     assert isinstance(run, Tiles)
     for step in run:
         if step.index % 20 == 0:
-            print(f"step {step.index}, {step.state}, {step.seconds:.0f} s", flush=True)
+            print(f"step {step.index}, {step.status}, {step.seconds:.0f} s", flush=True)
     result = run.result()
     row = {
         "picture": "kodim01",
@@ -128,7 +128,7 @@ def main() -> None:
     parser.add_argument("--tiles", type=int, help="only the first so many, memory")
     parser.add_argument("--tile", type=int, help="side; by default what auto takes for memory, 256 for seams")
     parser.add_argument("--size", type=int, nargs=2, default=(6000, 4000), help="width and height, memory")
-    parser.add_argument("--steps", type=int, default=FAST.steps, help="at most, seams")
+    parser.add_argument("--steps", type=int, default=MOST_STEPS, help="at most, seams")
     parser.add_argument("--crop", type=int, help="side of the middle that is taken, seams")
     given = parser.parse_args()
     if given.what == "memory":

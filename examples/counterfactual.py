@@ -13,9 +13,9 @@ from shapes import CLASSES, Shapes, draw_shapes
 from torch import nn
 from torch.nn import functional
 
-from preimage import Predictor, counterfactual
-from preimage.explain.quality import inside_share
-from preimage.figures import save_figure
+from preimage import Classifier, counterfactual
+from preimage.explain.similarity import inside_share
+from preimage.figures.restoration import save_figure
 
 SIDE, MEAN, STD = 64, (0.5,) * 3, (0.25,) * 3
 
@@ -28,7 +28,7 @@ def classifier() -> nn.Sequential:
     return nn.Sequential(*layers, nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(48, 2))
 
 
-def trained(shapes: Shapes, epochs: int = 4) -> Predictor:
+def trained(shapes: Shapes, epochs: int = 4) -> Classifier:
     """Your own model in five lines: the module, its classes, how its pictures are normalized."""
     model = classifier()
     x = (shapes.pictures.float() / 255 - MEAN[0]) / STD[0]
@@ -39,18 +39,18 @@ def trained(shapes: Shapes, epochs: int = 4) -> Predictor:
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-    return Predictor(model, CLASSES, MEAN, STD)
+    return Classifier(model, CLASSES, MEAN, STD)
 
 
 def main() -> None:
     place = Path(sys.argv[1] if len(sys.argv) > 1 else "out/counterfactual.png")
     torch.manual_seed(0)
-    predictor = trained(draw_shapes(1200, SIDE))
+    classifier = trained(draw_shapes(1200, SIDE))
     held_out = draw_shapes(200, SIDE, seed=1)
-    told = predictor(held_out.pictures.float() / 255).argmax(1)
+    told = classifier(held_out.pictures.float() / 255).argmax(1)
     print(f"{float((told == held_out.labels).float().mean()):.1%} of 200 new pictures are told right")
     for number in range(4):
-        found = counterfactual(held_out.pictures[number].float() / 255, predictor=predictor).run()
+        found = counterfactual(held_out.pictures[number].float() / 255, classifier=classifier).run()
         shares = (float(inside_share(found.difference, mask[number])) for mask in (held_out.discs, held_out.bars))
         on_disc, on_bars = shares
         print(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from preimage.predictors.labelled import TEST, TRAIN, Labelled
+from preimage.classifiers.labelled import TEST, TRAIN, Labelled
 
 CLASSES = ("orange disc", "blue disc")
 _COLORS = np.array([[0.85, 0.45, 0.15], [0.20, 0.40, 0.85]])

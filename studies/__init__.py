@@ -13,7 +13,17 @@ from studies.harness.study import SCALES, Run, Scale, run_study, section
 
 STUDIES = (  # in the order of docs/results.md
     *("paper_curve", "noise_impedance", "denoising", "real_noise", "gallery", "prior_effect", "architecture"),
-    *("super_resolution", "deblurring", "flash", "inpainting", "jpeg", "blindness", "quality", "loss_estimator"),
+    *(
+        "super_resolution",
+        "deblurring",
+        "flash",
+        "inpainting",
+        "demosaicing",
+        "jpeg",
+        "blindness",
+        "quality",
+        "loss_estimator",
+    ),
     *(
         "feature_inversion",
         "preimage_recovery",

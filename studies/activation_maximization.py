@@ -8,17 +8,18 @@ PREIMAGE_WEIGHTS: a file with weights of torchvision's resnet18; with it that cl
 """
 
 import csv
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from preimage.explain.invert import depth
-from preimage.explain.maximize import FAST, PAPER, maximize
-from preimage.explain.quality import high_frequency_share
-from preimage.explain.view import at_working_size
-from preimage.predictors import Predictor
+from preimage.classifiers import Classifier
+from preimage.explain.inputs import at_working_size
+from preimage.explain.maximize import maximize
+from preimage.explain.run import blocks_of
+from preimage.explain.similarity import high_frequency_share
+from preimage.recipes import recipe
 from studies.harness import classifiers, figures, fits, lesions, tables
 from studies.harness.study import Measured, Run, Study, by_scale
 
@@ -27,7 +28,7 @@ CLASSES = {"lesions": ("mel", "nv", "bcc", "vasc"), "resnet18": ("black swan", "
 COUNT = by_scale(1, 4, 4)  # of classes, and of channels
 WINDOW = 3  # units a side, of a channel
 RATE_OF_CHANNELS = 0.001  # published, for hidden units
-RECIPE = by_scale(replace(FAST, **lesions.THIN | {"steps": 6}), FAST, PAPER)
+RECIPE = by_scale("fast", "fast", "paper")
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,14 +36,14 @@ class Subject:
     """A classifier that is excited, one that judges its results, and pictures that neither was trained on."""
 
     name: str
-    predictor: Predictor
-    second: Predictor | None
+    model: Classifier
+    second: Classifier | None
     pictures: list[torch.Tensor]
 
 
 def subjects(run: Run) -> dict[str, Subject]:
     """The classifier of lesions with its second one, and torchvision's resnet18 where there are weights for it."""
-    first, second = (classifiers.classifier(run, name).predictor for name in ("lesions", "lesions-second"))
+    first, second = (classifiers.classifier(run, name).classifier for name in ("lesions", "lesions-second"))
     found = [Subject("lesions", first, second, [lesion.picture for lesion in run.once(lesions.held_out)])]
     natural = classifiers.own_resnet18(run)
     if natural is not None:
@@ -58,21 +59,21 @@ def subjects(run: Run) -> dict[str, Subject]:
 def goals(run: Run, subject: Subject) -> dict[str, dict[str, Any]]:
     """Classes by name, and those channels of the last block but one that differ most between the held-out pictures."""
     count = COUNT[run.scale]
-    layer = depth(subject.predictor, subject.pictures[0])[-3:][0]
+    layer = blocks_of(subject.model, subject.pictures[0])[-3:][0]
     with torch.no_grad():
-        each = [subject.predictor.features(picture, layer).mean((2, 3)) for picture in subject.pictures[:200]]
+        each = [subject.model.features(picture, layer).mean((2, 3)) for picture in subject.pictures[:200]]
     channels = sorted(torch.cat(each).std(0).argsort(descending=True)[:count].tolist())
     found = {name: {"target": name} for name in CLASSES[subject.name][:count]}
     return found | {f"{layer} channel {k}": {"layer": layer, "channel": k, "window": WINDOW} for k in channels}
 
 
 @torch.no_grad()
-def excitations(predictor: Predictor, pictures: list[torch.Tensor], goal: dict[str, Any]) -> list[float]:
+def excitations(model: Classifier, pictures: list[torch.Tensor], goal: dict[str, Any]) -> list[float]:
     """How much each of some pictures excites a class or the middle of a channel."""
     if "target" in goal:
-        index = predictor.class_index(goal["target"])
-        return [float(predictor(picture)[0, index]) for picture in pictures]
-    return [float(middle(predictor.features(x, goal["layer"])[0, goal["channel"]])) for x in pictures]
+        index = model.class_index(goal["target"])
+        return [float(model(picture)[0, index]) for picture in pictures]
+    return [float(middle(model.features(x, goal["layer"])[0, goal["channel"]])) for x in pictures]
 
 
 def middle(channel: torch.Tensor) -> torch.Tensor:
@@ -84,26 +85,29 @@ def middle(channel: torch.Tensor) -> torch.Tensor:
 def most(run: Run, classifier: str, name: str) -> float:
     """The highest excitation by any held-out picture."""
     subject = run.once(subjects)[classifier]
-    return max(excitations(subject.predictor, subject.pictures, run.once(goals, subject)[name]))
+    return max(excitations(subject.model, subject.pictures, run.once(goals, subject)[name]))
 
 
 def measure(run: Run, classifier: str, name: str, prior):
-    subject, recipe = run.once(subjects)[classifier], RECIPE[run.scale]
-    goal, predictor = run.once(goals, subject)[name], subject.predictor
-    recipe = replace(recipe, rate=RATE_OF_CHANNELS) if run.scale == "paper" and "layer" in goal else recipe
-    height, width = predictor.size or subject.pictures[0].shape[-2:]
-    found = maximize(predictor=predictor, **goal, size=(height, width), prior=prior, recipe=recipe).run()
+    subject = run.once(subjects)[classifier]
+    goal, model = run.once(goals, subject)[name], subject.model
+    changes = lesions.thinned(run, prior, steps=6)
+    if run.scale == "paper" and prior == "deep" and "layer" in goal:  # pixels have a rate of their own
+        changes |= {"rate": RATE_OF_CHANNELS}
+    how = recipe(RECIPE[run.scale], **changes)
+    height, width = model.size or subject.pictures[0].shape[-2:]
+    found = maximize(classifier=model, **goal, size=(height, width), prior=prior, recipe=how).run()
     image = found.image.clamp(0, 1)
     figures.keep_picture(image, run.figure(classifier, name, prior))
     with torch.no_grad():
-        chances = predictor.probabilities(image)[0]
-        index = predictor.class_index(goal["target"]) if "target" in goal else int(chances.argmax())
+        chances = model.probabilities(image)[0]
+        index = model.class_index(goal["target"]) if "target" in goal else int(chances.argmax())
         theirs = None if subject.second is None else subject.second.probabilities(image)[0]
     return {
         "most_of_pictures": run.once(most, classifier, name),
         "kind": "class" if "target" in goal else "channel",
         "excitation": found.numbers["excitation"],
-        "class": predictor.classes[index],
+        "class": model.classes[index],
         "confidence": float(chances[index]),
         "second_confidence": fits.NAN if theirs is None else float(theirs[index]),
         "second_agrees": fits.NAN if theirs is None else int(int(theirs.argmax()) == index),

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from preimage.defend.purify import PAPER
+from preimage.defend.purification import PAPER
 from studies.harness import attacked, classifiers, figures, stats, tables
 from studies.harness.attacked import CLEAN, Condition
 from studies.harness.rows import chosen

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from preimage.networks import SkipNet
+from preimage.codes import Noise
+from preimage.networks import ResNet, SkipNet, UNet
 from preimage.networks.layers import Block, Head
 from preimage.problem import Problem
-from preimage.recipes import Noise, Residual, UShape
-from preimage.restore.super_resolve import FAST
+from preimage.restore.super_resolve import recipes
 from studies.harness import figures, fits, imaging, tables
 from studies.harness.study import Measured, Run, Study, by_scale
 
@@ -41,8 +41,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     **{f"depth 4, skip {skip}": {"network": skip_net(4, skip)} for skip in (0, 128)},
     **{f"depth {depth}, skip 0": {"network": skip_net(depth, 0)} for depth in (2, 6)},
     "1x1 filters only": {"network": pointwise},
-    "U-Net": {"network": UShape()},
-    "ResNet": {"network": Residual(), "rate": 0.005},
+    "U-Net": {"network": UNet.Config()},
+    "ResNet": {"network": ResNet.Config(), "rate": 0.005},
     "depth 4, skip 4, rate / 10": {"network": skip_net(4, 4), "rate": 0.002},
     "depth 4, skip 4, rate x 5": {"network": skip_net(4, 4), "rate": 0.1},
 }
@@ -55,9 +55,9 @@ def measure(run: Run, task: str, variant: str):
     known = torch.ones_like(clean)
     known[..., side // 3 : side * 2 // 3, side // 3 : side * 2 // 3] = 0
     noisy = Problem(imaging.with_gaussian_noise(clean, 25 / 255))
-    base = replace(FAST, code=Noise(32), rate=0.02, restarts=1, stop="steps", steps=STEPS[run.scale])
+    base = replace(recipes()["fast"], code=Noise(32), rate=0.02, restarts=1, stop="steps", steps=STEPS[run.scale])
     fit = fits.fit_of(Problem(clean * known, weight=known) if inside else noisy, replace(base, **VARIANTS[variant]))
-    curve = [imaging.dB(x, clean, known == 0 if inside else None) for _, x in fits.pictures(fit)]
+    curve = [imaging.dB(x, clean, known == 0 if inside else None) for x in fits.pictures(fit)]
     if inside:
         figures.keep_picture(torch.where(known == 0, fit.run().image, clean), run.figure(variant))
     return {"peak": max(curve), "peak_step": curve.index(max(curve)) + 1, "last": curve[-1], "steps": len(curve)}

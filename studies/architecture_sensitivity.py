@@ -14,10 +14,10 @@ import torch
 from torch.nn import functional
 
 from preimage.codes import Mesh, Noise
-from preimage.defend.purify import PAPER
+from preimage.defend.purification import PAPER
+from preimage.engine.recipe import Recipe
 from preimage.networks import SkipNet
 from preimage.networks.layers import Block, Upsample
-from preimage.recipes import Recipe
 from studies.harness import attacked, classifiers, figures, stats, tables
 from studies.harness.attacked import CLEAN, Condition
 from studies.harness.rows import chosen

@@ -4,18 +4,30 @@ The rules look on at one fit, each for itself; the fit goes on to PAST times the
 that the peak is known. Only this study knows the clean picture.
 """
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
+from preimage.engine.step import Step
 from preimage.errors import InputError
 from preimage.problem import Problem
-from preimage.restore import denoise as denoising_task
-from preimage.restore import remove_jpeg_artifacts as jpeg_task
-from preimage.step import Step
-from preimage.stopping import After, Discrepancy, HeldOut, MovingVariance, Plateau, Risk, Rule, WindowedVariance
+from preimage.restore.denoise import denoise
+from preimage.restore.remove_jpeg_artifacts import remove_jpeg_artifacts
+from preimage.stopping import (
+    After,
+    Discrepancy,
+    HeldOut,
+    MovingVariance,
+    Plateau,
+    Risk,
+    ScoreTracker,
+    StoppingRule,
+    Tracker,
+    WindowedVariance,
+)
 from studies import denoising
 from studies.harness import fits, imaging, tables
 from studies.harness.rows import chosen
@@ -25,41 +37,57 @@ JPEG, DEFAULT, OWN, HOLDING_OUT = "JPEG 10", "default", "whole", "3 % held out"
 KINDS, SIDE, PAST = (*denoising.KINDS, JPEG), denoising.SIDE, 1.3
 # Rules that look on at the task's own fit; and, at one that holds values out, those that need such.
 WATCHING = {"windowed variance": WindowedVariance, "moving variance": MovingVariance, "discrepancy": Discrepancy}
-GROUPS: dict[str, dict[str, Callable[[], Rule]]] = {
+GROUPS: dict[str, dict[str, Callable[[], StoppingRule]]] = {
     OWN: {**WATCHING, "plateau": Plateau},
     HOLDING_OUT: {"risk": lambda: Risk(by_value=True), "held out": lambda: HeldOut(by_value=True)},
 }
 
 
-class Onlookers(Rule):
+@dataclass(frozen=True)
+class Onlookers(StoppingRule):
     """Rules that look at one fit without ending it; the first is the fit's own, and may change the problem."""
+
+    own: StoppingRule = field(kw_only=False)
+    others: dict[str, StoppingRule] = field(kw_only=False)
 
     name = "onlookers"
 
-    def __init__(self, own: Rule, others: dict[str, Rule]) -> None:
-        super().__init__()
-        self.rules = {DEFAULT: own, **others}
+    def start(
+        self,
+        problem: Problem,
+        *,
+        members: Sequence[int],
+        total: int,
+        seed: int = 0,
+        streams: Iterator[int] | None = None,
+    ) -> tuple[Problem, Tracker]:
+        del streams  # each rule has the first one, as if it were the only rule
+        given: dict[str, Any] = {"members": members, "total": total, "seed": seed}
+        prepared, own = self.own.start(problem, **given)
+        trackers = {DEFAULT: own}
+        for name, rule in self.others.items():
+            with suppress(InputError):  # it needs a noise level, and none is known
+                trackers[name] = rule.start(problem, **given)[1]
+        return prepared, Watching(self, trackers, members=len(members), total=total)
+
+
+class Watching(ScoreTracker):
+    """The trackers of all rules, and the step at which each would have ended the fit."""
+
+    def __init__(self, rule: Onlookers, trackers: dict[str, Any], *, members: int, total: int) -> None:
+        super().__init__(rule, members=members, total=total)
+        self.trackers = trackers
         self.ended: dict[str, int] = {}
 
-    def prepare(self, problem: Problem, **given: Any) -> Problem:
-        super().prepare(problem, **given)
-        prepared = self.rules[DEFAULT].prepare(problem, **given)
-        for name in [name for name in self.rules if name != DEFAULT]:
-            try:
-                self.rules[name].prepare(problem, **given)
-            except InputError:  # it needs a noise level, and none is known
-                del self.rules[name]
-        return prepared
-
-    def measured(self, step: Step) -> torch.Tensor:
-        return torch.cat([rule.measured(step) for rule in self.rules.values()])
+    def measure(self, step: Step) -> torch.Tensor:
+        return torch.cat([tracker.measure(step) for tracker in self.trackers.values()])
 
     def decide(self, step: Step, numbers: list[list[float]]) -> list[bool]:
-        for name, rule in self.rules.items():
-            own, numbers = numbers[: rule.rows], numbers[rule.rows :]
-            if name not in self.ended and all(rule.decide(step, own)):
+        for name, tracker in self.trackers.items():
+            own, numbers = numbers[: tracker.n_statistics], numbers[tracker.n_statistics :]
+            if name not in self.ended and all(tracker.decide(step, own)):
                 self.ended[name] = step.index
-        self.best = self.rules[DEFAULT].best
+        self.best = self.trackers[DEFAULT].best
         return [step.index >= PAST * self.ended.get(DEFAULT, step.total)] * len(step.active)
 
 
@@ -67,25 +95,27 @@ def measure(run: Run, group: str, kind: str, name: str):
     """A row for each rule that looks on at one fit of one picture; that of the fit's own rule comes last."""
     clean, begin, own = task(run, kind, name)
     others = {name: make() for name, make in GROUPS[group].items()}
-    onlookers = Onlookers(own if group == OWN else others["risk"], others)
-    fit = begin(stop=onlookers)
-    curve = [imaging.dB(picture, clean) for _, picture in fits.pictures(fit)]
+    fit = begin(stop=Onlookers(own if group == OWN else others["risk"], others))
+    curve = [imaging.dB(picture, clean) for picture in fits.pictures(fit)]
     finish, peak, rows = fit.problem.finish or (lambda x: x), max(curve), []
-    for watching, rule in onlookers.rules.items():
-        if rule.best is not None and not (watching == DEFAULT and group != OWN):
-            kept = imaging.dB(finish(rule.best).cpu(), clean)
-            row = {"rule": f"{DEFAULT}: {rule.name}" if watching == DEFAULT else watching, "kept": kept, "peak": peak}
-            row |= {"below": peak - kept, "kept_step": rule.kept_step[0], "peak_step": curve.index(peak) + 1}
-            rows.append(row | {"stopped": onlookers.ended.get(watching, "not"), "steps": len(curve)})
+    for watching, tracker in fit.tracker.trackers.items():
+        if tracker.best is not None and not (watching == DEFAULT and group != OWN):
+            kept = imaging.dB(finish(tracker.best).cpu(), clean)
+            row = {
+                "rule": f"{DEFAULT}: {tracker.rule.name}" if watching == DEFAULT else watching,
+                "kept": kept,
+                "peak": peak,
+            }
+            row |= {"below": peak - kept, "kept_step": tracker.kept_step[0], "peak_step": curve.index(peak) + 1}
+            rows.append(row | {"stopped": fit.tracker.ended.get(watching, "not"), "steps": len(curve)})
     return rows[::-1]
 
 
-def task(run: Run, kind: str, name: str) -> tuple[torch.Tensor, Callable[..., Any], Rule]:
+def task(run: Run, kind: str, name: str) -> tuple[torch.Tensor, Callable[..., Any], StoppingRule]:
     """The clean picture, what begins the fit of the damaged one (whole, for it is small), and the rule of the task itself."""
     clean, given = denoising.specimen(run, denoising.SIGMA_25 if kind == JPEG else kind, name)
-    module = jpeg_task if kind == JPEG else denoising_task
-    restore: Any = jpeg_task.remove_jpeg_artifacts if kind == JPEG else denoising_task.denoise
-    damaged, recipe = imaging.jpeg_of(clean, 10) if kind == JPEG else given, fits.quick(run.smoke, module.FAST, 20)
+    restore: Any = remove_jpeg_artifacts if kind == JPEG else denoise
+    damaged, recipe = imaging.jpeg_of(clean, 10) if kind == JPEG else given, fits.named(run.smoke, restore, 20)
     plain = restore(damaged, recipe=recipe)
     own = plain.rule
     if isinstance(own, After):  # impulses: the fit goes on after the task's number of steps, so that the peak is known

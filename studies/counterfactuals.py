@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 
+from preimage.classifiers import TrainedModel
 from preimage.explain.abcd import Signs, abcd
 from preimage.explain.counterfactual import counterfactual
-from preimage.explain.panels import magnified
 from preimage.explain.quality import judge, randomized, sanity, stability
-from preimage.predictors import TrainedModel
+from preimage.figures.panels import magnified
+from preimage.recipes import recipe
 from studies.harness import classifiers, figures, fits, lesions, stats, tables
 from studies.harness.rows import chosen
 from studies.harness.study import Measured, Run, Study, by_scale
@@ -91,16 +92,16 @@ def measure(run: Run, picture: str, name: str):
     quality = judge(
         lesion.picture,
         found.changed,
-        predictor=model.predictor,
+        classifier=model.classifier,
         target=found.target,
         reconstruction=base,
         estimator=model.estimator,
         mask=lesion.mask,
         other_masks=[other.mask for _, other in run.once(some).values() if other is not lesion],
-        second=classifiers.classifier(run, "lesions-second").predictor,
+        second=classifiers.classifier(run, "lesions-second").classifier,
         signs=True,
     )
-    row = {"diagnosis": lesion.diagnosis, "target": model.predictor.classes[found.target], "area": lesion.area}
+    row = {"diagnosis": lesion.diagnosis, "target": model.classifier.classes[found.target], "area": lesion.area}
     row |= {key: "" if value is None else float(value) for key, value in quality.as_dict().items()}
     row |= {f"{key}_reconstruction": value for key, value in vars(abcd(base)).items()} | dict.fromkeys(CHECKS, "")
     if method.few and number < FEW[run.scale]:
@@ -124,11 +125,12 @@ def base_of(found: Any, lesion: lesions.Lesion, name: str) -> torch.Tensor:
 def made(run: Run, model: TrainedModel, lesion: lesions.Lesion, method: Method, seed: int = 0) -> Any:
     """The counterfactual of a lesion towards its target, or towards the runner-up where that is predicted already."""
     with torch.no_grad():
-        first, second = model.predictor.probabilities(lesion.picture)[0].argsort(descending=True)[:2].tolist()
-    target = model.predictor.class_index(TARGETS[lesion.diagnosis])
-    doubt = {"doubt": "loss" if method.weight else "none", "loss_weight": method.weight}
-    options: dict[str, Any] = {"prior": method.prior, "recipe": lesions.recipe_of(run), "seed": seed, **doubt}
-    fit = counterfactual(lesion.picture, predictor=model, target=second if target == first else target, **options)
+        first, second = model.classifier.probabilities(lesion.picture)[0].argsort(descending=True)[:2].tolist()
+    target = model.classifier.class_index(TARGETS[lesion.diagnosis])
+    uncertainty = {"uncertainty": "loss" if method.weight else "none", "loss_weight": method.weight}
+    how = recipe("fast", **lesions.thinned(run, method.prior, lesions.THIN["steps"]))  # another prior changes it
+    options: dict[str, Any] = {"prior": method.prior, "recipe": how, "seed": seed, **uncertainty}
+    fit = counterfactual(lesion.picture, classifier=model, target=second if target == first else target, **options)
     return fit.run()
 
 
@@ -136,7 +138,7 @@ def checks(run: Run, model: TrainedModel, lesion: lesions.Lesion, method: Method
     """How alike the changes of several seeds are, and that of a classifier that has learned nothing, from the same seed."""
     others = [made(run, model, lesion, method, seed).difference for seed in range(1, SEEDS)]
     agreement = stability(torch.cat([found.difference, *others]))
-    unlearned = TrainedModel(randomized(model.predictor, lesion.picture), model.estimator, model.about)
+    unlearned = TrainedModel(randomized(model.classifier, lesion.picture), model.estimator, model.about)
     checked = sanity(found.difference, made(run, unlearned, lesion, method).difference)
     values = (agreement.change, agreement.heat_map, float(checked.rank_correlation), float(checked.similarity))
     return dict(zip(CHECKS, values, strict=True))

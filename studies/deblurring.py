@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from preimage.operators import Blur
-from preimage.restore.deblur import FAST, blur_kernel, deblur
+from preimage.restore.deblur import blur_kernel, deblur
 from studies.harness import figures, fits, imaging, rivals, tables
 from studies.harness.study import Measured, Run, Study
 
@@ -34,7 +34,7 @@ def measure(run: Run, blur: str, name: str):
         beside["wiener"] = rivals.unsupervised_wiener(given, kernel)
     if not unknown and not run.smoke:
         beside["tv"] = lambda: rivals.tv_deconvolution(given, kernel, TV_WEIGHT[blur])
-    recipe = fits.quick(run.smoke, FAST, 20)
+    recipe = fits.named(run.smoke, deblur, 20)
     row, panels, result = fits.beside_rivals(
         lambda: deblur(given, kernel=UNKNOWN if unknown else blur, kernel_size=KERNEL_SIZE, recipe=recipe),
         lambda image: imaging.dB(inner(image, kernel), inner(truth, kernel)),

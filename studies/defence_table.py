@@ -15,12 +15,13 @@ import numpy as np
 import torch
 
 from preimage.defend.adaptive import bpda_eot, prior_perturbation
-from preimage.defend.classifier import fingerprint_of
 from preimage.defend.defence import DefendedClassifier, Purification
-from preimage.defend.evaluate import CLEAN, NONE, Threat, evaluate_defence, settings_of
+from preimage.defend.evaluate import evaluate_defence, settings_of
 from preimage.defend.inspection import Inspecting, false_alarm_threshold
+from preimage.defend.threat import NONE, UNATTACKED, Threat
 from preimage.defend.thresholds import FALSE_ALARMS
-from preimage.recipes import Recipe
+from preimage.defend.users_model import fingerprint_of
+from preimage.engine.recipe import Recipe
 from studies.harness import classifiers, stats, tables
 from studies.harness.attacked import Condition
 from studies.harness.classifiers import SEED
@@ -36,7 +37,7 @@ LOSS = 5.0  # points that the fast recipe may lose
 # Top-1 in % after no defence, random resizing and padding, 500, 750 and 1000 steps; NaN where nothing is printed.
 PUBLISHED_COLUMNS = ("none", "random resizing and padding", "500 steps", "750 steps", "1000 steps")
 PUBLISHED: dict[Threat, tuple[float, ...]] = {
-    CLEAN: (math.nan, math.nan, 67.5, 75.3, 79.6),
+    UNATTACKED: (math.nan, math.nan, 67.5, 75.3, 79.6),
     Threat("fgsm", 2): (21.7, 65.1, 66.2, 73.1, 75.1),
     Threat("fgsm", 5): (3.5, 54.5, 61.2, 69.0, 70.1),
     Threat("fgsm", 10): (2.6, 52.4, 58.4, 62.9, 59.9),
@@ -58,7 +59,7 @@ def evaluate(run: Run, number: int):
     run.table().parent.mkdir(parents=True, exist_ok=True)
     options = {"table": run.table(), "seed": SEED, "batch": plan.few, "worker": (number, len(batches(run)))}
     judge = partial(evaluate_defence, classifier, pictures.images, pictures.labels, **options)
-    for threat in (CLEAN, *UNAWARE):
+    for threat in (UNATTACKED, *UNAWARE):
         judge([threat], plan.defences(few=not number))
     for threat in plan.adaptive if not number else ():
         judge([threat], plan.against(threat))
@@ -84,7 +85,7 @@ def score(run: Run, classifier_id: str, settings: str, name: str, eps: float):
     for part in given.split(plan.few):
         found += Inspecting(part, classifier, recipe=recipe, seed=SEED).run()
     for number, label, each in zip(some.numbers, some.labels.tolist(), found, strict=True):
-        right = {"given_right": int(each.predicted == label), "cleaned_right": int(each.cleaned == label)}
+        right = {"given_right": int(each.predicted == label), "cleaned_right": int(each.early_predicted == label)}
         yield {"picture": number, "score": each.score} | right | {"steps": recipe.steps}
 
 
@@ -105,7 +106,7 @@ def attacked(
             classifier, pictures.images, pictures.labels, eps, steps=plan.drawing_steps, **options
         )
     if name == bpda.name:
-        defended = DefendedClassifier(classifier, cleaning=Purification(recipe))
+        defended = DefendedClassifier(classifier, defence=Purification(recipe))
         counts = {"steps": plan.attacker_steps, "samples": plan.samples}
         return bpda_eot(defended, pictures.images, pictures.labels, eps, **counts, **options)
     return Condition(name, eps).of(classifier, pictures, ATTACKER_SEED)
@@ -113,7 +114,7 @@ def attacked(
 
 def scored(run: Run):
     plan = PLANS[run.scale]
-    threats = (CLEAN, *UNAWARE, *plan.adaptive[:2])
+    threats = (UNATTACKED, *UNAWARE, *plan.adaptive[:2])
     return [(*identity(run, recipe), threat.name, threat.eps) for recipe in plan.inspected for threat in threats]
 
 
@@ -144,7 +145,7 @@ class Accuracies:
         """Of each of the first pictures the points (0 to 100) that a defence scores, over attacks; none where one is missing."""
         rows = []
         for threat in threats:
-            known = ("yes" if threat.knows_seed else "no") if threat.asks_defence else ""
+            known = ("yes" if threat.knows_seed else "no") if threat.per_defence else ""
             rows.append(self.found.get((defence, threat.name, f"{threat.eps:g}", known), {}))
         if any(k not in some for some in rows for k in range(count)):
             return []
@@ -168,7 +169,7 @@ class Detection:
 
     def auroc(self, threat: Threat) -> stats.Interval:
         """With its interval over pictures; 0.5 is chance."""
-        strange, usual = self.scores(threat), self.scores(CLEAN)
+        strange, usual = self.scores(threat), self.scores(UNATTACKED)
         common = [picture for picture in strange if picture in usual]
         if not common:
             return stats.interval_of([])
@@ -177,7 +178,7 @@ class Detection:
 
     def detected(self, threat: Threat) -> float:
         """The share above the threshold that a few false alarms stand for; NaN of none."""
-        strange, usual = self.scores(threat), self.scores(CLEAN)
+        strange, usual = self.scores(threat), self.scores(UNATTACKED)
         if not strange or not usual:
             return math.nan
         bound = false_alarm_threshold(list(usual.values()), FALSE_ALARMS)
@@ -215,7 +216,7 @@ def values(run: Run):
 
 def accuracies(plan: Plan, measured: Accuracies, count: int, *, few: bool) -> str:
     names, average = plan.columns(few=few), ["**average**"]
-    threats = (CLEAN, *UNAWARE, *(plan.adaptive if few else ()))
+    threats = (UNATTACKED, *UNAWARE, *(plan.adaptive if few else ()))
     lines = [[titled(t), *(points(measured.accuracy(name, [t], count).mean) for name in names)] for t in threats]
     for name in names:
         found = measured.accuracy(name, UNAWARE, count)

@@ -6,7 +6,7 @@ runs, CBM3D 31.42, non-local means 30.26 (512 px and more; here central crops).
 
 import torch
 
-from preimage.restore.denoise import FAST, denoise
+from preimage.restore.denoise import denoise
 from studies.harness import fits, imaging, rivals, tables
 from studies.harness.study import Measured, Run, Study, by_scale
 from studies.harness.tables import Claim, mean
@@ -55,7 +55,7 @@ def instead(run: Run, clean: torch.Tensor, noisy: torch.Tensor):
 
 def measure(run: Run, kind: str, name: str):
     clean, noisy = specimen(run, kind, name)
-    recipe = fits.quick(run.smoke, FAST, 40)
+    recipe = fits.named(run.smoke, denoise, 40)
     row, _, result = fits.beside_rivals(
         lambda: denoise(noisy, recipe=recipe), lambda image: imaging.dB(image, clean), instead(run, clean, noisy)
     )

@@ -7,14 +7,14 @@ it was kept of this one.
 PREIMAGE_WEIGHTS: a file with weights of torchvision's resnet18; with it that classifier is inverted as well.
 """
 
-from dataclasses import replace
-
 import torch
 from torch.nn import functional
 
-from preimage.explain.invert import FAST, PAPER, depth, invert
-from preimage.explain.view import at_working_size
-from preimage.predictors import Predictor
+from preimage.classifiers import Classifier
+from preimage.explain.inputs import at_working_size
+from preimage.explain.invert import invert
+from preimage.explain.run import blocks_of
+from preimage.recipes import recipe
 from studies.harness import classifiers, figures, imaging, lesions, tables
 from studies.harness.rows import chosen
 from studies.harness.study import Measured, Run, Study, by_scale
@@ -22,16 +22,16 @@ from studies.harness.study import Measured, Run, Study, by_scale
 PRIORS = ("deep", "tv", "alpha")
 AUTHORS = ("building", "monkey")  # dip_paper/feature_inversion
 LESIONS = by_scale(0, 2, 6)
-RECIPE = by_scale(replace(FAST, **lesions.THIN | {"steps": 6}), FAST, PAPER)
+RECIPE = by_scale("fast", "fast", "paper")
 GRID = 8  # squares a side, of which the mean colors are compared
 ROUNDING = 1e-5  # root mean square, below which a picture is taken not to vary
 LIKENESSES = ("color", "light", "detail")
 
 
-def predictors(run: Run) -> dict[str, Predictor]:
+def models(run: Run) -> dict[str, Classifier]:
     """The classifier of lesions, and torchvision's resnet18 where there are weights for it."""
     natural = classifiers.own_resnet18(run)
-    own = {"lesions": classifiers.classifier(run, "lesions").predictor}
+    own = {"lesions": classifiers.classifier(run, "lesions").classifier}
     return own if natural is None else own | {"resnet18": natural}
 
 
@@ -44,19 +44,20 @@ def specimens(run: Run) -> dict[str, torch.Tensor]:
 
 
 def shown(run: Run, classifier: str) -> dict[str, torch.Tensor]:
-    predictor = run.once(predictors)[classifier]
-    return {name: at_working_size(picture, predictor) for name, picture in run.once(specimens).items()}
+    model = run.once(models)[classifier]
+    return {name: at_working_size(picture, model) for name, picture in run.once(specimens).items()}
 
 
 def layers(run: Run, classifier: str) -> list[str]:
     """The last of each block, then the logits; of a smoke run the first and the last of these."""
-    found = depth(run.once(predictors)[classifier], next(iter(run.once(shown, classifier).values())))
+    found = blocks_of(run.once(models)[classifier], next(iter(run.once(shown, classifier).values())))
     return [found[0], found[-1]] if run.smoke else found
 
 
 def measure(run: Run, classifier: str, name: str, layer: str, prior):
-    predictor, pictures = run.once(predictors)[classifier], run.once(shown, classifier)
-    found = invert(pictures[name], predictor=predictor, layer=layer, prior=prior, recipe=RECIPE[run.scale]).run()
+    model, pictures = run.once(models)[classifier], run.once(shown, classifier)
+    how = recipe(RECIPE[run.scale], **lesions.thinned(run, prior, steps=6))
+    found = invert(pictures[name], classifier=model, layers=layer, prior=prior, recipe=how).run()
     image, (height, width) = found.image.clamp(0, 1), pictures[name].shape[-2:]
     figures.keep_picture(image, run.figure(classifier, name, prior, layer))
     figures.keep_picture(pictures[name], run.figure(classifier, name, "input"))
@@ -152,9 +153,7 @@ def draw(run: Run):
 
 
 def cases(run: Run):
-    of = {
-        classifier: (run.once(shown, classifier), run.once(layers, classifier)) for classifier in run.once(predictors)
-    }
+    of = {classifier: (run.once(shown, classifier), run.once(layers, classifier)) for classifier in run.once(models)}
     return [
         (c, name, layer, prior) for c, (some, deep) in of.items() for name in some for layer in deep for prior in PRIORS
     ]

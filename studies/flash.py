@@ -7,7 +7,7 @@ picture is flat, and whether the light is still that of the picture without flas
 import torch
 from torch.nn import functional
 
-from preimage.restore.flash_no_flash import FAST, flash_no_flash
+from preimage.restore.flash_no_flash import flash_no_flash
 from studies.harness import figures, fits, imaging, tables
 from studies.harness.study import Measured, Run, Study
 
@@ -18,8 +18,8 @@ TITLES = {"no_flash": "no flash (input)", "result": "**ours**", "flash": "flash 
 
 def measure(run: Run, picture: str):
     dark, flash = specimen(run)
-    recipe = fits.quick(run.smoke, FAST, 20)
-    result, fitted = fits.blind_beside_peak(lambda: flash_no_flash(dark, flash, recipe=recipe))
+    recipe = fits.named(run.smoke, flash_no_flash, 20)
+    result, fitted = fits.blind_beside_peak(lambda: flash_no_flash(dark, flash=flash, recipe=recipe))
     side = min(BLOCK, min(flash.shape[-2:]) // 4)
     top, left = flattest_block(flash, side)
     images = {"no_flash": dark, "result": result.image.clamp(0, 1), "flash": flash}

@@ -26,9 +26,9 @@ COLUMNS |= {"steps": "steps", "fits averaged": "restarts"}
 
 
 def measure(run: Run, task: str):
-    module = import_module(f"preimage.restore.{task}")
-    shown, truth, arguments, options = specimen(task, photograph(run, task))
-    result = getattr(module, task)(*arguments, **options, recipe=fits.quick(run.smoke, module.FAST, 5)).run()
+    restore: Any = getattr(import_module(f"preimage.restore.{task}"), task)
+    shown, truth, given, options = specimen(task, photograph(run, task))
+    result = restore(given, **options, recipe=fits.named(run.smoke, restore, 5)).run()
     gap, folder = torch.ones(1, 3, truth.shape[-2], GAP), run.folder / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
     figures.keep_picture(torch.cat([shown, gap, result.image, gap, truth], -1), folder / f"{task}.png")
@@ -49,11 +49,11 @@ def photograph(run: Run, task: str) -> torch.Tensor:
     return imaging.tensor_of(Image.fromarray(whole[top : top + side, left : left + side, :3]))
 
 
-def specimen(task: str, clean: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, list[Any], dict[str, Any]]:
-    """Of a task what is shown as its input, the truth, and the arguments of its function."""
+def specimen(task: str, clean: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, Any, dict[str, Any]]:
+    """Of a task what is shown as its input, the truth, and what the task is given, with its options."""
     if task == "super_resolve":
         small = imaging.eight_bit(Downsample(lanczos2(4), 4)(clean))
-        return functional.interpolate(small, scale_factor=4.0), clean, [small], {"factor": 4}
+        return functional.interpolate(small, scale_factor=4.0), clean, small, {"factor": 4}
     if task == "inpaint":
         side = clean.shape[-1]
         drawn = Image.new("L", (side, side))
@@ -61,21 +61,21 @@ def specimen(task: str, clean: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor
             ImageDraw.Draw(drawn).text((-7 * line, top), WORDS, fill=255, font=ImageFont.load_default(15))
         mask = torch.from_numpy(np.array(drawn) > 100)[None, None].float()
         shown = torch.where(mask > 0, torch.ones(()), clean)
-        return shown, clean, [clean * (1 - mask)], {"mask": mask, "mask_white": "missing"}
+        return shown, clean, clean * (1 - mask), {"mask": mask, "mask_white": "missing"}
     if task == "deblur":
         blur = Blur(motion(9, 30))
         blurred = imaging.with_gaussian_noise(blur(clean), 0.01)
-        return blurred, imaging.center_window(clean, *blurred.shape[-2:]), [blurred], {"kernel": motion(9, 30)}
+        return blurred, imaging.center_window(clean, *blurred.shape[-2:]), blurred, {"kernel": motion(9, 30)}
     if task == "remove_jpeg_artifacts":
         coded = imaging.jpeg_of(clean, 10)
-        return imaging.tensor_of(coded), clean, [coded], {}
+        return imaging.tensor_of(coded), clean, coded, {}
     if task == "flash_no_flash":  # made of one photograph: warm and dim with noise, and cold and bright without
         ambient = clean * torch.tensor([0.7, 0.5, 0.3]).reshape(1, 3, 1, 1)
         flash = (1.1 * clean.mean(1, keepdim=True) * torch.tensor([0.9, 0.95, 1.0]).reshape(1, 3, 1, 1)).clamp(0, 1)
         noisy = imaging.with_gaussian_noise(ambient, 0.08)
-        return noisy, ambient, [noisy, flash], {}
+        return noisy, ambient, noisy, {"flash": flash}
     noisy = imaging.with_gaussian_noise(clean, 25 / 255)
-    return noisy, clean, [noisy], {}
+    return noisy, clean, noisy, {}
 
 
 STUDY = Study(

@@ -5,8 +5,8 @@ Kate and the library are whole under their masks, so there is a truth; the vase 
 
 import torch
 
-from preimage.restore.inpaint import FAST, inpaint
-from preimage.restore.missing import kind_of_missing
+from preimage.restore.inpaint import inpaint
+from preimage.restore.missing import kind_of_gap
 from studies.harness import figures, fits, imaging, published, rivals, tables
 from studies.harness.rows import chosen
 from studies.harness.study import Measured, Run, Study
@@ -27,16 +27,16 @@ COLUMNS = (
 def measure(run: Run, missing: str, name: str):
     """Neither the library nor the biharmonic rival is given the missing pixels."""
     whole, known = specimen(run, missing, name)
-    given, recipe = torch.where(known, whole, torch.zeros(())), fits.quick(run.smoke, FAST, 20)
+    given, recipe = torch.where(known, whole, torch.zeros(())), fits.named(run.smoke, inpaint, 20)
     row, panels, _ = fits.beside_rivals(
-        lambda: inpaint(given, mask=known.float(), mask_white="known", recipe=recipe),
+        lambda: inpaint(given, mask=known.float(), mask_white="valid", recipe=recipe),
         None if missing == REGION else lambda x: imaging.dB(x, whole, None if missing in SHARE else ~known),
         {"biharmonic": rivals.biharmonic(given, known)},
     )
     if missing != HALF:
         last = ("before the mask" if missing == REGION else "truth", whole)
         figures.save_panels([("input", given), *panels, last], run.figure(name, missing))
-    kind = {"percent": 100 * float((~known).float().mean()), "settings": kind_of_missing(~known)}
+    kind = {"percent": 100 * float((~known).float().mean()), "settings": kind_of_gap(~known)}
     return {"size": imaging.size_of(whole)} | kind | row
 
 

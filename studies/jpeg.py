@@ -6,7 +6,7 @@
 import torch
 from PIL import Image
 
-from preimage.restore.remove_jpeg_artifacts import FAST, remove_jpeg_artifacts
+from preimage.restore.remove_jpeg_artifacts import remove_jpeg_artifacts
 from studies.harness import figures, fits, imaging, tables
 from studies.harness.study import Measured, Run, Study
 
@@ -20,7 +20,7 @@ COLUMNS = tables.PICTURE | {"JPEG": "input:.2f"} | tables.FITTED
 def measure(run: Run, kind: str, name: str):
     """The library is given the JPEG alone, as a Pillow image that knows its quantization table."""
     clean, coded = specimen(run, kind, name)
-    given, recipe = imaging.tensor_of(coded), fits.quick(run.smoke, FAST, 20)
+    given, recipe = imaging.tensor_of(coded), fits.named(run.smoke, remove_jpeg_artifacts, 20)
     row, panels, _ = fits.beside_rivals(
         lambda: remove_jpeg_artifacts(coded, recipe=recipe),
         None if clean is None else lambda image: imaging.dB(image, clean),

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from preimage.predictors import TrainedModel
+from preimage.classifiers import TrainedModel
 from studies.harness import classifiers, imaging, lesions, stats, tables
 from studies.harness.study import Measured, Run, Study
 from studies.ood_recovery import blurred, cropped, rectangle
@@ -31,7 +31,7 @@ def scores(model: TrainedModel, pictures: torch.Tensor) -> tuple[torch.Tensor, d
     """Logits (b, classes), and {score: (b,)}, on the CPU."""
     assert model.estimator is not None
     with torch.no_grad():
-        logits, features = model.predictor.logits_and_features(pictures, model.estimator.layers)
+        logits, features = model.classifier.logits_and_features(pictures, model.estimator.layers)
         estimates = model.estimator.relative(model.estimator(features), 0.5).cpu()
     logits = logits.cpu()
     return logits, {"estimate": estimates, "softmax": 1 - logits.softmax(1).amax(1), "energy": -logits.logsumexp(1)}
@@ -46,7 +46,7 @@ def measure(run: Run, of: str, name: str):
     number, lesion = run.once(by_name)[name]
     shifted = torch.cat([lesion.picture, *(shift(lesion.picture, number) for shift in SHIFTS.values())])
     logits, found = scores(model, shifted)
-    classes = torch.full((len(shifted),), model.predictor.class_index(lesion.diagnosis))
+    classes = torch.full((len(shifted),), model.classifier.class_index(lesion.diagnosis))
     found = {"loss": functional.cross_entropy(logits, classes, reduction="none")} | found
     row = {f"{score} {shift}": float(values[k]) for k, shift in enumerate(ALL) for score, values in found.items()}
     return {"diagnosis": lesion.diagnosis} | row

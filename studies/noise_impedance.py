@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from preimage.problem import Problem
-from preimage.restore.denoise import PAPER
+from preimage.restore.denoise import recipes
 from studies.harness import figures, fits, imaging, tables
 from studies.harness.study import Measured, Run, Study, by_scale
 
@@ -18,7 +18,7 @@ TARGETS: tuple[str, ...] = ("picture", "picture + noise", "shuffled pixels", "no
 
 def measure(run: Run, name: str):
     steps = STEPS[run.scale]
-    recipe = replace(PAPER, jitter=0.0, steps=steps, precision="auto")
+    recipe = replace(recipes()["paper"], jitter=0.0, steps=steps, precision="auto")
     fit = fits.fit_of(Problem(target(run, name)), fits.quick(run.smoke, recipe, steps, 16))
     losses = fit.run().history["loss"][:, 0]
     return [{"step": step, "loss": float(losses[step - 1])} for step in looks(run)]

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 from PIL import Image
 
-from preimage.checkpoint import autosave, load
-from preimage.restore.denoise import PAPER, denoise
+from preimage.engine.checkpoint import load
+from preimage.observe import autosave
+from preimage.restore.denoise import denoise, recipes
 from studies.harness import fits, imaging, tables
 from studies.harness.study import Measured, Run, Study, by_scale
 
@@ -20,7 +21,7 @@ def measure(run: Run):
     whole = None if run.smoke else imaging.pillow_of(run.picture("dip_paper/denoising/F16_GT.png"))
     small = None if whole is None else imaging.tensor_of(whole.resize((SIDE, SIDE), Image.Resampling.LANCZOS))
     clean, steps = imaging.generated_picture(32) if small is None else small, STEPS[run.scale]
-    recipe = fits.quick(run.smoke, replace(PAPER, steps=steps), steps, 8)
+    recipe = fits.quick(run.smoke, replace(recipes()["paper"], steps=steps), steps, 8)
     noisy = imaging.with_gaussian_noise(clean, 25 / 255, SEED)
     fit = denoise(noisy, noise="gaussian", sigma=25 / 255, recipe=recipe)
     checkpoint = run.figure("fit", ending=".checkpoint")

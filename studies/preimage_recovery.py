@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
-from preimage.explain.panels import magnified
 from preimage.explain.recipes import PAPER_RECOVERY
 from preimage.explain.recover import recover
+from preimage.figures.panels import magnified
 from studies.harness import classifiers, figures, lesions, tables
 from studies.harness.study import Measured, Run, Study, by_scale
 from studies.harness.tables import gain, mean
@@ -55,12 +55,13 @@ def recovered(run: Run, picture: torch.Tensor, number: int, setting: Setting) ->
     recipe = replace(recipe, steps=setting.longer * recipe.steps)
     fit = recover(
         picture,
-        predictor=model,
+        classifier=model,
         layer=None if setting.block is None else blocks[min(setting.block, len(blocks)) - 1],
-        doubt="loss" if setting.weight else "none",
+        uncertainty="loss" if setting.weight else "none",
         loss_weight=setting.weight,
         target_loss=setting.target,
         recipe=replace(recipe, network=PAPER_RECOVERY.network) if setting.unet else recipe,
+        input_jitter=not setting.unet,  # as published
         seed=number,
     )
     return fit.run()

@@ -1,10 +1,11 @@
 """Nine pictures at sigma 25, blind, by --quality fast, balanced and best, beside CBM3D with oracle sigma."""
 
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
-from preimage.restore.denoise import QUALITIES, denoise
+from preimage.recipes import Quality
+from preimage.restore.denoise import denoise
 from studies import denoising
 from studies.harness import fits, imaging, tables
 from studies.harness.study import Measured, Run, Study
@@ -22,14 +23,14 @@ def measure(run: Run, quality: Any, name: str):
         return blank | {
             r: imaging.dB(x if isinstance(x, torch.Tensor) else x(), clean) for r, x in made.items() if r in RIVALS
         }
-    result = denoise(noisy, recipe=fits.quick(run.smoke, QUALITIES[quality], 10)).run()
+    result = denoise(noisy, recipe=fits.named(run.smoke, denoise, 10, quality)).run()
     fitted = {"steps": result.steps, "seconds": result.seconds, "threads": result.threads}
     return blank | {"blind": imaging.dB(result.image, clean), "kept_step": result.kept_step[0]} | fitted
 
 
 def values(run: Run):
     of = tables.grouped(run.rows(), "quality")
-    qualities, count = [quality for quality in QUALITIES if quality in of], len(of["rivals"])
+    qualities, count = [quality for quality in get_args(Quality) if quality in of], len(of["rivals"])
     whole, by_picture = [q for q in qualities if len(of[q]) == count], tables.grouped(run.rows(), "picture")
 
     def blind(quality: str):

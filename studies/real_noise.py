@@ -1,8 +1,8 @@
 """Pictures with real noise and no truth: two photographs and two of microscopy, in their own bit depths, as figures."""
 
-from preimage.figures import restoration_figure, save_figure
+from preimage.figures.restoration import restoration_figure, save_figure
 from preimage.images import as_picture, read
-from preimage.restore.denoise import FAST, denoise
+from preimage.restore.denoise import denoise
 from studies.harness import fits, imaging, tables
 from studies.harness.study import Measured, Run, Study, by_scale
 
@@ -23,7 +23,7 @@ def measure(run: Run, name: str):
     if not run.smoke:
         whole = read(run.path(PICTURES[name]))
         picture, dtype = as_picture(imaging.center_crop(whole.tensor, SIDE[run.scale])), str(whole.dtype)
-    result = denoise(picture, recipe=fits.quick(run.smoke, FAST, 30)).run()
+    result = denoise(picture, recipe=fits.named(run.smoke, denoise, 30)).run()
     save_figure(restoration_figure(result), run.figure(name), overwrite=True)
     before, after = picture.tensor.mean().item(), result.image.mean().item()
     row = {"dtype": dtype, "size": "x".join(map(str, picture.tensor.shape[1:]))}

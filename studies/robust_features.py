@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from preimage.defend.classifier import fingerprint_of
-from preimage.defend.purify import PAPER, purify
-from preimage.defend.robust_features import relative_distance, write_features_matched, write_image_folder
+from preimage.classifiers import Classifier
+from preimage.defend.purification import PAPER
+from preimage.defend.purify import purify
+from preimage.defend.users_model import fingerprint_of
 from preimage.images import read
-from preimage.predictors import Predictor
-from preimage.recipes import Hourglass
+from preimage.networks import SkipNet
+from studies.defence.robust_features import relative_distance, write_features_matched, write_image_folder
 from studies.harness import attacked, classifiers, figures, fits, stats, tables
 from studies.harness.rows import chosen, read_rows
 from studies.harness.study import Measured, Run, Study, by_scale
@@ -40,7 +41,7 @@ LEAST_ROBUST = 0.30
 class Kind:
     """One kind of pictures: the classifier whose features they have, and their files, in the order of the pictures."""
 
-    maker: Predictor
+    maker: Classifier
     files: list[Path]
 
 
@@ -50,7 +51,7 @@ def learned(run: Run) -> classifiers.Pictures:
 
 def made(run: Run, name: str) -> Kind:
     """The pictures of a kind, those made first that are missing; each begins as its neighbor, which is of another class."""
-    maker = classifiers.classifier(run, "cifar10-robust" if name == ROBUST else "cifar10").predictor
+    maker = classifiers.classifier(run, "cifar10-robust" if name == ROBUST else "cifar10").classifier
     place = run.figure(name, fingerprint_of(maker)[:8], ending="")
     pictures, settings = run.once(learned), MATCHING[run.scale]
     starts = pictures.images.roll(1, 0)
@@ -70,11 +71,11 @@ def measure(run: Run, name: str, channels: int):
 
 def fitted(run: Run, kind: Kind, channels: int, some: slice):
     """The rows of the members of one fit: the confidence of each picture in its class, after every few steps."""
-    external, every = classifiers.classifier(run, "cifar10-second").predictor, EVERY[run.scale]
+    external, every = classifiers.classifier(run, "cifar10-second").classifier, EVERY[run.scale]
     pictures, images = run.once(learned)[some], torch.cat([read(file).tensor for file in kind.files[some]])
-    recipe = replace(PAPER, network=Hourglass((channels,) * 3, (channels,) * 3, (4,) * 3), steps=STEPS[run.scale])
+    recipe = replace(PAPER, network=SkipNet.Config((channels,) * 3, (channels,) * 3, (4,) * 3), steps=STEPS[run.scale])
     begin = time.perf_counter()
-    outputs = enumerate((x for _, x in fits.pictures(purify(images, recipe=recipe, seed=some.start))), 1)
+    outputs = enumerate(fits.pictures(purify(images, recipe=recipe, seed=some.start)), 1)
     looks = [attacked.classified(external, x.clamp(0, 1), pictures.labels)[0] for k, x in outputs if k % every == 0]
     seconds = (time.perf_counter() - begin) / len(images)
     given = attacked.classified(external, images.clamp(0, 1), pictures.labels)[0]

@@ -11,11 +11,13 @@ from typing import Any, get_args
 
 import torch
 
+from preimage.classifiers import Classifier
+from preimage.defend.attribution import saliency_map
 from preimage.defend.faithfulness import deletion, insertion
-from preimage.defend.methods import Method, saliency
-from preimage.defend.saliency_figure import overlay
-from preimage.explain.quality import inside_share, inside_share_of_others, randomized, sanity
-from preimage.predictors import Predictor
+from preimage.defend.saliency import Method, SaliencyOptions
+from preimage.explain.quality import randomized, sanity
+from preimage.explain.similarity import inside_share, inside_share_of_others
+from preimage.figures.saliency import overlay
 from studies.harness import classifiers, figures, lesions, tables
 from studies.harness.study import Measured, Run, Study, by_scale
 from studies.saliency_over_steps import factor
@@ -59,9 +61,9 @@ class Subject:
     mask: torch.Tensor | None = None
 
 
-def predictor_of(run: Run, collection: str) -> Predictor:
+def predictor_of(run: Run, collection: str) -> Classifier:
     if collection == "lesions":
-        return lesions.classifier_of_lesions(run).predictor
+        return lesions.classifier_of_lesions(run).classifier
     return run.once(objects)[0]
 
 
@@ -72,28 +74,28 @@ def objects(run: Run):
 def subjects(run: Run, collection: str) -> dict[str, Subject]:
     """Correctly classified pictures of objects, or of lesions with masks by which place can be judged."""
     if collection == "lesions":
-        predictor, some = predictor_of(run, collection), lesions.judged_lesions(run, COUNT[run.scale])
-        indices = [predictor.class_index(each.diagnosis) for each in some]
+        classifier, some = predictor_of(run, collection), lesions.judged_lesions(run, COUNT[run.scale])
+        indices = [classifier.class_index(each.diagnosis) for each in some]
         return {x.name: Subject(x.picture, k, i, x.mask) for k, (x, i) in enumerate(zip(some, indices, strict=True))}
     pictures = run.once(objects)[1]
     each = zip(pictures.numbers, pictures.images.split(1), pictures.labels.tolist(), strict=True)
     return {str(number): Subject(x, k, label) for k, (number, x, label) in enumerate(each)}
 
 
-def unlearned(run: Run, collection: str) -> Predictor:
+def unlearned(run: Run, collection: str) -> Classifier:
     """The classifier with its weights shuffled."""
     some = list(run.once(subjects, collection).values())[: FEW[run.scale]]
-    predictor = predictor_of(run, collection)
-    return randomized(predictor, torch.cat([each.picture for each in some]).to(predictor.mean.device))
+    classifier = predictor_of(run, collection)
+    return randomized(classifier, torch.cat([each.picture for each in some]).to(classifier.mean.device))
 
 
 def measure(run: Run, collection: str, name: str, way: str):
     """One map of one picture, and all that is to be said of it."""
-    every, predictor, steps = run.once(subjects, collection), predictor_of(run, collection), CURVE[run.scale]
+    every, classifier, steps = run.once(subjects, collection), predictor_of(run, collection), CURVE[run.scale]
     subject, begin = every[name], time.perf_counter()
-    found = map_of(subject, way, predictor)
+    found = map_of(subject, way, classifier)
     seconds = time.perf_counter() - begin
-    judged = (predictor, subject.picture, found, subject.label)
+    judged = (classifier, subject.picture, found, subject.label)
     row = {
         "insertion": float(insertion(*judged, steps=steps).area),
         "deletion": float(deletion(*judged, steps=steps).area),
@@ -109,7 +111,7 @@ def measure(run: Run, collection: str, name: str, way: str):
     return row
 
 
-def map_of(subject: Subject, way: str, predictor: Predictor) -> torch.Tensor:
+def map_of(subject: Subject, way: str, classifier: Classifier) -> torch.Tensor:
     """The map of a picture in one way, (1, 1, h, w), at least 0."""
     if way == FACTOR:
         return factor(subject.picture)
@@ -117,7 +119,9 @@ def map_of(subject: Subject, way: str, predictor: Predictor) -> torch.Tensor:
         generator = torch.Generator().manual_seed(subject.place)
         return torch.rand(1, 1, *subject.picture.shape[-2:], generator=generator)
     method: Any = MIG_SG if way in SETTINGS else way
-    return saliency(subject.picture, predictor, subject.label, method, **SETTINGS.get(way, {})).map
+    return saliency_map(
+        subject.picture, SaliencyOptions(classifier, subject.label, method, **SETTINGS.get(way, {}))
+    ).map
 
 
 def place_of(found: torch.Tensor, subject: Subject, every: dict[str, Subject]) -> dict[str, float | str]:

@@ -11,14 +11,17 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from preimage.classifiers.loss_estimator import rank_correlation
+from preimage.defend.attribution import saliency_map
 from preimage.defend.faithfulness import blurred, deletion, insertion, ranks_of
-from preimage.defend.methods import saliency
-from preimage.defend.purify import PAPER, purify
-from preimage.defend.saliency_figure import overlay
-from preimage.devices import choose_device, has_native_bfloat16
-from preimage.explain.quality import heat_map, high_frequency_share
-from preimage.predictors.loss_estimator import rank_correlation
-from preimage.recipes import Hourglass, Recipe
+from preimage.defend.purification import PAPER
+from preimage.defend.purify import purify
+from preimage.defend.saliency import SaliencyOptions
+from preimage.engine.devices import choose_device, has_native_bfloat16
+from preimage.engine.recipe import Recipe
+from preimage.explain.similarity import heat_map, high_frequency_share
+from preimage.figures.saliency import overlay
+from preimage.networks import SkipNet
 from studies.harness import classifiers, figures, imaging, lesions, stats, tables
 from studies.harness.attacked import Condition
 from studies.harness.study import Measured, Run, Study, by_scale
@@ -66,15 +69,15 @@ def originals(run: Run) -> dict[int, Original]:
 def explained(run: Run, picture: torch.Tensor, label: int, seed: int):
     """Where the classifier looks for a class, and how sure it is of it."""
     m, samples = PATH[run.scale]
-    return saliency(picture, run.once(subject)[0], label, n_steps=m, n_samples=samples, seed=seed)
+    return saliency_map(picture, SaliencyOptions(run.once(subject)[0], label, n_steps=m, n_samples=samples, seed=seed))
 
 
 def measure(run: Run, levels: int, attack: str, number: int):
     """A row for each of some steps of one fit, as they come."""
-    predictor, every = run.once(subject)[0], run.once(originals)
+    classifier, every = run.once(subject)[0], run.once(originals)
     own, others = every[number], [each.map for other, each in every.items() if other != number]
     pictures = classifiers.Pictures(own.picture, torch.tensor([own.label]), (number,))
-    given = Condition("none" if attack == CLEAN else attack, EPS).of(predictor, pictures)
+    given = Condition("none" if attack == CLEAN else attack, EPS).of(classifier, pictures)
     recipe, shown = recipe_of(run, levels), number in list(every)[: SHOWN[run.scale]]
     if shown:
         keep(run, own.picture, own.map, number, "original")
@@ -86,7 +89,7 @@ def measure(run: Run, levels: int, attack: str, number: int):
         row |= {"psnr": min(EQUAL, imaging.dB(picture, own.picture)), "detail": detail(picture, own.picture)}
         row |= likeness(found.merged, own.map, others) | {"rank_of_factor": rank_correlation(factor(picture), own.map)}
         for curve in (insertion, deletion):  # of the original at every step, so that the steps can be compared
-            area = curve(predictor, own.picture, found.merged, own.label, steps=CURVE[run.scale]).area
+            area = curve(classifier, own.picture, found.merged, own.label, steps=CURVE[run.scale]).area
             row[curve.__name__] = float(area)
         yield row | {"precision": recipe.precision, "fit_seconds": seconds}
 
@@ -108,7 +111,7 @@ def recipe_of(run: Run, levels: int) -> Recipe:
     if run.smoke:
         return replace(recipe, network=lesions.THIN["network"])
     fast = run.scale == "small" and has_native_bfloat16(choose_device("auto"))
-    network = Hourglass((128,) * levels, (128,) * levels, (4,) * levels)
+    network = SkipNet.Config((128,) * levels, (128,) * levels, (4,) * levels)
     return replace(recipe, network=network, precision="bfloat16" if fast else "float32")
 
 

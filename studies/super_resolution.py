@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import torch
 
+from preimage.engine.recipe import Recipe
+from preimage.networks import Pixels
 from preimage.operators import Downsample, lanczos2
-from preimage.recipes import Free, Recipe
-from preimage.restore.super_resolve import FAST, super_resolve
+from preimage.restore.super_resolve import super_resolve
 from studies.harness import figures, fits, imaging, published, rivals, tables
 from studies.harness.study import Measured, Run, Study, by_scale
 
@@ -17,7 +18,7 @@ FIGURE = (4, "zebra_GT")
 # Total variation on free pixels: the best mean of set14/pepper, coastguard and foreman (256-pixel crops), chosen by
 # `python -m benchmarks.rival_settings enlarge`. It sums over pixels, so the weight falls as pictures grow.
 TV_WEIGHT, TV_PIXELS = {4: 1e-7, 8: 2e-7}, 256 * 256
-PIXELS = Recipe(network=Free(), jitter=0.0, averaging=0.0, steps=500, precision="float32", stop="steps")
+PIXELS = Recipe(network=Pixels.Config(), jitter=0.0, averaging=0.0, steps=500, precision="float32", stop="steps")
 STEPS = by_scale(20, PIXELS.steps, PIXELS.steps)
 LUMA = (65.481 / 255, 128.553 / 255, 24.966 / 255)
 COLUMNS = tables.PICTURE | {"bicubic": "bicubic:.2f", "TV": "tv:.2f"} | tables.FITTED | published.PUBLISHED
@@ -26,7 +27,7 @@ COLUMNS = tables.PICTURE | {"bicubic": "bicubic:.2f", "TV": "tv:.2f"} | tables.F
 def measure(run: Run, factor: int, name: str):
     clean = specimen(run, factor, name)
     small = imaging.eight_bit(Downsample(lanczos2(factor), factor)(clean))
-    recipe = fits.quick(run.smoke, FAST, 20)
+    recipe = fits.named(run.smoke, super_resolve, 20)
     row, panels, _ = fits.beside_rivals(
         lambda: super_resolve(small, factor=factor, recipe=recipe),
         lambda image: luma_psnr(image, clean, factor),
@@ -47,8 +48,9 @@ def specimen(run: Run, factor: int, name: str) -> torch.Tensor:
 
 def tv_enlarged(small: torch.Tensor, factor: int, *, weight: float | None = None, steps: int = 500) -> torch.Tensor:
     """arg min || Phi(x) - y ||^2 + weight TV(x) over pixels, by Adam: total variation instead of the network."""
-    pixels = small.shape[-2] * small.shape[-1] * factor**2
-    tv = (TV_WEIGHT[factor] if weight is None else weight) * TV_PIXELS / pixels
+    channels, height, width = small.shape[1], *(factor * side for side in small.shape[-2:])
+    weight = (TV_WEIGHT[factor] if weight is None else weight) * TV_PIXELS / (height * width)
+    tv = fits.mean_variation(weight, channels, height, width)
     return super_resolve(small, factor=factor, recipe=replace(PIXELS, steps=steps), tv=tv).run().image
 
 

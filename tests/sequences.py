@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import torch
 
+from preimage.engine.step import Step
 from preimage.problem import Problem
-from preimage.step import Step
-from preimage.stopping import Rule
+from preimage.stopping import StoppingRule
 
 TOTAL = 240
 LEVEL = 0.01  # sigma^2 of the synthetic problem
@@ -31,16 +32,21 @@ def step_of(
     )
 
 
-def prepared(rule: Rule, problem: Problem, *, members: int = 1, total: int = TOTAL, seed: int = 0) -> Rule:
-    rule.prepare(problem, members=members, size=tuple(problem.target.shape[-2:]), total=total, seed=seed)
-    return rule
+def started(rule: StoppingRule, problem: Problem, *, members: int = 1, total: int = TOTAL, seed: int = 0) -> Any:
+    """The tracker of a rule."""
+    return rule.start(problem, members=range(members), total=total, seed=seed)[1]
 
 
-def follow(rule: Rule, steps: list[Step]) -> list[int]:
-    """Show a rule steps as a Fit does, members that have stopped no longer active; where each stopped, 0 for never."""
+def look(tracker: Any, step: Step) -> list[bool]:
+    """Measure and decide in one go."""
+    return tracker.decide(step, tracker.measure(step).tolist())
+
+
+def follow(tracker: Any, steps: list[Step]) -> list[int]:
+    """Show a tracker steps as a Fit does, members that have stopped no longer active; where each stopped, 0 for never."""
     stopped = [0] * len(steps[0].active)
     for step in steps:
-        stops = rule.look(replace(step, active=tuple(not at for at in stopped)))
+        stops = look(tracker, replace(step, active=tuple(not at for at in stopped)))
         stopped = [at or (step.index if stop else 0) for at, stop in zip(stopped, stops, strict=True)]
         if all(stopped):
             break

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
-from preimage.codes import Masked
-from preimage.fit import Fit
+from preimage.codes import Masked, Noise
+from preimage.engine.fit import Fit
+from preimage.engine.recipe import Recipe
+from preimage.networks import SkipNet
 from preimage.optimizers import adam, muon
 from preimage.problem import Problem
-from preimage.recipes import Hourglass, Noise, Recipe
-from preimage.stopping import Rule
+from preimage.stopping import ScoreTracker, StoppingRule
 from studies.harness.imaging import generated_picture, with_gaussian_noise
 
 THIN = Recipe(
-    network=Hourglass(down=(16,) * 3, up=(16,) * 3, skip=(4,) * 3, upsample="nearest", padding="zeros"),
+    network=SkipNet.Config(down=(16,) * 3, up=(16,) * 3, skip=(4,) * 3, upsample="nearest", padding="zeros"),
     code=Noise(8),
     jitter_pool=2,
     optimizer=muon,
@@ -35,16 +36,39 @@ def noisy(side: int = 32, channels: int = 3, sigma: float = 0.1) -> torch.Tensor
     return with_gaussian_noise(clean(side, channels), sigma)
 
 
+@dataclass(frozen=True)
+class StopApart(StoppingRule):
+    """Stops member 0 at one step and all others at another."""
+
+    first: int = field(kw_only=False)
+    others: int = field(kw_only=False)
+
+    name = "apart"
+
+    def score(self, step):
+        return -torch.full((len(step.active),), float(step.index))
+
+    def start(self, problem, *, members, total, seed=0, streams=None):
+        return problem, ApartTracker(self, members=len(members), total=total)
+
+
+class ApartTracker(ScoreTracker):
+    rule: StopApart
+
+    def patience_ends(self, step, member):
+        return step.index >= (self.rule.others if member else self.rule.first)
+
+
 def fit_of(
     target: torch.Tensor,
     recipe: Recipe = THIN,
     *,
-    rule: Rule | None = None,
-    restarts: int = 1,
+    rule: StoppingRule | None = None,
+    restarts: int | None = None,
     seed: int = 0,
     **options,
 ) -> Fit:
     """A denoising fit without the task around it."""
-    members = len(target) * restarts
+    members = len(target) * (recipe.restarts if restarts is None else restarts)
     prior = recipe.prior(target.shape[1], tuple(target.shape[-2:]), members=members, seed=seed, device="cpu")
     return Fit(Problem(target), prior, recipe=recipe, rule=rule, restarts=restarts, seed=seed, **options)

@@ -135,3 +135,32 @@ def test_members_moved_together_move_as_each_alone(factory, slower):
     ]
     assert counted[0] == counted[1]
     assert set(map(float, counted[0])) == {4.0}
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("without", [[1], [0, 2], [0, 1, 2]])
+def test_a_kernel_without_gradient_stays_and_the_others_of_its_shape_move_as_alone(channels_last, without):
+    """As torch.optim.Muon does; also when its gradient comes back."""
+
+    def kernels() -> list[nn.Parameter]:
+        generator = torch.Generator().manual_seed(5)
+        values = [torch.randn(8, 16, 3, 3, generator=generator) for _ in range(3)]
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        return [nn.Parameter(value.contiguous(memory_format=layout)) for value in values]
+
+    together, alone = kernels(), kernels()
+    optimizer, each = KernelMuon(together, 0.1), [KernelMuon([p], 0.1) for p in alone]
+    generator = torch.Generator().manual_seed(6)
+    for step in range(5):
+        before = [p.detach().clone() for p in together]
+        for i, (p, q) in enumerate(zip(together, alone, strict=True)):
+            gradient = torch.randn(p.shape, generator=generator)
+            missing = step in (0, 2, 3) and i in without
+            p.grad = None if missing else gradient.clone()
+            q.grad = None if missing else gradient.clone()
+        optimizer.step()
+        for i, own in enumerate(each):
+            own.step()
+            assert torch.equal(before[i], together[i]) == (together[i].grad is None)
+    for p, q in zip(together, alone, strict=True):
+        assert torch.allclose(p, q, atol=2e-3)  # bfloat16 has three digits

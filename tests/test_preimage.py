@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import importlib
-import inspect
 import os
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import preimage
+from preimage.registry import TASKS
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(preimage.__file__).parents[1])}
 HEAVY = [
@@ -57,16 +57,12 @@ def test_a_public_name_is_the_one_of_its_room_and_documented(name):
 
 
 def test_type_checkers_see_the_same_names():
-    tree = ast.parse(inspect.getsource(preimage))
-    typed = {
-        (alias.asname or alias.name): node.module.removeprefix("preimage.")
-        for block in tree.body
-        if isinstance(block, ast.If)
-        for node in block.body
-        if isinstance(node, ast.ImportFrom) and node.module
-        for alias in node.names
-    }
-    assert typed == preimage._PLACES
+    tree = ast.parse(Path(preimage.__file__).with_name("__init__.pyi").read_text(encoding="utf-8"))
+    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+    typed = {f"{alias.asname}": f"{node.module}:{alias.name}" for node in imports for alias in node.names}
+    tasks = {name.replace("-", "_"): where for name, where in TASKS.items()}
+    others = {name: f"preimage.{where}:{name}" for name, where in preimage._PLACES.items()}
+    assert typed == {**tasks, **others, "__version__": "preimage.version:__version__"}
 
 
 def test_an_unknown_name_is_said():
@@ -83,8 +79,8 @@ def test_a_fit_needs_only_what_it_uses():
 import torch
 from dataclasses import replace
 from preimage import Fit, Problem, Recipe
-from preimage.recipes import Hourglass
-recipe = Recipe(network=Hourglass((4, 4), (4, 4), (2, 2)), steps=2)
+from preimage.networks import SkipNet
+recipe = Recipe(network=SkipNet.Config((4, 4), (4, 4), (2, 2)), steps=2)
 Fit(Problem(torch.rand(1, 3, 16, 16)), recipe.prior(3, (16, 16), device="cpu"), recipe=recipe).run()
 """
     assert set(loaded_after(program)) & set(UNNEEDED) == set()

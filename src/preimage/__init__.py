@@ -3,7 +3,7 @@
     theta* = argmin_theta  E(Phi(g_theta(z)), y)  +  sum_i lambda_i R_i(g_theta(z)),        x* = g_theta*(z)
 
 Denoising: Phi is the identity and y the noisy picture. Inpainting: Phi is a mask. Super-resolution: Phi is down-sampling.
-Explaining a classifier: Phi is one of its layers, and R says which class it should see, and how sure it should be.
+Explaining a classifier: Phi is one of its layers, and R contains the target class and an uncertainty penalty.
 
     from preimage import denoise
     denoise("photo.png").run().save("clean.png")
@@ -12,141 +12,48 @@ Explaining a classifier: Phi is one of its layers, and R says which class it sho
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from preimage.registry import TASKS, task_named
 from preimage.version import __version__ as __version__
 
-if TYPE_CHECKING:
-    from preimage.checkpoint import autosave as autosave
-    from preimage.codes import Mesh as Mesh
-    from preimage.codes import Noise as Noise
-    from preimage.defend.art_defence import DIPDefence as DIPDefence
-    from preimage.defend.defence import DefendedClassifier as DefendedClassifier
-    from preimage.defend.evaluate import evaluate_defence as evaluate_defence
-    from preimage.defend.methods import saliency as saliency
-    from preimage.defend.purify import purify as purify
-    from preimage.defend.saliency import MIGSG as MIGSG
-    from preimage.errors import InputError as InputError
-    from preimage.explain.counterfactual import counterfactual as counterfactual
-    from preimage.explain.invert import invert as invert
-    from preimage.explain.maximize import maximize as maximize
-    from preimage.explain.recover import recover as recover
-    from preimage.fit import Fit as Fit
-    from preimage.images import Picture as Picture
-    from preimage.images import read as read
-    from preimage.networks import DeepDecoder as DeepDecoder
-    from preimage.networks import Pixels as Pixels
-    from preimage.networks import ResNet as ResNet
-    from preimage.networks import SkipNet as SkipNet
-    from preimage.networks import UNet as UNet
-    from preimage.predictors import LossEstimator as LossEstimator
-    from preimage.predictors import Predictor as Predictor
-    from preimage.predictors import load_model as load_model
-    from preimage.predictors import load_predictor as load_predictor
-    from preimage.prior import Prior as Prior
-    from preimage.problem import Problem as Problem
-    from preimage.recipes import Recipe as Recipe
-    from preimage.restore.deblur import deblur as deblur
-    from preimage.restore.denoise import denoise as denoise
-    from preimage.restore.flash_no_flash import flash_no_flash as flash_no_flash
-    from preimage.restore.inpaint import inpaint as inpaint
-    from preimage.restore.remove_jpeg_artifacts import remove_jpeg_artifacts as remove_jpeg_artifacts
-    from preimage.restore.super_resolve import super_resolve as super_resolve
-    from preimage.result import Result as Result
-    from preimage.step import Step as Step
-    from preimage.stopping import Rule as Rule
-    from preimage.tiles import Tiles as Tiles
-
-_PLACES = {
-    "autosave": "checkpoint",
-    "saliency": "defend.methods",
-    "MIGSG": "defend.saliency",
-    "DIPDefence": "defend.art_defence",
-    "DefendedClassifier": "defend.defence",
-    "evaluate_defence": "defend.evaluate",
-    "purify": "defend.purify",
-    "InputError": "errors",
-    "counterfactual": "explain.counterfactual",
-    "invert": "explain.invert",
-    "maximize": "explain.maximize",
-    "recover": "explain.recover",
-    "Fit": "fit",
-    "Picture": "images",
-    "read": "images",
-    "DeepDecoder": "networks",
-    "Pixels": "networks",
-    "ResNet": "networks",
-    "SkipNet": "networks",
-    "UNet": "networks",
-    "LossEstimator": "predictors",
-    "Predictor": "predictors",
-    "load_model": "predictors",
-    "load_predictor": "predictors",
-    "Mesh": "codes",
-    "Noise": "codes",
-    "Prior": "prior",
-    "Problem": "problem",
-    "Recipe": "recipes",
-    "denoise": "restore.denoise",
-    "deblur": "restore.deblur",
-    "flash_no_flash": "restore.flash_no_flash",
-    "inpaint": "restore.inpaint",
-    "remove_jpeg_artifacts": "restore.remove_jpeg_artifacts",
-    "super_resolve": "restore.super_resolve",
-    "Result": "result",
-    "Step": "step",
-    "Rule": "stopping",
-    "Tiles": "tiles",
+# The public names beside the tasks, by module; `__init__.pyi` has them, and the tasks, for editors and type checkers.
+_NAMES = {
+    "classifiers": ("Classifier", "LossEstimator", "load_classifier", "load_model"),
+    "codes": ("Mesh", "Noise"),
+    "defend.art_defence": ("DIPDefence",),
+    "defend.defence": ("DefendedClassifier",),
+    "defend.evaluate": ("evaluate_defence",),
+    "defend.migsg": ("MIGSG",),
+    "engine.fit": ("Fit",),
+    "engine.recipe": ("Recipe",),
+    "engine.result": ("Result",),
+    "engine.step": ("Step",),
+    "errors": ("InputError",),
+    "images": ("Picture", "read"),
+    "jobs.job": ("Job",),
+    "jobs.run": ("run_job",),
+    "networks": ("DeepDecoder", "Pixels", "ResNet", "SkipNet", "UNet"),
+    "observe": ("OraclePeak", "autosave"),
+    "prior": ("Prior",),
+    "problem": ("Problem",),
+    "recipes": ("recipe",),
+    "stopping": ("StoppingRule",),
+    "tasks": ("TaskSpec",),
 }
-__all__ = [
-    "MIGSG",
-    "DIPDefence",
-    "DeepDecoder",
-    "DefendedClassifier",
-    "Fit",
-    "InputError",
-    "LossEstimator",
-    "Mesh",
-    "Noise",
-    "Picture",
-    "Pixels",
-    "Predictor",
-    "Prior",
-    "Problem",
-    "Recipe",
-    "ResNet",
-    "Result",
-    "Rule",
-    "SkipNet",
-    "Step",
-    "Tiles",
-    "UNet",
-    "__version__",
-    "autosave",
-    "counterfactual",
-    "deblur",
-    "denoise",
-    "evaluate_defence",
-    "flash_no_flash",
-    "inpaint",
-    "invert",
-    "load_model",
-    "load_predictor",
-    "maximize",
-    "purify",
-    "read",
-    "recover",
-    "remove_jpeg_artifacts",
-    "saliency",
-    "super_resolve",
-]
+_PLACES = {name: module for module, names in _NAMES.items() for name in names}
+_TASKS = {name.replace("-", "_"): name for name in TASKS}
+__all__ = sorted(["__version__", *_PLACES, *_TASKS])  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
-    """Public names are imported when they are first asked for, so that `import preimage` costs nothing."""
-    if name not in _PLACES:
+    """A public name is imported when it is first used: `import preimage` costs nothing."""
+    if name in _TASKS:
+        value: Any = task_named(_TASKS[name])
+    elif name in _PLACES:
+        value = getattr(import_module(f"preimage.{_PLACES[name]}"), name)
+    else:
         raise AttributeError(f"module 'preimage' has no attribute {name!r}")
-    value = getattr(import_module(f"preimage.{_PLACES[name]}"), name)
     globals()[name] = value
     return value
 

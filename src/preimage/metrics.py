@@ -1,6 +1,11 @@
-"""How near a picture is to the true one: for reports and studies, never for a fit."""
+"""Image quality against a ground truth: for reports and studies, never for a fit.
+
+Images and references are (b, c, h, w) of one shape, results (b,); `data_range` is the largest possible value minus the smallest.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 
@@ -8,54 +13,48 @@ from preimage.errors import InputError
 
 
 def psnr(image: torch.Tensor, reference: torch.Tensor, data_range: float = 1.0) -> torch.Tensor:
-    """Peak signal-to-noise ratio in dB of each picture, 10 log10(data_range^2 / mean squared error).
+    """Peak signal-to-noise ratio of each image in dB, 10 log10(data_range^2 / mean squared error); infinite for equal images.
 
     Example:
         >>> psnr(torch.full((1, 3, 16, 16), 0.6), torch.full((1, 3, 16, 16), 0.5))
-        tensor([20.])
+        tensor([20.0000])
 
-    image and reference are (b, c, h, w), of one shape; the result is (b,), infinite for equal pictures.
-    Raises InputError where the shapes differ.
+    Raises:
+        InputError: shapes that differ or are not (b, c, h, w) ("shape").
     """
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
-    _check(image, reference)
-    values = peak_signal_noise_ratio(
-        image.float(), reference.to(image.device).float(), data_range=data_range, reduction="none", dim=(1, 2, 3)
-    )
+    pair = _checked(image, reference)
+    values = peak_signal_noise_ratio(*pair, data_range=data_range, reduction="none", dim=(1, 2, 3))
     return values.reshape(-1)
 
 
 def ssim(image: torch.Tensor, reference: torch.Tensor, data_range: float = 1.0) -> torch.Tensor:
-    """Structural similarity of each picture (Wang et al. 2004: Gaussian window of deviation 1.5, 11 pixels wide).
+    """Structural similarity of each image, at most 1, with a Gaussian window of sigma 1.5 and 11 pixels a side.
 
     Example:
         >>> ssim(torch.ones(1, 1, 16, 16), torch.ones(1, 1, 16, 16))
         tensor([1.])
 
-    image and reference are (b, c, h, w), of one shape, 11 pixels a side or more; the result is (b,).
-    Raises InputError where the shapes differ or a side is too short.
+    Raises:
+        InputError: shapes that differ or are not (b, c, h, w) ("shape"), or a side below 11 pixels ("size").
+
+    Source: Wang, Bovik, Sheikh, Simoncelli, Image Quality Assessment: From Error Visibility to Structural Similarity, 2004.
     """
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    _check(image, reference)
+    pair = _checked(image, reference)
     if min(image.shape[-2:]) < 11:
-        raise InputError(f"ssim needs 11 pixels a side, got {image.shape[-1]} x {image.shape[-2]}")
-    values = structural_similarity_index_measure(
-        image.float(),
-        reference.to(image.device).float(),
-        data_range=data_range,
-        reduction="none",
-        kernel_size=11,
-        sigma=1.5,
+        size = f"{image.shape[-1]} x {image.shape[-2]}"
+        raise InputError(f"ssim needs at least 11 pixels a side, got {size}: use larger images", code="size")
+    values: Any = structural_similarity_index_measure(
+        *pair, data_range=data_range, reduction="none", kernel_size=11, sigma=1.5
     )
-    assert isinstance(values, torch.Tensor)
     return values.reshape(-1)
 
 
-def _check(image: torch.Tensor, reference: torch.Tensor) -> None:
+def _checked(image: torch.Tensor, reference: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     if image.ndim != 4 or image.shape != reference.shape:
-        raise InputError(
-            f"the picture is {tuple(image.shape)} and the reference {tuple(reference.shape)}: "
-            "both must be (b, c, h, w), alike"
-        )
+        shapes = f"{tuple(image.shape)} and {tuple(reference.shape)}"
+        raise InputError(f"image and reference must be (b, c, h, w) of one shape, got {shapes}", code="shape")
+    return image.float(), reference.to(image.device).float()

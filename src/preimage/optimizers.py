@@ -1,4 +1,4 @@
-"""How a member's weights move: Adam as published, or Muon on the kernels of convolutions and Adam on the rest.
+"""Optimizers of a member's weights: Adam as published, or Muon on the kernels of convolutions and Adam on the rest.
 
 Muon (Jordan et al. 2024) follows the momentum of the gradient with all its singular values set to one, by Newton-Schulz
 iteration: every direction of a kernel learns at the same pace, and a fit needs four to ten times fewer steps.
@@ -19,13 +19,19 @@ NEWTON_SCHULZ_STEPS = 5
 
 
 class Optimizer(Protocol):
-    """What a fit asks of an optimizer: one step from the gradients, a rate that can be lowered, a state to save."""
+    """What a fit needs of an optimizer: one step from the gradients, a learning rate that can be lowered, a state to save."""
 
     param_groups: list[dict[str, Any]]
 
-    def step(self) -> Any: ...
-    def state_dict(self) -> dict[str, Any]: ...
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
+    def step(self) -> Any:
+        """Move the weights by their gradients."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rate and what is remembered of the gradients."""
+        ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The inverse of `state_dict`."""
 
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter], float], list[Optimizer]]
@@ -50,11 +56,12 @@ def muon(parameters: Iterable[nn.Parameter], rate: float) -> list[Optimizer]:
 
 def kernels_and_others(parameters: Iterable[nn.Parameter]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """What Muon moves, the kernels of convolutions, and what it does not."""
-    kernels: list[nn.Parameter] = []
-    others: list[nn.Parameter] = []
-    for p in parameters:
-        (kernels if p.ndim == 4 and min(p.shape[:2]) >= SMALLEST_MATRIX else others).append(p)
-    return kernels, others
+
+    def is_kernel(p: nn.Parameter) -> bool:
+        return p.ndim == 4 and min(p.shape[:2]) >= SMALLEST_MATRIX
+
+    parameters = list(parameters)
+    return [p for p in parameters if is_kernel(p)], [p for p in parameters if not is_kernel(p)]
 
 
 class KernelMuon:
@@ -66,21 +73,38 @@ class KernelMuon:
     """
 
     def __init__(self, kernels: list[nn.Parameter], rate: float, decay: float = 0.0) -> None:
-        self.kernels, self.decay = kernels, decay
+        self.kernels = kernels
+        self.decay = decay
         self.param_groups: list[dict[str, Any]] = [{"params": kernels, "lr": rate}]
         shapes: dict[torch.Size, list[int]] = {}
         for i, kernel in enumerate(kernels):
             shapes.setdefault(as_matrix(kernel, like=kernel).shape, []).append(i)
-        self.alike = list(shapes.values())
-        self.momenta = [torch.zeros(0)] * len(self.alike)
+        self.alike: list[list[int]] = list(shapes.values())
+        self.momenta: list[Any] = [torch.zeros(0)] * len(self.alike)
 
     def step(self) -> None:
+        """Move the kernels by their gradients."""
         step_kernels([self])
 
+    @torch.no_grad()
+    def momentum_of(self, number: int, some: list[int], kernels: list[nn.Parameter]) -> torch.Tensor:
+        """The momentum of some kernels of one shape after their gradients, (n, rows, columns)."""
+        gradients = torch.stack([as_matrix(k.grad, like=k) for k in kernels if k.grad is not None])
+        count = len(self.alike[number])
+        if not len(self.momenta[number]):
+            self.momenta[number] = gradients.new_zeros(count, *gradients.shape[1:])
+        held = self.momenta[number]
+        if len(some) == count:
+            return held.lerp_(gradients, 1 - MOMENTUM)
+        held[some] = held[some].lerp(gradients, 1 - MOMENTUM)
+        return held[some]
+
     def state_dict(self) -> dict[str, Any]:
+        """The rate and the momenta."""
         return {"rate": self.param_groups[0]["lr"], "momenta": self.momenta}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The inverse of `state_dict`."""
         self.param_groups[0]["lr"] = state_dict["rate"]
         place = self.kernels[0].device
         self.momenta = [momentum.to(place, copy=True) for momentum in state_dict["momenta"]]
@@ -92,19 +116,19 @@ def step_kernels(muons: Sequence[KernelMuon]) -> None:
     first = muons[0]
     rate = first.param_groups[0]["lr"]
     for number, indices in enumerate(first.alike):
-        chosen = [[muon.kernels[i] for i in indices] for muon in muons]
-        known = [as_matrix(kernel.grad, like=kernel) for own in chosen for kernel in own if kernel.grad is not None]
-        if len(known) < len(indices) * len(muons):
+        kernels: list[nn.Parameter] = []
+        momenta: list[torch.Tensor] = []
+        for muon in muons:
+            some = [j for j, i in enumerate(indices) if muon.kernels[i].grad is not None]
+            if some:  # a kernel without a gradient stays as it is
+                own = [muon.kernels[indices[j]] for j in some]
+                kernels += own
+                momenta.append(muon.momentum_of(number, some, own))
+        if not kernels:
             continue
-        gradients = torch.stack(known)
-        for muon, own in zip(muons, gradients.split(len(indices)), strict=True):
-            if not len(muon.momenta[number]):
-                muon.momenta[number] = torch.zeros_like(own)
-            muon.momenta[number].lerp_(own, 1 - MOMENTUM)
-        momentum = torch.cat([muon.momenta[number] for muon in muons]) if len(muons) > 1 else first.momenta[number]
+        momentum = torch.cat(momenta) if len(momenta) > 1 else momenta[0]
         rows, columns = momentum.shape[1:]
-        kernels = [kernel.detach() for own in chosen for kernel in own]
-        for kernel, update in zip(kernels, orthogonalized(momentum), strict=True):
+        for kernel, update in zip([k.detach() for k in kernels], orthogonalized(momentum), strict=True):
             if first.decay:
                 kernel.mul_(1 - rate * first.decay)
             as_matrix(kernel, like=kernel).add_(update, alpha=-rate * max(1, rows / columns) ** 0.5)
@@ -136,15 +160,15 @@ class Together:
     """One step of several optimizers, those of one kind and rate computed in one go; each keeps a state of its own.
 
     Example:
-        >>> together = Together([optimizer for member in fit.optimizers for optimizer in member])
-        >>> together.step()
+        >>> members = [nn.Parameter(torch.ones(3)) for _ in range(2)]
+        >>> Together([optimizer for p in members for optimizer in adam([p], 0.1)]).step()
 
     Args:
         optimizers: as of the members of one fit, which differ in nothing but their weights.
     """
 
     def __init__(self, optimizers: Sequence[Optimizer]) -> None:
-        self.optimizers = list(optimizers)
+        self.optimizers: list[Optimizer] = list(optimizers)
         self.joint: dict[tuple[int, ...], torch.optim.Adam] = {}
 
     def step(self) -> None:

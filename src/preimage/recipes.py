@@ -1,263 +1,116 @@
-"""Recipe: everything about a fit that is not the problem: network, code, jitter, optimizer, rate, steps, averaging.
+"""Recipes by name or by value: a name may be adapted by a task to the image, a value is used exactly as it is.
 
-A recipe is plain data. Its network is one of the small descriptions below, or any function of (in_channels, out_channels,
-height, width) that returns a fresh nn.Module.
+`recipe("fast", steps=100)` is a name with changes: adapted first, then changed. `Recipe(...)`, and `dataclasses.replace` on one,
+are values. A recipe is also a file of JSON.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
-from functools import partial
-from numbers import Integral
-from typing import Any, Literal, get_args
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
-from torch import nn
 
-from preimage.codes import Code, Masked, Mesh, Noise, channels_of
-from preimage.devices import choose_device, choose_precision
+from preimage.codes import Masked, Mesh, Noise, channels_of
+from preimage.engine.recipe import FORMAT, Recipe, kind_of
 from preimage.errors import InputError
 from preimage.networks import DeepDecoder, Pixels, ResNet, SkipNet, UNet
-from preimage.networks.layers import Output, Padding, Upsample
-from preimage.networks.skip import Downsample
-from preimage.networks.unet import UNetNorm, UNetUpsample
-from preimage.optimizers import OptimizerFactory, adam, muon
-from preimage.prior import Prior
-from preimage.problem import name_of
+from preimage.optimizers import adam, muon
 
-PerLevel = int | tuple[int, ...]
-Precision = Literal["auto", "float32", "bfloat16"]
-Stop = Literal["auto", "steps"]
 Quality = Literal["fast", "balanced", "best"]
 
 
 @dataclass(frozen=True)
-class Hourglass:
-    """A SkipNet, with as many of its levels as the picture can take: the coarsest keeps at least 4 pixels a side.
+class NamedRecipe:
+    """The name of a task's recipe, and what is changed in it."""
+
+    name: str = "fast"
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_settings(self.changes)
+
+
+RecipeLike = str | NamedRecipe | Recipe
+
+
+def recipe(name: str = "fast", **changes: Any) -> NamedRecipe:
+    """A task's recipe by name (fast, balanced, best or paper) with changed settings: `denoise(image, recipe=recipe("best"))`.
 
     Example:
-        >>> Hourglass()(32, 3, 40, 200).levels  # 40 / 2**3 = 5
-        3
+        >>> dict(recipe("fast", steps=100).changes)
+        {'steps': 100}
+
+    Raises:
+        InputError: a setting that a recipe does not have.
     """
-
-    down: tuple[int, ...] = (128,) * 5
-    up: tuple[int, ...] = (128,) * 5
-    skip: tuple[int, ...] = (4,) * 5
-    down_kernel: PerLevel = 3
-    up_kernel: PerLevel = 3
-    skip_kernel: PerLevel = 1
-    downsample: Downsample = "stride"
-    upsample: Upsample | tuple[Upsample, ...] = "bilinear"
-    padding: Padding = "reflect"
-    pointwise: bool = True
-    output: Output = "sigmoid"
-
-    def __post_init__(self) -> None:
-        _check_choices(self)
-
-    def __call__(self, in_channels: int, out_channels: int, height: int, width: int) -> SkipNet:
-        levels = min(len(self.down), halvings(min(height, width)))
-        cut: dict[str, Any] = {k: v[:levels] if isinstance(v, tuple) else v for k, v in _settings(self).items()}
-        return SkipNet(in_channels, out_channels, **cut)
+    return NamedRecipe(name, changes)
 
 
 @dataclass(frozen=True)
-class Decoder:
-    """A DeepDecoder; a small picture takes fewer doublings."""
+class RecipeChoice:
+    """The recipe that was specified for a task, before it is adapted to the image; a value has no name."""
 
-    widths: tuple[int, ...] = (128,) * 6
-    upsample: Upsample = "bilinear"
-    output: Output = "sigmoid"
+    base: Recipe
+    name: str | None
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        _check_choices(self)
+    def adapted(self, adapt: Callable[[str, Recipe], Recipe] = lambda name, base: base) -> Recipe:
+        """The recipe to be used: that of a name after `adapt(name, base)`, a value as it is; then changed.
 
-    def __call__(self, in_channels: int, out_channels: int, height: int, width: int) -> DeepDecoder:
-        widths = self.widths[: max(1, halvings(min(height, width)))]
-        return DeepDecoder(in_channels, out_channels, widths=widths, upsample=self.upsample, output=self.output)
+        Example:
+            >>> choice = choose({"fast": Recipe()}, recipe("fast", steps=100), {})
+            >>> choice.adapted(lambda name, base: replace(base, rate=0.5, steps=7)).steps
+            100
+        """
+        base = self.base if self.name is None else adapt(self.name, self.base)
+        return replace(base, **self.changes) if self.changes else base
 
 
-@dataclass(frozen=True)
-class UShape:
-    """A UNet, with as many of its levels as the picture can take: the coarsest keeps at least 4 pixels a side.
+def choose(recipes: Mapping[str, Recipe], given: RecipeLike, changes: Mapping[str, Any] | None = None) -> RecipeChoice:
+    """What was specified as a recipe, looked up among a task's.
 
     Example:
-        >>> UShape()(32, 3, 40, 200).levels  # 40 / 2**3 = 5
-        3
-    """
-
-    widths: tuple[int, ...] = (16, 32, 64, 128, 256)
-    upsample: UNetUpsample = "bilinear"
-    padding: Padding = "reflect"
-    norm: UNetNorm = "batch"
-    up_norm: bool = True
-    output: Output = "sigmoid"
-
-    def __post_init__(self) -> None:
-        _check_choices(self, upsample=UNetUpsample)
-
-    def __call__(self, in_channels: int, out_channels: int, height: int, width: int) -> UNet:
-        levels = min(len(self.widths) - 1, halvings(min(height, width)))
-        settings: dict[str, Any] = _settings(self) | {"widths": self.widths[: levels + 1]}
-        return UNet(in_channels, out_channels, **settings)
-
-
-@dataclass(frozen=True)
-class Residual:
-    """A ResNet, the same for every size."""
-
-    width: int = 32
-    blocks: int = 8
-    padding: Padding = "reflect"
-    residual: bool = True
-    output: Output = "sigmoid"
-
-    def __post_init__(self) -> None:
-        _check_choices(self)
-
-    def __call__(self, in_channels: int, out_channels: int, height: int, width: int) -> ResNet:
-        return ResNet(in_channels, out_channels, **_settings(self))
-
-
-@dataclass(frozen=True)
-class Free:
-    """Pixels: no network at all."""
-
-    def __call__(self, in_channels: int, out_channels: int, height: int, width: int) -> Pixels:
-        return Pixels(out_channels, size=(height, width))
-
-
-def _settings(network: Hourglass | UShape | Residual) -> dict[str, Any]:
-    return {field.name: getattr(network, field.name) for field in fields(network)}
-
-
-def _check_choices(network: Hourglass | Decoder | UShape | Residual, upsample: object = Upsample) -> None:
-    choices: dict[str, Any] = {"downsample": Downsample, "upsample": upsample, "padding": Padding, "output": Output}
-    choices["norm"] = UNetNorm
-    for name in choices.keys() & {field.name for field in fields(network)}:
-        value = getattr(network, name)
-        known = get_args(choices[name])
-        if any(each not in known for each in (value if isinstance(value, tuple) else (value,))):
-            raise InputError(f"{name} must be {' or '.join(known)}, got {value!r}")
-
-
-def is_whole(value: Any) -> bool:
-    """A whole number by its type, of Python or NumPy; True and False are none."""
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
-def _counts(value: Any) -> bool:
-    return is_whole(value) and int(value) >= 1
-
-
-def halvings(side: int, smallest: int = 4) -> int:
-    """How often a side can be halved so that at least `smallest` pixels remain: 64 -> 4, 40 -> 3, at least 1."""
-    return max(1, (side // smallest).bit_length() - 1)
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """The settings of a fit; `dataclasses.replace(FAST, steps=100)` makes another.
+        >>> choose({"fast": Recipe()}, "fast", {"steps": 9}).changes
+        {'steps': 9}
 
     Args:
-        network: description of g, called with (in_channels, out_channels, height, width).
-        code: Noise(channels, scale), Mesh(), or Masked(keep): the given picture itself, values of it hidden at random.
-        jitter: standard deviation of the noise added to the code at every step.
-        jitter_pool: None: drawn afresh at each step; n: from a pool of n, shifted and signed at random (faster).
-        optimizer, rate: how weights move.
-        operator_rate: rate of Adam for what an operator learns (an unknown blur kernel).
-        steps: the most that are done.
-        averaging: factor of the exponential average of the outputs; 0 returns the output itself.
-        debiased: whether the average is divided by the weight it has gathered (published: it starts at the first output).
-        precision: "auto", "float32" or "bfloat16".
-        restarts: members per picture, averaged.
-        stop: "auto": the task chooses a rule; "steps": all steps are done.
+        recipes: the task's, by name.
+        given: a name, a NamedRecipe, a Recipe, or the path of a file of settings, FILE.json.
+        changes: what other options change in it (--steps); those that are None are none.
+
+    Raises:
+        InputError: a name that the task does not have, or something else.
     """
+    own = {name: value for name, value in (changes or {}).items() if value is not None}
+    check_settings(own)
+    if isinstance(given, str) and given.endswith(".json"):
+        given = read_recipe_file(given, recipes)
+    if isinstance(given, Recipe):
+        return RecipeChoice(given, None, own)
+    named = NamedRecipe(given) if isinstance(given, str) else given
+    if not isinstance(named, NamedRecipe):
+        kind = type(given).__name__
+        raise InputError(f"recipe must be a name, recipe(name, ...) or a Recipe, got {kind}", code="type")
+    if named.name not in recipes:
+        raise InputError(f"recipe must be one of {', '.join(recipes)}, or a Recipe, got {named.name!r}")
+    return RecipeChoice(recipes[named.name], named.name, {**named.changes, **own})
 
-    network: Callable[[int, int, int, int], nn.Module] = Hourglass()
-    code: Code = Noise()
-    jitter: float = 1 / 30
-    jitter_pool: int | None = None
-    optimizer: OptimizerFactory = adam
-    rate: float = 0.01
-    operator_rate: float = 0.01
-    steps: int = 3000
-    averaging: float = 0.99
-    debiased: bool = True
-    precision: Precision = "auto"
-    restarts: int = 1
-    stop: Stop = "auto"
 
-    def __post_init__(self) -> None:
-        checks = (
-            ("steps", _counts(self.steps), "a whole number, at least 1"),
-            ("restarts", _counts(self.restarts), "a whole number, at least 1"),
-            ("rate", 0 < self.rate < float("inf"), "above 0"),
-            ("operator_rate", 0 < self.operator_rate < float("inf"), "above 0"),
-            ("averaging", 0 <= self.averaging < 1, "from 0 to below 1"),
-            ("jitter", self.jitter >= 0, "at least 0"),
-            ("jitter_pool", self.jitter_pool is None or _counts(self.jitter_pool), "a whole number, or none"),
-            ("precision", self.precision in get_args(Precision), "auto, float32 or bfloat16"),
-            ("stop", self.stop in get_args(Stop), "auto or steps"),
-        )
-        for name, fine, constraint in checks:
-            if not fine:
-                raise InputError(f"{name} must be {constraint}, got {getattr(self, name)!r}")
-
-    def prior(
-        self,
-        channels: int,
-        size: tuple[int, int],
-        *,
-        members: int = 1,
-        seed: int = 0,
-        device: str | torch.device = "auto",
-        code: torch.Tensor | None = None,
-        streams: Sequence[int] | None = None,
-    ) -> Prior:
-        """The prior of this recipe for pictures of so many channels and this (height, width).
-
-        `code`: an image (1, c, h, w) that stands for the recipe's own code. `streams`: as in Prior.
-
-        Raises:
-            InputError: a side under 16 pixels, no channel or more than 16, or a device that is not there.
-        """
-        if min(size) < 16:
-            raise InputError(f"a picture must have at least 16 pixels a side, got {size[1]} x {size[0]}")
-        if not 1 <= channels <= 16:
-            raise InputError(f"a picture must have 1 to 16 channels, got {channels}")
-        place = choose_device(device)
-        inner = channels_of(self.code if code is None else code, channels)
-        prior = Prior(
-            partial(self.network, inner, channels, *size),
-            self.code if code is None else code,
-            size,
-            members=members,
-            seed=seed,
-            jitter=self.jitter,
-            pool=self.jitter_pool,
-            device=place,
-            dtype=choose_precision(self.precision, place, size[0] * size[1]),
-            streams=streams,
-        )
-        prior.show(torch.zeros(1, channels, *size))  # until the fit shows what was given
-        return prior
-
-    def share_of_latest(self, count: int) -> float:
-        """What the latest of so many outputs counts in their exponential average: 1 for the first."""
-        gathered = 1 - self.averaging**count if self.debiased else 1.0
-        return 1.0 if count == 1 else (1 - self.averaging) / gathered
-
-    def describe(self) -> dict[str, Any]:
-        """The recipe as plain data for reports and checkpoints: functions by name, descriptions as dictionaries."""
-        return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Raise InputError for a setting that a recipe does not have."""
+    known = {each.name for each in fields(Recipe)}
+    for name in settings:
+        if name not in known:
+            raise InputError(f"a recipe has no setting {name!r}: it has {', '.join(sorted(known))}", code="option")
 
 
 def qualities(fast: Recipe, *, balanced: int = 2, best: int = 4, **changes: Any) -> dict[Quality, Recipe]:
-    """The recipes behind `--quality`: a task's fast one, and the same with more restarts, whose mean is closer.
-
-    Time grows with the restarts. `changes`: what is different in the best one besides.
+    """The recipes behind `--quality`: a task's fast one, and the same with more restarts, whose mean is closer; time grows
+    with them. `changes`: what is different in the best one besides.
 
     Example:
         >>> {name: recipe.restarts for name, recipe in qualities(Recipe()).items()}
@@ -270,40 +123,33 @@ def qualities(fast: Recipe, *, balanced: int = 2, best: int = 4, **changes: Any)
     }
 
 
-def _plain(value: Any) -> Any:
-    if is_dataclass(value) and not isinstance(value, type):
-        return {"kind": type(value).__name__} | {k: _plain(v) for k, v in asdict(value).items()}
-    if isinstance(value, tuple):
-        return [_plain(v) for v in value]
-    return name_of(value) if callable(value) else value
-
-
 def read_recipe(settings: dict[str, Any], base: Recipe) -> Recipe:
-    """A recipe from plain data, what it does not name taken from `base`: the inverse of `describe`.
+    """A recipe from plain data, settings that it lacks taken from `base`: the inverse of `describe`.
 
     Example:
-        >>> read_recipe({"steps": 200, "network": {"kind": "Hourglass", "down": [32] * 5}}, FAST).steps
+        >>> read_recipe({"format": 2, "steps": 200, "network": {"kind": "SkipNet", "down": [32] * 5}}, Recipe()).steps
         200
 
     Raises:
-        InputError: an unknown setting or kind, or a value out of range.
+        InputError: another format, an unknown setting or kind, or a value out of range.
     """
+    networks = (SkipNet.Config, UNet.Config, ResNet.Config, DeepDecoder.Config, Pixels.Config)
     kinds: dict[str, dict[str, Any]] = {
-        "network": {kind.__name__: kind for kind in (Hourglass, Decoder, UShape, Residual, Free)},
+        "network": {kind_of(kind): kind for kind in networks},
         "code": {kind.__name__: kind for kind in (Noise, Mesh, Masked)},
     }
-    optimizers = {"adam": adam, "muon": muon}
-    known = {field.name for field in fields(Recipe)}
-    values = {field.name: getattr(base, field.name) for field in fields(Recipe)}
+    settings = dict(settings)
+    if settings.pop("format", None) != FORMAT:
+        raise InputError(f'a recipe must have "format": {FORMAT}: make it anew from Recipe.describe()', code="format")
+    check_settings(settings)
+    values = {each.name: getattr(base, each.name) for each in fields(Recipe)}
     for name, value in settings.items():
-        if name not in known:
-            raise InputError(f"a recipe has no setting {name!r}: it has {', '.join(sorted(known))}")
         try:
             if name in kinds:
                 options = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items() if k != "kind"}
                 values[name] = kinds[name][value["kind"]](**options)
             else:
-                values[name] = optimizers[value] if name == "optimizer" else value
+                values[name] = {"adam": adam, "muon": muon}[value] if name == "optimizer" else value
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"recipe setting {name!r} cannot be {value!r}: {error}") from error
     try:
@@ -314,15 +160,39 @@ def read_recipe(settings: dict[str, Any], base: Recipe) -> Recipe:
     return recipe
 
 
+def read_recipe_file(path: str | Path, recipes: Mapping[str, Recipe]) -> NamedRecipe | Recipe:
+    """A recipe from a JSON file as `Recipe.describe()` gives it: all settings make a value, some change the fast recipe.
+
+    Raises:
+        InputError: a file that cannot be read, is no JSON, has no or another format number, or an unknown setting.
+    """
+    try:
+        settings = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        text = f"recipe {path} cannot be read ({error.strerror}): check the name"
+        raise InputError(text, code="not-found") from error
+    except ValueError as error:
+        raise InputError(f"recipe {path} is no JSON ({error}): correct it there", code="unreadable") from error
+    if not isinstance(settings, dict):
+        example = f'{{"format": {FORMAT}, "steps": 300}}'
+        raise InputError(f"recipe {path} must hold settings by name, as {example}", code="unreadable")
+    try:
+        whole = read_recipe(settings, recipes["fast"])
+    except InputError as error:
+        raise InputError(f"recipe {path}: {error}", code=error.code) from error
+    if {each.name for each in fields(Recipe)} <= settings.keys():
+        return whole
+    return recipe("fast", **{name: getattr(whole, name) for name in settings if name != "format"})
+
+
 def _try(recipe: Recipe) -> None:
     """Build the code and the network once, small or without memory, so that what cannot be is said before any work."""
-    side = 2**8
     try:
         if not isinstance(recipe.code, Masked):
             if recipe.code.channels < 1:
                 raise InputError(f"a code must have at least 1 channel, got {recipe.code.channels}")
             recipe.code.draw(1, 1, torch.Generator())
         with torch.device("meta"):
-            recipe.network(channels_of(recipe.code, 3), 3, side, side)
+            recipe.network(channels_of(recipe.code, 3), 3, 256, 256)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"no network can be built from this recipe: {' '.join(str(error).split())}") from error

@@ -10,18 +10,20 @@ from typing import Any
 
 import torch
 
+from preimage.classifiers import Classifier
 from preimage.defend.attacks import attack
-from preimage.defend.classifier import device_of
-from preimage.defend.purify import FAST, PAPER, early_outputs
-from preimage.predictors import Predictor
-from preimage.recipes import Hourglass, Recipe
+from preimage.defend.purification import FAST, PAPER
+from preimage.defend.users_model import device_of
+from preimage.engine.recipe import Recipe
+from preimage.networks import SkipNet
+from studies.defence.several_steps import early_outputs
 from studies.harness.classifiers import SEED, Pictures
 
 NONE = "none"
 BATCH = 32  # pictures that are fitted side by side
 # Of the two networks that were published the one that 32 pixels are fitted with: three levels of 16 channels.
-THIN = replace(PAPER, network=Hourglass((16,) * 3, (16,) * 3, (4,) * 3))
-_TINY = Hourglass((8, 8), (8, 8), (2, 2), upsample="nearest", padding="zeros")
+THIN = replace(PAPER, network=SkipNet.Config((16,) * 3, (16,) * 3, (4,) * 3))
+_TINY = SkipNet.Config((8, 8), (8, 8), (2, 2), upsample="nearest", padding="zeros")
 TINY, TINY_FAST = replace(PAPER, network=_TINY), replace(FAST, network=_TINY, steps=4)  # of smoke runs
 
 
@@ -32,7 +34,7 @@ class Condition:
     attack: str
     eps: float = 0
 
-    def of(self, classifier: Predictor, pictures: Pictures, seed: int = SEED) -> torch.Tensor:
+    def of(self, classifier: Classifier, pictures: Pictures, seed: int = SEED) -> torch.Tensor:
         """The pictures under this attack."""
         name: Any = self.attack
         if name == NONE:
@@ -47,14 +49,14 @@ CLEAN = Condition(NONE)
 
 
 @torch.no_grad()
-def classified(classifier: Predictor, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def classified(classifier: Classifier, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """(b,) the probability of each picture's true class, and (b,) bool: whether it is what is predicted; on the CPU."""
     chances, labels = torch.cat([classifier.probabilities(part).cpu() for part in images.split(BATCH)]), labels.cpu()
     return chances.gather(1, labels[:, None])[:, 0], chances.argmax(1) == labels
 
 
 def classified_early(
-    classifier: Predictor, images: torch.Tensor, labels: torch.Tensor, recipe: Recipe, looks: Sequence[int]
+    classifier: Classifier, images: torch.Tensor, labels: torch.Tensor, recipe: Recipe, looks: Sequence[int]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The same of the early outputs: (looks, b) both. A picture has the same random numbers whatever was done to it.
 

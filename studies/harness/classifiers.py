@@ -20,10 +20,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from preimage.devices import choose_device
+from preimage.classifiers import Classifier, LossEstimator, TrainedModel, load_classifier, load_model
+from preimage.classifiers.labelled import TEST, TRAIN, Labelled, read_labelled
+from preimage.engine.devices import choose_device
 from preimage.images import read
-from preimage.predictors import LossEstimator, Predictor, TrainedModel, load_model, load_predictor
-from preimage.predictors.labelled import TEST, TRAIN, Labelled, read_labelled
 from studies.harness import StudyError, imaging
 from studies.harness.rows import append_rows, locked, read_rows
 from studies.harness.study import Run
@@ -80,7 +80,7 @@ def trained(run: Run, name: str) -> TrainedModel:
                 raise StudyError(f"{path} could not be trained, see above: {' '.join(command[1:])}")
     lock.unlink(missing_ok=True)
     model = load_model(path)
-    model.predictor.to(choose_device())
+    model.classifier.to(choose_device())
     if model.estimator is not None:
         model.estimator.to(choose_device())
     if not read_rows(run.table(name="classifiers"), classifier=name):
@@ -122,12 +122,12 @@ def untrained(run: Run | None, name: str) -> TrainedModel:
     classes = LESION_CLASSES if of_lesions else CIFAR_CLASSES
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed({"second": 1, "robust": 2}.get(name.split("-")[-1], 0))
-        predictor = Predictor(small_network(len(classes)), classes, (0.5,) * 3, (0.05,) * 3)
+        model = Classifier(small_network(len(classes)), classes, (0.5,) * 3, (0.05,) * 3)
         estimator = LossEstimator({"1": 8, "3": 12}, units=4).eval().requires_grad_(False) if of_lesions else None
     if estimator is not None:
-        estimator.settle(estimator(predictor.logits_and_features(discs(), estimator.layers)[1]))
+        estimator.settle(estimator(model.logits_and_features(discs(), estimator.layers)[1]))
         estimator.to(choose_device())
-    return TrainedModel(predictor.to(choose_device()), estimator, {"target_quantile": 0.1} if of_lesions else {})
+    return TrainedModel(model.to(choose_device()), estimator, {"target_quantile": 0.1} if of_lesions else {})
 
 
 def discs() -> torch.Tensor:
@@ -159,7 +159,7 @@ def labelled(run: Run, name: str) -> Labelled:
 _read = cache(read_labelled)
 
 
-def subject(run: Run, name: str, count: int) -> tuple[Predictor, Pictures]:
+def subject(run: Run, name: str, count: int) -> tuple[Classifier, Pictures]:
     """A classifier, and so many held-out pictures that it classifies correctly (fewer, where there are not as many).
 
     Raises:
@@ -167,27 +167,27 @@ def subject(run: Run, name: str, count: int) -> tuple[Predictor, Pictures]:
     """
     if run.scale == "paper":
         images, labels = imagenet(run)
-        predictor = own_resnet18(run)
-        if predictor is None:
+        model = own_resnet18(run)
+        if model is None:
             raise StudyError(
                 f"study {run.name} at scale paper: name the file of resnet18's weights in PREIMAGE_WEIGHTS"
             )
-        return predictor, correctly_classified(images, labels, predictor, count)
-    predictor = classifier(run, name).predictor
+        return model, correctly_classified(images, labels, model, count)
+    model = classifier(run, name).classifier
     if run.smoke:
         images = discs()[:count]
-        return predictor, Pictures(images, predictions(predictor, images), tuple(range(len(images))))
+        return model, Pictures(images, predictions(model, images), tuple(range(len(images))))
     part = labelled(run, name).part(TEST)
-    return predictor, correctly_classified(part.pictures.float() / 255, part.labels, predictor, count)
+    return model, correctly_classified(part.pictures.float() / 255, part.labels, model, count)
 
 
-def correctly_classified(images: torch.Tensor, labels: torch.Tensor, predictor: Predictor, count: int) -> Pictures:
+def correctly_classified(images: torch.Tensor, labels: torch.Tensor, model: Classifier, count: int) -> Pictures:
     """So many of pictures (n, 3, h, w) by a fixed seed that a classifier is right about, the classes in turn while they last.
 
     Raises:
         StudyError: if there is no such picture.
     """
-    chosen = _in_turn(labels, predictions(predictor, images) == labels, count)
+    chosen = _in_turn(labels, predictions(model, images) == labels, count)
     if not chosen:
         raise StudyError(
             f"the classifier is right about none of {len(images)} pictures: are the labels those of its classes?"
@@ -205,9 +205,9 @@ def learned_from(run: Run, name: str, count: int) -> Pictures:
 
 
 @torch.no_grad()
-def predictions(predictor: Predictor, images: torch.Tensor) -> torch.Tensor:
+def predictions(model: Classifier, images: torch.Tensor) -> torch.Tensor:
     """The class of each picture, (n,), on the CPU."""
-    return torch.cat([predictor(some).argmax(1).cpu() for some in images.split(256)])
+    return torch.cat([model(some).argmax(1).cpu() for some in images.split(256)])
 
 
 def _in_turn(labels: torch.Tensor, allowed: torch.Tensor, count: int) -> list[int]:
@@ -238,7 +238,7 @@ def _middle(picture: torch.Tensor) -> torch.Tensor:
     return imaging.center_crop(imaging.resized(picture, height, width), SIDE).expand(-1, 3, -1, -1)
 
 
-def own_resnet18(run: Run) -> Predictor | None:
+def own_resnet18(run: Run) -> Classifier | None:
     """torchvision's resnet18 with the weights that PREIMAGE_WEIGHTS names; None where it names none."""
     weights = None if run.smoke else os.environ.get("PREIMAGE_WEIGHTS")
-    return load_predictor(f"torchvision:resnet18@{weights}", device=choose_device()) if weights else None
+    return load_classifier(f"torchvision:resnet18@{weights}", device=choose_device()) if weights else None

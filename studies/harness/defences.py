@@ -3,16 +3,17 @@
 from dataclasses import dataclass, field, replace
 
 from preimage.defend.adaptive import PRIOR_STEPS
-from preimage.defend.defence import Cleaning, Purification
-from preimage.defend.evaluate import NONE, Threat
-from preimage.defend.purify import FAST, PAPER, SIDE, for_size
-from preimage.defend.rivals import JPEG, MedianSmoothing, RandomResizing, TotalVariance
-from preimage.defend.several_steps import SeveralSteps
-from preimage.recipes import Hourglass, Recipe
+from preimage.defend.defence import Defence, Purification
+from preimage.defend.purification import PAPER, SIDE, adapted
+from preimage.defend.threat import NONE, Threat
+from preimage.engine.recipe import Recipe
+from preimage.networks import SkipNet
+from studies.defence.rivals import JPEG, MedianSmoothing, RandomResizing, TotalVariance
+from studies.defence.several_steps import SeveralSteps
 from studies.harness.attacked import THIN, TINY, TINY_FAST
 from studies.harness.study import by_scale
 
-Defences = dict[str, Cleaning | None]
+Defences = dict[str, Defence | None]
 STRONGEST = 10.0  # eps of the claims, in 1/255
 UNAWARE = (Threat("fgsm", 2), Threat("fgsm", 5), Threat("fgsm", 10), Threat("bi", 10), Threat("llci", 10))
 FASTEST, RESIZING = "fast", "random resizing"
@@ -37,7 +38,7 @@ class Plan:
     on_all: dict[str, Recipe]
     on_few: dict[str, Recipe] = field(default_factory=dict)
     steps: tuple[int, int, int] = (500, 750, 1000)
-    fast: Recipe = for_size(FAST, (SIDE, SIDE))
+    fast: Recipe = adapted("fast", (SIDE, SIDE))
     resizing: RandomResizing = RandomResizing(0.9, 1.0)
     attacker_steps: int = 10
     samples: int = 4
@@ -75,7 +76,7 @@ class Plan:
 
     def against(self, threat: Threat) -> Defences:
         """Of the few pictures the defences that an adaptive attack is made for."""
-        if not threat.asks_defence:
+        if not threat.per_defence:
             return self.defences(few=True)
         middle = {ended(name, self.steps[1]): Purification(r, self.steps[1]) for name, r in self.on_all.items()}
         return self.cheap() | (middle if threat.knows_seed else {})
@@ -94,11 +95,11 @@ def ended(name: str, steps: int) -> str:
     return f"{name}, {steps} steps"
 
 
-_WIDER = {"2 levels of 12": replace(TINY, network=Hourglass((12,) * 2, (12,) * 2, (2, 2), padding="zeros"))}
+_WIDER = {"2 levels of 12": replace(TINY, network=SkipNet.Config((12,) * 2, (12,) * 2, (2, 2), padding="zeros"))}
 _SHORT = {"fast": TINY_FAST, "attacker_steps": 2, "samples": 2, "drawing_steps": 3}
 _LONG = {"resizing": RandomResizing(), "attacker_steps": 20, "samples": 8}
 PLANS = by_scale(
     Plan(3, 2, {"2 levels of 8": TINY}, _WIDER, (3, 5, 7), **_SHORT),
     Plan(100, 20, {"16 channels": THIN}, {"128 channels": PAPER}),
-    Plan(500, 20, {"128 channels": PAPER}, fast=for_size(FAST, (224, 224)), **_LONG),
+    Plan(500, 20, {"128 channels": PAPER}, fast=adapted("fast", (224, 224)), **_LONG),
 )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from preimage.figures import displayed, save_figure
+from preimage.figures.restoration import displayed, save_figure
 from preimage.images import as_picture, read
 
 LARGEST_ROW = 5

@@ -3,6 +3,7 @@
 What looks on changes nothing: the blind result is that of the run alone.
 """
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,12 +12,18 @@ from typing import Any
 
 import torch
 
+from preimage.engine.fit import Fit
+from preimage.engine.recipe import Recipe
+from preimage.engine.result import Result
+from preimage.engine.run import Run as Fitting
+from preimage.engine.step import Step
 from preimage.errors import MissingExtra
-from preimage.fit import Fit
-from preimage.fit import Run as Fitting
+from preimage.networks import SkipNet
+from preimage.observe import observe
 from preimage.problem import Problem
-from preimage.recipes import Hourglass, Recipe
-from preimage.result import Result
+from preimage.recipes import NamedRecipe
+from preimage.stopping import After
+from preimage.tasks import TaskSpec
 from studies.harness import figures
 
 Score = Callable[[torch.Tensor], float]
@@ -25,12 +32,52 @@ CLEARLY_PAST = 0.5  # dB below the peak after which it ends
 NAN = float("nan")
 
 
-def pictures(fit: Fitting, lookahead: float = 1.0) -> Iterator[tuple[bool, torch.Tensor]]:
-    """Whether a step is part of the blind fit, and its picture (b, c, h, w)."""
-    if lookahead > 1:
-        fit.overrun = lookahead
+class ScoreCurve:
+    """An observer: the score of the picture at every step of a fit, and of the steps that would have come after its stop.
+
+    As `preimage.observe.OraclePeak`, with any score for the PSNR of the whole picture: when the fit has ended a copy of it goes
+    on to LOOKAHEAD times its last step, or until it is CLEARLY_PAST the peak.
+    """
+
+    def __init__(self, score: Score) -> None:
+        self.score = score
+        self.values: list[float] = []
+
+    def note(self, run: Fitting, step: Step) -> None:
+        self.values.append(self.score(step.picture.cpu()))
+        fit = run.current
+        if not (
+            fit is run and fit.finished
+        ):  # the parts of a picture that is cut up are not looked at beyond their stops
+            return
+        last = math.floor(LOOKAHEAD * max(fit.stopped))
+        if last <= fit.index:
+            return
+        for further in fit.extended(After(last), steps=max(last, fit.recipe.steps)):
+            self.values.append(self.score(further.picture.cpu()))
+            if self.values[-1] < self.peak - CLEARLY_PAST:
+                return
+
+    @property
+    def peak(self) -> float:
+        return max(self.values, default=NAN)
+
+    @property
+    def peak_step(self) -> int | str:
+        """From 1; "" before the first step."""
+        return self.values.index(self.peak) + 1 if self.values else ""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"values": self.values}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.values = list(state["values"])
+
+
+def pictures(fit: Fitting) -> Iterator[torch.Tensor]:
+    """The picture of each step (b, c, h, w)."""
     for step in fit:
-        yield step.blind, step.picture.cpu()
+        yield step.picture.cpu()
 
 
 def blind_beside_peak(start: Callable[[], Fitting], score: Score | None = None) -> tuple[Result, dict[str, Any]]:
@@ -43,17 +90,14 @@ def blind_beside_peak(start: Callable[[], Fitting], score: Score | None = None) 
     begin = time.perf_counter()
     fit = start()
     preparing = time.perf_counter() - begin
-    curve: list[float] = []
-    for blind, picture in pictures(fit, LOOKAHEAD if score else 1.0):
-        if score:
-            curve.append(score(picture))
-            if not blind and curve[-1] < max(curve) - CLEARLY_PAST:
-                break
+    oracle = ScoreCurve(score) if score else None
+    for _ in observe(fit, *([oracle] if oracle else [])):
+        pass
     result = fit.result()
     return result, {
         "blind": score(result.image) if score else NAN,
-        "peak": max(curve, default=NAN),
-        "peak_step": curve.index(max(curve)) + 1 if curve else "",
+        "peak": oracle.peak if oracle else NAN,
+        "peak_step": oracle.peak_step if oracle else "",
         "kept_steps": " ".join(map(str, result.kept_step)),
         "steps": result.steps,
         "seconds": preparing + result.seconds,
@@ -88,10 +132,27 @@ def fit_of(problem: Problem, recipe: Recipe) -> Fit:
     return Fit(problem, recipe.prior(problem.target.shape[1], (height, width)), recipe=recipe)
 
 
+def named(smoke: bool, task: TaskSpec[Any, Any], steps: int, name: str = "fast") -> NamedRecipe:
+    """A task's recipe by name, which the task adapts to the picture; for a smoke run of few steps and at most two restarts."""
+    if not smoke or task.recipes is None:
+        return NamedRecipe(name)
+    return NamedRecipe(name, {"steps": steps, "restarts": min(2, task.recipes()[name].restarts)})
+
+
+def mean_variation(weight: float, channels: int, height: int, width: int) -> float:
+    """The weight of total variation as a mean over a picture's differences, for its weight as the published sum over them.
+
+    Example:
+        >>> mean_variation(1e-7, 3, 101, 101)
+        0.003
+    """
+    return weight * channels * (height - 1) * (width - 1)
+
+
 def quick(smoke: bool, recipe: Recipe, steps: int, width: int | None = None) -> Recipe:
     """A recipe, or for a smoke run one of few steps, at most two restarts and, if it is given, a network so narrow."""
     if not smoke:
         return recipe
     recipe = replace(recipe, steps=steps, restarts=min(2, recipe.restarts))
-    network = None if width is None else Hourglass((width,) * 2, (width,) * 2, (2, 2), padding="zeros")
+    network = None if width is None else SkipNet.Config((width,) * 2, (width,) * 2, (2, 2), padding="zeros")
     return recipe if network is None else replace(recipe, network=network)

@@ -7,23 +7,25 @@ The pictures have the size that the classifier was trained in; smoke runs have d
 import csv
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch.nn import functional
 
+from preimage.classifiers import Classifier, TrainedModel
+from preimage.classifiers.labelled import TEST
+from preimage.engine.recipe import Recipe
 from preimage.explain.quality import estimated_loss
 from preimage.explain.recipes import FAST_RECOVERY
-from preimage.predictors import Predictor, TrainedModel
-from preimage.predictors.labelled import TEST
-from preimage.recipes import Hourglass, Recipe
+from preimage.networks import SkipNet
 from studies.harness.classifiers import SHADES, classifier, labelled, untrained
 from studies.harness.imaging import shaded_disc
 from studies.harness.study import Run
 
 SEED = 0  # of the choice of lesions
 AREAS = (0.05, 0.6)  # of the picture, for lesions whose place is judged
-THIN = {"network": Hourglass(down=(8, 8), up=(8, 8), skip=(2, 2), padding="zeros"), "steps": 12}
+THIN: dict[str, Any] = {"network": SkipNet.Config(down=(8, 8), up=(8, 8), skip=(2, 2), padding="zeros"), "steps": 12}
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,12 +53,19 @@ def recipe_of(run: Run) -> Recipe:
     return replace(FAST_RECOVERY, **THIN) if run.smoke else FAST_RECOVERY
 
 
+def thinned(run: Run, prior: str, steps: int) -> dict[str, Any]:
+    """What a smoke run changes in the recipe of a prior: few steps, and of the deep prior a thin network; else nothing."""
+    if not run.smoke:
+        return {}
+    return {"steps": steps} | ({"network": THIN["network"]} if prior == "deep" else {})
+
+
 def held_out(run: Run) -> list[Lesion]:
     """All pictures of the test part, in the order of their table; of a smoke run discs, each what the classifier says it is."""
     if run.smoke:
-        predictor, drawn = untrained(run, "lesions").predictor, [shaded_disc(number) for number in range(SHADES)]
+        classifier, drawn = untrained(run, "lesions").classifier, [shaded_disc(number) for number in range(SHADES)]
         return [
-            Lesion(f"disc-{k}", prediction(predictor, x), f"disc-{k}", x, mask) for k, (x, mask) in enumerate(drawn)
+            Lesion(f"disc-{k}", prediction(classifier, x), f"disc-{k}", x, mask) for k, (x, mask) in enumerate(drawn)
         ]
     data = labelled(run, "lesions").part(TEST)
     with run.path("lesions/labels.csv").open(newline="") as file:
@@ -79,10 +88,10 @@ def some_lesions(run: Run, count: int) -> list[Lesion]:
 
 def judged_lesions(run: Run, count: int) -> list[Lesion]:
     """So many that are classified correctly, and whose masks have a size by which place can be judged."""
-    return in_turn(run.once(held_out), count, classifier_of_lesions(run).predictor)
+    return in_turn(run.once(held_out), count, classifier_of_lesions(run).classifier)
 
 
-def in_turn(lesions: list[Lesion], count: int, correct: Predictor | None = None) -> list[Lesion]:
+def in_turn(lesions: list[Lesion], count: int, correct: Classifier | None = None) -> list[Lesion]:
     """So many lesions by a fixed seed, one picture of each, the classes in turn as long as they last."""
     order = [lesions[i] for i in np.random.default_rng(SEED).permutation(len(lesions))]
     by_class: dict[str, list[Lesion]] = {name: [] for name in sorted({lesion.diagnosis for lesion in lesions})}
@@ -95,17 +104,17 @@ def in_turn(lesions: list[Lesion], count: int, correct: Predictor | None = None)
     return [of_class[k] for k in rounds for of_class in by_class.values() if k < len(of_class)][:count]
 
 
-def _is_fit(lesion: Lesion, predictor: Predictor) -> bool:
-    return AREAS[0] <= lesion.area <= AREAS[1] and prediction(predictor, lesion.picture) == lesion.diagnosis
+def _is_fit(lesion: Lesion, classifier: Classifier) -> bool:
+    return AREAS[0] <= lesion.area <= AREAS[1] and prediction(classifier, lesion.picture) == lesion.diagnosis
 
 
 @torch.no_grad()
-def prediction(predictor: Predictor, picture: torch.Tensor) -> str:
+def prediction(classifier: Classifier, picture: torch.Tensor) -> str:
     """The class of a picture (1, 3, h, w)."""
-    return predictor.classes[int(predictor(picture).argmax())]
+    return classifier.classes[int(classifier(picture).argmax())]
 
 
 def loss_of(model: TrainedModel, picture: torch.Tensor) -> float:
     """The estimated loss of a picture (1, 3, h, w), in units of its spread, from the median of held-out pictures."""
     assert model.estimator is not None
-    return float(estimated_loss(model.predictor, model.estimator, picture))
+    return float(estimated_loss(model.classifier, model.estimator, picture))

@@ -13,7 +13,7 @@ import tifffile
 from cli.tiny import TINY, pictures
 from PIL import Image
 
-from preimage.cli import main
+from preimage.cli import failures, main
 
 
 @dataclass(frozen=True)
@@ -21,25 +21,36 @@ class Ran:
     code: int
     out: str
     err: str
+    errors: tuple[str, ...] = ()  # the code of each InputError that was reported, the name of any other error
 
-    def failed_in_one_line(self, *words: str) -> bool:
+    def failed_in_one_line(self, *words: str, code: str = "") -> bool:
         """Exit code 2, and one line on stderr that begins with the program's name and holds these words."""
         lines = [line for line in self.err.splitlines() if line.startswith("preimage: ")]
-        return self.code == 2 and len(lines) == 1 and "Traceback" not in self.err and all(w in lines[0] for w in words)
+        one = len(lines) == 1 and "Traceback" not in self.err and (not code or self.errors == (code,))
+        return self.code == 2 and one and all(word in lines[0] for word in words)
 
 
 Call = Callable[..., Ran]
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Call:
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
     """run("denoise", path, ...) -> Ran."""
+    explain = failures.explain
 
     def call(*tokens: object) -> Ran:
+        errors: list[str] = []
+
+        def noted(error: Exception, command: str = "") -> str:
+            errors.append(getattr(error, "code", type(error).__name__))
+            return explain(error, command)
+
         capsys.readouterr()
-        code = main([str(token) for token in tokens])
+        with monkeypatch.context() as patch:
+            patch.setattr(failures, "explain", noted)
+            code = main([str(token) for token in tokens])
         captured = capsys.readouterr()
-        return Ran(code, captured.out, captured.err)
+        return Ran(code, captured.out, captured.err, tuple(errors))
 
     return call
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import functools
 import json
 import os
 import struct
@@ -18,8 +17,8 @@ import tifffile
 from cli.tiny import ENVIRONMENT, pictures
 from PIL import Image
 
-import preimage.restore.denoise as module
 from preimage.cli.failures import explain
+from preimage.engine.fit import Fit
 from preimage.errors import InputError
 
 
@@ -59,52 +58,59 @@ def test_bad_pictures(here, run):
 
 
 @pytest.mark.parametrize(
-    ("tokens", "words"),
+    ("tokens", "words", "code"),
     [
-        (["-o", "nowhere/out.png"], ["nowhere", "does not exist"]),
-        (["-o", "out.xyz"], [".xyz"]),
-        (["-o", "out"], ["extension"]),
-        (["--figure", "f.jpg"], ["--figure", ".png"]),
-        (["--film", "f.mp4"], ["--film", ".gif"]),
-        (["--uncertainty", "u.png", "--restarts", "2"], ["--uncertainty", ".tif"]),
-        (["--report", "nowhere/r.json"], ["nowhere"]),
-        (["--reference", "nowhere.png"], ["nowhere.png"]),
-        (["--reference", "grey.png"], ["reference"]),
-        (["--reference", "deep.png"], ["reference", "uint16"]),
-        (["--recipe", "nowhere.json"], ["nowhere.json"]),
-        (["--recipe", "noisy.json"], ["noisy.json", "JSON"]),
-        (["--recipe", "list.json"], ["list.json"]),
-        (["--recipe", "odd.json"], ["colour"]),
-        (["--recipe", "best"], ["fast, paper"]),
-        (["--recipe", "paper", "--prior", "pixels"], ["--prior", "--recipe"]),
-        (["--recipe", "paper", "--quality", "best"], ["--quality best and --recipe paper"]),
-        (["--quality", "best", "--prior", "pixels"], ["--quality best and --prior pixels"]),
-        (["--quality", "good"], ["--quality", "good"]),
-        (["--steps", "0"], ["steps"]),
-        (["--steps", "3.5"], ["--steps"]),
-        (["--restarts", "0"], ["--restarts"]),
-        (["--threads", "0"], ["--threads"]),
-        (["--autosave", "0"], ["--autosave"]),
-        (["--strength", "1.5"], ["--strength"]),
-        (["--seed", "-1"], ["seed"]),
-        (["--page", "2"], ["page"]),
-        (["--page", "0"], ["page"]),
-        (["--range", "9", "3"], ["range"]),
-        (["--sigma", "-3"], ["sigma"]),
-        (["--device", "abacus"], ["abacus"]),
+        (["-o", "nowhere/out.png"], ["nowhere/out.png"], "unwritable"),
+        (["-o", "out.xyz"], ["out.xyz"], "format"),
+        (["-o", "out"], ["out"], "format"),
+        (["--figure", "f.jpg"], ["--figure", "f.jpg", ".png"], "format"),
+        (["--film", "f.mp4"], ["--film", "f.mp4", ".gif"], "format"),
+        (["--uncertainty", "u.png", "--restarts", "2"], ["--uncertainty", "u.png", ".tif"], "format"),
+        (["--report", "nowhere/r.json"], ["nowhere/r.json"], "unwritable"),
+        (["--report", "report.txt"], ["report.txt", ".json"], "format"),
+        (["--reference", "nowhere.png"], ["nowhere.png"], "not-found"),
+        (["--reference", "grey.png"], ["24 x 20 pixels, 1 channels", "24 x 20 pixels, 3 channels"], "size"),
+        (["--reference", "deep.png"], ["deep.png", "uint16", "uint8"], "type"),
+        (["--recipe", "nowhere.json"], ["nowhere.json"], "not-found"),
+        (["--recipe", "noisy.json"], ["noisy.json", "JSON"], "unreadable"),
+        (["--recipe", "list.json"], ["list.json"], "unreadable"),
+        (["--recipe", "odd.json"], ["odd.json", "colour"], "option"),
+        (["--recipe", "old.json"], ["old.json", "2"], "format"),
+        (["--recipe", "slow"], ["slow", "fast, balanced, best, paper"], "invalid-value"),
+        (["--recipe", "paper", "--prior", "pixels"], ["pixels", "paper"], "option"),
+        (["--recipe", "paper", "--quality", "best"], ["--quality"], "option"),
+        (["--quality", "best", "--prior", "pixels"], ["pixels", "best"], "option"),
+        (["--quality", "good"], ["good"], "invalid-value"),
+        (["--steps", "0"], ["steps", "0"], "invalid-value"),
+        (["--steps", "3.5"], ["--steps", "3.5"], "option"),
+        (["--restarts", "0"], ["restarts", "0"], "invalid-value"),
+        (["--threads", "0"], ["threads", "0"], "invalid-value"),
+        (["--autosave", "0"], ["autosave", "0"], "invalid-value"),
+        (["--every", "0", "--film", "f.gif"], ["every", "0"], "invalid-value"),
+        (["--strength", "1.5"], ["strength", "1.5"], "invalid-value"),
+        (["--strength", "nan"], ["strength", "nan"], "invalid-value"),
+        (["--seed", "-1"], ["seed", "-1"], "invalid-value"),
+        (["--seed", "2147483648"], ["seed", "2147483648"], "invalid-value"),
+        (["--page", "2"], ["page", "2"], "invalid-value"),
+        (["--page", "0"], ["page", "0"], "invalid-value"),
+        (["--range", "9", "3"], ["9", "3"], "range"),
+        (["--sigma", "-3"], ["sigma", "-3"], "invalid-value"),
+        (["--tv", "-1"], ["tv", "-1"], "invalid-value"),
+        (["--device", "abacus"], ["abacus"], "device"),
     ],
-    ids=lambda value: " ".join(value) if value and value[0].startswith("-") else "",
+    ids=lambda value: " ".join(value) if isinstance(value, list) and value[0].startswith("-") else "",
 )
-def test_bad_options(here, run, tokens, words):
+def test_bad_options(here, run, tokens, words, code):
     Image.fromarray(pictures()[0][..., 0]).save("grey.png")
     Image.fromarray(np.zeros((20, 24), np.uint16)).save("deep.png")
     Path("noisy.json").write_text("{steps: 3")
     Path("list.json").write_text("[1]")
-    Path("odd.json").write_text(json.dumps({"colour": 3}))
+    Path("odd.json").write_text(json.dumps({"format": 2, "colour": 3}))
+    Path("old.json").write_text(json.dumps({"steps": 3}))
     before = sorted(here.iterdir())
     recipe = [] if {"--recipe", "--quality"} & set(tokens) else ["--recipe", "tiny.json"]
     ran = run("denoise", "noisy.png", *recipe, *tokens)
-    assert ran.failed_in_one_line(*words), ran
+    assert ran.failed_in_one_line(*words, code=code), ran
     assert sorted(here.iterdir()) == before
 
 
@@ -116,7 +122,7 @@ def test_a_full_disk_keeps_what_was_there(here, run, monkeypatch):
 
     monkeypatch.setattr("os.fsync", full)
     ran = run("denoise", "noisy.png", "--recipe", "tiny.json", "-o", "out.png", "--overwrite")
-    assert ran.failed_in_one_line("out.png", "disk is full")
+    assert ran.failed_in_one_line("out.png", code="unwritable")
     assert Path("out.png").read_text() == "mine"
     assert not list(here.glob(".preimage*"))
 
@@ -125,9 +131,9 @@ def test_a_full_disk_keeps_what_was_there(here, run, monkeypatch):
     ("error", "words"),
     [
         (InputError("one\n  two"), "one two"),
-        (MemoryError(), "memory is used up"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "memory is used up"),
-        (RuntimeError("CUDA out of memory. Tried to allocate"), "memory is used up"),
+        (MemoryError(), "memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "--recipe"),
+        (RuntimeError("CUDA out of memory. Tried to allocate"), "--recipe"),
         (OSError(errno.EIO, "Input/output error", "x.png"), "x.png: Input/output error"),
         (KeyError("lost"), "unexpected KeyError: 'lost'"),
     ],
@@ -138,15 +144,16 @@ def test_every_failure_is_one_line(error, words):
 
 
 def test_an_unexpected_failure_of_one_picture(here, run, monkeypatch):
-    @functools.wraps(module.denoise)
-    def broken(*_: object, **__: object) -> None:
+    def broken(fit: Fit) -> None:
         raise RuntimeError("a defect\nof two lines")
 
-    monkeypatch.setattr(module, "denoise", broken)
-    ran = run("denoise", "noisy.png", "clean.png", "--recipe", "tiny.json")
+    monkeypatch.setattr(Fit, "__next__", broken)
+    ran = run("denoise", "noisy.png", "clean.png", "--recipe", "tiny.json", "--quiet")
     assert ran.code == 2
     assert len(ran.err.splitlines()) == 2
-    assert "noisy.png: unexpected RuntimeError: a defect of two lines" in ran.err
+    assert "noisy.png" in ran.err
+    assert "RuntimeError: a defect of two lines" in ran.err
+    assert not list(here.glob("*-denoise.png"))
     monkeypatch.setenv("PREIMAGE_DEBUG", "1")
     assert "Traceback" in run("denoise", "noisy.png", "--recipe", "tiny.json").err
 

@@ -13,9 +13,9 @@ import torch
 from cli.tiny import pictures
 from PIL import Image
 
-from preimage.cli.choices import RULES
 from preimage.images import read
 from preimage.metrics import psnr
+from preimage.stopping import NAMES
 
 KEYS = {"task", "size", "recipe", "seed", "device", "precision", "threads", "steps", "kept_step", "reason", "seconds"}
 KEYS |= {"peak_memory_bytes"}
@@ -34,8 +34,6 @@ def test_default_name_beside_the_caller(here, run):
     assert ran.code == 0, ran.err
     assert pixels("noisy-denoise.png").shape == (20, 24, 3)
     assert "noisy-denoise.png" in ran.out
-    assert "Gaussian noise" in ran.out
-    assert "in units of the input" in ran.out
     assert not list(here.glob(".preimage*"))
 
 
@@ -138,7 +136,8 @@ def test_uncertainty_is_in_units_of_the_file(here, run):
 
 def test_uncertainty_needs_two_fits(here, run):
     ran = run("denoise", "noisy.png", "--recipe", "tiny.json", "--uncertainty", "u.tif")
-    assert ran.failed_in_one_line("--restarts 2")
+    assert ran.failed_in_one_line("--uncertainty", "--restarts", code="option")
+    assert not Path("noisy-denoise.png").exists()
 
 
 @pytest.mark.parametrize("name", ["film.gif", "film.webp"])
@@ -146,8 +145,8 @@ def test_film_has_a_picture_every_so_many_steps(here, run, name):
     assert run("denoise", "noisy.png", "--recipe", "tiny.json", "--film", name, "--every", "5").code == 0
     with Image.open(name) as film:
         assert film.size == (24, 20)
-        assert film.n_frames == 4  # of steps 1, 5 and 10, and the result
-    assert run("denoise", "noisy.png", "--every", "4").failed_in_one_line("--film")
+        assert getattr(film, "n_frames", 1) == 4  # of steps 1, 5 and 10, and the result
+    assert run("denoise", "noisy.png", "--every", "4").failed_in_one_line("--film", code="option")
 
 
 def test_strength_blends_with_the_input(here, run):
@@ -158,7 +157,7 @@ def test_strength_blends_with_the_input(here, run):
     assert np.abs(pixels("0.5.png") - middle).max() <= 1
 
 
-@pytest.mark.parametrize("rule", sorted(RULES))
+@pytest.mark.parametrize("rule", sorted(NAMES))
 def test_every_rule_by_its_name(here, run, rule):
     ran = run("denoise", "noisy.png", "--recipe", "tiny.json", "--stop", rule, "--report", "report.json")
     assert ran.code == 0, ran.err
@@ -170,7 +169,9 @@ def test_steps_exactly_with_stop_steps(here, run):
     assert (report_of()["steps"], report_of()["kept_step"]) == (7, 7)
 
 
-@pytest.mark.parametrize(("prior", "kind"), [("deep-decoder", "Decoder"), ("pixels", "Free"), ("skip", "Hourglass")])
+@pytest.mark.parametrize(
+    ("prior", "kind"), [("deep-decoder", "DeepDecoder"), ("pixels", "Pixels"), ("skip", "SkipNet")]
+)
 def test_priors(here, run, prior, kind):
     own = ("--recipe", "tiny.json") if prior == "skip" else ()
     ran = run("denoise", "noisy.png", *own, "--prior", prior, "--tv", "1e-6", "--steps", "3", "--report", "report.json")
@@ -228,14 +229,14 @@ def test_range_and_two_channels(here, run):
               "--figure", "f.png", "--film", "f.gif")  # fmt: skip
     assert ran.code == 0, ran.err
     assert tifffile.imread("out.tif").shape == (2, 20, 24)
-    assert run("denoise", "two.tif", "--range", "150", "255").failed_in_one_line("outside the value range")
+    assert run("denoise", "two.tif", "--range", "150", "255").failed_in_one_line("two.tif", code="range")
 
 
 def test_pages(here, run):
     pages = np.stack([pictures()[1][..., 0] // (i + 1) for i in range(3)])
     tifffile.imwrite("stack.tif", pages, photometric="minisblack", metadata=None)
     common = ("denoise", "stack.tif", "--recipe", "tiny.json", "--steps", "3")
-    assert run(*common).failed_in_one_line("page")
+    assert run(*common).failed_in_one_line("stack.tif", "page")
     assert run(*common, "--page", "2", "-o", "one.tif").code == 0
     assert tifffile.imread("one.tif").shape == (20, 24)
     ran = run(*common, "--page", "all", "-o", "all.tif", "--figure", "f.png", "--reference", "stack.tif", "--json")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import random
@@ -11,12 +10,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cli.tiny import ENVIRONMENT, TINY
 
 from preimage.cli.progress import Progress
-from preimage.step import Step
+from preimage.engine.step import Step
+from preimage.series import plan
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX systems")
 
@@ -49,7 +50,7 @@ def test_ctrl_c_writes_the_best_so_far_and_keeps_the_checkpoint(long, run):
     assert "Traceback" not in err
     assert Path("out.png").exists()
     assert Path("out.png.checkpoint").exists()
-    assert "interrupted at step" in json.loads(Path("report.json").read_text())["reason"]
+    assert json.loads(Path("report.json").read_text())["reason_code"] == "interrupted"
     # What an interrupted run wrote is replaced by the one that resumes it, and no leave is needed for that.
     options = ("--recipe", "long.json", "--stop", "steps")
     ran = run("denoise", "noisy.png", *options, "-o", "out.png", "--report", "report.json", "--resume")
@@ -116,20 +117,17 @@ def test_a_second_signal_aborts_at_once(here, monkeypatch):
 
 
 def test_an_interrupt_before_the_first_step_writes_nothing(here, run, monkeypatch):
-    import preimage.restore.denoise as module
+    begin = plan.begin
 
-    denoise = module.denoise
-
-    @functools.wraps(denoise)
-    def slow(*given: object, **options: object) -> object:
+    def slow(*given: Any, **options: Any) -> Any:
         os.kill(os.getpid(), signal.SIGINT)
-        return denoise(*given, **options)  # pyright: ignore
+        return begin(*given, **options)
 
-    monkeypatch.setattr(module, "denoise", slow)
+    monkeypatch.setattr(plan, "begin", slow)
     before = sorted(here.iterdir())
     ran = run("denoise", "noisy.png", "clean.png", "--recipe", "tiny.json")
     assert ran.code == 130
-    assert "nothing was written" in ran.err
+    assert "noisy.png" in ran.err
     assert sorted(here.iterdir()) == before
 
 
@@ -137,6 +135,6 @@ def test_a_command_that_is_aborted_at_once_says_so(here, run, monkeypatch):
     def interrupted(*given: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("preimage.explain.view.as_model", interrupted)
-    ran = run("saliency", "noisy.png", "--predictor", "any")
+    monkeypatch.setattr("preimage.defend.saliency_run.SaliencyRun", interrupted)
+    ran = run("saliency", "noisy.png", "--classifier", "any")
     assert (ran.code, ran.err) == (130, "preimage: aborted\n")

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 EXTRAS = {"--report": "r.json", "--figure": "f.png", "--film": "f.gif", "--uncertainty": "u.tif", "-o": "o.png"}
 
@@ -16,7 +17,7 @@ def test_nothing_is_overwritten_unasked(here, run, option, name):
     Path(name).write_text("mine")
     tokens = ("denoise", "noisy.png", "--recipe", "tiny.json", "--restarts", "2", option, name)
     ran = run(*tokens)
-    assert ran.failed_in_one_line(name, "exists already", "--overwrite")
+    assert ran.failed_in_one_line(name, "--overwrite", code="exists")
     assert "step" not in ran.err  # found out before the fit
     assert Path(name).read_text() == "mine"
     assert run(*tokens, "--overwrite").code == 0
@@ -26,19 +27,35 @@ def test_nothing_is_overwritten_unasked(here, run, option, name):
 def test_the_input_is_never_overwritten(here, run):
     before = Path("noisy.png").read_bytes()
     ran = run("denoise", "noisy.png", "--recipe", "tiny.json", "-o", "noisy.png", "--overwrite")
-    assert ran.failed_in_one_line("noisy.png", "the input")
-    assert run("denoise", "noisy.png", "--figure", "noisy.png", "--overwrite").failed_in_one_line("the input")
-    assert run("denoise", "noisy.png", "--report", "noisy.png", "--overwrite").failed_in_one_line("the input")
+    assert ran.failed_in_one_line("noisy.png", code="option")
+    assert run("denoise", "noisy.png", "--figure", "noisy.png", "--overwrite").failed_in_one_line(code="option")
+    assert run("denoise", "noisy.png", "--report", "noisy.png", "--overwrite").failed_in_one_line("noisy.png")
     assert Path("noisy.png").read_bytes() == before
 
 
 def test_two_outputs_of_one_name(here, run):
     ran = run("denoise", "noisy.png", "--recipe", "tiny.json", "-o", "o.png", "--figure", "o.png")
-    assert ran.failed_in_one_line("--figure", "--output")
+    assert ran.failed_in_one_line("--figure", "--output", code="option")
     ran = run(
         "denoise", "noisy.png", "--recipe", "tiny.json", "--reference", "clean.png", "-o", "clean.png", "--overwrite"
     )
-    assert ran.failed_in_one_line("the reference")
+    assert ran.failed_in_one_line("clean.png", "--reference", code="option")
+
+
+@pytest.mark.parametrize("names", [("noisy.png",), ("noisy.png", "clean.png", "second.png")])
+def test_each_input_is_decoded_once(here, run, monkeypatch, names):
+    shutil.copy("noisy.png", "second.png")
+    decoded: list[str] = []
+    opened = Image.open
+
+    def counted(path: object, *args: object, **options: object) -> object:
+        decoded.append(str(path))
+        return opened(path, *args, **options)  # pyright: ignore
+
+    monkeypatch.setattr(Image, "open", counted)
+    ran = run("denoise", *names, "--recipe", "tiny.json", "--steps", "2", "--json")
+    assert ran.code == 0, ran.err
+    assert sorted(name for name in decoded if name in names) == sorted(names)
 
 
 def test_several_inputs_of_which_one_is_bad(here, run):
@@ -69,7 +86,7 @@ def test_several_inputs_into_folders(here, run):
 @pytest.mark.parametrize("option", ["--output", "--figure", "--film", "--uncertainty", "--reference"])
 def test_several_inputs_need_a_folder_that_is_there(here, run, option):
     ran = run("denoise", "noisy.png", "clean.png", "--recipe", "tiny.json", "--restarts", "2", option, "nowhere/")
-    assert ran.failed_in_one_line(option, "folder", "create it first")
+    assert ran.failed_in_one_line(option, "nowhere", code="option")
 
 
 def test_equal_names_from_two_folders_do_not_meet(here, run):
@@ -77,7 +94,7 @@ def test_equal_names_from_two_folders_do_not_meet(here, run):
         Path(folder).mkdir()
         shutil.copy("noisy.png", f"{folder}/x.png")
     ran = run("denoise", "a/x.png", "b/x.png", "--recipe", "tiny.json", "--report", "r.json", "--overwrite")
-    assert ran.failed_in_one_line("x-denoise.png", "b/x.png", "a/x.png")
+    assert ran.failed_in_one_line("x-denoise.png", "b/x.png", "a/x.png", code="option")
     assert [report["input"] for report in json.loads(Path("r.json").read_text())] == ["a/x.png"]
 
 
@@ -92,8 +109,12 @@ def test_autosave_leaves_nothing_behind_and_changes_nothing(here, run):
 def test_resume_refuses_what_is_no_checkpoint_of_this_fit(here, run):
     Path("a.png.checkpoint").write_text("nonsense")
     tokens = ("denoise", "noisy.png", "--recipe", "tiny.json", "-o", "a.png")
-    assert run(*tokens, "--resume").failed_in_one_line("a.png.checkpoint")
-    assert run(*tokens, "--autosave", "5").code == 0  # without --resume an old one is replaced
+    assert run(*tokens, "--resume").failed_in_one_line("a.png.checkpoint", code="checkpoint")
+    ran = run(*tokens, "--autosave", "5")
+    assert ran.failed_in_one_line("a.png.checkpoint", "--resume", "--overwrite", code="exists")
+    assert Path("a.png.checkpoint").read_text() == "nonsense"
+    assert not Path("a.png").exists()
+    assert run(*tokens, "--autosave", "5", "--overwrite").code == 0  # started anew
     assert not Path("a.png.checkpoint").exists()
 
 
@@ -104,7 +125,7 @@ def test_a_resumed_command_keeps_the_reports_of_what_was_done(here, run):
     Path("second-denoise.png").unlink()
     first, second = json.loads(Path("r.json").read_text())
     ran = run(*tokens, "--resume")
-    assert ran.failed_in_one_line("noisy-denoise.png", "exists already")
+    assert ran.failed_in_one_line("noisy-denoise.png", code="exists")
     kept, again = json.loads(Path("r.json").read_text())
     assert kept == first
     assert again["output"] == second["output"] == "second-denoise.png"

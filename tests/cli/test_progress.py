@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from preimage.cli.progress import Progress
-from preimage.step import Step
+from preimage.engine.step import Step
 
 
 def step(index: int, **given: object) -> Step:
     image = torch.zeros(1, 1, 16, 16)
-    options = {"total": 40, "seconds": 2.0 * index, "state": "held out 0.01", **given}
+    options = {"total": 40, "seconds": 2.0 * index, "status": "held out 0.01", **given}
     return Step(index=index, image=image, average=image, terms={"squared": torch.tensor([0.25])}, **options)  # pyright: ignore
 
 
@@ -37,12 +37,6 @@ def test_plain_lines_are_few(capsys: pytest.CaptureFixture[str]):
         for index in range(1, 31):
             progress.show(step(index))
     assert capsys.readouterr().err == "photo.png: step 1 of 40, at most 1:18 left, loss 0.25 held out 0.01\n"
-
-
-def test_looking_for_the_peak_is_told_apart(capsys: pytest.CaptureFixture[str]):
-    with Progress("photo.png") as progress:
-        progress.show(step(41, blind=False))
-    assert "the result stands" in capsys.readouterr().err
 
 
 def test_quiet(capsys: pytest.CaptureFixture[str]):

@@ -25,9 +25,17 @@ def test_a_file_becomes_a_file(here, run):
 
 def test_steps_that_are_said_do_not_go_by_the_size(here, run):
     Image.fromarray(np.full((64, 64, 3), 99, np.uint8)).save("large.png")
-    Path("sized.json").write_text(json.dumps({"network": json.loads(Path("tiny.json").read_text())["network"]}))
-    asked = ("purify", "large.png", "--device", "cpu", "--json", "--quiet", "--overwrite", "--recipe", "sized.json")
-    assert [json.loads(run(*asked, *more).out)["steps"] for more in ((), ("--steps", "3"))] == [50, 3]
+    Path("sized.json").write_text(
+        json.dumps({"format": 2, "network": json.loads(Path("tiny.json").read_text())["network"]})
+    )
+    # By name the recipe has more steps for a larger image, also with changes; a file of all settings is used as it is.
+    asked = ("purify", "large.png", "--device", "cpu", "--json", "--quiet", "--overwrite")
+    found = json.loads(run(*asked, "--recipe", "sized.json").out)
+    assert found["steps"] == 50
+    Path("whole.json").write_text(json.dumps(found["recipe"] | {"steps": 7}))
+    assert json.loads(run(*asked, "--recipe", "whole.json").out)["steps"] == 7
+    for name in ("sized.json", "whole.json", "fast"):
+        assert json.loads(run(*asked, "--recipe", name, "--steps", "3").out)["steps"] == 3
 
 
 def test_several_files_and_steps(here, run):
@@ -39,6 +47,6 @@ def test_several_files_and_steps(here, run):
 
 
 def test_bad_input_is_one_line(here, run):
-    assert run("purify", "nowhere.png").failed_in_one_line("nowhere.png does not exist")
-    assert run("purify", "noisy.png", "--steps", "0").failed_in_one_line("steps", "at least 1", "got 0")
-    assert run("purify", "noisy.png", "--recipe", "slow").failed_in_one_line("fast, paper or a FILE.json")
+    assert run("purify", "nowhere.png").failed_in_one_line("nowhere.png", code="not-found")
+    assert run("purify", "noisy.png", "--steps", "0").failed_in_one_line("steps", "0", code="invalid-value")
+    assert run("purify", "noisy.png", "--recipe", "slow").failed_in_one_line("slow", code="invalid-value")

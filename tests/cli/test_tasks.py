@@ -1,109 +1,125 @@
-"""A task's options come from its Python function."""
+"""A command is drawn from its TaskSpec: a task that is registered has all its options and files, with no line of its own."""
 
 from __future__ import annotations
 
+import inspect
 import sys
-from importlib import import_module
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import pytest
-import torch
 
-from preimage.cli import tasks
-from preimage.cli.app import build
-from preimage.cli.options import Options
-from preimage.cli.tasks import TASKS, Task, command_line_type, described_arguments, own_parameters
+from preimage.cli.command import command_of, usage_of
+from preimage.registry import TASKS, task_named
+from preimage.tasks import Output, SeededOptions, TaskSpec, described, option
 
-
-def fill_in(
-    image: torch.Tensor | str | Any,
-    mask: torch.Tensor | str | Path | Any,
-    *,
-    kernel_width: float = 1.5,
-    kind: Literal["hole", "text"] = "hole",
-    guide: torch.Tensor | str | None = None,
-    shift: tuple[int, int] = (0, 0),
-    recipe: object = None,
-    stop: object = None,
-    restarts: int | None = None,
-    initial: object = None,
-    seed: int = 0,
-    device: str = "auto",
-) -> None:
-    """Fill in what a mask hides.
-
-    Args:
-        image: a picture.
-        mask: white where the picture
-            is known.
-        kernel_width, shift: numbers.
-        kind: of hole.
-
-    Raises:
-        InputError: never.
-    """
+if TYPE_CHECKING:
+    from preimage.tasks import ImageLike
 
 
-def test_own_options_are_the_arguments_that_are_not_shared():
-    names = [parameter.name for parameter in own_parameters(fill_in)]
-    assert names == ["mask", "kernel_width", "kind", "guide", "shift"]
+@dataclass(frozen=True, kw_only=True)
+class FillOptions(SeededOptions):
+    mask: ImageLike = option(help="Mask, white where the image is valid.", kind="image")
+    kernel_width: float = option(1.5, help="Width of the kernel in pixels, above 0.", minimum=0, exclusive=True)
+    gap: Literal["hole", "text"] = option("hole", help="Kind of gap.")
+    guide: ImageLike | None = option(None, help="Image that guides.", kind="image")
+    shift: tuple[int, int] = option((0, 0), help="ROWS COLUMNS of a shift.")
+    side: int | Literal["auto"] = option("auto", help="Side in pixels, or auto.")
+    smooth: bool | None = option(None, help="Smooth the edges (default: by the mask).")
+    rule: Callable[[], int] | Literal["fast", "slow"] | Literal["auto"] = option("auto", help="Rule, or auto.")
+    chosen_by: Callable[[int], int] | None = option(None, help="Function that chooses.", kind="python")
 
 
-def test_help_comes_from_the_docstring():
-    found = described_arguments(fill_in)
-    assert found["mask"] == "White where the picture is known."
-    assert found["shift"] == found["kernel_width"] == "Numbers."
-    assert "InputError" not in found
+@dataclass
+class Filling:
+    """A Run of two steps."""
+
+    options: FillOptions
+    size: tuple[int, int] = (20, 24)
+    task: str = "fill-in"
+    remarks: tuple[str, ...] = ("two steps will do",)
+    fingerprint: dict[str, Any] = field(default_factory=dict)
+    finished: bool = True
+
+    def __iter__(self):
+        return iter([SimpleNamespace(index=n, total=2, status="filling") for n in (1, 2)])
+
+    def result(self) -> FillOptions:
+        return self.options
+
+
+def write(result: FillOptions, path: Path, *, overwrite: bool = False) -> None:
+    assert not overwrite
+    path.write_text(f"{result.shift} {result.smooth}")
+
+
+FILL_IN = TaskSpec(
+    "fill-in",
+    "Fill in what a mask hides.",
+    "preimage fill-in photo.png --mask mask.png",
+    FillOptions,
+    lambda image, options: Filling(options),
+    inputs="image",
+    outputs=(Output("output", "Text to write.", (".txt",), write, default="{stem}-{task}.txt"),),
+    report=lambda result: {"kernel_width": result.kernel_width},
+    summary_lines=lambda result: [f"a kernel of {result.kernel_width}"],
+)
+
+
+@pytest.fixture
+def registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(TASKS, "fill-in", "module_of_fill_in:task")
+    monkeypatch.setitem(sys.modules, "module_of_fill_in", SimpleNamespace(task=FILL_IN))  # pyright: ignore
 
 
 def test_types_on_the_command_line():
-    assert command_line_type(torch.Tensor | str | None, "guide") == Path | None
-    assert command_line_type(Any, "mask") is Path
-    assert command_line_type(float | None, "sigma") == float | None
-    with pytest.raises(TypeError, match="'operator'"):
-        command_line_type(dict[str, int], "operator")
+    parameters = inspect.signature(command_of(FILL_IN)).parameters
+    types = {name: get_args(parameter.annotation)[0] for name, parameter in parameters.items()}
+    assert types["mask"] is Path
+    assert types["guide"] == Path | None
+    assert types["kernel_width"] is float
+    assert types["gap"] == Literal["hole", "text"]
+    assert types["shift"] == tuple[int, int]
+    assert types["side"] == int | Literal["auto"]
+    assert types["device"] is str
+    assert types["rule"] == Literal["fast", "slow", "auto"]
+    assert "chosen_by" not in types
+    assert parameters["mask"].default is inspect.Parameter.empty
+    assert "--mask" in usage_of(FILL_IN)
 
 
-def test_a_new_task_is_one_line(monkeypatch: pytest.MonkeyPatch):
-    task = Task("fill-in", "some_module", "Fill in.", "preimage fill-in photo.png --mask mask.png")
-    seen: dict[str, Any] = {}
-
-    def restore_all(job: Any, inputs: tuple[Path, ...]) -> int:
-        seen.update(job=job, inputs=inputs)
-        return 7
-
-    monkeypatch.setattr(tasks, "TASKS", (task,))
-    monkeypatch.setattr("preimage.cli.app.TASKS", (task,))
-    monkeypatch.setitem(sys.modules, "some_module", SimpleNamespace(fill_in=fill_in))
-    monkeypatch.setattr("preimage.cli.batch.restore_all", restore_all)
-    tokens = [
-        "fill-in",
-        "a.png",
-        "b.png",
-        "--mask",
-        "m.png",
-        "--kernel-width",
-        "2",
-        "--shift",
-        "1",
-        "-2",
-        "--seed",
-        "3",
-    ]
-    assert build()(tokens, exit_on_error=False, result_action="return_value") == 7
-    assert seen["inputs"] == (Path("a.png"), Path("b.png"))
-    assert seen["job"].own == {"mask": Path("m.png"), "kernel_width": 2.0, "shift": (1, -2)}
-    assert seen["job"].options == Options(seed=3)
-    assert seen["job"].task == "fill-in"
+@pytest.mark.usefixtures("registered")
+def test_a_new_task_is_one_line(here, run):
+    options = ("--mask", "clean.png", "--kernel-width", "2", "--shift", "1", "-2", "--side", "7", "--seed", "3")
+    ran = run("fill-in", "noisy.png", *options, "--json")
+    assert ran.code == 0, ran.err
+    assert Path("noisy-fill-in.txt").read_text() == "(1, -2) None"
+    assert '"kernel_width": 2.0' in ran.out
+    assert "two steps will do" in ran.err
+    assert run("fill-in", "noisy.png", *options).failed_in_one_line("noisy-fill-in.txt", code="exists")
+    assert run("fill-in", "noisy.png").failed_in_one_line("--mask", code="option")
+    for wrong, code in (("--side=2.5", "option"), ("--gap=crack", "option"), ("--kernel-width=0", "invalid-value")):
+        ran = run("fill-in", "noisy.png", "--mask", "clean.png", wrong, "-o", "b.txt")
+        assert ran.failed_in_one_line(wrong.split("=")[1], code=code), ran
+    assert run("fill-in", "noisy.png", "clean.png", *options).failed_in_one_line("clean.png", code="option")
+    assert not Path("b.txt").exists()
+    for flag, value in (("--smooth", True), ("--no-smooth", False)):
+        assert run("fill-in", "noisy.png", *options, flag, "-o", f"{value}.txt").code == 0
+        assert Path(f"{value}.txt").read_text() == f"(1, -2) {value}"
 
 
-@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
-def test_every_registered_task_becomes_a_command(task: Task, capsys: pytest.CaptureFixture[str]):
-    build()([task.name, "--help"], exit_on_error=False, result_action="return_value")
-    shown = capsys.readouterr().out
-    assert task.example in shown
-    assert "--output" in shown
-    for parameter in own_parameters(getattr(import_module(task.module), task.name.replace("-", "_"))):
-        assert f"--{parameter.name.replace('_', '-')}" in shown
+@pytest.mark.parametrize("name", TASKS)
+def test_every_registered_task_becomes_a_command(name: str, run):
+    ran = run(name, "--help")
+    assert ran.code == 0
+    task = task_named(name)
+    assert " ".join(task.example.split()) in " ".join(ran.out.split())
+    assert "None" not in ran.out
+    for option_name, stated in described(task.options).items():
+        flags = stated.flags or (f"--{option_name.replace('_', '-')}",)
+        assert (flags[0] in ran.out) is (stated.kind != "python"), option_name
+    for output in task.outputs:
+        assert f"--{output.name}" in ran.out

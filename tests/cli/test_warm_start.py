@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +16,20 @@ import torch
 from cli.tiny import TINY, pictures
 from PIL import Image
 
-from preimage import checkpoint
 from preimage.cli.progress import Progress
-from preimage.cli.watched import OVERRUN, Watched
+from preimage.engine import checkpoint
+from preimage.engine.result import Result
+from preimage.engine.step import Step
 from preimage.images import as_picture, read
-from preimage.metrics import psnr
+from preimage.jobs.job import Job, RunOptions
+from preimage.jobs.run import Running
+from preimage.observe import OraclePeak, observe
 from preimage.recipes import read_recipe
-from preimage.restore.denoise import FAST, denoise
-from preimage.result import Result
-from preimage.runs import Chain, pages_of
-from preimage.step import Step
+from preimage.restore.denoise import denoise, recipes
+from preimage.series.layout import pages_of
 from preimage.stopping import after
 
-RECIPE = read_recipe(TINY, FAST)
+RECIPE = read_recipe(TINY, recipes()["fast"])
 COMMON = ("--recipe", "tiny.json", "--stop", "steps", "--threads", 1, "--device", "cpu")
 PAGES = ("denoise", "stack.tif", "--page", "all", *COMMON)
 INPUTS = ("denoise", "one.png", "two.png", "three.png", *COMMON)
@@ -131,37 +131,32 @@ def test_the_peak_is_the_mean_of_the_best_of_each_page(here, run):
     best, initial = [], None
     for page, true in zip(pages_of(read("stack.tif", page="all")), truth, strict=True):
         fit = denoise(page, recipe=RECIPE, stop=after(), device="cpu", initial=initial)
-        fit.overrun = OVERRUN
-        curve = [float(psnr(step.picture.clamp(0, 1), true[None])) for step in fit]
-        best.append((max(curve), 1 + curve.index(max(curve))))
+        oracle = OraclePeak(true[None])
+        for _ in observe(fit, oracle):
+            pass
+        best.append(max((value, -step) for step, value in oracle.curve))
         initial = fit.result()
     assert reports()["peak_psnr"] == pytest.approx(np.mean([value for value, _ in best]))
-    assert reports()["peak_step"] == sorted(step for _, step in best)[1]
+    assert reports()["peak_step"] == sorted(-step for _, step in best)[1]
     assert reports()["peak_psnr"] >= reports()["psnr"] - 0.01
 
 
-def test_a_film_is_of_the_first_page(here):
-    picture = read("stack.tif", page="all")
-    chain = Chain(partial(denoise, recipe=RECIPE, stop=after(), device="cpu"), picture)
-    watched = Watched(chain, picture, reference=None, strength=1.0, film_every=5)
-    result = watched.run()
-    assert len(watched.frames) == 3  # of steps 1, 5 and 10
-    assert len(watched.film(result.image)) == 4
+def test_a_film_is_of_the_first_page(here, run):
+    film = ("--film", "f.gif", "--every", "5")
+    assert run(*PAGES, "--warm-start", "-o", "out.tif", *film).code == 0
+    with Image.open("f.gif") as shown:
+        assert getattr(shown, "n_frames", 1) == 4  # of steps 1, 5 and 10, and the result
 
 
 @pytest.mark.parametrize(
-    ("shape", "words"),
-    [
-        ((20, 30, 3), "30 x 20 pixels, 3 channels"),
-        ((24, 24, 3), "24 x 24 pixels, 3 channels"),
-        ((20, 24), "1 channels"),
-    ],
+    ("shape", "size"),
+    [((20, 30, 3), "30 x 20"), ((24, 24, 3), "24 x 24"), ((20, 24), "24 x 20")],
 )
-def test_inputs_of_two_sizes_are_an_error_of_the_command(here, run, shape, words):
+def test_inputs_of_two_sizes_are_an_error_of_the_command(here, run, shape, size):
     Image.fromarray(np.full(shape, 100, np.uint8)).save("other.png")
     tokens = ("denoise", "one.png", "two.png", "other.png", *COMMON)
     ran = run(*tokens, "--warm-start")
-    assert ran.failed_in_one_line("--warm-start", "one.png is 24 x 20 pixels, 3 channels", "other.png", words)
+    assert ran.failed_in_one_line("--warm-start", "one.png", "24 x 20", "other.png", size, code="size")
     assert "step" not in ran.err
     assert not list(here.glob("*-denoise.png"))
     assert run(*tokens).code == 0
@@ -252,25 +247,26 @@ def test_inputs_resumed_give_the_same_bytes(here, run, at, kill, every):
 
 
 def test_a_checkpoint_of_no_step_holds_no_result(here):
-    picture = read("one.png")
-
-    def made() -> Watched:
-        fit = denoise(picture, recipe=RECIPE, stop=after(), device="cpu")
-        return Watched(fit, picture, reference=None, strength=1.0, film_every=None)
-
-    checkpoint.save(made(), "a.checkpoint")
-    watched = made()
-    checkpoint.load(watched, "a.checkpoint")
-    assert not watched.begun
-    assert torch.equal(watched.run().image, made().run().image)
-    assert watched.begun
+    options = {"recipe": "tiny.json", "stop": "steps", "device": "cpu"}
+    job = Job("denoise", options, "one.png", {"output": "a.png"}, RunOptions(resume=True))
+    checkpoint.save(Running(job).run, "a.png.checkpoint")
+    running = Running(job)
+    assert running.resumed
+    assert not running.begun
+    assert running.finish().state == "interrupted"
+    assert not Path("a.png").exists()
+    for _ in running:
+        pass
+    assert running.finish().state == "done"
+    whole = denoise("one.png", recipe=RECIPE, stop=after(), device="cpu").run()
+    assert np.array_equal(np.asarray(Image.open("a.png")), whole.to_array())
 
 
 def test_weights_that_are_gone_are_said_to_be(here, run):
     """Without checkpoints nothing is left of an input that an earlier command finished."""
     assert run("denoise", "one.png", *COMMON).code == 0
     ran = run(*INPUTS, "--warm-start", "--resume", "--report", "r.json")
-    assert ran.failed_in_one_line("one-denoise.png exists already")
+    assert ran.failed_in_one_line("one-denoise.png", code="exists")
     assert [each["remarks"][-1] for each in reports()] == [
         "begun from random weights",
         "begun from the weights of two.png",
@@ -284,6 +280,6 @@ def test_a_checkpoint_with_and_one_without_are_not_mixed(here, run):
         end(run, *PAGES, "-o", "out.tif", "--autosave", "2", "--overwrite", *first, at=4, kill=True)
         end(run, *INPUTS, "--autosave", "2", "--overwrite", *first, at=4, kill=True)
         ran = run(*PAGES, "-o", "out.tif", "--resume", *then)
-        assert ran.failed_in_one_line("out.tif.checkpoint was made with begun_from", "the last page")
+        assert ran.failed_in_one_line("out.tif.checkpoint", code="checkpoint")
         ran = run(*INPUTS, "--resume", "--overwrite", *then)
-        assert ran.failed_in_one_line("one-denoise.png.checkpoint was made with begun_from", "the last input")
+        assert ran.failed_in_one_line("one-denoise.png.checkpoint", code="checkpoint")

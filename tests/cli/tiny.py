@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 import preimage.cli
 
 TINY = {
-    "network": {"kind": "Hourglass", "down": [4, 4], "up": [4, 4], "skip": [2, 2]},
+    "format": 2,
+    "network": {"kind": "SkipNet", "down": [4, 4], "up": [4, 4], "skip": [2, 2]},
     "code": {"kind": "Noise", "channels": 4},
     "steps": 12,
     "restarts": 1,

@@ -7,7 +7,8 @@ import sys
 import torch
 from defend.small import Shifted, pictures, trained
 
-from preimage.defend.evaluate import Threat, evaluate_defence
+from preimage.defend.evaluate import evaluate_defence
+from preimage.defend.threat import Threat
 
 THREATS = [
     Threat("prior", 8, steps=2),

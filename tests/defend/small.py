@@ -11,12 +11,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from preimage.defend.purify import FAST
-from preimage.predictors import Predictor
-from preimage.recipes import Hourglass
+from preimage.classifiers import Classifier
+from preimage.defend.purification import FAST
+from preimage.networks import SkipNet
 
 SIDE, CLASSES = 16, ("rising", "falling", "upright")
-BRIEF = replace(FAST, network=Hourglass((4, 4), (4, 4), (2, 2), upsample="nearest", padding="zeros"), steps=3)
+BRIEF = replace(FAST, network=SkipNet.Config((4, 4), (4, 4), (2, 2), upsample="nearest", padding="zeros"), steps=3)
 
 
 def pictures(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -45,7 +45,7 @@ class Small(nn.Module):
 
 
 @functools.cache
-def trained() -> Predictor:
+def trained() -> Classifier:
     """A classifier that knows the stripes."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
@@ -56,7 +56,7 @@ def trained() -> Predictor:
         mover.zero_grad()
         functional.cross_entropy(model((images - 0.5) / 0.25), labels).backward()
         mover.step()
-    return Predictor(model, CLASSES, mean=(0.5,) * 3, std=(0.25,) * 3)
+    return Classifier(model, CLASSES, mean=(0.5,) * 3, std=(0.25,) * 3)
 
 
 def accuracy(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> float:
@@ -87,11 +87,11 @@ class Shifted:
     def __call__(
         self, images: torch.Tensor, seed: int | None = None, streams: Sequence[int] | None = None
     ) -> torch.Tensor:
-        from preimage.codes import seeded
         from preimage.defend.defence import random_source
+        from preimage.rng import generator
 
         seed, streams = random_source(len(images), seed, streams)
-        drawn = torch.stack([torch.rand(1, 1, 1, generator=seeded(seed, "jitter", stream)) for stream in streams])
+        drawn = torch.stack([torch.rand(1, 1, 1, generator=generator(seed, "jitter", stream)) for stream in streams])
         return (images + self.reach * (drawn - 0.5)).clamp(0, 1)
 
     def describe(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Adversarial training: its step and its attack as published, chosen by what it stands, resumed as if it had never stopped."""
+"""Adversarial training: its step and its attack as published, chosen by its robustness, resumed as if it had never stopped."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import pytest
 import torch
 from defend.small import CLASSES, pictures
 
-from preimage.defend.adversarial import SETTINGS, AdversarialTraining, perturbed, robust_accuracy
+from preimage.classifiers import Classifier, load_model
+from preimage.classifiers.labelled import TEST, TRAIN, Labelled
+from preimage.classifiers.model_file import write_model
+from preimage.classifiers.train import Training
+from preimage.defend.adversarial import SETTINGS, AdversarialTraining, n_fgsm, perturbed, robust_accuracy
 from preimage.defend.attacks import attack
 from preimage.errors import InputError
-from preimage.predictors import Predictor, load_model
-from preimage.predictors.labelled import TEST, TRAIN, Labelled
-from preimage.predictors.model_file import write_model
-from preimage.predictors.train import Training
 
 BRIEF = replace(SETTINGS, backbone="timm:test_resnet", epochs=2, batch=16)
 
@@ -52,8 +52,8 @@ class Linear(torch.nn.Module):
         return self.slope * (x.mean((1, 2, 3)) - 0.5)[:, None]
 
 
-def linear() -> Predictor:
-    return Predictor(Linear(), 2, (0.0,) * 3, (1.0,) * 3)
+def linear() -> Classifier:
+    return Classifier(Linear(), 2, (0.0,) * 3, (1.0,) * 3)
 
 
 def test_the_attack_ends_at_the_bound_where_the_loss_rises_all_the_way():
@@ -68,43 +68,42 @@ def test_the_attack_ends_at_the_bound_where_the_loss_rises_all_the_way():
 
 def test_the_attack_is_as_strong_as_the_toolbox_s(run):
     images, labels = enlarged(60, seed=5)
-    predictor = run.result().predictor
-    attacked = attack("pgd", predictor, images, labels, 4, steps=10)
-    theirs = float((predictor(attacked).argmax(1) == labels).float().mean())
-    assert robust_accuracy(predictor, images, labels, 4) == pytest.approx(theirs, abs=0.1)
+    classifier = run.result().classifier
+    attacked = attack("pgd", classifier, images, labels, 4, steps=10)
+    theirs = float((classifier(attacked).argmax(1) == labels).float().mean())
+    assert robust_accuracy(classifier, images, labels, 4) == pytest.approx(theirs, abs=0.1)
 
 
 def test_the_attack_leaves_the_classifier_as_it_was():
-    predictor = linear()
-    predictor.model.requires_grad_(True)
-    predictor.model.train()
-    robust_accuracy(predictor, torch.rand(2, 3, 16, 16), torch.tensor([0, 1]), 8)
-    assert predictor.model.training
-    assert all(p.requires_grad and p.grad is None for p in predictor.model.parameters())
+    classifier = linear()
+    classifier.model.requires_grad_(True)
+    classifier.model.train()
+    robust_accuracy(classifier, torch.rand(2, 3, 16, 16), torch.tensor([0, 1]), 8)
+    assert classifier.model.training
+    assert all(p.requires_grad and p.grad is None for p in classifier.model.parameters())
 
 
-def test_the_step_is_that_of_n_fgsm(data):
-    """Noise of 2 eps and one step of eps, not cut back to eps: beyond eps, within 3 eps, and within 0 to 1."""
-    training = AdversarialTraining(data, BRIEF, eps=8, device="cpu")
-    x = torch.full((4, 3, 16, 16), 0.5)
-    moved = (training._attacked(x, [(1.0, torch.tensor([0, 1, 2, 0]))]) - x).abs() * 255
+def test_the_step_is_that_of_n_fgsm():
+    """Noise of 2 eps and one step of eps, not clipped to eps: beyond eps, within 3 eps, and within 0 to 1."""
+    x, labels = torch.full((4, 3, 16, 16), 0.5), torch.tensor([0, 1, 1, 0])
+    moved = (n_fgsm(linear(), x, [(1.0, labels)], 8) - x).abs() * 255
     assert 16 < float(moved.max()) <= 24 + 1e-3
-    assert float(training._attacked(torch.zeros_like(x), [(1.0, torch.zeros(4, dtype=torch.long))]).min()) == 0
+    assert float(n_fgsm(linear(), torch.zeros_like(x), [(1.0, labels)], 8).min()) == 0
     noise = perturbed(x, 16, torch.Generator().manual_seed(0)) - x
     assert float(noise.abs().max()) <= 16 / 255 + 1e-6
     assert float(noise.std()) == pytest.approx(2 * 16 / 255 / 12**0.5, rel=0.05)
 
 
-def test_the_epoch_that_stands_the_attack_best_is_kept_and_the_file_says_how_well(run, tmp_path):
+def test_the_most_robust_epoch_is_kept_and_the_file_has_its_accuracy(run, tmp_path):
     robust = [row["robust"] for row in run.history]
     assert run.best["epoch"] == 1 + max(range(len(robust)), key=lambda k: (robust[k], k))
-    assert run.best["scores"]["worth"] == max(robust)
+    assert run.best["scores"]["criterion"] == max(robust)
     path = write_model(Path(tmp_path / "robust.pt"), run.result())
     found = load_model(path)
     assert found.about["adversarial"]["attack"] == "PGD-10"
     assert found.about["adversarial"]["eps"] == 2
     test = run.data.part(TEST)
-    again = robust_accuracy(found.predictor, test.pictures.float() / 255, test.labels, 2)
+    again = robust_accuracy(found.classifier, test.pictures.float() / 255, test.labels, 2)
     assert found.about["adversarial"]["test"] == pytest.approx(again, abs=0.07)
     assert found.estimator is not None
 
@@ -114,24 +113,26 @@ def test_resumed_it_ends_as_if_it_had_never_stopped(data, run):
     next(iter(first))
     second.load_state_dict(first.state_dict())
     again, whole = second.run(), run.result()
-    for name, value in whole.predictor.state_dict().items():
-        assert torch.equal(again.predictor.state_dict()[name], value), name
+    for name, value in whole.classifier.state_dict().items():
+        assert torch.equal(again.classifier.state_dict()[name], value), name
     assert second.history[-1]["robust"] == run.history[-1]["robust"]
 
 
-def test_a_checkpoint_knows_eps(data):
-    identities = [
-        training.identity
+def test_the_fingerprint_has_eps(data):
+    fingerprints = [
+        training.fingerprint
         for training in (
             AdversarialTraining(data, BRIEF, eps=2, device="cpu"),
             AdversarialTraining(data, BRIEF, eps=4, device="cpu"),
             Training(data, BRIEF, device="cpu"),
         )
     ]
-    assert len({str(identity) for identity in identities}) == 3
+    assert len({str(each) for each in fingerprints}) == 3
 
 
-@pytest.mark.parametrize(("eps", "said"), [(0, "eps must be above 0"), (-1, "from 0 to 255"), (300, "from 0 to 255")])
-def test_eps_that_cannot_be_is_one_line(data, eps, said):
-    with pytest.raises(InputError, match=said):
+@pytest.mark.parametrize("eps", [0, -1, 300])
+def test_eps_out_of_range_is_one_line(data, eps):
+    with pytest.raises(InputError) as caught:
         AdversarialTraining(data, BRIEF, eps=eps, device="cpu")
+    assert caught.value.code in ("invalid-value", "range")
+    assert "\n" not in str(caught.value)

@@ -69,19 +69,19 @@ def test_pictures_that_count_to_255():
 
 
 @pytest.mark.parametrize(
-    ("images", "words"),
+    ("images", "code"),
     [
-        (255 * IMAGES.numpy(), r"within clip_values, 0 to 1, got [\d.]+ to \d+.*\(0, 255\) of bytes"),
-        ((255 * IMAGES.numpy()).astype(np.uint8), "within clip_values, 0 to 1, got"),
-        (2 * IMAGES.numpy() - 1, "within clip_values, 0 to 1, got -"),
-        (IMAGES.numpy() * np.nan, "got nan to nan"),
-        (IMAGES[0].numpy(), r"\(b, channels, h, w\), got \(3, 16, 16\)"),
+        (255 * IMAGES.numpy(), "range"),
+        ((255 * IMAGES.numpy()).astype(np.uint8), "range"),
+        (2 * IMAGES.numpy() - 1, "range"),
+        (IMAGES.numpy() * np.nan, "range"),
+        (IMAGES[0].numpy(), "shape"),
     ],
 )
-def test_pictures_that_are_not_within_the_clip_values_are_refused(images, words):
-    with pytest.raises(InputError, match=words) as raised:
+def test_pictures_that_are_not_within_the_clip_values_are_refused(images, code):
+    with pytest.raises(InputError) as raised:
         defence()(images)
-    assert "\n" not in str(raised.value)
+    assert (raised.value.code, "\n" in str(raised.value)) == (code, False)
 
 
 def test_what_is_outside_by_rounding_alone_is_taken():

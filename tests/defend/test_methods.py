@@ -6,22 +6,22 @@ from typing import get_args
 
 import pytest
 import torch
+from classifiers.small import tiny
 from defend.networks import Patch, pictures, with_modes
-from predictors.classifiers import tiny
 from torch import nn
 
-from preimage import saliency
-from preimage.defend.methods import SIGNED, Method, merged
+from preimage.classifiers import Classifier
+from preimage.defend.attribution import SIGNED, merged, saliency_map
+from preimage.defend.saliency import Method, SaliencyOptions
 from preimage.errors import InputError
-from preimage.predictors import Predictor
 
 METHODS = get_args(Method)
 FEW = {"n_steps": 3, "n_samples": 2}
 
 
-def quick(method, predictor=None, image=None, **settings):
+def quick(method, classifier=None, image=None, **settings):
     image = pictures(1) if image is None else image
-    return saliency(image, predictor or tiny(), method=method, device="cpu", **FEW, **settings)
+    return saliency_map(image, SaliencyOptions(classifier or tiny(), method=method, device="cpu", **FEW, **settings))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -40,8 +40,8 @@ def test_every_method_gives_a_map_as_large_as_the_picture(method):
     "method", ["mig-sg", "integrated-gradients", "input-x-gradient", "gradient", "smoothgrad", "occlusion"]
 )
 def test_what_the_classifier_looks_at_is_found(method):
-    predictor = Predictor(Patch(), ["dark", "bright"], mean=(0.0,) * 3, std=(1.0,) * 3)
-    found = quick(method, predictor, 0.5 + 0.5 * pictures(1))
+    classifier = Classifier(Patch(), ["dark", "bright"], mean=(0.0,) * 3, std=(1.0,) * 3)
+    found = quick(method, classifier, 0.5 + 0.5 * pictures(1))
     assert found.prediction == found.target_class == "bright"
     inside = found.map[..., :16, :16].sum() / found.map.sum()
     assert float(inside) > (0.8 if method == "occlusion" else 0.999)
@@ -59,7 +59,7 @@ def test_gradcam_finds_the_brighter_half():
 
     image = torch.zeros(1, 3, 32, 32)
     image[..., :16] = 1
-    found = quick("gradcam", Predictor(Half(), 2, mean=(0.0,) * 3, std=(1.0,) * 3), image)
+    found = quick("gradcam", Classifier(Half(), 2, mean=(0.0,) * 3, std=(1.0,) * 3), image)
     assert found.settings == {"layer": "layer"}
     assert float(found.map[..., :16].sum() / found.map.sum()) > 0.9
 
@@ -80,13 +80,13 @@ def test_the_global_generator_is_left_alone():
 
 
 def test_a_larger_picture_is_seen_as_the_classifier_sees_it_and_mapped_back():
-    predictor = tiny(size=(16, 16))
-    large = quick("mig-sg", predictor, pictures(1, 48))
+    classifier = tiny(size=(16, 16))
+    large = quick("mig-sg", classifier, pictures(1, 48))
     assert large.map.shape == (1, 1, 48, 48)
     assert large.seen.shape == (1, 3, 16, 16)
     assert large.merged.shape == (1, 1, 16, 16)
-    assert large.confidence == pytest.approx(float(predictor.probabilities(pictures(1, 48)).max()), abs=1e-5)
-    torch.testing.assert_close(predictor(large.seen), predictor(pictures(1, 48)))
+    assert large.confidence == pytest.approx(float(classifier.probabilities(pictures(1, 48)).max()), abs=1e-5)
+    torch.testing.assert_close(classifier(large.seen), classifier(pictures(1, 48)))
     small_one = quick("mig-sg", tiny(size=(64, 64)))
     assert small_one.attribution.shape == (1, 3, 32, 32)
 
@@ -122,9 +122,9 @@ class Tokens(nn.Module):
 
 
 def test_smoothgrad_leaves_the_random_numbers_of_graphics_cards_alone(monkeypatch):
-    predictor = tiny()
+    classifier = tiny()
     monkeypatch.setattr("torch.cuda.manual_seed_all", lambda seed: pytest.fail("begun anew"))
-    quick("smoothgrad", predictor)
+    quick("smoothgrad", classifier)
 
 
 def test_a_classifier_by_its_word_leaves_the_global_generator_alone():
@@ -141,33 +141,36 @@ def test_a_classifier_by_its_word_leaves_the_global_generator_alone():
         ({"baseline": "pink"}, "blur, mean, black, gray, white, or a number from 0"),
         ({"baseline": 2}, "got 2"),
         ({"baseline": torch.zeros(1, 3, 5, 5)}, "(1, 3, 5, 5)"),
-        ({"sigma": -1}, "sigma must be a number of at least 0, got -1"),
-        ({"n_steps": 0}, "n_steps must be a whole number of at least 1, got 0"),
+        ({"sigma": -1}, "sigma must be at least 0, got -1"),
+        ({"n_steps": 0}, "n_steps must be at least 1, got 0"),
+        ({"n_steps": 2.5}, "n_steps must be a whole number"),
         ({"n_samples": 0}, "n_samples"),
         ({"seed": -1}, "seed must be a whole number from 0"),
         ({"device": "abacus"}, "abacus"),
         ({"method": "gradcam", "layer": "blok1"}, "no layer 'blok1'"),
-        ({"method": "gradcam", "layer": "head"}, "places (b, c, h, w), and 'head' gives (1, 3)"),
+        ({"method": "gradcam", "layer": "head"}, "(b, c, h, w), and 'head' gives (1, 3)"),
         *[({"method": m, "layer": "block1"}, f"got 'block1' for {m}: leave") for m in METHODS if m != "gradcam"],
-        *[({"predictor": tiny(output="nan"), "method": m}, "answer is not finite") for m in METHODS],
+        *[({"classifier": tiny(output="nan"), "method": m}, "logits are not finite") for m in METHODS],
         ({"image": pictures(2)}, "2 pages"),
         ({"image": torch.rand(1, 5, 32, 32)}, "5 channels"),
-        ({"predictor": with_modes()}, "wrap it: Predictor"),
-        *[({"predictor": tiny(output="detached"), "method": m}, "no gradient") for m in METHODS if m != "occlusion"],
-        ({"predictor": Predictor(Tokens(), 3), "method": "gradcam"}, "works on tokens"),
-        ({"predictor": Predictor(Tokens(), 3), "method": "guided-backprop"}, "nn.ReLU"),
-        ({"predictor": Predictor(Patch(), 2), "method": "gradcam"}, "this classifier has none"),
+        ({"classifier": with_modes()}, "wrap it: Classifier"),
+        *[({"classifier": tiny(output="detached"), "method": m}, "no gradient") for m in METHODS if m != "occlusion"],
+        ({"classifier": Classifier(Tokens(), 3), "method": "gradcam"}, "works on tokens"),
+        ({"classifier": Classifier(Tokens(), 3), "method": "guided-backprop"}, "nn.ReLU"),
+        ({"classifier": Classifier(Patch(), 2), "method": "gradcam"}, "this classifier has none"),
     ],
 )
 def test_what_saliency_cannot_do_is_one_line(settings, words):
+    image = settings.get("image", pictures(1))
+    own = {name: value for name, value in settings.items() if name != "image"}
     with pytest.raises(InputError) as error:
-        saliency(**{"image": pictures(1), "predictor": tiny(), "device": "cpu", **FEW, **settings})
+        saliency_map(image, SaliencyOptions(**{"classifier": tiny(), "device": "cpu", **FEW, **own}))
     assert words in str(error.value)
     assert "\n" not in str(error.value)
 
 
 def test_guided_backprop_stops_what_lowers_the_class_and_leaves_no_hooks():
-    predictor = Predictor(with_modes(), 3)
-    plain, guided = quick("gradient", predictor), quick("guided-backprop", predictor)
+    classifier = Classifier(with_modes(), 3)
+    plain, guided = quick("gradient", classifier), quick("guided-backprop", classifier)
     assert not torch.equal(plain.map, guided.map)
-    assert torch.equal(quick("gradient", predictor).map, plain.map)
+    assert torch.equal(quick("gradient", classifier).map, plain.map)

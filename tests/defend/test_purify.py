@@ -6,20 +6,21 @@ from dataclasses import replace
 
 import pytest
 import torch
+from classifiers.small import tiny
 from defend.small import BRIEF
 from specimens import clean
 
 from preimage.defend.defence import Purification
 from preimage.defend.inspection import Inspecting
-from preimage.defend.purify import FAST, PAPER, QUALITIES, STEPS, for_size, purify
+from preimage.defend.purification import FAST, PAPER, STEPS, adapted
+from preimage.defend.purify import purify, recipes
 from preimage.errors import InputError
 from preimage.metrics import psnr
+from preimage.networks import SkipNet
 from preimage.optimizers import muon
-from preimage.recipes import Hourglass
 from preimage.stopping import after
-from studies.harness.classifiers import untrained
 
-THIN = replace(FAST, network=Hourglass((16,) * 3, (16,) * 3, (4,) * 3, upsample="nearest", padding="zeros"))
+THIN = replace(FAST, network=SkipNet.Config((16,) * 3, (16,) * 3, (4,) * 3, upsample="nearest", padding="zeros"))
 
 
 @pytest.mark.parametrize(("width", "count"), [(128, 1_286_463), (16, 26_575)])
@@ -39,7 +40,7 @@ def test_the_published_settings():
 def test_the_fast_recipe_is_short_and_of_three_levels_at_every_size():
     assert (FAST.steps, FAST.optimizer) == (STEPS, muon)
     assert [FAST.network(32, 3, side, side).levels for side in (16, 32, 224)] == [2, 3, 3]
-    assert [recipe.restarts for recipe in QUALITIES.values()] == [1, 2, 4]
+    assert [recipe.restarts for recipe in recipes().values()] == [1, 2, 4, 1]
 
 
 def test_pictures_are_members_of_one_fit_and_each_agrees_with_itself_alone():
@@ -61,24 +62,25 @@ def test_steps_and_rule_that_are_asked_for():
 @pytest.mark.parametrize(
     ("size", "steps"), [((16, 16), 25), ((32, 32), 25), ((64, 64), 50), ((120, 160), 108), ((2000, 3000), 200)]
 )
-def test_larger_pictures_take_more_steps_unless_they_are_said(size, steps):
-    assert for_size(FAST, size).steps == steps
-    assert for_size(FAST, size, 25).steps == 25
-    assert for_size(PAPER, size).steps == 750
-    assert for_size(for_size(FAST, (32, 32)), size).steps == 25
+def test_a_recipe_by_name_has_more_steps_for_larger_images_and_a_value_never(size, steps):
+    for name in ("fast", "balanced", "best"):
+        assert adapted(name, size).steps == steps
+        assert adapted(name, size, 25).steps == 25
+    assert adapted("paper", size).steps == 750
+    for value in (FAST, PAPER, replace(FAST, rate=0.1)):
+        assert replace(adapted(value, size), stop=value.stop) == value
+    assert [adapted(name, size).restarts for name in ("fast", "balanced", "best", "paper")] == [1, 2, 4, 1]
 
 
-def test_every_way_of_cleaning_goes_by_the_size():
-    thin = replace(FAST, network=BRIEF.network)
-    pictures = torch.cat([clean(64), clean(64).flip(-1)])
-    found = purify(pictures, recipe=thin, device="cpu").run()
-    assert found.steps == 50
-    assert torch.equal(Purification(thin)(pictures, 0, [0, 1]), found.image)
-    assert not torch.equal(Purification(thin, steps=4)(pictures, 0, [0, 1]), found.image)
-    predictor = untrained(None, "cifar10").predictor
-    looked = Inspecting(pictures, predictor, recipe=thin, every=30, device=torch.device("cpu")).run()[0]
-    assert looked.steps == (30, 50)
-    assert purify(pictures, recipe=replace(thin, steps=4), device="cpu").run().steps == 4
+def test_every_way_of_purifying_adapts_the_recipe_alike():
+    image = clean(40)  # 31 steps, not 25
+    found = purify(image, device="cpu").run()
+    assert found.steps == adapted("fast", (40, 40)).steps == 31
+    assert torch.equal(Purification()(image, 0, [0]), found.image)
+    assert not torch.equal(Purification(steps=4)(image, 0, [0]), found.image)
+    looked = Inspecting(image, tiny(), every=31, device=torch.device("cpu")).run()[0]
+    assert looked.steps == (31,)
+    assert purify(image, recipe=BRIEF, device="cpu").run().steps == BRIEF.steps
 
 
 def test_the_paper_recipe_returns_its_last_output():
@@ -107,9 +109,9 @@ def test_one_seed_one_picture():
     [
         (torch.rand(1, 3, 12, 32), {}, "16"),
         (2 * torch.rand(1, 3, 32, 32) + 1, {}, "0 to 1"),
-        (torch.rand(1, 3, 16, 16), {"steps": 0}, "steps must be a whole number, at least 1, got 0"),
+        (torch.rand(1, 3, 16, 16), {"steps": 0}, "steps must be at least 1, got 0"),
         (torch.rand(1, 3, 16, 16), {"restarts": 0}, "restarts must be at least 1"),
-        (torch.rand(1, 3, 16, 16), {"seed": -1}, "seed must be from 0"),
+        (torch.rand(1, 3, 16, 16), {"seed": -1}, "seed must be"),
         (torch.rand(1, 3, 16, 16), {"device": "abacus"}, "abacus"),
         ("nowhere.png", {}, "nowhere.png does not exist"),
     ],

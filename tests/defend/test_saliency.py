@@ -10,8 +10,8 @@ import pytest
 import torch
 from captum.attr import Attribution, IntegratedGradients
 from captum.metrics import sensitivity_max
+from classifiers.small import tiny
 from defend.networks import Detached, Rising, bent, linear, pictures, with_modes
-from predictors.classifiers import tiny
 from torch import nn
 
 from preimage import MIGSG
@@ -102,29 +102,29 @@ def test_more_samples_come_nearer_the_expectation():
 
 
 def test_a_batch_gives_what_singles_give_wherever_they_stand():
-    predictor, x = tiny(), pictures(3)
-    batch = MIGSG(predictor).attribute(x, target=["star", 0, "round"], **FEW)
-    turned = MIGSG(predictor).attribute(x.flip(0), target=["round", 0, "star"], **FEW)
+    classifier, x = tiny(), pictures(3)
+    batch = MIGSG(classifier).attribute(x, target=["star", 0, "round"], **FEW)
+    turned = MIGSG(classifier).attribute(x.flip(0), target=["round", 0, "star"], **FEW)
     for each, target in enumerate(["star", 0, "round"]):
-        alone = MIGSG(predictor).attribute(x[each : each + 1], target=target, **FEW)
+        alone = MIGSG(classifier).attribute(x[each : each + 1], target=target, **FEW)
         torch.testing.assert_close(batch[each : each + 1], alone)
     torch.testing.assert_close(turned.flip(0), batch)
 
 
 def test_seeds_belong_to_inputs():
-    predictor, x = tiny(), pictures(1).expand(3, -1, -1, -1)
-    same = MIGSG(predictor).attribute(x, target=1, seed=4, **FEW)
+    classifier, x = tiny(), pictures(1).expand(3, -1, -1, -1)
+    same = MIGSG(classifier).attribute(x, target=1, seed=4, **FEW)
     torch.testing.assert_close(same[0], same[2])
-    other = MIGSG(predictor).attribute(x, target=1, seed=[4, 5, 4], **FEW)
+    other = MIGSG(classifier).attribute(x, target=1, seed=[4, 5, 4], **FEW)
     torch.testing.assert_close(other[[0, 2]], same[[0, 2]])
     assert not torch.allclose(other[1], same[1], rtol=0.01)
 
 
 @pytest.mark.parametrize("size", [1, 5, 1000])
 def test_how_many_go_through_at_once_changes_nothing(size):
-    predictor, x = tiny(), pictures()
-    wanted = MIGSG(predictor).attribute(x, target=1, **FEW)
-    torch.testing.assert_close(MIGSG(predictor).attribute(x, target=1, **FEW, internal_batch_size=size), wanted)
+    classifier, x = tiny(), pictures()
+    wanted = MIGSG(classifier).attribute(x, target=1, **FEW)
+    torch.testing.assert_close(MIGSG(classifier).attribute(x, target=1, **FEW, internal_batch_size=size), wanted)
 
 
 def test_no_pass_is_larger_than_was_asked():
@@ -158,10 +158,10 @@ def test_what_equals_the_baseline_has_no_saliency():
 
 
 def test_targets_of_every_form_are_one():
-    predictor, x = tiny(), pictures()
-    wanted = MIGSG(predictor).attribute(x, target=2, **FEW)
+    classifier, x = tiny(), pictures()
+    wanted = MIGSG(classifier).attribute(x, target=2, **FEW)
     for form in ("star", "STAR", [2, 2], ["star", 2], torch.tensor(2), torch.tensor([2, 2]), np.int64(2), (2, "2")):
-        torch.testing.assert_close(MIGSG(predictor).attribute(x, target=form, **FEW), wanted)
+        torch.testing.assert_close(MIGSG(classifier).attribute(x, target=form, **FEW), wanted)
 
 
 def test_a_model_is_left_as_it_was():
@@ -226,7 +226,7 @@ BAD = [
     ({"target": -1}, ["no class -1", "0 to 2"]),
     ({"target": "hexagon"}, ["no class 'hexagon'"]),
     ({"target": "sqare"}, ["did you mean square"]),
-    ({"target": [0, 1, 2]}, ["2 pictures and 3 targets"]),
+    ({"target": [0, 1, 2]}, ["2 images and 3 targets"]),
     ({"target": torch.tensor([0.5, 1])}, ["whole number", "float32"]),
     ({"target": None}, ["3 classes", "give target"]),
     ({"n_steps": 0}, ["n_steps", "at least 1", "got 0"]),
@@ -257,7 +257,7 @@ def test_bad_models_are_one_line():
     x = pictures(2)
     for model, target, words in (
         (Detached(), 0, "gives no gradient"),
-        (nn.Identity(), 0, "(2, 3, 32, 32) for 2 pictures"),
+        (nn.Identity(), 0, "(2, 3, 32, 32) for 2 images"),
         (with_modes(), 5, "no class 5: its 3 classes are 0 to 2"),
         (with_modes(), "star", "no names for its classes"),
         (with_modes(), True, "number of a class"),

@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from predictors.classifiers import tiny
+from classifiers.small import tiny
 
-from preimage.explain.recipes import FAST_INVERSION, FAST_RECOVERY
-from preimage.predictors import LossEstimator, TrainedModel
-from preimage.recipes import Hourglass
+from preimage.classifiers import LossEstimator, TrainedModel
+from preimage.explain.recipes import FAST_RECOVERY
+from preimage.networks import SkipNet
+from preimage.recipes import recipe
 
-NETWORK = Hourglass(down=(8, 8), up=(8, 8), skip=(2, 2), padding="zeros")
+NETWORK = SkipNet.Config(down=(8, 8), up=(8, 8), skip=(2, 2), padding="zeros")
 THIN = replace(FAST_RECOVERY, network=NETWORK, steps=30)
 BRIEF = replace(THIN, steps=3)
-PIXELS = replace(FAST_INVERSION, steps=60)
+PIXELS = recipe("fast", steps=60)
 
 
 def picture(height: int = 32, width: int = 32) -> torch.Tensor:

@@ -8,12 +8,13 @@ import pytest
 import torch
 from explain.small import BRIEF, picture
 
+from preimage.classifiers import TrainedModel
 from preimage.explain.counterfactual import counterfactual
-from preimage.explain.invert import depth, invert
+from preimage.explain.inputs import as_model
+from preimage.explain.invert import invert
 from preimage.explain.maximize import maximize
 from preimage.explain.recover import recover
-from preimage.explain.view import as_model
-from preimage.predictors import TrainedModel
+from preimage.explain.run import blocks_of
 
 ONCE = replace(BRIEF, steps=2)
 SETTINGS = {"recipe": ONCE, "device": "cpu"}
@@ -39,35 +40,35 @@ def model(request, tmp_path_factory) -> TrainedModel:
 
 
 def test_a_counterfactual(model):
-    one = counterfactual(picture(48, 40), predictor=model, **SETTINGS).run()
+    one = counterfactual(picture(48, 40), classifier=model, **SETTINGS).run()
     assert one.image.shape == (1, 3, 48, 40)
     assert one.target == int(one.probabilities["given"].argsort(descending=True)[1])
 
 
 def test_a_recovery(model):
-    one = recover(picture(48, 40), predictor=model, **SETTINGS).run()
-    assert one.numbers["doubt"] == "entropy"
+    one = recover(picture(48, 40), classifier=model, **SETTINGS).run()
+    assert one.numbers["uncertainty"] == "entropy"
     assert one.image.shape == (1, 3, 48, 40)
 
 
 def test_an_inversion_at_the_deepest_block(model):
-    layers = depth(model.predictor, picture()[None])
+    layers = blocks_of(model.classifier, picture()[None])
     assert len(layers) == len(set(layers)) > 1
-    one = invert(picture(), predictor=model, layer=layers[-2], **SETTINGS).run()
+    one = invert(picture(), classifier=model, layers=layers[-2], **SETTINGS).run()
     assert one.numbers["feature_error"] > 0
 
 
 def test_a_class_and_a_channel(model):
-    layer = depth(model.predictor, picture()[None])[0]
+    layer = blocks_of(model.classifier, picture()[None])[0]
     for asked in ({"target": 1}, {"layer": layer, "channel": 3}):
-        one = maximize(predictor=model, size=(32, 32), **asked, **SETTINGS).run()
+        one = maximize(classifier=model, size=(32, 32), **asked, **SETTINGS).run()
         assert one.image.shape == (1, 3, 32, 32)
 
 
 def test_a_channel_of_tokens_is_one_of_their_entries(tmp_path):
     model = transformer(tmp_path)
-    shapes = model.predictor.shapes(picture()[None])
+    shapes = model.classifier.shapes(picture()[None])
     layer = next(name for name, shape in shapes.items() if shape == (1, 17, 16))
-    one = maximize(predictor=model, layer=layer, channel=15, **SETTINGS).run()
-    tokens = model.predictor.features(one.image.clamp(0, 1), layer)
+    one = maximize(classifier=model, layer=layer, channel=15, **SETTINGS).run()
+    tokens = model.classifier.features(one.image.clamp(0, 1), layer)
     assert one.numbers["excitation"] == pytest.approx(float(tokens[..., 15].mean()), abs=1e-4)

@@ -11,16 +11,17 @@ from torch import nn
 from torch.nn import functional
 
 from examples.shapes import CLASSES, draw_shapes
-from preimage.explain.counterfactual import FAST, counterfactual
-from preimage.explain.quality import inside_share
-from preimage.predictors import Predictor
-from preimage.recipes import Hourglass
+from preimage.classifiers import Classifier
+from preimage.explain.counterfactual import counterfactual
+from preimage.explain.recipes import FAST_RECOVERY as FAST
+from preimage.explain.similarity import inside_share
+from preimage.networks import SkipNet
 
 SIDE = 32
 
 
 @pytest.fixture(scope="module")
-def predictor() -> Predictor:
+def classifier() -> Classifier:
     """A small classifier, trained on the spot."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -37,22 +38,22 @@ def predictor() -> Predictor:
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-    return Predictor(model, CLASSES, (0.5,) * 3, (0.25,) * 3)
+    return Classifier(model, CLASSES, (0.5,) * 3, (0.25,) * 3)
 
 
-def test_the_classifier_knows_the_cause(predictor):
+def test_the_classifier_knows_the_cause(classifier):
     held_out = draw_shapes(200, SIDE, seed=1)
-    told = predictor(held_out.pictures.float() / 255).argmax(1)
+    told = classifier(held_out.pictures.float() / 255).argmax(1)
     assert float((told == held_out.labels).float().mean()) > 0.97
 
 
-def test_the_change_falls_on_the_disc_and_turns_its_color(predictor):
+def test_the_change_falls_on_the_disc_and_turns_its_color(classifier):
     shapes = draw_shapes(8, SIDE, seed=3)
-    recipe = replace(FAST, network=Hourglass((32,) * 3, (32,) * 3, (4,) * 3, padding="zeros"), steps=100)
+    recipe = replace(FAST, network=SkipNet.Config((32,) * 3, (32,) * 3, (4,) * 3, padding="zeros"), steps=100)
     on_disc, on_bars = [], []
     for number in range(3):
         given = shapes.pictures[number].float() / 255
-        found = counterfactual(given, predictor=predictor, recipe=recipe, device="cpu").run()
+        found = counterfactual(given, classifier=classifier, recipe=recipe, device="cpu").run()
         assert found.valid
         disc = shapes.discs[number]
         on_disc.append(float(inside_share(found.difference, disc)))

@@ -7,27 +7,21 @@ import math
 
 import pytest
 import torch
-from predictors.classifiers import tiny
+from classifiers.small import tiny
 from torch import nn
 
+from preimage.classifiers import Classifier, LossEstimator
 from preimage.errors import InputError
-from preimage.explain.quality import (
-    estimated_loss,
-    feature_distance,
+from preimage.explain.quality import estimated_loss, feature_distance, judge, randomized, sanity, stability, transfer
+from preimage.explain.similarity import (
     heat_map,
     high_frequency_share,
     inside_share,
     inside_share_of_others,
-    judge,
     l1,
     l2,
     ms_ssim,
-    randomized,
-    sanity,
-    stability,
-    transfer,
 )
-from preimage.predictors import LossEstimator, Predictor
 
 
 def picture(side: int = 32, seed: int = 0, count: int = 1) -> torch.Tensor:
@@ -52,11 +46,11 @@ class Redness(nn.Module):
         return torch.stack([torch.zeros_like(red), red], 1)
 
 
-def redness(sign: float = 1.0) -> Predictor:
-    return Predictor(Redness(sign), ["pale", "red"], mean=(0.0,) * 3, std=(1.0,) * 3)
+def redness(sign: float = 1.0) -> Classifier:
+    return Classifier(Redness(sign), ["pale", "red"], mean=(0.0,) * 3, std=(1.0,) * 3)
 
 
-def normalizing() -> Predictor:
+def normalizing() -> Classifier:
     """A deeper one with batch norms whose channels differ much, as trained ones do."""
     layers: list[nn.Module] = []
     with torch.random.fork_rng():
@@ -70,7 +64,7 @@ def normalizing() -> Predictor:
         model.train()
         for _ in range(60):
             model(picture(count=8))
-    return Predictor(model, 3, mean=(0.0,) * 3, std=(1.0,) * 3)
+    return Classifier(model, 3, mean=(0.0,) * 3, std=(1.0,) * 3)
 
 
 def test_distances_by_hand():
@@ -190,7 +184,7 @@ def test_feature_distance_is_relative_and_of_the_last_layer_with_places():
 
 def test_feature_distance_of_a_classifier_without_places_is_of_the_last_but_one():
     model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 8), nn.ReLU(), nn.Linear(8, 2))
-    second, (a, b) = Predictor(model, 2), (picture(16), picture(16, seed=1))
+    second, (a, b) = Classifier(model, 2), (picture(16), picture(16, seed=1))
     assert torch.equal(feature_distance(second, a, b), feature_distance(second, a, b, "2"))
 
 
@@ -211,18 +205,18 @@ def test_transfer_to_an_unknown_class_is_an_error():
         transfer(redness(), picture(), picture(), "blue")
 
 
-def settled(predictor: Predictor) -> LossEstimator:
+def settled(classifier: Classifier) -> LossEstimator:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         estimator = LossEstimator({"block1": 8, "block2": 12}, units=8)
     pictures = picture(count=16)
-    estimator.settle(estimator(predictor.logits_and_features(pictures, estimator.layers)[1]))
+    estimator.settle(estimator(classifier.logits_and_features(pictures, estimator.layers)[1]))
     return estimator
 
 
 def test_estimated_losses_are_counted_from_the_median():
-    predictor = tiny()
-    losses = estimated_loss(predictor, settled(predictor), picture(count=16))
+    classifier = tiny()
+    losses = estimated_loss(classifier, settled(classifier), picture(count=16))
     assert losses.shape == (16,)
     assert float(losses.median()) == pytest.approx(0, abs=0.3)
     assert float(losses.std()) == pytest.approx(1, abs=1e-3)
@@ -243,26 +237,26 @@ def test_stability_of_one_seed_is_an_error():
         stability(picture())
 
 
-@pytest.mark.parametrize("classifier", [tiny, normalizing])
-def test_randomized_changes_the_logits_and_keeps_their_scale(classifier):
-    predictor, pictures = classifier(), picture(count=8)
-    state = copy.deepcopy(predictor.state_dict())
-    logits = predictor(pictures)
-    other = randomized(predictor, pictures, seed=1)
+@pytest.mark.parametrize("make_classifier", [tiny, normalizing])
+def test_randomized_changes_the_logits_and_keeps_their_scale(make_classifier):
+    classifier, pictures = make_classifier(), picture(count=8)
+    state = copy.deepcopy(classifier.state_dict())
+    logits = classifier(pictures)
+    other = randomized(classifier, pictures, seed=1)
     theirs = other(pictures)
-    assert all(torch.equal(value, state[name]) for name, value in predictor.state_dict().items())
+    assert all(torch.equal(value, state[name]) for name, value in classifier.state_dict().items())
     assert not torch.allclose(theirs, logits, atol=0.01)
     assert 0.1 < float(theirs.square().mean() / logits.square().mean()) < 10
     assert not any(module.training for module in other.model.modules())
-    for (name, old), new in zip(predictor.named_parameters(), other.parameters(), strict=True):
+    for (name, old), new in zip(classifier.named_parameters(), other.parameters(), strict=True):
         assert torch.equal(old.flatten().sort().values, new.flatten().sort().values), name
-    assert torch.equal(other.mean, predictor.mean)
+    assert torch.equal(other.mean, classifier.mean)
 
 
 def test_randomized_follows_its_seed():
-    predictor, x = tiny(), picture()
-    assert torch.equal(randomized(predictor, x, seed=3)(x), randomized(predictor, x, seed=3)(x))
-    assert not torch.equal(randomized(predictor, x, seed=3)(x), randomized(predictor, x, seed=4)(x))
+    classifier, x = tiny(), picture()
+    assert torch.equal(randomized(classifier, x, seed=3)(x), randomized(classifier, x, seed=3)(x))
+    assert not torch.equal(randomized(classifier, x, seed=3)(x), randomized(classifier, x, seed=4)(x))
 
 
 def smooth(seed: int) -> torch.Tensor:
@@ -293,7 +287,7 @@ def test_judge_tells_what_it_is_given():
     before = torch.full((1, 3, 32, 32), 0.4)
     after = before.clone()
     after[:, 0] = 0.9
-    found = judge(before, after, predictor=redness(), target="red").as_dict()
+    found = judge(before, after, classifier=redness(), target="red").as_dict()
     assert found["valid"] is True
     assert found["l1"] == pytest.approx(0.5 / 3)
     assert found["confidence_after"] == pytest.approx(1 / (1 + math.exp(-1.6)))
@@ -303,15 +297,15 @@ def test_judge_tells_what_it_is_given():
 
 
 def test_judge_tells_all():
-    predictor, before = tiny(), picture(count=2)
+    classifier, before = tiny(), picture(count=2)
     after = before.clone()
     after[:, :, :16, :16] = 0.1
     found = judge(
         before,
         after,
-        predictor=predictor,
+        classifier=classifier,
         target="star",
-        estimator=settled(predictor),
+        estimator=settled(classifier),
         mask=quarter(),
         other_masks=[~quarter()],
         second=tiny(),
@@ -331,7 +325,7 @@ def test_the_change_is_counted_from_the_reconstruction():
     reconstruction = before.clone()
     reconstruction[..., 16:, :] = 0.5
     after = torch.where(mask, torch.tensor(0.9), reconstruction)
-    settings = {"predictor": tiny(), "target": 0, "mask": mask}
+    settings = {"classifier": tiny(), "target": 0, "mask": mask}
     direct = judge(before, after, **settings)
     relative = judge(before, after, reconstruction=reconstruction, **settings)
     assert relative.inside_share is not None
@@ -343,4 +337,4 @@ def test_the_change_is_counted_from_the_reconstruction():
 
 def test_judge_of_pictures_that_differ_in_shape_is_an_error():
     with pytest.raises(InputError, match="of one shape"):
-        judge(picture(32), picture(48), predictor=tiny(), target=0)
+        judge(picture(32), picture(48), classifier=tiny(), target=0)

@@ -9,18 +9,19 @@ from typing import Any, TypeVar
 
 import specimens
 import torch
-from predictors.classifiers import tiny
+from classifiers.small import tiny
 from torch import nn
 
+from preimage.classifiers import Classifier, LossEstimator, TrainedModel
 from preimage.codes import Masked
-from preimage.defend.purify import FAST as FAST_PURIFICATION
+from preimage.defend.purification import FAST as FAST_PURIFICATION
+from preimage.engine.fit import Fit
+from preimage.engine.recipe import Recipe
 from preimage.explain.recipes import FAST_INVERSION, FAST_RECOVERY
-from preimage.fit import Fit
-from preimage.predictors import LossEstimator, Predictor, TrainedModel
+from preimage.networks import SkipNet
 from preimage.problem import Problem
-from preimage.recipes import Hourglass, Recipe
 
-NETWORK = Hourglass(down=(8, 8), up=(8, 8), skip=(2, 2), upsample="nearest", padding="zeros")
+NETWORK = SkipNet.Config(down=(8, 8), up=(8, 8), skip=(2, 2), upsample="nearest", padding="zeros")
 THIN = replace(specimens.THIN, network=NETWORK, steps=24, precision="float32")
 THIN_MASKED = replace(THIN, code=Masked(0.7), jitter=0.0, jitter_pool=None)
 THIN_PURIFICATION = replace(FAST_PURIFICATION, network=NETWORK, steps=4, stop="steps")
@@ -41,7 +42,7 @@ def picture(side: int = 24, *, seed: int = 0, sigma: float = 0.0, channels: int 
 
 def problem(target: torch.Tensor, regularizers: Sequence[tuple[Any, Any]] = (), **settings: Any) -> Problem:
     """The problem of denoising a picture (c, h, w) under some regularizers, (lambda, R) each."""
-    return Problem(target[None], penalties=tuple(regularizers), **settings)
+    return Problem(target[None], regularizers=tuple(regularizers), **settings)
 
 
 def fit_of(stated: Problem, recipe: Recipe = THIN, *, rule: Any = None, seed: int = 0, members: int = 1) -> Fit:
@@ -78,8 +79,8 @@ class Normalized(nn.Module):
         return self.head(self.block2(features).mean((2, 3)))
 
 
-def normalized(gate: Callable[[], None] | None = None) -> Predictor:
-    return Predictor(Normalized(gate), ["round", "square", "star"], (0.5,) * 3, (0.25,) * 3)
+def normalized(gate: Callable[[], None] | None = None) -> Classifier:
+    return Classifier(Normalized(gate), ["round", "square", "star"], (0.5,) * 3, (0.25,) * 3)
 
 
 def in_threads(work: Callable[[int], Value], count: int = 8) -> list[Value]:

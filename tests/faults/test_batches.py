@@ -11,7 +11,6 @@ from faults.parts import THIN, THIN_MASKED, picture
 from preimage import deblur, denoise
 from preimage.stopping import discrepancy, risk
 
-FIRST = "fault 10: a batch of unlike pictures is denoised with the noise of the first"
 SIDE = 68  # so large that members are computed one by one: stacked they are equal but for rounding
 FAINT, STRONG = picture(SIDE, seed=1, sigma=10), picture(SIDE, seed=2, sigma=50)
 BOTH = torch.stack([FAINT, STRONG])
@@ -43,7 +42,6 @@ PAIRS = {
 }
 
 
-@pytest.mark.xfail(strict=True, reason=FIRST)
 @pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS)
 def test_every_picture_of_a_batch_is_denoised_as_it_is_alone(pair):
     together = restored(denoise, pair, BRIEF_MASKED)
@@ -53,7 +51,6 @@ def test_every_picture_of_a_batch_is_denoised_as_it_is_alone(pair):
         assert together.kept_step[page] == alone.kept_step[0]
 
 
-@pytest.mark.xfail(strict=True, reason=FIRST)
 @each_recipe
 @pytest.mark.parametrize("stop", [None, "risk", "discrepancy"])
 def test_every_picture_of_a_batch_is_denoised_as_it_is_alone_by_every_code_and_rule(recipe, stop):
@@ -66,7 +63,6 @@ def test_every_picture_of_a_batch_is_denoised_as_it_is_alone_by_every_code_and_r
         assert torch.equal(together.image[page : page + 1], alone.image), page
 
 
-@pytest.mark.xfail(strict=True, reason=FIRST)
 @pytest.mark.parametrize("recipe", [BRIEF, replace(BRIEF, restarts=2)], ids=["one fit", "two fits"])
 def test_every_picture_of_a_batch_is_deblurred_as_it_is_alone(recipe):
     together = restored(deblur, BOTH, recipe, kernel="gaussian:1")
@@ -85,7 +81,6 @@ def test_the_first_of_two_pictures_of_one_noise_is_denoised_as_it_is_alone():
 # ---------------------------------------------------------------------- the same, whatever the random numbers of each
 
 
-@pytest.mark.xfail(strict=True, reason=FIRST)
 def test_a_fit_of_a_batch_stops_each_picture_at_its_own_noise():
     """By the discrepancy principle a fit ends once its error is that of the picture's own noise."""
     recipe = replace(THIN, steps=150, averaging=0.0)
@@ -94,14 +89,12 @@ def test_a_fit_of_a_batch_stops_each_picture_at_its_own_noise():
     assert restored(denoise, BOTH, recipe, **settings).kept_step[1] < 120
 
 
-@pytest.mark.xfail(strict=True, reason="fault 10: whether noise was clipped is found out of the whole batch")
 def test_the_first_picture_of_a_batch_does_not_hang_on_whether_the_second_was_clipped():
     alone = restored(denoise, FAINT, BRIEF, noise="gaussian")
     beside = restored(denoise, torch.stack([FAINT, clipped(STRONG)]), BRIEF, noise="gaussian")
     assert torch.equal(beside.image[:1], alone.image)
 
 
-@pytest.mark.xfail(strict=True, reason="fault 10: the level of the noise is the mean over the batch")
 def test_the_first_picture_of_a_batch_does_not_hang_on_the_brightness_of_the_second():
     given, dark = picture(SIDE, seed=1, sigma=25), 0.2 * picture(SIDE, seed=4)
     settings = {"noise": "speckle", "stop": discrepancy(factor=1.6)}
@@ -112,7 +105,6 @@ def test_the_first_picture_of_a_batch_does_not_hang_on_the_brightness_of_the_sec
     assert torch.equal(beside.image[:1], alone.image)
 
 
-@pytest.mark.xfail(strict=True, reason="fault 10: only the noise of the first picture is reported")
 def test_the_remarks_name_the_noise_of_every_picture():
     pair = torch.stack([FAINT, with_impulses(picture(SIDE, seed=3))])
     words = " ".join(denoise(pair, recipe=THIN, device="cpu", tile=None).remarks).lower()

@@ -11,12 +11,11 @@ import torch
 from faults.parts import THIN, picture
 from PIL import Image
 
-from preimage import InputError, checkpoint, denoise
+from preimage import InputError, denoise
+from preimage.engine import checkpoint
 
-OWN = "predictors.classifiers:own_classifier"
+OWN = "classifiers.small:own_classifier"
 TINY = ("--recipe", "tiny.json", "--device", "cpu")
-LOST = "fault 6: repeating a command without --resume destroys the checkpoint of an interrupted run"
-ALIEN = "fault 6: explaining commands delete a checkpoint that is not theirs"
 
 
 def interrupted(command: tuple[str, ...], output: str) -> tuple[Path, bytes]:
@@ -38,7 +37,6 @@ RESTORING = {
 }
 
 
-@pytest.mark.xfail(strict=True, reason=LOST)
 @pytest.mark.parametrize("command", RESTORING.values(), ids=RESTORING)
 def test_a_checkpoint_that_is_there_is_never_lost_without_a_word(here, run, command):
     path, held = interrupted(command, "out.png")
@@ -48,16 +46,14 @@ def test_a_checkpoint_that_is_there_is_never_lost_without_a_word(here, run, comm
     assert not Path("out.png").exists()
 
 
-@pytest.mark.xfail(strict=True, reason=LOST)
 def test_of_several_inputs_one_with_a_checkpoint_is_left_alone_and_the_others_are_done(here, run):
     path, held = interrupted(("denoise", "noisy.png"), "noisy-denoise.png")
     ran = run("denoise", "noisy.png", "clean.png", *TINY, "--autosave", "3")
     assert ran.failed_in_one_line("--resume", "--overwrite"), ran
     assert path.read_bytes() == held
-    assert Path("other-denoise.png").exists()
+    assert Path("clean-denoise.png").exists()
 
 
-@pytest.mark.xfail(strict=True, reason="fault 6: the line about a partial output names --overwrite alone")
 def test_a_partial_output_beside_its_checkpoint_is_no_reason_to_overwrite(here, run):
     path, held = interrupted(("denoise", "noisy.png"), "out.png")
     Image.open("noisy.png").save("out.png")
@@ -85,16 +81,14 @@ EXPLAINING = {
 
 @pytest.mark.parametrize("autosave", [(), ("--autosave", "3")], ids=["", "autosave"])
 @pytest.mark.parametrize("command", EXPLAINING.values(), ids=EXPLAINING)
-@pytest.mark.xfail(strict=True, reason=ALIEN)
 def test_an_explaining_command_leaves_a_checkpoint_alone(here, run, command, autosave):
     path, held = interrupted(("denoise", "noisy.png"), "out.png")
-    ran = run(*command, "--predictor", OWN, *TINY, "-o", "out.png", *autosave)
+    ran = run(*command, "--classifier", OWN, *TINY, "-o", "out.png", *autosave)
     assert ran.failed_in_one_line("--resume", "--overwrite", "out.png.checkpoint"), ran
     assert path.read_bytes() == held
     assert not Path("out.png").exists()
 
 
-@pytest.mark.xfail(strict=True, reason=LOST)
 def test_a_training_leaves_the_checkpoint_of_an_interrupted_one_alone(here, run):
     x = np.random.default_rng(0).integers(0, 255, (24, 16, 16, 3), dtype=np.uint8)
     np.savez("data.npz", x=x, y=np.arange(24) % 2)
@@ -108,8 +102,6 @@ def test_a_training_leaves_the_checkpoint_of_an_interrupted_one_alone(here, run)
 
 # ---------------------------------------------------------------------- 12: what is said of one that cannot be read
 
-REMOVE = "fault 12: a checkpoint that cannot be read for another reason than its content is to be removed"
-
 
 def said_of(path: Path) -> str:
     with pytest.raises(InputError) as error:
@@ -118,14 +110,12 @@ def said_of(path: Path) -> str:
     return str(error.value)
 
 
-@pytest.mark.xfail(strict=True, reason=REMOVE)
 def test_a_checkpoint_that_is_not_there_is_said_to_be_missing(tmp_path):
     path = tmp_path / "photo.checkpoint"
     assert "remove" not in said_of(path)
     assert str(path) in said_of(path)
 
 
-@pytest.mark.xfail(strict=True, reason=REMOVE)
 def test_a_folder_is_not_to_be_removed(tmp_path):
     assert "remove" not in said_of(tmp_path)
 
@@ -143,7 +133,6 @@ def test_a_folder_is_not_to_be_removed(tmp_path):
         pytest.param(torch.OutOfMemoryError("CUDA out of memory."), id="cuda"),
     ],
 )
-@pytest.mark.xfail(strict=True, reason=REMOVE)
 def test_a_whole_checkpoint_is_not_to_be_removed_for_what_kept_it_from_being_read(tmp_path, monkeypatch, error):
     path = tmp_path / "photo.checkpoint"
     checkpoint.save(denoise(picture(), recipe=THIN, device="cpu"), path)

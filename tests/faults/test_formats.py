@@ -11,16 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from classifiers.small import tiny
 from defend.small import BRIEF, pictures, trained
 from faults.parts import EXPLAINING, INVERTING, THIN, THIN_PURIFICATION, fit_of, picture, problem
-from predictors.classifiers import tiny
 
 from preimage import (
     MIGSG,
     DefendedClassifier,
     DIPDefence,
     InputError,
-    checkpoint,
     counterfactual,
     deblur,
     denoise,
@@ -30,20 +29,21 @@ from preimage import (
     maximize,
     purify,
     recover,
-    saliency,
 )
+from preimage.classifiers import Classifier, TrainedModel
+from preimage.classifiers.model_file import Backbone, write_model
+from preimage.classifiers.settings import Settings
 from preimage.defend.attacks import attack
-from preimage.defend.evaluate import Threat
+from preimage.defend.attribution import saliency_map
 from preimage.defend.inspection import Inspecting
+from preimage.defend.saliency import SaliencyOptions
+from preimage.defend.threat import Threat
 from preimage.defend.thresholds import Threshold
-from preimage.predictors import Predictor, TrainedModel
-from preimage.predictors.model_file import Backbone, backbone, write_model
-from preimage.predictors.settings import Settings
+from preimage.engine import checkpoint
 from preimage.restore.calibrate import calibrate
 
 # ---------------------------------------------------------------------- 14: numbers of formats
 
-OLDER = "fault 14: a file of an older format is read as if it were of this one"
 FORMAT, NUMBER = "format", "version"  # the entries that say what a file is, and by which rules it was written
 
 
@@ -52,8 +52,8 @@ def saved_checkpoint(path: Path) -> None:
 
 
 def saved_model(path: Path) -> None:
-    model = backbone("thin_resnet10", 3)
-    write_model(path, TrainedModel(Predictor(model, 3), origin=Backbone("thin_resnet10")))
+    model = Backbone("thin_resnet10").build(3)
+    write_model(path, TrainedModel(Classifier(model, 3), origin=Backbone("thin_resnet10")))
 
 
 def saved_threshold(path: Path) -> None:
@@ -79,29 +79,28 @@ def changed(path: Path, change: Callable[[dict], dict]) -> None:
         torch.save(change(torch.load(path, weights_only=True)), path)
 
 
-def cases(failing: set[tuple[str, str]]) -> list[Any]:
+def cases() -> list[Any]:
+    def number(held: dict) -> str:
+        return FORMAT if isinstance(held.get(FORMAT), int) else NUMBER
+
     changes = {
-        "of an older number": lambda held: held | {NUMBER: held[NUMBER] - 1},
-        "of a later number": lambda held: held | {NUMBER: held[NUMBER] + 1},
-        "of no number": lambda held: {name: value for name, value in held.items() if name != NUMBER},
-        "of a word for a number": lambda held: held | {NUMBER: "new"},
+        "of an older number": lambda held: held | {number(held): held[number(held)] - 1},
+        "of a later number": lambda held: held | {number(held): held[number(held)] + 1},
+        "of no number": lambda held: {name: value for name, value in held.items() if name != number(held)},
+        "of a word for a number": lambda held: held | {number(held): "new"},
     }
     return [
         pytest.param(
             *kind,
             change,
             id=f"{name} {how}",
-            marks=[pytest.mark.xfail(strict=True, reason=OLDER)] if (name, how) in failing else [],
         )
         for name, kind in KINDS.items()
         for how, change in changes.items()
     ]
 
 
-FAILING = {("model", how) for how in ("of an older number", "of no number", "of a word for a number")}
-
-
-@pytest.mark.parametrize(("name", "save", "read", "change"), cases(FAILING))
+@pytest.mark.parametrize(("name", "save", "read", "change"), cases())
 def test_a_file_of_another_format_is_refused_in_one_line(tmp_path, name, save, read, change):
     path = tmp_path / name
     save(path)
@@ -118,10 +117,9 @@ def test_a_file_as_it_was_written_is_read(tmp_path, name, save, read):
     read(tmp_path / name)
 
 
-@pytest.mark.xfail(strict=True, reason="fault 14: a checkpoint does not say what it is")
-def test_a_checkpoint_says_what_it_is(tmp_path):
+def test_a_checkpoint_carries_a_number(tmp_path):
     saved_checkpoint(tmp_path / "a")
-    assert "preimage" in torch.load(tmp_path / "a", weights_only=True)[FORMAT]
+    assert torch.load(tmp_path / "a", weights_only=True)[FORMAT] == 2
 
 
 @pytest.fixture(scope="module")
@@ -130,28 +128,28 @@ def recipe_file(tmp_path_factory) -> dict:
     path = tmp_path_factory.mktemp("calibrated") / "recipe.json"
     clean = [picture(24, seed=seed) for seed in range(2)]
     settings = {"recipe": replace(THIN, steps=3), "steps": 3, "side": 24, "candidates": [THIN], "device": "cpu"}
-    calibrate(clean, "gaussian:25", **settings).save(path)
+    calibrate(clean, degradation="gaussian:25", **settings).run().save(path)
     return json.loads(path.read_text())
 
 
-@pytest.mark.xfail(strict=True, reason="fault 14: a file with a recipe carries no format number")
 def test_a_file_with_a_recipe_carries_a_number(recipe_file):
-    assert "preimage" in recipe_file[FORMAT]
-    assert isinstance(recipe_file[NUMBER], int)
+    assert recipe_file[FORMAT] == 2
 
 
-def test_a_file_with_a_recipe_is_used_as_it_was_written(here, run, recipe_file):
+def test_a_file_with_a_recipe_is_used_as_it_was_written(here, recipe_file):
     Path("recipe.json").write_text(json.dumps(recipe_file))
-    assert run("denoise", "noisy.png", "--recipe", "recipe.json", "--device", "cpu").code == 0
+    run = denoise(picture(), recipe="recipe.json", device="cpu", tile=None)
+    assert run.current.recipe.describe() == recipe_file
 
 
-@pytest.mark.parametrize("number", [0, 99, "new"])
-@pytest.mark.xfail(strict=True, reason="fault 14: a number in a file with a recipe is taken for a setting")
-def test_a_file_with_a_recipe_of_another_format_is_refused_for_its_number(here, run, recipe_file, number):
-    Path("recipe.json").write_text(json.dumps(recipe_file | {FORMAT: "preimage recipe", NUMBER: number}))
-    ran = run("denoise", "noisy.png", "--recipe", "recipe.json", "--device", "cpu")
-    assert ran.failed_in_one_line("recipe.json", str(number)), ran
-    assert "no setting" not in ran.err
+@pytest.mark.parametrize("number", [0, 99, "new", None])
+def test_a_file_with_a_recipe_of_another_format_is_refused_for_its_number(here, recipe_file, number):
+    Path("recipe.json").write_text(json.dumps(recipe_file | {FORMAT: number}))
+    with pytest.raises(InputError) as error:
+        denoise(picture(), recipe="recipe.json", device="cpu", tile=None)
+    assert error.value.code == "format"
+    assert "\n" not in str(error.value)
+    assert "recipe.json" in str(error.value)
 
 
 # ---------------------------------------------------------------------- 14: the user's CUDA generators
@@ -169,16 +167,15 @@ def seeded_cards(monkeypatch) -> list[Any]:
 
 
 def data():
-    from preimage.predictors.labelled import Labelled
+    from preimage.classifiers.labelled import Labelled
 
     x = torch.randint(256, (12, 3, 16, 16), generator=torch.Generator().manual_seed(0)).byte()
     parts = tuple("test" if i % 4 == 0 else "train" for i in range(12))
     return Labelled(x, torch.arange(12) // 2 % 2, tuple(map(str, range(12))), parts, ("one", "two"), "data")
 
 
-@pytest.mark.xfail(strict=True, reason=CUDA)
 def test_a_training_leaves_the_generators_of_graphics_cards_alone(seeded_cards):
-    from preimage.predictors.train import Training
+    from preimage.classifiers.train import Training
 
     Training(data(), Settings("thin_resnet10", epochs=1, layers=("layer1",)), device="cpu").run()
     assert seeded_cards == []
@@ -188,13 +185,12 @@ def test_nothing_else_seeds_a_graphics_card(seeded_cards):
     images, labels = pictures(2)
     denoise(picture(), recipe=replace(THIN, steps=2), device="cpu").run()
     attack("pgd", MODEL, images, labels, 8, steps=1)
-    saliency(picture(), MODEL, method="smoothgrad", n_samples=2, device="cpu")
+    saliency_map(picture(), SaliencyOptions(MODEL, method="smoothgrad", n_samples=2, device="cpu"))
     assert seeded_cards == []
 
 
 # ---------------------------------------------------------------------- 13: seeds are checked in one way
 
-SEEDS = "fault 13: seeds are checked in six places in six ways"
 IMAGES, LABELS = pictures(2)
 MODEL = trained()
 CPU = {"device": "cpu"}
@@ -203,26 +199,27 @@ PLACES: dict[str, Callable[[Any], Any]] = {
     "deblur": lambda seed: deblur(picture(), kernel="gaussian:1", recipe=THIN, seed=seed, **CPU),
     "denoise in tiles": lambda seed: denoise(picture(40), recipe=THIN, seed=seed, tile=(24, 8), **CPU),
     "purify": lambda seed: purify(picture(16), recipe=THIN_PURIFICATION, seed=seed, **CPU),
-    "invert": lambda seed: invert(picture(), predictor=tiny(), layer="block1", recipe=INVERTING, seed=seed, **CPU),
-    "maximize": lambda seed: maximize(predictor=tiny(), target=0, size=(16, 16), recipe=INVERTING, seed=seed, **CPU),
-    "recover": lambda seed: recover(picture(), predictor=tiny(), recipe=EXPLAINING, seed=seed, **CPU),
-    "counterfactual": lambda seed: counterfactual(picture(), predictor=tiny(), recipe=EXPLAINING, seed=seed, **CPU),
+    "invert": lambda seed: invert(picture(), classifier=tiny(), layers="block1", recipe=INVERTING, seed=seed, **CPU),
+    "maximize": lambda seed: maximize(classifier=tiny(), target=0, size=(16, 16), recipe=INVERTING, seed=seed, **CPU),
+    "recover": lambda seed: recover(picture(), classifier=tiny(), recipe=EXPLAINING, seed=seed, **CPU),
+    "counterfactual": lambda seed: counterfactual(picture(), classifier=tiny(), recipe=EXPLAINING, seed=seed, **CPU),
     "prior": lambda seed: THIN.prior(3, (16, 16), seed=seed, **CPU),
     "fit": lambda seed: fit_of(problem(picture()), seed=seed),
-    "saliency": lambda seed: saliency(picture(), tiny(), method="gradient", seed=seed, **CPU),
+    "saliency": lambda seed: saliency_map(picture(), SaliencyOptions(tiny(), method="gradient", seed=seed, **CPU)),
     "MIGSG": lambda seed: MIGSG(MODEL).attribute(IMAGES, target=0, n_steps=1, n_samples=1, seed=seed),
     "training": lambda seed: Settings("thin_resnet10", seed=seed),
     "DefendedClassifier": lambda seed: DefendedClassifier(MODEL, recipe=BRIEF, seed=seed),
     "DIPDefence": lambda seed: DIPDefence(recipe=BRIEF, seed=seed),
     "inspection": lambda seed: Inspecting(IMAGES, MODEL, recipe=BRIEF, seed=seed),
     "attack": lambda seed: attack("pgd", MODEL, IMAGES, LABELS, 8, steps=1, seed=seed),
-    "calibration": lambda seed: calibrate([picture(), picture(seed=1)], "gaussian:25", recipe=THIN, seed=seed, **CPU),
+    "calibration": lambda seed: calibrate(
+        [picture(), picture(seed=1)], degradation="gaussian:25", recipe=THIN, seed=seed, **CPU
+    ),
     "evaluation": lambda seed: evaluate_defence(
         MODEL, IMAGES, LABELS, [Threat("fgsm", 8)], {"none": None}, table="rows.csv", seed=seed
     ),
 }
 NO_SEEDS = {"-1": -1, "2**31": 2**31, "1.5": 1.5, "True": True}
-SOUND = ("saliency", "MIGSG")  # where each of these is refused today, in the words that serve everywhere
 
 
 def refusal(place: str, seed: Any) -> str:
@@ -238,7 +235,6 @@ def refusal(place: str, seed: Any) -> str:
             place,
             NO_SEEDS[value],
             id=f"{place} {value}",
-            marks=[] if place in SOUND else [pytest.mark.xfail(strict=True, reason=SEEDS)],
         )
         for place in PLACES
         for value in NO_SEEDS
@@ -256,7 +252,6 @@ def test_what_is_no_seed_is_one_error_everywhere(here, place, seed):
             place,
             seed,
             id=f"{place} {seed!r}",
-            marks=[pytest.mark.xfail(strict=True, reason=SEEDS)] if (place, type(seed)) == ("attack", np.int64) else [],
         )
         for place in PLACES
         for seed in (0, np.int64(7))
@@ -272,9 +267,9 @@ def test_whole_numbers_are_seeds_everywhere(here, place, seed):
     "command",
     [
         ("denoise", "noisy.png", "--recipe", "tiny.json"),
-        ("invert", "noisy.png", "--predictor", "predictors.classifiers:own_classifier", "--recipe", "tiny.json"),
-        ("saliency", "noisy.png", "--predictor", "predictors.classifiers:own_classifier"),
-        ("inspect", "noisy.png", "--predictor", "predictors.classifiers:own_classifier", "--recipe", "tiny.json"),
+        ("invert", "noisy.png", "--classifier", "classifiers.small:own_classifier", "--recipe", "tiny.json"),
+        ("saliency", "noisy.png", "--classifier", "classifiers.small:own_classifier"),
+        ("inspect", "noisy.png", "--classifier", "classifiers.small:own_classifier", "--recipe", "tiny.json"),
     ],
     ids=lambda command: command[0],
 )

@@ -9,16 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from classifiers.small import own_classifier, tiny
 from faults.parts import picture
-from predictors.classifiers import own_classifier, tiny
 
-from preimage import InputError, load_model, load_predictor
-from preimage.defend.robust_features import write_features_matched, write_image_folder
-from preimage.predictors import Predictor, TrainedModel
-from preimage.predictors.model_file import Backbone, backbone, write_model
+from preimage import InputError, load_classifier, load_model
+from preimage.classifiers import Classifier, TrainedModel
+from preimage.classifiers.model_file import Backbone, write_model
+from studies.defence.robust_features import write_features_matched, write_image_folder
 
-CODE = "fault 7: a model file names code, which is imported from the working folder and called"
-PARTS = "fault 7: a model file without one of its parts ends in a traceback"
 MODULE = """
 from pathlib import Path
 
@@ -26,7 +24,7 @@ Path("imported").touch()
 
 def made():
     Path("called").touch()
-    from predictors.classifiers import tiny
+    from classifiers.small import tiny
     return tiny()
 """
 
@@ -44,15 +42,13 @@ def nothing_ran() -> bool:
     return not Path("imported").exists() and not Path("called").exists()
 
 
-@pytest.mark.parametrize("load", [load_model, load_predictor])
-@pytest.mark.xfail(strict=True, reason=CODE)
+@pytest.mark.parametrize("load", [load_model, load_classifier])
 def test_a_model_file_runs_no_code(foreign, load):
     with contextlib.suppress(InputError):
         load(foreign)
     assert nothing_ran()
 
 
-@pytest.mark.xfail(strict=True, reason=CODE)
 def test_the_function_that_a_model_file_names_must_be_given_again(foreign):
     with pytest.raises(InputError) as error:
         load_model(foreign)
@@ -68,9 +64,8 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
-@pytest.mark.xfail(strict=True, reason=CODE)
 def test_no_command_runs_the_code_that_a_model_file_names(foreign, run, command):
-    ran = run(*command, "--predictor", foreign)
+    ran = run(*command, "--classifier", foreign)
     assert ran.failed_in_one_line("planted:made"), ran
     assert nothing_ran()
 
@@ -80,8 +75,8 @@ def test_a_function_that_is_given_again_takes_the_weights_of_the_model_file(here
     changed = tiny()
     with torch.no_grad():
         changed.model.head.bias.add_(1)
-    write_model(Path("model.pt"), TrainedModel(changed, origin="predictors.classifiers:own_classifier"))
-    found = load_predictor("predictors.classifiers:own_classifier@model.pt")
+    write_model(Path("model.pt"), TrainedModel(changed, origin="classifiers.small:own_classifier"))
+    found = load_classifier("classifiers.small:own_classifier@model.pt")
     assert torch.equal(found.model.head.bias, changed.model.head.bias)
 
 
@@ -91,8 +86,8 @@ def test_a_function_that_is_given_again_takes_the_weights_of_the_model_file(here
 @pytest.fixture
 def written(here: Path) -> dict:
     """The content of a sound model file."""
-    model = backbone("thin_resnet10", 3)
-    write_model(Path("sound.pt"), TrainedModel(Predictor(model, 3), origin=Backbone("thin_resnet10")))
+    model = Backbone("thin_resnet10").build(3)
+    write_model(Path("sound.pt"), TrainedModel(Classifier(model, 3), origin=Backbone("thin_resnet10")))
     return torch.load("sound.pt", weights_only=True)
 
 
@@ -103,7 +98,6 @@ def refused(path: str) -> str:
     return str(error.value)
 
 
-@pytest.mark.xfail(strict=True, reason="fault 7: a model file that names itself is read again and again")
 @pytest.mark.parametrize("spec", ["model.pt", "./model.pt", "other.pt"])
 def test_a_model_file_that_names_itself_is_refused(written, run, monkeypatch, spec):
     torch.save({**written, "spec": spec, "backbone": None}, "model.pt")
@@ -118,31 +112,29 @@ def test_a_model_file_that_names_itself_is_refused(written, run, monkeypatch, sp
 
     monkeypatch.setattr(torch, "load", counted)
     assert "model.pt" in refused("model.pt")
-    ran = run(*COMMANDS["saliency"], "--predictor", "model.pt")
+    ran = run(*COMMANDS["saliency"], "--classifier", "model.pt")
     assert ran.failed_in_one_line("model.pt"), ran
     assert "defect" not in ran.err
 
 
-@pytest.mark.xfail(strict=True, reason=PARTS)
 def test_a_model_file_that_names_neither_a_backbone_nor_a_function_is_refused(written, run):
     torch.save({**written, "backbone": None}, "model.pt")
     assert "model.pt" in refused("model.pt")
-    ran = run(*COMMANDS["saliency"], "--predictor", "model.pt")
+    ran = run(*COMMANDS["saliency"], "--classifier", "model.pt")
     assert ran.failed_in_one_line("model.pt"), ran
     assert "defect" not in ran.err
 
 
 @pytest.mark.parametrize(
-    "part", ["version", "backbone", "small", "classes", "mean", "std", "size", "weights", "estimator", "about"]
+    "part", ["format", "backbone", "small", "classes", "mean", "std", "size", "weights", "estimator", "about"]
 )
-@pytest.mark.xfail(strict=True, reason=PARTS)
 def test_a_model_file_without_one_of_its_parts_is_refused(written, part):
     torch.save({name: value for name, value in written.items() if name != part}, "model.pt")
     assert "model.pt" in refused("model.pt")
 
 
 def test_a_sound_model_file_is_read(written):
-    assert load_model("sound.pt").predictor.classes == ("0", "1", "2")
+    assert load_model("sound.pt").classifier.classes == ("0", "1", "2")
 
 
 # ---------------------------------------------------------------------- 9: names of classes become names of folders
@@ -153,7 +145,6 @@ NAMES = {
     "a path": "a/../../../escaped",
     "absolute": None,  # in the temporary folder, filled in below
 }
-FOLDERS = "fault 9: names of classes become names of folders, as they are"
 
 
 def outside(root: Path, folder: Path) -> list[Path]:
@@ -162,7 +153,6 @@ def outside(root: Path, folder: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
-@pytest.mark.xfail(strict=True, reason=FOLDERS)
 def test_no_picture_is_written_outside_the_folder(tmp_path, name):
     folder = tmp_path / "a" / "b" / "robust"
     classes = ("round", str(tmp_path / "escaped") if name is None else name)
@@ -172,7 +162,6 @@ def test_no_picture_is_written_outside_the_folder(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["../../escaped", "a/../../../escaped"])
-@pytest.mark.xfail(strict=True, reason="fault 9: names of pictures become names of files, as they are")
 def test_no_picture_leaves_the_folder_by_its_own_name(tmp_path, name):
     folder = tmp_path / "a" / "b" / "robust"
     with contextlib.suppress(InputError):
@@ -180,21 +169,19 @@ def test_no_picture_leaves_the_folder_by_its_own_name(tmp_path, name):
     assert outside(tmp_path, folder) == []
 
 
-@pytest.mark.xfail(strict=True, reason=FOLDERS)
 def test_classes_of_a_model_file_stay_within_the_folder(tmp_path):
     classes = ["round", "../../escaped", "star"]
     model = tiny().model
-    predictor = Predictor(model, classes, (0.5,) * 3, (0.25,) * 3)
+    classifier = Classifier(model, classes, (0.5,) * 3, (0.25,) * 3)
     folder = tmp_path / "a" / "b" / "robust"
     with contextlib.suppress(InputError):
         images = torch.stack([picture(16), picture(16, seed=1)])
-        write_features_matched(folder, images, torch.tensor([0, 1]), predictor, layer="block2", steps=1)
+        write_features_matched(folder, images, torch.tensor([0, 1]), classifier, layer="block2", steps=1)
     assert outside(tmp_path, folder) == []
 
 
-@pytest.mark.xfail(strict=True, reason=FOLDERS)
 def test_class_names_of_an_npz_stay_within_the_folder(tmp_path):
-    from preimage.predictors.labelled import read_labelled
+    from preimage.classifiers.labelled import read_labelled
 
     x = np.random.default_rng(0).integers(0, 255, (12, 16, 16, 3), dtype=np.uint8)
     names = np.array(["round", "../../escaped"])
@@ -206,7 +193,6 @@ def test_class_names_of_an_npz_stay_within_the_folder(tmp_path):
     assert outside(tmp_path, folder) == []
 
 
-@pytest.mark.xfail(strict=True, reason="fault 9: two classes become one folder")
 def test_classes_of_different_names_have_folders_of_their_own(tmp_path):
     with contextlib.suppress(InputError):
         images = torch.stack([picture(16), picture(16, seed=1)])

@@ -30,7 +30,6 @@ def stepped(parameters: list[nn.Parameter], gradients: list[list[torch.Tensor | 
 
 
 @pytest.mark.parametrize("place", [0, 1], ids=["first", "last"])
-@pytest.mark.xfail(strict=True, reason=FROZEN)
 def test_a_kernel_moves_beside_one_without_gradient_as_it_does_alone(place):
     gradient = torch.randn(8, 8, 3, 3, generator=torch.Generator().manual_seed(1))
     pair, alone = kernels(), [kernels()[1 - place]]
@@ -41,7 +40,6 @@ def test_a_kernel_moves_beside_one_without_gradient_as_it_does_alone(place):
     assert torch.equal(pair[place], still)
 
 
-@pytest.mark.xfail(strict=True, reason=FROZEN)
 def test_a_kernel_that_has_a_gradient_now_and_then_holds_up_no_other():
     gradient = torch.randn(8, 8, 3, 3, generator=torch.Generator().manual_seed(1))
     pair, alone = kernels(), [kernels()[0]]
@@ -83,7 +81,6 @@ def with_frozen(c_in, c_out, height, width):
 
 @pytest.mark.parametrize("members", [1, 2], ids=["alone", "two members"])
 @pytest.mark.parametrize("network", [with_unused, with_frozen], ids=["unused", "frozen"])
-@pytest.mark.xfail(strict=True, reason=FROZEN)
 def test_a_network_of_ones_own_learns_beside_a_kernel_that_does_not(network, members):
     given = problem(picture())
     alone, beside = (

@@ -6,19 +6,19 @@ from dataclasses import replace
 
 import pytest
 import torch
+from classifiers.small import tiny
 from faults.parts import picture
 from faults.test_batches import with_impulses
-from predictors.classifiers import tiny
 
 from preimage import denoise, inpaint, invert, purify, super_resolve
 from preimage.codes import Masked
-from preimage.defend import purify as purification
+from preimage.defend import purification
 from preimage.explain import invert as inversion
 from preimage.restore import denoise as denoising
 from preimage.restore import inpaint as inpainting
 from preimage.restore import super_resolve as enlarging
 
-VALUE = "fault 11: an explicit recipe is rewritten because it equals a default"
+FAST, BEST = denoising.recipes()["fast"], denoising.recipes()["best"]
 GREY, COLOR = picture(24, sigma=25, channels=1), picture(24, sigma=25)
 
 
@@ -40,29 +40,27 @@ def correlated() -> torch.Tensor:
 
 
 DENOISING = {
-    "grey": (GREY, replace(brief(denoising.FAST), code=Masked(0.85))),
-    "grey, the default itself": (GREY, brief(denoising.FAST)),
-    "impulses": (with_impulses(COLOR), brief(denoising.FAST)),
-    "impulses, the best": (with_impulses(COLOR), replace(brief(denoising.BEST), restarts=1)),
+    "grey": (GREY, replace(brief(FAST), code=Masked(0.85))),
+    "grey, the default itself": (GREY, brief(FAST)),
+    "impulses": (with_impulses(COLOR), brief(FAST)),
+    "impulses, the best": (with_impulses(COLOR), replace(brief(BEST), restarts=1)),
 }
 
 
-@pytest.mark.xfail(strict=True, reason=VALUE)
 @pytest.mark.parametrize(("given", "recipe"), DENOISING.values(), ids=DENOISING)
 def test_a_recipe_is_used_as_it_is_whatever_the_noise(given, recipe):
     assert used(denoise(given, recipe=recipe, device="cpu", tile=None)) == recipe
 
 
-@pytest.mark.xfail(strict=True, reason=VALUE)
 def test_a_recipe_is_used_as_it_is_where_neighboring_pixels_share_the_noise():
-    recipe = brief(denoising.FAST)
+    recipe = brief(FAST)
     run = denoise(correlated(), sigma=0.1, recipe=recipe, device="cpu", tile=None)
     assert any("correlated" in remark for remark in run.remarks), "the picture is not what it should be"
     assert used(run) == recipe
 
 
 def test_another_code_is_used_as_it_is():
-    recipe = replace(brief(denoising.FAST), code=Masked(0.7))
+    recipe = replace(brief(FAST), code=Masked(0.7))
     assert used(denoise(GREY, recipe=recipe, device="cpu", tile=None)) == recipe
 
 
@@ -74,23 +72,20 @@ def masks() -> dict[str, torch.Tensor]:
     return {"scattered": scattered, "hole": hole}
 
 
-@pytest.mark.xfail(strict=True, reason=VALUE)
-@pytest.mark.parametrize("recipe", [inpainting.FAST, inpainting.PAPER], ids=["fast", "paper"])
+@pytest.mark.parametrize("recipe", [inpainting.recipes()["fast"], inpainting.recipes()["paper"]], ids=["fast", "paper"])
 @pytest.mark.parametrize("kind", ["scattered", "hole"])
 def test_a_recipe_is_used_as_it_is_whatever_is_missing(kind, recipe):
     recipe = brief(recipe)
-    settings = {"mask": masks()[kind], "mask_white": "known", "kind": kind}
+    settings = {"mask": masks()[kind], "mask_white": "valid", "gap": kind}
     run = inpaint(picture(32), **settings, recipe=recipe, device="cpu", tile=None)
     assert used(run) == recipe
 
 
-@pytest.mark.xfail(strict=True, reason=VALUE)
 def test_a_recipe_is_used_as_it_is_whatever_the_factor():
-    recipe = brief(enlarging.PAPER)
+    recipe = brief(enlarging.recipes()["paper"])
     assert used(super_resolve(picture(16), factor=8, recipe=recipe, device="cpu", tile=None)) == recipe
 
 
-@pytest.mark.xfail(strict=True, reason=VALUE)
 def test_a_recipe_for_purification_is_used_as_it_is_whatever_the_size():
     recipe = replace(purification.FAST, precision="float32")
     assert used(purify(picture(40), recipe=recipe, device="cpu", tile=None)) == recipe
@@ -106,7 +101,7 @@ def test_what_an_explanation_does_hangs_on_no_equality_with_a_published_recipe()
         return inversion.PAPER.network(c_in, c_out, height, width)
 
     given, published = picture(32), replace(brief(inversion.FAST), network=inversion.PAPER.network)
-    settings = {"predictor": tiny(), "layer": "block2", "device": "cpu"}
+    settings = {"classifier": tiny(), "layer": "block2", "device": "cpu"}
     one, other = (
         invert(given, recipe=recipe, **settings).run() for recipe in (published, replace(published, network=network))
     )

@@ -8,17 +8,16 @@ from itertools import zip_longest
 
 import pytest
 import torch
+from classifiers.small import tiny
 from faults.parts import INVERTING, THIN, THIN_MASKED, fit_of, picture, problem
-from predictors.classifiers import tiny
 
-from preimage import Rule, deblur, denoise, invert
-from preimage.explain.invert import Sheet
+from preimage import StoppingRule, deblur, denoise, invert
 from preimage.stopping import after, discrepancy, held_out, moving_variance, plateau, risk, windowed_variance
 
 SHARED = "fault 2: a rule is changed by the fit that it serves, and shared by all of them"
 
 
-class Quiet(Rule):
+class Quiet(StoppingRule):
     """A rule of a user."""
 
     name = "quiet"
@@ -30,12 +29,12 @@ class Quiet(Rule):
 RULES = {
     "held_out": lambda: held_out(0.1, patience=4),
     "risk": lambda: risk(0.1, patience=4),
-    "windowed_variance": lambda: windowed_variance(5, 4),
-    "moving_variance": lambda: moving_variance(0.5, 4),
+    "windowed_variance": lambda: windowed_variance(5, patience=4),
+    "moving_variance": lambda: moving_variance(0.5, patience=4),
     "discrepancy": lambda: discrepancy(),
-    "plateau": lambda: plateau(4),
+    "plateau": lambda: plateau(patience=4),
     "after": lambda: after(15),
-    "joined": lambda: held_out(0.1, patience=4) | plateau(12),
+    "joined": lambda: held_out(0.1, patience=4) | plateau(patience=12),
     "of a user": lambda: Quiet(patience=5),
 }
 each_rule = pytest.mark.parametrize("made", RULES.values(), ids=RULES)
@@ -50,7 +49,6 @@ def same(one, other) -> bool:
     return one.kept_step == other.kept_step and torch.equal(one.image, other.image) and one.reason == other.reason
 
 
-@pytest.mark.xfail(strict=True, reason=SHARED)
 @each_rule
 def test_one_rule_serves_two_fits_at_once(made):
     rule = made()
@@ -61,7 +59,6 @@ def test_one_rule_serves_two_fits_at_once(made):
     assert same(b.result(), cleaned(STRONG, made()).run())
 
 
-@pytest.mark.xfail(strict=True, reason=SHARED)
 @each_rule
 def test_a_result_stands_when_its_rule_serves_another_fit(made):
     rule = made()
@@ -71,7 +68,6 @@ def test_a_result_stands_when_its_rule_serves_another_fit(made):
     assert same(a.result(), cleaned(FAINT, made()).run())
 
 
-@pytest.mark.xfail(strict=True, reason=SHARED)
 @pytest.mark.parametrize("made", [pytest.param(RULES[name], id=name) for name in ("held_out", "risk", "joined")])
 def test_no_fit_is_judged_by_the_picture_of_one_that_was_made_after_it(made):
     rule = made()
@@ -80,7 +76,6 @@ def test_no_fit_is_judged_by_the_picture_of_one_that_was_made_after_it(made):
     assert same(a.run(), cleaned(FAINT, made()).run())
 
 
-@pytest.mark.xfail(strict=True, reason=SHARED)
 def test_one_rule_serves_fits_of_other_sizes_and_of_more_members():
     rule = RULES["held_out"]()
     a, b = cleaned(FAINT, rule), cleaned(torch.stack([picture(32), picture(32, seed=3)]), rule, restarts=2)
@@ -89,7 +84,6 @@ def test_one_rule_serves_fits_of_other_sizes_and_of_more_members():
     assert same(a.result(), cleaned(FAINT, RULES["held_out"]()).run())
 
 
-@pytest.mark.xfail(strict=True, reason=SHARED)
 @each_rule
 def test_a_fit_leaves_its_rule_as_it_was(made):
     rule = made()
@@ -98,7 +92,6 @@ def test_a_fit_leaves_its_rule_as_it_was(made):
     assert pickle.dumps(rule) == before
 
 
-@pytest.mark.xfail(strict=True, reason="fault 2: rules are no values: two of the same settings are not equal")
 @pytest.mark.parametrize("made", [pytest.param(RULES[name], id=name) for name in RULES if name != "of a user"])
 def test_rules_of_the_same_settings_are_equal(made):
     assert made() == made()
@@ -108,10 +101,9 @@ def test_rules_of_the_same_settings_are_equal(made):
 # ---------------------------------------------------------------------- the same inside the library
 
 
-@pytest.mark.xfail(strict=True, reason="fault 2: looking at the result in the midst of tiles starts a user's rule anew")
 def test_looking_at_the_result_in_the_midst_of_tiles_changes_nothing():
     def tiles():
-        rule = windowed_variance(5, 4)
+        rule = windowed_variance(5, patience=4)
         kernel = {"kernel": "unknown", "kernel_size": 3}
         return deblur(picture(40, sigma=20), **kernel, stop=rule, recipe=THIN, tile=(24, 8), device="cpu")
 
@@ -124,7 +116,7 @@ def test_looking_at_the_result_in_the_midst_of_tiles_changes_nothing():
 
 def test_looking_at_the_result_in_the_midst_of_tiles_that_share_no_kernel_changes_nothing():
     def tiles():
-        rule = windowed_variance(5, 4)
+        rule = windowed_variance(5, patience=4)
         return denoise(picture(40, sigma=20), sigma=20 / 255, stop=rule, recipe=THIN, tile=(24, 8), device="cpu")
 
     looked, alone = tiles(), tiles()
@@ -134,16 +126,15 @@ def test_looking_at_the_result_in_the_midst_of_tiles_that_share_no_kernel_change
     assert same(looked.result(), alone.run())
 
 
-@pytest.mark.xfail(strict=True, reason="fault 2: every layer of a sheet gets the kept step of the last")
 def test_every_layer_of_a_sheet_is_judged_by_itself():
     x, layers = picture(32), ["block1", "block2", "head"]
-    settings = {"predictor": tiny(), "recipe": INVERTING, "device": "cpu"}
-    sheet = Sheet(x, layers, stop=windowed_variance(4, 3), **settings)
+    settings = {"classifier": tiny(), "recipe": INVERTING, "device": "cpu"}
+    sheet = invert(x, layers=layers, stop=windowed_variance(4, patience=3), **settings)
     sheet.run()
     shown = sheet.result().panels
     for layer in layers:
-        alone = invert(x, layer=layer, stop=windowed_variance(4, 3), **settings).run().panels
-        (title,) = (name for name in alone if name != "given")
+        alone = invert(x, layers=layer, stop=windowed_variance(4, patience=3), **settings).run().panels
+        (title,) = (name for name in alone if name != "input")
         assert torch.equal(shown[title], alone[title]), layer
 
 
@@ -153,13 +144,11 @@ STREAM = "fault 13: two rules that are joined draw from one stream of random num
 
 
 @pytest.mark.parametrize("second", [lambda: held_out(0.1), lambda: risk(0.1)], ids=["held_out", "risk"])
-@pytest.mark.xfail(strict=True, reason=STREAM)
 def test_two_rules_that_hold_out_pixels_hold_out_others(second):
     result = cleaned(STRONG, held_out(0.1) | second()).run()
     assert torch.isfinite(result.image).all()
 
 
-@pytest.mark.xfail(strict=True, reason=STREAM)
 def test_the_second_of_two_rules_holds_out_its_share_of_what_the_first_left():
     """Of a picture of 64 x 64 the second rule holds out a fifth of the rest, give or take five deviations.
 
@@ -178,7 +167,7 @@ def test_the_second_of_two_rules_holds_out_its_share_of_what_the_first_left():
 
 def test_masked_codes_are_served_by_a_shared_rule_in_turn():
     """One after another a rule serves as many fits as it likes, today too."""
-    rule = moving_variance(0.5, 4)
+    rule = moving_variance(0.5, patience=4)
     settings = {"recipe": THIN_MASKED, "noise": "gaussian", "device": "cpu"}
     found = [denoise(given, stop=rule, **settings).run() for given in (FAINT, STRONG, FAINT)]
     assert torch.equal(found[0].image, found[2].image)

@@ -11,13 +11,15 @@ import torch
 from defend.small import pictures, trained
 from faults.parts import NETWORK, THIN, THIN_PURIFICATION, alike, fit_of, in_threads, normalized, picture, problem
 
-from preimage import denoise, load_model, purify, saliency
+from preimage import denoise, load_model, purify
+from preimage.classifiers import Classifier, TrainedModel
+from preimage.classifiers.labelled import Labelled
+from preimage.classifiers.model_file import Backbone, write_model
+from preimage.classifiers.settings import Settings
+from preimage.classifiers.train import Training
 from preimage.defend.attacks import attack
-from preimage.predictors import Predictor, TrainedModel
-from preimage.predictors.labelled import Labelled
-from preimage.predictors.model_file import Backbone, backbone, write_model
-from preimage.predictors.settings import Settings
-from preimage.predictors.train import Training
+from preimage.defend.attribution import saliency_map
+from preimage.defend.saliency import SaliencyOptions
 from preimage.stopping import held_out
 
 pytestmark = pytest.mark.usefixtures("eager_threads")
@@ -42,14 +44,12 @@ def untouched(before: tuple[torch.Tensor, list]) -> bool:
 # ---------------------------------------------------------------------- priors and fits
 
 
-@pytest.mark.xfail(strict=False, reason=GLOBAL)
 def test_priors_that_are_built_in_threads_have_the_weights_of_their_seeds():
     alone = [weights_of(seed) for seed in range(8)]
     found = in_threads(lambda number: [weights_of(number) for _ in range(TIMES)])
     assert all(alike(each, alone[number]) for number in range(8) for each in found[number])
 
 
-@pytest.mark.xfail(strict=False, reason=GLOBAL)
 def test_priors_that_are_built_in_threads_leave_the_global_generator_alone():
     before = global_states()
     for _ in range(TIMES):  # each is looked at, for a later one may put back what an earlier one has changed
@@ -57,7 +57,6 @@ def test_priors_that_are_built_in_threads_leave_the_global_generator_alone():
         assert untouched(before)
 
 
-@pytest.mark.xfail(strict=False, reason=GLOBAL)
 def test_building_a_prior_never_sets_the_global_generator():
     states = []
 
@@ -85,7 +84,6 @@ def test_a_prior_does_not_hang_on_the_global_generator():
         assert alike(weights_of(3), first)
 
 
-@pytest.mark.xfail(strict=False, reason=GLOBAL)
 def test_fits_in_threads_come_to_what_they_come_to_alone():
     def result(seed: int):
         given, recipe = picture(seed=seed, sigma=25), replace(THIN, steps=2)
@@ -94,11 +92,10 @@ def test_fits_in_threads_come_to_what_they_come_to_alone():
     alone = [result(seed) for seed in range(8)]
     for _ in range(4):
         found = in_threads(result)
-        assert all(torch.equal(one.image, other.image) for one, other in zip(found, alone, strict=False))
-        assert all(one.kept_step == other.kept_step for one, other in zip(found, alone, strict=False))
+        assert all(torch.equal(one.image, other.image) for one, other in zip(found, alone, strict=True))
+        assert all(one.kept_step == other.kept_step for one, other in zip(found, alone, strict=True))
 
 
-@pytest.mark.xfail(strict=False, reason=GLOBAL)
 def test_purifications_in_threads_come_to_what_they_come_to_alone():
     def result(seed: int) -> torch.Tensor:
         given = torch.stack([picture(16, seed=seed), picture(16, seed=seed + 8)])
@@ -109,9 +106,6 @@ def test_purifications_in_threads_come_to_what_they_come_to_alone():
         assert all(map(torch.equal, in_threads(result), alone))
 
 
-@pytest.mark.xfail(
-    strict=False, reason="fault 2: one rule that serves fits in several threads judges each by all of them"
-)
 def test_one_rule_serves_fits_in_threads():
     stated = [problem(picture(seed=seed, sigma=25)) for seed in range(4)]
     alone = [fit_of(each, rule=held_out(0.1, patience=4), seed=seed).run() for seed, each in enumerate(stated)]
@@ -119,7 +113,7 @@ def test_one_rule_serves_fits_in_threads():
     fits = [fit_of(each, rule=rule, seed=seed) for seed, each in enumerate(stated)]  # not in threads: that is fault 3
     found = in_threads(lambda number: fits[number].run(), 4)
     assert [each.kept_step for each in found] == [each.kept_step for each in alone]
-    assert all(torch.equal(one.image, other.image) for one, other in zip(found, alone, strict=False))
+    assert all(torch.equal(one.image, other.image) for one, other in zip(found, alone, strict=True))
 
 
 # ---------------------------------------------------------------------- loading, training, attacks, methods
@@ -131,17 +125,16 @@ def model_file(tmp_path):
     origin = Backbone("thin_resnet10")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
-        model = backbone(origin.name, 3)
-    path = write_model(tmp_path / "model.pt", TrainedModel(Predictor(model, 3), origin=origin))
+        model = Backbone(origin.name).build(3)
+    path = write_model(tmp_path / "model.pt", TrainedModel(Classifier(model, 3), origin=origin))
     return path, copy.deepcopy(model.state_dict())
 
 
 def test_a_model_that_is_loaded_in_threads_has_the_weights_of_its_file(model_file):
     path, weights = model_file
-    assert all(alike(each.predictor.model.state_dict(), weights) for each in in_threads(lambda _: load_model(path)))
+    assert all(alike(each.classifier.model.state_dict(), weights) for each in in_threads(lambda _: load_model(path)))
 
 
-@pytest.mark.xfail(strict=False, reason=GLOBAL)
 def test_models_that_are_loaded_in_threads_leave_the_global_generator_alone(model_file):
     before = global_states()
     for _ in range(6):
@@ -149,7 +142,6 @@ def test_models_that_are_loaded_in_threads_leave_the_global_generator_alone(mode
         assert untouched(before)
 
 
-@pytest.mark.xfail(strict=False, reason=GLOBAL)
 def test_priors_have_the_weights_of_their_seeds_while_models_are_loaded(model_file):
     alone = [weights_of(seed) for seed in range(8)]
 
@@ -175,18 +167,16 @@ def colors() -> Labelled:
     return Labelled(x, labels, tuple(map(str, range(30))), parts, ("red", "green", "blue"), "colors")
 
 
-@pytest.mark.xfail(strict=False, reason=GLOBAL)
 def test_trainings_in_threads_come_to_what_they_come_to_alone(colors):
     def learned(seed: int) -> dict[str, torch.Tensor]:
         settings = Settings("thin_resnet10", epochs=1, batch=16, seed=seed, layers=("layer1",))
-        return Training(colors, settings, device="cpu").run().predictor.model.state_dict()
+        return Training(colors, settings, device="cpu").run().classifier.model.state_dict()
 
     alone = [learned(seed) for seed in range(3)]
     for _ in range(4):
         assert all(map(alike, in_threads(learned, 3), alone))
 
 
-@pytest.mark.xfail(strict=False, reason=GLOBAL)
 def test_trainings_in_threads_leave_the_global_generators_alone(colors):
     before = global_states()
     for _ in range(8):
@@ -194,7 +184,6 @@ def test_trainings_in_threads_leave_the_global_generators_alone(colors):
         assert untouched(before)
 
 
-@pytest.mark.xfail(strict=False, reason=GLOBAL)
 def test_attacks_in_threads_come_to_what_they_come_to_alone():
     images, labels = pictures(6)
     models = [copy.deepcopy(trained()) for _ in range(4)]
@@ -207,7 +196,6 @@ def test_attacks_in_threads_come_to_what_they_come_to_alone():
         assert all(map(torch.equal, in_threads(attacked, 4), alone))
 
 
-@pytest.mark.xfail(strict=False, reason=GLOBAL)
 def test_attacks_in_threads_leave_the_global_generators_alone():
     images, labels = pictures(6)
     models = [copy.deepcopy(trained()) for _ in range(4)]
@@ -217,29 +205,30 @@ def test_attacks_in_threads_leave_the_global_generators_alone():
         assert untouched(before)
 
 
-@pytest.mark.parametrize(
-    "method", [pytest.param("smoothgrad", marks=pytest.mark.xfail(strict=False, reason=GLOBAL)), "mig-sg"]
-)
+@pytest.mark.parametrize("method", ["smoothgrad", "mig-sg"])
 def test_saliency_in_threads_comes_to_what_it_comes_to_alone(method):
     models = [normalized() for _ in range(4)]
 
     def found(seed: int) -> torch.Tensor:
         given = picture(seed=seed)
-        return saliency(given, models[seed], method=method, n_samples=8, n_steps=4, seed=seed, device="cpu").attribution
+        return saliency_map(
+            given, SaliencyOptions(models[seed], method=method, n_samples=8, n_steps=4, seed=seed, device="cpu")
+        ).attribution
 
     alone = [found(seed) for seed in range(4)]
     for _ in range(8):
         assert all(map(torch.equal, in_threads(found, 4), alone))
 
 
-@pytest.mark.xfail(strict=False, reason=GLOBAL)
 def test_saliency_in_threads_leaves_the_global_generator_alone():
     models = [normalized() for _ in range(8)]
     before = global_states()
 
     def found(seed: int) -> None:
         for _ in range(6):
-            saliency(picture(), models[seed], method="smoothgrad", n_samples=4, seed=seed, device="cpu")
+            saliency_map(
+                picture(), SaliencyOptions(models[seed], method="smoothgrad", n_samples=4, seed=seed, device="cpu")
+            )
 
     for _ in range(3):
         in_threads(found)

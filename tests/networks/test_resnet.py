@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from preimage.codes import Noise
-from preimage.memory import saved_bytes
+from preimage.engine.members import Members
+from preimage.engine.memory import saved_bytes
 from preimage.networks import ResNet
 from preimage.prior import Prior
 
@@ -25,11 +26,11 @@ def thin(in_channels: int = 5, out_channels: int = 3, **settings) -> ResNet:
     return ResNet(in_channels, out_channels, **{"width": 6, "blocks": 2, **settings})
 
 
-def prior_of(settings, *, stacks: bool = False, dtype: torch.dtype = torch.float32) -> Prior:
+def prior_of(settings, dtype: torch.dtype = torch.float32) -> Prior:
     def network() -> ResNet:
         return ResNet(5, 3, **{"width": 6, "blocks": 2, **settings})
 
-    return Prior(network, Noise(5), (30, 39), members=3, seed=4, jitter=0.03, stacks=stacks, dtype=dtype)
+    return Prior(network, Noise(5), (30, 39), members=3, seed=4, jitter=0.03, dtype=dtype)
 
 
 @variants
@@ -101,7 +102,7 @@ def test_a_residual_block_that_adds_nothing_hands_its_input_on():
 
 @variants
 def test_the_same_seed_gives_the_same_picture_and_nothing_but_weights_is_kept(settings):
-    images = [prior_of(settings).images([0, 1]) for _ in range(2)]
+    images = [prior_of(settings)()[0].detach() for _ in range(2)]
     assert torch.equal(*images)
     assert not torch.equal(images[0][0], images[0][1])
     assert not list(thin(**settings).buffers())
@@ -111,8 +112,8 @@ def test_the_same_seed_gives_the_same_picture_and_nothing_but_weights_is_kept(se
 def test_stacked_and_one_after_another_agree(settings):
     images, gradients = [], []
     for stacks in (True, False):
-        prior = prior_of(settings, stacks=stacks)
-        x = prior.images([2, 0])
+        prior = prior_of(settings)
+        x = Members(prior, stacks).outputs([2, 0], prior.inputs([2, 0]).codes)
         x.square().sum().backward()
         images.append(x.detach())
         gradients.append([p.grad for p in prior.networks[0].parameters()])
@@ -126,7 +127,7 @@ def test_stacked_and_one_after_another_agree(settings):
 
 @variants
 def test_half_precision_gives_nearly_the_same_picture(settings):
-    whole, half = (prior_of(settings, dtype=dtype).images([0, 1]) for dtype in (torch.float32, torch.bfloat16))
+    whole, half = (prior_of(settings, dtype=dtype)([0, 1])[0] for dtype in (torch.float32, torch.bfloat16))
     half.square().sum().backward()
     assert half.dtype == torch.float32
     assert 0 < float((whole - half).detach().abs().max()) < 0.05

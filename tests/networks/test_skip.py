@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from preimage.codes import Noise
+from preimage.engine.members import Members
 from preimage.networks import SkipNet
 from preimage.prior import Prior
 
@@ -101,10 +102,10 @@ def test_published_results_as_one_of_three_members(golden, name, stacked):
     _, weights = published(stored)
     code, target = torch.tensor(stored["input"]), torch.tensor(stored["target"])
     size = (code.shape[-2], code.shape[-1])
-    prior = Prior(lambda: published(stored)[0], Noise(code.shape[1]), size, members=3, seed=3, stacks=stacked)
+    prior = Prior(lambda: published(stored)[0], Noise(code.shape[1]), size, members=3, seed=3)
     prior.networks[1].load_state_dict(weights)
     prior.codes[1].copy_(code)
-    output = prior.images([0, 1, 2])
+    output = Members(prior, stacked).outputs([0, 1, 2], prior.inputs([0, 1, 2]).codes)
     (output - target).square().flatten(1).mean(1).sum().backward()
     assert float((output[1].detach() - torch.tensor(stored["output"])[0]).abs().max()) <= 1e-5
     assert_gradients(prior.networks[1], stored)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from torch.nn import functional
@@ -172,26 +174,30 @@ def test_a_kernel_as_large_as_the_picture(boundary) -> None:
 
 
 @pytest.mark.parametrize(
-    ("call", "message"),
+    ("call", "code", "named"),
     [
         (
             lambda: Blur(box(4)),
-            "the kernel must have odd sides, got 4 x 4: an even one moves the picture by half a pixel",
+            "kernel",
+            "4 x 4",
         ),
-        (lambda: Blur(torch.ones(3, 3)), "the kernel must be finite and sum to 1, it sums to 9: "),
-        (lambda: Blur(torch.ones(9)), r"the kernel must be \(kh, kw\), got shape \(9,\): "),
+        (lambda: Blur(torch.ones(3, 3)), "kernel", "9"),
+        (lambda: Blur(torch.ones(9)), "kernel", "(9,)"),
         (
             lambda: Blur(box(3), boundary="zeros"),
-            "boundary must be one of valid, replicate, reflect, circular, got 'zeros'",
+            "invalid-value",
+            "'zeros'",
         ),  # type: ignore[arg-type]
         (
             lambda: Blur(box(17))(torch.rand(1, 1, 16, 20)),
-            "the kernel is 17 x 17 pixels, larger than the picture of 20 x 16",
+            "kernel",
+            "20 x 16",
         ),
-        (lambda: Blur(box(17), boundary="reflect")(torch.rand(1, 1, 20, 16)), "the kernel is 17 x 17 pixels, larger"),
+        (lambda: Blur(box(17), boundary="reflect")(torch.rand(1, 1, 20, 16)), "kernel", "17 x 17"),
     ],
 )
-def test_what_is_refused(call, message: str) -> None:
-    with pytest.raises(InputError, match=f"^{message}") as raised:
+def test_what_is_refused(call, code: str, named: str) -> None:
+    with pytest.raises(InputError, match=re.escape(named)) as raised:
         call()
+    assert raised.value.code == code
     assert "\n" not in str(raised.value)

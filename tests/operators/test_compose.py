@@ -85,7 +85,9 @@ def test_noiseless_is_the_view_of_a_physics_and_anything_else_as_it_is() -> None
 
 
 def test_what_is_refused() -> None:
-    with pytest.raises(InputError, match=r"^compose needs at least one operator, got none: "):
+    with pytest.raises(InputError, match="got none") as raised:
         compose()
-    with pytest.raises(InputError, match=r"^an operator must be callable on \(b, c, h, w\), got Tensor: "):
+    assert raised.value.code == "operator"
+    with pytest.raises(InputError, match="got Tensor") as raised:
         compose(torch.clone, torch.ones(3))  # type: ignore[arg-type]
+    assert raised.value.code == "operator"

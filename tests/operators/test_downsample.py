@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -130,27 +131,29 @@ def test_the_given_kernel_is_not_shared() -> None:
 
 @pytest.mark.parametrize("factor", [1, 0, 2.5])
 def test_factors_that_are_refused(factor: float) -> None:
-    with pytest.raises(InputError, match=f"^factor must be a whole number, at least 2, got {factor:g}: "):
+    with pytest.raises(InputError, match=f"got {factor:g}: ") as raised:
         Downsample(box(2), factor)  # type: ignore[arg-type]
+    assert raised.value.code == "invalid-value"
 
 
 @pytest.mark.parametrize(
-    ("kernel", "factor", "message"),
+    ("kernel", "factor", "named"),
     [
-        (box(3), 2, "must have even sides for factor 2, got 3 x 3: otherwise the picture moves by half a pixel"),
-        (lanczos2(4), 3, "must have odd sides for factor 3, got 16 x 16: "),
-        (torch.ones(4, 3) / 12, 2, "must have even sides for factor 2, got 3 x 4: "),
-        (torch.ones(4, 4), 2, "must be finite and sum to 1, it sums to 16: pass it through read_kernel"),
-        (box(2)[None, None], 2, r"must be \(kh, kw\), got shape \(1, 1, 2, 2\): "),
+        (box(3), 2, "3 x 3"),
+        (lanczos2(4), 3, "16 x 16"),
+        (torch.ones(4, 3) / 12, 2, "3 x 4"),
+        (torch.ones(4, 4), 2, "16"),
+        (box(2)[None, None], 2, "(1, 1, 2, 2)"),
     ],
 )
-def test_kernels_that_are_refused(kernel: torch.Tensor, factor: int, message: str) -> None:
-    with pytest.raises(InputError, match=f"^the kernel {message}"):
+def test_kernels_that_are_refused(kernel: torch.Tensor, factor: int, named: str) -> None:
+    with pytest.raises(InputError, match=re.escape(named)) as raised:
         Downsample(kernel, factor)
+    assert raised.value.code == "kernel"
 
 
 @pytest.mark.parametrize(("h", "w"), [(18, 16), (16, 18)])
 def test_sizes_that_are_refused(h: int, w: int) -> None:
-    message = f"^the picture's sides must be multiples of the factor 4, got {w} x {h}: crop it to 16 x 16$"
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=f"got {w} x {h}: .* 16 x 16") as raised:
         Downsample(box(4), 4)(torch.rand(1, 3, h, w))
+    assert raised.value.code == "size"

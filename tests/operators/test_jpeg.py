@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -241,14 +242,16 @@ def test_nearest_moves_no_further_than_it_must():
 
 @pytest.mark.parametrize("tables", [[], [FLAT] * 2, [torch.ones(8, 4)], [FLAT, FLAT, torch.ones(64)]])
 def test_tables_that_no_jpeg_has(tables):
-    with pytest.raises(InputError, match="1 or 3 quantization tables of 8 x 8"):
+    with pytest.raises(InputError, match=re.escape(str([tuple(table.shape) for table in tables]))) as raised:
         JpegCoefficients(tables, (16, 16))
+    assert raised.value.code == "shape"
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 16, 16), (1, 3, 16, 24), (1, 3, 24, 16)])
 def test_a_picture_of_another_size(shape):
-    with pytest.raises(InputError, match=r"expected \(b, 3, 16, 16\)"):
+    with pytest.raises(InputError, match=re.escape(str(shape))) as raised:
         JpegCoefficients([FLAT] * 3, (16, 16))(torch.zeros(shape))
+    assert raised.value.code == "shape"
 
 
 def test_it_has_nothing_to_be_fitted_and_lets_gradients_through():

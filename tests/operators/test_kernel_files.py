@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -107,72 +108,77 @@ def test_negative_lobes_are_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "message"),
+    ("source", "named"),
     [
-        (VALUES[None], r"must be \(kh, kw\), got shape \(1, 3, 3\): give one kernel for all channels"),
-        (np.zeros((0, 3)), r"must be \(kh, kw\), got shape \(0, 3\)"),
-        (VALUES * 1j, r"must be of real numbers, got complex128: take its real part"),
-        (np.array([["a", "b"]]), r"must be of real numbers, got <U1"),
-        (np.array([[1, np.nan, np.inf]]), r"has 2 values that are not finite, of 3: mend them first"),
-        (np.zeros((3, 3)), r"sums to 0, and a sum above 0 is needed"),
-        (-VALUES, r"sums to -205, and a sum above 0 is needed"),
-        (np.array([[0.1, 0.2, -0.3]]), r"sums to \S+, and a sum above 0 is needed"),
+        (VALUES[None], "(1, 3, 3)"),
+        (np.zeros((0, 3)), "(0, 3)"),
+        (VALUES * 1j, "complex128"),
+        (np.array([["a", "b"]]), "<U1"),
+        (np.array([[1, np.nan, np.inf]]), "2 values"),
+        (np.zeros((3, 3)), "sums to 0"),
+        (-VALUES, "-205"),
+        (np.array([[0.1, 0.2, -0.3]]), "sum"),
     ],
 )
-def test_values_that_are_refused(source, message: str) -> None:
-    with pytest.raises(InputError, match=f"^the kernel {message}") as raised:
+def test_values_that_are_refused(source, named: str) -> None:
+    with pytest.raises(InputError, match=re.escape(named)) as raised:
         read_kernel(source)
+    assert raised.value.code == "kernel"
     assert "\n" not in str(raised.value)
 
 
 def test_other_things_are_refused() -> None:
-    with pytest.raises(InputError, match="must be a path, a numpy array or a tensor, got int"):
+    with pytest.raises(InputError, match="got int") as raised:
         read_kernel(3)  # type: ignore[arg-type]
+    assert raised.value.code == "type"
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "message"),
+    ("name", "content", "code"),
     [
-        ("none.npy", None, "does not exist: check the name"),
-        ("none.txt", None, "does not exist: check the name"),
-        ("none.png", None, "does not exist: check the name"),
-        ("k.npy", b"", "cannot be read as a kernel"),
-        ("k.npy", b"no such thing", "cannot be read as a kernel"),
-        ("k.txt", b"# only a remark\n", r"cannot be read as a kernel \(no numbers in it\): check the file"),
-        ("k.csv", b"1,2\n3\n", r"cannot be read as a kernel \(its rows have from 1 to 2 numbers\)"),
-        ("k.csv", b"x,y\n1,2\n", r"cannot be read as a kernel \(could not convert string to float: 'x'\)"),
-        ("k.txt", b"\xff\xfe\x00", "cannot be read as a kernel"),
-        ("k.txt", b"nan 1\n", "has 1 values that are not finite, of 2"),
-        ("k.txt", b"0 0\n", "sums to 0, and a sum above 0 is needed"),
-        ("k.png", b"no picture", "is no picture that can be read"),
+        ("none.npy", None, "not-found"),
+        ("none.txt", None, "not-found"),
+        ("none.png", None, "not-found"),
+        ("k.npy", b"", "unreadable"),
+        ("k.npy", b"no such thing", "unreadable"),
+        ("k.txt", b"# only a remark\n", "unreadable"),
+        ("k.csv", b"1,2\n3\n", "unreadable"),
+        ("k.csv", b"x,y\n1,2\n", "unreadable"),
+        ("k.txt", b"\xff\xfe\x00", "unreadable"),
+        ("k.txt", b"nan 1\n", "kernel"),
+        ("k.txt", b"0 0\n", "kernel"),
+        ("k.png", b"no picture", "unreadable"),
     ],
 )
-def test_files_that_are_refused(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
+def test_files_that_are_refused(tmp_path: Path, name: str, content: bytes | None, code: str) -> None:
     path = tmp_path / name
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(InputError, match=message) as raised:
+    with pytest.raises(InputError) as raised:
         read_kernel(path)
+    assert raised.value.code == code
     assert str(raised.value).startswith(str(path))
     assert "\n" not in str(raised.value)
 
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is a folder"):
-        read_kernel(tmp_path)
     (tmp_path / "k.npy").mkdir()
-    with pytest.raises(InputError, match="cannot be read as a kernel"):
-        read_kernel(tmp_path / "k.npy")
+    for folder in (tmp_path, tmp_path / "k.npy"):
+        with pytest.raises(InputError, match=re.escape(str(folder))) as raised:
+            read_kernel(folder)
+        assert raised.value.code == "unreadable"
 
 
 def test_of_several_pages_none_is_taken_for_the_kernel(tmp_path: Path) -> None:
     page = Image.fromarray(VALUES.astype(np.uint8))
     page.save(tmp_path / "k.tif", save_all=True, append_images=[page])
-    with pytest.raises(InputError, match=r"k\.tif has 2 pages"):
+    with pytest.raises(InputError, match=r"k\.tif has 2 pages") as raised:
         read_kernel(tmp_path / "k.tif")
+    assert raised.value.code == "option"
 
 
 def test_a_pickle_is_never_opened(tmp_path: Path) -> None:
     np.save(tmp_path / "k.npy", np.array([[object()]]), allow_pickle=True)
-    with pytest.raises(InputError, match="cannot be read as a kernel"):
+    with pytest.raises(InputError, match=r"k\.npy") as raised:
         read_kernel(tmp_path / "k.npy")
+    assert raised.value.code == "unreadable"

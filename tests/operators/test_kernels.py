@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -106,53 +107,49 @@ def test_motion_spreads_over_its_length(angle: int) -> None:
 @pytest.mark.parametrize("make", RESAMPLING)
 @pytest.mark.parametrize("factor", [1, 0, -2, 2.5, float("nan"), float("inf")])
 def test_factors_that_are_refused(make, factor: float) -> None:
-    with pytest.raises(
-        InputError, match=r"^factor must be a whole number, at least 2, got \S+: give 2, 3, 4 or 8, say$"
-    ):
+    with pytest.raises(InputError, match=f"^factor .* got {re.escape(f'{factor:g}')}: ") as raised:
         make(factor)
+    assert raised.value.code == "invalid-value"
 
 
 @pytest.mark.parametrize(
-    ("call", "message"),
+    ("call", "code", "named"),
     [
-        (lambda: gaussian(0), r"sigma must be finite and above 0 pixels, got 0: "),
-        (lambda: gaussian(float("inf")), r"sigma must be finite and above 0 pixels, got inf: "),
-        (lambda: gaussian(1, 0), r"size must be a whole number of pixels, at least 1, got 0: leave it out"),
-        (lambda: gaussian(1, 2.5), r"size must be a whole number of pixels, at least 1, got 2.5: "),  # type: ignore[arg-type]
-        (lambda: gaussian(1e9), r"a Gaussian of sigma 1e\+09 is more than 4095 pixels wide: give a smaller one"),
-        (lambda: motion(0.5, 0), r"length must be finite and at least 1 pixel, got 0.5: "),
-        (lambda: motion(5, float("nan")), r"angle must be a finite number of degrees, got nan: "),
-        (lambda: motion(1e6, 0), r"motion of length 1e\+06 is more than 4095 pixels wide: "),
-        (lambda: lanczos2(5000), r"the kernel for factor 5000 is more than 4095 pixels wide: "),
-        (lambda: box(5000), r"the kernel for factor 5000 is more than 4095 pixels wide: "),
+        (lambda: gaussian(0), "invalid-value", "got 0:"),
+        (lambda: gaussian(float("inf")), "invalid-value", "got inf:"),
+        (lambda: gaussian(1, 0), "invalid-value", "got 0:"),
+        (lambda: gaussian(1, 2.5), "invalid-value", "got 2.5:"),  # type: ignore[arg-type]
+        (lambda: gaussian(1e9), "invalid-value", "1e+09"),
+        (lambda: motion(0.5, 0), "invalid-value", "got 0.5:"),
+        (lambda: motion(5, float("nan")), "invalid-value", "got nan:"),
+        (lambda: motion(1e6, 0), "invalid-value", "1e+06"),
+        (lambda: lanczos2(5000), "invalid-value", "5000"),
+        (lambda: box(5000), "invalid-value", "5000"),
     ],
 )
-def test_values_that_are_refused(call, message: str) -> None:
-    with pytest.raises(InputError, match=f"^{message}") as raised:
+def test_values_that_are_refused(call, code: str, named: str) -> None:
+    with pytest.raises(InputError, match=re.escape(named)) as raised:
         call()
+    assert raised.value.code == code
     assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
-    ("kernel", "size", "odd", "message"),
+    ("kernel", "size", "odd", "named"),
     [
-        (box(3)[None], None, False, r"must be \(kh, kw\), got shape \(1, 3, 3\): give one kernel for all channels"),
-        (torch.zeros(0, 3), None, False, r"must be \(kh, kw\), got shape \(0, 3\)"),
-        (torch.ones(3, 3), None, False, r"must be finite and sum to 1, it sums to 9: pass it through read_kernel"),
-        (torch.full((3, 3), float("nan")), None, False, r"must be finite and sum to 1, it sums to nan"),
-        (
-            torch.ones(4, 5) / 20,
-            None,
-            True,
-            r"must have odd sides, got 5 x 4: .* by half a pixel, so give one of 5 x 5",
-        ),
-        (box(17), (16, 32), True, r"is 17 x 17 pixels, larger than the picture of 32 x 16: give a smaller kernel"),
-        (motion(35, 0), (16, 32), True, r"is 35 x 1 pixels, larger than the picture of 32 x 16"),
+        (box(3)[None], None, False, "(1, 3, 3)"),
+        (torch.zeros(0, 3), None, False, "(0, 3)"),
+        (torch.ones(3, 3), None, False, "9"),
+        (torch.full((3, 3), float("nan")), None, False, "nan"),
+        (torch.ones(4, 5) / 20, None, True, "5 x 4"),
+        (box(17), (16, 32), True, "32 x 16"),
+        (motion(35, 0), (16, 32), True, "35 x 1"),
     ],
 )
-def test_kernels_that_are_refused(kernel, size, odd: bool, message: str) -> None:
-    with pytest.raises(InputError, match=f"^the kernel {message}") as raised:
+def test_kernels_that_are_refused(kernel, size, odd: bool, named: str) -> None:
+    with pytest.raises(InputError, match=re.escape(named)) as raised:
         check_kernel(kernel, size, odd=odd)
+    assert raised.value.code == "kernel"
     assert "\n" not in str(raised.value)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 
@@ -63,19 +65,20 @@ def test_the_given_mask_is_not_shared() -> None:
 def test_sizes_that_do_not_fit_are_both_named(mask: tuple[int, ...], shape: tuple[int, ...]) -> None:
     with pytest.raises(InputError) as raised:
         Mask(torch.ones(mask))(torch.ones(shape))
-    assert str(raised.value).startswith(
-        f"the mask of {mask} does not fit the picture of {shape}: h and w must be the same"
-    )
+    assert raised.value.code == "mask"
+    assert str(mask) in str(raised.value)
+    assert str(shape) in str(raised.value)
 
 
 @pytest.mark.parametrize(
-    ("mask", "message"),
+    ("mask", "named"),
     [
-        (torch.ones(16, 16), r"mask must be \(b or 1, c or 1, h, w\), got shape \(16, 16\): add axes of size 1"),
-        (torch.ones(1, 1, 16, 16, dtype=torch.uint8), r"mask must be bool or float, got torch.uint8: give mask > 0"),
-        (torch.full((1, 1, 16, 16), float("nan")), r"mask must be finite, got NaN or infinity: give 0 where"),
+        (torch.ones(16, 16), "(16, 16)"),
+        (torch.ones(1, 1, 16, 16, dtype=torch.uint8), "torch.uint8"),
+        (torch.full((1, 1, 16, 16), float("nan")), "NaN"),
     ],
 )
-def test_masks_that_are_refused(mask: torch.Tensor, message: str) -> None:
-    with pytest.raises(InputError, match=f"^{message}"):
+def test_masks_that_are_refused(mask: torch.Tensor, named: str) -> None:
+    with pytest.raises(InputError, match=re.escape(named)) as raised:
         Mask(mask)
+    assert raised.value.code == "mask"

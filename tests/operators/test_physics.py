@@ -7,7 +7,7 @@ import torch
 from specimens import THIN, clean
 
 from preimage.distances import poisson_nll
-from preimage.fit import Fit
+from preimage.engine.fit import Fit
 from preimage.operators import Blur, compose, gaussian, noiseless
 from preimage.problem import Problem
 
@@ -51,10 +51,10 @@ def test_the_noise_is_left_out(physics) -> None:
 def test_a_problem_sees_through_a_physics(physics) -> None:
     x = clean(SIDE)
     problem = Problem(physics.A(x), operator=noiseless(physics))
-    assert float(problem.terms(x)["squared"]) == pytest.approx(0, abs=1e-12)
+    assert float(dict(problem.terms(x))["squared"]) == pytest.approx(0, abs=1e-12)
     assert not problem.trainable()
     guess = torch.full((2, 3, SIDE, SIDE), 0.5, requires_grad=True)
-    losses = problem.terms(guess)["squared"]
+    losses = dict(problem.terms(guess))["squared"]
     assert losses.shape == (2,)
     losses.sum().backward()
     assert guess.grad is not None

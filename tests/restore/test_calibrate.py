@@ -14,15 +14,19 @@ import torch
 from PIL import Image
 from specimens import THIN, clean
 
+from preimage.engine.checkpoint import load, save
+from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
 from preimage.networks import SkipNet
-from preimage.recipes import Hourglass, Recipe, read_recipe
-from preimage.restore import inpaint, super_resolve
-from preimage.restore.calibrate import Search, calibrate, in_words, neighbors, spelled_out
-from preimage.restore.calibration import Calibration
+from preimage.recipes import read_recipe, read_recipe_file, recipe
+from preimage.restore.calibrate import calibrate
+from preimage.restore.calibration import Calibration, HeldOut, in_words
 from preimage.restore.degradations import Source
+from preimage.restore.inpaint import fast_recipes
+from preimage.restore.search import Search, neighbors
+from preimage.restore.super_resolve import recipes as super_resolve_recipes
 
-THINNER = replace(THIN, network=Hourglass((8,) * 2, (8,) * 2, (2,) * 2, upsample="nearest", padding="zeros"))
+THINNER = replace(THIN, network=SkipNet.Config((8,) * 2, (8,) * 2, (2,) * 2, upsample="nearest", padding="zeros"))
 BRIEF = replace(THINNER, steps=4)
 SHORT = replace(THINNER, steps=25, rate=0.05)  # with this much noise the best comes before the last step
 
@@ -46,7 +50,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def found() -> tuple[Search, Calibration]:
-    search = Search(pictures(5), "gaussian:250", recipe=SHORT, device="cpu")
+    search = calibrate(pictures(5), degradation="gaussian:250", recipe=SHORT, device="cpu")
     return search, search.run()
 
 
@@ -106,7 +110,7 @@ def test_held_out_pictures_have_no_part_in_the_choice(found):
 
 def test_equal_seeds_give_equal_calibrations_and_others_do_not(folder):
     options = {"recipe": BRIEF, "candidates": neighbors(BRIEF)[:2], "limit": 3, "device": "cpu"}
-    found = [calibrate(folder, "gaussian:25", **options, seed=seed) for seed in (3, 3, 4)]
+    found = [calibrate(folder, degradation="gaussian:25", **options, seed=seed).run() for seed in (3, 3, 4)]
     assert found[0].table == found[1].table
     assert found[0].curves == found[1].curves
     assert found[0].held_out == found[1].held_out
@@ -115,27 +119,56 @@ def test_equal_seeds_give_equal_calibrations_and_others_do_not(folder):
 
 
 def test_an_interrupted_search_goes_on_to_the_same_end():
-    search = Search(pictures(), "gaussian:25", recipe=BRIEF, device="cpu")
-    with pytest.raises(InputError, match="not complete"):
+    search = calibrate(pictures(), degradation="gaussian:25", recipe=BRIEF, device="cpu")
+    with pytest.raises(InputError):
         search.result()
-    seen = [trial.number for trial, _ in islice(search, 6)]
-    assert seen == [1] * 4 + [2] * 2
-    seen = [trial.number for trial, _ in search]
-    assert seen[:4] == [2] * 4
-    assert sorted(set(seen)) == list(range(2, 13))
+    seen = list(islice(search, 6))
+    assert [trial.number for trial in seen] == [1] * 4 + [2] * 2
+    assert [trial.step.index for trial in seen] == [1, 2, 3, 4, 1, 2]
+    later = list(search)
+    assert [trial.number for trial in later[:2]] == [2] * 2
+    assert sorted({trial.number for trial in later}) == list(range(2, 13))
     assert search.finished
     assert not list(search)
-    assert search.result().table == calibrate(pictures(), "gaussian:25", recipe=BRIEF, device="cpu").table
+    assert (
+        search.result().table
+        == calibrate(pictures(), degradation="gaussian:25", recipe=BRIEF, device="cpu").run().table
+    )
+
+
+def test_trials_are_counted_on_from_fit_to_fit():
+    trials = list(calibrate(pictures(), degradation="gaussian:25", recipe=BRIEF, device="cpu"))
+    assert [trial.index for trial in trials] == list(range(1, 12 * 4 + 1))
+    assert {(trial.total, trial.fits) for trial in trials} == {(12 * 4, 12)}
+    assert all(trial.what in trial.status for trial in trials)
+
+
+def test_a_checkpoint_goes_on_after_the_fits_that_were_done(tmp_path):
+    def made(**changes) -> Search:
+        return calibrate(pictures(), degradation="gaussian:25", **({"recipe": BRIEF, "device": "cpu"} | changes))
+
+    expected = made().run()
+    broken, again = made(), made()
+    list(islice(broken, 10))
+    save(broken, tmp_path / "search.ckpt")
+    load(again, tmp_path / "search.ckpt")
+    assert next(again).number == 3
+    found = again.run()
+    assert (found.table, found.curves, found.held_out) == (expected.table, expected.curves, expected.held_out)
+    for changes in ({"seed": 1}, {"recipe": replace(BRIEF, rate=0.5)}, {"side": 20}):
+        with pytest.raises(InputError) as caught:
+            load(made(**changes), tmp_path / "search.ckpt")
+        assert caught.value.code == "checkpoint"
 
 
 def test_candidates_and_steps_are_as_given():
-    own = [replace(BRIEF, jitter=0.0), replace(BRIEF, network=Hourglass((4,), (4,), (0,)), steps=7)]
-    search = Search(pictures(2), "gaussian:25", recipe=BRIEF, candidates=own, device="cpu")
+    own = [replace(BRIEF, jitter=0.0), replace(BRIEF, network=SkipNet.Config((4,), (4,), (0,)), steps=7)]
+    search = calibrate(pictures(2), degradation="gaussian:25", recipe=BRIEF, candidates=own, device="cpu")
     assert search.candidates == tuple(replace(each, stop="steps") for each in own)
     calibration = search.run()
     assert [len(curve) for curve in calibration.curves] == [4, 7]
     assert [sorted(row.settings) for row in calibration.table] == [["jitter"], ["network"]]
-    shorter = Search(pictures(2), "gaussian:25", recipe=BRIEF, candidates=own, steps=2, device="cpu")
+    shorter = calibrate(pictures(2), degradation="gaussian:25", recipe=BRIEF, candidates=own, steps=2, device="cpu")
     assert [each.steps for each in shorter.candidates] == [2, 2]
 
 
@@ -150,24 +183,24 @@ def test_a_choice_worse_than_the_default_is_said_so_and_still_written(found, tmp
     _, calibration = found
     worse = replace(calibration, held_out=(replace(calibration.held_out[0], chosen=20.0, default=21.5),))
     assert worse.gain == -1.5
-    assert worse.remarks[0].startswith("warning: on the held-out pictures the choice is 1.50 dB worse")
+    assert worse.remarks[0].startswith("warning:")
+    assert "1.50 dB worse" in worse.remarks[0]
+    assert worse.remarks[0] in worse.summary_lines()
     assert worse.save(tmp_path / "recipe.json").exists()
     better = replace(calibration, held_out=(replace(calibration.held_out[0], chosen=22.0, default=21.5),))
     assert not any("warning" in said for said in better.remarks)
 
 
 def test_the_last_step_tried_is_said_to_be_the_last():
-    calibration = calibrate(pictures(2), "gaussian:25", recipe=replace(BRIEF, steps=1), device="cpu")
+    calibration = calibrate(pictures(2), degradation="gaussian:25", recipe=replace(BRIEF, steps=1), device="cpu").run()
     assert calibration.recipe.steps == 1
     assert any("last that was tried" in said for said in calibration.remarks)
 
 
 def test_a_fit_that_diverges_is_no_choice(found):
-    search = Search(pictures(2), "gaussian:25", recipe=BRIEF, device="cpu")
-    for _ in search:
-        pass
-    search._curves[1, 0] = [99.0, -math.inf, 99.0, 1.0]
-    search._curves[2, 0] = [-math.inf] * 4
+    search = calibrate(pictures(2), degradation="gaussian:25", recipe=BRIEF, device="cpu")
+    search.run()
+    search.curves |= {(1, 0): [99.0, -math.inf, 99.0, 1.0], (2, 0): [-math.inf] * 4}
     calibration = search.result()
     assert (calibration.candidate, calibration.recipe.steps) == (1, 1)
     report = json.dumps(calibration.report(), allow_nan=False)
@@ -193,64 +226,62 @@ def test_a_fit_that_diverges_is_no_choice(found):
     ],
 )
 def test_every_degradation_runs_and_its_file_is_the_recipe(degradation, tmp_path):
-    calibration = calibrate(pictures(2), degradation, recipe=BRIEF, candidates=[BRIEF], device="cpu")
+    options = {"recipe": BRIEF, "candidates": [BRIEF], "device": "cpu"}
+    calibration = calibrate(pictures(2), degradation=degradation, **options).run()
     path = calibration.save(tmp_path / "recipe.json")
     settings = json.loads(path.read_text())
-    for base in (calibration.degradation.module.FAST, calibration.degradation.module.PAPER):
-        assert read_recipe(settings, base) == calibration.recipe
-    assert settings["stop"] == "steps"
+    spec = calibration.degradation.spec
+    assert spec.recipes is not None
+    assert {calibration.recipe} == {read_recipe(settings, base) for base in spec.recipes().values()}
+    assert read_recipe_file(path, spec.recipes()) == calibration.recipe
+    assert (settings["stop"], settings["format"]) == ("steps", 2)
     assert all(math.isfinite(row.psnr) for row in calibration.table)
-    with pytest.raises(InputError, match="exists already"):
+    with pytest.raises(InputError) as caught:
         calibration.save(path)
+    assert caught.value.code == "exists"
     assert calibration.save(path, overwrite=True) == path
 
 
-def taken(search: Search, recipe: Recipe) -> Recipe:
+def taken(search: Search, recipe: Recipe, path: Path) -> Recipe:
     """What the task makes of a recipe after it was written to a file and read again."""
-    again = read_recipe(json.loads(json.dumps(recipe.describe())), search.degradation.module.FAST)
-    fit = search.degradation.start(search.tuning[0], again, device="cpu")
-    assert fit.rule.name == "steps"
-    return fit.recipe
+    path.write_text(json.dumps(recipe.describe()))
+    run = search.degradation.start(search.tuning[0], str(path), device="cpu")
+    assert run.current.rule.name == "steps"
+    return run.current.recipe
 
 
-def test_a_task_that_suits_its_default_to_the_picture_keeps_what_was_chosen(monkeypatch):
-    """inpaint takes a recipe with its default's network for that default, and what it does not change to be free."""
-    scattered = replace(BRIEF, rate=0.01, steps=9, stop="auto")
-    monkeypatch.setattr(inpaint, "FAST", replace(BRIEF, stop="steps"))
-    monkeypatch.setattr(inpaint, "FASTS", {**inpaint.FASTS, "scattered": scattered})
-    search = Search(pictures(2), "missing:0.5", device="cpu")
-    assert search.base == scattered
-    assert [in_words(search._settings(k)) for k in range(3)] == ["as it is", "rate 0.005", "rate 0.02"]
-    for candidate in search.candidates:
-        assert taken(search, candidate) == candidate
-        assert (candidate.steps, candidate.stop) == (9, "steps")
-    of_default = search._kept(replace(inpaint.FAST, steps=4))  # as many as the default has
-    assert (taken(search, of_default).steps, of_default.rate) == (4, BRIEF.rate)
-    assert of_default.network != BRIEF.network
-    recipe = search.run().recipe
-    assert taken(search, recipe) == recipe
+def test_a_named_recipe_is_adapted_to_the_images_and_what_is_chosen_is_a_value(tmp_path):
+    """inpaint has other settings for scattered gaps than for text: they are what is varied, and no second time adapted."""
+    scattered = fast_recipes()["scattered"]
+    for given in ("fast", recipe("fast")):
+        search = calibrate(pictures(2), degradation="missing:0.5", recipe=given, steps=2, device="cpu")
+        assert search.base == scattered
+        assert [in_words(each) for each in settings_of(search)[:3]] == ["as it is", "rate 0.01", "rate 0.04"]
+        for candidate in search.candidates:
+            assert taken(search, candidate, tmp_path / "recipe.json") == candidate
+            assert (candidate.steps, candidate.stop) == (2, "steps")
+    changed = calibrate(pictures(2), degradation="missing:0.5", recipe=recipe("fast", rate=0.5, steps=7), device="cpu")
+    assert changed.base == replace(scattered, rate=0.5, steps=7)
 
 
-@pytest.mark.parametrize(
-    ("degradation", "base"),
-    [("missing:0.5", inpaint.FAST), ("missing:0.95", inpaint.FAST), ("downsample:8", super_resolve.PAPER)],
-)
-def test_no_setting_of_a_default_is_lost_on_the_way(degradation, base):
+def settings_of(search: Search) -> list[dict]:
+    """What each candidate changes."""
+    search.curves = {(k, i): [0.0] * search.candidates[k].steps for k in range(5) for i in range(len(search.tuning))}
+    search.compared = {i: HeldOut(each.name, 0.0, 0.0, 1, 0.0, 0.0) for i, each in enumerate(search.held_out)}
+    rows = {row.candidate: row.settings for row in search.result().table}
+    return [rows[k] for k in sorted(rows)]
+
+
+@pytest.mark.parametrize("degradation", ["missing:0.5", "missing:0.95", "downsample:8"])
+def test_no_setting_of_a_value_is_lost_on_the_way(degradation, tmp_path):
+    base = super_resolve_recipes()["paper"] if degradation == "downsample:8" else fast_recipes()["text"]
     side = 128 if degradation == "downsample:8" else 32
-    search = Search(pictures(2, side), degradation, recipe=base, candidates=[base], device="cpu")
     for steps in (2, base.steps):
         for rate in (base.rate, 0.03):
-            chosen = search._kept(replace(base, steps=steps, rate=rate, stop="steps"))
-            assert taken(search, chosen) == chosen
-            assert (chosen.steps, chosen.rate, chosen.jitter) == (steps, rate, base.jitter)
-
-
-def test_a_network_in_other_words_is_the_same_network():
-    network = Hourglass((8, 12), (9, 13), (1, 0), down_kernel=5)
-    made = [each(4, 3, 16, 20) for each in (network, spelled_out(network))]
-    assert network != spelled_out(network) == spelled_out(spelled_out(network))
-    assert [p.shape for p in made[0].parameters()] == [p.shape for p in made[1].parameters()]
-    assert repr(made[0]) == repr(made[1])
+            own = replace(base, steps=steps, rate=rate, stop="steps")
+            search = calibrate(pictures(2, side), degradation=degradation, recipe=own, candidates=[own], device="cpu")
+            assert search.base == search.candidates[0] == own
+            assert taken(search, own, tmp_path / "recipe.json") == own
 
 
 def test_a_recipe_of_functions_is_not_written(tmp_path):
@@ -258,9 +289,12 @@ def test_a_recipe_of_functions_is_not_written(tmp_path):
         return SkipNet(in_channels, out_channels, down=[8], up=[8], skip=[0])
 
     recipe = replace(BRIEF, network=own)
-    calibration = calibrate(pictures(2), "gaussian:25", recipe=recipe, candidates=[recipe], device="cpu")
-    with pytest.raises(InputError, match="keep it in Python"):
+    calibration = calibrate(
+        pictures(2), degradation="gaussian:25", recipe=recipe, candidates=[recipe], device="cpu"
+    ).run()
+    with pytest.raises(InputError) as caught:
         calibration.save(tmp_path / "recipe.json")
+    assert caught.value.code == "format"
     assert not list(tmp_path.iterdir())
 
 
@@ -268,50 +302,68 @@ def test_a_recipe_of_functions_is_not_written(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "code", "named"),
     [
-        ({"degradation": "fog:3"}, "no degradation 'fog:3'"),
-        ({"held_out": 0.0}, "held_out must be a share above 0 and below 1, got 0.0"),
-        ({"held_out": 1}, "held_out must be"),
-        ({"side": 15}, "side must be at least 16 pixels, got 15"),
-        ({"limit": 1}, "limit must be at least 2 pictures"),
-        ({"seed": -1}, "seed must be from 0"),
-        ({"steps": 0}, "steps must be a whole number, at least 1, got 0"),
-        ({"candidates": []}, "at least one recipe"),
-        ({"device": "abacus"}, "abacus"),
-        ({"degradation": "downsample:4"}, "picture .: 32 x 32 pixels are too few .* take a larger side"),
-        ({"degradation": "blur:20,0"}, "picture .: a blur that reaches 10 pixels leaves too little"),
-        ({"pictures": [clean(32)]}, "pictures are 1: two are the least"),
-        ({"pictures": []}, "pictures are 0"),
-        ({"pictures": [clean(32), clean(32)]}, "picture . and picture . are the same in their central 192 pixels"),
-        ({"pictures": [clean(32), torch.rand(2, 3, 32, 32)]}, "picture 2: 2 pages in one"),
-        ({"pictures": [clean(32), np.zeros((8, 32))]}, "picture 2: the array is 32 x 8 pixels"),
-        ({"pictures": [clean(32), "nowhere.png"]}, "nowhere.png does not exist"),
-        ({"pictures": "nowhere"}, "nowhere does not exist: give one of clean pictures"),
-        ({"pictures": [clean(32, 2), clean(32, 2) / 2], "degradation": "jpeg:20"}, "1 or 3 channels, got 2"),
+        ({"degradation": "fog:3"}, "option", "'fog:3'"),
+        ({"held_out": 0.0}, None, "held_out"),
+        ({"held_out": 1}, None, "held_out"),
+        ({"side": 15}, None, "side"),
+        ({"limit": 1}, None, "limit"),
+        ({"seed": -1}, None, "seed"),
+        ({"steps": 0}, None, "steps"),
+        ({"candidates": []}, "option", "candidates"),
+        ({"device": "abacus"}, "device", "abacus"),
+        ({"recipe": "slow"}, None, "slow"),
+        ({"degradation": "downsample:4"}, "size", "32 x 32"),
+        ({"degradation": "blur:20,0"}, "size", "10 pixels"),
+        ({"pictures": [clean(32)]}, "size", "1"),
+        ({"pictures": []}, "size", "0"),
+        ({"pictures": [clean(32), clean(32)]}, "invalid-value", "192 pixels"),
+        ({"pictures": [clean(32), torch.rand(2, 3, 32, 32)]}, "shape", "picture 2"),
+        ({"pictures": [clean(32), np.zeros((8, 32))]}, "size", "picture 2"),
+        ({"pictures": [clean(32), "nowhere.png"]}, "not-found", "nowhere.png"),
+        ({"pictures": "nowhere"}, "not-found", "nowhere"),
+        ({"pictures": [clean(32, 2), clean(32, 2) / 2], "degradation": "jpeg:20"}, "shape", "got 2"),
     ],
 )
-def test_what_cannot_be_is_one_line_before_any_fit(changes, said, monkeypatch):
-    monkeypatch.setattr(Search, "__iter__", lambda search: pytest.fail("a fit was begun"))
-    options = {"pictures": pictures(), "degradation": "gaussian:25", "recipe": BRIEF, "device": "cpu"} | changes
-    with pytest.raises(InputError, match=said) as caught:
-        calibrate(**options)
+def test_what_cannot_be_is_one_line_before_any_fit(changes, code, named):
+    options = {"degradation": "gaussian:25", "recipe": BRIEF, "device": "cpu"} | changes
+    given = options.pop("pictures", pictures())
+    with pytest.raises(InputError) as caught:
+        calibrate(given, **options)
+    assert code in (None, caught.value.code)
+    assert named in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_a_folder_with_what_cannot_be_read_names_it(folder):
     (folder / "broken.png").write_bytes(b"hello")
-    with pytest.raises(InputError, match=r"broken\.png"):
-        Search(folder, "gaussian:25", recipe=BRIEF)
-    with pytest.raises(InputError, match="is no folder"):
-        Search(folder / "a.png", "gaussian:25", recipe=BRIEF)
     empty = folder / "empty"
     empty.mkdir()
-    with pytest.raises(InputError, match="empty has 0: two are the least"):
-        Search(empty, "gaussian:25", recipe=BRIEF)
+    for place, code, named in (
+        (folder, "unreadable", "broken.png"),
+        (folder / "a.png", "not-found", "a.png"),
+        (empty, "size", "empty"),
+    ):
+        with pytest.raises(InputError) as caught:
+            calibrate(place, degradation="gaussian:25", recipe=BRIEF)
+        assert caught.value.code == code
+        assert named in str(caught.value)
+
+
+def test_the_task_has_a_report_and_lines_for_people():
+    calibration = calibrate(
+        pictures(2), degradation="gaussian:25", recipe=BRIEF, candidates=[BRIEF], device="cpu"
+    ).run()
+    assert calibrate.report is not None
+    assert calibrate.summary_lines is not None
+    assert calibrate.report(calibration) == calibration.report()
+    lines = calibrate.summary_lines(calibration)
+    assert any(line.startswith("as it is (chosen)") for line in lines)
+    assert lines[-1] == "use it: preimage denoise INPUT --recipe FILE.json"
 
 
 @pytest.mark.parametrize(("count", "share", "held_out"), [(2, 1 / 3, 1), (3, 1 / 3, 1), (5, 0.9, 4), (5, 0.01, 1)])
 def test_at_least_one_picture_on_either_side(count, share, held_out):
-    search = Search(pictures(count), "gaussian:25", recipe=BRIEF, held_out=share, device="cpu")
+    search = calibrate(pictures(count), degradation="gaussian:25", recipe=BRIEF, held_out=share, device="cpu")
     assert (len(search.held_out), len(search.tuning)) == (held_out, count - held_out)

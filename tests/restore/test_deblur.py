@@ -11,17 +11,20 @@ from PIL import Image
 from specimens import THIN, clean, noisy
 from torch.nn import functional
 
+from preimage.codes import Noise
+from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
 from preimage.metrics import psnr
+from preimage.networks import Pixels, SkipNet
 from preimage.operators import Blur, gaussian, motion
 from preimage.optimizers import muon
-from preimage.penalties import total_variation
 from preimage.problem import Problem
-from preimage.recipes import Free, Hourglass, Noise, Recipe
-from preimage.restore.deblur import FAST, PAPER, blur_kernel, deblur
+from preimage.regularizers import total_variation
+from preimage.restore.deblur import blur_kernel, deblur, recipes
 from preimage.stopping import After, after, discrepancy, held_out, risk, windowed_variance
 
 BRIEF = replace(THIN, steps=3)
+FAST, PAPER = recipes()["fast"], recipes()["paper"]
 DELTA = np.pad(np.ones((1, 1)), 2)
 
 
@@ -61,7 +64,7 @@ def test_the_window_of_the_result_is_the_input_s(kernel):
     rows, columns = kernel.shape[0] // 2, kernel.shape[1] // 2
     most = max(rows, columns)
     scene = clean(24 + 2 * most)[..., most - rows : 24 + most + rows, most - columns : 24 + most + columns]
-    assert float(next(iter(fit.problem.terms(scene).values()))) == pytest.approx(0, abs=1e-9)
+    assert float(dict(fit.problem.terms(scene))["filtered"]) == pytest.approx(0, abs=1e-9)
     assert fit.problem.finish is not None
     assert torch.equal(fit.problem.finish(scene), sharp)
 
@@ -74,8 +77,8 @@ def test_a_kernel_that_blurs_nothing_is_denoising(kernel):
     x = torch.rand(1, 3, 32 + 2 * margin, 32 + 2 * margin, generator=torch.Generator().manual_seed(1))
     assert problem.finish is not None
     cut = problem.finish(x)
-    assert torch.allclose(problem.see(x), cut, atol=1e-6)
-    (value,), (expected,) = problem.terms(x).values(), Problem(image).terms(cut).values()
+    assert torch.allclose(problem.apply(x), cut, atol=1e-6)
+    ((_, value),), ((_, expected),) = problem.terms(x), Problem(image).terms(cut)
     assert float(value) == pytest.approx(float(expected), rel=1e-4)
 
 
@@ -89,7 +92,7 @@ def test_the_loss_falls():
 def test_it_sharpens():
     """Without a network, which needs more steps to get there."""
     image, sharp = window(gaussian(2.0))
-    recipe = Recipe(network=Free(), jitter=0.0, rate=0.1, steps=150, averaging=0.0)
+    recipe = Recipe(network=Pixels.Config(), jitter=0.0, rate=0.1, steps=150, averaging=0.0)
     result = deblur(image, kernel="gaussian:2", recipe=recipe, stop=after(), device="cpu").run()
     assert float(psnr(result.image, sharp)) > float(psnr(image, sharp)) + 0.8
 
@@ -104,7 +107,6 @@ def test_the_noise_is_estimated_or_told(sigma):
     eight = (image[0].movedim(0, -1) * 255).round().byte().numpy()
     told = deblur(eight, kernel=DELTA, sigma=20, recipe=BRIEF, device="cpu")
     assert told.problem.noise_level == pytest.approx((20 / 255) ** 2, rel=1e-3)
-    assert "as stated" in told.remarks[1]
 
 
 @pytest.mark.parametrize("kernel", ["gaussian:1.6", "unknown"])
@@ -115,13 +117,13 @@ def test_the_noise_level_is_the_data_term_of_the_sharp_scene(kernel):
     scene = clean(64 + 2 * reach)
     image = Blur(true)(scene) + 0.05 * torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     fit = deblur(image.clamp(0, 1), kernel=kernel, sigma=0.05, recipe=BRIEF, stop=after(1), device="cpu")
-    value = next(iter(fit.problem.terms(scene).values()))
+    value = fit.problem.terms(scene)[0][1]
     assert fit.problem.noise_level == pytest.approx(float(value.detach()), rel=0.15)
 
 
 def test_a_total_variation_penalty_is_a_term_of_its_own():
-    fit = deblur(noisy(), kernel="gaussian:1", tv=1e-6, recipe=BRIEF, device="cpu")
-    assert fit.problem.penalties == ((1e-6, total_variation),)
+    fit = deblur(noisy(), kernel="gaussian:1", tv=0.02, recipe=BRIEF, device="cpu")
+    assert fit.problem.regularizers == ((0.02, total_variation),)
 
 
 # ---------------------------------------------------------------------- kernels
@@ -157,7 +159,6 @@ def test_an_unknown_kernel_is_fitted_by_each_restart():
     result = deblur(image, kernel="unknown", kernel_size=5, restarts=2, recipe=recipe, stop=after(), device="cpu").run()
     begin, fitted = blur_kernel("unknown", 5)
     assert fitted
-    assert "fitted with the picture" in result.remarks[0]
     kernels = [operator.kernel.detach() for operator in result.operators if isinstance(operator, Blur)]
     assert len(kernels) == 2
     for kernel in kernels:
@@ -174,7 +175,7 @@ def test_a_fitted_kernel_starts_the_next_fit():
     first = deblur(image, **options).run()
     (kernel,) = (operator.kernel for operator in first.operators if isinstance(operator, Blur))
     warm = deblur(image, initial=first, **options)
-    (begin,) = (operator.kernel for operator in warm.operators if isinstance(operator, Blur))
+    begin = warm.theta.operators[0].kernel
     assert torch.equal(begin, kernel)
 
 
@@ -183,7 +184,7 @@ def test_a_fitted_kernel_starts_the_next_fit():
 
 def test_the_settings_without_a_table_are_those_of_super_resolution():
     """The paper does not deblur; PAPERS.md: 5x128/4, noise 32, jitter 0.03, Adam 0.01, 2000 steps."""
-    assert PAPER.network == Hourglass((128,) * 5, (128,) * 5, (4,) * 5)
+    assert PAPER.network == SkipNet.Config((128,) * 5, (128,) * 5, (4,) * 5)
     assert (PAPER.code, PAPER.jitter, PAPER.rate, PAPER.steps) == (Noise(32), 0.03, 0.01, 2000)
     assert isinstance(deblur(noisy(), kernel="gaussian:1", recipe=PAPER, device="cpu").rule, After)
 
@@ -203,7 +204,7 @@ def test_rules_that_hold_pixels_out_see_each_pixel_by_itself():
         fit = deblur(noisy(), kernel="gaussian:1.6", recipe=BRIEF, stop=rule, device="cpu")
         assert fit.problem.weight is not None
         x = torch.rand(1, 3, 42, 42, generator=torch.Generator().manual_seed(0))
-        seen = fit.problem.see(x).requires_grad_()
+        seen = fit.problem.apply(x).requires_grad_()
         fit.problem.data_term(seen).sum().backward()
         assert seen.grad is not None
         assert float(seen.grad[(fit.problem.weight == 0).expand_as(seen.grad)].abs().max()) == 0
@@ -217,35 +218,37 @@ def test_smoke_of_the_recipes_as_they_are(recipe):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "code"),
     [
-        ({"kernel": np.ones((4, 4))}, "odd sides, got 4 x 4"),
-        ({"kernel": np.ones((3, 4))}, "odd sides, got 4 x 3"),
-        ({"kernel": np.ones((33, 3))}, "3 x 33 pixels, larger than the picture of 32 x 32"),
-        ({"kernel": "gaussian:20"}, "larger than the picture of 32 x 32"),
-        ({"kernel": "unknown", "kernel_size": 33}, "larger than the picture of 32 x 32"),
-        *(({"kernel": "unknown", "kernel_size": n}, "kernel_size must be an odd") for n in (1, 4, -3, 5.0, True)),
-        ({"kernel": "gaussian:"}, "say gaussian:SIGMA"),
-        ({"kernel": "gaussian:wide"}, "say gaussian:SIGMA"),
-        ({"kernel": "gaussian:1,2"}, "say gaussian:SIGMA"),
-        ({"kernel": "gaussian:0"}, "sigma must be finite and above 0"),
-        ({"kernel": "gaussian:nan"}, "sigma must be finite and above 0"),
-        ({"kernel": "motion:9"}, "or motion:LENGTH,ANGLE"),
-        ({"kernel": "motion:9,north"}, "or motion:LENGTH,ANGLE"),
-        ({"kernel": "motion:0.2,30"}, "length must be finite and at least 1"),
-        ({"kernel": np.zeros((3, 3))}, "sums to 0"),
-        ({"kernel": np.full((3, 3), np.nan)}, "not finite"),
-        ({"kernel": np.ones((3, 3, 3))}, r"\(kh, kw\), got shape \(3, 3, 3\)"),
-        ({"kernel": "no_such_kernel.npy"}, "no_such_kernel.npy"),
-        ({"kernel": "fuzzy"}, "fuzzy"),
-        ({"sigma": -1}, "sigma must be"),
-        ({"restarts": 0}, "restarts must be at least 1"),
-        ({"device": "abacus"}, "abacus"),
+        ({"kernel": np.ones((4, 4))}, "kernel"),
+        ({"kernel": np.ones((3, 4))}, "kernel"),
+        ({"kernel": np.ones((33, 3))}, "kernel"),
+        ({"kernel": "gaussian:20"}, "kernel"),
+        ({"kernel": "unknown", "kernel_size": 33}, "kernel"),
+        *(({"kernel": "unknown", "kernel_size": n}, "kernel") for n in (4, 5.0, True)),
+        *(({"kernel": "unknown", "kernel_size": n}, "invalid-value") for n in (1, -3)),
+        ({"kernel": "gaussian:"}, "kernel"),
+        ({"kernel": "gaussian:wide"}, "kernel"),
+        ({"kernel": "gaussian:1,2"}, "kernel"),
+        ({"kernel": "gaussian:0"}, "invalid-value"),
+        ({"kernel": "gaussian:nan"}, "invalid-value"),
+        ({"kernel": "motion:9"}, "kernel"),
+        ({"kernel": "motion:9,north"}, "kernel"),
+        ({"kernel": "motion:0.2,30"}, "invalid-value"),
+        ({"kernel": np.zeros((3, 3))}, "kernel"),
+        ({"kernel": np.full((3, 3), np.nan)}, "kernel"),
+        ({"kernel": np.ones((3, 3, 3))}, "kernel"),
+        ({"kernel": "no_such_kernel.npy"}, "not-found"),
+        ({"kernel": "fuzzy"}, "not-found"),
+        ({"sigma": -1}, "invalid-value"),
+        ({"restarts": 0}, "invalid-value"),
+        ({"device": "abacus"}, "device"),
     ],
 )
-def test_what_cannot_be_done_is_one_line_before_any_step(options, said):
-    with pytest.raises(InputError, match=said) as caught:
+def test_what_cannot_be_done_is_one_line_before_any_step(options, code):
+    with pytest.raises(InputError) as caught:
         deblur(noisy(), **({"kernel": "gaussian:1", "recipe": BRIEF, "device": "cpu"} | options))
+    assert caught.value.code == code
     assert "\n" not in str(caught.value)
 
 

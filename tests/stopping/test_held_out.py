@@ -8,85 +8,87 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from sequences import LEVEL, prepared, step_of
+from sequences import LEVEL, look, started, step_of
 from specimens import THIN, fit_of, noisy
 
-from preimage import stopping
 from preimage.errors import InputError
-from preimage.problem import Problem
-from preimage.stopping import (
-    held_out,
-    risk,
-)
+from preimage.problem import Problem, join
+from preimage.stopping import held_out, risk
+
+
+def begin(rule, problem, *, members: int = 1, seed: int = 0):
+    """The problem that a rule makes of one, and its tracker."""
+    return rule.start(problem, members=range(members), total=30, seed=seed)
 
 
 def test_held_out_pixels_are_left_out_of_the_data_term():
     target = noisy()
-    rule = held_out(0.2)
-    given = rule.prepare(Problem(target), members=1, size=(32, 32), total=30, seed=0)
-    changed = replace(given, target=torch.where(rule.mask > 0, 1 - target, target))
+    given, tracker = begin(held_out(0.2), Problem(target))
+    changed = replace(given, target=torch.where(tracker.mask > 0, 1 - target, target))
     x = torch.rand(1, 3, 32, 32)
     assert torch.equal(given.data_term(x), changed.data_term(x))
-    seen = replace(given, target=torch.where(rule.mask > 0, target, 1 - target))
-    assert not torch.allclose(given.data_term(x), seen.data_term(x))
+    fitted = replace(given, target=torch.where(tracker.mask > 0, target, 1 - target))
+    assert not torch.allclose(given.data_term(x), fitted.data_term(x))
 
 
 def test_no_gradient_comes_from_held_out_pixels():
-    rule = held_out(0.2)
-    given = rule.prepare(Problem(noisy()), members=1, size=(32, 32), total=30, seed=0)
+    given, tracker = begin(held_out(0.2), Problem(noisy()))
     x = torch.rand(1, 3, 32, 32, requires_grad=True)
     given.data_term(x).sum().backward()
     assert x.grad is not None
-    assert torch.equal(x.grad == 0, rule.mask.expand_as(x) > 0)
+    assert torch.equal(x.grad == 0, tracker.mask.expand_as(x) > 0)
 
 
-@pytest.mark.parametrize("share", [0.03, 0.2])
-def test_the_share_is_held_out_each_member_its_own(share):
-    rule = held_out(share)
-    rule.prepare(Problem(torch.rand(1, 1, 128, 128)), members=4, size=(128, 128), total=30, seed=0)
-    assert rule.mask.shape == (4, 1, 128, 128)
-    assert rule.mask.flatten(1).mean(1).tolist() == pytest.approx([share] * 4, rel=0.15)
-    both = (rule.mask[0] * rule.mask[1]).mean()
-    assert float(both) == pytest.approx(share**2, rel=0.5)
-    again, other = held_out(share), held_out(share)
-    again.prepare(Problem(torch.rand(1, 1, 128, 128)), members=4, size=(128, 128), total=30, seed=0)
-    other.prepare(Problem(torch.rand(1, 1, 128, 128)), members=4, size=(128, 128), total=30, seed=1)
-    assert torch.equal(rule.mask, again.mask)
-    assert not torch.equal(rule.mask, other.mask)
+@pytest.mark.parametrize("fraction", [0.03, 0.2])
+def test_the_fraction_is_held_out_each_member_its_own(fraction):
+    problem = Problem(torch.rand(1, 1, 128, 128))
+    mask, again, other = (begin(held_out(fraction), problem, members=4, seed=seed)[1].mask for seed in (0, 0, 1))
+    assert mask.shape == (4, 1, 128, 128)
+    assert mask.flatten(1).mean(1).tolist() == pytest.approx([fraction] * 4, rel=0.15)
+    both = (mask[0] * mask[1]).mean()
+    assert float(both) == pytest.approx(fraction**2, rel=0.5)
+    assert torch.equal(mask, again)
+    assert not torch.equal(mask, other)
+
+
+def test_two_rules_that_are_joined_hold_out_different_pixels():
+    """One stream of random numbers each; the first draws what it draws alone."""
+    problem = Problem(torch.rand(1, 1, 64, 64))
+    _, alone = begin(held_out(0.2), problem)
+    _, joined = begin(held_out(0.2) | held_out(0.2), problem)
+    first, second = (tracker.mask for tracker in joined.trackers)
+    assert torch.equal(first, alone.mask)
+    assert not torch.equal(first, second)
+    assert float((first * second).mean()) == pytest.approx(0.04, rel=0.3)
 
 
 @pytest.mark.parametrize("block", [2, 5])
 def test_blocks_are_left_out_whole_each_member_its_own(block):
-    rule = held_out(0.1, block=block)
-    rule.prepare(Problem(torch.rand(1, 1, 200, 203)), members=3, size=(200, 203), total=30, seed=0)
-    assert rule.mask.shape == (3, 1, 200, 203)
-    assert rule.mask.flatten(1).mean(1).tolist() == pytest.approx([0.1] * 3, rel=0.3)
-    whole = rule.mask[..., : 200 // block * block, : 203 // block * block]
+    _, tracker = begin(held_out(0.1, block=block), Problem(torch.rand(1, 1, 200, 203)), members=3)
+    mask = tracker.mask
+    assert mask.shape == (3, 1, 200, 203)
+    assert mask.flatten(1).mean(1).tolist() == pytest.approx([0.1] * 3, rel=0.3)
+    whole = mask[..., : 200 // block * block, : 203 // block * block]
     squares = whole.unfold(2, block, block).unfold(3, block, block).flatten(4).mean(-1)
     assert set(squares.unique().tolist()) == {0.0, 1.0}
-    assert not torch.equal(rule.mask[0], rule.mask[1])
+    assert not torch.equal(mask[0], mask[1])
 
 
 def test_blocks_of_one_pixel_are_pixels():
-    pixels, blocks = held_out(0.1), held_out(0.1, block=1)
-    for rule in (pixels, blocks):
-        rule.prepare(Problem(noisy()), members=2, size=(32, 32), total=30, seed=0)
+    pixels, blocks = (begin(rule, Problem(noisy()), members=2)[1] for rule in (held_out(0.1), held_out(0.1, block=1)))
     assert torch.equal(pixels.mask, blocks.mask)
 
 
-@pytest.mark.parametrize("rule", [held_out, risk])
+@pytest.mark.parametrize("rule", [held_out(0.2, block=3), risk(0.2, block=3)])
 def test_held_out_blocks_resume(rule):
-    target = noisy()
-    given = {"recipe": replace(THIN, steps=12), "rule": rule(0.2, block=3)}
-    given["rule"].prepare(Problem(target, noise_level=LEVEL), members=1, size=(32, 32), total=12, seed=0)
-    again = rule(0.2, block=3)
-    again.prepare(Problem(target, noise_level=LEVEL), members=1, size=(32, 32), total=12, seed=0)
+    problem = Problem(noisy(), noise_level=LEVEL)
+    tracker, again = (begin(rule, problem)[1] for _ in range(2))
     average = torch.rand(1, 3, 32, 32)
-    given["rule"].look(step_of(3, average))
-    again.load_state_dict(given["rule"].state_dict())
-    assert again.best_score == given["rule"].best_score
+    look(tracker, step_of(3, average))
+    again.load_state_dict(tracker.state_dict())
+    assert again.best_score == tracker.best_score
     following = step_of(6, average + 0.1)
-    assert torch.equal(again.score(following), given["rule"].score(following))
+    assert torch.equal(again.measure(following), tracker.measure(following))
 
 
 def test_a_neighbor_tells_a_left_out_pixel_of_correlated_noise_and_not_a_block():
@@ -96,44 +98,53 @@ def test_a_neighbor_tells_a_left_out_pixel_of_correlated_noise_and_not_a_block()
     problem = Problem(noise / noise.std() * LEVEL**0.5, noise_level=LEVEL)
     errors = {}
     for block in (1, 9):
-        rule = held_out(0.1, block=block)
-        prepared(rule, problem)
-        known = smoothed(rule.fitted, 1.0).clamp_min(1e-3)
-        guess = smoothed(problem.target * rule.fitted, 1.0) / known
-        errors[block] = float(problem.data_term(guess, rule.watched))
+        tracker = started(held_out(0.1, block=block), problem)
+        valid = smoothed(tracker.fitted, 1.0).clamp_min(1e-3)
+        guess = smoothed(problem.target * tracker.fitted, 1.0) / valid
+        errors[block] = float(problem.data_term(guess, tracker.held_out))
     assert errors[1] < 0.5 * LEVEL
     assert errors[9] > 0.6 * LEVEL
 
 
-def test_what_was_not_given_is_neither_fitted_nor_watched():
+def test_what_is_missing_is_neither_fitted_nor_held_out():
     weight = (torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0)) < 0.5).float()
-    rule = held_out(0.3)
-    rule.prepare(Problem(noisy(), weight=weight), members=2, size=(32, 32), total=30, seed=0)
-    assert torch.equal(rule.watched + rule.fitted, weight.expand(2, 1, 32, 32))
-    assert float((rule.watched * rule.fitted).abs().max()) == 0
+    _, tracker = begin(held_out(0.3), Problem(noisy(), weight=weight), members=2)
+    assert torch.equal(tracker.held_out + tracker.fitted, weight.expand(2, 1, 32, 32))
+    assert float((tracker.held_out * tracker.fitted).abs().max()) == 0
 
 
 def test_it_keeps_the_average_with_the_least_error_on_held_out_pixels():
     target = noisy()
-    run = fit_of(target, replace(THIN, steps=90), rule=(rule := held_out(0.1, every=3)))
-    mask = rule.mask.expand_as(target) > 0
-    seen = {step.index: step.average for step in run}
-    errors = {i: float((x - target)[mask].square().mean()) for i, x in seen.items() if i % 3 == 0}
+    run = fit_of(target, replace(THIN, steps=90), rule=held_out(0.1, every=3))
+    mask = run.tracker.mask.expand_as(target) > 0
+    averages = {step.index: step.average for step in run}
+    errors = {i: float((x - target)[mask].square().mean()) for i, x in averages.items() if i % 3 == 0}
     best = min(errors, key=lambda i: errors[i])
-    assert rule.kept_step == [best]
-    assert rule.best_score[0] == pytest.approx(errors[best], rel=1e-4)
-    assert torch.equal(run.result().image, seen[best])
+    assert run.tracker.kept_step == [best]
+    assert run.tracker.best_score[0] == pytest.approx(errors[best], rel=1e-4)
+    assert torch.equal(run.result().image, averages[best])
 
 
-def test_nothing_to_hold_out_is_said():
-    with pytest.raises(InputError, match="take a larger share"):
-        prepared(held_out(1e-6), Problem(torch.rand(1, 1, 16, 16)))
-    with pytest.raises(InputError, match="only one rule that holds out"):
-        prepared(held_out() | risk(), Problem(torch.rand(1, 1, 64, 64), noise_level=LEVEL))
-    with pytest.raises(InputError, match="at least 1 pixel"):
-        held_out(block=0)
-    with pytest.raises(InputError, match=r"target \(b, c, h, w\)"):
-        held_out().prepare(Problem(torch.rand(1, 10)), members=1, size=(16, 16), total=10, seed=0)
+def codes_of(calls) -> list[str]:
+    found = []
+    for call in calls:
+        with pytest.raises(InputError) as caught:
+            call()
+        found.append(caught.value.code)
+    return found
+
+
+def test_nothing_to_hold_out_is_an_error():
+    small = Problem(torch.rand(1, 1, 16, 16))
+    level = Problem(torch.rand(1, 1, 64, 64), noise_level=LEVEL, weight=torch.zeros(1, 1, 64, 64))
+    calls = [
+        lambda: started(held_out(1e-6), small),
+        lambda: started(held_out() | risk(), level),
+        lambda: held_out(block=0),
+        lambda: started(held_out(), Problem(torch.rand(1, 10))),
+        lambda: started(risk(), Problem(torch.rand(1, 1, 32, 32))),
+    ]
+    assert codes_of(calls) == ["mask", "mask", "invalid-value", "shape", "noise"]
 
 
 def smoothed(values: torch.Tensor, width: float) -> torch.Tensor:
@@ -143,9 +154,9 @@ def smoothed(values: torch.Tensor, width: float) -> torch.Tensor:
     return torch.fft.ifft2(torch.fft.fft2(values) * response).real
 
 
-def smoothers(problem: Problem, rule: stopping.Risk, widths: torch.Tensor) -> list[torch.Tensor]:
+def smoothers(problem: Problem, tracker, widths: torch.Tensor) -> list[torch.Tensor]:
     """What weaker and weaker smoothers make of the values that a fit is given: normalized convolutions."""
-    fitted = rule.fitted
+    fitted = tracker.fitted
     return [smoothed(problem.target * fitted, float(w)) / smoothed(fitted, float(w)).clamp_min(1e-6) for w in widths]
 
 
@@ -157,13 +168,12 @@ def test_the_estimated_risk_of_linear_smoothers_is_the_true_one(given):
     target = picture + LEVEL**0.5 * torch.randn(picture.shape, generator=generator)
     weight = None if given == 1 else (torch.rand(picture.shape, generator=generator) < given).float()
     problem = Problem(target, weight=weight, noise_level=LEVEL)
-    rule = risk(0.1)
-    prepared(rule, problem, members=6)
-    assert rule.given == pytest.approx(given, abs=0.01)
+    tracker = started(risk(0.1), problem, members=6)
+    assert float(tracker.valid) == pytest.approx(given, abs=0.01)
     widths = torch.linspace(3, 0.7, 12)
     estimated, true = [], []
-    for i, average in enumerate(smoothers(problem, rule, widths), 1):
-        estimated.append(float(rule.score(step_of(3 * i, average)).mean()))
+    for i, average in enumerate(smoothers(problem, tracker, widths), 1):
+        estimated.append(float(tracker.score_of(step_of(3 * i, average)).mean()))
         true.append(float((average - picture).square().mean()))
     oracle = int(np.argmin(true))
     assert 0 < oracle < len(widths) - 1
@@ -171,6 +181,13 @@ def test_the_estimated_risk_of_linear_smoothers_is_the_true_one(given):
     assert true[int(np.argmin(estimated))] < 1.1 * true[oracle]
 
 
-def test_risk_must_know_the_noise():
-    with pytest.raises(InputError, match=r"noise_level, or take held_out"):
-        prepared(risk(), Problem(torch.rand(1, 1, 32, 32)))
+def test_each_image_of_a_batch_is_judged_by_its_own_noise_and_what_is_missing_in_itself():
+    generator = torch.Generator().manual_seed(4)
+    targets, average = (torch.rand(2, 1, 64, 64, generator=generator) for _ in range(2))
+    weights = torch.cat([torch.ones(1, 1, 64, 64), (torch.rand(1, 1, 64, 64, generator=generator) < 0.5).float()])
+    problems = [Problem(targets[i : i + 1], weight=weights[i : i + 1], noise_level=LEVEL * (i + 1)) for i in (0, 1)]
+    together = started(risk(0.2), join(problems), members=2)
+    alone = started(risk(0.2), problems[0])  # member 0 holds out the same pixels in both
+    step = step_of(3, average)
+    assert float(alone.score_of(step_of(3, average[:1]))) == pytest.approx(float(together.score_of(step)[0]), rel=1e-5)
+    assert together.valid[1] < 0.6 < together.valid[0]

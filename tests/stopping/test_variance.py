@@ -8,15 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sequences import TOTAL, follow, prepared, step_of
+from sequences import TOTAL, follow, started, step_of
 
+from preimage.engine.step import Step
 from preimage.problem import Problem
-from preimage.step import Step
-from preimage.stopping import (
-    Rule,
-    moving_variance,
-    windowed_variance,
-)
+from preimage.stopping import StoppingRule, moving_variance, windowed_variance
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +21,9 @@ def published(golden: Path) -> tuple[torch.Tensor, int, np.ndarray]:
     return torch.from_numpy(stored["sequence"]), int(stored["window"]), stored["variance"]
 
 
-def scores_of(rule: Rule, sequence: torch.Tensor) -> np.ndarray:
-    prepared(rule, Problem(sequence[:1]), total=len(sequence))
-    return np.array([float(rule.score(step_of(i, x[None]))) for i, x in enumerate(sequence, 1)])
+def scores_of(rule: StoppingRule, sequence: torch.Tensor) -> np.ndarray:
+    tracker = started(rule, Problem(sequence[:1]), total=len(sequence))
+    return np.array([float(tracker.score_of(step_of(i, x[None]))) for i, x in enumerate(sequence, 1)])
 
 
 def test_windowed_variance_is_the_published_one(published):
@@ -49,9 +45,9 @@ def test_a_subset_of_the_values_says_nearly_the_same(published):
 def test_windowed_variance_of_any_window_and_of_each_member(published):
     sequence, _, _ = published
     pair = torch.stack([sequence[:60], sequence[60:120]], 1)  # (steps, members, ...)
-    rule = prepared(windowed_variance(7, values=None), Problem(sequence[:1]), members=2)
+    rule = started(windowed_variance(7, values=None), Problem(sequence[:1]), members=2)
     for i, images in enumerate(pair, 1):
-        score = rule.score(step_of(i, images))
+        score = rule.score_of(step_of(i, images))
         if i >= 7:
             expected = pair[i - 7 : i].double().var(0, correction=0).flatten(1).mean(1)
             torch.testing.assert_close(score, expected, rtol=1e-5, atol=0)
@@ -86,15 +82,15 @@ def early_flat_phase() -> list[Step]:
 
 
 VARIANCES = {
-    "windowed": lambda guard: windowed_variance(10, 60, guard=guard),
-    "moving": lambda guard: moving_variance(0.2, 60, guard=guard),
+    "windowed": lambda guard: windowed_variance(10, patience=60, guard=guard),
+    "moving": lambda guard: moving_variance(0.2, patience=60, guard=guard),
 }
 
 
 @pytest.mark.parametrize("make", VARIANCES.values(), ids=VARIANCES.keys())
 def test_the_guard_passes_a_minimum_before_anything_was_learned(make):
     steps = early_flat_phase()
-    guarded, unguarded = (prepared(make(guard), Problem(torch.zeros(1, 1, 16, 16))) for guard in (0.7, 0.0))
+    guarded, unguarded = (started(make(guard), Problem(torch.zeros(1, 1, 16, 16))) for guard in (0.7, 0.0))
     ends = follow(guarded, steps), follow(unguarded, steps)
     assert unguarded.kept_step[0] <= 41
     assert ends[1] == [unguarded.kept_step[0] + 60]

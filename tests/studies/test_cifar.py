@@ -14,11 +14,11 @@ CIFAR = classifiers.DATA["cifar10"][0]
 
 def test_a_smoke_run_has_pictures_that_its_classifier_is_right_about(tmp_path):
     study = Run("a", "smoke", None, tmp_path)
-    predictor, found = classifiers.subject(study, "cifar10", 5)
+    classifier, found = classifiers.subject(study, "cifar10", 5)
     assert found.images.shape == (5, 3, 32, 32)
-    assert torch.equal(predictor(found.images).argmax(1), found.labels)
-    second = classifiers.classifier(study, "cifar10-second").predictor
-    assert not torch.equal(predictor(found.images), second(found.images))
+    assert torch.equal(classifier(found.images).argmax(1), found.labels)
+    second = classifiers.classifier(study, "cifar10-second").classifier
+    assert not torch.equal(classifier(found.images), second(found.images))
 
 
 def test_of_the_test_part_the_classes_come_in_turn_and_all_are_classified_correctly(tmp_path, monkeypatch):
@@ -29,11 +29,11 @@ def test_of_the_test_part_the_classes_come_in_turn_and_all_are_classified_correc
     held = {"x_train": pictures[:20], "y_train": labels[:20], "x_test": pictures[20:], "y_test": labels[20:]}
     np.savez(tmp_path / CIFAR, **held)
     study = Run("a", "small", tmp_path, tmp_path / "out")
-    predictor = classifiers.untrained(None, "cifar10").predictor
+    classifier = classifiers.untrained(None, "cifar10").classifier
     monkeypatch.setattr(classifiers, "trained", lambda run, name: classifiers.untrained(None, name))
     found = classifiers.subject(study, "cifar10", 4)[1]
     assert len(found.images) == 4
-    assert torch.equal(predictor(found.images).argmax(1), found.labels)
+    assert torch.equal(classifier(found.images).argmax(1), found.labels)
     for image, label, number in zip(found.images, found.labels, found.numbers, strict=True):
         assert labels[20 + number] == label
         assert torch.equal(image, torch.from_numpy(pictures[20 + number]).movedim(-1, 0) / 255)
@@ -75,7 +75,7 @@ def test_a_missing_robust_classifier_is_trained_against_attacks_and_kept(tmp_pat
     found, again = (classifiers.trained(study, "cifar10-robust") for _ in range(2))
     assert found.about["adversarial"]["eps"] == 8
     x = torch.rand(1, 3, 32, 32)
-    assert torch.equal(found.predictor(x), again.predictor(x))
+    assert torch.equal(found.classifier(x), again.classifier(x))
     assert [path.name for path in (tmp_path / "out" / "models").iterdir()] == ["cifar10-robust.pt"]
     row = read_rows(tmp_path / "out" / "results" / "classifiers-small.csv")[0]
     assert (row["classifier"], row["backbone"], row["eps"]) == ("cifar10-robust", "thin_resnet10", 8)

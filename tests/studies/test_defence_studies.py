@@ -9,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from preimage.defend.evaluate import CLEAN, NONE, Threat
-from preimage.defend.purify import PAPER
+from preimage.classifiers import Classifier
+from preimage.defend.purification import PAPER
+from preimage.defend.threat import NONE, UNATTACKED, Threat
 from preimage.networks.layers import Block
-from preimage.predictors import Predictor
 from studies import architecture_sensitivity, defence_table
 from studies.architecture_sensitivity import Exactly, Purified, reached, variants, verdict
 from studies.defence_table import PLANS, PUBLISHED, UNAWARE, Accuracies, Detection
@@ -39,8 +39,8 @@ def test_pictures_of_a_table_keep_the_numbers_of_their_classes(tmp_path, monkeyp
         Image.fromarray(np.full((40 + 10 * k, 60, 3), shade, np.uint8)).save(tmp_path / "imagenet_sample" / f"{k}.png")
         rows.append(f"{k}.png,{9 if k == 2 else int(shade / 25.5)}")
     (tmp_path / classifiers.IMAGENET).write_text("\n".join(rows))
-    predictor = Predictor(Told(), 10, (0.0,) * 3, (1.0,) * 3)
-    monkeypatch.setattr(classifiers, "own_resnet18", lambda run: predictor)
+    classifier = Classifier(Told(), 10, (0.0,) * 3, (1.0,) * 3)
+    monkeypatch.setattr(classifiers, "own_resnet18", lambda run: classifier)
     study = Run("a", "paper", tmp_path, tmp_path / "out")
     found = classifiers.subject(study, "cifar10", 10)[1]
     assert sorted(found.numbers) == [0, 1, 3, 4], "the third is misclassified"
@@ -54,14 +54,14 @@ def test_pictures_of_a_table_keep_the_numbers_of_their_classes(tmp_path, monkeyp
 
 def test_a_picture_has_the_same_curve_beside_any_others(tmp_path):
     study = Run("a", "smoke", None, tmp_path)
-    predictor, pictures = classifiers.subject(study, "cifar10", 5)
-    confidence, right = attacked.classified_early(predictor, pictures.images, pictures.labels, attacked.TINY, (2, 4))
+    classifier, pictures = classifiers.subject(study, "cifar10", 5)
+    confidence, right = attacked.classified_early(classifier, pictures.images, pictures.labels, attacked.TINY, (2, 4))
     assert confidence.shape == right.shape == (2, 5)
-    fewer, _ = attacked.classified_early(predictor, pictures.images[:3], pictures.labels[:3], attacked.TINY, (4,))
+    fewer, _ = attacked.classified_early(classifier, pictures.images[:3], pictures.labels[:3], attacked.TINY, (4,))
     assert torch.allclose(fewer[0], confidence[1, :3], atol=1e-4)
-    chances = predictor.probabilities(pictures.images)
+    chances = classifier.probabilities(pictures.images)
     assert torch.allclose(
-        attacked.classified(predictor, pictures.images, pictures.labels)[0], chances.amax(1), atol=1e-6
+        attacked.classified(classifier, pictures.images, pictures.labels)[0], chances.amax(1), atol=1e-6
     )
 
 
@@ -160,7 +160,7 @@ def test_of_the_rows_those_of_this_classifier_and_these_settings_count():
     measured = Accuracies(rows, {"fast": "of fast"})
     assert measured.right("fast", [fgsm, bi], 3) == [100, 50, 0]
     assert measured.gain("fast", NONE, [fgsm, bi], 3).mean == pytest.approx(100 / 3)
-    assert measured.right("fast", [fgsm, CLEAN], 3) == [], "there is no row of clean pictures"
+    assert measured.right("fast", [fgsm, UNATTACKED], 3) == [], "there is no row of clean pictures"
     assert math.isnan(measured.gain("fast", "median", [fgsm], 3).mean)
     assert measured.right("fast", [Threat("fgsm", 5)], 3) == []
 
@@ -215,9 +215,9 @@ def test_pictures_by_which_steps_are_chosen_are_classified_correctly(tmp_path):
     (tmp_path / "cifar10").mkdir()
     np.savez(tmp_path / classifiers.DATA["cifar10"][0], **held)
     data = classifiers.labelled(Run("a", "small", tmp_path, tmp_path / "out"), "cifar10").part("train")
-    predictor = classifiers.untrained(None, "cifar10").predictor
-    found = classifiers.correctly_classified(data.pictures.float() / 255, data.labels, predictor, 3)
-    assert torch.equal(predictor(found.images).argmax(1), found.labels)
+    classifier = classifiers.untrained(None, "cifar10").classifier
+    found = classifiers.correctly_classified(data.pictures.float() / 255, data.labels, classifier, 3)
+    assert torch.equal(classifier(found.images).argmax(1), found.labels)
 
 
 def test_scores_are_known_by_their_classifier_and_settings(tmp_path):

@@ -57,32 +57,32 @@ def test_weights_of_one_s_own(tmp_path, monkeypatch):
     model = models.resnet18(weights=None)
     torch.save(model.state_dict(), tmp_path / "w.pth")
     monkeypatch.setenv("PREIMAGE_WEIGHTS", str(tmp_path / "w.pth"))
-    predictor = own_resnet18(study)
-    assert predictor is not None
-    assert predictor.size == (224, 224)
-    assert all(name in predictor.classes for name in activation_maximization.CLASSES["resnet18"])
+    classifier = own_resnet18(study)
+    assert classifier is not None
+    assert classifier.size == (224, 224)
+    assert all(name in classifier.classes for name in activation_maximization.CLASSES["resnet18"])
     assert own_resnet18(Run("feature_inversion", "smoke", None, tmp_path)) is None
-    study.memory[feature_inversion.predictors,] = {"resnet18": predictor}
+    study.memory[feature_inversion.models,] = {"resnet18": classifier}
     study.memory[feature_inversion.specimens,] = {"noise": noise(0, 1, 3, 64, 64)}
     assert feature_inversion.layers(study, "resnet18") == ["layer1", "layer2", "layer3", "layer4", "fc"]
 
 
 def test_goals_are_classes_and_the_channels_that_differ_most():
     pictures = [imaging.shaded_disc(k)[0] for k in range(4)]
-    asked = activation_maximization.Subject("lesions", untrained(None, "lesions").predictor, None, pictures)
+    asked = activation_maximization.Subject("lesions", untrained(None, "lesions").classifier, None, pictures)
     found = list(goals(Run("a", "small"), asked).values())
     classes, channels = found[:4], found[4:]
     assert [goal["target"] for goal in classes] == list(activation_maximization.CLASSES["lesions"])
     assert len(channels) == len({goal["channel"] for goal in channels}) == 4
-    spread = torch.cat([asked.predictor.features(x, "1").mean((2, 3)) for x in pictures]).std(0)
+    spread = torch.cat([asked.model.features(x, "1").mean((2, 3)) for x in pictures]).std(0)
     assert float(spread[[goal["channel"] for goal in channels]].min()) >= float(spread.sort().values[-4])
 
 
 def test_excitations_of_pictures_are_those_that_are_maximized():
-    predictor = untrained(None, "lesions").predictor
+    classifier = untrained(None, "lesions").classifier
     pictures = [imaging.shaded_disc(k)[0] for k in range(2)]
-    found = excitations(predictor, pictures, {"target": "mel"})
-    assert found == pytest.approx([float(predictor(x)[0, predictor.class_index("mel")]) for x in pictures])
+    found = excitations(classifier, pictures, {"target": "mel"})
+    assert found == pytest.approx([float(classifier(x)[0, classifier.class_index("mel")]) for x in pictures])
     channel = torch.zeros(7, 8)
     channel[2:5, 2:5] = 1
     assert float(middle(channel)) == 1

@@ -41,10 +41,10 @@ def test_classes_take_turns_and_no_lesion_comes_twice():
 
 
 def test_place_is_judged_where_the_mask_allows_and_the_classifier_is_right():
-    predictor = classifiers.untrained(None, "lesions").predictor
-    told = lesions.prediction(predictor, torch.zeros(1, 3, 20, 20))
+    classifier = classifiers.untrained(None, "lesions").classifier
+    told = lesions.prediction(classifier, torch.zeros(1, 3, 20, 20))
     some = [lesion("right", told), lesion("wrong", "nv" if told != "nv" else "mel"), lesion("all", told, share=0.9)]
-    assert [each.name for each in in_turn(some, 9, correct=predictor)] == ["right"]
+    assert [each.name for each in in_turn(some, 9, correct=classifier)] == ["right"]
     assert len(in_turn(some, 9)) == 3
 
 
@@ -99,7 +99,7 @@ def test_a_missing_classifier_is_trained_as_the_command_does_and_kept(folder, ca
     again = classifiers.trained(study, "lesions")
     assert capfd.readouterr().err == ""
     picture = torch.rand(1, 3, 120, 160, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(model.predictor(picture), again.predictor(picture))
+    assert torch.equal(model.classifier(picture), again.classifier(picture))
     assert "trained on 6 pictures" in classifiers.described(study, "lesions")
 
 

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from preimage.images import as_picture
-from preimage.recipes import Hourglass
-from preimage.restore.denoise import FAST, denoise
+from preimage.networks import SkipNet
+from preimage.restore.denoise import denoise, recipes
 from studies import deblurring, flash, inpainting, jpeg, super_resolution
 from studies.harness import published
 from studies.harness.figures import kernel_picture, save_panels, with_dB
@@ -33,7 +33,13 @@ from studies.harness.rows import Row, read_rows
 from studies.harness.study import Run
 from studies.harness.tables import FITTED, Claim, each, mean, table, targets
 
-THIN = replace(FAST, network=Hourglass(down=(8,) * 2, up=(8,) * 2, skip=(4,) * 2), steps=12, restarts=1, stop="steps")
+THIN = replace(
+    recipes()["fast"],
+    network=SkipNet.Config(down=(8,) * 2, up=(8,) * 2, skip=(4,) * 2),
+    steps=12,
+    restarts=1,
+    stop="steps",
+)
 
 # ---------------------------------------------------------------------- crops
 
@@ -90,11 +96,11 @@ def test_no_missing_pixel_reaches_the_library(monkeypatch, tmp_path):
     """Nor the biharmonic rival: what is missing is black in what both are given."""
     seen = []
 
-    def watch(given, **options):
-        seen.append((given, options["mask"]))
+    def watch(given, options):
+        seen.append((given, options.mask))
         raise InterruptedError
 
-    monkeypatch.setattr(inpainting, "inpaint", watch)
+    monkeypatch.setattr(inpainting, "inpaint", replace(inpainting.inpaint, start=watch))
     for missing in dict(inpainting.CASES):
         with pytest.raises(InterruptedError):
             inpainting.measure(Run("inpainting", "smoke", None, tmp_path), missing, "kate")

@@ -13,7 +13,7 @@ from benchmarks import rival_settings
 from preimage.errors import MissingExtra
 from preimage.metrics import psnr
 from preimage.operators import gaussian, motion
-from preimage.restore.denoise import FAST, denoise
+from preimage.restore.denoise import denoise
 from studies import deblurring
 from studies.deblurring import blurred, inner
 from studies.harness import fits
@@ -148,7 +148,7 @@ def test_without_deepinv_the_column_is_empty_and_says_why(monkeypatch, capsys):
     with pytest.raises(MissingExtra, match=r"deepinv is not installed: pip install 'preimage\[physics\]'"):
         tv_deconvolution(given, KERNELS["gaussian"], 1e-3)
     row, _, _ = fits.beside_rivals(
-        lambda: denoise(given, noise="gaussian", sigma=0.1, recipe=fits.quick(True, FAST, 3)),
+        lambda: denoise(given, noise="gaussian", sigma=0.1, recipe=fits.named(True, denoise, 3)),
         lambda image: 1.0,
         {"tv": lambda: tv_deconvolution(given, KERNELS["gaussian"], 1e-3)},
     )

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from preimage.defend.purify import PAPER
+from preimage.defend.purification import PAPER
 from studies import saliency_methods, saliency_over_steps
 from studies.harness import StudyError, classifiers
 from studies.harness.classifiers import correctly_classified, untrained
@@ -47,13 +47,13 @@ def test_pictures_of_paper_are_seen_as_torchvision_shows_them(tmp_path, monkeypa
 
 
 def test_no_picture_is_chosen_that_is_misclassified():
-    predictor = untrained(None, "cifar10").predictor
+    classifier = untrained(None, "cifar10").classifier
     images = torch.cat([generated_picture(32).roll(k, 3) for k in range(6)])
-    said = predictor(images).argmax(1)
-    wrong = (said + torch.tensor([0, 1, 0, 1, 0, 1])) % len(predictor.classes)
-    assert set(correctly_classified(images, wrong, predictor, 9).numbers) == {0, 2, 4}
+    said = classifier(images).argmax(1)
+    wrong = (said + torch.tensor([0, 1, 0, 1, 0, 1])) % len(classifier.classes)
+    assert set(correctly_classified(images, wrong, classifier, 9).numbers) == {0, 2, 4}
     with pytest.raises(StudyError, match="right about none of 6 pictures"):
-        correctly_classified(images, (said + 1) % 10, predictor, 9)
+        correctly_classified(images, (said + 1) % 10, classifier, 9)
 
 
 # ---------------------------------------------------------------------- likeness
@@ -183,12 +183,12 @@ def test_saliency_in_its_place_counts_sizes_and_not_squares():
 
 def test_controls_know_no_classifier():
     subject = Subject(generated_picture(32), 0, 1)
-    predictors = [untrained(None, name).predictor for name in ("cifar10", "cifar10-second")]
+    classifiers = [untrained(None, name).classifier for name in ("cifar10", "cifar10-second")]
     for name in saliency_methods.CONTROLS:
-        found = [map_of(subject, name, predictor) for predictor in predictors]
+        found = [map_of(subject, name, classifier) for classifier in classifiers]
         assert torch.equal(*found)
         assert found[0].shape == (1, 1, 32, 32)
-    assert not torch.equal(*(map_of(subject, "gradient", predictor) for predictor in predictors))
+    assert not torch.equal(*(map_of(subject, "gradient", classifier) for classifier in classifiers))
 
 
 def test_each_setting_differs_from_the_defaults_in_one_thing():

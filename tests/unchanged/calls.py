@@ -7,40 +7,35 @@ library has another name or another sentence for the same thing, they give the f
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from unchanged import classifier, pictures, tables
+from unchanged import classifier as gratings
+from unchanged import pictures, tables
 
 from preimage import stopping
+from preimage.classifiers import Classifier, LossEstimator
+from preimage.classifiers.model_file import TrainedModel
 from preimage.codes import Noise
-from preimage.defend import purify
-from preimage.explain import counterfactual, invert, maximize, recover
+from preimage.engine.recipe import Recipe
+from preimage.networks import SkipNet
+from preimage.noise.estimation import estimate_noise
 from preimage.optimizers import muon
-from preimage.predictors import LossEstimator, Predictor
-from preimage.predictors.model_file import TrainedModel
 from preimage.problem import name_of
-from preimage.recipes import Hourglass, Recipe
-from preimage.restore import deblur, denoise, flash_no_flash, inpaint, remove_jpeg_artifacts, super_resolve
-from preimage.restore.noise import estimate_noise
+from preimage.recipes import NamedRecipe
+from preimage.recipes import recipe as named
+from preimage.registry import task_named
+from preimage.tasks import TaskSpec
 
-MODULES: dict[str, Any] = {
-    "denoise": denoise,
-    "deblur": deblur,
-    "inpaint": inpaint,
-    "super_resolve": super_resolve,
-    "remove_jpeg_artifacts": remove_jpeg_artifacts,
-    "flash_no_flash": flash_no_flash,
-    "invert": invert,
-    "maximize": maximize,
-    "recover": recover,
-    "counterfactual": counterfactual,
-    "purify": purify,
+TASKS: dict[str, TaskSpec[..., Any]] = {
+    name: task_named(name.replace("_", "-"))
+    for name in (
+        *("denoise", "deblur", "inpaint", "super_resolve", "remove_jpeg_artifacts", "flash_no_flash"),
+        *("invert", "maximize", "recover", "counterfactual", "purify"),
+    )
 }
 # Other options of a task, each after a colon: a task decides by them, too.
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -52,42 +47,43 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "denoise:sigma": {"sigma": pictures.SIGMA},
     "denoise:poisson": {"noise": "poisson"},
     "denoise:speckle": {"noise": "speckle"},
-    "invert": {"layer": "layer2"},
-    "invert:tv": {"layer": "layer2", "prior": "tv"},
+    "invert": {"layers": "layer2"},
+    "invert:tv": {"layers": "layer2", "prior": "tv"},
     "maximize": {"target": "rising"},
     "maximize:alpha": {"layer": "layer2", "channel": 5, "window": 2, "prior": "alpha"},
-    "recover:entropy": {"doubt": "entropy"},
+    "recover:entropy": {"uncertainty": "entropy"},
     "counterfactual:alpha": {"prior": "alpha", "count": 2},
 }
 SIZES = (40, 72)
 SMALL = (20, 36)  # where the result is many times as large
 
 
-def recipes(task: str) -> dict[str, Recipe]:
+def recipes(task: str) -> dict[str, NamedRecipe]:
     """The recipes of a task by name."""
-    module = MODULES[task.partition(":")[0]]
-    return {"fast": module.FAST, "paper": module.PAPER, **getattr(module, "QUALITIES", {})}
+    found = TASKS[task.partition(":")[0]].recipes
+    assert found is not None
+    return {name: named(name) for name in found()}
 
 
 def started(
-    task: str, recipe: Recipe, *, channels: int = 3, noise: str = "white", side: int = 40, options: Any = None
+    task: str, recipe: NamedRecipe, *, channels: int = 3, noise: str = "white", side: int = 40, options: Any = None
 ) -> Any:
     """The Run of a task for a synthetic picture of `side` pixels, before its first step."""
     name, _, variant = task.partition(":")
     chosen = {**OPTIONS.get(task, OPTIONS.get(name, {})), **(options or {}), "recipe": recipe, "device": "cpu"}
-    call = getattr(MODULES[name], name)
+    call = TASKS[name]
     x = torch.from_numpy(pictures.picture(side, channels, noise))
     if name == "maximize":
-        return call(predictor=model(channels), size=(side, side), **chosen)
+        return call(classifier=model(channels), size=(side, side), **chosen)
     if name in ("invert", "recover", "counterfactual"):
-        return call(x, predictor=model(3), **chosen)
+        return call(x, classifier=model(3), **chosen)
     if name == "deblur":
         return call(torch.from_numpy(pictures.blurred_picture(side, channels, noise)), **chosen)
     if name == "inpaint":
         missing = pictures.mask(side, variant or "text")
         return call(x, mask=torch.from_numpy(missing), mask_white="missing", **chosen)
     if name == "flash_no_flash":
-        return call(x, torch.from_numpy(pictures.picture(side, channels, "none")), **chosen)
+        return call(x, flash=torch.from_numpy(pictures.picture(side, channels, "none")), **chosen)
     if name == "remove_jpeg_artifacts" and not variant:
         return call(pictures.as_jpeg(x.numpy()), **chosen)
     return call(x, **chosen)
@@ -95,15 +91,15 @@ def started(
 
 def model(channels: int) -> TrainedModel:
     """The classifier, of pictures of 32 pixels, with the estimator of its loss; of one channel it has the sum of three."""
-    network, held = classifier.Gratings(), classifier.weights("classifier")
+    network, held = gratings.Gratings(), gratings.weights("classifier")
     if channels == 1:
         held["layer1.0.weight"] = held["layer1.0.weight"].sum(1, keepdim=True)
         network.layer1[0] = torch.nn.Conv2d(1, 12, 3, 2, 1)
     network.load_state_dict(held)
-    predictor = Predictor(network, classifier.CLASSES, (0.5,) * channels, (0.25,) * channels, size=32)
-    estimator = LossEstimator(classifier.LAYERS, classifier.UNITS)
-    estimator.load_state_dict(classifier.weights("estimator"))
-    return TrainedModel(predictor, estimator.eval().requires_grad_(False), {"target_quantile": 0.1})
+    classifier = Classifier(network, gratings.CLASSES, (0.5,) * channels, (0.25,) * channels, size=32)
+    estimator = LossEstimator(gratings.LAYERS, gratings.UNITS)
+    estimator.load_state_dict(gratings.weights("estimator"))
+    return TrainedModel(classifier, estimator.eval().requires_grad_(False), {"target_quantile": 0.1})
 
 
 # ---------------------------------------------------------------------- table (a): what is decided before the first step
@@ -123,8 +119,8 @@ def decisions(wanted: Callable[[str], bool]) -> dict[str, Any]:
     return rows
 
 
-def _decided() -> Iterator[tuple[str, str, Recipe, dict[str, Any]]]:
-    for task in MODULES:
+def _decided() -> Iterator[tuple[str, str, NamedRecipe, dict[str, Any]]]:
+    for task in TASKS:
         # A picture that is made from nothing has no noise.
         noises = ("none",) if task == "maximize" else pictures.NOISES
         for name, recipe in recipes(task).items():
@@ -148,7 +144,8 @@ SHORT_VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "denoise:correlated/fast": ("denoise", {"noise": "correlated", "side": 72}),
     "denoise:impulse/fast": ("denoise", {"noise": "impulse"}),
     "denoise:poisson/fast": ("denoise:poisson", {}),
-    "deblur:unknown/fast": ("deblur:unknown", {}),
+    # The mean over x, of 48 pixels a side, for what was a sum over x, divided by the number of values of y, of 40.
+    "deblur:unknown/fast": ("deblur:unknown", {"options": {"tv": 0.003 * 47**2 / 40**2}}),
     "inpaint:hole/fast": ("inpaint:hole", {}),
     "inpaint:scattered/fast": ("inpaint:scattered", {}),
     "invert:tv/fast": ("invert:tv", {}),
@@ -160,7 +157,7 @@ SHORT_VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 def bits(wanted: Callable[[str], bool]) -> dict[str, Any]:
     """{task/recipe: the hash of the result, the image after one step and the losses of three}, all of color at 40 px."""
     rows: dict[str, Any] = {}
-    for task in MODULES:
+    for task in TASKS:
         # The result has 40 pixels: twice those of the picture.
         setting = {"side": 20, "options": {"factor": 2}} if task == "super_resolve" else {}
         for name, recipe in recipes(task).items():
@@ -172,22 +169,22 @@ def bits(wanted: Callable[[str], bool]) -> dict[str, Any]:
     return rows
 
 
-def _short(task: str, recipe: Recipe, setting: dict[str, Any]) -> dict[str, Any]:
-    run = started(task, replace(recipe, steps=12, precision="float32"), **setting)
+def _short(task: str, recipe: NamedRecipe, setting: dict[str, Any]) -> dict[str, Any]:
+    run = started(task, named(recipe.name, steps=12, precision="float32"), **setting)
     steps = list(run)
     assert [step.index for step in steps] == list(range(1, 13))
     return {
         "sha256": tables.digest(run.result().image.numpy()),
         "first": steps[0].mean.numpy(),
         "losses": [step.loss.tolist() for step in steps[:3]],
-        "optimizer": name_of(getattr(run, "fit", run).recipe.optimizer),
+        "optimizer": name_of(run.current.recipe.optimizer),
     }
 
 
 # ---------------------------------------------------------------------- table (c): where a thin fit stops, and why
 
 THIN = Recipe(
-    network=Hourglass(down=(16,) * 3, up=(16,) * 3, skip=(4,) * 3, upsample="nearest", padding="zeros"),
+    network=SkipNet.Config(down=(16,) * 3, up=(16,) * 3, skip=(4,) * 3, upsample="nearest", padding="zeros"),
     code=Noise(8),
     jitter_pool=2,
     optimizer=muon,
@@ -198,11 +195,11 @@ THIN = Recipe(
 RULES: dict[str, Callable[[], Any]] = {
     "held_out": lambda: stopping.held_out(0.1),
     "risk": lambda: stopping.risk(patience=40),
-    "windowed_variance": lambda: stopping.windowed_variance(10, patience=20, guard=0.3),
+    "windowed_variance": lambda: stopping.windowed_variance(window=10, patience=20, guard=0.3),
     "moving_variance": lambda: stopping.moving_variance(patience=30, guard=0.3),
     "discrepancy": lambda: stopping.discrepancy(),
-    "plateau": lambda: stopping.plateau(8, share=0.1),
-    "plateau_all_steps": lambda: stopping.plateau(share=0.05),
+    "plateau": lambda: stopping.plateau(patience=8, fraction=0.1),
+    "plateau_all_steps": lambda: stopping.plateau(fraction=0.05),
     "after": lambda: stopping.after(120),
     "held_out_or_after": lambda: stopping.held_out(0.1) | stopping.after(20),
 }
@@ -214,25 +211,55 @@ def stops(wanted: Callable[[str], bool]) -> dict[str, Any]:
     rows: dict[str, Any] = {}
     for key, rule in RULES.items():
         if wanted(key):
-            result = denoise.denoise(x, sigma=pictures.SIGMA, recipe=THIN, stop=rule(), device="cpu").run()
-            rows[key] = {"kept_step": result.kept_step, "reason": reason_code(result.reason)}
+            result = TASKS["denoise"](x, sigma=pictures.SIGMA, recipe=THIN, stop=rule(), device="cpu").run()
+            rows[key] = {"kept_step": result.kept_step, "reason": REASONS.get(result.reason_code, result.reason_code)}
     return rows
 
 
 # ---------------------------------------------------------------------- today's library as the plain data of the first one
 
 # The configuration of rules, by the names the first library had for it.
-CONFIGURATION = (
-    *("patience", "slack", "worth", "every", "share", "by_value", "block", "steps", "sigma", "factor", "distance"),
-    *("window", "values", "guard", "alpha", "target", "confidence", "still", "push", "most"),
-)
+CONFIGURATION = {
+    first: first
+    for first in (
+        *(
+            "patience",
+            "every",
+            "by_value",
+            "block",
+            "steps",
+            "sigma",
+            "factor",
+            "distance",
+            "window",
+            "values",
+            "guard",
+        ),
+        *("alpha", "target", "confidence"),
+    )
+} | {
+    **{"slack": "patience_ratio", "worth": "min_delta", "share": "fraction"},
+    **{"still": "tolerance", "push": "growth", "most": "largest_factor"},
+}
 # Sentences that were reworded: {what today's library says: what the first one said}.
-REWORDED: dict[str, str] = {}
+REWORDED: dict[str, str] = {
+    "uncertainty penalty: estimated loss, target quantile 10%": "doubt by the estimated loss (asked for: its 10% quantile)",
+    "uncertainty penalty: predictive entropy (no loss estimator)": "doubt by the predictive entropy, for there is no loss "
+    "estimator",
+    "fitted with the image": "fitted with the picture",
+    "it is correlated between pixels; specify its deviation with sigma": "it is not independent between pixels; say how much "
+    "with sigma",
+    "the noise is correlated between neighboring pixels, so that held-out pixels cannot show when it is being fitted: the loss "
+    "is whitened, and the fit stops by the discrepancy principle": "neighboring pixels share the noise, so that held-out "
+    "pixels cannot tell when it is being fitted: the fit stops by the size of its error instead, in which all frequencies of "
+    "the noise weigh alike",
+    "as specified, color": "as said, color",
+}
 
 
 def decision_data(run: Any) -> dict[str, Any]:
     """What a task has decided: recipe, rule, remarks and what the fit is made of."""
-    fit = getattr(run, "fit", run)
+    fit = run.current
     return {
         "recipe": recipe_data(fit.recipe),
         "rule": rule_data(fit.rule),
@@ -246,14 +273,24 @@ def decision_data(run: Any) -> dict[str, Any]:
     }
 
 
+# Networks by the names the first library had for their configurations.
+NETWORKS = {"SkipNet": "Hourglass", "UNet": "UShape", "ResNet": "Residual", "DeepDecoder": "Decoder", "Pixels": "Free"}
+
+
 def recipe_data(recipe: Any) -> dict[str, Any]:
     """A recipe."""
-    return recipe.describe()
+    found = {name: value for name, value in recipe.describe().items() if name != "format"}
+    network = found["network"]
+    if isinstance(network, dict):
+        found["network"] = network | {"kind": NETWORKS.get(network["kind"], network["kind"])}
+    return found
 
 
 def rule_data(rule: Any) -> dict[str, Any]:
     """A stopping rule: its name and configuration."""
-    found = {name: getattr(rule, name) for name in CONFIGURATION if hasattr(rule, name)}
+    found = {first: getattr(rule, name) for first, name in CONFIGURATION.items() if hasattr(rule, name)}
+    if rule.name == "moving variance":
+        found["window"] = None  # which the first library's had from windowed variance, without use
     return {"name": rule.name} | {name: name_of(v) if callable(v) else v for name, v in found.items()}
 
 
@@ -271,22 +308,8 @@ def worded(sentence: str) -> str:
     return sentence
 
 
-REASONS = {
-    "interrupted": r"^interrupted at step",
-    "all-steps": r"^all steps were done before",
-    "patience": r"nothing better until \d+",
-    "steps-done": r"steps were done as asked",
-    "noise-level-reached": r"fell to that of the noise",
-    "noise-level-not-reached": r"stayed above the noise's",
-}
-
-
-def reason_code(reason: str) -> str:
-    """The reason of a result, reduced to a code."""
-    for code, pattern in REASONS.items():
-        if re.search(pattern, reason):
-            return code
-    raise ValueError(f"no code is known for the reason {reason!r}")
+# The codes of reasons by the names the first tables have for them.
+REASONS = {"noise-level": "noise-level-reached"}
 
 
 def main(table: str, folder: str, *named: str) -> None:

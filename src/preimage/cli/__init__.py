@@ -18,7 +18,7 @@ def main(tokens: Sequence[str] | None = None) -> int:
     """
     try:
         # Within the try, for Ctrl-C may come while the many modules of the libraries underneath are read.
-        from preimage.cli.app import call
+        from preimage.cli.command import call
         from preimage.cli.failures import report_failure
 
         given = sys.argv[1:] if tokens is None else list(tokens)

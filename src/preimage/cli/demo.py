@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -12,48 +11,47 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_SIDE = 256
-_SIGMA = 25
-_RESTARTS = 2
-_STEPS = 500
+_SIDE, _SIGMA = 256, 25
+# Fewer steps than the recipe allows: a little less good than it could be, and soon done.
+_STEPS, _RESTARTS = 500, 2
 _MOST_SECONDS = 140  # a slow machine ends with the best so far, rather than let a newcomer wait
 
 
 def demo(
     *,
-    output: Annotated[Path, Parameter(name=("--output", "-o"), help="The clean picture.")] = Path("out/demo.png"),
-    figure: Annotated[Path, Parameter(help="PNG: before, after, difference, curves.")] = Path("out/demo-figure.png"),
-    overwrite: Annotated[bool, Parameter(help="Replace files that are there already.")] = False,
-    recipe: Annotated[str | None, Parameter(help="fast, paper, or a FILE.json.")] = None,
-    seed: Annotated[int, Parameter(help="Of the noise and of the fit.")] = 0,
+    output: Annotated[Path, Parameter(name=("--output", "-o"), help="Restored image to write.")] = Path("out/demo.png"),
+    figure: Annotated[Path, Parameter(help="PNG: input, result, difference and curves.")] = Path("out/demo-figure.png"),
+    overwrite: Annotated[bool, Parameter(help="Replace files that exist.")] = False,
+    recipe: Annotated[
+        str, Parameter(help="Recipe: fast, balanced, best or paper, or a FILE.json of settings.")
+    ] = "fast",
+    seed: Annotated[int, Parameter(help="Random seed of the noise and of the fit.")] = 0,
 ) -> int:
     """Restore a noisy photograph of a cat (public domain), in under three minutes on two cores."""
-    from preimage.cli.choices import choose_recipe
     from preimage.cli.interrupt import Interrupt
-    from preimage.cli.options import Options
     from preimage.cli.progress import Progress
-    from preimage.figures import restoration_figure, save_figure
+    from preimage.figures.restoration import restoration_figure, save_figure
     from preimage.images import as_picture
-    from preimage.restore import denoise as module
+    from preimage.metrics import psnr
+    from preimage.observe import Curves, observe
+    from preimage.recipes import choose
+    from preimage.restore.denoise import denoise, recipes
 
     for path in (output, figure):
         path.parent.mkdir(parents=True, exist_ok=True)
-    clean = _cat()
-    noisy = _with_noise(clean, seed)
+    clean, noisy = _cat(seed)
     picture = as_picture(noisy)
     picture.check_destination(output, overwrite=overwrite)
     _check_figure(figure, output, overwrite)
-    chosen = choose_recipe(Options(recipe=recipe), module)
-    # Fewer steps than the recipe allows: a little less good than it could be, and soon done.
-    chosen = replace(chosen, steps=min(_STEPS, chosen.steps))
-    run = module.denoise(picture, recipe=chosen, restarts=min(_RESTARTS, chosen.restarts), seed=seed)
-    scores: list[tuple[int, float]] = []
+    base = choose(recipes(), recipe).adapted()
+    steps, restarts = min(_STEPS, base.steps), min(_RESTARTS, base.restarts)
+    run = denoise(picture, recipe=recipe, steps=steps, restarts=restarts, seed=seed)
+    curves = Curves()
     begun = False
     with Interrupt() as interrupt, Progress("demo") as progress:
-        for step in run:
+        for step in observe(run, curves):
             begun = True
             progress.show(step)
-            _note(scores, run, step.index)
             if interrupt.number or step.seconds > _MOST_SECONDS:
                 break
     if not begun:
@@ -61,28 +59,14 @@ def demo(
     result = run.result()
     result.save(output, overwrite=overwrite)
     reference = as_picture(clean).tensor
-    save_figure(restoration_figure(result, reference=reference, scores=scores), figure, overwrite=overwrite)
-    _say(result, picture.tensor, reference, output, figure)
-    return interrupt.exit_code if interrupt.number else 0
-
-
-def _note(scores: list[tuple[int, float]], run: Any, index: int) -> None:
-    from preimage.cli.watched import rule_score
-
-    score = rule_score(run.rule, index)
-    if score is not None:
-        scores.append((index, score))
-
-
-def _say(result: Any, noisy: Any, reference: Any, output: Path, figure: Path) -> None:
-    from preimage.metrics import psnr
-
-    before, after = (float(psnr(image.clamp(0, 1), reference)) for image in (noisy, result.image))
+    save_figure(restoration_figure(result, reference=reference, scores=curves.score), figure, overwrite=overwrite)
+    before, after = (float(psnr(image.clamp(0, 1), reference)) for image in (picture.tensor, result.image))
     for line in (result.reason, *result.remarks):
         print(line)
     print(f"PSNR: noisy {before:.2f} dB, restored {after:.2f} dB, in {result.seconds:.0f} s")
     print(f"clean picture: {output}")
     print(f"before and after: {figure}")
+    return interrupt.exit_code if interrupt.number else 0
 
 
 def _check_figure(figure: Path, output: Path, overwrite: bool) -> None:
@@ -96,17 +80,13 @@ def _check_figure(figure: Path, output: Path, overwrite: bool) -> None:
     check_place(figure, overwrite=overwrite)
 
 
-def _cat() -> NDArray[np.uint8]:
-    """The middle of scikit-image's photograph `chelsea`, which is in the public domain (CC0)."""
+def _cat(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The middle of scikit-image's photograph `chelsea`, which is in the public domain (CC0), and the same with noise."""
+    import numpy as np
     from skimage.data import chelsea
 
     photograph = chelsea()
     top, left = ((side - _SIDE) // 2 for side in photograph.shape[:2])
-    return photograph[top : top + _SIDE, left : left + _SIDE]
-
-
-def _with_noise(picture: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
-    import numpy as np
-
-    noise = np.random.default_rng(seed).normal(0, _SIGMA, picture.shape)
-    return np.clip(np.rint(picture + noise), 0, 255).astype(np.uint8)
+    clean = photograph[top : top + _SIDE, left : left + _SIDE]
+    noise = np.random.default_rng(seed).normal(0, _SIGMA, clean.shape)
+    return clean, np.clip(np.rint(clean + noise), 0, 255).astype(np.uint8)

@@ -11,10 +11,8 @@ from collections.abc import Iterator
 from preimage.errors import InputError
 
 EXIT_CODE = 2
-_NO_MEMORY = "the memory is used up: take {}"
 _SMALLER = "a smaller picture or a crop, fewer --restarts, or a thinner --recipe"
-# Of the commands without --restarts.
-_SMALLER_OF = {
+_SMALLER_OF = {  # of the commands without --restarts
     "maximize": "a smaller --size, or a thinner --recipe",
     "counterfactual": "a smaller picture or a crop, a lower --count, or a thinner --recipe",
     "recover": "a smaller picture or a crop, or a thinner --recipe",
@@ -41,7 +39,7 @@ def explain(error: Exception, command: str = "") -> str:
     if isinstance(error, InputError):
         return text
     if _is_memory(error, text):
-        return _NO_MEMORY.format(_SMALLER_OF.get(command, _SMALLER))
+        return f"the memory is used up: take {_SMALLER_OF.get(command, _SMALLER)}"
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror or text or type(error).__name__}: check the place and try again"

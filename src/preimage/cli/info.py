@@ -5,47 +5,35 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from preimage.version import __version__
 
-if TYPE_CHECKING:
-    import torch
-
-LIBRARIES = (
-    "torch",
-    "numpy",
-    "pillow",
-    "tifffile",
-    "opencv-python-headless",
-    "scikit-image",
-    "torchmetrics",
-    "captum",
-    "matplotlib",
-)
+LIBRARIES = ("torch", "numpy", "pillow", "tifffile", "opencv-python-headless")
+LIBRARIES += ("scikit-image", "torchmetrics", "captum", "matplotlib")
 # The extras of pip install 'preimage[NAME]', and the package by which each is known to be there.
 EXTRAS = {"bench": "bm3d", "defend": "adversarial-robustness-toolbox", "explain": "timm", "physics": "deepinv"}
 
 
 def info() -> int:
     """Print device, precision, threads, memory, versions and extras."""
+    import psutil
     import torch
 
-    from preimage.devices import SMALLEST_BF16_PIXELS, choose_device, choose_precision, free_memory
+    from preimage.engine.devices import SMALLEST_BF16_PIXELS, choose_device, choose_precision, free_memory
 
     device = choose_device()
-    free = free_memory(device)
-    small, large = (
-        str(choose_precision("auto", device, pixels)).removeprefix("torch.") for pixels in (1, SMALLEST_BF16_PIXELS)
-    )
+    processor = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
+    precisions = [choose_precision("auto", device, pixels) for pixels in (1, SMALLEST_BF16_PIXELS)]
+    small, large = (str(precision).removeprefix("torch.") for precision in precisions)
     side = round(SMALLEST_BF16_PIXELS**0.5)
+    free, whole = free_memory(device), f"{psutil.virtual_memory().total / 1e9:.1f} GB in this machine"
     lines = {
         "preimage": f"{__version__} in {Path(__file__).parents[1]}",
         "Python": f"{platform.python_version()} on {platform.platform()}",
-        "device": f"{device} ({_name_of(device)})",
+        "device": f"{device} ({processor or platform.machine()})",
         "precision": large if small == large else f"{large}; {small} below {side} x {side} pixels",
         "threads": str(torch.get_num_threads()),
-        "memory": _memory(device, free),
+        "memory": whole if free is None else f"{free / 1e9:.1f} GB free on {device}, {whole}",
         **{name: _version(name) or "not installed" for name in LIBRARIES},
         **{f"extra {extra}": _extra(extra, package) for extra, package in EXTRAS.items()},
     }
@@ -53,21 +41,6 @@ def info() -> int:
     for name, value in lines.items():
         print(f"{name:<{width}}  {value}")
     return 0
-
-
-def _memory(device: torch.device, free: int | None) -> str:
-    import psutil
-
-    whole = f"{psutil.virtual_memory().total / 1e9:.1f} GB in this machine"
-    return whole if free is None else f"{free / 1e9:.1f} GB free on {device}, {whole}"
-
-
-def _name_of(device: torch.device) -> str:
-    import torch
-
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return platform.processor() or platform.machine()
 
 
 def _extra(extra: str, package: str) -> str:

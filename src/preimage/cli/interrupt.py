@@ -1,11 +1,11 @@
-"""Ctrl-C and SIGTERM: noted at once, obeyed between two steps, so that the best picture so far can be written."""
+"""Ctrl-C and SIGTERM end a fit between two steps, so that the best image so far can be written."""
 
 from __future__ import annotations
 
 import os
 import signal
 import threading
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 
@@ -14,12 +14,12 @@ class Interrupt:
 
     Example:
         >>> with Interrupt() as interrupt:
-        ...     for step in fit:
+        ...     for step in denoise("noisy.png", steps=2):
         ...         if interrupt.number: break
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self.number = 0
+        self.number: int = 0
         self.quiet = quiet
         self._before: dict[int, Any] = {}
 
@@ -34,9 +34,7 @@ class Interrupt:
                 self._before[number] = signal.signal(number, self._note)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 

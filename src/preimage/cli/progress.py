@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from types import TracebackType
 from typing import Any
-
-from preimage.step import Step
 
 _PLAIN_EVERY = 10.0  # seconds between two plain lines
 _LIVE_EVERY = 0.1  # reading the loss waits for the device
@@ -18,7 +15,7 @@ class Progress:
 
     Example:
         >>> with Progress("photo.png") as progress:
-        ...     for step in fit:
+        ...     for step in denoise("noisy.png", steps=2):
         ...         progress.show(step)
     """
 
@@ -27,7 +24,8 @@ class Progress:
         self.quiet = quiet
         self._bar: Any = None
         self._last = float("-inf")
-        self._unseen: Step | None = None
+        self._begin = time.monotonic()
+        self._unseen: Any = None
 
     def __enter__(self) -> Progress:
         if not self.quiet and sys.stderr.isatty():
@@ -36,35 +34,39 @@ class Progress:
             self._line = self._bar.add_task("", total=None, name=self.name, left="", loss="", state="")
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._bar is not None:
             if self._unseen is not None:
                 self._draw(self._unseen)
             self._bar.stop()
 
-    def show(self, step: Step) -> None:
+    def show(self, step: Any) -> None:
         """Say where the fit is, unless that was said just now."""
-        now = time.monotonic()
-        self._unseen = step
-        if self.quiet or now - self._last < (_PLAIN_EVERY if self._bar is None else _LIVE_EVERY):
+        if self.quiet:
             return
-        self._last = now
-        self._draw(step)
+        now, self._unseen = time.monotonic(), step
+        if getattr(step, "completes_epoch", False):  # its numbers stay to be read, beside a bar as well
+            text = f"{self.name}: {step.status}"
+            if self._bar is None:
+                print(text, file=sys.stderr)
+            else:
+                self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        elif now - self._last >= (_PLAIN_EVERY if self._bar is None else _LIVE_EVERY):
+            self._last = now
+            self._draw(step)
 
-    def _draw(self, step: Step) -> None:
+    def _draw(self, step: Any) -> None:
         self._unseen = None
-        loss = f"loss {float(step.loss.nanmean()):.3g}"
-        left = _clock((step.total - step.index) * step.seconds / step.index)
-        beyond = "" if step.blind else "the result stands; looking for the best step, for the report"
-        state = ": ".join(words for words in (step.state, beyond) if words)
+        loss = f"loss {float(step.loss.nanmean()):.3g}" if hasattr(step, "loss") else ""
+        spent = getattr(step, "seconds", None)
+        spent = time.monotonic() - self._begin if spent is None else spent
+        left = _clock((step.total - step.index) * spent / max(step.index, 1))
         if self._bar is None:
-            ending = f", at most {left} left" if step.blind else ""
-            print(f"{self.name}: step {step.index} of {step.total}{ending}, {loss} {state}".rstrip(), file=sys.stderr)
-            return
-        total = max(step.total, step.index)
-        self._bar.update(self._line, completed=step.index, total=total, left=left, loss=loss, state=state)
+            text = f"{self.name}: step {step.index} of {step.total}, at most {left} left, {loss} {step.status}"
+            print(" ".join(text.split()), file=sys.stderr)
+        else:
+            numbers = {"completed": step.index, "total": max(step.total, step.index)}
+            self._bar.update(self._line, **numbers, left=left, loss=loss, state=step.status)
 
 
 def _bar() -> Any:
@@ -73,15 +75,9 @@ def _bar() -> Any:
     from rich.progress import Progress as Bar
 
     # Names of files may hold brackets, which are no markup.
-    columns = [TextColumn(f"{{task.fields[{name}]}}", markup=False) for name in ("name", "left", "loss", "state")]
-    return Bar(
-        columns[0],
-        BarColumn(24),
-        MofNCompleteColumn(),
-        *columns[1:],
-        console=Console(stderr=True),
-        refresh_per_second=5,
-    )
+    name, *others = (TextColumn(f"{{task.fields[{n}]}}", markup=False) for n in ("name", "left", "loss", "state"))
+    columns = (name, BarColumn(24), MofNCompleteColumn(), *others)
+    return Bar(*columns, console=Console(stderr=True), refresh_per_second=5)
 
 
 def _clock(seconds: float) -> str:

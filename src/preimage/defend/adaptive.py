@@ -1,45 +1,41 @@
-"""Adaptive attacks: the attacker knows of the defence. Beside every number of an unaware attack stands one of these.
+"""Adaptive attacks, which know of the defense: the result of an unaware attack means little without one of these.
 
-"bpda-eot" goes along the mean gradient of several cleanings, each taken for the identity on the way back (Athalye, Carlini,
-Wagner 2018). "prior" is the cheap one against purification: the perturbation is itself drawn by a deep image prior, so that a
-prior keeps it.
+"bpda-eot" follows the mean gradient of several purifications, each the identity in the backward pass (Athalye, Carlini, Wagner
+2018). "prior" is a cheap one against purification: the perturbation is itself the output of a deep image prior, so that a prior
+retains it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal, get_args
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from preimage.codes import Noise
-from preimage.defend.attacks import PGD_REACH, PGD_STEPS, bounded, checked_eps
-from preimage.defend.classifier import at_rest, check_gradient, checked_labels, checked_pictures, device_of, logits_of
+from preimage.defend.attacks import PGD_REACH, PGD_STEPS, attackable, bounded
+from preimage.defend.checks import whole_number
 from preimage.defend.defence import DefendedClassifier, random_source
-from preimage.defend.logits import checked_model, pictures_a_pass
+from preimage.defend.logits import images_per_pass, logits_of
+from preimage.defend.purification import PAPER
+from preimage.engine.members import Members
 from preimage.errors import InputError
-from preimage.optimizers import Together, adam
-from preimage.recipes import Hourglass, Recipe
+from preimage.networks import SkipNet
+from preimage.optimizers import Together
 
-AdaptiveName = Literal["bpda-eot", "prior"]
-ADAPTIVE = get_args(AdaptiveName)
+ADAPTIVE = ("bpda-eot", "prior")
 
-SAMPLES = 8  # cleanings of each picture at each step
+SAMPLES = 8  # purifications of each image at each step
 PRIOR_STEPS = 200
 
-# The network that draws a perturbation: that of the defence's own kind, thin, with an output that tanh will bound.
-PERTURBATION = Recipe(
-    network=Hourglass((16,) * 3, (16,) * 3, (4,) * 3, output="linear"),
-    code=Noise(32),
+# The network whose output is the perturbation: of the defense's own kind, thin, its linear output bounded by tanh.
+PERTURBATION = replace(
+    PAPER,
+    network=SkipNet.Config((16,) * 3, (16,) * 3, (4,) * 3, output="linear"),
     jitter=0.0,
-    optimizer=adam,
-    rate=0.01,
     steps=PRIOR_STEPS,
-    averaging=0.0,
-    stop="steps",
+    precision="auto",
 )
 
 
@@ -55,50 +51,47 @@ def bpda_eot(
     streams: Sequence[int] | None = None,
     known: bool = False,
 ) -> torch.Tensor:
-    """PGD along the mean gradient of several cleanings of each picture, each taken for the identity on the way back.
+    """PGD along the mean gradient of several purifications of each image (see the module).
 
     Example:
-        >>> attacked = bpda_eot(DefendedClassifier(model), images, labels, eps=8)
-        >>> float((attacked - images).abs().max()) <= 8 / 255
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 4))
+        >>> images, labels = torch.rand(2, 3, 16, 16), torch.tensor([0, 3])
+        >>> attacked = bpda_eot(DefendedClassifier(model, steps=1), images, labels, eps=8, steps=1, samples=1)
+        >>> bool((attacked - images).abs().max() <= 8 / 255)
         True
 
     Args:
-        defended: the classifier with its defence.
-        images: (b, 3, h, w) in 0 to 1.
-        labels: (b,) the index of each picture's true class.
-        eps: at least 0, in units of 1/255.
-        steps: each of 2.5 eps / steps, from a random start.
-        samples: cleanings of each picture at each step; how much the expectation is worth, and costs.
-        seed, streams: the attacker's own random numbers; with `known` those that the defence itself will use.
-        known: whether the attacker knows them: every step then sees the very cleaning that will judge it, once.
+        defended: the classifier with its defense.
+        images, labels, eps: as in `attack`.
+        steps: number of steps, each of 2.5 eps / steps, from a random start.
+        samples: purifications of each image at each step, by which the expectation is estimated.
+        seed, streams: the attacker's own random seed and streams; with `known` those that the defense itself will use.
+        known: whether the attacker knows these: every step then uses the very purification that is evaluated, once.
 
     Raises:
-        InputError: pictures, labels, eps or counts that cannot be, a classifier without gradient, a seed that is known and None.
+        InputError: images, labels, eps or counts out of range, a classifier without gradient, `known` without a seed.
 
     Source: Athalye, Carlini, Wagner, Obfuscated Gradients Give a False Sense of Security, ICML 2018.
     """
-    for name, value in (("steps", steps), ("samples", samples)):
-        if value < 1:
-            raise InputError(f"{name} must be at least 1, got {value}")
+    steps, samples = whole_number(steps, "steps"), whole_number(samples, "samples")
     if known and seed is None:
-        raise InputError("an attacker who knows the defence's seed must be told it: give seed, or known=False")
+        raise InputError("an attacker who knows the defense's seed needs it: give seed, or known=False", code="option")
     own, streams = random_source(len(images), seed, streams)
     generator = torch.Generator().manual_seed(own)
-    with at_rest(defended.model):
-        given, labels = _checked(defended.model, images, labels, eps)
+    with attackable(defended.model, images, labels, eps) as (given, labels, _):
         if eps == 0:
             return images.detach().clone()
         start = (2 * torch.rand(given.shape, generator=generator) - 1) * eps / 255
         attacked = bounded(given + start.to(given), given, eps)
-        # Samples of small pictures are cleaned side by side; of large ones memory allows one.
-        at_once = max(1, pictures_a_pass(given.shape) // (len(given) * defended.samples))
+        # Samples of small images are purified side by side; of large ones memory allows one.
+        at_once = max(1, images_per_pass(given.shape) // (len(given) * defended.samples))
         for step in range(steps):
-            # Of a stream no number is used twice: each step and sample has one of its own.
+            # No random number is used twice: each step and sample has a stream of its own.
             turns = range(step * samples, (step + 1) * samples)
             drawn = [streams] if known else [[stream * steps * samples + turn for stream in streams] for turn in turns]
             slope = torch.zeros_like(given)
             for first in range(0, len(drawn), at_once):
-                slope += _slope(defended, attacked, labels, own, drawn[first : first + at_once])
+                slope += _gradient(defended, attacked, labels, own, drawn[first : first + at_once])
             attacked = bounded(attacked + PGD_REACH * eps / 255 / steps * slope.sign(), given, eps)
     return attacked.to(images)
 
@@ -109,48 +102,47 @@ def prior_perturbation(
     labels: torch.Tensor,
     eps: float,
     *,
-    recipe: Recipe = PERTURBATION,
     steps: int | None = None,
     seed: int | None = None,
     streams: Sequence[int] | None = None,
 ) -> torch.Tensor:
-    """x + eps tanh(g_theta(z)) / 255, theta maximizing the loss of the undefended classifier: a prior's own perturbation.
+    """x + eps tanh(g_theta(z)) / 255, theta maximizing the loss of the undefended classifier.
 
-    What a prior has drawn a prior keeps: purification has no reason to lose it. Needs no gradient of the defence.
+    Purification tends to retain it, since it is the output of a prior. Needs no gradient of the defense.
 
     Example:
-        >>> attacked = prior_perturbation(model, images, labels, eps=8)
-        >>> float((attacked - images).abs().max()) <= 8 / 255
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 4))
+        >>> images, labels = torch.rand(2, 3, 16, 16), torch.tensor([0, 3])
+        >>> attacked = prior_perturbation(model, images, labels, eps=8, steps=2)
+        >>> bool((attacked - images).abs().max() <= 8 / 255)
         True
 
     Args:
         model: the undefended classifier.
-        images: (b, 3, h, w) in 0 to 1.
-        labels: (b,) the index of each picture's true class.
-        eps: at least 0, in units of 1/255.
-        recipe: network, code and optimizer of the perturbation; its output must be linear.
-        steps: None takes the recipe's; the strongest perturbation on the way is returned.
-        seed, streams: of the attacker's random numbers.
+        images, labels, eps: as in `attack`.
+        steps: number of steps; None: 200. The strongest perturbation of all steps is returned.
+        seed, streams: the attacker's random seed and streams.
 
     Raises:
-        InputError: pictures, labels, eps or steps that cannot be, or a classifier without gradient.
+        InputError: images, labels, eps or steps out of range, or a classifier without gradient.
     """
-    recipe = recipe if steps is None else replace(recipe, steps=steps)
+    recipe = PERTURBATION if steps is None else replace(PERTURBATION, steps=steps)
     own, streams = random_source(len(images), seed, streams)
-    with at_rest(checked_model(model)):
-        given, labels = _checked(model, images, labels, eps)
+    with attackable(model, images, labels, eps) as (given, labels, _):
         if eps == 0:
             return images.detach().clone()
         with torch.inference_mode(False), torch.enable_grad():
             channels, height, width = given.shape[1:]
             members = {"members": len(given), "seed": own, "device": given.device, "streams": streams}
             prior = recipe.prior(channels, (height, width), **members)
-            each = (recipe.optimizer(net.parameters(), recipe.rate) for net in prior.networks)
-            together = Together([optimizer for of_member in each for optimizer in of_member])
+            owned = [recipe.optimizer(network.parameters(), recipe.rate) for network in prior.networks]
+            together = Together([optimizer for of_member in owned for optimizer in of_member])
+            everyone, computed = list(range(len(given))), Members(prior)
             strongest, loss_of = given.clone(), torch.full((len(given),), -torch.inf, device=given.device)
-            # A loop of its own: all pictures go through the classifier in one pass, which a Fit would ask about one by one.
+            # A loop of its own: all images go through the classifier in one pass, and a Fit would classify them one by one.
             for _ in range(recipe.steps):
-                attacked = (given + eps / 255 * prior.images(range(len(given))).tanh()).clamp(0, 1)
+                perturbation = computed.outputs(everyone, prior.inputs(everyone).codes).tanh()
+                attacked = (given + eps / 255 * perturbation).clamp(0, 1)
                 loss = functional.cross_entropy(logits_of(model, attacked), labels, reduction="none")
                 (-loss.sum()).backward()
                 together.step()
@@ -161,26 +153,13 @@ def prior_perturbation(
     return bounded(strongest, images, eps)
 
 
-def _checked(
-    model: nn.Module, images: torch.Tensor, labels: torch.Tensor, eps: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pictures and labels where the classifier is, known to be such as can be attacked."""
-    checked_eps(eps)
-    place = device_of(model)
-    with torch.inference_mode(False), torch.no_grad():
-        given = checked_pictures(images).detach().float().clone().to(place)
-        classes = logits_of(model, given[:1]).shape[1]
-    check_gradient(model, given)
-    return given, checked_labels(labels, len(images), classes).to(place)
-
-
-def _slope(
+def _gradient(
     defended: DefendedClassifier, images: torch.Tensor, labels: torch.Tensor, seed: int, drawn: Sequence[Sequence[int]]
 ) -> torch.Tensor:
-    """The gradient of the loss in the given pictures, through a cleaning of each by each row of streams, summed."""
+    """The gradient of the loss in the images, through a purification of each by each row of streams, summed."""
     streams = [stream for row in drawn for stream in row]
     with torch.inference_mode(False), torch.enable_grad():
-        asked = images.clone().requires_grad_()
-        logits = defended.logits(asked.repeat(len(drawn), 1, 1, 1), seed, streams)
+        x = images.clone().requires_grad_()
+        logits = defended.logits(x.repeat(len(drawn), 1, 1, 1), seed, streams)
         loss = functional.cross_entropy(logits, labels.repeat(len(drawn)), reduction="sum")
-        return torch.autograd.grad(loss, asked)[0]
+        return torch.autograd.grad(loss, x)[0]

@@ -1,176 +1,180 @@
-"""Adversarial training: a classifier that learns from pictures as one step of an attacker on itself changes them.
+"""Adversarial training: a classifier is trained on adversarial examples of itself, made by one step of an attack.
 
     min over weights  E  L( x + eta + eps sign grad L(x + eta) ),     eta ~ U(-2 eps, 2 eps)
 
-which is N-FGSM: the noise is twice as wide as the step, and the sum is not cut back to eps. So one step is enough, and does not
-end in catastrophic overfitting, where a classifier stands one step and no second; PGD on held-out pictures looks after every
-epoch whether it did, and the weights that stood it best are kept.
+which is N-FGSM: the noise is twice as wide as the step, and the sum is not clipped to eps. So one step is enough, and does not
+end in catastrophic overfitting, where a classifier is robust to one step only; robust accuracy under PGD on held-out images is
+measured after every epoch, and the best weights are kept.
 
 Source: de Jorge et al., Make Some Noise, NeurIPS 2022; Wong, Rice, Kolter, Fast is better than free, ICLR 2020.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch.nn import functional
 
-from preimage.defend.attacks import PGD_REACH, checked_eps
-from preimage.defend.classifier import at_rest, checked_labels, checked_pictures, device_of, gradient_of, logits_of
+from preimage.classifiers import Classifier, TrainedModel
+from preimage.classifiers.augmentation import Targets, loss_of, sent, shifted
+from preimage.classifiers.labelled import TEST, Labelled
+from preimage.classifiers.loss_estimator import ranking_loss
+from preimage.classifiers.settings import Settings
+from preimage.classifiers.train import Training
+from preimage.defend.attacks import PGD_REACH, attackable, checked_eps
+from preimage.defend.logits import gradient_of, logits_of
 from preimage.errors import InputError
-from preimage.predictors import Predictor, TrainedModel
-from preimage.predictors.augmentation import sent, shifted
-from preimage.predictors.labelled import TEST, Labelled
-from preimage.predictors.loss_estimator import ranking_loss
-from preimage.predictors.settings import Settings
-from preimage.predictors.train import Training, loss_of, parts
 
 EPS = 8.0  # in units of 1/255
 NOISE = 2.0  # of the start, in eps (de Jorge et al. 2022)
-LOOKED_AT, LOOK_STEPS = 500, 5  # validation pictures after each epoch, and steps of PGD on them
+VALIDATED, VALIDATION_STEPS = 500, 5  # validation images after each epoch, and steps of PGD on them
 TEST_STEPS = 10
-# At 32 pixels a picture moves by 4 at most, as is usual for CIFAR-10. By the time of a step 10,000 such pictures take 35 minutes
-# on one core that multiplies bfloat16 natively, and 80 on one that does not.
+# At 32 pixels an image is shifted by 4 at most, as is usual for CIFAR-10. From the time of a step, 10,000 such images take 35
+# minutes on one core with native bfloat16, and 80 on one without.
 SETTINGS = Settings(backbone="thin_resnet18", epochs=40, batch=128, crop=0.875, mix=0.0)
 
 
 class AdversarialTraining(Training):
     """A Training against perturbations of at most eps / 255 in every value: iterate it for Epochs, then `result()`.
 
-    Pictures are moved and flipped, their colors stay as they are. The loss estimator looks on: its loss does not reach the
-    classifier. `result().about["adversarial"]` says which share of the test part is told right under PGD of ten steps.
+    Images are shifted and flipped, their colors are not changed. The loss of the loss estimator does not reach the classifier.
+    `result().about["adversarial"]` has the accuracy on the test part under ten steps of PGD.
 
     Example:
-        >>> training = AdversarialTraining(read_labelled("cifar10.npz"), eps=8)
-        >>> for epoch in training:
-        ...     print(epoch.index, epoch.validation.accuracy, epoch.robust)
-        >>> write_model(Path("robust.pt"), training.result())
+        >>> images, labels = torch.randint(256, (16, 3, 32, 32), dtype=torch.uint8), torch.arange(16) % 2
+        >>> parts = ("train", "train", "train", "test") * 4
+        >>> data = Labelled(images, labels, tuple(map(str, range(16))), parts, ("even", "odd"), "random")
+        >>> brief = Settings("thin_resnet10", epochs=1, batch=6, mix=0.0)
+        >>> for epoch in (training := AdversarialTraining(data, brief, eps=8, device="cpu")):
+        ...     print(epoch.index, 0 <= epoch.robust <= 1)
+        1 True
+        >>> training.result().about["adversarial"]["attack"]
+        'PGD-10'
 
     Args:
-        data: pictures of a training and a test part, as for Training.
-        settings: how; SETTINGS if None. `crop` is the share of each side that is seen of a picture at least.
-        eps: above 0, in units of 1/255.
-        device: "auto", "cpu", "cuda", "mps".
+        data, device: as for Training.
+        settings: None: SETTINGS. `crop` is the smallest share of each side that is visible of an image.
+        eps: above 0 to 255, in units of 1/255.
 
     Raises:
-        InputError: as Training, and an eps that cannot be.
+        InputError: as Training, and an eps out of range.
     """
 
     def __init__(
-        self,
-        data: Labelled,
-        settings: Settings | None = None,
-        *,
-        eps: float = EPS,
-        device: str | torch.device = "auto",
+        self, data: Labelled, settings: Settings | None = None, *, eps: float = EPS, device: str | torch.device = "auto"
     ) -> None:
         if not checked_eps(eps):
-            raise InputError("eps must be above 0: a training without attack is Training's")
-        self.eps = float(eps)
+            raise InputError("eps must be above 0, got 0: Training trains without attack")
+        self.eps: float = float(eps)
         super().__init__(data, settings or SETTINGS, device=device)
         chosen = torch.randperm(len(self.validation), generator=torch.Generator().manual_seed(self.settings.seed))
-        self.looked_at = self.validation.chosen(chosen[:LOOKED_AT].tolist())
+        self.validated: Labelled = self.validation.subset(chosen[:VALIDATED].tolist())
 
     @cached_property
-    def identity(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, Any]:
         """What a saved state belongs to: that of a Training, and eps."""
-        return super().identity | {"eps": self.eps}
+        return super().fingerprint | {"eps": self.eps}
 
-    def result(self) -> TrainedModel:
-        """The averaged weights of the epoch that stood the attack best, and how they stand it on the test part.
-
-        Raises:
-            InputError: no epoch was done.
-        """
-        model = super().result()
-        robust = self._standing(self.data.part(TEST), TEST_STEPS)
+    def _result(self) -> TrainedModel:
+        model = super()._result()
+        robust = self._robust_accuracy(self.data.part(TEST), TEST_STEPS)
         model.about["adversarial"] = {"eps": self.eps, "attack": f"PGD-{TEST_STEPS}", "test": robust}
         return model
 
     def _robust(self) -> float:
         with self._precision():
-            return self._standing(self.looked_at, LOOK_STEPS)
+            return self._robust_accuracy(self.validated, VALIDATION_STEPS)
 
-    def _standing(self, data: Labelled, steps: int) -> float:
-        predictor, _ = parts(self.average.module)
-        right = 0.0
+    def _robust_accuracy(self, data: Labelled, steps: int) -> float:
+        classifier, _ = self.averaged
+        correct = 0.0
         for indices in torch.arange(len(data)).split(self.settings.batch):
-            x, labels = self._pictures(data, indices), data.labels[indices]
-            right += len(indices) * robust_accuracy(predictor, x, labels, self.eps, steps=steps)
-        return right / len(data)
+            x, labels = data.batch(indices, self.device), data.labels[indices]
+            correct += len(indices) * robust_accuracy(classifier, x, labels, self.eps, steps=steps)
+        return correct / len(data)
 
-    def _losses(
-        self, x: torch.Tensor, answers: Sequence[tuple[float, torch.Tensor]]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        attacked = self._attacked(x, answers)
+    def _logits(self, x: torch.Tensor) -> torch.Tensor:
         with self._precision():
-            logits, features = self.predictor.logits_and_features(attacked, self.estimator.layers)
-        primary = loss_of(logits, answers)
+            return self.classifier(x)
+
+    def _losses(self, x: torch.Tensor, targets: Targets) -> tuple[torch.Tensor, torch.Tensor]:
+        attacked = n_fgsm(self._logits, x, targets, self.eps)
+        with self._precision():
+            logits, features = self.classifier.logits_and_features(attacked, self.estimator.layers)
+        primary = loss_of(logits, targets)
         with self._precision():
             estimates = self.estimator({name: value.detach() for name, value in features.items()})
         return primary.mean(), ranking_loss(estimates.float(), primary)
 
-    def _attacked(self, x: torch.Tensor, answers: Sequence[tuple[float, torch.Tensor]]) -> torch.Tensor:
-        """Algorithm 1 of de Jorge et al.: noise, then one step, neither cut back to eps."""
-        start = perturbed(x, NOISE * self.eps)
-        with self._precision():
-            loss = loss_of(self.predictor(start.requires_grad_()), answers).mean()
-        return (start.detach() + self.eps / 255 * gradient_of(loss, start).sign()).clamp(0, 1)
-
     def _augmented(self, batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         down, across = (round((1 - self.settings.crop) * side) for side in self.data.size)
-        seen = shifted(self._pictures(self.learned, batch), (down, across), generator, upright=self.settings.upright)
-        return seen.contiguous(memory_format=torch.channels_last)
+        x = shifted(self.learned.batch(batch, self.device), (down, across), generator, upright=self.settings.upright)
+        return x.contiguous(memory_format=torch.channels_last)
 
 
-def robust_accuracy(
-    predictor: Predictor,
-    images: torch.Tensor,
-    labels: torch.Tensor,
-    eps: float,
-    *,
-    steps: int = TEST_STEPS,
-    seed: int = 0,
-) -> float:
-    """The share of pictures that is told right under PGD, from a random start, by steps of 2.5 eps / steps.
-
-    As `attack("pgd", ...)`, without a toolbox and where the pictures are, for it is asked after every epoch.
+def n_fgsm(
+    model: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, targets: Targets, eps: float
+) -> torch.Tensor:
+    """Adversarial examples of images by one step: noise, then the step, neither clipped to eps; within 0 to 1.
 
     Example:
-        >>> robust_accuracy(predictor, images, labels, eps=8) <= robust_accuracy(predictor, images, labels, eps=0)
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 4))
+        >>> images, labels = torch.rand(6, 3, 8, 8), torch.tensor([0, 1, 2, 3, 0, 1])
+        >>> attacked = n_fgsm(model, images, [(1.0, labels)], eps=8)
+        >>> float((attacked - images).abs().max()) < 3 * 8 / 255 + 1e-6
         True
 
     Args:
-        predictor: the classifier; it is asked in evaluation mode.
-        images: (b, 3, h, w) in 0 to 1, all of them in one pass.
-        labels: (b,) the index of each picture's true class.
-        eps: from 0 to 255, in units of 1/255.
-        steps: how many.
-        seed: of the random start.
+        model: from images to logits, differentiable.
+        images, eps: as in `attack`.
+        targets: labels (b,) of the images, with their shares of the loss.
+
+    Source: de Jorge et al., Make Some Noise, NeurIPS 2022, algorithm 1.
+    """
+    start = perturbed(images, NOISE * eps).requires_grad_()
+    loss = loss_of(model(start), targets).mean()
+    return (start.detach() + eps / 255 * gradient_of(loss, start).sign()).clamp(0, 1)
+
+
+def robust_accuracy(
+    classifier: Classifier, images: torch.Tensor, labels: torch.Tensor, eps: float, *, steps: int = TEST_STEPS
+) -> float:
+    """The accuracy, 0 to 1, under PGD from a random start by steps of 2.5 eps / steps.
+
+    As `attack("pgd", ...)`, without the toolbox and on the classifier's device, since it is measured after every epoch.
+
+    Example:
+        >>> classifier = Classifier(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 4)), 4)
+        >>> images, labels = torch.rand(6, 3, 8, 8), torch.tensor([0, 1, 2, 3, 0, 1])
+        >>> robust_accuracy(classifier, images, labels, eps=8) <= robust_accuracy(classifier, images, labels, eps=0)
+        True
+
+    Args:
+        classifier: used in evaluation mode.
+        images, labels, eps: as in `attack`; all images go through the classifier in one pass.
+        steps: number of steps.
 
     Raises:
-        InputError: pictures, labels or eps that cannot be, or a classifier without gradient.
+        InputError: images, labels or eps out of range, or a classifier without gradient.
 
     Source: Madry et al., Towards Deep Learning Models Resistant to Adversarial Attacks, ICLR 2018.
     """
-    reach, place = checked_eps(eps) / 255, device_of(predictor)
-    given = checked_pictures(images).detach().to(place)
-    labels = checked_labels(labels, len(given), len(predictor.classes)).to(place)
-    with at_rest(predictor), torch.enable_grad():
-        x = perturbed(given, eps, torch.Generator().manual_seed(seed))
+    with attackable(classifier, images, labels, eps) as (given, labels, _), torch.enable_grad():
+        reach = eps / 255
+        x = perturbed(given, eps, torch.Generator().manual_seed(0))
         for _ in range(steps if eps else 0):
             x.requires_grad_()
-            slope = gradient_of(functional.cross_entropy(logits_of(predictor, x).float(), labels, reduction="sum"), x)
+            slope = gradient_of(functional.cross_entropy(logits_of(classifier, x).float(), labels, reduction="sum"), x)
             x = x.detach() + PGD_REACH * reach / steps * slope.sign()
             x = torch.minimum(torch.maximum(x, given - reach), given + reach).clamp(0, 1)
         with torch.no_grad():
-            return float((logits_of(predictor, x).argmax(1) == labels).float().mean())
+            return float((logits_of(classifier, x).argmax(1) == labels).float().mean())
 
 
 def perturbed(images: torch.Tensor, eps: float, generator: torch.Generator | None = None) -> torch.Tensor:
-    """Pictures with even noise of at most eps / 255 in every value, within 0 to 1; drawn on the CPU, wherever they are."""
+    """Images with uniform noise of at most eps / 255 in every value, within 0 to 1; drawn on the CPU, on any device the same."""
     noise = 2 * torch.rand(images.shape, generator=generator) - 1
     return (images + eps / 255 * sent(noise, images.device)).clamp(0, 1)

@@ -1,42 +1,34 @@
-"""Whether a saliency map is true of the classifier: what happens to the class as its most salient pixels come or go.
+"""Faithfulness of a saliency map: the probability of the class while the most salient pixels are inserted or deleted.
 
-Insertion: a blurred picture gets its pixels back, the most salient first; a true map makes the probability of the class rise
-early, and the area under the curve is near 1. Deletion: the picture loses them; a true map makes it fall early, and the area is
-near 0. Petsiuk, Das, Saenko, RISE, BMVC 2018, section 3.2.
+Insertion: a blurred image gets its pixels back, the most salient first; under a faithful map the probability rises early, and
+the area under the curve is near 1. Deletion: the image loses them; under a faithful map the probability falls early, and the
+area is near 0. Petsiuk, Das, Saenko, RISE, BMVC 2018, section 3.2.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import nn
 
-from preimage.defend.classifier import device_of, evaluating
-from preimage.defend.logits import (
-    Target,
-    checked_model,
-    checked_pictures,
-    pictures_a_pass,
-    probability_of,
-    target_numbers,
-    whole_number,
-)
+from preimage.defend.checks import Target, checked_images, checked_model, target_numbers, whole_number
+from preimage.defend.logits import images_per_pass, probability_of
+from preimage.defend.saliency import Deleted
+from preimage.defend.users_model import at_rest, device_of
 from preimage.errors import InputError
 from preimage.operators.blur import Blur
 from preimage.operators.kernels import gaussian
 
-Emptied = Literal["black", "blur"]
-
 STEPS = 50
-BLUR = 1 / 16  # standard deviation over the short side: colors and masses are left
+# Standard deviation over the short side, chosen here: colors and masses are left. RISE blurs less, by 5 of 224 pixels.
+BLUR = 1 / 16
 
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """The target's probability over the share of pixels that were inserted or deleted, for each of b pictures.
+    """The target's probability over the share of pixels that were inserted or deleted, for each of b images.
 
     shares (steps + 1,), from 0 to 1; probabilities (b, steps + 1).
     """
@@ -51,149 +43,98 @@ class Curve:
 
 
 def insertion(
-    model: nn.Module,
-    pictures: torch.Tensor,
-    maps: torch.Tensor,
-    target: Target,
-    *,
-    steps: int = STEPS,
-    blur: float = BLUR,
-    internal_batch_size: int | None = None,
+    model: nn.Module, images: torch.Tensor, maps: torch.Tensor, target: Target, *, steps: int = STEPS
 ) -> Curve:
-    """The probability of a class as the most salient pixels are put into the blurred picture: the higher, the truer the map.
+    """The probability of a class as the most salient pixels are inserted into the blurred image; a higher area is better.
 
     Example:
-        >>> insertion(predictor, x, saliency_map, "mel").area            # doctest: +SKIP
-        tensor([0.7412])
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 2))
+        >>> x, maps = torch.rand(1, 3, 8, 8), torch.rand(1, 1, 8, 8)
+        >>> insertion(model, x, maps, target=1, steps=4).probabilities.shape
+        torch.Size([1, 5])
 
     Args:
-        model: a Predictor, or an nn.Module that returns logits (b, classes).
-        pictures: (b, c, h, w), as the model takes them.
-        maps: (b, 1, h, w), or (b, h, w): how salient each pixel is. Pixels of one value come in the order of the picture's rows,
-            from the top left.
-        target: the class of all pictures or one for each, by number, for a Predictor by name too.
-        steps: of equally many pixels, up to rounding, at least 1 and at most h w.
-        blur: standard deviation of the Gaussian over the picture's short side, above 0. A sixteenth is chosen here; RISE blurs
-            less, by 5 of 224 pixels.
-        internal_batch_size: pictures in one pass; None: a million pixels.
+        model: a Classifier, or an nn.Module that returns logits (b, classes).
+        images: (b, c, h, w), in the range the model takes.
+        maps: (b, 1, h, w), or (b, h, w): the saliency of each pixel. Equal ones are ranked in the order of the rows.
+        target: the class of all images or one for each, by number, for a Classifier by name too.
+        steps: number of steps of equally many pixels, up to rounding; 1 to h w.
 
     Raises:
-        InputError: maps of another size than the pictures or with values that are not finite, a class that is not there, steps
-            or a blur that cannot be.
-
-    Source: Petsiuk, Das, Saenko, RISE: Randomized Input Sampling for Explanation of Black-box Models, BMVC 2018.
+        InputError: maps of another size than the images or not finite, an unknown class, or steps out of range.
     """
-    return _curve(model, pictures, maps, target, steps, internal_batch_size, start=("blur", blur))
+    x = _on_device_of(model, images)
+    return _curve(model, blurred(x), x, maps, target, steps)
 
 
 def deletion(
     model: nn.Module,
-    pictures: torch.Tensor,
+    images: torch.Tensor,
     maps: torch.Tensor,
     target: Target,
     *,
-    to: Emptied = "black",
+    to: Deleted = "black",
     steps: int = STEPS,
-    blur: float = BLUR,
-    internal_batch_size: int | None = None,
 ) -> Curve:
-    """The probability of a class as the most salient pixels are taken away: the lower, the truer the map.
+    """The probability of a class as the most salient pixels are deleted; a lower area is better. Arguments as for `insertion`.
 
-    Example:
-        >>> deletion(predictor, x, saliency_map, "mel", to="blur").area  # doctest: +SKIP
-        tensor([0.1033])
-
-    Args:
-        to: what stands where pixels are gone: "black", 0, or "blur", the blurred picture that `insertion` begins with. Black
-            holes are unlike any picture the model has learned from; a blur is less strange and hides less.
-        model, pictures, maps, target, steps, blur, internal_batch_size: as for `insertion`.
-
-    Raises:
-        InputError: as `insertion`, or another word for `to`.
-
-    Source: as `insertion`.
+    `to` is the replacement of deleted pixels: "black", 0, or "blur", the blurred image that `insertion` begins with. Black holes
+    are far from the training data; a blur is nearer to it and hides less.
     """
-    if to not in get_args(Emptied):
-        raise InputError(f"pixels are deleted to {' or '.join(get_args(Emptied))}, got {to!r}")
-    return _curve(model, pictures, maps, target, steps, internal_batch_size, end=(to, blur))
+    if to not in get_args(Deleted):
+        raise InputError(f"pixels are deleted to {' or '.join(get_args(Deleted))}, got {to!r}")
+    x = _on_device_of(model, images)
+    return _curve(model, x, torch.zeros_like(x) if to == "black" else blurred(x), maps, target, steps)
 
 
-def blurred(pictures: torch.Tensor, blur: float = BLUR) -> torch.Tensor:
-    """Pictures (b, c, h, w) without what is smaller than a share of their short side."""
-    if not 0 < blur <= 1:
-        raise InputError(
-            f"blur must be a share of the short side, above 0 and at most 1, got {blur}: {BLUR} is the default"
-        )
-    side = min(pictures.shape[-2:])
-    sigma = blur * side
-    # Reflection needs a kernel that reaches no further than the picture.
+def blurred(images: torch.Tensor) -> torch.Tensor:
+    """Images (b, c, h, w) blurred by a Gaussian, its standard deviation a sixteenth of the short side."""
+    side = min(images.shape[-2:])
+    sigma = BLUR * side
+    # Reflection needs a kernel that reaches no further than the image.
     kernel = gaussian(sigma, size=2 * max(1, min(round(3 * sigma), (side - 1) // 2)) + 1)
-    return Blur(kernel.to(pictures), boundary="reflect")(pictures)
+    return Blur(kernel.to(images), boundary="reflect")(images)
 
 
 def ranks_of(maps: torch.Tensor) -> torch.Tensor:
-    """Of each pixel its place in the order, 0 for the most salient, (b, 1, h, w); equal ones in the order of the rows."""
-    flat = maps.detach().cpu().flatten(1)
-    order = flat.sort(dim=1, descending=True, stable=True).indices
-    ranks = torch.empty_like(order).scatter_(1, order, torch.arange(flat.shape[1]).expand_as(order))
-    return ranks.reshape(len(maps), 1, *maps.shape[-2:])
+    """The rank of each pixel, 0 for the most salient, (b, 1, h, w); equal ones in the order of the rows."""
+    order = maps.detach().cpu().flatten(1).argsort(dim=1, descending=True, stable=True)
+    return order.argsort(dim=1).reshape(len(maps), 1, *maps.shape[-2:])
+
+
+def _on_device_of(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    x = checked_images(images, "images", unit=False).detach()
+    return x.to(device_of(checked_model(model), x.device))
 
 
 def _curve(
-    model: nn.Module,
-    pictures: torch.Tensor,
-    maps: torch.Tensor,
-    target: Target,
-    steps: int,
-    size: int | None,
-    *,
-    start: tuple[Emptied, float] | None = None,
-    end: tuple[Emptied, float] | None = None,
+    model: nn.Module, before: torch.Tensor, after: torch.Tensor, maps: torch.Tensor, target: Target, steps: int
 ) -> Curve:
-    """From an emptied start to the pictures, or from the pictures to an emptied end."""
-    checked_model(model)
-    x = checked_pictures(pictures, "pictures")
-    maps = _checked_maps(maps, x)
-    targets = target_numbers(model, target, len(x))
-    pixels = x.shape[-2] * x.shape[-1]
+    """The probabilities on the way from one batch of images (b, c, h, w) to the other, the most salient pixels first."""
+    targets = target_numbers(model, target, len(before))
+    pixels = before.shape[-2] * before.shape[-1]
     if whole_number(steps, "steps") > pixels:
-        raise InputError(f"steps must be at most the {pixels} pixels of a picture, got {steps}: give {pixels} or fewer")
-    size = None if size is None else whole_number(size, "internal_batch_size")
-    x = x.to(device_of(model, x.device))
-    before, after = (_emptied(x, *each) if each else x for each in (start, end))
-    counts = [round(pixels * step / steps) for step in range(steps + 1)]
-    ranks = ranks_of(maps).to(x.device)
-    probabilities = []
-    with evaluating(model), torch.no_grad():
-        for owners, so_many in _passes(len(x), counts, pictures_a_pass(x.shape, size)):
-            changed = ranks[owners] < torch.tensor(so_many, device=x.device).reshape(-1, 1, 1, 1)
-            shown = torch.where(changed, after[owners], before[owners])
-            probabilities.append(probability_of(model, shown, targets and [targets[owner] for owner in owners]))
-    found = torch.cat(probabilities).cpu() if probabilities else torch.zeros(0)
-    return Curve(torch.tensor(counts, dtype=torch.float32) / pixels, found.float().reshape(len(x), steps + 1))
-
-
-def _passes(pictures: int, counts: list[int], size: int) -> Iterator[tuple[list[int], list[int]]]:
-    """The pictures of each pass, and how many pixels of each are changed."""
-    every = [(owner, count) for owner in range(pictures) for count in counts]
-    for first in range(0, len(every), size):
-        owners, so_many = zip(*every[first : first + size], strict=True)
-        yield list(owners), list(so_many)
-
-
-def _emptied(x: torch.Tensor, to: Emptied, blur: float) -> torch.Tensor:
-    return torch.zeros_like(x) if to == "black" else blurred(x, blur)
+        raise InputError(f"steps must be at most the {pixels} pixels of an image, got {steps}: give {pixels} or fewer")
+    ranks = ranks_of(_checked_maps(maps, before)).to(before.device)
+    counts = torch.tensor([round(pixels * step / steps) for step in range(steps + 1)])
+    owners = torch.arange(len(before)).repeat_interleave(len(counts))
+    size, probabilities = images_per_pass(before.shape), []
+    with at_rest(model), torch.no_grad():
+        for own, count in zip(owners.split(size), counts.repeat(len(before)).split(size), strict=True):
+            changed = ranks[own] < count.to(ranks.device).reshape(-1, 1, 1, 1)
+            shown = torch.where(changed, after[own], before[own])
+            probabilities.append(probability_of(model, shown, targets and [targets[owner] for owner in own.tolist()]))
+    return Curve(counts.float() / pixels, torch.cat(probabilities).cpu().float().reshape(len(before), len(counts)))
 
 
 def _checked_maps(maps: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     if isinstance(maps, torch.Tensor) and maps.ndim == 3:
         maps = maps[:, None]
     wanted = (len(x), 1, *x.shape[-2:])
-    if not isinstance(maps, torch.Tensor) or tuple(maps.shape) != wanted:
-        found = tuple(maps.shape) if isinstance(maps, torch.Tensor) else type(maps).__name__
-        raise InputError(
-            f"the saliency maps are {found} and the pictures {tuple(x.shape)}: they must be {wanted}, channels merged"
-        )
+    found = tuple(maps.shape) if isinstance(maps, torch.Tensor) else type(maps).__name__
+    if found != wanted:
+        message = f"the saliency maps are {found}: for these images they must be {wanted}, channels merged"
+        raise InputError(message, code="shape")
     if not bool(maps.isfinite().all()):
-        raise InputError("the saliency maps have values that are not finite: no order can be made of them")
+        raise InputError("the saliency maps have values that are not finite: they cannot be ranked", code="range")
     return maps

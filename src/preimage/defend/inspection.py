@@ -1,53 +1,47 @@
-"""Inspection: what a classifier says of a picture, and what it says of the picture's early outputs under the prior.
+"""Inspection: the predictions for an image and for its early outputs under the prior, and how far they are inconsistent.
 
-An attack's pattern is learned late. Where the classifier is of another mind about the early outputs than about the picture
-itself, the picture may carry one: their disagreement is the score. It shows disagreement, not guilt: any picture whose class
-hangs on faint detail has some.
+The perturbation of an attack is learned late. Inconsistent predictions for the image and its early outputs are a sign of one:
+their total variation distance is the score. They are no proof: any image whose class depends on faint detail has them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from preimage.defend.classifier import at_rest, checked_pictures, device_of, logits_of
+from preimage.classifiers.classifier import check_answer
+from preimage.defend.checks import checked_images, checked_model
 from preimage.defend.defence import random_source
-from preimage.defend.logits import checked_model
-from preimage.defend.purify import FAST, MOST_STEPS, for_size, goes_by_size
+from preimage.defend.logits import logits_of
+from preimage.defend.progress import StepwiseRun
+from preimage.defend.purification import adapted
+from preimage.defend.users_model import at_rest, device_of, on_device
+from preimage.engine.fit import Fit
+from preimage.engine.recipe import Recipe
+from preimage.engine.step import Step
 from preimage.errors import InputError
-from preimage.fit import Fit
-from preimage.predictors.predictor import check_answer
 from preimage.problem import Problem
-from preimage.recipes import Recipe
-from preimage.step import Step
+from preimage.rng import is_whole
 from preimage.stopping import After
 
-LOOKS = 12  # how often the classifier is asked on the way, unless it is said
-COUNTED = 0.5  # of the steps: earlier outputs are blurs of which a classifier says anything
+POINTS = 12  # outputs that are classified by default
+COUNTED = 0.5  # of the steps: earlier outputs are blurs whose predictions mean nothing
 
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """What the classifier said of one picture and of its early outputs.
+    """The predictions for one image and for its early outputs."""
 
-    Args:
-        given: (classes,) the class probabilities of the picture.
-        steps: at which the outputs were looked at.
-        early: (looks, classes) the class probabilities of these outputs.
-        outputs: (looks, c, h, w) the outputs themselves.
-        counted: from which step on outputs count for the score.
-    """
-
-    given: torch.Tensor
-    steps: tuple[int, ...]
-    early: torch.Tensor
-    outputs: torch.Tensor
-    counted: int
+    given: torch.Tensor  # (classes,): the class probabilities of the image
+    steps: tuple[int, ...]  # at which outputs were classified, n of them
+    early: torch.Tensor  # (n, classes): the class probabilities of these outputs
+    outputs: torch.Tensor  # (n, c, h, w): the outputs themselves
+    counted: int  # the step from which on outputs count for the score
 
     @property
     def mean(self) -> torch.Tensor:
@@ -56,17 +50,17 @@ class Inspection:
 
     @property
     def score(self) -> float:
-        """The total variation distance of `given` and `mean`, half the sum of their differences: 0 (of one mind) to 1."""
+        """The total variation distance of `given` and `mean`, half the sum of their differences: 0 (consistent) to 1."""
         return min(1.0, 0.5 * float((self.given - self.mean).abs().sum()))
 
     @property
     def predicted(self) -> int:
-        """The class of the picture as it was given."""
+        """The predicted class of the image."""
         return int(self.given.argmax())
 
     @property
-    def cleaned(self) -> int:
-        """The class of the early outputs, by their mean."""
+    def early_predicted(self) -> int:
+        """The predicted class of the early outputs, by their mean."""
         return int(self.mean.argmax())
 
     def curve(self, index: int) -> list[tuple[int, float]]:
@@ -74,25 +68,21 @@ class Inspection:
         return list(zip(self.steps, self.early[:, index].tolist(), strict=True))
 
 
-class Inspecting:
-    """The inspections of pictures of one size, as an iterator of Steps: one fit, whose outputs are shown to the classifier.
+class Inspecting(StepwiseRun[Step, Any]):
+    """The inspections of images of one size, as an iterator of Steps: one fit whose outputs are classified.
 
     Example:
-        >>> inspecting = Inspecting(torch.rand(8, 3, 32, 32), predictor)
-        >>> for step in inspecting: ...
-        >>> [inspection.score for inspection in inspecting.result()]
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 4))
+        >>> [inspection.steps for inspection in Inspecting(torch.rand(2, 3, 16, 16), model, steps=2).run()]
+        [(1, 2), (1, 2)]
 
     Args:
-        images: (b, 3, h, w) in 0 to 1, as they are fitted.
-        model: a Predictor, or any module from pictures in 0 to 1 to logits.
-        seen: the pictures as the classifier is asked about them, if not as they are fitted (larger ones, say).
+        images: (b, 3, h, w) in 0 to 1, as they are fitted; `seen` as they are classified, if not so (larger, for example).
+        model: a Classifier, or any module from images in 0 to 1 to logits; it stays on its own device.
         recipe, steps: of the purification, as in `purify`.
-        every: steps between two looks; None: twelve looks in all.
+        every: steps between two classified outputs; None: twelve outputs.
         seed: None: fresh random numbers from the operating system.
-        device: where it is fitted, and the classifier goes; None: where the classifier is.
-
-    Raises:
-        InputError: pictures or settings that cannot be, or a classifier that gives no logits, or NaN.
+        device: where it is fitted and classified; None: the classifier's.
     """
 
     def __init__(
@@ -101,92 +91,101 @@ class Inspecting:
         model: nn.Module,
         *,
         seen: torch.Tensor | None = None,
-        recipe: Recipe = FAST,
+        recipe: str | Recipe = "fast",
         steps: int | None = None,
         every: int | None = None,
         seed: int | None = None,
         device: torch.device | None = None,
     ) -> None:
-        checked_model(model)
-        recipe = for_size(recipe, images.shape[-2:], steps)
-        self.every = looks_every(recipe, every)
-        self.place = device or device_of(model)
-        self.model = model.to(self.place)
-        self.counted = math.ceil(COUNTED * recipe.steps)
-        self.seed, streams = random_source(len(checked_pictures(images)), seed)
-        self.given = self._chances(checked_pictures(images if seen is None else seen))
+        images, model = checked_images(images), checked_model(model)
+        recipe = adapted(recipe, images.shape[-2:], steps)
+        self.every: int = steps_between(recipe, every)
+        self.counted: int = math.ceil(COUNTED * recipe.steps)
+        self.place: torch.device = device or device_of(model)
+        self.model: nn.Module = on_device(model, self.place)
+        known, streams = random_source(len(images), seed)
+        self.seed: int = known
+        self.given: torch.Tensor = self._probabilities(images if seen is None else checked_images(seen, "seen"))
         members: dict[str, Any] = {"members": len(images), "seed": self.seed, "streams": streams, "device": self.place}
-        channels, height, width = images.shape[1:]
-        prior = recipe.prior(channels, (height, width), **members)
-        self.fit = Fit(Problem(images.detach().float()), prior, recipe=recipe, rule=After(), seed=self.seed)
+        prior = recipe.prior(images.shape[1], (images.shape[2], images.shape[3]), **members)
+        self.fit: Fit = Fit(
+            Problem(images.detach().float()), prior, recipe=recipe, rule=After(), restarts=1, seed=self.seed
+        )
+        self._fitting = iter(self.fit)
         self.steps: list[int] = []
         self.early: list[torch.Tensor] = []
         self.outputs: list[torch.Tensor] = []
 
-    def __iter__(self) -> Iterator[Step]:
-        for step in self.fit:
-            if step.index % self.every == 0 or step.index == step.total:
-                self.steps.append(step.index)
-                self.outputs.append(step.picture.cpu())
-                self.early.append(self._chances(step.picture))
-            yield step
+    @property
+    def current(self) -> Fit:
+        """The fit."""
+        return self.fit
 
-    def run(self) -> list[Inspection]:
-        """Iterate to the end and return the inspections, one for each picture."""
-        for _ in self:
-            pass
-        return self.result()
+    @property
+    def finished(self) -> bool:
+        """Whether all steps are done."""
+        return self.fit.finished
 
-    def result(self) -> list[Inspection]:
-        """The inspections, once all steps are done.
+    def __next__(self) -> Step:
+        step = next(self._fitting)
+        if step.index % self.every == 0 or step.index == step.total:
+            self.steps.append(step.index)
+            self.outputs.append(step.picture.cpu())
+            self.early.append(self._probabilities(step.picture))
+        return step
 
-        Raises:
-            InputError: before that.
-        """
-        if not self.fit.finished:
+    def result(self) -> Any:
+        """The `inspections`."""
+        return self.inspections()
+
+    def inspections(self) -> list[Inspection]:
+        """One for each image, once all steps are done; an InputError earlier than that."""
+        if not self.finished:
             raise InputError("an inspection ends with the last step: iterate to the end, or call run()")
-        early, outputs = torch.stack(self.early, 1), torch.stack(self.outputs, 1)
-        steps = tuple(self.steps)
-        each = zip(self.given, early, outputs, strict=True)
-        return [Inspection(given, steps, chances, pictures, self.counted) for given, chances, pictures in each]
+        each = zip(self.given, torch.stack(self.early, 1), torch.stack(self.outputs, 1), strict=True)
+        return [Inspection(given, tuple(self.steps), early, images, self.counted) for given, early, images in each]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of the fit, and the outputs that are classified so far."""
+        own = {"steps": list(self.steps), "early": list(self.early), "outputs": list(self.outputs)}
+        return {"fit": self.fit.state_dict(), "seed": self.seed, "given": self.given, **own}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a state of `state_dict`; a seed from the operating system is that of the state."""
+        self.fit.load_state_dict(state["fit"])
+        self._fitting = iter(self.fit)
+        self.seed, self.given = state["seed"], state["given"]
+        self.steps, self.early, self.outputs = (list(state[name]) for name in ("steps", "early", "outputs"))
 
     @torch.no_grad()
-    def _chances(self, pictures: torch.Tensor) -> torch.Tensor:
+    def _probabilities(self, images: torch.Tensor) -> torch.Tensor:
         with at_rest(self.model):
-            chances = logits_of(self.model, pictures.to(self.place)).softmax(1).float().cpu()
-        check_answer(chances)
-        return chances
+            probabilities = logits_of(self.model, images.to(self.place)).softmax(1).float().cpu()
+        check_answer(probabilities)
+        return probabilities
 
 
-def looks_every(recipe: Recipe, every: int | None) -> int:
-    """The steps between two looks.
-
-    Raises:
-        InputError: less than 1, or more than there are.
-    """
-    chosen = max(1, recipe.steps // LOOKS) if every is None else every
-    most = MOST_STEPS if goes_by_size(recipe) else recipe.steps
-    if not 1 <= chosen <= most:
-        raise InputError(f"every must be from 1 to the {most} steps, got {every}")
+def steps_between(recipe: Recipe, every: int | None) -> int:
+    """The steps between two classified outputs: `every`, or so many that there are twelve outputs."""
+    chosen = max(1, recipe.steps // POINTS) if every is None else every
+    if not is_whole(chosen) or not 1 <= chosen <= recipe.steps:
+        raise InputError(f"every must be from 1 to the {recipe.steps} steps, got {every}")
     return chosen
 
 
 def false_alarm_threshold(scores: Sequence[float], share: float = 0.05) -> float:
-    """The threshold that at most a share of clean pictures like these exceeds: the ceil((n + 1)(1 - share))-th smallest score.
+    """The threshold that at most a share of unattacked images exceeds: the ceil((n + 1)(1 - share))-th smallest score.
 
-    With fewer than 1 / share - 1 scores none is high enough to promise that, and the largest is returned.
+    Fewer than 1 / share - 1 scores cannot guarantee that; the largest is then returned. No scores are an InputError.
 
     Example:
         >>> false_alarm_threshold([k / 100 for k in range(100)])
         0.95
 
-    Source: split conformal prediction (Vovk et al. 2005): the promise holds for a new picture drawn as these were.
-
-    Raises:
-        InputError: no scores.
+    Source: split conformal prediction (Vovk et al. 2005): the guarantee holds for a new image of the same distribution.
     """
     if not scores:
-        raise InputError("a threshold needs the scores of clean pictures, got none")
+        raise InputError("a threshold needs the scores of unattacked images, got none", code="shape")
     ordered = sorted(scores)
     place = math.ceil(round((len(ordered) + 1) * (1 - share), 9))  # 0.95 is no binary fraction
     return ordered[min(place, len(ordered)) - 1]

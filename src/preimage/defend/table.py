@@ -1,4 +1,4 @@
-"""A table that grows while it is measured: a CSV of which every row is on the disk before the next is worked out.
+"""The table of an evaluation, a CSV of which every row is on the disk before the next is computed, and the accuracies in it.
 
 Several processes may append to one table: each waits for the other's lock, and adds no row that is there already. What a process
 that was killed has left half-written is dropped.
@@ -9,18 +9,27 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from preimage.errors import InputError
 
 Row = dict[str, str]
+# A row is identified by its image, the attack and the defense.
+IMAGE = ("classifier", "number", "picture", "label")
+ATTACK = ("attack", "eps", "steps", "samples", "knows_seed")
+DEFENCE = ("defence", "settings", "averaged")
+KEY = (*IMAGE, *ATTACK, *DEFENCE, "seed")
+COLUMNS = (*KEY, "predicted", "correct", "confidence", "distance", "seconds")
+_Z = 1.959963984540054  # 95 % of a normal distribution lie within so many standard deviations
 
 
 class Table:
-    """Rows with the same columns, some of which tell a row from every other.
+    """Rows with the same columns, some of which (the key) identify a row.
 
     Example:
         >>> table = Table("rows.csv", columns=("picture", "attack", "correct"), key=("picture", "attack"))
@@ -29,33 +38,31 @@ class Table:
         True
 
     Args:
-        path: the CSV; it is begun where it is not there.
+        path: the CSV; the first rows create it.
         columns: of every row, in this order.
-        key: the columns by which a row is known.
+        key: the columns that identify a row.
 
     Raises:
         InputError: a file with other columns, or a folder that is not there.
     """
 
     def __init__(self, path: str | Path, *, columns: Sequence[str], key: Sequence[str]) -> None:
-        self.path, self.columns, self.key = Path(path), tuple(columns), tuple(key)
-        if not self.path.parent.is_dir():
-            raise InputError(f"{self.path}: the folder {self.path.parent} does not exist: create it first")
+        self.path: Path = Path(path)
+        self.columns: tuple[str, ...] = tuple(columns)
+        self.key: tuple[str, ...] = tuple(key)
+        if not (folder := self.path.parent).is_dir():
+            raise InputError(f"{self.path}: the folder {folder} does not exist: create it first", code="not-found")
         if self.path.suffix.lower() != ".csv":
             raise InputError(f"{self.path}: the table is written as .csv: give it such a name")
         self.rows()
 
     def rows(self) -> list[Row]:
-        """All whole rows; one that was cut off in the midst of writing counts for nothing.
-
-        Raises:
-            InputError: a file with other columns.
-        """
+        """All whole rows; one that was cut off in the midst of writing counts for nothing."""
         try:
             content = self.path.read_bytes()
         except FileNotFoundError:
             return []
-        begun = content if not _whole(content) else b""  # of the header alone, if it is ours
+        begun = b"" if _whole(content) else content  # of the header alone, if it is ours
         lines = csv.reader(io.StringIO(content[: _whole(content)].decode("utf-8", errors="replace"), newline=""))
         header = next(lines, list(self.columns))
         if tuple(header) != self.columns or not ",".join(self.columns).encode().startswith(begun):
@@ -71,7 +78,8 @@ class Table:
 
     def append(self, rows: Sequence[Row]) -> None:
         """Add rows, those alone that are not there yet; they are on the disk when this returns."""
-        with self.path.open("ab") as file, alone(file):
+        with self.path.open("ab") as file:
+            _lock(file)
             content = self.path.read_bytes()
             known = self.known()
             new = [row for row in rows if self.key_of(row) not in known]
@@ -91,13 +99,72 @@ def _whole(content: bytes) -> int:
     return content.rfind(b"\n") + 1
 
 
-@contextlib.contextmanager
-def alone(file: IO[Any]) -> Iterator[None]:
-    """No other process is within for the same file; the lock goes with the file, also that of a process that is killed."""
-    try:
+def _lock(file: IO[Any]) -> None:
+    """Wait until no other process holds the file; the lock goes when it is closed, also by the end of a process."""
+    with contextlib.suppress(ImportError):  # Windows: one process a table
         import fcntl
-    except ImportError:  # Windows: one process a table
-        yield
-        return
-    fcntl.flock(file, fcntl.LOCK_EX)
-    yield
+
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Correct of count images behind a defense under an attack, and Wilson's 95 % interval.
+
+    Example:
+        >>> print(Accuracy("none", "pgd", 8, False, "", "", correct=81, count=100))
+        none, pgd 8: 81.0% (72.2% to 87.5%), 81 of 100
+    """
+
+    defence: str
+    attack: str
+    eps: float
+    knows_seed: bool
+    steps: str
+    samples: str
+    correct: int
+    count: int
+
+    @property
+    def share(self) -> float:
+        """Accuracy, 0 to 1; NaN of no image."""
+        return self.correct / self.count if self.count else math.nan
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of `share`."""
+        return wilson(self.correct, self.count)
+
+    def __str__(self) -> str:
+        attack = f"{self.attack} {self.eps:g}{', seed known' if self.knows_seed else ''}"
+        low, high = self.interval
+        return f"{self.defence}, {attack}: {self.share:.1%} ({low:.1%} to {high:.1%}), {self.correct} of {self.count}"
+
+
+def wilson(correct: int, count: int) -> tuple[float, float]:
+    """The 95 % interval of a proportion (Wilson 1927), within 0 to 1, and not empty at 0 and 1.
+
+    Example:
+        >>> [round(end, 3) for end in wilson(9, 10)]
+        [0.596, 0.982]
+    """
+    if not count:
+        return 0.0, 1.0
+    share, square = correct / count, _Z**2
+    middle = (share + square / (2 * count)) / (1 + square / count)
+    reach = _Z / (1 + square / count) * math.sqrt(share * (1 - share) / count + square / (4 * count**2))
+    return max(0.0, middle - reach), min(1.0, middle + reach)
+
+
+def accuracies(rows: Sequence[Row]) -> list[Accuracy]:
+    """The accuracy of each defense under each attack, of rows of a table, in the order in which they first come."""
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in (*DEFENCE, *ATTACK)), []).append(row)
+    found = []
+    for first, *others in groups.values():
+        eps, known = float(first["eps"]), first["knows_seed"] == "yes"
+        correct = sum(row["correct"] == "1" for row in (first, *others))
+        texts = {name: first[name] for name in ("defence", "attack", "steps", "samples")}
+        found.append(Accuracy(**texts, eps=eps, knows_seed=known, correct=correct, count=1 + len(others)))
+    return found

@@ -1,4 +1,4 @@
-"""The threshold of an inspection: a score that few clean pictures exceed, and whose it is, as a file that can be read again."""
+"""The threshold of an inspection: a score that few unattacked images exceed, of one classifier and recipe, as a JSON file."""
 
 from __future__ import annotations
 
@@ -10,127 +10,111 @@ from typing import Any
 
 from torch import nn
 
-from preimage.defend.classifier import fingerprint_of
 from preimage.defend.inspection import false_alarm_threshold
+from preimage.defend.purification import as_given
+from preimage.defend.users_model import fingerprint_of
+from preimage.differences import first_difference
+from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
 from preimage.images import write_bytes_atomically
-from preimage.recipes import Recipe
 from preimage.version import __version__
 
-FORMAT, VERSION = "preimage thresholds", 1
+KIND, FORMAT = "preimage thresholds", 2
 FALSE_ALARMS = 0.05
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """A score above which a picture is suspicious, to one classifier and under one purification.
+    """A score above which an image is suspicious, for one classifier and one purification.
 
     Example:
-        >>> threshold = Threshold.of(scores, model, FAST)
-        >>> threshold.save("thresholds.json")
-        >>> Threshold.read("thresholds.json").checked(model, FAST).value
-        0.31
+        >>> from torch.nn import Flatten
+        >>> threshold = Threshold.of([0.1, 0.3, 0.2], Flatten(), "fast")
+        >>> threshold.checked(Flatten(), "fast").value, threshold.exceeded_by(0.31)
+        (0.3, True)
 
-    Args:
-        value: the score; `false_alarms`: the share of clean pictures that may exceed it.
-        pictures: how many clean pictures told it.
-        classifier: the fingerprint of the classifier.
-        recipe, every: of the purification, as plain data, and the steps between two looks (None: twelve looks), both as they
-            were given: where steps go by the size of a picture, one threshold serves all sizes.
-        scores: those of the clean pictures.
+    Recipe and `every` are as given: where the number of steps depends on the image's size, one threshold serves all sizes.
     """
 
-    value: float
-    false_alarms: float
-    pictures: int
-    classifier: str
-    recipe: dict[str, Any]
-    every: int | None
-    scores: tuple[float, ...] = ()
+    value: float  # the score
+    false_alarms: float  # the share of unattacked images that may exceed it
+    images: int  # how many unattacked images it was calibrated on
+    classifier: str  # its fingerprint
+    recipe: dict[str, Any]  # of the purification, as plain data
+    every: int | None  # steps between two classified outputs; None: twelve outputs
+    scores: tuple[float, ...] = ()  # of the unattacked images
 
     @classmethod
-    def of(
-        cls,
-        scores: Sequence[float],
-        model: nn.Module,
-        recipe: Recipe,
-        every: int | None = None,
-        false_alarms: float = FALSE_ALARMS,
-    ) -> Threshold:
-        """The threshold that the scores of clean pictures tell."""
-        return cls(
-            value=false_alarm_threshold(scores, false_alarms),
-            false_alarms=false_alarms,
-            pictures=len(scores),
-            classifier=fingerprint_of(model),
-            recipe=recipe.describe(),
-            every=every,
-            scores=tuple(scores),
-        )
+    def of(cls, scores: Sequence[float], model: nn.Module, recipe: str | Recipe, every: int | None = None) -> Threshold:
+        """The threshold that is calibrated on the scores of unattacked images."""
+        value, mark = false_alarm_threshold(scores, FALSE_ALARMS), fingerprint_of(model)
+        return cls(value, FALSE_ALARMS, len(scores), mark, _plain(recipe), every, tuple(scores))
 
     @property
-    def promises(self) -> bool:
-        """Whether there were enough pictures for the share of false alarms to be kept."""
-        return (self.pictures + 1) * self.false_alarms >= 1 - 1e-9
+    def guaranteed(self) -> bool:
+        """Whether there were enough images to guarantee the share of false alarms."""
+        return (self.images + 1) * self.false_alarms >= 1 - 1e-9
 
     def exceeded_by(self, score: float) -> bool:
-        """Whether a picture of this score is suspicious."""
+        """Whether an image of this score is suspicious."""
         return score > self.value
+
+    def report(self) -> dict[str, Any]:
+        """Threshold and scores as plain data."""
+        own = {"images": self.images, "threshold": self.value, "false_alarms": self.false_alarms}
+        return {**own, "scores": list(self.scores)}
+
+    def summary_lines(self) -> list[str]:
+        """The threshold and what it guarantees, for people."""
+        share = f"{self.false_alarms:.0%}"
+        lines = [
+            f"{self.images} unattacked images",
+            f"threshold {self.value:.3f}: about {share} of such images exceed it",
+        ]
+        return lines if self.guaranteed else [*lines, f"it takes 19 images to guarantee {share}: more may exceed it"]
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write it as JSON, whole or not at all."""
-        held = {"format": FORMAT, "version": VERSION, "written_by": __version__, **asdict(self)}
+        held = {"kind": KIND, "format": FORMAT, "written_by": __version__, **asdict(self)}
         content = json.dumps(held, indent=2, allow_nan=False)
         return write_bytes_atomically(path, f"{content}\n".encode(), overwrite=overwrite)
 
     @classmethod
     def read(cls, path: str | Path) -> Threshold:
-        """What `save` wrote.
-
-        Raises:
-            InputError: a file that is not there, is something else, or of a later version.
-        """
-        way = f"`preimage inspect --calibrate FOLDER --predictor ... -o {path}` makes one"
+        """What `save` wrote; a file that does not exist, is something else, or has another format number is an InputError."""
+        way = f"`preimage inspect --calibrate FOLDER --classifier ... -o {path}` makes one"
+        held: Any = None
         try:
             held = json.loads(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
-            raise InputError(f"{path} cannot be read ({error.strerror}): {way}") from error
-        except ValueError as error:
-            raise InputError(f"{path} is no file of thresholds: {way}") from error
-        if not isinstance(held, dict) or held.get("format") != FORMAT:
-            raise InputError(f"{path} is no file of thresholds: {way}")
-        if held.get("version") != VERSION:
-            raise InputError(
-                f"{path} was written by preimage {held.get('written_by')}, with another version of the format: {way}"
-            )
+            code = "not-found" if isinstance(error, FileNotFoundError) else "unreadable"
+            raise InputError(f"{path} cannot be read ({error.strerror}): {way}", code=code) from error
+        except ValueError:
+            pass  # another file, as one of other JSON
+        if not isinstance(held, dict) or KIND not in (held.get("kind"), held.get("format")):
+            raise InputError(f"{path} is not a file of thresholds: {way}", code="unreadable")
+        if held.get("format") != FORMAT:
+            written = f"was written by preimage {held.get('written_by')}, in another format than {FORMAT}"
+            raise InputError(f"{path} {written}: {way}", code="format")
         try:
             values = {field.name: held[field.name] for field in fields(cls)}
             return cls(**values | {"value": float(held["value"]), "scores": tuple(map(float, held["scores"]))})
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{path} is no whole file of thresholds ({error}): {way}") from error
+            message = f"{path} is an incomplete file of thresholds ({error}): {way}"
+            raise InputError(message, code="unreadable") from error
 
-    def checked(self, model: nn.Module, recipe: Recipe, every: int | None = None) -> Threshold:
-        """Itself, if it is of this classifier and this purification.
-
-        Raises:
-            InputError: it is of another one.
-        """
+    def checked(self, model: nn.Module, recipe: str | Recipe, every: int | None = None) -> Threshold:
+        """Itself, if it is of this classifier and this purification; else an InputError."""
         if self.classifier != fingerprint_of(model):
-            raise InputError(
-                "the threshold is of another classifier: calibrate anew, preimage inspect --calibrate FOLDER --predictor ..."
-            )
-        own = json.loads(json.dumps(recipe.describe()))
-        for name in sorted(own.keys() | self.recipe.keys()):
-            if own.get(name) != self.recipe.get(name):
-                raise InputError(
-                    f"the threshold is of a recipe with {name} {self.recipe.get(name)}, not {own.get(name)}: inspect with that "
-                    "recipe, or calibrate anew"
-                )
-        if every != self.every:
-            way = "leave --every out" if self.every is None else f"give every {self.every}"
-            raise InputError(f"the threshold is of {_looks(self.every)}, not {_looks(every)}: {way}")
+            way = "preimage inspect --calibrate FOLDER --classifier ... makes a new one"
+            raise InputError(f"the threshold is for another classifier: {way}", code="classifier")
+        now = {"every": every or "default", "recipe": _plain(recipe)}
+        difference = first_difference(now, {"every": self.every or "default", "recipe": self.recipe})
+        if difference:
+            message = f"the threshold is for {difference}: inspect with the former, or calibrate anew"
+            raise InputError(message, code="option")
         return self
 
 
-def _looks(every: int | None) -> str:
-    return "twelve looks" if every is None else f"a look every {every} steps"
+def _plain(recipe: str | Recipe) -> dict[str, Any]:
+    return json.loads(json.dumps(as_given(recipe).describe()))

@@ -56,7 +56,7 @@ class Signs:
 
 
 def abcd(image: torch.Tensor, mask: torch.Tensor | None = None) -> Signs:
-    """The signs of one picture, of the region that `lesion_region` finds or of the one that is given.
+    """The signs of one picture, of the region that `lesion_region` finds or of a known one.
 
     Example:
         >>> abcd(torch.full((3, 64, 64), 0.8)).found
@@ -64,7 +64,7 @@ def abcd(image: torch.Tensor, mask: torch.Tensor | None = None) -> Signs:
 
     Args:
         image: (3, h, w) or (1, 3, h, w), sRGB in 0 to 1.
-        mask: bool (h, w), the region, where it is known; None: it is looked for.
+        mask: bool (h, w), the region if it is known.
 
     Raises:
         InputError: more than one picture, not three channels, or a mask of another size.
@@ -78,14 +78,9 @@ def abcd(image: torch.Tensor, mask: torch.Tensor | None = None) -> Signs:
         raise InputError(f"the mask is {tuple(mask.shape)}: it must be (h, w) of the picture, {colors.shape[:2]}")
     if region is None or not region.any():
         return Signs(*[math.nan] * len(fields(Signs)))
-    return Signs(
-        asymmetry(region),
-        border_irregularity(region),
-        float(len(color_names(colors[region]))),
-        color_spread(colors[region]),
-        diameter(region),
-        float(region.mean()),
-    )
+    shape, inside = (asymmetry(region), border_irregularity(region)), colors[region]
+    of_colors = (float(len(color_names(inside))), color_spread(inside))
+    return Signs(*shape, *of_colors, diameter(region), float(region.mean()))
 
 
 def lesion_region(image: torch.Tensor) -> np.ndarray | None:
@@ -114,21 +109,15 @@ def lesion_region(image: torch.Tensor) -> np.ndarray | None:
 
 
 def asymmetry(region: np.ndarray) -> float:
-    """The share of a region (h, w) that its mirror image leaves uncovered, mean over its two principal axes; 0 to 1.
-
-    It is the area that does not overlap when the region is folded along the axis, over the whole area.
-    """
+    """The share of a region (h, w) that its mirror image leaves uncovered, mean over its two principal axes; 0 to 1."""
     from scipy.ndimage import map_coordinates
 
     places = np.argwhere(region).astype(float)
     offsets = places - places.mean(0)
     _, axes = np.linalg.eigh(offsets.T @ offsets)
-    uncovered = []
-    for axis in axes.T:
-        mirrored = places - 2 * (offsets @ axis)[:, None] * axis
-        covered = map_coordinates(region.astype(float), mirrored.T, order=1, mode="constant")
-        uncovered.append(1 - covered.mean())
-    return float(np.mean(uncovered))
+    mirrored = [places - 2 * (offsets @ axis)[:, None] * axis for axis in axes.T]
+    covered = [map_coordinates(region.astype(float), each.T, order=1, mode="constant").mean() for each in mirrored]
+    return float(np.mean([1 - share for share in covered]))
 
 
 def border_irregularity(region: np.ndarray) -> float:
@@ -160,10 +149,7 @@ def color_spread(colors: np.ndarray) -> float:
 
 
 def diameter(region: np.ndarray) -> float:
-    """The largest distance of two places of a region (h, w), Feret's diameter, over the picture's diagonal.
-
-    A share, for a dermatoscopic picture rarely says how many millimeters a pixel is.
-    """
+    """Feret's diameter of a region (h, w) over the picture's diagonal: a picture rarely says how large a pixel is."""
     from skimage.measure import regionprops
 
     return float(regionprops(region.astype(np.uint8))[0].feret_diameter_max / math.hypot(*region.shape))
@@ -173,7 +159,6 @@ def _array(image: torch.Tensor) -> np.ndarray:
     if image.ndim == 4 and len(image) == 1:
         image = image[0]
     if image.ndim != 3 or len(image) != 3:
-        raise InputError(
-            f"the ABCD signs are of one color picture, (3, h, w) or (1, 3, h, w), got {tuple(image.shape)}: take one of each"
-        )
+        shape = tuple(image.shape)
+        raise InputError(f"the ABCD signs are of one color picture, (3, h, w) or (1, 3, h, w), got {shape}: take one")
     return image.detach().float().clamp(0, 1).cpu().permute(1, 2, 0).double().numpy()

@@ -1,380 +1,212 @@
-"""Counterfactual: what would have to change in a picture for another diagnosis, by a change that a person can read.
+"""Counterfactual: what would have to change in an image for another predicted class, by a change that a person can interpret.
 
     x* = argmin E(Psi(x), Psi(x0)) + l1 M(x) + l2 CE(F(x), y_t),   x = g_theta(z)
 
-Psi is the first residual block, M the estimated loss of the classifier against the one asked for, F the classifier. Beside it
-runs a second member with the same initial weights, code and jitter, and without the class term: the reconstruction. What
-the class asked for is the difference of the two, not what the prior leaves out of any picture.
+Psi is the first residual block, M the uncertainty penalty, F the classifier. A second member with the same initial weights, code
+and jitter is fitted without the class term: the reconstruction. The difference of the two is what the class term changed,
+without what the prior leaves out of any image.
+
+Source: Narayanaswamy, Thiagarajan, Spanias, ICASSP 2021, eq. 5; how E is normalized is unpublished: here by the mean square
+of the target's features.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from numpy.typing import NDArray
-from PIL.Image import Image
-from torch.nn import functional
-
-from preimage.checkpoint import fingerprint
 from preimage.errors import InputError
-from preimage.explain.asked import check_weights, whole
-from preimage.explain.explanation import Explaining, Explanation, extended
-from preimage.explain.fitting import explain
-from preimage.explain.invert import PriorName, penalties_of, with_prior
-from preimage.explain.panels import heat_map, magnified
-from preimage.explain.quality import judge, stability
-from preimage.explain.reached import Reached
-from preimage.explain.recipes import FAST_RECOVERY, PAPER_RECOVERY, is_published
-from preimage.explain.regions import lesion_of, region_of
-from preimage.explain.shifts import Shifts
-from preimage.explain.view import (
-    AnyPredictor,
-    Doubt,
-    Features,
-    View,
-    as_model,
-    at_working_size,
-    first_block,
-    one_picture,
-    quantile_of,
+from preimage.explain.options import (
+    FeatureOptions,
+    PriorOptions,
+    check_finite,
+    numbered,
+    outputs,
+    report,
+    summary_lines,
 )
-from preimage.images import Picture
-from preimage.predictors import Predictor
-from preimage.predictors.model_file import TrainedModel
-from preimage.problem import Problem
-from preimage.recipes import Recipe
-from preimage.result import Result
+from preimage.explain.recover import recipes
+from preimage.tasks import Output, TaskSpec, option
 
-FAST, PAPER = FAST_RECOVERY, PAPER_RECOVERY
-PIXELS_RATE = 0.002  # of pixels that start as the picture: Adam dithers by about its rate where nothing is asked for
-STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
-LIMITS = (
-    "It shows what this classifier reacts to, not what the disease (or whatever the class is) does.",
-    "Another seed gives another change: ask for several (--count) and look at what they share.",
-    "A change that a second, independently trained classifier does not follow is likely to be peculiar to this one.",
-)
+if TYPE_CHECKING:
+    import torch
 
+    from preimage.classifiers import Classifier
+    from preimage.classifiers.model_file import TrainedModel
+    from preimage.explain.explanation import Counterfactual
+    from preimage.explain.forward import CachedForward
+    from preimage.explain.run import ExplanationRun
 
-@dataclass(frozen=True, eq=False)
-class Counterfactual(Explanation):
-    """A counterfactual; `image` is the picture, (1, c, h, w), of the size that was given.
-
-    Args:
-        changed, reconstruction: with and without the class term, (1, c, h, w), at the size it was explained in.
-        classes: the classifier's.
-        prediction, target: indices of what the given picture is told to be, and of what was asked for.
-        valid: whether the classifier says the target of `changed`.
-        confidence: the probability it gives the target there.
-        probabilities: {"given", "reconstruction", "counterfactual"}: (classes,) each.
-        along_strengths: the probability of the target for each picture of `strengths()`.
-        others: of further seeds.
-    """
-
-    changed: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
-    reconstruction: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
-    classes: tuple[str, ...] = ()
-    prediction: int = 0
-    target: int = 0
-    valid: bool = False
-    confidence: float = 0.0
-    probabilities: dict[str, torch.Tensor] = field(default_factory=dict)
-    along_strengths: tuple[float, ...] = ()
-    others: tuple[Counterfactual, ...] = ()
-
-    @property
-    def difference(self) -> torch.Tensor:
-        """What the class term changed, (1, c, h, w), signed."""
-        return self.changed - self.reconstruction
-
-    def strengths(self) -> list[tuple[float, torch.Tensor]]:
-        """A strip from the reconstruction (0) to the counterfactual (1): (strength, picture) each."""
-        return [(share, torch.lerp(self.reconstruction, self.changed, share)) for share in STRENGTHS]
+# Of pixels initialized with the image: Adam moves each by about its rate even without a gradient to follow.
+PIXELS_RATE = 0.002
+CLASS_WEIGHT_GROWTH = 1.25
+STRENGTHS = "PNG of the change at strengths from 0 to 1, with the probability of the target."
 
 
-def counterfactual(
-    image: torch.Tensor | NDArray[Any] | Image | str | Path | Picture,
-    *,
-    predictor: AnyPredictor,
-    target: str | int | None = None,
-    confidence: float = 0.9,
-    layer: str | None = None,
-    doubt: Doubt = "auto",
-    loss_weight: float = 0.02,
-    class_weight: float = 0.1,
-    target_loss: float | None = None,
-    region: torch.Tensor | NDArray[Any] | Image | str | Path | Picture | None = None,
-    lesion_mask: torch.Tensor | NDArray[Any] | Image | str | Path | Picture | None = None,
-    second_predictor: AnyPredictor | None = None,
-    count: int = 1,
-    prior: PriorName = "deep",
-    recipe: Recipe = FAST,
-    initial: Any = None,
-    seed: int = 0,
-    device: str | torch.device = "auto",
-) -> Explaining:
-    """Change a picture so that a classifier takes it for another class.
+@dataclass(frozen=True, kw_only=True)
+class CounterfactualOptions(FeatureOptions, PriorOptions):
+    """Options of `counterfactual`. Pixel priors start from the image itself; with none the change is an adversarial one."""
 
-    Example:
-        >>> found = counterfactual("lesion.jpg", predictor="lesions.pt", target="mel").run()
-        >>> found.valid, round(found.confidence, 2)
-        (True, 0.93)
-        >>> found.save("as-melanoma.png")
+    target: str | int | None = option(
+        None, help="Target class, by name or number from 0 (default: the second most probable)."
+    )
+    confidence: float = option(0.9, help="Target probability of the target class, between 0 and 1.")
+    class_weight: float = option(0.1, help="Weight l2 of the cross-entropy to the target class, at least 0.", minimum=0)
+    class_weight_growth: float | None = option(
+        None,
+        help="Factor, at least 1, by which the class weight grows every 5 steps while the target confidence is not reached "
+        "(default: 1.25; with recipe paper 1).",
+        minimum=1,
+    )
+    region: Any = option(None, help="Mask, white where the image may change (default: everywhere).", kind="image")
+    lesion_mask: Any = option(
+        None, help="Mask, white where the change is expected; for the report, never used by the fit.", kind="image"
+    )
+    second_classifier: Classifier | TrainedModel | str | Path | None = option(
+        None,
+        help="Independently trained classifier with the same classes; the report says whether its prediction changes too.",
+        kind="classifier",
+    )
+    count: int = option(1, help="Number of counterfactuals from different seeds, at least 1.", minimum=1)
 
-    Args:
-        image: a tensor (c, h, w) in 0..1, a numpy array, a PIL image, or a path; one or three channels.
-        predictor: FILE.pt of `preimage train`, torchvision:NAME, timm:NAME, hf:NAME (each perhaps with @FILE of weights), or
-            module.path:function; in Python a Predictor or what load_model returns, too.
-        target: the class, by name or number; None: the runner-up, the most probable class but one.
-        confidence: the probability of the target that is asked for, between 0 and 1.
-        layer: Psi, whose features the picture keeps; None: the first residual block.
-        doubt: what keeps the picture one that the classifier knows: loss (estimated, from a model file of ours), entropy or
-            energy (without any estimator), none (the plain deep prior); auto: loss where there is an estimator, else entropy.
-        loss_weight: weight of that, l1.
-        class_weight: weight of the cross-entropy to the target, l2; with FAST it grows where the class is not reached.
-        target_loss: quantile of the estimated loss that is asked for, 0 to 1; None: what the training chose, else 0.1.
-        region: a black and white picture, white where it may change; None: everywhere.
-        lesion_mask: a black and white picture, white where the change should be: only for the report, the fit never sees it.
-        second_predictor: an independently trained classifier with the same classes, for the report: does it follow?
-        count: so many counterfactuals from different seeds.
-        prior: deep (the network's structure); or, to compare, the picture's own pixels from which the fit then starts: none (what
-            is called an adversarial change), tv (with total variation), alpha (and the alpha norm).
-        recipe: FAST, or PAPER for the published settings.
-        initial: a Result, or the weights of one, to start from.
-        seed: of all randomness.
-        device: "auto", "cpu", "cuda", "mps".
+    def __post_init__(self) -> None:
+        from preimage.rng import is_whole
+
+        super().__post_init__()
+        check_finite(confidence=self.confidence, class_weight=self.class_weight)
+        if not is_whole(self.count):
+            raise InputError(f"count must be a whole number, at least 1, got {self.count!r}")
+
+
+def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterfactual]:
+    """The Run; the options are those of `counterfactual`.
 
     Raises:
-        InputError: an unknown class or layer, a target that is the prediction already, a region of another size, a
-            classifier without gradient.
-
-    Source: Narayanaswamy, Thiagarajan, Spanias, ICASSP 2021, eq. 5; how E is normalized is unpublished: here by the mean square
-    of the target's features.
+        InputError: an unknown class or layer, a target that is the predicted class, a mask of another size, a classifier
+            without gradient.
     """
-    model = as_model(predictor)
-    asker = model.predictor
-    picture = one_picture(image)
-    x0 = at_working_size(picture.tensor, asker)
-    size = (x0.shape[-2], x0.shape[-1])
-    allowed = None if region is None else region_of(region, picture, size)
-    lesion = None if lesion_mask is None else lesion_of(lesion_mask, picture, size)
-    second = None if second_predictor is None else as_model(second_predictor).predictor
-    count = whole("count", count, least=1)
-    check_weights(loss_weight=loss_weight, class_weight=class_weight)
-    psi = layer or first_block(model, x0)
-    asker.check_gradient(x0.to(asker.mean.device))
-    quantile = quantile_of(model, target_loss)
-    published = is_published(recipe)
-    shifts = None if published else Shifts(size)
-    view = View(model, [psi], doubt=doubt, quantile=quantile, given=x0, region=allowed, shifts=shifts)
-    with torch.no_grad():
-        chances = asker.probabilities(x0.to(asker.mean.device))[0].cpu()
-    said = int(chances.argmax())
-    wanted = _target(asker, chances, target)
-    if second is not None:
-        second.class_index(asker.classes[wanted])  # said now rather than after the fit
-    recipe = with_prior(recipe, prior)
-    if prior != "deep" and initial is None:
-        initial = [{"network": {"image": x0}, "code": torch.zeros(0)}]
-        recipe = replace(recipe, rate=PIXELS_RATE)
-    rule = Reached(
-        lambda x: asker.probabilities(view.composed(x)), wanted, confidence=confidence, push=1.0 if published else 1.25
+    from functools import partial
+
+    import torch
+
+    from preimage.engine.checkpoint import fingerprint
+    from preimage.explain.class_schedule import ClassReached
+    from preimage.explain.counterfactual_result import ResultBuilder
+    from preimage.explain.forward import CachedForward, Features
+    from preimage.explain.inputs import first_block, given_by, lesion_of, model_on, region_of
+    from preimage.explain.recipes import chosen, pixel_regularizers
+    from preimage.explain.run import explanation_run
+    from preimage.explain.uncertainty import UncertaintyPenalty
+    from preimage.problem import Problem
+
+    given = given_by(image, options.classifier, options.device)
+    model, classifier, x0, prior = given.model, given.classifier, given.image, options.prior
+    region = None if options.region is None else region_of(options.region, given)
+    lesion = None if options.lesion_mask is None else lesion_of(options.lesion_mask, given)
+    second = options.second_classifier
+    second = None if second is None else model_on(second, given.device).classifier
+    layer = options.layer or first_block(model, given.on_device)
+    pixel_changes = {"rate": PIXELS_RATE} if options.initial is None else {}
+    recipe, name = chosen(recipes(), options.recipe, options.steps, prior, **pixel_changes)
+    growth = options.class_weight_growth
+    if growth is None:
+        growth = 1.0 if name == "paper" else CLASS_WEIGHT_GROWTH
+    penalty = UncertaintyPenalty(model, options.uncertainty, target_loss=options.target_loss)
+    forward = CachedForward(
+        classifier,
+        [layer, *penalty.layers],
+        image=given.on_device,
+        region=None if region is None else region.to(given.device),
+        jitter=given.jitter(options.input_jitter, published=name == "paper"),
     )
-    judged = partial(_judged, model=model, target=wanted, mask=lesion, second=second)
-
-    def problem() -> Problem:
-        given = x0.to(asker.mean.device)
-        features = Features(view, psi, given)
-        view.remember(given)
-        strengths = torch.tensor([class_weight, 0.0] * count)
-        return Problem(
-            features.wanted,
-            operator=features,
-            penalties=(
-                (strengths, partial(cross_entropy, view, wanted)),
-                *view.penalties(loss_weight),
-                *penalties_of(prior, size, x0.shape[1]),
-            ),
-            finish=view.composed,
-        )
-
-    names = asker.classes
-    return explain(
+    with torch.no_grad():
+        probabilities = classifier.probabilities(given.on_device)[0].cpu()
+    prediction, target = int(probabilities.argmax()), _target(classifier, probabilities, options.target)
+    if second is not None:
+        second.class_index(classifier.classes[target])  # an unknown class is an error before the fit
+    rule = ClassReached(
+        probabilities=lambda x: classifier.probabilities(forward.composed(x)),
+        target=target,
+        confidence=options.confidence,
+        growth=growth,
+    )
+    features = Features(forward, layer, given.on_device)
+    penalty.set_reference(forward, given.on_device)
+    class_weights = torch.tensor([options.class_weight, 0.0] * options.count)
+    problem = Problem(
+        features.target,
+        operator=features,
+        regularizers=(
+            (class_weights, partial(cross_entropy, forward, target)),
+            *penalty.regularizers(forward, options.loss_weight),
+            *pixel_regularizers(prior, x0),
+        ),
+        finish=forward.composed,
+    )
+    before, after = ((classifier.classes[i], float(probabilities[i])) for i in (prediction, target))
+    return explanation_run(
         "counterfactual",
-        view,
+        given,
+        options,
         problem,
-        size,
-        _Question(view, rule, x0, picture, said, wanted, judged).told,
+        ResultBuilder(given, prediction, target, lesion, second),
+        forward=forward,
         recipe=recipe,
-        channels=x0.shape[1],
-        members=2 * count,
-        streams=[k // 2 for k in range(2 * count)],
-        picture=picture,
         rule=rule,
-        initial=initial,
-        seed=seed,
-        device=device,
-        options={
-            "input": fingerprint(picture.tensor),
-            "region": None if allowed is None else fingerprint(allowed),
-            "target": wanted,
-            "layer": psi,
-            "doubt": [view.doubt, quantile],
-            "weights": [loss_weight, class_weight],
-            "confidence": confidence,
-            "count": count,
+        initial=None if prior == "deep" else [{"network": {"image": x0}, "code": torch.zeros(0)}],
+        streams=[k // 2 for k in range(2 * options.count)],
+        fingerprint={
+            "region": None if region is None else fingerprint(region),
+            "target": target,
+            "layer": layer,
+            "uncertainty": [penalty.kind, penalty.quantile],
+            "weights": [options.loss_weight, options.class_weight, growth],
+            "confidence": options.confidence,
+            "count": options.count,
             "prior": prior,
         },
-        remarks=(
-            f"{names[said]} ({float(chances[said]):.2f}) -> {names[wanted]} ({float(chances[wanted]):.2f}); "
-            f"layer {psi}, doubt by {view.in_words()}",
-        ),
+        remark=f"{before[0]} ({before[1]:.2f}) -> {after[0]} ({after[1]:.2f}); layer {layer}, "
+        f"uncertainty penalty: {penalty.description()}",
     )
 
 
-def cross_entropy(view: View, target: int, x: torch.Tensor) -> torch.Tensor:
+def cross_entropy(forward: CachedForward, target: int, x: torch.Tensor) -> torch.Tensor:
     """-log of the probability of a class, (b,)."""
-    return -view.seen(x).logits.log_softmax(1)[:, target]
+    return -forward(x).logits.log_softmax(1)[:, target]
 
 
-def _target(predictor: Predictor, chances: torch.Tensor, target: str | int | None) -> int:
-    said = int(chances.argmax())
-    runner_up = int(chances.argsort(descending=True)[1])
+def _target(classifier: Classifier, probabilities: torch.Tensor, target: str | int | None) -> int:
+    prediction, runner_up = probabilities.argsort(descending=True)[:2].tolist()
     if target is None:
         return runner_up
-    wanted = predictor.class_index(target)
-    if wanted == said:
+    index = classifier.class_index(target)
+    if index == prediction:
         raise InputError(
-            f"the classifier says {predictor.classes[said]} of this picture already: choose another target (the runner-up is "
-            f"{predictor.classes[runner_up]})"
+            f"the predicted class of this image is {classifier.classes[prediction]} already: choose another target (the second "
+            f"most probable is {classifier.classes[runner_up]})",
+            code="class",
         )
-    return wanted
+    return index
 
 
-def _judged(
-    given: torch.Tensor,
-    reconstruction: torch.Tensor,
-    changed: torch.Tensor,
-    *,
-    model: TrainedModel,
-    target: int,
-    mask: torch.Tensor | None,
-    second: Predictor | None,
-) -> dict[str, Any]:
-    """All numbers of quality.py that what was given allows."""
-    wanted: str | int = target
-    if second is not None:
-        second.to(model.predictor.mean.device)
-        wanted = model.predictor.classes[target]
-    found = judge(
-        given,
-        changed,
-        predictor=model.predictor,
-        target=wanted,
-        reconstruction=reconstruction,
-        estimator=model.estimator,
-        mask=mask,
-        second=second,
-        signs=mask is not None and given.shape[1] == 3,
-    )
-    return {name: value for name, value in found.as_dict().items() if value is not None}
+def further_images(options: CounterfactualOptions, path: Path) -> list[Path]:
+    """The files of the images of further seeds, beside that of the first."""
+    return [numbered(path, number) for number in range(2, options.count + 1)]
 
 
-@dataclass(frozen=True, eq=False)
-class _Question:
-    """What was asked, by which a Result is told: the picture as it was given and at the size it is explained in, what the
-    classifier says of it, the class that was asked for, and what judges the answer."""
-
-    view: View
-    rule: Reached
-    x0: torch.Tensor
-    picture: Picture
-    said: int
-    wanted: int
-    judged: Callable[..., dict[str, Any]]
-
-    def told(self, result: Result) -> Counterfactual:
-        """The first counterfactual, with the others in it and, of several, how much they agree."""
-        found = [self.one(result, k) for k in range(len(result.image) // 2)]
-        first, *others = found
-        if not others:
-            return first
-        agreement = stability(torch.cat([each.difference for each in found]))
-        numbers = first.numbers | {
-            "count": len(found),
-            "valid_share": sum(each.valid for each in found) / len(found),
-            "stability": agreement.change,
-            "stability_of_heat_maps": agreement.heat_map,
-        }
-        panels = first.panels | {
-            f"counterfactual {k}: {first.classes[self.wanted]} {each.confidence:.2f}": each.changed[0]
-            for k, each in enumerate(others, 2)
-        }
-        return replace(first, numbers=numbers, panels=panels, others=tuple(others))
-
-    def one(self, result: Result, k: int) -> Counterfactual:
-        """The counterfactual of members 2 k and 2 k + 1."""
-        predictor, place = self.view.predictor, self.view.predictor.mean.device
-        changed, reconstruction = (result.image[2 * k + i : 2 * k + i + 1].clamp(0, 1) for i in (0, 1))
-        strip = [torch.lerp(reconstruction, changed, share) for share in STRENGTHS]
-        with torch.no_grad():
-            each = (
-                predictor.probabilities(torch.cat([self.x0, reconstruction, changed, *strip]).to(place)).float().cpu()
-            )
-        probabilities = dict(zip(("given", "reconstruction", "counterfactual"), each[:3], strict=True))
-        change = changed - reconstruction
-        whole = changed
-        if self.x0.shape != self.picture.tensor.shape:
-            up = functional.interpolate(
-                change, size=self.picture.tensor.shape[-2:], mode="bicubic", align_corners=False
-            )
-            whole = (self.picture.tensor + up).clamp(0, 1)
-        names = predictor.classes
-        shown = list(dict.fromkeys([self.said, self.wanted, *each[2].argsort(descending=True)[:2].tolist()]))
-        confidence = float(each[2, self.wanted])
-        valid = int(each[2].argmax()) == self.wanted
-        return extended(
-            result,
-            Counterfactual,
-            given=self.x0,
-            changed=changed,
-            reconstruction=reconstruction,
-            classes=names,
-            prediction=self.said,
-            target=self.wanted,
-            valid=valid,
-            confidence=confidence,
-            along_strengths=tuple(each[3:, self.wanted].tolist()),
-            probabilities=probabilities,
-            panels={
-                f"given: {names[self.said]} {float(each[0, self.said]):.2f}": self.x0[0],
-                f"reconstruction: {_best(each[1], names)}": reconstruction[0],
-                f"counterfactual: {_best(each[2], names)}": changed[0],
-                "difference, magnified": magnified(change)[0],
-                "difference, heat map": heat_map(change)[0],
-            },
-            curves={"probability": {names[i]: self.rule.curve(2 * k, i) for i in shown}},
-            limits=LIMITS,
-            numbers={
-                "valid": valid,
-                "prediction": names[self.said],
-                "target": names[self.wanted],
-                "confidence": confidence,
-                "class_weight_grew": self.rule.pushed[2 * k],
-                **self.judged(self.x0, reconstruction, changed),
-                "probabilities": {
-                    name: dict(zip(names, values.tolist(), strict=True)) for name, values in probabilities.items()
-                },
-            },
-            image=whole,
-            kept_step=result.kept_step[2 * k : 2 * k + 1],
-            reason=result.reason if result.reason.startswith("interrupted") else self.rule.reason(2 * k),
-        )
-
-
-def _best(chances: torch.Tensor, names: tuple[str, ...]) -> str:
-    return f"{names[int(chances.argmax())]} {float(chances.max()):.2f}"
+counterfactual = TaskSpec(
+    name="counterfactual",
+    summary="Change an image so that a classifier predicts another class.",
+    example="preimage counterfactual lesion.jpg --classifier lesions.pt --target mel --html why.html",
+    options=CounterfactualOptions,
+    start=start,
+    inputs="image",
+    outputs=outputs(
+        Output("strengths", STRENGTHS, (".png",), "preimage.figures.explanation:save_strip_figure"),
+        further=further_images,
+    ),
+    recipes=recipes,
+    report=report,
+    summary_lines=summary_lines,
+)

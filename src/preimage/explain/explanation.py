@@ -1,33 +1,33 @@
-"""What an explaining task returns: a Result with the given picture beside it, numbers for a report, panels for a figure."""
+"""What an explaining task returns: a Result with the given image, numbers for a report, panels for a figure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
-from preimage.fit import Fit
-from preimage.result import Result
-from preimage.step import Step
+from preimage.engine.result import Result
+from preimage.explain.options import numbered
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Curve = list[tuple[int, float]]
+STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 @dataclass(frozen=True, eq=False)
 class Explanation(Result):
-    """A Result that says more of a classifier than its picture does.
+    """A Result that explains a classifier.
 
     Args:
-        given: the picture that was explained, (1, c, h, w), at the size it was explained in; None where there was none.
-        numbers: what a report says, plain data.
-        panels: pictures of the figure by title, (c, h, w) in 0 to 1 each.
-        curves: {title: {line: [(step, value)]}}, drawn below the pictures.
-        limits: what must not be read into it, a sentence each.
+        given: the image that was explained, (1, c, h, w), at the size at which it was explained; None if there was none.
+        numbers: plain data of the report.
+        panels: images of the figure by title, (c, h, w) in 0 to 1 each.
+        curves: {title: {line: [(step, value)]}}, drawn below the panels.
+        limits: how it must not be interpreted, a sentence each.
     """
 
     given: torch.Tensor | None = None
@@ -38,62 +38,59 @@ class Explanation(Result):
 
     def plot(self) -> Figure:
         """The panels, and the curves below, as a matplotlib Figure."""
-        from preimage.explain.figure import explanation_figure
+        from preimage.figures.explanation import explanation_figure
 
         return explanation_figure(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Counterfactual(Explanation):
+    """A counterfactual; `image` is (1, c, h, w), at the size of the input.
+
+    Args:
+        changed, reconstruction: with and without the class term, (1, c, h, w), at the size at which it was explained.
+        classes: the classifier's.
+        prediction, target: indices of the predicted class of the input, and of the target class.
+        valid: whether the classifier predicts the target for `changed`.
+        confidence: the probability of the target there, 0 to 1.
+        probabilities: {"given", "reconstruction", "counterfactual"}: (classes,) each.
+        along_strengths: the probability of the target for each image of `strengths()`.
+        others: those of further seeds.
+    """
+
+    changed: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
+    reconstruction: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
+    classes: tuple[str, ...] = ()
+    prediction: int = 0
+    target: int = 0
+    valid: bool = False
+    confidence: float = 0.0
+    probabilities: dict[str, torch.Tensor] = field(default_factory=dict)
+    along_strengths: tuple[float, ...] = ()
+    others: tuple[Counterfactual, ...] = ()
+
+    @property
+    def difference(self) -> torch.Tensor:
+        """What the class term changed, (1, c, h, w), signed."""
+        return self.changed - self.reconstruction
+
+    def strengths(self) -> list[tuple[float, torch.Tensor]]:
+        """Images from the reconstruction (0) to the counterfactual (1): (strength, image) each."""
+        return [(share, torch.lerp(self.reconstruction, self.changed, share)) for share in STRENGTHS]
 
 
 Kind = TypeVar("Kind", bound=Explanation)
 
 
 def extended(result: Result, kind: type[Kind], **more: Any) -> Kind:
-    """A Result as an Explanation of some kind, with what that one says more."""
+    """A Result as a kind of Explanation, with the values of its further fields."""
     return kind(**{each.name: getattr(result, each.name) for each in fields(Result)} | more)
 
 
-class Explaining:
-    """A Fit whose Result is told as an Explanation; a Run like any other. `turn`: called with the number of each step before
-    it, and with None before the Result is told."""
-
-    def __init__(self, fit: Fit, told: Callable[[Result], Explanation], turn: Callable[[int | None], None]) -> None:
-        self.fit, self.told, self.turn = fit, told, turn
-        self.task, self.identity, self.remarks = fit.task, fit.identity, fit.remarks
-        self.overrun = 1.0
-
-    def __iter__(self) -> Iterator[Step]:
-        self.turn(self.fit.index)
-        for step in self.fit:
-            self.turn(step.index)
-            yield step
-            self.turn(step.index)  # a result may have been asked for in between
-
-    def run(self) -> Any:
-        """To the end; the Explanation."""
-        for _ in self:
-            pass
-        return self.result()
-
-    def result(self) -> Any:
-        """The Explanation by what the fit has now, at any time after the first step."""
-        result = self.fit.result()
-        self.turn(None)
-        return self.told(result)
-
-    @property
-    def rule(self) -> Any:
-        return self.fit.rule
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return self.fit.size
-
-    @property
-    def blind_finished(self) -> bool:
-        """Whether the result stands."""
-        return self.fit.blind_finished
-
-    def state_dict(self) -> dict[str, Any]:
-        return self.fit.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.fit.load_state_dict(state)
+def write_images(explanation: Explanation, path: str | Path, *, overwrite: bool = False) -> Path:
+    """Write the image, and those of further seeds as NAME-2, NAME-3 and so on."""
+    written = explanation.save(path, overwrite=overwrite)
+    others = explanation.others if isinstance(explanation, Counterfactual) else ()
+    for number, other in enumerate(others, 2):
+        other.save(numbered(Path(path), number), overwrite=overwrite)
+    return written

@@ -1,213 +1,118 @@
-"""Inversion: the pre-image of a picture's features at a layer; what the layer has kept of it, seen through a prior.
+"""Inversion: the pre-image of an image's features at a layer, which shows what the layer keeps of it.
 
-x* = argmin |Psi(x) - Psi(x0)|^2 / |Psi(x0)|^2 + R(x)
+    x* = argmin |Psi(x) - Psi(x0)|^2 / |Psi(x0)|^2 + R(x)
+
+Source: Ulyanov, Vedaldi, Lempitsky, Deep Image Prior, CVPR 2018; Mahendran and Vedaldi, CVPR 2015.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from functools import cache, partial
-from pathlib import Path
-from typing import Any, Literal, get_args
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-import torch
-from numpy.typing import NDArray
-from PIL.Image import Image
-
-from preimage.checkpoint import fingerprint
 from preimage.errors import InputError
-from preimage.explain.explanation import Explaining, Explanation, extended
-from preimage.explain.fitting import explain
-from preimage.explain.recipes import FAST_INVERSION, PAPER_INVERSION, PIXELS, is_published
-from preimage.explain.shifts import Shifts
-from preimage.explain.view import AnyPredictor, Features, View, as_model, at_working_size, one_picture
-from preimage.images import Picture
-from preimage.metrics import psnr
-from preimage.penalties import alpha_norm, total_variation
-from preimage.predictors import Predictor
-from preimage.predictors.loss_estimator import block_layers
-from preimage.problem import Penalty, Problem
-from preimage.recipes import Recipe
-from preimage.result import Result
-from preimage.step import Step
-from preimage.stopping import Rule
+from preimage.explain.options import JitterOptions, PriorOptions, StopOptions, outputs, report, summary_lines
+from preimage.tasks import TaskSpec, option
 
-PriorName = Literal["deep", "tv", "alpha", "none"]
+if TYPE_CHECKING:
+    from preimage.engine.fit import Fit
+    from preimage.engine.recipe import Recipe
+    from preimage.explain.explanation import Explanation
+    from preimage.explain.inputs import Given
+    from preimage.explain.run import ExplanationRun, Layers
 
-FAST, PAPER = FAST_INVERSION, PAPER_INVERSION
-LIMITS = ("What a layer keeps is shown as this prior fills it in: what looks sharp need not have been kept.",)
-# Mahendran and Vedaldi, IJCV 2016: R is 1 where values lie B from the mean and differ by V from their neighbors, in 0..1 here;
-# what is given counts C times as much.
-B, V, C = 80 / 255, 80 / 255 / 6.5, 100.0
+LIMITS = ("Detail that the layer lost is completed by the prior: what looks sharp need not have been kept.",)
+ALL = "all"
 
 
-def penalties_of(prior: PriorName, size: tuple[int, int], channels: int) -> tuple[tuple[float, Penalty], ...]:
-    """R of the rivals, over what E counts: total variation, or that and the alpha norm."""
-    count = size[0] * size[1] * channels * C
-    smooth: tuple[tuple[float, Penalty], ...] = ((1 / (V**2 * count), partial(total_variation, beta=2.0)),)
-    if prior == "tv":
-        return smooth
-    return (*smooth, (1 / (B**6 * count), partial(alpha_norm, alpha=6.0))) if prior == "alpha" else ()
+@dataclass(frozen=True, kw_only=True)
+class InvertOptions(JitterOptions, PriorOptions, StopOptions):
+    """Options of `invert`."""
 
-
-def with_prior(recipe: Recipe, prior: PriorName) -> Recipe:
-    """The recipe, with pixels instead of its network where the deep prior is not what is asked for.
-
-    Raises:
-        InputError: an unknown prior.
-    """
-    if prior not in get_args(PriorName):
-        raise InputError(f"prior must be {', '.join(get_args(PriorName))}, got {prior!r}")
-    return recipe if prior == "deep" else replace(recipe, **PIXELS)
-
-
-def invert(
-    image: torch.Tensor | NDArray[Any] | Image | str | Path | Picture,
-    *,
-    predictor: AnyPredictor,
-    layer: str,
-    prior: Literal["deep", "tv", "alpha", "none"] = "deep",
-    recipe: Recipe = FAST,
-    stop: Rule | None = None,
-    initial: Any = None,
-    seed: int = 0,
-    device: str | torch.device = "auto",
-) -> Explaining:
-    """Find a picture that has the features of a given one at a layer.
-
-    Example:
-        >>> found = invert("photo.png", predictor="torchvision:resnet18", layer="layer2").run()
-        >>> found.save("layer2.png")
-
-    Args:
-        image: a tensor (c, h, w) in 0..1, a numpy array, a PIL image, or a path; one or three channels. A picture much larger
-            than what the classifier looks at is inverted at that size.
-        predictor: FILE.pt of `preimage train`, torchvision:NAME, timm:NAME, hf:NAME (each perhaps with @FILE of weights), or
-            module.path:function; in Python a Predictor or what load_model returns, too.
-        layer: the name of the layer, as in Predictor.layers().
-        prior: deep (the network's structure), tv (pixels with total variation), alpha (and the alpha norm), none (pixels).
-        recipe: FAST, or PAPER for the published settings.
-        stop: a stopping rule; None: all steps.
-        initial: a Result, or the weights of one, to start from.
-        seed: of all randomness.
-        device: "auto", "cpu", "cuda", "mps".
-
-    Raises:
-        InputError: an unknown layer, of which the near ones are named, or a classifier without gradient.
-
-    Source: Ulyanov, Vedaldi, Lempitsky, Deep Image Prior, CVPR 2018; Mahendran and Vedaldi, CVPR 2015.
-    """
-    model = as_model(predictor)
-    picture = one_picture(image)
-    x0 = at_working_size(picture.tensor, model.predictor)
-    size = (x0.shape[-2], x0.shape[-1])
-    recipe = with_prior(recipe, prior)
-    model.predictor.check_gradient(x0.to(model.predictor.mean.device))
-    view = View(model, [layer], shifts=None if is_published(recipe) else Shifts(size))
-
-    @cache
-    def features_of() -> Features:
-        return Features(view, layer, x0.to(model.predictor.mean.device))
-
-    def problem() -> Problem:
-        features = features_of()
-        return Problem(features.wanted, operator=features, penalties=penalties_of(prior, size, x0.shape[1]))
-
-    def told(result: Result) -> Explanation:
-        found = result.image.clamp(0, 1)
-        error = features_of().error(found.to(model.predictor.mean.device))
-        return extended(
-            result,
-            Explanation,
-            given=x0,
-            numbers={"layer": layer, "prior": prior, "feature_error": error, "psnr": float(psnr(found, x0))},
-            panels={"given": x0[0], f"{layer}, {prior} prior": found[0]},
-            limits=LIMITS,
-        )
-
-    return explain(
-        "invert",
-        view,
-        problem,
-        size,
-        told,
-        recipe=recipe,
-        channels=x0.shape[1],
-        picture=picture,
-        rule=stop,
-        initial=initial,
-        seed=seed,
-        device=device,
-        options={"input": fingerprint(picture.tensor), "layer": layer, "prior": prior},
-        remarks=(f"layer {layer}, {prior} prior",),
+    layers: str | tuple[str, ...] = option(
+        ALL,
+        help="Layer as in Classifier.layers(), several separated by commas, or all: the blocks from shallow to deep.",
+        flags=("--layers", "--layer"),
     )
 
 
-def depth(predictor: Predictor, image: torch.Tensor) -> list[str]:
-    """Layers from shallow to deep: the last of each block, then the logits' own."""
-    shapes = predictor.shapes(image.to(predictor.mean.device))
-    blocks = block_layers(predictor, image.to(predictor.mean.device))
-    last = [name for name, shape in shapes.items() if shape[1:] == (len(predictor.classes),)]
-    return [*blocks, *last[-1:]]
+def recipes() -> Mapping[str, Recipe]:
+    """The recipes by name."""
+    from preimage.explain.recipes import INVERSION
+
+    return INVERSION
 
 
-class Sheet:
-    """Inversions at several layers, one after another, as one Run; its Explanation has a panel for each."""
+def start(image: Any, options: InvertOptions) -> ExplanationRun[Explanation] | Layers:
+    """The Run, for several layers a series of one for each; the options are those of `invert`.
 
-    def __init__(self, image: Any, layers: Sequence[str], *, predictor: AnyPredictor, **settings: Any) -> None:
-        self.layers = list(layers)
-        if not self.layers:
-            raise InputError("a sheet needs one layer at least, got none")
-        self.runs = [invert(image, predictor=predictor, layer=layer, **settings) for layer in self.layers]
-        first = self.runs[0]
-        self.task, self.overrun = "invert", 1.0
-        self.identity = {**first.identity, "layer": self.layers}
-        self.remarks = (f"layers {', '.join(self.layers)}",)
+    Raises:
+        InputError: an unknown layer (near names are listed), or a classifier without gradient.
+    """
+    from preimage.explain.inputs import given_by
+    from preimage.explain.run import Layers, blocks_of
 
-    def __iter__(self) -> Iterator[Step]:
-        for run in self.runs:
-            yield from run
+    given = given_by(image, options.classifier, options.device)
+    if options.layers == ALL:
+        layers = blocks_of(given.classifier, given.on_device)
+    elif isinstance(options.layers, str):
+        layers = [each.strip() for each in options.layers.split(",")]
+    elif isinstance(options.layers, list | tuple):
+        layers = list(options.layers)
+    else:
+        raise InputError(f"layers must be a layer's name, several, or all, got {options.layers!r}", code="layer")
+    if len(layers) == 1:
+        return inversion(given, layers[0], options)
+    return Layers(layers, lambda layer: inversion(given, layer, options))
 
-    def run(self) -> Explanation:
-        """All of them; the Explanation."""
-        for _ in self:
-            pass
-        return self.result()
 
-    def result(self) -> Explanation:
-        """The sheet of those that have begun; its picture is the deepest of them."""
-        found = [run.result() for run in self.runs if run.fit.index]
-        if not found:
-            raise InputError("there is no result before the first step: iterate the run, or call run()")
-        panels = {"given": next(iter(found[0].panels.values()))}
-        for each in found:
-            panels |= dict(list(each.panels.items())[1:])
-        last: Explanation = found[-1]
-        numbers = {"layers": [each.numbers for each in found]}
-        whole = {name: getattr(last, name) for name in last.__dataclass_fields__}
-        return Explanation(**whole | {"panels": panels, "numbers": numbers, "seconds": sum(f.seconds for f in found)})
+def inversion(given: Given, layer: str, options: InvertOptions) -> ExplanationRun[Explanation]:
+    """The Run of one layer."""
+    from preimage.explain.explanation import Explanation, extended
+    from preimage.explain.forward import CachedForward, Features
+    from preimage.explain.recipes import chosen, pixel_regularizers
+    from preimage.explain.run import explanation_run
+    from preimage.metrics import psnr
+    from preimage.problem import Problem
 
-    @property
-    def _current(self) -> Explaining:
-        return next((run for run in self.runs if not run.blind_finished), self.runs[-1])
+    prior, x0 = options.prior, given.image
+    recipe, name = chosen(recipes(), options.recipe, options.steps, prior)
+    jitter = given.jitter(options.input_jitter, published=name == "paper" and prior == "deep")
+    forward = CachedForward(given.classifier, [layer], jitter=jitter)
+    features = Features(forward, layer, given.on_device)
 
-    @property
-    def rule(self) -> Any:
-        return self._current.rule
+    def build(fit: Fit) -> Explanation:
+        result = fit.result()
+        found = result.image.clamp(0, 1)
+        error = features.error(found.to(given.device))
+        numbers = {"layer": layer, "prior": prior, "feature_error": error, "psnr": float(psnr(found, x0))}
+        panels = {"input": x0[0], f"{layer}, {prior} prior": found[0]}
+        return extended(result, Explanation, given=x0, numbers=numbers, panels=panels, limits=LIMITS)
 
-    @property
-    def size(self) -> tuple[int, int]:
-        return self.runs[0].size
+    return explanation_run(
+        "invert",
+        given,
+        options,
+        Problem(features.target, operator=features, regularizers=pixel_regularizers(prior, x0)),
+        build,
+        forward=forward,
+        recipe=recipe,
+        rule=options.stop,
+        fingerprint={"layer": layer, "prior": prior},
+        remark=f"layer {layer}, {prior} prior",
+    )
 
-    @property
-    def blind_finished(self) -> bool:
-        return self.runs[-1].blind_finished
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"runs": [run.state_dict() if run.fit.index else None for run in self.runs]}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        for run, saved in zip(self.runs, state["runs"], strict=True):
-            if saved is not None:
-                run.load_state_dict(saved)
+invert = TaskSpec(
+    name="invert",
+    summary="Find an image that has the features of the input at a layer.",
+    example="preimage invert photo.png --classifier torchvision:resnet18@weights.pth --layers all",
+    options=InvertOptions,
+    start=start,
+    inputs="image",
+    outputs=outputs(),
+    recipes=recipes,
+    report=report,
+    summary_lines=summary_lines,
+)

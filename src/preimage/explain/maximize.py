@@ -1,175 +1,205 @@
-"""Activation maximization: the picture that excites a class, a unit or a window of a channel the most, under a prior.
+"""Activation maximization: the image that excites a class, a channel or a window of a channel the most, under a prior.
 
-x* = argmax Psi_unit(x) - R(x)
+    x* = argmax Psi_unit(x) - R(x)
+
+Source: Ulyanov, Vedaldi, Lempitsky, Deep Image Prior, CVPR 2018, supplementary material; Erhan et al. 2009.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
-
-import torch
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from preimage.errors import InputError
-from preimage.explain.asked import checked_size
-from preimage.explain.explanation import Explaining, Explanation, extended
-from preimage.explain.fitting import explain
-from preimage.explain.invert import penalties_of, with_prior
-from preimage.explain.recipes import FAST_MAXIMIZATION, PAPER_MAXIMIZATION
-from preimage.explain.view import AnyPredictor, View, as_model
-from preimage.problem import Problem
-from preimage.recipes import Recipe, is_whole
-from preimage.result import Result
-from preimage.stopping import Rule
+from preimage.explain.options import ExplainOptions, PriorOptions, StopOptions, outputs, report, summary_lines
+from preimage.tasks import TaskSpec, option
 
-FAST, PAPER = FAST_MAXIMIZATION, PAPER_MAXIMIZATION
+if TYPE_CHECKING:
+    import torch
+
+    from preimage.engine.fit import Fit
+    from preimage.engine.recipe import Recipe
+    from preimage.explain.explanation import Explanation
+    from preimage.explain.run import ExplanationRun
+
 DEFAULT_SIDE = 224
-NOISE = 0.05  # standard deviation of what pixels begin with, around gray
+NOISE = 0.05  # standard deviation of the initial pixels around gray
 LIMITS = (
-    "It shows what excites the classifier, which need not be what the class looks like.",
-    "Another prior or seed gives another picture that excites it as much.",
+    "The image shows what excites the classifier, which need not be what the class looks like.",
+    "Another prior or seed gives another image that excites it as much.",
 )
 
 
-def maximize(
-    *,
-    predictor: AnyPredictor,
-    target: str | int | None = None,
-    layer: str | None = None,
-    channel: int | None = None,
-    window: int | None = None,
-    size: tuple[int, int] | None = None,
-    prior: Literal["deep", "tv", "alpha", "none"] = "deep",
-    recipe: Recipe = FAST,
-    stop: Rule | None = None,
-    initial: Any = None,
-    seed: int = 0,
-    device: str | torch.device = "auto",
-) -> Explaining:
-    """Find a picture that excites a class, a channel of a layer, or a window of it as much as can be.
+@dataclass(frozen=True, kw_only=True)
+class MaximizeOptions(ExplainOptions, PriorOptions, StopOptions):
+    """Options of `maximize`."""
 
-    Example:
-        >>> found = maximize(predictor="lesions.pt", target="mel").run()
-        >>> found.save("melanoma-as-seen.png")
-        >>> found = maximize(predictor="torchvision:resnet18", layer="layer3", channel=17, window=3).run()
+    target: str | int | None = option(None, help="Class whose logit is maximized, by name or number from 0.")
+    layer: str | None = option(None, help="Layer of the channel to maximize instead, as in Classifier.layers().")
+    channel: int | None = option(None, help="Channel of the layer, from 0.")
+    window: int | None = option(
+        None, help="Side of a window in the middle of the channel, in units, at least 1 (default: the whole channel)."
+    )
+    size: tuple[int, int] | None = option(
+        None,
+        help="HEIGHT WIDTH of the image in pixels, 16 or more (default: the classifier's input size, else 224 224).",
+    )
 
-    Args:
-        predictor: FILE.pt of `preimage train`, torchvision:NAME, timm:NAME, hf:NAME (each perhaps with @FILE of weights), or
-            module.path:function; in Python a Predictor or what load_model returns, too.
-        target: the class whose logit is maximized, by name or number; or, instead:
-        layer, channel: a channel of a layer, counted from 0.
-        window: side of the window in the middle of that channel, in units; 1: its middle unit; None: all of it.
-        size: (height, width) of the picture; None: what the classifier looks at, else 224 pixels a side.
-        prior: deep (the network's structure), tv (pixels with total variation), alpha (and the alpha norm), none (pixels).
-        recipe: FAST, or PAPER for the published settings.
-        stop: a stopping rule; None: all steps.
-        initial: a Result, or the weights of one, to start from.
-        seed: of all randomness.
-        device: "auto", "cpu", "cuda", "mps".
+
+def recipes() -> Mapping[str, Recipe]:
+    """The recipes by name."""
+    from preimage.explain.recipes import MAXIMIZATION
+
+    return MAXIMIZATION
+
+
+def start(image: None, options: MaximizeOptions) -> ExplanationRun[Explanation]:
+    """The Run; the options are those of `maximize`.
 
     Raises:
-        InputError: neither a class nor a channel, or both; an unknown class or layer; a channel or window that is not there;
-            a size under 16 pixels, or of more than any picture has.
-
-    Source: Ulyanov, Vedaldi, Lempitsky, Deep Image Prior, CVPR 2018, supplementary material; Erhan et al. 2009.
+        InputError: an image, neither a class nor a channel, or both; an unknown class or layer; a channel or window that does
+            not exist; a size under 16 pixels, or above the largest of any image.
     """
-    model = as_model(predictor)
-    asked = model.predictor
-    of_channel = layer is not None and channel is not None
-    if (target is None) != of_channel or (target is not None and (layer is not None or channel is not None)):
-        raise InputError("maximize a class (target) or a channel (layer and channel): name one of the two")
-    if target is not None and window is not None:
-        raise InputError(f"a window is of a channel, which a class has none of: leave window out, got {window}")
-    wanted = None if target is None else asked.class_index(target)
-    side = checked_size((asked.size or (DEFAULT_SIDE, DEFAULT_SIDE)) if size is None else size)
-    channels = asked.mean.shape[1]
-    recipe = with_prior(recipe, prior)
-    blank = torch.full((1, channels, *side), 0.5, device=asked.mean.device)
-    asked.check_gradient(blank)
-    view = View(model, [] if layer is None else [layer])
-    if layer is not None and channel is not None:
-        _check(tuple(asked.features(blank, layer).shape), layer, channel, window)
-    what = f"class {asked.classes[wanted]}" if wanted is not None else _in_words(layer, channel, window)
+    import torch
+
+    from preimage.engine.devices import choose_device
+    from preimage.explain.explanation import Explanation, extended
+    from preimage.explain.forward import CachedForward
+    from preimage.explain.inputs import Given, model_on
+    from preimage.explain.recipes import chosen, pixel_regularizers
+    from preimage.explain.run import explanation_run
+    from preimage.problem import Problem
+
+    if image is not None:
+        raise InputError("maximize makes an image and takes none: leave it out", code="option")
+    place = choose_device(options.device)
+    model = model_on(options.classifier, place)
+    classifier, prior, channel, window = model.classifier, options.prior, options.channel, options.window
+    _check_unit(options)
+    index = None if options.target is None else classifier.class_index(options.target)
+    size = _size((classifier.size or (DEFAULT_SIDE, DEFAULT_SIDE)) if options.size is None else options.size)
+    recipe, _ = chosen(recipes(), options.recipe, options.steps, prior)
+    blank = torch.full((1, classifier.mean.shape[1], *size), 0.5)
+    given = Given(model, blank, blank.to(place))
+    classifier.check_gradient(given.on_device)
+    layer = options.layer or ""
+    forward = CachedForward(classifier, [layer] if layer else [])
+    if index is None:
+        maximized = _channel(classifier.features(given.on_device, layer).shape, layer, channel, window)
+    else:
+        maximized = f"class {classifier.classes[index]}"
 
     def excitation(x: torch.Tensor) -> torch.Tensor:
-        seen = view.seen(x)
-        if wanted is not None:
-            return seen.logits[:, wanted]
-        assert layer is not None
-        assert channel is not None
-        return _middle(_channel(seen.features[layer], channel), window)
+        passed = forward(x)
+        return _mean_of_channel(passed.features[layer], channel, window) if index is None else passed.logits[:, index]
 
-    def problem() -> Problem:
-        zero = torch.zeros(1, device=asked.mean.device)
-        return Problem(zero, operator=excitation, distance=shortfall, penalties=penalties_of(prior, side, channels))
-
-    def told(result: Result) -> Explanation:
+    def build(fit: Fit) -> Explanation:
+        result = fit.result()
         found = result.image.clamp(0, 1)
         with torch.no_grad():
-            reached = float(excitation(found.to(asked.mean.device)))
-            chances = asked.probabilities(found.to(asked.mean.device))[0].float().cpu()
-        numbers: dict[str, Any] = {"maximized": what, "excitation": reached, "prior": prior}
-        if wanted is not None:
-            numbers["confidence"] = float(chances[wanted])
-        numbers["prediction"] = asked.classes[int(chances.argmax())]
-        panels = {f"{what}: {reached:.1f}": found[0]}
+            excited = float(excitation(found.to(place)))
+            probabilities = classifier.probabilities(found.to(place))[0].float().cpu()
+        numbers: dict[str, Any] = {"maximized": maximized, "excitation": excited, "prior": prior}
+        if index is not None:
+            numbers["confidence"] = float(probabilities[index])
+        numbers["prediction"] = classifier.classes[int(probabilities.argmax())]
+        panels = {f"{maximized}: {excited:.1f}": found[0]}
         return extended(result, Explanation, numbers=numbers, panels=panels, limits=LIMITS)
 
-    run = explain(
+    run = explanation_run(
         "maximize",
-        view,
-        problem,
-        side,
-        told,
+        given,
+        options,
+        Problem(
+            torch.zeros(1, device=place),
+            operator=excitation,
+            distance=shortfall,
+            regularizers=pixel_regularizers(prior, blank),
+        ),
+        build,
+        forward=forward,
         recipe=recipe,
-        channels=channels,
-        rule=stop,
-        initial=initial,
-        seed=seed,
-        device=device,
-        options={"maximized": what, "prior": prior, "size": list(side)},
-        remarks=(f"{what}, {prior} prior",),
+        rule=options.stop,
+        fingerprint={"maximized": maximized, "prior": prior, "size": list(size)},
+        remark=f"{maximized}, {prior} prior",
     )
-    if prior != "deep" and initial is None:
-        _roughen(run, seed)
+    if prior != "deep" and options.initial is None:
+        _add_noise(run.fit.prior.networks, options.seed)
     return run
 
 
-def _roughen(run: Explaining, seed: int) -> None:
-    """Pixels begin all alike, and a unit that flat gray leaves at 0 would have no gradient anywhere: with noise some have."""
+def _check_unit(options: MaximizeOptions) -> None:
+    """Raise InputError for neither a class nor a channel, both, or a window of a class."""
+    parts_of_channel = (options.layer is not None) + (options.channel is not None)
+    if parts_of_channel != (2 if options.target is None else 0):
+        raise InputError("maximize a class (target) or a channel (layer and channel): name one of them", code="option")
+    if options.target is not None and options.window is not None:
+        raise InputError(f"window is of a channel, a class has none: leave out {options.window}", code="option")
+
+
+def _add_noise(networks: Any, seed: int) -> None:
+    """Initial noise of pixels: all alike, a unit that is 0 for flat gray would have no gradient anywhere."""
+    import torch
+
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for network in run.fit.prior.networks:
-            for image in network.parameters():
-                image.add_(NOISE * torch.randn(image.shape, generator=generator).to(image))
+        for network in networks:
+            for pixels in network.parameters():
+                pixels.add_(NOISE * torch.randn(pixels.shape, generator=generator).to(pixels))
 
 
 def shortfall(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """target - prediction, (b,): the larger the excitation the better, without end."""
+    """target - prediction, (b,): the larger the excitation the better, without bound."""
     return target - prediction
 
 
-def _channel(features: torch.Tensor, channel: int) -> torch.Tensor:
-    """(b, c, h, w), (b, c) or tokens (b, n, c) -> (b, h, w), (b,) or (b, n)."""
-    return features[..., channel] if features.ndim == 3 else features[:, channel]
+def _mean_of_channel(features: torch.Tensor, channel: Any, window: int | None) -> torch.Tensor:
+    """The mean of a channel of features (b, c, h, w), (b, c) or tokens (b, n, c), or of the window in its middle; (b,)."""
+    one = features[..., channel] if features.ndim == 3 else features[:, channel]
+    if window is not None and one.ndim == 3:
+        top, left = ((side - window) // 2 for side in one.shape[1:])
+        one = one[:, top : top + window, left : left + window]
+    return one.flatten(1).mean(1) if one.ndim > 1 else one
 
 
-def _middle(features: torch.Tensor, window: int | None) -> torch.Tensor:
-    """The mean of a channel (b, h, w), or of the window in its middle; (b,) as it is."""
-    if window is not None and features.ndim == 3:
-        top, left = ((side - window) // 2 for side in features.shape[1:])
-        features = features[:, top : top + window, left : left + window]
-    return features.flatten(1).mean(1) if features.ndim > 1 else features
+def _channel(shape: Sequence[int], layer: str, channel: Any, window: int | None) -> str:
+    """The name of a channel or window, which must be one of features of this shape."""
+    from preimage.rng import is_whole
 
-
-def _check(shape: tuple[int, ...], layer: str, channel: int, window: int | None) -> None:
     count = shape[2] if len(shape) == 3 else shape[1]
     if not is_whole(channel) or not 0 <= channel < count:
-        raise InputError(f"layer {layer!r} has channels 0 to {count - 1}, got {channel!r}")
-    if window is not None and (not is_whole(window) or window < 1 or len(shape) != 4 or window > min(shape[2:])):
-        places = f"{shape[3]} x {shape[2]} units" if len(shape) == 4 else "no places"
-        raise InputError(f"a window of {window} does not fit: layer {layer!r} has {places} a channel")
+        raise InputError(f"layer {layer!r} has channels 0 to {count - 1}, got {channel!r}", code="layer")
+    if window is None:
+        return f"{layer} channel {channel}"
+    if not is_whole(window) or window < 1 or len(shape) != 4 or window > min(shape[2:]):
+        units = f"{shape[3]} x {shape[2]} units" if len(shape) == 4 else "no spatial units"
+        raise InputError(f"window {window} does not fit: layer {layer!r} has {units} a channel", code="layer")
+    return f"{layer} channel {channel}, middle {f'{window} x {window}' if window > 1 else 'unit'}"
 
 
-def _in_words(layer: str | None, channel: int | None, window: int | None) -> str:
-    part = "" if window is None else f", middle {window} x {window}" if window > 1 else ", middle unit"
-    return f"{layer} channel {channel}{part}"
+def _size(size: Any) -> tuple[int, int]:
+    from preimage.images.samples import MOST_PIXELS, SMALLEST_SIDE
+    from preimage.rng import is_whole
+
+    if not isinstance(size, list | tuple) or len(size) != 2 or not all(map(is_whole, size)):
+        raise InputError(f"size must be two whole numbers, (height, width), got {size!r}: give 224 224", code="type")
+    height, width = int(size[0]), int(size[1])
+    if min(height, width) < SMALLEST_SIDE or height * width > MOST_PIXELS:
+        limits = f"sides of {SMALLEST_SIDE} pixels or more, {MOST_PIXELS} pixels in all at most"
+        raise InputError(f"the image must have {limits}, got {height} {width}: give another --size", code="size")
+    return height, width
+
+
+maximize = TaskSpec(
+    name="maximize",
+    summary="Find an image that excites a class, a channel or a unit the most.",
+    example="preimage maximize --classifier lesions.pt --target mel",
+    options=MaximizeOptions,
+    start=start,
+    inputs="none",
+    outputs=outputs(),
+    recipes=recipes,
+    report=report,
+    summary_lines=summary_lines,
+)

@@ -1,27 +1,33 @@
-"""The recipes of the explaining tasks: what was published, and what is fast."""
+"""The recipes of the explaining tasks, by name: "paper" as published, "fast" ours; and the pixel priors to compare with."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, get_args
+
+import torch
 
 from preimage.codes import Noise
+from preimage.engine.recipe import Recipe
+from preimage.errors import InputError
+from preimage.explain.options import ImagePrior
+from preimage.networks import Pixels, SkipNet, UNet
 from preimage.optimizers import adam, muon
-from preimage.recipes import Free, Hourglass, Recipe, UShape
+from preimage.problem import Regularizer
+from preimage.recipes import choose
+from preimage.regularizers import alpha_norm, total_variation
+
+_PUBLISHED: dict[str, Any] = {"averaging": 0.0, "precision": "float32", "stop": "steps"}
 
 # Narayanaswamy et al. 2021: U-Net with 4 levels, bilinear; noise code; 5000 steps. Its widths, rate and norm are unpublished:
 # chosen as [U]'s U-Net of four levels, 0.01 and batch norm.
 PAPER_RECOVERY = Recipe(
-    network=UShape(widths=(16, 32, 64, 128, 128)),
-    jitter=0.0,
-    rate=0.01,
-    steps=5000,
-    averaging=0.0,
-    precision="float32",
-    stop="steps",
+    network=UNet.Config(widths=(16, 32, 64, 128, 128)), jitter=0.0, rate=0.01, steps=5000, **_PUBLISHED
 )
 FAST_RECOVERY = Recipe(
-    network=Hourglass(down=(64,) * 4, up=(64,) * 4, skip=(4,) * 4, padding="zeros"),
+    network=SkipNet.Config(down=(64,) * 4, up=(64,) * 4, skip=(4,) * 4, padding="zeros"),
     jitter=0.0,
     optimizer=muon,
     rate=0.02,
@@ -31,50 +37,45 @@ FAST_RECOVERY = Recipe(
 )
 
 # Ulyanov, Vedaldi, Lempitsky 2018, feature inversion and activation maximization (published notebooks).
-_INVERSION: dict[str, Any] = {
-    "down": (16, 32, 64, 128, 128, 128),
-    "up": (16, 32, 64, 128, 128, 128),
-    "downsample": "average",
-}
+_WIDTHS = (16, 32, 64, 128, 128, 128)
+_NOTEBOOKS: dict[str, Any] = {"down": _WIDTHS, "up": _WIDTHS, "downsample": "average", "padding": "zeros"}
 PAPER_INVERSION = Recipe(
-    network=Hourglass(
-        **_INVERSION,
+    network=SkipNet.Config(
+        **_NOTEBOOKS,
         skip=(4,) * 6,
         down_kernel=(7, 7, 5, 5, 3, 3),
         up_kernel=(7, 7, 5, 5, 3, 3),
         upsample="nearest",
-        padding="zeros",
     ),
     jitter=0.0,
     rate=0.001,
     steps=3100,
-    averaging=0.0,
-    precision="float32",
-    stop="steps",
+    **_PUBLISHED,
 )
 PAPER_MAXIMIZATION = Recipe(
-    network=Hourglass(
-        **_INVERSION,
+    network=SkipNet.Config(
+        **_NOTEBOOKS,
         skip=(0, 4, 4, 4, 4, 4),
         down_kernel=(5, 3, 5, 5, 3, 5),
         up_kernel=(5, 3, 5, 3, 5, 3),
         upsample="bilinear",
-        padding="zeros",
     ),
     jitter=0.03,
     rate=0.01,
     steps=3100,
-    averaging=0.0,
-    precision="float32",
-    stop="steps",
+    **_PUBLISHED,
 )
 FAST_INVERSION = replace(FAST_RECOVERY, steps=300)
 FAST_MAXIMIZATION = replace(FAST_RECOVERY, jitter=0.03, jitter_pool=4, rate=0.01, steps=300)
 
-# The rivals of the deep prior: the pixels themselves.
+RECOVERY: dict[str, Recipe] = {"fast": FAST_RECOVERY, "paper": PAPER_RECOVERY}
+INVERSION: dict[str, Recipe] = {"fast": FAST_INVERSION, "paper": PAPER_INVERSION}
+MAXIMIZATION: dict[str, Recipe] = {"fast": FAST_MAXIMIZATION, "paper": PAPER_MAXIMIZATION}
+
+# The pixels themselves, with which the deep prior is compared.
 PIXELS: dict[str, Any] = {
     "optimizer": adam,
-    "network": Free(),
+    "network": Pixels.Config(),
     "code": Noise(1),
     "jitter": 0.0,
     "jitter_pool": None,
@@ -83,6 +84,48 @@ PIXELS: dict[str, Any] = {
 }
 
 
-def is_published(recipe: Recipe) -> bool:
-    """Whether a recipe has a published network: then nothing is added to what was published."""
-    return recipe.network in (PAPER_RECOVERY.network, PAPER_INVERSION.network, PAPER_MAXIMIZATION.network)
+# Mahendran and Vedaldi, IJCV 2016: R is 1 if values lie B from the mean and differ by V from their neighbors, in 0..1 here;
+# the data term counts C times as much.
+B, V, C = 80 / 255, 80 / 255 / 6.5, 100.0
+
+
+def pixel_regularizers(prior: ImagePrior, image: torch.Tensor) -> tuple[tuple[float, Regularizer], ...]:
+    """R of a prior for images like this (1, c, h, w), relative to the data term; none for deep and none.
+
+    Example:
+        >>> [regularizer.func.__name__ for _, regularizer in pixel_regularizers("alpha", torch.zeros(1, 3, 32, 32))]
+        ['total_variation', 'alpha_norm']
+    """
+    count = image.numel() * C
+    terms: tuple[tuple[float, Regularizer], ...] = (
+        (1 / (V**2 * count), partial(total_variation, beta=2.0, reduction="sum")),
+        (1 / (B**6 * count), partial(alpha_norm, alpha=6.0, reduction="sum")),
+    )
+    return terms[: {"tv": 1, "alpha": 2}.get(prior, 0)]
+
+
+def chosen(
+    recipes: Mapping[str, Recipe], given: Any, steps: int | None, prior: ImagePrior = "deep", **pixel_changes: Any
+) -> tuple[Recipe, str]:
+    """The recipe to use and its name, which is empty for a Recipe value.
+
+    By name it is the deep prior's, or for another prior the same with pixels for a network. A value is used as it is.
+
+    Args:
+        steps: replaces the recipe's own; None: it does not.
+        pixel_changes: settings of pixels that the task changes.
+
+    Raises:
+        InputError: an unknown name or prior, or the value of another network with a prior of pixels.
+    """
+    if prior not in get_args(ImagePrior):
+        raise InputError(f"prior must be {', '.join(get_args(ImagePrior))}, got {prior!r}")
+    choice = choose(recipes, given, {"steps": steps})
+    if choice.name is None and prior != "deep" and not isinstance(choice.base.network, Pixels.Config):
+        raise InputError(
+            f"prior {prior} is one of pixels, and the recipe has another network: give the recipe by name, "
+            "recipe('fast', steps=100), or one whose network is Pixels.Config()",
+            code="option",
+        )
+    pixels = {} if prior == "deep" else PIXELS | pixel_changes
+    return choice.adapted(lambda _, base: replace(base, **pixels)), choice.name or ""

@@ -1,4 +1,4 @@
-"""Which file format can hold what: asked before hours of fitting, not after."""
+"""Which file formats can hold which dtypes, channels and sizes; checked before a fit starts."""
 
 from __future__ import annotations
 
@@ -21,6 +21,17 @@ class Format:
     pages: bool = False
     longest_side: int = 2**31 - 1
 
+    def lacks(self, dtype: np.dtype, channels: int, alpha: bool, pages: int, side: int) -> list[str]:
+        """What such an image has and the format cannot hold; side is the longest, in pixels."""
+        beyond = {
+            f"{dtype.name} values": dtype.name not in self.dtypes,
+            f"{channels} channels": channels not in self.channels,
+            "transparency": alpha and not self.alpha,
+            f"{pages} pages": pages > 1 and not self.pages,
+            f"a side of {side} pixels": side > self.longest_side,
+        }
+        return [what for what, is_beyond in beyond.items() if is_beyond]
+
 
 _ANY_REAL = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float16", "float32", "float64")
 PNG = Format("PNG", ("uint8", "uint16"), (1, 3), alpha=True)
@@ -29,63 +40,30 @@ WEBP = Format("WebP", ("uint8",), (1, 3), alpha=True, longest_side=16_383)
 BMP = Format("BMP", ("uint8",), (1, 3))
 TIFF = Format("TIFF", _ANY_REAL, tuple(range(1, 17)), alpha=True, pages=True)
 
-EXTENSIONS = {
-    ".png": PNG,
-    ".jpg": JPEG,
-    ".jpeg": JPEG,
-    ".webp": WEBP,
-    ".bmp": BMP,
-    ".tif": TIFF,
-    ".tiff": TIFF,
-}
+EXTENSIONS = {".png": PNG, ".jpg": JPEG, ".jpeg": JPEG, ".webp": WEBP, ".bmp": BMP, ".tif": TIFF, ".tiff": TIFF}
 
 
-def format_of(path: str | Path) -> Format:
-    """The format that the extension of path names.
+def check_holds(path: str | Path, *, dtype: np.dtype, channels: int, alpha: bool, pages: int, side: int) -> Format:
+    """The format that the extension of path names, if it can hold such an image.
 
     Example:
-        >>> format_of("out.JPG").name
-        'JPEG'
+        >>> check_holds("out.PNG", dtype=np.dtype("uint16"), channels=3, alpha=False, pages=1, side=64).name
+        'PNG'
 
-    Raises InputError where the extension is missing or not one that is written.
+    side is the longest, in pixels. Raises InputError ("format") that names the formats that can hold it.
     """
     suffix = Path(path).suffix.lower()
     if suffix not in EXTENSIONS:
         found = f"the extension {suffix}" if suffix else "a name without extension"
-        raise InputError(f"{path}: {found} names no format that is written: use {_alternatives(list(EXTENSIONS))}")
-    return EXTENSIONS[suffix]
-
-
-def check_holds(
-    path: str | Path, *, dtype: np.dtype, channels: int, alpha: bool, pages: int, width: int, height: int
-) -> Format:
-    """The format for path, if it can hold such a picture; InputError naming those that can, if not."""
-    chosen = format_of(path)
-    lacks = _lacking(chosen, dtype, channels, alpha, pages, max(width, height))
-    if not lacks:
-        return chosen
-    able = [
-        suffix
-        for suffix, other in EXTENSIONS.items()
-        if not _lacking(other, dtype, channels, alpha, pages, max(width, height))
-    ]
-    way_out = f"use {_alternatives(able)}" if able else "convert it to float32 or uint16 first"
-    raise InputError(f"{path}: {chosen.name} cannot hold {' and '.join(lacks)}: {way_out}")
-
-
-def _lacking(form: Format, dtype: np.dtype, channels: int, alpha: bool, pages: int, side: int) -> list[str]:
-    lacks = []
-    if dtype.name not in form.dtypes:
-        lacks.append(f"{dtype.name} values")
-    if channels not in form.channels:
-        lacks.append(f"{channels} channels")
-    if alpha and not form.alpha:
-        lacks.append("transparency")
-    if pages > 1 and not form.pages:
-        lacks.append(f"{pages} pages")
-    if side > form.longest_side:
-        lacks.append(f"a side of {side} pixels")
-    return lacks
+        way_out = f"use {_alternatives(list(EXTENSIONS))}"
+        raise InputError(f"{path}: {found} names no format that is written: {way_out}", code="format")
+    chosen = EXTENSIONS[suffix]
+    lacks = chosen.lacks(dtype, channels, alpha, pages, side)
+    if lacks:
+        able = [each for each, form in EXTENSIONS.items() if not form.lacks(dtype, channels, alpha, pages, side)]
+        way_out = f"use {_alternatives(able)}" if able else "convert it to float32 or uint16 first"
+        raise InputError(f"{path}: {chosen.name} cannot hold {' and '.join(lacks)}: {way_out}", code="format")
+    return chosen
 
 
 def _alternatives(suffixes: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""What a JPEG knew of its picture: each coefficient of each 8 x 8 block to the nearest multiple of a table's entry.
+"""The quantization of a JPEG: each coefficient of each 8 x 8 block is rounded to a multiple of a table entry.
 
     stored = round(DCT(block) / table)
 
@@ -38,10 +38,10 @@ class JpegCoding:
     """How the pixels of a JPEG file were rounded.
 
     Example:
-        >>> coding = read("photo.jpg").metadata.quantization             # doctest: +SKIP
-        >>> coding.quality, coding.subsampling, coding.space             # doctest: +SKIP
+        >>> coding = read("photo.jpg").metadata.quantization
+        >>> coding.quality, coding.subsampling, coding.space
         (75, (2, 2), 'YCbCr')
-        >>> torch.tensor(coding.tables).shape                            # doctest: +SKIP
+        >>> torch.tensor(coding.tables).shape
         torch.Size([3, 8, 8])
 
     tables: of each component, in the order of space, the 8 x 8 steps; tables[i][v][u] is that of vertical frequency v
@@ -89,19 +89,15 @@ def jpeg_coding_of(image: Image.Image) -> JpegCoding | None:
     subsampling = (1, 1) if len(numbers) == 1 else _subsampling(heights, widths)
     if subsampling is None:
         return None
-    tables = tuple(_rows(entries[place]) for place in places)
-    return JpegCoding(tables, subsampling, _space(numbers, image.info))
+    tables = np.array([entries[place] for place in places]).reshape(-1, 8, 8).tolist()  # Pillow has them row by row
+    rows = tuple(tuple(tuple(row) for row in table) for table in tables)
+    return JpegCoding(rows, subsampling, _space(numbers, image.info))
 
 
 def _luminance_at(quality: int) -> NDArray[Any]:
     """libjpeg's jpeg_quality_scaling and jpeg_add_quant_table, baseline."""
     percent = 5000 // quality if quality < 50 else 200 - 2 * quality
     return np.clip((_LUMINANCE * percent + 50) // 100, 1, 255)
-
-
-def _rows(entries: list[int]) -> Table:
-    """Pillow has put them in order of rows already (since 8.3)."""
-    return tuple(tuple(int(entry) for entry in entries[row : row + 8]) for row in range(0, 64, 8))
 
 
 def _subsampling(heights: tuple[int, ...], widths: tuple[int, ...]) -> tuple[int, int] | None:

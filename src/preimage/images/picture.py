@@ -1,4 +1,4 @@
-"""A picture as the library computes with it, together with all that is needed to write a result back in kind."""
+"""An image as a tensor, with all that is needed to write a result in the same format, dtype and value range."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 
 from preimage.errors import InputError
 from preimage.images.atomic import check_place, write_bytes_atomically
-from preimage.images.formats import TIFF, Format, check_holds
-from preimage.images.orientation import as_stored, upright
+from preimage.images.formats import EXTENSIONS, TIFF, Format, check_holds
 from preimage.images.pixel_size import enlarged_exif
 from preimage.images.ranges import choose_range, fill_missing, from_unit, quantize, to_unit
-from preimage.images.raster_writing import encode_raster
-from preimage.images.samples import SMALLEST_SIDE, Metadata, Samples, check_size, check_values
+from preimage.images.raster import encode_raster
+from preimage.images.samples import SMALLEST_SIDE, Metadata, Samples, as_stored, check_size, check_values, upright
 from preimage.images.tiff_writing import write_tiff
 
 Layout = Literal["file", "hw", "hwc", "tensor hw", "chw", "bchw"]
@@ -31,16 +30,17 @@ class Picture:
     """The pixels as a tensor, and how they were stored.
 
     Example:
-        >>> picture = read("photo.png")                                  # doctest: +SKIP
-        >>> picture.tensor.shape                                         # doctest: +SKIP
-        torch.Size([1, 3, 512, 768])
-        >>> picture.write(picture.tensor, "copy.png")                    # doctest: +SKIP
+        >>> picture = read("photo.png")
+        >>> picture.tensor.shape
+        torch.Size([1, 3, 32, 32])
+        >>> picture.write(picture.tensor, "copy.png")
+        PosixPath('copy.png')
 
     tensor is (b, c, h, w) float32, 0 to 1, upright, without alpha; b is the number of pages read. alpha is (b, h, w),
     upright, in dtype. low and high are the values, in file units, that are 0 and 1 in the tensor. orientation is the
     EXIF value that was applied: 1 if the file has the rows and columns as they are in the tensor. missing, of a picture
-    read with missing=True, is (b, c, h, w) bool, True where the value was NaN and the tensor holds a stand-in (the mean
-    of what is known of that page and channel); None if no value is missing.
+    read with missing=True, is (b, c, h, w) bool, True where the value was NaN and the tensor holds the mean of the valid values
+    of that page and channel; None if no value is missing.
     """
 
     tensor: torch.Tensor = field(repr=False)
@@ -57,7 +57,7 @@ class Picture:
 
     @property
     def name(self) -> str:
-        """How messages call it: its path, or "the array"."""
+        """Its name in error messages: its path, or "the array" and the like."""
         return str(self.path) if self.path is not None else f"the {self.format}"
 
     def units(self) -> tuple[float, float]:
@@ -73,10 +73,10 @@ class Picture:
         """Where the picture is not fully opaque: (b, 1, h, w) bool, or None if it has no alpha or is opaque everywhere.
 
         Example:
-            >>> picture.transparent().float().mean()                     # doctest: +SKIP
-            tensor(0.0312)
+            >>> read("transparent.png").transparent().float().mean()
+            tensor(0.2500)
 
-        Half transparent pixels count: their color is mixed with one that is not known. Opaque is the greatest value of
+        Partly transparent pixels count: their color is mixed with an unknown one. Opaque is the greatest value of
         an integer dtype, and 1 of a float.
         """
         if self.alpha is None:
@@ -91,7 +91,7 @@ class Picture:
             >>> as_picture(np.eye(16, dtype=np.uint8)).white().sum()
             tensor(16)
 
-        In the file's own values: a mask of 0 and 1, or one that is white all over, has no black or no white of its own.
+        The values of the file count, so that a mask of 0 and 1, or one that is all white, is read correctly.
         """
         brightness = (self.low + self.tensor * (self.high - self.low)).mean(1, keepdim=True)
         brightest = float(brightness.max())
@@ -101,7 +101,8 @@ class Picture:
         """This picture with all of its alpha fully opaque, to write a result whose transparent part was filled.
 
         Example:
-            >>> picture.opaque().write(filled, "whole.png")              # doctest: +SKIP
+            >>> picture = read("transparent.png")
+            >>> picture.opaque().write(picture.tensor, "whole.png")
             PosixPath('whole.png')
 
         A picture without alpha is returned as it is.
@@ -112,11 +113,10 @@ class Picture:
         return replace(self, alpha=np.full_like(self.alpha, max(_full_alpha(self.alpha.dtype), greatest)))
 
     def to_array(self, tensor: torch.Tensor) -> NDArray[Any]:
-        """A result of this picture in its own dtype and layout, upright.
+        """A result as a numpy array with the dtype and layout of this image, upright.
 
         Example:
-            >>> image = np.zeros((16, 20, 3), np.uint16)
-            >>> picture = as_picture(image)
+            >>> picture = as_picture(np.zeros((16, 20, 3), np.uint16))
             >>> picture.to_array(picture.tensor).shape
             (16, 20, 3)
 
@@ -162,14 +162,17 @@ class Picture:
         trial._encode(trial.tensor, path, io.BytesIO())
 
     def write(self, tensor: torch.Tensor, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write a result of this picture in kind: dtype, range, alpha, orientation, profile and metadata as they were.
+        """Write a result with this image's dtype, value range, alpha, orientation, profile and metadata.
 
         Example:
-            >>> picture.write(result, "restored.png", overwrite=True)    # doctest: +SKIP
-            PosixPath('restored.png')
+            >>> picture = read("noisy.tif")
+            >>> picture.write(picture.tensor / 2, "restored.tif")
+            PosixPath('restored.tif')
+            >>> read("restored.tif").dtype
+            dtype('uint16')
 
         The extension chooses the format; of another format than the input's, what it can hold is carried over.
-        JPEG is written with quality 95 and full colour resolution, WebP without loss. The file is there whole or not
+        JPEG is written with quality 95 and full color resolution, WebP without loss. The file is there whole or not
         at all. Raises InputError as `check_destination` and `to_array` do, and if the disk is full.
         """
         path = Path(path)
@@ -182,13 +185,9 @@ class Picture:
         # A format without a place for the orientation gets the picture upright.
         keeps = form is TIFF or (self.metadata.exif is not None and form.name in ("PNG", "JPEG", "WebP"))
         orientation = self.orientation if keeps else 1
-        samples = Samples(
-            as_stored(pages, orientation),
-            form.name,
-            None if alpha is None else as_stored(alpha, orientation),
-            orientation,
-            self._metadata_for(pages.shape[1:3], orientation),
-        )
+        metadata = self._metadata_for(pages.shape[1:3], orientation)
+        alpha = None if alpha is None else as_stored(alpha, orientation)
+        samples = Samples(as_stored(pages, orientation), form.name, alpha, orientation, metadata)
         if form is TIFF:
             write_tiff(samples, file, str(path))
         else:
@@ -196,13 +195,16 @@ class Picture:
 
     def _destination(self, path: Path, shape: tuple[int, ...]) -> tuple[Format, np.dtype[Any], float, float]:
         if self.path is not None and _same_file(path, self.path):
-            raise InputError(f"{path} is the input itself, which is never overwritten: choose another name")
+            problem = f"{path} is the input itself, which is never overwritten"
+            raise InputError(f"{problem}: choose another name", code="exists")
         dtype, low, high = self.dtype, self.low, self.high
         # No image file holds bool as such; a float tensor has no kind of file of its own, and 8 bits are customary.
-        if dtype == np.bool_ or (self.format == "tensor" and dtype.kind == "f" and _is_raster(path)):
+        customary = self.format == "tensor" and dtype.kind == "f" and EXTENSIONS.get(path.suffix.lower()) is not TIFF
+        if dtype == np.bool_ or customary:
             dtype, low, high = np.dtype(np.uint8), 0.0, 255.0
         b, c, h, w = shape
-        form = check_holds(path, dtype=dtype, channels=c, alpha=self.alpha is not None, pages=b, width=w, height=h)
+        alpha = self.alpha is not None
+        form = check_holds(path, dtype=dtype, channels=c, alpha=alpha, pages=b, side=max(h, w))
         return form, dtype, low, high
 
     def _four_axes(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -210,9 +212,10 @@ class Picture:
             tensor = tensor[None]
         expected = tuple(self.tensor.shape)
         if tensor.ndim != 4 or tuple(tensor.shape[:2]) != expected[:2]:
+            wanted = f"a result of {expected[0]} pages and {expected[1]} channels, (b, c, h, w)"
+            way_out = "give the tensor that was made from this picture"
             raise InputError(
-                f"{self.name}: expected a result of {expected[0]} pages and {expected[1]} channels, (b, c, h, w), "
-                f"got shape {tuple(tensor.shape)}: give the tensor that was made from this picture"
+                f"{self.name}: expected {wanted}, got shape {tuple(tensor.shape)}: {way_out}", code="shape"
             )
         return tensor
 
@@ -222,10 +225,8 @@ class Picture:
         tensor = self._four_axes(tensor).detach().float()
         bad = int((~torch.isfinite(tensor)).sum())
         if bad:
-            raise InputError(
-                f"the result for {self.name} has {bad} values that are not finite, of {tensor.numel()}: "
-                f"fit again with a lower learning rate"
-            )
+            problem = f"the result for {self.name} has {bad} values that are not finite, of {tensor.numel()}"
+            raise InputError(f"{problem}: fit again with a lower learning rate", code="range")
         return from_unit(tensor, low, high, dtype), self._alpha_of_size(int(tensor.shape[2]), int(tensor.shape[3]))
 
     def _alpha_of_size(self, h: int, w: int) -> NDArray[Any] | None:
@@ -258,7 +259,7 @@ def picture_from(
     path: Path | None = None,
     missing: bool = False,
 ) -> Picture:
-    """Samples -> Picture: checked, turned upright, scaled to 0..1; missing lets NaN be values that are not known."""
+    """Samples -> Picture: checked, turned upright, scaled to 0..1; with missing, NaN is allowed and masked."""
     check_size(samples.pages.shape[2], samples.pages.shape[1], samples.pages.shape[3], name)
     check_values(samples.pages, name, missing=missing)
     low, high = choose_range(samples.pages, value_range, name)
@@ -286,7 +287,3 @@ def _same_file(path: Path, other: Path) -> bool:
     with contextlib.suppress(OSError):  # one of them is not there
         return path.samefile(other)
     return False
-
-
-def _is_raster(path: Path) -> bool:
-    return path.suffix.lower() not in (".tif", ".tiff")

@@ -2,7 +2,7 @@
 
     size of a pixel / factor          pixels per unit * factor          place in pixels * factor
 
-The entries of TIFF (resolution, ImageJ, GeoTIFF) and of EXIF; those of OME are in ome.py.
+The entries of TIFF (resolution, ImageJ, GeoTIFF) and of EXIF; those of OME are in tiff_writing.py.
 """
 
 from __future__ import annotations
@@ -24,12 +24,9 @@ _FURTHER = 0x8769
 _SHORT, _LONG, _RATIONAL = 3, 4, 5
 _MOST = 2**32 - 1
 
-_Entry = tuple[int, int, int, int, int]
-"""An entry of EXIF: where it stands, its tag, type, count, and its value or the place of it."""
-
 
 def enlarged_layout(layout: TiffLayout, size: tuple[int, int]) -> TiffLayout:
-    """The entries for a result of this many rows and columns; the same layout if there are no more than there were.
+    """The entries for a result of this many rows and columns.
 
     Pixels per unit, ImageJ's origin and GeoTIFF's scale and tie points are converted. ImageJ's regions and overlays,
     which count in pixels of the source, are left out.
@@ -84,34 +81,31 @@ def enlarged_exif(exif: bytes, before: tuple[int, ...], after: tuple[int, ...]) 
         entries = _entries(block, struct.unpack_from(f"{order}I", block, 4)[0], order)
         for place in [entry[4] for entry in entries if entry[1] == _FURTHER][:1]:
             entries += _entries(block, place, order)
-        for entry in entries:
-            _enlarge_entry(entry, block, changed, order, before, after)
+        for at, tag, kind, count, value in entries:
+            if count != 1:
+                continue
+            if tag in _SIZES:
+                size = after[_SIZES[tag]]
+                if kind == _LONG:
+                    struct.pack_into(f"{order}I", changed, at + 8, size)
+                elif kind == _SHORT and size < 2**16:
+                    struct.pack_into(f"{order}H", changed, at + 8, size)
+            elif tag in _DENSITIES and kind == _RATIONAL:
+                axis = _DENSITIES[tag]
+                top, bottom = struct.unpack_from(f"{order}II", block, value)
+                if top > 0 and bottom > 0:
+                    scaled = rational(Fraction(top * after[axis], bottom * before[axis]))
+                    struct.pack_into(f"{order}II", changed, value, *scaled)
     except struct.error:  # a place behind the end
         return exif
     return exif[:start] + bytes(changed)
 
 
-def _entries(block: bytes, place: int, order: str) -> list[_Entry]:
+def _entries(block: bytes, place: int, order: str) -> list[tuple[int, int, int, int, int]]:
+    """Of each entry where it stands, its tag, type, count, and its value or the place of it."""
     count = struct.unpack_from(f"{order}H", block, place)[0]
     places = [place + 2 + 12 * i for i in range(count)]
     return [(at, *struct.unpack_from(f"{order}HHII", block, at)) for at in places]
-
-
-def _enlarge_entry(
-    entry: _Entry, block: bytes, changed: bytearray, order: str, before: tuple[int, ...], after: tuple[int, ...]
-) -> None:
-    at, tag, kind, count, value = entry
-    if tag in _SIZES and count == 1:
-        if kind == _LONG:
-            struct.pack_into(f"{order}I", changed, at + 8, after[_SIZES[tag]])
-        elif kind == _SHORT and after[_SIZES[tag]] < 2**16:
-            struct.pack_into(f"{order}H", changed, at + 8, after[_SIZES[tag]])
-    elif tag in _DENSITIES and count == 1 and kind == _RATIONAL:
-        axis = _DENSITIES[tag]
-        top, bottom = struct.unpack_from(f"{order}II", block, value)
-        if top > 0 and bottom > 0:
-            scaled = rational(Fraction(top * after[axis], bottom * before[axis]))
-            struct.pack_into(f"{order}II", changed, value, *scaled)
 
 
 def _geographic(tag: tuple[Any, ...], layout: TiffLayout, rows: float, columns: float) -> Any:
@@ -135,10 +129,6 @@ def _geographic(tag: tuple[Any, ...], layout: TiffLayout, rows: float, columns: 
 
 
 def _pixel_is_point(layout: TiffLayout) -> bool:
-    for code, _, _, keys, _ in layout.tags:
-        if code == _GEO_KEYS and isinstance(keys, tuple):
-            return any(
-                keys[i] == _RASTER_TYPE and keys[i + 1] == 0 and keys[i + 3] == _PIXEL_IS_POINT
-                for i in range(4, len(keys) - 3, 4)
-            )
-    return False
+    keys: Any = next((tag[3] for tag in layout.tags if tag[0] == _GEO_KEYS and isinstance(tag[3], tuple)), ())
+    entries = zip(keys[4::4], keys[5::4], keys[7::4], strict=False)  # key, place of the value, value
+    return (_RASTER_TYPE, 0, _PIXEL_IS_POINT) in entries

@@ -1,4 +1,4 @@
-"""Values of files and the range of the prior: x = (value - low) / (high - low), and exactly back.
+"""File values <-> 0..1: x = (value - low) / (high - low), and its inverse.
 
 x is float32, so a value comes back to within (high - low) * 2**-24: identical for integers that span less than 2**23,
 to about seven digits of the range for floats (float64 data included).
@@ -6,6 +6,7 @@ to about seven digits of the range for floats (float64 data included).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -25,83 +26,72 @@ def choose_range(pages: NDArray[Any], value_range: tuple[float, float] | None, n
         >>> choose_range(np.array([[[[7], [1007]]]], np.uint16), None, "a.tif")
         (7.0, 1007.0)
 
-    NaN counts as no value. Raises InputError if value_range is empty or leaves values out, or an integer range is too
+    NaN is ignored. Raises InputError if value_range is empty or leaves values out, or an integer range is too
     wide to be kept exactly.
     """
-    lowest, highest = known_ends(pages)
+    low, high = lowest, highest = known_ends(pages)
     if value_range is not None:
         low, high = float(value_range[0]), float(value_range[1])
         if not (np.isfinite(low) and np.isfinite(high) and low < high):
-            raise InputError(f"value_range must be two finite numbers, low < high, got {low:g} and {high:g}")
+            wrong = f"got {low:g} and {high:g}"
+            raise InputError(f"value_range must be two finite numbers, low < high, {wrong}", code="range")
         if lowest < low or highest > high:
-            raise InputError(
-                f"{name}: its values go from {lowest:g} to {highest:g}, outside the value range {low:g} to {high:g}: "
-                f"give a range that holds them, or clip the data first"
-            )
+            outside = f"its values go from {lowest:g} to {highest:g}, outside the value range {low:g} to {high:g}"
+            way_out = "give a range that holds them, or clip the data first"
+            raise InputError(f"{name}: {outside}: {way_out}", code="range")
     elif pages.dtype == np.uint8:
         low, high = 0.0, 255.0
     elif pages.dtype == np.bool_:
         low, high = 0.0, 1.0
     elif lowest == highest:  # constant: any span will do, as long as it is not zero
-        low, high = lowest, lowest + max(1.0, abs(lowest) * 2**-10)
-    else:
-        low, high = lowest, highest
+        high = lowest + max(1.0, abs(lowest) * 2**-10)
     if not np.isfinite(high - low):
-        raise InputError(f"{name}: its values go from {low:g} to {high:g}, too wide to compute with: scale them first")
+        too_wide = f"its values go from {low:g} to {high:g}, too wide to compute with"
+        raise InputError(f"{name}: {too_wide}: scale them first", code="range")
     if pages.dtype.kind in "iu" and high - low > _WIDEST_EXACT:
-        raise InputError(
-            f"{name}: {pages.dtype} values that span {high - low:.0f}, more than {_WIDEST_EXACT}, cannot be kept "
-            f"exactly: convert to float32 or uint16 first"
-        )
+        span = f"{pages.dtype} values that span {high - low:.0f}, more than {_WIDEST_EXACT}"
+        way_out = "convert to float32 or uint16 first"
+        raise InputError(f"{name}: {span}, cannot be kept exactly: {way_out}", code="range")
     return low, high
 
 
 def known_ends(pages: NDArray[Any]) -> tuple[float, float]:
-    """The least and the greatest value that is not NaN.
-
-    Example:
-        >>> known_ends(np.array([3.0, np.nan, -1.0]))
-        (-1.0, 3.0)
-    """
+    """The least and the greatest value that is not NaN."""
     return float(np.fmin.reduce(pages, axis=None)), float(np.fmax.reduce(pages, axis=None))
 
 
 def to_unit(pages: NDArray[Any], low: float, high: float) -> torch.Tensor:
-    """(b, h, w, c) of any real dtype -> (b, c, h, w) float32, low to high becoming 0 to 1."""
+    """(b, h, w, c) of any real dtype -> (b, c, h, w) float32, low to high becoming 0 to 1.
+
+    Example:
+        >>> to_unit(np.array([[[[0], [51], [255]]]], np.uint8), 0, 255)
+        tensor([[[[0.0, 0.2, 1.0]]]])
+    """
     b, h, w, c = pages.shape
     tensor = torch.empty((b, c, h, w), dtype=torch.float32)
     view = tensor.numpy().transpose(0, 2, 3, 1)
-    for i in range(b):
-        for top in range(0, h, _ROWS):
-            rows = slice(top, top + _ROWS)
-            with np.errstate(invalid="ignore"):  # a signaling NaN becomes a quiet one
-                view[i, rows] = (pages[i, rows].astype(np.float64) - low) / (high - low)
+    for band in _bands(b, h):
+        with np.errstate(invalid="ignore"):  # a signaling NaN becomes a quiet one
+            view[band] = (pages[band].astype(np.float64) - low) / (high - low)
     return tensor
 
 
-def fill_missing(tensor: torch.Tensor) -> torch.Tensor | None:
-    """Replace NaN, in place, by the mean of what is known of its page and channel, or by 0.5 if nothing is.
-
-    Returns where that was, bool (b, c, h, w), or None if nothing is missing.
-    """
-    missing = tensor.isnan()
-    if not missing.any():
-        return None
-    for values, holes in zip(tensor.flatten(0, 1), missing.flatten(0, 1), strict=True):
-        known = values[~holes]
-        values[holes] = float(known.mean(dtype=torch.float64)) if len(known) else 0.5
-    return missing
-
-
 def from_unit(tensor: torch.Tensor, low: float, high: float, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """(b, c, h, w) -> (b, h, w, c) of dtype: rounded to the nearest integer and clipped to what dtype holds."""
+    """(b, c, h, w) -> (b, h, w, c) of dtype: rounded to the nearest integer and clipped to the limits of dtype.
+
+    Example:
+        >>> from_unit(torch.tensor([[[[0.0, 0.2, 1.5]]]]), 0, 255, np.dtype(np.uint8)).ravel()
+        array([  0,  51, 255], dtype=uint8)
+    """
     view = tensor.detach().cpu().numpy().transpose(0, 2, 3, 1)
     pages = np.empty(view.shape, dtype)
-    for i in range(view.shape[0]):
-        for top in range(0, view.shape[1], _ROWS):
-            rows = slice(top, top + _ROWS)
-            pages[i, rows] = quantize(low + view[i, rows].astype(np.float64) * (high - low), dtype)
+    for band in _bands(*view.shape[:2]):
+        pages[band] = quantize(low + view[band].astype(np.float64) * (high - low), dtype)
     return pages
+
+
+def _bands(pages: int, rows: int) -> Iterator[tuple[int, slice]]:
+    return ((page, slice(top, top + _ROWS)) for page in range(pages) for top in range(0, rows, _ROWS))
 
 
 def quantize(values: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -113,3 +103,17 @@ def quantize(values: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:
         return np.clip(np.rint(values), limits.min, limits.max).astype(dtype)
     ends = np.finfo(dtype)
     return np.clip(values, float(ends.min), float(ends.max)).astype(dtype)
+
+
+def fill_missing(tensor: torch.Tensor) -> torch.Tensor | None:
+    """Replace NaN, in place, by the mean of the valid values of its page and channel, or by 0.5 where there are none.
+
+    Returns the mask of replaced values, bool (b, c, h, w), or None if there are none.
+    """
+    missing = tensor.isnan()
+    if not missing.any():
+        return None
+    for values, holes in zip(tensor.flatten(0, 1), missing.flatten(0, 1), strict=True):
+        known = values[~holes]
+        values[holes] = float(known.mean(dtype=torch.float64)) if len(known) else 0.5
+    return missing

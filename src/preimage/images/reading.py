@@ -1,4 +1,4 @@
-"""One door for whatever a user holds a picture in: a file, an array, a tensor, a Pillow image."""
+"""Images from files, arrays, tensors and Pillow images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from preimage.errors import InputError
 from preimage.images.picture import Layout, Picture, picture_from
 from preimage.images.ranges import known_ends
-from preimage.images.raster_reading import coding_of, read_raster, samples_of_image
+from preimage.images.raster import coding_of, read_raster, samples_of_image
 from preimage.images.samples import Samples, check_size, check_values
 from preimage.images.tiff_reading import SIGNATURES, no_such_page, read_tiff
 
@@ -32,12 +32,12 @@ def read(
     """Read a picture file: PNG, JPEG, WebP, BMP, a still GIF, or TIFF.
 
     Example:
-        >>> read("cells.tif", page="all").tensor.shape                   # doctest: +SKIP
-        torch.Size([31, 1, 512, 512])
+        >>> read("cells.tif", page="all").tensor.shape
+        torch.Size([3, 1, 32, 32])
 
     page is 1 to the number of pages, or "all", which become the axis b; a file of several pages needs it. value_range
     are the values that become 0 and 1; by default 0 and 255 for 8 bits, else the least and greatest of the pages read.
-    missing takes NaN for values that are not known: they count for nothing, and `Picture.missing` says where they are.
+    With missing, NaN marks missing values: they are left out of the value range, and `Picture.missing` is their mask.
     Raises InputError, one line with the way out, for a file that does not exist, is damaged or no picture of real
     numbers, for infinite values, and for NaN unless missing.
     """
@@ -55,7 +55,8 @@ def read(
                 raise no_such_page(name, page, 1)
         return picture_from(samples, name, value_range=value_range, path=path, missing=missing)
     except MemoryError as error:
-        raise InputError(f"{name} is too large for the memory of this machine: cut it, or read one page") from error
+        way_out = "cut it, or read one page"
+        raise InputError(f"{name} is too large for the memory of this machine: {way_out}", code="memory") from error
 
 
 def as_picture(
@@ -72,15 +73,16 @@ def as_picture(
 
     A numpy array is (h, w) or (h, w, c) of bool, integers or floats; its channels are all data, none is alpha. A tensor
     is (h, w), (c, h, w) or (b, c, h, w): uint8, or float within 0 to 1 unless value_range is given. Strings and paths
-    are read, a Picture is passed on. missing, as for `read`, takes NaN for values that are not known.
+    are read, a Picture is passed on. missing is as for `read`.
     Raises InputError for anything else, and for a Picture with missing values unless missing.
     """
     if isinstance(image, Picture):
         if value_range is not None and value_range != image.units():
-            raise InputError(f"{image.name} has its value range already, {image.units()}: give it when reading")
+            given = f"{image.name} has its value range already, {image.units()}"
+            raise InputError(f"{given}: give it when reading", code="option")
         if image.missing is not None and not missing:
-            count, total = int(image.missing.sum()), image.missing.numel()
-            raise InputError(f"{image.name} has {count} missing values, of {total}: fill them first (inpaint does)")
+            lacks = f"{image.name} has {int(image.missing.sum())} missing values, of {image.missing.numel()}"
+            raise InputError(f"{lacks}: fill them first (inpaint does)", code="range")
         return image
     if isinstance(image, (str, Path)):
         return read(image, value_range=value_range, missing=missing)
@@ -90,44 +92,47 @@ def as_picture(
         return _from_array(image, value_range, missing)
     pillow = sys.modules.get("PIL.Image")  # who gives a Pillow image has imported it
     if pillow is not None and isinstance(image, pillow.Image):
-        return _from_pillow(image, value_range, missing)
-    raise InputError(f"expected a path, a numpy array, a tensor or a Pillow image, got {type(image).__name__}")
+        check_size(image.width, image.height, len(image.getbands()), "the PIL image")
+        samples = samples_of_image(image, "the PIL image", "PIL image", coding=coding_of(image))
+        return picture_from(samples, "the PIL image", value_range=value_range, missing=missing)
+    expected = "a path, a numpy array, a tensor or a Pillow image"
+    raise InputError(f"expected {expected}, got {type(image).__name__}", code="type")
 
 
 def _head(path: Path) -> bytes:
     try:
         if path.is_dir():
-            raise InputError(f"{path} is a folder: give the name of one picture file in it")
+            raise InputError(f"{path} is a folder: give the name of one picture file in it", code="unreadable")
         if path.exists() and not path.is_file():
-            raise InputError(f"{path} is a device or a pipe: give the name of a file")
+            raise InputError(f"{path} is a device or a pipe: give the name of a file", code="unreadable")
         with path.open("rb") as file:
             head = file.read(4)
     except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist: check the name") from error
+        raise InputError(f"{path} does not exist: check the name", code="not-found") from error
     except PermissionError as error:
-        raise InputError(f"{path} cannot be read, permission denied: change its permissions or copy it") from error
+        problem = f"{path} cannot be read, permission denied"
+        raise InputError(f"{problem}: change its permissions or copy it", code="unreadable") from error
     except (OSError, ValueError) as error:
         reason = "the name is too long" if getattr(error, "errno", 0) == errno.ENAMETOOLONG else str(error)
-        raise InputError(f"{path} cannot be read ({reason}): check the name") from error
+        raise InputError(f"{path} cannot be read ({reason}): check the name", code="unreadable") from error
     if not head:
-        raise InputError(f"{path} is empty (0 bytes): get or save it again")
+        raise InputError(f"{path} is empty (0 bytes): get or save it again", code="unreadable")
     return head
 
 
 def _from_array(array: NDArray[Any], value_range: tuple[float, float] | None, missing: bool) -> Picture:
     if array.ndim not in (2, 3) or array.size == 0:
-        raise InputError(f"expected an array (h, w) or (h, w, c), got shape {array.shape}: give one picture")
+        expected = "an array (h, w) or (h, w, c)"
+        raise InputError(f"expected {expected}, got shape {array.shape}: give one picture", code="shape")
     layout: Layout = "hw" if array.ndim == 2 else "hwc"
-    pages = array.reshape(1, *array.shape[:2], -1)
-    samples = Samples(pages, "array")
+    samples = Samples(array.reshape(1, *array.shape[:2], -1), "array")
     return picture_from(samples, "the array", value_range=value_range, layout=layout, missing=missing)
 
 
 def _from_tensor(tensor: torch.Tensor, value_range: tuple[float, float] | None, missing: bool) -> Picture:
     if tensor.ndim not in (2, 3, 4) or tensor.numel() == 0:
-        raise InputError(
-            f"expected a tensor (h, w), (c, h, w) or (b, c, h, w), got shape {tuple(tensor.shape)}: give one picture"
-        )
+        expected = "a tensor (h, w), (c, h, w) or (b, c, h, w)"
+        raise InputError(f"expected {expected}, got shape {tuple(tensor.shape)}: give one picture", code="shape")
     layouts: dict[int, Layout] = {2: "tensor hw", 3: "chw", 4: "bchw"}
     four = tensor.detach().cpu().reshape(*[1] * (4 - tensor.ndim), *tensor.shape)
     pages = (four.float() if four.dtype == torch.bfloat16 else four).numpy().transpose(0, 2, 3, 1)
@@ -136,19 +141,8 @@ def _from_tensor(tensor: torch.Tensor, value_range: tuple[float, float] | None, 
         check_values(pages, "the tensor", missing=missing)
         lowest, highest = known_ends(pages)
         if lowest < 0 or highest > 1:
-            raise InputError(
-                f"the tensor's values go from {lowest:g} to {highest:g}, and 0 to 1 is expected: "
-                f"give value_range=(low, high), or scale it"
-            )
+            outside = f"the tensor's values go from {lowest:g} to {highest:g}, and 0 to 1 is expected"
+            raise InputError(f"{outside}: give value_range=(low, high), or scale it", code="range")
         value_range = (0.0, 1.0)
-    samples = Samples(pages, "tensor")
-    layout = layouts[tensor.ndim]
+    samples, layout = Samples(pages, "tensor"), layouts[tensor.ndim]
     return picture_from(samples, "the tensor", value_range=value_range, layout=layout, missing=missing)
-
-
-def _from_pillow(image: Image.Image, value_range: tuple[float, float] | None, missing: bool) -> Picture:
-    name = "the PIL image"
-    check_size(image.width, image.height, len(image.getbands()), name)
-    coding = coding_of(image)
-    samples = samples_of_image(image, name, "PIL image", coding=coding)
-    return picture_from(samples, name, value_range=value_range, missing=missing)

@@ -1,4 +1,4 @@
-"""What a file holds before ranges and orientation are applied: pages of samples, and all that is carried along."""
+"""The contents of an image file before value range and orientation are applied: samples and metadata."""
 
 from __future__ import annotations
 
@@ -42,9 +42,25 @@ class TiffLayout:
     complete: bool = True  # all pages of the file were read
 
 
+def pages_first(axes: str) -> list[int]:
+    """The order in which axes are (pages, h, w, channels): C and S are channels, all but Y and X count pages."""
+    return sorted(range(len(axes)), key=lambda i: {"Y": 1, "X": 2, "C": 3, "S": 3}.get(axes[i], 0))
+
+
+def page_count(axes: str, shape: tuple[int, ...]) -> int:
+    """How many pages an array of this shape along tifffile's axes holds."""
+    return int(np.prod([size for axis, size in zip(axes, shape, strict=True) if axis not in "CYXS"]))
+
+
+def split_axes(array: NDArray[Any], axes: str) -> NDArray[Any]:
+    """An array along tifffile's axes -> (b, h, w, c)."""
+    h, w = array.shape[axes.index("Y")], array.shape[axes.index("X")]
+    return array.transpose(pages_first(axes)).reshape(page_count(axes, array.shape), h, w, -1)
+
+
 @dataclass(frozen=True)
 class Metadata:
-    """What is no pixel and is carried from file to file as far as the format can hold it."""
+    """Everything but the pixels; copied to the output as far as its format can hold it."""
 
     icc: bytes | None = None
     exif: bytes | None = None
@@ -68,20 +84,34 @@ class Samples:
     metadata: Metadata = field(default_factory=Metadata)
 
 
+def upright(pages: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Turn stored pages, (b, h, w) or (b, h, w, c), the way they are to be looked at (EXIF 2.32, tag 0x0112: 1 to 8)."""
+    if orientation >= 5:
+        pages = np.swapaxes(pages, 1, 2)
+    if orientation in (3, 4, 7, 8):
+        pages = pages[:, ::-1]
+    if orientation in (2, 3, 6, 7):
+        pages = pages[:, :, ::-1]
+    return np.ascontiguousarray(pages)
+
+
+def as_stored(pages: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Undo `upright`: the rows and columns as the file has them."""
+    return upright(pages, {6: 8, 8: 6}.get(orientation, orientation))
+
+
 def check_size(width: int, height: int, channels: int, name: str) -> None:
     """Raise InputError for a picture too small, too large or of too many channels; costs no decoding."""
+    size = f"{width} x {height}"
     if width * height > MOST_PIXELS:
-        raise InputError(
-            f"{name} is {width} x {height} = {width * height} pixels, more than the {MOST_PIXELS} that are read: "
-            f"cut or reduce it first"
-        )
+        most = f"more than the {MOST_PIXELS} that are read"
+        raise InputError(f"{name} is {size} = {width * height} pixels, {most}: cut or reduce it first", code="size")
     if min(width, height) < SMALLEST_SIDE:
-        raise InputError(
-            f"{name} is {width} x {height} pixels, and {SMALLEST_SIDE} x {SMALLEST_SIDE} is the least: "
-            f"give a larger picture"
-        )
+        least = f"{SMALLEST_SIDE} x {SMALLEST_SIDE} is the least"
+        raise InputError(f"{name} is {size} pixels, and {least}: give a larger picture", code="size")
     if channels > MOST_CHANNELS:
-        raise InputError(f"{name} has {channels} channels, and {MOST_CHANNELS} is the most: choose some of them first")
+        most = f"{MOST_CHANNELS} is the most"
+        raise InputError(f"{name} has {channels} channels, and {most}: choose some of them first", code="shape")
 
 
 def check_values(pages: NDArray[Any], name: str, *, missing: bool = False) -> None:
@@ -91,19 +121,18 @@ def check_values(pages: NDArray[Any], name: str, *, missing: bool = False) -> No
     """
     if pages.dtype.kind not in "biuf":
         way_out = "give its magnitude or its real part" if pages.dtype.kind == "c" else "convert it to float32"
-        raise InputError(f"{name} holds {pages.dtype} values, not real numbers: {way_out}")
+        raise InputError(f"{name} holds {pages.dtype} values, not real numbers: {way_out}", code="type")
     if pages.dtype.kind != "f" or np.isfinite(pages).all():
         return
     nan, infinite = int(np.isnan(pages).sum()), int(np.isinf(pages).sum())
-    if missing and nan == pages.size:
-        raise InputError(f"{name}: all {nan} values are NaN, none is known: give a picture with some known values")
-    if missing and not infinite:
+    if not missing:
+        way_out = f"replace them first, for example by numpy.nan_to_num{' (inpaint fills NaN)' if nan else ''}"
+        wrong = f"{nan} values are NaN and {infinite} are infinite, of {pages.size}"
+    elif nan == pages.size:
+        wrong, way_out = f"all {nan} values are NaN, none is known", "give a picture with some known values"
+    elif infinite:
+        wrong = f"{infinite} values are infinite, of {pages.size}"
+        way_out = "replace them first, by NaN if they are missing"
+    else:
         return
-    if missing:
-        raise InputError(
-            f"{name}: {infinite} values are infinite, of {pages.size}: replace them first, by NaN if they are missing"
-        )
-    raise InputError(
-        f"{name}: {nan} values are NaN and {infinite} are infinite, of {pages.size}: "
-        f"replace them first, for example by numpy.nan_to_num{' (inpaint fills NaN)' if nan else ''}"
-    )
+    raise InputError(f"{name}: {wrong}: {way_out}", code="range")

@@ -1,7 +1,4 @@
-"""TIFF files -> samples, with axes, pixel size and description: tifffile, and Pillow or OpenCV for what it cannot.
-
-Axes C and S are channels; every other axis but Y and X counts pages.
-"""
+"""TIFF files -> samples, by tifffile; Pillow and OpenCV decode what it leaves to an optional package (LZW, JPEG ...)."""
 
 from __future__ import annotations
 
@@ -14,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preimage.errors import InputError
-from preimage.images.raster_reading import damaged
-from preimage.images.samples import Metadata, Samples, TiffLayout, check_size
-from preimage.images.tiff_compressed import decode_page
+from preimage.images.raster import damaged, pillow_unguarded
+from preimage.images.samples import Metadata, Samples, TiffLayout, as_stored, check_size, page_count, split_axes
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage, TiffPageSeries
@@ -27,7 +23,6 @@ _COLORS = {0: "miniswhite", 1: "minisblack", 2: "rgb", 3: "palette", 6: "ycbcr"}
 _KEPT_TAGS = (269, 271, 272, 285, 305, 306, 315, 316, 33432, 33723, 33550, 33922, 34264, 34735, 34736, 34737)
 _KEPT_TAGS += (42112, 42113)
 _ORIENTATION, _XMP, _ICC = 274, 700, 34675
-_YCBCR = 6
 
 
 @dataclass(frozen=True)
@@ -82,29 +77,30 @@ def _choose(tif: TiffFile, page: int | Literal["all"] | None, name: str) -> _Cho
     every = [
         _Choice(series, number, index, complete=False)
         for number, series in enumerate(tif.series)
-        for index in range(_page_count(series))
+        for index in range(page_count(series.axes, series.shape))
     ]
     if not every:
         raise ValueError("it holds no page")
+    if isinstance(page, int) and page > len(every):
+        raise no_such_page(name, page, len(every))
     if len(every) == 1 or page == "all":
-        if page not in (None, "all", 1):
-            raise no_such_page(name, page, len(every))
         if len(tif.series) > 1:
-            raise InputError(f"{name} has {len(every)} pages of different sizes or kinds: choose one with --page N")
+            unlike = f"{name} has {len(every)} pages of different sizes or kinds"
+            raise InputError(f"{unlike}: choose one with --page N", code="option")
         return _Choice(tif.series[0], 0, None, complete=True)
     if page is None:
         raise SeveralPages(name, len(every))
-    if not 1 <= page <= len(every):
-        raise no_such_page(name, page, len(every))
     return every[page - 1]
 
 
 class SeveralPages(InputError):
-    """A file of several pages of which none was chosen; who takes one page only says so with `name` and `count`."""
+    """A file of several pages of which none was chosen; a caller that takes one page only rewords it with name and count."""
 
     def __init__(self, name: str, count: int) -> None:
-        super().__init__(f"{name} has {count} pages: choose one with --page N (from 1) or take --page all")
-        self.name, self.count = name, count
+        way_out = "choose one with --page N (from 1) or take --page all"
+        super().__init__(f"{name} has {count} pages: {way_out}", code="option")
+        self.name = name
+        self.count = count
 
 
 def no_such_page(name: str, page: object, count: int) -> InputError:
@@ -113,21 +109,18 @@ def no_such_page(name: str, page: object, count: int) -> InputError:
     return InputError(f"{name} has {held}, got page {page}: choose from 1 to {count}")
 
 
-def _page_count(series: TiffPageSeries) -> int:
-    return int(np.prod([size for axis, size in zip(series.axes, series.shape, strict=True) if axis not in "CYXS"]))
-
-
 def _read_choice(tif: TiffFile, choice: _Choice, path: Path, name: str) -> Samples:
     series = choice.series
     sizes = dict(zip(series.axes, series.shape, strict=True))
     if series.axes.count("Y") != 1 or series.axes.count("X") != 1:
-        raise InputError(f"{name} holds no rows and columns (axes {series.axes}): export it as a plain TIFF")
+        problem = f"{name} holds no rows and columns (axes {series.axes})"
+        raise InputError(f"{problem}: export it as a plain TIFF", code="unreadable")
     check_size(sizes["X"], sizes["Y"], sizes.get("C", 1) * sizes.get("S", 1), name)
     first = series.keyframe
     color = _COLORS.get(int(first.photometric))
     if color is None:
-        kind = getattr(first.photometric, "name", first.photometric)
-        raise InputError(f"{name} is a {kind} picture, neither grey nor RGB: convert it to RGB first")
+        problem = f"{name} is a {getattr(first.photometric, 'name', first.photometric)} picture, neither grey nor RGB"
+        raise InputError(f"{problem}: convert it to RGB first", code="unreadable")
     array, axes, stored = _decode(tif, choice, path, name)
     layout = _layout(tif, choice, axes, array.shape, stored, color)
     pages = split_axes(array, axes)
@@ -142,15 +135,6 @@ def _read_choice(tif: TiffFile, choice: _Choice, path: Path, name: str) -> Sampl
     return Samples(pages, "TIFF", alpha, orientation if orientation in range(1, 9) else 1, _metadata(first, layout))
 
 
-def split_axes(array: NDArray[Any], axes: str) -> NDArray[Any]:
-    """An array along tifffile's axes -> (b, h, w, c)."""
-    order = [i for i, axis in enumerate(axes) if axis not in "YXCS"]
-    order += [axes.index("Y"), axes.index("X")] + [i for i, axis in enumerate(axes) if axis in "CS"]
-    h, w = array.shape[axes.index("Y")], array.shape[axes.index("X")]
-    b = int(np.prod([size for axis, size in zip(axes, array.shape, strict=True) if axis not in "YXCS"]))
-    return array.transpose(order).reshape(b, h, w, -1)
-
-
 def _decode(tif: TiffFile, choice: _Choice, path: Path, name: str) -> tuple[NDArray[Any], str, str]:
     """The chosen pages as an array, its axes, and those of one stored page; no other page is decoded if it can be."""
     series, keyframe = choice.series, choice.series.keyframe
@@ -159,36 +143,82 @@ def _decode(tif: TiffFile, choice: _Choice, path: Path, name: str) -> tuple[NDAr
     stored = "".join(axis for axis in keyframe.axes if axis in "YXS")
     regular = series.shape[-inner:] == keyframe.shape and len(stored) == inner
     if not regular or len(series.pages) != int(np.prod(lead)):
-        axes = series.axes if choice.index is None else "".join(axis for axis in series.axes if axis in "CYXS")
-        stored = "".join(axis for axis in axes if axis in "YXS")
-        return _part(series.asarray(), series, choice.index), axes, stored
-    planes = np.arange(int(np.prod(lead))).reshape(lead)
-    if choice.index is not None:
-        kept = [i for i, axis in enumerate(lead_axes) if axis == "C"]
-        others = [i for i in range(len(lead)) if i not in kept]
-        planes = planes.transpose(others + kept).reshape(-1, *(lead[i] for i in kept))[choice.index]
-        lead_axes = "C" * len(kept)
+        array, axes = _chosen(series.asarray(), series.axes, choice.index)
+        return array, axes, "".join(axis for axis in axes if axis in "YXS")
+    planes, lead_axes = _chosen(np.arange(int(np.prod(lead))).reshape(lead), lead_axes, choice.index)
     axes, shape = lead_axes + keyframe.axes, (*planes.shape, *keyframe.shape)
-    try:
-        if int(keyframe.photometric) == _YCBCR:
-            raise NotImplementedError("YCbCr needs imagecodecs")
-        if choice.index is None:
-            return series.asarray().reshape(shape), axes, stored
-        return tif.asarray(key=planes.ravel().tolist(), series=choice.number).reshape(shape), axes, stored
-    except (ValueError, NotImplementedError, ImportError) as error:
-        if "imagecodecs" not in str(error):
-            raise
+    if _COLORS.get(int(keyframe.photometric)) != "ycbcr":  # which needs imagecodecs
+        try:
+            if choice.index is None:
+                return series.asarray().reshape(shape), axes, stored
+            return tif.asarray(key=planes.ravel().tolist(), series=choice.number).reshape(shape), axes, stored
+        except (ValueError, NotImplementedError, ImportError) as error:
+            if "imagecodecs" not in str(error):
+                raise
     pages: Any = series.pages
-    decoded = [decode_page(path, pages[int(plane)], keyframe, name) for plane in planes.ravel()]
+    decoded = [_decode_page(path, pages[int(plane)].index, keyframe, name) for plane in planes.ravel()]
     return np.stack(decoded).reshape(shape), axes, stored
 
 
-def _part(array: NDArray[Any], series: TiffPageSeries, index: int | None) -> NDArray[Any]:
+def _chosen(array: NDArray[Any], axes: str, index: int | None) -> tuple[NDArray[Any], str]:
+    """The page of this index, and its axes: those that do not count pages."""
     if index is None:
-        return array
-    pages = [i for i, axis in enumerate(series.axes) if axis not in "CYXS"]
-    rest = [i for i in range(array.ndim) if i not in pages]
-    return array.transpose(pages + rest).reshape(-1, *(array.shape[i] for i in rest))[index]
+        return array, axes
+    counting = [i for i, axis in enumerate(axes) if axis not in "CYXS"]
+    rest = [i for i in range(array.ndim) if i not in counting]
+    pages = array.transpose(counting + rest).reshape(-1, *(array.shape[i] for i in rest))
+    return pages[index], "".join(axes[i] for i in rest)
+
+
+def _decode_page(path: Path, index: int, keyframe: TiffPage, name: str) -> NDArray[Any]:
+    """The samples of a page of keyframe's kind in the shape and dtype tifffile would give.
+
+    Pillow decodes 8 bits, since OpenCV would multiply colors by their alpha; OpenCV decodes the others, which Pillow
+    would cut to 8.
+    """
+    decoded = _by_pillow(path, index, keyframe) if keyframe.dtype == np.uint8 else _by_opencv(path, index)
+    if decoded is not None and keyframe.axes == "SYX" and decoded.ndim == 3:
+        decoded = decoded.transpose(2, 0, 1)
+    if decoded is None or decoded.dtype != keyframe.dtype or decoded.shape != keyframe.shape:
+        compression = getattr(keyframe.compression, "name", keyframe.compression)
+        page = f"a {keyframe.dtype} page of shape {keyframe.shape} in {compression} compression"
+        way_out = "install imagecodecs, or save it uncompressed or with Deflate"
+        raise InputError(f"{name}: {page} cannot be decoded, or is damaged: {way_out}", code="unreadable")
+    return decoded
+
+
+def _by_pillow(path: Path, index: int, keyframe: TiffPage) -> NDArray[Any] | None:
+    from PIL import Image
+
+    with pillow_unguarded(), Image.open(path, formats=["TIFF"]) as image:
+        image.seek(index)
+        image.load()
+        mode = {"La": "LA", "RGBa": "RGBA", "YCbCr": "RGB"}.get(image.mode, image.mode)
+        if mode not in ("L", "LA", "RGB", "RGBA", "P"):
+            return None
+        pixels = np.asarray(image if mode == image.mode else image.convert(mode))
+    # Pillow turns a TIFF upright by itself, and shows what is white at zero as it looks; we do so later.
+    pixels = as_stored(pixels[None], int(keyframe.tags.valueof(_ORIENTATION, 1)))[0]
+    return 255 - pixels if int(keyframe.photometric) == 0 else pixels
+
+
+def _by_opencv(path: Path, index: int) -> NDArray[Any] | None:
+    import cv2
+
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        done, pages = cv2.imreadmulti(str(path), index, 1, flags=cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+    if not done or len(pages) != 1:
+        return None
+    pixels = np.asarray(pages[0])
+    if pixels.ndim == 3 and pixels.shape[2] in (3, 4):  # OpenCV has blue first
+        pixels = np.ascontiguousarray(pixels[..., [2, 1, 0, 3][: pixels.shape[2]]])
+    return pixels
 
 
 def _through_palette(pages: NDArray[Any], first: TiffPage) -> NDArray[Any]:
@@ -199,13 +229,10 @@ def _through_palette(pages: NDArray[Any], first: TiffPage) -> NDArray[Any]:
 
 
 def _apart(pages: NDArray[Any], layout: TiffLayout) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """Colors and alpha, if the last of the samples is declared as such."""
     colors = 3 if layout.photometric == "rgb" else 1
-    if (
-        "C" in layout.axes
-        or "S" not in layout.axes
-        or layout.extrasamples not in ((1,), (2,))
-        or pages.shape[3] != colors + 1
-    ):
+    declared = layout.extrasamples in ((1,), (2,)) and "S" in layout.axes and "C" not in layout.axes
+    if not declared or pages.shape[3] != colors + 1:
         return pages, None
     return pages[..., :colors], pages[..., colors]
 
@@ -246,7 +273,11 @@ def _layout(tif: TiffFile, choice: _Choice, axes: str, shape: tuple[int, ...], s
         metadata=metadata,
         resolution=resolution if sized else None,
         resolution_unit=unit if sized and unit in (1, 2, 3, 4, 5) else 1,
-        tags=_kept_tags(first),
+        tags=tuple(
+            (tag.code, int(tag.dtype), tag.count, tag.value.encode() if isinstance(tag.value, str) else tag.value, True)
+            for tag in first.tags
+            if tag.code in _KEPT_TAGS and not (tag.code == 305 and str(tag.value).startswith("tifffile"))
+        ),
         series=choice.number,
         complete=choice.complete,
     )
@@ -257,14 +288,6 @@ def _escaped(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     return "".join(letter if letter.isascii() else f"\\u{ord(letter):04X}" for letter in value)
-
-
-def _kept_tags(first: TiffPage) -> tuple[tuple[int, int, int, Any, bool], ...]:
-    return tuple(
-        (tag.code, int(tag.dtype), tag.count, tag.value.encode() if isinstance(tag.value, str) else tag.value, True)
-        for tag in first.tags
-        if tag.code in _KEPT_TAGS and not (tag.code == 305 and str(tag.value).startswith("tifffile"))
-    )
 
 
 def _metadata(first: TiffPage, layout: TiffLayout) -> Metadata:

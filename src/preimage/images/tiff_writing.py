@@ -1,8 +1,9 @@
-"""Samples -> TIFF files as they came: axes, byte order, pixel size, description; nothing of our own is added."""
+"""Samples -> TIFF files with the axes, byte order, pixel size and description of their source, and nothing else."""
 
 from __future__ import annotations
 
 import struct
+import xml.etree.ElementTree as ElementTree
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,9 +14,8 @@ from numpy.typing import NDArray
 
 from preimage.errors import InputError
 from preimage.images.atomic import write_bytes_atomically
-from preimage.images.ome import updated_ome
 from preimage.images.pixel_size import enlarged_layout, rational
-from preimage.images.samples import Samples, TiffLayout, check_values
+from preimage.images.samples import Samples, TiffLayout, check_values, pages_first
 
 _LARGEST_CLASSIC = 2**32 - 2**25  # offsets of 32 bits, and room for the tags
 _ORIENTATION, _XMP = 274, 700
@@ -28,6 +28,8 @@ def write_tiff(samples: Samples, file: BinaryIO, name: str) -> None:
     Equal samples give equal bytes: no dates, no identifiers, no name of a program. Raises InputError if the writer
     refuses them, naming the reason.
     """
+    import tifffile
+
     pages = samples.pages
     if samples.alpha is not None:
         pages = np.concatenate([pages, samples.alpha[..., None]], axis=3)
@@ -35,39 +37,29 @@ def write_tiff(samples: Samples, file: BinaryIO, name: str) -> None:
     layout = enlarged_layout(layout, (pages.shape[1], pages.shape[2]))
     if layout.photometric == "miniswhite" and pages.dtype.kind == "u":
         pages = np.iinfo(pages.dtype).max - pages
-    try:
-        _write(join_axes(pages, layout), samples, layout, file)
-    except (ValueError, TypeError, KeyError, struct.error) as error:  # such as an entry its writer does not take
-        raise InputError(f"{name} cannot be encoded as TIFF ({error}): use another format") from error
-
-
-def _write(array: NDArray[Any], samples: Samples, layout: TiffLayout, file: BinaryIO) -> None:
-    import tifffile
-
-    options = _options(samples, layout, array)
     as_imagej = layout.kind == "imagej" and set(layout.axes) <= set("TZCYXS")  # else its description as it was
-    with tifffile.TiffWriter(
-        file,
-        bigtiff=(layout.bigtiff or array.nbytes > _LARGEST_CLASSIC) and not as_imagej,
-        byteorder=layout.byteorder,
-        imagej=as_imagej,
-        ome=False,
-    ) as tif:
-        if as_imagej:
-            options["compression"] = None
-            del options["extrasamples"]
-            tif.write(array, metadata={**layout.metadata, "axes": layout.axes}, **options)
-        elif layout.kind == "shaped":
-            tif.write(array, metadata=layout.metadata, **options)
-        else:
-            _write_pages(tif, array, layout, options)
+    big = (layout.bigtiff or pages.nbytes > _LARGEST_CLASSIC) and not as_imagej
+    try:
+        array = _join_axes(pages, layout)
+        options = _options(samples, layout, array)
+        with tifffile.TiffWriter(file, bigtiff=big, byteorder=layout.byteorder, imagej=as_imagej, ome=False) as tif:
+            if as_imagej:
+                del options["extrasamples"]
+                options["compression"] = None
+                tif.write(array, metadata={**layout.metadata, "axes": layout.axes}, **options)
+            elif layout.kind == "shaped":
+                tif.write(array, metadata=layout.metadata, **options)
+            else:
+                _write_pages(tif, array, layout, options)
+    except (ValueError, TypeError, KeyError, struct.error) as error:  # such as an entry its writer does not take
+        raise InputError(f"{name} cannot be encoded as TIFF ({error}): use another format", code="format") from error
 
 
 def write_float_tiff(tensor: torch.Tensor | NDArray[Any], path: str | Path, *, overwrite: bool = False) -> Path:
     """Write a map of real numbers, such as an uncertainty, as float32 TIFF.
 
     Example:
-        >>> write_float_tiff(torch.zeros(1, 1, 32, 32), "uncertainty.tif")   # doctest: +SKIP
+        >>> write_float_tiff(torch.zeros(1, 1, 32, 32), "uncertainty.tif")
         PosixPath('uncertainty.tif')
 
     A tensor is (h, w), (c, h, w) or (b, c, h, w), an array (h, w) or (h, w, c); any unit; one channel becomes (h, w),
@@ -75,9 +67,10 @@ def write_float_tiff(tensor: torch.Tensor | NDArray[Any], path: str | Path, *, o
     .tiff, or a place that cannot be written to.
     """
     if Path(path).suffix.lower() not in (".tif", ".tiff"):
-        raise InputError(f"{path}: a map of float values is written as TIFF: use .tif or .tiff")
+        raise InputError(f"{path}: a map of float values is written as TIFF: use .tif or .tiff", code="format")
     if tensor.ndim not in (2, 3, 4) or (tensor.ndim == 4 and not isinstance(tensor, torch.Tensor)):
-        raise InputError(f"expected a map (h, w), (h, w, c) or a tensor (b, c, h, w), got {tuple(tensor.shape)}")
+        expected = "a map (h, w), (h, w, c) or a tensor (b, c, h, w)"
+        raise InputError(f"expected {expected}, got {tuple(tensor.shape)}", code="shape")
     if isinstance(tensor, torch.Tensor):
         four = tensor.detach().cpu().float()
         pages = four.reshape(*[1] * (4 - four.ndim), *four.shape).numpy().transpose(0, 2, 3, 1)
@@ -88,12 +81,10 @@ def write_float_tiff(tensor: torch.Tensor | NDArray[Any], path: str | Path, *, o
     return write_bytes_atomically(path, lambda file: write_tiff(samples, file, str(path)), overwrite=overwrite)
 
 
-def join_axes(pages: NDArray[Any], layout: TiffLayout) -> NDArray[Any]:
+def _join_axes(pages: NDArray[Any], layout: TiffLayout) -> NDArray[Any]:
     """(b, h, w, c) -> an array along layout.axes: the inverse of `split_axes`, whatever h and w have become."""
     sizes = dict(zip(layout.axes, layout.shape, strict=True)) | {"Y": pages.shape[1], "X": pages.shape[2]}
-    order = [i for i, axis in enumerate(layout.axes) if axis not in "YXCS"]
-    order += [layout.axes.index("Y"), layout.axes.index("X")]
-    order += [i for i, axis in enumerate(layout.axes) if axis in "CS"]
+    order = pages_first(layout.axes)
     split = pages.reshape([sizes[layout.axes[i]] for i in order])
     return np.ascontiguousarray(split.transpose(np.argsort(order)))
 
@@ -121,12 +112,10 @@ def _options(samples: Samples, layout: TiffLayout, array: NDArray[Any]) -> dict[
         tags.append((_ORIENTATION, _SHORT, 1, samples.orientation, False))
     if samples.metadata.xmp:
         tags.append((_XMP, _BYTE, len(samples.metadata.xmp), samples.metadata.xmp, True))
-    planar = None
-    if "S" in layout.page_axes:
-        planar = "contig" if layout.page_axes.endswith("S") else "separate"
+    planar = "contig" if layout.page_axes.endswith("S") else "separate"
     return {
         "photometric": layout.photometric,
-        "planarconfig": planar,
+        "planarconfig": planar if "S" in layout.page_axes else None,
         "extrasamples": _extrasamples(samples, layout, array),
         "compression": "zlib" if layout.deflate else None,
         "iccprofile": samples.metadata.icc,
@@ -151,8 +140,49 @@ def _write_pages(tif: Any, array: NDArray[Any], layout: TiffLayout, options: dic
     planes = array.reshape(-1, *array.shape[-len(layout.page_axes) :])
     description = layout.description
     if layout.kind == "ome" and description is not None:
-        description = updated_ome(description, layout, array.shape, len(planes))
+        description = _updated_ome(description, layout, array.shape, len(planes))
     text = None if description is None else description.encode()
     for number, plane in enumerate(planes):
         tif.write(plane, metadata=None, description=text if number == 0 else None, **options)
         options["extratags"] = [tag for tag in options["extratags"] if not tag[-1]]  # the others only once
+
+
+def _updated_ome(xml: str, layout: TiffLayout, shape: tuple[int, ...], planes: int) -> str:
+    """OME-XML for an array of this shape along layout.axes, stored as so many planes in their order.
+
+    Sizes, pages and pixel sizes are those it has now. Left out are other images of the source, its identifier, where
+    its planes lay in it and, of a picture of another size, regions of interest, which count in pixels of the source.
+    """
+    root = ElementTree.fromstring(xml)
+    namespace = root.tag[1:].partition("}")[0] if root.tag.startswith("{") else ""
+    ElementTree.register_namespace("", namespace)
+    root.attrib.pop("UUID", None)  # names the source file, and this is another
+    images = root.findall("{*}Image")
+    for number, image in enumerate(images):
+        if number != layout.series:
+            root.remove(image)
+    pixels = images[min(layout.series, len(images) - 1)].findall("{*}Pixels")[0]
+    sizes = dict(zip(layout.axes, shape, strict=True))
+    for axis in "XY":
+        old, new = int(pixels.attrib[f"Size{axis}"]), sizes[axis]
+        if new == old:
+            continue
+        pixels.set(f"Size{axis}", str(new))
+        if f"PhysicalSize{axis}" in pixels.attrib:
+            pixels.set(f"PhysicalSize{axis}", repr(float(pixels.attrib[f"PhysicalSize{axis}"]) * old / new))
+        for parent in (root, *images):
+            for child in parent.findall("{*}ROI") + parent.findall("{*}ROIRef"):
+                parent.remove(child)
+    if "BigEndian" in pixels.attrib:
+        pixels.set("BigEndian", "true" if layout.byteorder == ">" else "false")
+    replaced = pixels.findall("{*}TiffData")
+    place = list(pixels).index(replaced[0]) if replaced else len(pixels.findall("{*}Channel"))
+    if not layout.complete:
+        pixels.set("SizeZ", "1")
+        pixels.set("SizeT", "1")
+        replaced += pixels.findall("{*}Plane")
+    for child in replaced:
+        pixels.remove(child)
+    tag = f"{{{namespace}}}TiffData" if namespace else "TiffData"
+    pixels.insert(place, ElementTree.Element(tag, {"IFD": "0", "PlaneCount": str(planes)}))
+    return '<?xml version="1.0" encoding="UTF-8"?>' + ElementTree.tostring(root, encoding="unicode")

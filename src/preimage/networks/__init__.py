@@ -1,7 +1,7 @@
 """g: untrained networks whose structure is the prior.
 
-A network is an nn.Module from a code (1, c_in, h, w) to a picture (1, c_out, h, w). It says with `stride` of which number
-h and w must be multiples, and with `scale` how many times larger than its code the picture is (1 unless it is a decoder).
+A network is an nn.Module from a code (1, c_in, h, w) to a picture (1, c_out, h, w). h and w must be multiples
+of its `stride`; the image is `scale` times as large as the code (1 unless it is a decoder).
 """
 
 from preimage.networks.deep_decoder import DeepDecoder

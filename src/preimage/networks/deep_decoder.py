@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from preimage.networks.layers import Head, Norm, Output, Upsample, upsampled
+from preimage.errors import InputError
+from preimage.networks.layers import Head, Norm, Output, Upsample, check_choices, halvings, upsampled
 
 
 class DeepDecoder(nn.Module):
@@ -23,16 +26,29 @@ class DeepDecoder(nn.Module):
         (32, torch.Size([1, 3, 128, 192]))
 
     Args:
-        in_channels, out_channels: channels of the code and of the picture.
         widths: channels after each doubling.
         upsample: "bilinear" or "nearest".
         output: "sigmoid" (0 to 1) or "linear".
 
-    Raises:
-        ValueError: no width.
+    Raises InputError for no width.
 
     Source: Heckel, Hand, Deep Decoder, ICLR 2019, equation 1 (batch norm standing for its channel normalization).
     """
+
+    @dataclass(frozen=True)
+    class Config:
+        """A DeepDecoder as a value; a small image has fewer doublings: 40 pixels, 40 / 2**3 = 5, three."""
+
+        widths: tuple[int, ...] = (128,) * 6
+        upsample: Upsample = "bilinear"
+        output: Output = "sigmoid"
+
+        def __post_init__(self) -> None:
+            check_choices(self, upsample=Upsample, output=Output)
+
+        def __call__(self, in_channels: int, out_channels: int, height: int, width: int) -> DeepDecoder:
+            widths = self.widths[: halvings(min(height, width))]
+            return DeepDecoder(in_channels, out_channels, widths=widths, upsample=self.upsample, output=self.output)
 
     def __init__(
         self,
@@ -45,21 +61,20 @@ class DeepDecoder(nn.Module):
     ) -> None:
         super().__init__()
         if not widths:
-            raise ValueError("widths must have at least one layer, got none")
+            raise InputError("widths must have at least one layer, got none")
         self.upsample: Upsample = upsample
-        self.stride = self.scale = 2 ** len(widths)
-        before = [in_channels, *widths]
-        after = [*widths, widths[-1]]
-        self.convs = nn.ModuleList(nn.Conv2d(a, b, 1, bias=False) for a, b in zip(before, after, strict=True))
-        self.norms = nn.ModuleList(Norm(b) for b in after)
-        self.out = Head(widths[-1], out_channels, output, bias=False)
+        self.stride: int = 2 ** len(widths)
+        self.scale: int = self.stride
+        channels = [in_channels, *widths, widths[-1]]
+        self.convs: nn.ModuleList = nn.ModuleList(nn.Conv2d(a, b, 1, bias=False) for a, b in pairwise(channels))
+        self.norms: nn.ModuleList = nn.ModuleList(Norm(b) for b in channels[1:])
+        self.out: Head = Head(widths[-1], out_channels, output, bias=False)
 
     def forward(self, code: torch.Tensor) -> torch.Tensor:
         x = code
-        last = len(self.convs) - 1
-        for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
+        for conv, norm in zip(self.convs, self.norms, strict=True):
             x = conv(x)
-            if i < last:
+            if conv is not self.convs[-1]:
                 x = upsampled(x, self.upsample)
             x = norm(functional.relu(x))
         return self.out(x)

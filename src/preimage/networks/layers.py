@@ -1,23 +1,27 @@
-"""The layers that networks share: a convolution, a batch norm of the current image, and the two of them with an activation.
+"""What networks share: a convolution, a batch norm of the current image, the two of them with an activation, and checks.
 
-They also take the weights of several members at once, stacked in front, (b, ...): the b pictures of x are then each seen by
-the weights of their own member, in one call. What comes between (activations, padding, up-sampling) sees each picture alone
-anyway. Where a network is made of nothing else (`takes_members`), a Prior computes all its members so.
+They also take the weights of several members at once, stacked in front, (b, ...): each of the b images of x is then processed
+with the weights of its own member, in one call. The operations between (activations, padding, up-sampling) act on each image
+alone. Where a network is made of nothing else (`takes_members`), a Prior computes all its members so.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-from typing import Literal, TypeVar, cast
+from collections.abc import Sequence
+from typing import Any, Literal, TypeVar, cast, get_args
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from preimage.errors import InputError
+
 Padding = Literal["reflect", "zeros"]
 Upsample = Literal["bilinear", "nearest"]
 Output = Literal["sigmoid", "linear"]
+PerLevel = int | tuple[int, ...]
 T = TypeVar("T")
 
 
@@ -30,14 +34,14 @@ class Norm(nn.Module):
 
     def __init__(self, channels: int, *, affine: bool = True) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels)) if affine else None
-        self.bias = nn.Parameter(torch.zeros(channels)) if affine else None
+        self.weight: nn.Parameter | None = nn.Parameter(torch.ones(channels)) if affine else None
+        self.bias: nn.Parameter | None = nn.Parameter(torch.zeros(channels)) if affine else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return _normed(x, self.weight, self.bias)
 
     def of_channels(self, x: torch.Tensor, first: int) -> torch.Tensor:
-        """The norm of some neighboring channels alone, from `first` on: a channel's norm asks for no other channel."""
+        """The norm of some neighboring channels alone, from `first` on: each channel is normalized independently."""
         last = first + x.shape[1]
         weight, bias = (None if p is None else p[..., first:last] for p in (self.weight, self.bias))
         return _normed(x, weight, bias)
@@ -50,9 +54,11 @@ class Block(nn.Module):
         self, in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, pool: bool = False, padding: Padding
     ) -> None:
         super().__init__()
-        self.conv = Convolution(in_channels, out_channels, kernel, stride=1 if pool else stride, padding=padding)
-        self.norm = Norm(out_channels)
-        self.pool = stride if pool else 1
+        self.conv: Convolution = Convolution(
+            in_channels, out_channels, kernel, stride=1 if pool else stride, padding=padding
+        )
+        self.norm: Norm = Norm(out_channels)
+        self.pool: int = stride if pool else 1
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.conv(x)
@@ -66,7 +72,7 @@ class Block(nn.Module):
 
 
 class Head(nn.Module):
-    """The last convolution, 1x1 if not said, and the picture's range: 0 to 1, or linear; in float32 whatever came before."""
+    """The last convolution, 1x1 by default, and the range of the image: 0 to 1, or linear; in float32."""
 
     def __init__(
         self,
@@ -79,8 +85,8 @@ class Head(nn.Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        self.conv = Convolution(in_channels, out_channels, kernel, padding=padding, bias=bias)
-        self.output = output
+        self.conv: Convolution = Convolution(in_channels, out_channels, kernel, padding=padding, bias=bias)
+        self.output: Output = output
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.conv(x).float()
@@ -97,8 +103,8 @@ class Convolution(nn.Conv2d):
         self, in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, padding: Padding, bias: bool = True
     ) -> None:
         if kernel < 1 or kernel % 2 == 0:
-            raise ValueError(f"a kernel size must be odd and at least 1, got {kernel}")
-        self.reflection = kernel // 2 if padding == "reflect" else 0
+            raise InputError(f"a kernel size must be odd and at least 1, got {kernel}")
+        self.reflection: int = kernel // 2 if padding == "reflect" else 0
         margin = 0 if padding == "reflect" else kernel // 2
         super().__init__(in_channels, out_channels, kernel, stride, margin, bias=bias)
 
@@ -106,7 +112,7 @@ class Convolution(nn.Conv2d):
         return self.by(self.weight, input, self.bias)
 
     def by(self, kernel: torch.Tensor, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-        """The convolution with the same stride and padding by another kernel: a part of its own, say."""
+        """The convolution with the same stride and padding with another kernel, such as a part of its own."""
         if self.reflection:
             with full_precision(x):
                 x = functional.pad(x, (self.reflection,) * 4, mode="reflect")
@@ -137,7 +143,7 @@ def of_doubled(x: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor | None)
     """The 3x3 convolution, zeros beyond the edge, of x doubled by nearest neighbor, without making the doubled picture.
 
     (1, c, h, w), kernel (out, c, 3, 3) -> (1, out, 2h, 2w); of b members all have b in front. Each pixel of the doubled picture
-    sees at most 2 x 2 pixels of x, so that this is the transposed convolution of stride 2 by a 4x4 kernel: 16 products for 4
+    depends on at most 2 x 2 pixels of x, so that this is a transposed convolution of stride 2 by a 4x4 kernel: 16 products for 4
     pixels instead of 36.
     """
     with full_precision(x):
@@ -193,15 +199,35 @@ def takes_members(network: nn.Module) -> bool:
 
 @functools.cache
 def _spread(device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-    """Which of 4 rows each of 3 is added to; kept, for what is written down here would go to the device at every step."""
+    """Which of 4 rows each of 3 is added to; cached, to avoid a copy to the device at every step."""
     return torch.tensor([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]], device=device, dtype=dtype)
 
 
-def per_level(name: str, value: T | tuple[T, ...] | list[T], levels: int) -> tuple[T, ...]:
+def per_level(name: str, value: T | Sequence[T], levels: int) -> tuple[T, ...]:
     """One value for each level: (3, levels=2) -> (3, 3); a sequence must have one entry a level."""
-    if not isinstance(value, tuple | list):
-        return (value,) * levels
-    values = tuple(cast("list[T]", value))
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        return (cast("T", value),) * levels
+    values = tuple(cast("Sequence[T]", value))
     if len(values) != levels:
-        raise ValueError(f"{name} must have one entry for each of the {levels} levels, got {len(values)}: {values}")
+        found = f"got {len(values)}: {values}"
+        raise InputError(f"{name} must have one entry for each of the {levels} levels, {found}", code="shape")
     return values
+
+
+def check_choices(config: Any, **choices: object) -> None:
+    """Raise InputError for a setting (or one level's of it) that is not among the values of its Literal type."""
+    for name, literal in choices.items():
+        value = getattr(config, name)
+        known = get_args(literal)
+        if any(each not in known for each in (value if isinstance(value, tuple) else (value,))):
+            raise InputError(f"{name} must be {' or '.join(known)}, got {value!r}")
+
+
+def halvings(side: int, smallest: int = 4) -> int:
+    """How often a side can be halved so that at least `smallest` pixels remain, at least 1.
+
+    Example:
+        >>> halvings(64), halvings(40), halvings(5)
+        (4, 3, 1)
+    """
+    return max(1, (side // smallest).bit_length() - 1)

@@ -1,18 +1,33 @@
 """The hourglass with skip connections of the deep image prior (Ulyanov et al. 2018), exactly as published.
 
-A level halves the picture with two convolutions, hands it to the next level, doubles what comes back, concatenates it
-behind a narrow 1x1 branch of its own input, normalizes, and mixes with one wide and one 1x1 convolution.
+A level halves the size with two convolutions, passes the result to the next level, doubles the size of its output,
+concatenates that with a narrow 1x1 branch of the level's input, normalizes, and applies a wide and a 1x1 convolution.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, cast
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, cast
 
 import torch
 from torch import nn
 
-from preimage.networks.layers import Block, Head, Norm, Output, Padding, Upsample, of_doubled, per_level, upsampled
+from preimage.errors import InputError
+from preimage.networks.layers import (
+    Block,
+    Head,
+    Norm,
+    Output,
+    Padding,
+    PerLevel,
+    Upsample,
+    check_choices,
+    halvings,
+    of_doubled,
+    per_level,
+    upsampled,
+)
 
 Downsample = Literal["stride", "average"]
 
@@ -28,7 +43,6 @@ class SkipNet(nn.Module):
         (torch.Size([1, 3, 64, 96]), 32)
 
     Args:
-        in_channels, out_channels: channels of the code and of the picture.
         down, up, skip: channels of each level on the way down, on the way up and in the skip branch (0: no branch);
             level 0 is full resolution.
         down_kernel, up_kernel, skip_kernel: odd kernel sizes, one for all levels or one for each.
@@ -38,11 +52,34 @@ class SkipNet(nn.Module):
         pointwise: a 1x1 convolution after each convolution on the way up.
         output: "sigmoid" (0 to 1) or "linear".
 
-    Raises:
-        ValueError: an even kernel; a list that does not have one entry a level.
+    Raises InputError for an even kernel; a list that does not have one entry a level.
 
     Source: Ulyanov, Vedaldi, Lempitsky, Deep Image Prior, CVPR 2018, supplementary material and code.
     """
+
+    @dataclass(frozen=True)
+    class Config:
+        """A SkipNet as a value, with as many of its levels as the image can take: the coarsest keeps 4 pixels a side or more."""
+
+        down: tuple[int, ...] = (128,) * 5
+        up: tuple[int, ...] = (128,) * 5
+        skip: tuple[int, ...] = (4,) * 5
+        down_kernel: PerLevel = 3
+        up_kernel: PerLevel = 3
+        skip_kernel: PerLevel = 1
+        downsample: Downsample = "stride"
+        upsample: Upsample | tuple[Upsample, ...] = "bilinear"
+        padding: Padding = "reflect"
+        pointwise: bool = True
+        output: Output = "sigmoid"
+
+        def __post_init__(self) -> None:
+            check_choices(self, downsample=Downsample, upsample=Upsample, padding=Padding, output=Output)
+
+        def __call__(self, in_channels: int, out_channels: int, height: int, width: int) -> SkipNet:
+            levels = min(len(self.down), halvings(min(height, width)))
+            cut: dict[str, Any] = {k: v[:levels] if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+            return SkipNet(in_channels, out_channels, **cut)
 
     scale = 1
 
@@ -66,31 +103,26 @@ class SkipNet(nn.Module):
         super().__init__()
         levels = len(down)
         if levels < 1:
-            raise ValueError("down must have at least one level, got none")
-        ups = per_level("up", tuple(up), levels)
-        skips = per_level("skip", tuple(skip), levels)
-        modes = per_level("upsample", cast("Upsample | list[Upsample]", upsample), levels)
-        self.stride = 2**levels
-        kernels = [
-            per_level(name, cast("int | list[int]", value), levels)
-            for name, value in (("down_kernel", down_kernel), ("up_kernel", up_kernel), ("skip_kernel", skip_kernel))
-        ]
-        before = in_channels
-        for i in range(levels):
+            raise InputError("down must have at least one level, got none")
+        ups, skips = per_level("up", tuple(up), levels), per_level("skip", tuple(skip), levels)
+        kernels = {"down_kernel": down_kernel, "up_kernel": up_kernel, "skip_kernel": skip_kernel}
+        kernels_of_level = zip(*(per_level(name, value, levels) for name, value in kernels.items()), strict=True)
+        modes = cast("tuple[Upsample, ...]", per_level("upsample", upsample, levels))
+        self.levels: int = levels
+        self.stride: int = 2**levels
+        for i, (kernel_sizes, mode) in enumerate(zip(kernels_of_level, modes, strict=True)):
             below = ups[i + 1] if i + 1 < levels else down[i]
             level = Level(
-                before,
+                down[i - 1] if i else in_channels,
                 (down[i], skips[i], below, ups[i]),
-                (kernels[0][i], kernels[1][i], kernels[2][i]),
+                kernel_sizes,
                 average=downsample == "average",
-                upsample=modes[i],
+                upsample=mode,
                 padding=padding,
                 pointwise=pointwise,
             )
             self.add_module(f"level{i}", level)
-            before = down[i]
-        self.levels = levels
-        self.out = Head(ups[0], out_channels, output)
+        self.out: Head = Head(ups[0], out_channels, output)
 
     def forward(self, code: torch.Tensor) -> torch.Tensor:
         return self.out(self._through(0, code))
@@ -121,14 +153,14 @@ class Level(nn.Module):
         down, skip, below, up = channels
         down_kernel, up_kernel, skip_kernel = kernels
         self.upsample: Upsample = upsample
-        self.skip_channels = skip
-        self.doubles_at_once = upsample == "nearest" and padding == "zeros" and up_kernel == 3
-        self.skip = Block(in_channels, skip, skip_kernel, padding=padding) if skip else None
-        self.down1 = Block(in_channels, down, down_kernel, stride=2, pool=average, padding=padding)
-        self.down2 = Block(down, down, down_kernel, padding=padding)
-        self.cat_norm = Norm(skip + below)
-        self.up = Block(skip + below, up, up_kernel, padding=padding)
-        self.mix = Block(up, up, 1, padding=padding) if pointwise else None
+        self.skip_channels: int = skip
+        self.doubles_at_once: bool = upsample == "nearest" and padding == "zeros" and up_kernel == 3
+        self.skip: Block | None = Block(in_channels, skip, skip_kernel, padding=padding) if skip else None
+        self.down1: Block = Block(in_channels, down, down_kernel, stride=2, pool=average, padding=padding)
+        self.down2: Block = Block(down, down, down_kernel, padding=padding)
+        self.cat_norm: Norm = Norm(skip + below)
+        self.up: Block = Block(skip + below, up, up_kernel, padding=padding)
+        self.mix: Block | None = Block(up, up, 1, padding=padding) if pointwise else None
 
     def downward(self, x: torch.Tensor) -> torch.Tensor:
         return self.down2(self.down1(x))

@@ -1,20 +1,19 @@
-"""Phi: how a picture was seen, from the picture that is sought to what was given.
+"""Phi: the forward operator, from the image x to the measurement y.
 
     y = Phi(x) + noise        mask:  y = m x        down-sampling:  y = (k * x) at every f-th pixel        blur:  y = k * x
 
-An operator is any callable from (b, c, h, w) to what the target is held against; no base class. Those here are linear
-and nn.Modules: they move with `.to(device)`, and one built with `trainable=True` is fitted along with the picture. The
+An operator is any callable from (b, c, h, w) to the shape of the target; there is no base class. Those here are linear
+nn.Modules: `.to(device)` moves them, and one with `trainable=True` is fitted together with the image. The
 kernels k are plain tensors (kh, kw) of unit sum, made by the functions of `kernels` or read by `read_kernel`.
 """
 
 from preimage.operators.blur import Blur
-from preimage.operators.compose import Composed, compose
+from preimage.operators.compose import Composed, compose, noiseless
 from preimage.operators.downsample import Downsample
 from preimage.operators.jpeg import JpegCoefficients, rounded
 from preimage.operators.kernel_files import read_kernel
 from preimage.operators.kernels import bicubic, box, check_kernel, gaussian, lanczos2, motion
 from preimage.operators.mask import Mask
-from preimage.operators.physics import noiseless
 
 __all__ = [
     "Blur",

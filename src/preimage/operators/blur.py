@@ -15,8 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from preimage.errors import InputError
-from preimage.operators.kernels import check_kernel
-from preimage.operators.trainable import Kernel
+from preimage.operators.kernels import Kernel, check_kernel
 
 Boundary = Literal["valid", "replicate", "reflect", "circular"]
 
@@ -40,8 +39,7 @@ class Blur(nn.Module):
             pixels; "reflect", its mirror image without the edge itself; "circular", its other side.
         trainable: whether the kernel is fitted, starting from the given one; it is non-negative then.
 
-    Raises:
-        InputError: an unknown boundary, an even kernel or one that is no kernel; when called, a kernel larger than x.
+    Raises InputError for an unknown boundary, an even kernel or one that is no kernel; when called, a kernel larger than x.
     """
 
     def __init__(self, kernel: torch.Tensor, *, boundary: Boundary = "valid", trainable: bool = False) -> None:
@@ -51,8 +49,8 @@ class Blur(nn.Module):
         kernel = torch.as_tensor(kernel)
         check_kernel(kernel, odd=True)
         self.boundary: Boundary = boundary
-        self.reach = (kernel.shape[0] // 2, kernel.shape[1] // 2)
-        self.filter = Kernel(kernel, trainable=trainable)
+        self.reach: tuple[int, int] = (kernel.shape[0] // 2, kernel.shape[1] // 2)
+        self.filter: Kernel = Kernel(kernel, trainable=trainable)
 
     @property
     def kernel(self) -> torch.Tensor:
@@ -84,20 +82,9 @@ def directly(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
 
 def by_fourier(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
     """The same as `directly`, in O(h w log(h w)): the circular convolution where it does not wrap around."""
-    h, w = x.shape[-2:]
-    kh, kw = kernel.shape
-    size = (_fast(h), _fast(w))
+    from scipy.fft import next_fast_len
+
+    (h, w), (kh, kw) = x.shape[-2:], kernel.shape
+    size = (next_fast_len(h, real=True), next_fast_len(w, real=True))
     product = torch.fft.rfft2(x, s=size) * torch.fft.rfft2(kernel, s=size)
     return torch.fft.irfft2(product, s=size)[..., kh - 1 : h, kw - 1 : w]
-
-
-def _fast(side: int) -> int:
-    """The next number whose only prime factors are 2, 3 and 5, for which the transform is fast."""
-    while True:
-        rest = side
-        for prime in (2, 3, 5):
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1:
-            return side
-        side += 1

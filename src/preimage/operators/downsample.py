@@ -13,8 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from preimage.errors import InputError
-from preimage.operators.kernels import check_kernel, whole_factor
-from preimage.operators.trainable import Kernel
+from preimage.operators.kernels import Kernel, check_kernel, whole_factor
 
 
 class Downsample(nn.Module):
@@ -39,17 +38,15 @@ class Downsample(nn.Module):
 
     def __init__(self, kernel: torch.Tensor, factor: int, *, trainable: bool = False) -> None:
         super().__init__()
-        self.factor = whole_factor(factor)
+        self.factor: int = whole_factor(factor)
         kernel = torch.as_tensor(kernel)
         check_kernel(kernel, odd=False)
         kh, kw = kernel.shape
         if (kh - self.factor) % 2 or (kw - self.factor) % 2:
-            wanted = "odd" if self.factor % 2 else "even"
-            raise InputError(
-                f"the kernel must have {wanted} sides for factor {self.factor}, got {kw} x {kh}: "
-                f"otherwise the picture moves by half a pixel"
-            )
-        self.filter = Kernel(kernel, trainable=trainable)
+            wanted = f"{'odd' if self.factor % 2 else 'even'} sides for factor {self.factor}"
+            moves = "otherwise the picture moves by half a pixel"
+            raise InputError(f"the kernel must have {wanted}, got {kw} x {kh}: {moves}", code="kernel")
+        self.filter: Kernel = Kernel(kernel, trainable=trainable)
 
     @property
     def kernel(self) -> torch.Tensor:
@@ -59,10 +56,8 @@ class Downsample(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         channels, h, w = x.shape[-3:]
         if h % self.factor or w % self.factor:
-            raise InputError(
-                f"the picture's sides must be multiples of the factor {self.factor}, got {w} x {h}: "
-                f"crop it to {w // self.factor * self.factor} x {h // self.factor * self.factor}"
-            )
+            found = f"got {w} x {h}: crop it to {w - w % self.factor} x {h - h % self.factor}"
+            raise InputError(f"the picture's sides must be multiples of the factor {self.factor}, {found}", code="size")
         kernel = self._reaching_the_block(self.kernel).flip(0, 1).to(x.dtype)
         kh, kw = kernel.shape
         rows, columns = (kh - self.factor) // 2, (kw - self.factor) // 2

@@ -1,8 +1,7 @@
-"""JPEG: Phi = the coefficients that a JPEG file rounds, so that what was lost is known entry by entry.
+"""JPEG: Phi = the coefficients that a JPEG file stores rounded; the rounding error of each is bounded.
 
 A JPEG holds of each 8 x 8 block of Y, Cb and Cr the cosine coefficients, rounded to multiples of a quantization table. All
-pictures whose coefficients lie within half a step of the stored ones would give the same file: the task is to find, among
-these, the one that the prior likes.
+pictures whose coefficients lie within half a step of the stored ones would give the same file.
 """
 
 from __future__ import annotations
@@ -41,8 +40,7 @@ class JpegCoefficients(nn.Module):
         steps: (n,) the quantization step of each coefficient, in units of the picture.
         whole: (n,) bool, whether its block lies within the picture: of the others only a part is in the decoded file.
 
-    Raises:
-        InputError: another number of channels, or a table that is not 8 x 8.
+    Raises InputError for another number of channels, or a table that is not 8 x 8.
 
     Source: ITU-T T.81 (JPEG), annexes A and K; JFIF 1.02 for the colors.
     """
@@ -64,8 +62,10 @@ class JpegCoefficients(nn.Module):
         super().__init__()
         if len(tables) not in (1, 3) or any(tuple(table.shape) != (BLOCK, BLOCK) for table in tables):
             shapes = [tuple(table.shape) for table in tables]
-            raise InputError(f"a JPEG has 1 or 3 quantization tables of 8 x 8, got {shapes}")
-        self.size, self.subsampling, self.channels = size, subsampling, len(tables)
+            raise InputError(f"a JPEG has 1 or 3 quantization tables of 8 x 8, got {shapes}", code="shape")
+        self.size: tuple[int, int] = size
+        self.subsampling: tuple[int, int] = subsampling
+        self.channels: int = len(tables)
         k = torch.arange(BLOCK)
         basis = torch.cos(math.pi * (2 * k + 1) * k[:, None] / (2 * BLOCK)) * math.sqrt(2 / BLOCK)
         basis[0] /= math.sqrt(2)
@@ -73,20 +73,30 @@ class JpegCoefficients(nn.Module):
         to_ycbcr = torch.eye(3) if space == "RGB" else torch.tensor(_TO_YCBCR)
         self.register_buffer("to_ycbcr", to_ycbcr)
         self.register_buffer("to_rgb", torch.linalg.inv(to_ycbcr.double()).float())
-        self.register_buffer("steps", self._laid_out([table.float() / 255 for table in tables]))
-        self.register_buffer("whole", self._inside())
+        planes = self._planes(torch.zeros(1, self.channels, *size))
+        steps = [(table.float() / 255).flatten() for table in tables]
+        counts = [plane.numel() // BLOCK**2 for plane in planes]
+        self.register_buffer("steps", torch.cat([own.repeat(n) for own, n in zip(steps, counts, strict=True)]))
+        self.register_buffer("whole", torch.cat([self._inside(i, plane) for i, plane in enumerate(planes)]))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.cat([self._coefficients(plane).flatten(1) for plane in self._planes(x - _GREY)], 1)
 
-    def nearest(self, x: torch.Tensor, stored: torch.Tensor, slack: torch.Tensor) -> torch.Tensor:
-        """The picture next to x, (b, c, h, w), whose coefficients lie within `slack` (n,) of the stored ones (b, n).
+    def nearest(self, x: torch.Tensor, stored: torch.Tensor, tolerance: torch.Tensor) -> torch.Tensor:
+        """Projection of x, (b, c, h, w), onto the images whose coefficients are within `tolerance` (n,) of the stored (b, n).
+
+        Example:
+            >>> view = JpegCoefficients([torch.full((8, 8), 16.0)], size=(16, 16))
+            >>> stored = rounded(view(torch.rand(1, 1, 16, 16)), view.steps)
+            >>> x = view.nearest(torch.zeros(1, 1, 16, 16), stored, view.steps / 2)
+            >>> bool(((view(x) - stored).abs() <= view.steps / 2 + 1e-5).all())
+            True
 
         All pictures that the file may have been made from lie there, a convex set: going to its nearest point leads
         closer to every one of them (Zakhor, IEEE Transactions on Circuits and Systems for Video Technology 1992).
         """
         found = self(x)
-        correction = torch.maximum(torch.minimum(found, stored + slack), stored - slack) - found
+        correction = torch.maximum(torch.minimum(found, stored + tolerance), stored - tolerance) - found
         return x + self._from_coefficients(correction)
 
     def _from_coefficients(self, coefficients: torch.Tensor) -> torch.Tensor:
@@ -107,7 +117,8 @@ class JpegCoefficients(nn.Module):
 
     def _planes(self, x: torch.Tensor) -> list[torch.Tensor]:
         if x.shape[1] != self.channels or tuple(x.shape[-2:]) != self.size:
-            raise InputError(f"expected (b, {self.channels}, {self.size[0]}, {self.size[1]}), got {tuple(x.shape)}")
+            expected = f"(b, {self.channels}, {self.size[0]}, {self.size[1]})"
+            raise InputError(f"expected {expected}, got {tuple(x.shape)}", code="shape")
         vertical, horizontal = self.subsampling if self.channels == 3 else (1, 1)
         height, width = (
             -(-side // (BLOCK * factor)) * BLOCK * factor
@@ -126,25 +137,21 @@ class JpegCoefficients(nn.Module):
         blocks = plane.reshape(b, h // BLOCK, BLOCK, w // BLOCK, BLOCK).transpose(2, 3).flatten(1, 2)
         return self.basis @ blocks @ self.basis.T
 
-    def _inside(self) -> torch.Tensor:
-        """Blocks whose last row and column are pixels of the picture."""
-        planes = self._planes(torch.zeros(1, self.channels, *self.size))
-        found = []
-        for i, plane in enumerate(planes):
-            reach = [BLOCK * factor if i else BLOCK for factor in self.subsampling]
-            inside = [
-                (torch.arange(side // BLOCK) + 1) * step <= limit
-                for side, step, limit in zip(plane.shape[-2:], reach, self.size, strict=True)
-            ]
-            found.append((inside[0][:, None] & inside[1]).flatten().repeat_interleave(BLOCK**2))
-        return torch.cat(found)
-
-    def _laid_out(self, tables: list[torch.Tensor]) -> torch.Tensor:
-        planes = self._planes(torch.zeros(1, self.channels, *self.size))
-        blocks = [plane.shape[-2] * plane.shape[-1] // BLOCK**2 for plane in planes]
-        return torch.cat([table.flatten().repeat(count) for table, count in zip(tables, blocks, strict=True)])
+    def _inside(self, channel: int, plane: torch.Tensor) -> torch.Tensor:
+        """Of blocks whose last row and column are pixels of the picture, True for each coefficient."""
+        reach = [BLOCK * factor if channel else BLOCK for factor in self.subsampling]
+        rows, columns = (
+            (torch.arange(side // BLOCK) + 1) * step <= limit
+            for side, step, limit in zip(plane.shape[-2:], reach, self.size, strict=True)
+        )
+        return (rows[:, None] & columns).flatten().repeat_interleave(BLOCK**2)
 
 
 def rounded(coefficients: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
-    """The nearest multiples of the steps: what the file held, from its decoded pixels: (b, n), (n,) -> (b, n)."""
+    """The nearest multiples of the steps, (b, n), (n,) -> (b, n): the coefficients in the file, from its decoded pixels.
+
+    Example:
+        >>> rounded(torch.tensor([[0.31, -0.12]]), torch.tensor([0.1, 0.1]))
+        tensor([[ 0.3, -0.1]])
+    """
     return (coefficients / steps).round() * steps

@@ -17,12 +17,13 @@ _SMALLEST_PICTURE = 16
 
 
 def read_kernel(source: torch.Tensor | NDArray[Any] | str | Path) -> torch.Tensor:
-    """A kernel of whatever holds it, (kh, kw) float32, divided by its sum.
+    """A kernel from an array or a file, (kh, kw) float32, divided by its sum.
 
     Example:
         >>> read_kernel(np.ones((3, 5))).shape
         torch.Size([3, 5])
-        >>> read_kernel("kernel.png")                                    # doctest: +SKIP
+        >>> read_kernel("kernel.png").sum()
+        tensor(1.)
 
     Args:
         source: an array or tensor (kh, kw); or the path of a .npy file, of a .txt or .csv table of numbers (a line for
@@ -41,22 +42,25 @@ def read_kernel(source: torch.Tensor | NDArray[Any] | str | Path) -> torch.Tenso
     elif isinstance(source, np.ndarray):
         values, name = source, "the kernel"
     else:
-        raise InputError(f"a kernel must be a path, a numpy array or a tensor, got {type(source).__name__}")
+        found = type(source).__name__
+        raise InputError(f"a kernel must be a path, a numpy array or a tensor, got {found}", code="type")
     return _normalized(values, name)
 
 
 def _normalized(values: NDArray[Any], name: str) -> torch.Tensor:
     if values.dtype.kind not in "biuf":
-        raise InputError(f"{name} must be of real numbers, got {values.dtype}: take its real part or modulus")
+        raise InputError(f"{name} must be of real numbers, got {values.dtype}: take its real part", code="kernel")
     if values.ndim != 2 or not values.size:
-        raise InputError(f"{name} must be (kh, kw), got shape {values.shape}: give one kernel for all channels")
+        raise InputError(f"{name} must be (kh, kw), got shape {values.shape}: give one for all channels", code="kernel")
     values = values.astype(np.float64)
     bad = int((~np.isfinite(values)).sum())
     if bad:
-        raise InputError(f"{name} has {bad} values that are not finite, of {values.size}: mend them first")
+        raise InputError(f"{name} has {bad} values that are not finite: replace them first", code="kernel")
     total = float(values.sum())
     if not total > 1e-9 * float(np.abs(values).sum()):
-        raise InputError(f"{name} sums to {total:g}, and a sum above 0 is needed: a blur keeps the mean of a picture")
+        raise InputError(
+            f"{name} sums to {total:g}, expected above 0: a blur keeps the mean of a picture", code="kernel"
+        )
     return torch.from_numpy((values / total).astype(np.float32))
 
 
@@ -66,10 +70,11 @@ def _from_file(path: Path) -> NDArray[Any]:
         try:
             return np.load(path, allow_pickle=False) if suffix == ".npy" else _table(path.read_text("utf-8-sig"))
         except FileNotFoundError as error:
-            raise InputError(f"{path} does not exist: check the name") from error
+            raise InputError(f"{path} does not exist: check the name", code="not-found") from error
         except (OSError, ValueError, EOFError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
-            raise InputError(f"{path} cannot be read as a kernel ({reason[:200]}): check the file") from error
+            told = f"{path} cannot be read as a kernel ({reason[:200]}): check the file"
+            raise InputError(told, code="unreadable") from error
     small = _small_picture(path)
     if small is not None:
         return small
@@ -81,11 +86,8 @@ def _from_file(path: Path) -> NDArray[Any]:
 def _table(text: str) -> NDArray[Any]:
     lines = (line.split("#")[0].replace(",", " ").replace(";", " ").split() for line in text.splitlines())
     rows = [[float(word) for word in words] for words in lines if words]
-    if not rows:
-        raise ValueError("no numbers in it")
-    widths = sorted({len(row) for row in rows})
-    if len(widths) > 1:
-        raise ValueError(f"its rows have from {widths[0]} to {widths[-1]} numbers")
+    if len({len(row) for row in rows}) != 1:
+        raise ValueError("its rows must have numbers, each as many")
     return np.array(rows)
 
 

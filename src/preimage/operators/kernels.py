@@ -12,11 +12,40 @@ import math
 from collections.abc import Callable
 
 import torch
+from torch import nn
 
 from preimage.errors import InputError
 
 LARGEST_SIDE = 4095
 """Pixels of a kernel's side beyond which sigma or length is taken for a mistake."""
+LEAK = 1e-3
+"""Sum of what is added to a fitted kernel at the start: the gradient of an entry that is exactly 0 would vanish."""
+
+
+class Kernel(nn.Module):
+    """() -> (kh, kw), the kernel of an operator: fixed, or fitted along with the image.
+
+    A fitted one is softmax(logits): non-negative and of sum 1 whatever the optimizer does, so that no brightness can move
+    between the picture and its blur.
+
+    Args:
+        kernel: (kh, kw) of sum 1, checked by the caller.
+        trainable: whether it is a parameter, which starts within 0.1 % of the sum, negative values (lobes of a Lanczos) at 0.
+    """
+
+    def __init__(self, kernel: torch.Tensor, *, trainable: bool) -> None:
+        super().__init__()
+        self.trainable: bool = trainable
+        kernel = kernel.detach().float()
+        if trainable:
+            self.logits: nn.Parameter = nn.Parameter((kernel.clamp_min(0) + LEAK / kernel.numel()).log())
+        else:
+            self.register_buffer("values", kernel.clone())
+
+    def forward(self) -> torch.Tensor:
+        if self.trainable:
+            return self.logits.flatten().softmax(0).view_as(self.logits)
+        return self.get_buffer("values")
 
 
 def lanczos2(factor: int) -> torch.Tensor:
@@ -26,12 +55,8 @@ def lanczos2(factor: int) -> torch.Tensor:
         >>> lanczos2(4).shape, lanczos2(3).shape
         (torch.Size([16, 16]), torch.Size([11, 11]))
 
-    Args:
-        factor: whole, at least 2. The size is 4 * factor for an even factor, as published, and 4 * factor - 1 for an
-            odd one: the next row on either side would be all zeros, since w(2) = 0.
-
-    Raises:
-        InputError: a factor that is not whole or below 2.
+    The factor is whole, at least 2, else InputError; the size 4 * factor if it is even, as published, and 4 * factor - 1 if odd:
+    the next row on either side would be all zeros, since w(2) = 0.
 
     Source: Ulyanov et al., Deep Image Prior, CVPR 2018, section 3.2 (kernel "lanczos2", phase 0.5).
     """
@@ -45,37 +70,27 @@ def bicubic(factor: int) -> torch.Tensor:
         >>> bicubic(2).shape, bicubic(3).shape
         (torch.Size([8, 8]), torch.Size([11, 11]))
 
-    Args:
-        factor: whole, at least 2. The size is 4 * factor, and 4 * factor - 1 for an odd factor, as in `lanczos2`.
-
-    Raises:
-        InputError: a factor that is not whole or below 2.
+    Factor and size are as in `lanczos2`.
 
     Source: Keys, Cubic Convolution Interpolation for Digital Image Processing, 1981, equation 15.
     """
 
     def cubic(t: torch.Tensor) -> torch.Tensor:
         t = t.abs()
-        near = 1.5 * t**3 - 2.5 * t**2 + 1
-        far = -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2
-        return torch.where(t < 1, near, far)
+        return torch.where(t < 1, 1.5 * t**3 - 2.5 * t**2 + 1, -0.5 * t**3 + 2.5 * t**2 - 4 * t + 2)
 
     return _resampling(cubic, factor)
 
 
 def box(factor: int) -> torch.Tensor:
-    """The mean of each block of factor x factor pixels: what a camera of larger pixels sees.
+    """The mean of each block of factor x factor pixels: the image of a camera with larger pixels.
 
     Example:
         >>> box(2)
         tensor([[0.2500, 0.2500],
                 [0.2500, 0.2500]])
 
-    Args:
-        factor: whole, at least 2; the size of the kernel.
-
-    Raises:
-        InputError: a factor that is not whole or below 2.
+    The factor is whole, at least 2, else InputError.
     """
     factor = whole_factor(factor)
     _check_side(factor, f"the kernel for factor {factor}")
@@ -83,7 +98,7 @@ def box(factor: int) -> torch.Tensor:
 
 
 def gaussian(sigma: float, size: int | None = None) -> torch.Tensor:
-    """k(r) ~ exp(-r^2 / (2 sigma^2)), sampled at the pixels: defocus, or the air.
+    """k(r) ~ exp(-r^2 / (2 sigma^2)), sampled at the pixels: a model of defocus and of atmospheric blur.
 
     Example:
         >>> gaussian(1.0).shape, gaussian(1.6, size=12).shape
@@ -91,23 +106,20 @@ def gaussian(sigma: float, size: int | None = None) -> torch.Tensor:
 
     Args:
         sigma: standard deviation in pixels, above 0.
-        size: pixels a side. None: the least odd number that reaches 3 sigma. An even size serves for down-sampling by
+        size: pixels a side, to 4095. None: the least odd number that reaches 3 sigma. An even size serves for down-sampling by
             an even factor, where the center lies between pixels.
 
-    Raises:
-        InputError: a sigma that is not finite and above 0, a size below 1, or more than 4095 pixels a side.
+    Raises InputError for a sigma or size out of its range.
     """
     if not (math.isfinite(sigma) and sigma > 0):
-        raise InputError(f"sigma must be finite and above 0 pixels, got {sigma:g}: give 1.5, say")
+        raise InputError(f"sigma must be finite and above 0 pixels, got {sigma:g}: use 1.5, for example")
     if size is None:
         size = 2 * math.ceil(min(3 * sigma, LARGEST_SIDE)) + 1
     if size != int(size) or size < 1:
         raise InputError(f"size must be a whole number of pixels, at least 1, got {size}: leave it out for 3 sigma")
     _check_side(int(size), f"a Gaussian of sigma {sigma:g}")
     t = _centered(int(size)) / sigma
-    # softmax is exp over its sum, also where every exp would vanish
-    weights = torch.softmax(-t.square() / 2, 0)
-    return _outer(weights)
+    return _outer(torch.softmax(-t.square() / 2, 0))  # exp over its sum, also where every exp would vanish
 
 
 def motion(length: float, angle: float) -> torch.Tensor:
@@ -119,22 +131,19 @@ def motion(length: float, angle: float) -> torch.Tensor:
     Example:
         >>> motion(5, 0)
         tensor([[0.2000, 0.2000, 0.2000, 0.2000, 0.2000]])
-        >>> motion(15, 45).shape  # from the lower left to the upper right
-        torch.Size([11, 11])
 
     Args:
-        length: pixels, at least 1, not necessarily whole; 1 is no blur, whatever the angle.
-        angle: degrees, counter-clockwise from the horizontal.
+        length: pixels, 1 to 4095, not necessarily whole; 1 is no blur, whatever the angle.
+        angle: degrees, counter-clockwise from the horizontal: 45 is from the lower left to the upper right.
 
-    Raises:
-        InputError: a length below 1 or beyond 4095, an angle that is not finite.
+    Raises InputError for a length out of its range, an angle that is not finite.
 
     Source: the definition of MATLAB's fspecial("motion").
     """
     if not (math.isfinite(length) and length >= 1):
-        raise InputError(f"length must be finite and at least 1 pixel, got {length:g}: give 15, say")
+        raise InputError(f"length must be finite and at least 1 pixel, got {length:g}: use 15, for example")
     if not math.isfinite(angle):
-        raise InputError(f"angle must be a finite number of degrees, got {angle:g}: give 45, say")
+        raise InputError(f"angle must be a finite number of degrees, got {angle:g}: use 45, for example")
     _check_side(math.ceil(length), f"motion of length {length:g}")
     half = (length - 1) / 2
     right, up = math.cos(math.radians(angle)), math.sin(math.radians(angle))
@@ -149,47 +158,45 @@ def motion(length: float, angle: float) -> torch.Tensor:
 
 
 def check_kernel(kernel: torch.Tensor, size: tuple[int, int] | None = None, *, odd: bool) -> None:
-    """Find out before a fit whether a kernel can be used at all, and on a picture of that size.
+    """Check before a fit that a kernel is valid and fits an image of that size.
 
     Example:
         >>> check_kernel(gaussian(2.0), (32, 32), odd=True)
-        >>> check_kernel(box(2), (32, 32), odd=True)
-        Traceback (most recent call last):
-        ...
-        preimage.errors.InputError: the kernel must have odd sides, got 2 x 2: an even one moves the picture by half ...
 
     Args:
         kernel: (kh, kw).
-        size: (h, w) of the picture; None where it is not known yet.
+        size: (h, w) of the picture; None if not known yet.
         odd: whether both sides must be odd, as for a blur.
 
-    Raises:
-        InputError: not (kh, kw), not finite, not of sum 1, larger than the picture, or even where it must be odd.
+    Raises InputError for one that is not (kh, kw), finite and of sum 1, larger than the picture, or even where it must be odd.
     """
     if kernel.ndim != 2 or not kernel.numel():
-        raise InputError(
-            f"the kernel must be (kh, kw), got shape {tuple(kernel.shape)}: give one kernel for all channels"
-        )
+        found = f"got shape {tuple(kernel.shape)}: give one kernel for all channels"
+        raise InputError(f"the kernel must be (kh, kw), {found}", code="kernel")
     kh, kw = kernel.shape
     if odd and not (kh % 2 and kw % 2):
         raise InputError(
             f"the kernel must have odd sides, got {kw} x {kh}: an even one moves the picture by half a pixel, "
-            f"so give one of {kw // 2 * 2 + 1} x {kh // 2 * 2 + 1}"
+            f"so give one of {kw // 2 * 2 + 1} x {kh // 2 * 2 + 1}",
+            code="kernel",
         )
     if size is not None and (kh > size[0] or kw > size[1]):
         raise InputError(
             f"the kernel is {kw} x {kh} pixels, larger than the picture of {size[1]} x {size[0]}: "
-            f"give a smaller kernel or a larger picture"
+            f"give a smaller kernel or a larger picture",
+            code="kernel",
         )
     total = float(kernel.detach().double().sum())
     if not abs(total - 1) < 1e-3:  # also for NaN
-        raise InputError(f"the kernel must be finite and sum to 1, it sums to {total:g}: pass it through read_kernel")
+        raise InputError(
+            f"the kernel must be finite and sum to 1, it sums to {total:g}: pass it through read_kernel", code="kernel"
+        )
 
 
 def whole_factor(factor: float) -> int:
-    """The factor as an int. Raises InputError for one that is not whole or below 2."""
+    """The factor as an int; InputError for one that is not whole or below 2."""
     if not (math.isfinite(factor) and factor == int(factor) and factor >= 2):
-        raise InputError(f"factor must be a whole number, at least 2, got {factor:g}: give 2, 3, 4 or 8, say")
+        raise InputError(f"factor must be a whole number, at least 2, got {factor:g}: use 2, 3, 4 or 8, for example")
     return int(factor)
 
 

@@ -1,4 +1,4 @@
-"""Phi of inpainting: y = m x, what is seen of a picture."""
+"""Phi of inpainting: y = m x, m being the mask of valid pixels."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ class Mask(nn.Module):
     """x -> x * mask, (b, c, h, w) -> (b, c, h, w).
 
     Example:
-        >>> seen = torch.rand(1, 1, 32, 32) < 0.5
-        >>> Mask(seen)(torch.rand(2, 3, 32, 32)).shape
+        >>> valid = torch.rand(1, 1, 32, 32) < 0.5
+        >>> Mask(valid)(torch.rand(2, 3, 32, 32)).shape
         torch.Size([2, 3, 32, 32])
 
     Args:
-        mask: (b or 1, c or 1, h, w), bool (True: seen) or float (the share that is seen). One that serves all members
-            has b = 1: with a mask for each, x must always come with all its members.
+        mask: (b or 1, c or 1, h, w), bool (True: valid) or float (a weight, 0 to 1). b = 1 applies to all
+            members; a mask for each member requires an x with all members.
 
-    Raises:
-        InputError: a mask that is not 4-dimensional, of integers or not finite; when called, sizes that do not fit.
+    Raises InputError for a mask that is not 4-dimensional, of integers or not finite; when called, sizes that do not fit.
     """
 
     mask: torch.Tensor
@@ -29,13 +28,12 @@ class Mask(nn.Module):
     def __init__(self, mask: torch.Tensor) -> None:
         super().__init__()
         if mask.ndim != 4:
-            raise InputError(f"mask must be (b or 1, c or 1, h, w), got shape {tuple(mask.shape)}: add axes of size 1")
+            found = f"got shape {tuple(mask.shape)}: add axes of size 1"
+            raise InputError(f"mask must be (b or 1, c or 1, h, w), {found}", code="mask")
         if mask.dtype != torch.bool and not mask.is_floating_point():
-            raise InputError(
-                f"mask must be bool or float, got {mask.dtype}: give mask > 0, True where the picture is seen"
-            )
+            raise InputError(f"mask must be bool or float, got {mask.dtype}: give mask > 0", code="mask")
         if not bool(torch.isfinite(mask).all()):
-            raise InputError("mask must be finite, got NaN or infinity: give 0 where nothing is seen")
+            raise InputError("mask must be finite, got NaN or infinity: use 0 for invalid pixels", code="mask")
         self.register_buffer("mask", mask.detach().clone())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -43,6 +41,7 @@ class Mask(nn.Module):
         if not fits or any(m not in (1, n) for m, n in zip(self.mask.shape[:2], x.shape[:2], strict=True)):
             raise InputError(
                 f"the mask of {tuple(self.mask.shape)} does not fit the picture of {tuple(x.shape)}: "
-                f"h and w must be the same, b and c the same or 1"
+                f"h and w must be the same, b and c the same or 1",
+                code="mask",
             )
         return x * self.mask.to(x.dtype)

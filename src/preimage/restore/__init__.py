@@ -1,1 +1,1 @@
-"""The restoration wing: one task per file, each a plain function that states the Problem, the Prior and the Rule."""
+"""The restoration wing: one task per file, each a plain function that states the Problem, the Prior and the StoppingRule."""

@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
 from preimage.images import write_bytes_atomically
-from preimage.recipes import Recipe, read_recipe
+from preimage.recipes import read_recipe
 from preimage.restore.degradations import Degradation
 
 
@@ -45,14 +46,18 @@ class Calibration:
     """What was found.
 
     Example:
-        >>> calibration.recipe.steps, calibration.settings, round(calibration.gain, 2)      # doctest: +SKIP
-        (236, {'averaging': 0.98}, 0.14)
+        >>> from preimage.restore.calibrate import calibrate
+        >>> thin = Recipe(network=SkipNet.Config((8,), (8,), (2,)), steps=2)
+        >>> search = calibrate("clean", degradation="gaussian:25", recipe=thin, candidates=[thin], device="cpu")
+        >>> calibration = search.run()
+        >>> calibration.recipe.steps, calibration.settings, len(calibration.held_out)
+        (2, {}, 1)
 
     Args:
         degradation: what it holds for, and the task.
         recipe: the choice; it does its steps and stops (stop="steps").
         candidate, settings: which it was, from 0, and what that one changes besides steps: {"rate": 0.04}, say.
-        curves: of each candidate the mean PSNR in dB over the tuning pictures, step by step.
+        curves: of each candidate the mean PSNR in dB over the tuning images, step by step.
         table: one row for each candidate and tuning picture.
         held_out: one row for each picture that was held out.
         seed: of which these are, the noise and all fits.
@@ -69,7 +74,7 @@ class Calibration:
 
     @property
     def chosen(self) -> float:
-        """PSNR in dB of the choice, the mean over the held-out pictures."""
+        """PSNR in dB of the choice, the mean over the held-out images."""
         return statistics.fmean(row.chosen for row in self.held_out)
 
     @property
@@ -79,7 +84,7 @@ class Calibration:
 
     @property
     def gain(self) -> float:
-        """dB by which the choice is better than the default on the held-out pictures; below 0: worse."""
+        """dB by which the choice is better than the default on the held-out images; below 0: worse."""
         return self.chosen - self.default
 
     @property
@@ -88,7 +93,7 @@ class Calibration:
         said = []
         if self.gain < 0:
             said.append(
-                f"warning: on the held-out pictures the choice is {-self.gain:.2f} dB worse than the default, "
+                f"warning: on the held-out images the choice is {-self.gain:.2f} dB worse than the default, "
                 "which should be kept"
             )
         if self.recipe.steps == len(self.curves[self.candidate]):
@@ -99,16 +104,42 @@ class Calibration:
         """Write the recipe as JSON, whole or not at all; every task takes it with --recipe FILE.
 
         Example:
-            >>> calibration.save("recipe.json")                                              # doctest: +SKIP
-            PosixPath('recipe.json')
+            >>> from preimage.restore.calibrate import calibrate
+            >>> thin = Recipe(network=SkipNet.Config((8,), (8,), (2,)), steps=1)
+            >>> search = calibrate("clean", degradation="gaussian:25", recipe=thin, candidates=[thin], device="cpu")
+            >>> search.run().save("recipe.json").name
+            'recipe.json'
 
         Raises:
             InputError: a place that cannot be written to, or a recipe with functions of its own, which no file holds.
         """
         described = self.recipe.describe()
         if not _can_be_read(described, self.recipe):
-            raise InputError("this recipe has functions of its own, which no file can hold: keep it in Python")
+            raise InputError(
+                "this recipe has functions of its own, which no file can hold: keep it in Python", code="format"
+            )
         return write_bytes_atomically(path, f"{json.dumps(described, indent=2)}\n".encode(), overwrite=overwrite)
+
+    def summary_lines(self) -> list[str]:
+        """What was tried, what is best, and what that is worth, for people."""
+        settings = {row.candidate: row.settings for row in self.table}
+        names = [in_words(settings[k]) + " (chosen)" * (k == self.candidate) for k in range(len(self.curves))]
+        width = max(map(len, names))
+        best = [max(curve) for curve in self.curves]
+        rows = [
+            f"{name:{width}}   {value:8.2f}   {curve.index(value) + 1:9d}"
+            for name, value, curve in zip(names, best, self.curves, strict=True)
+        ]
+        count, gain = len(self.held_out), self.gain
+        flags = f" {self.degradation.flags}" if self.degradation.flags else ""
+        return [
+            f"{'':{width}}   PSNR, dB   best step",
+            *rows,
+            f"on {count} held-out image{'s' if count > 1 else ''}: {self.chosen:.2f} dB, {abs(gain):.2f} dB "
+            f"{'worse' if gain < 0 else 'better'} than the default that stops by itself ({self.default:.2f} dB)",
+            *self.remarks,
+            f"use it: preimage {self.degradation.task} INPUT{flags} --recipe FILE.json",
+        ]
 
     def report(self) -> dict[str, Any]:
         """All that was measured, as plain data for JSON, which knows no infinity: null."""
@@ -131,11 +162,22 @@ def differences(recipe: Recipe, base: Recipe) -> dict[str, Any]:
     """What a recipe changes in another, as plain data.
 
     Example:
-        >>> differences(replace(FAST, rate=0.04), FAST)
+        >>> from preimage.engine.recipe import Recipe
+        >>> differences(Recipe(rate=0.04), Recipe())
         {'rate': 0.04}
     """
     new, old = recipe.describe(), base.describe()
     return {name: value for name, value in new.items() if value != old[name]}
+
+
+def in_words(settings: dict[str, Any]) -> str:
+    """What a candidate changes: "rate 0.04", or "as it is".
+
+    Example:
+        >>> in_words({"rate": 0.04, "averaging": 0.9})
+        'rate 0.04, averaging 0.9'
+    """
+    return ", ".join(f"{name} {value}" for name, value in settings.items()) or "as it is"
 
 
 def _can_be_read(described: dict[str, Any], recipe: Recipe) -> bool:

@@ -1,4 +1,4 @@
-"""Degradations: clean pictures spoiled in a known way, and the task that undoes it: what calibrations are made of.
+"""Degradations: known ways to degrade clean images, each with the task that undoes it, for calibration.
 
     y = Phi(x) + noise, x known:    gaussian:25  poisson:30  speckle:0.2  impulse:0.3  jpeg:20  downsample:4  missing:0.5
                                     blur:1.6  blur:15,30
@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -23,15 +22,20 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from torch import Tensor
 
-from preimage.checkpoint import fingerprint
+from preimage.engine.checkpoint import fingerprint
+from preimage.engine.run import Run
 from preimage.errors import InputError
-from preimage.fit import Fit
 from preimage.images import Picture, as_picture
 from preimage.images.formats import EXTENSIONS
 from preimage.metrics import psnr
 from preimage.operators import Blur, Downsample, lanczos2
-from preimage.recipes import Recipe
-from preimage.restore import deblur, denoise, inpaint, remove_jpeg_artifacts, super_resolve
+from preimage.recipes import RecipeLike
+from preimage.restore.deblur import blur_kernel, deblur
+from preimage.restore.denoise import denoise
+from preimage.restore.inpaint import inpaint
+from preimage.restore.remove_jpeg_artifacts import remove_jpeg_artifacts
+from preimage.restore.super_resolve import super_resolve
+from preimage.tasks import TaskSpec
 
 Source = Tensor | NDArray[Any] | Pillow.Image | str | Path | Picture
 
@@ -72,26 +76,27 @@ class Degradation:
 
     Args:
         name: as it is written, gaussian:25.
-        module: of the task; its FAST and PAPER are the task's recipes.
+        spec: the task.
         spoil: a clean picture, (1, c, h, w) in 0..1, and a generator -> Specimen, whose truth may be smaller (by a blur's
             reach, say); an InputError for a picture that is too small, or has channels that it cannot have.
-        flags: what its user says beside INPUT on the command line.
+        flags: the options beside INPUT on the command line.
     """
 
     name: str
-    module: ModuleType
+    spec: TaskSpec[..., Run]
     spoil: Callable[[Tensor, torch.Generator], Specimen]
     flags: str = ""
 
     @property
     def task(self) -> str:
         """The task's command: super-resolve."""
-        return self.module.__name__.rpartition(".")[2].replace("_", "-")
+        return self.spec.name
 
-    def start(self, specimen: Specimen, recipe: Recipe, *, seed: int = 0, device: str | torch.device = "auto") -> Fit:
-        """The task's Run on a specimen, stopped as the recipe says."""
-        task = getattr(self.module, self.task.replace("-", "_"))
-        return task(specimen.given, **specimen.options, recipe=recipe, seed=seed, device=device, tile=None)
+    def start(
+        self, specimen: Specimen, recipe: RecipeLike = "fast", *, seed: int = 0, device: str | torch.device = "auto"
+    ) -> Run:
+        """The task's Run on a specimen: a recipe's name is adapted to it, a value is used exactly as it is."""
+        return self.spec(specimen.given, **specimen.options, recipe=recipe, seed=seed, device=device, tile=None)
 
 
 def read_degradation(text: str) -> Degradation:
@@ -111,24 +116,26 @@ def read_degradation(text: str) -> Degradation:
     """
     kind, _, rest = text.replace(" ", "").partition(":")
     if kind not in _KINDS:
-        raise InputError(f"there is no degradation {text!r}: say {', '.join(_EXAMPLES[:-1])} or {_EXAMPLES[-1]}")
+        raise InputError(
+            f"there is no degradation {text!r}: specify {', '.join(_EXAMPLES[:-1])} or {_EXAMPLES[-1]}", code="option"
+        )
     known, numbers = _KINDS[kind], _numbers(rest)
     moving = kind == "blur" and len(numbers) == 2
     if not moving:
         _check_number(text, known, numbers)
     if kind == "blur":
         kernel = f"{'motion' if moving else 'gaussian'}:{rest}"
-        weights, _ = deblur.blur_kernel(kernel, 15)
+        weights, _ = blur_kernel(kernel, 15)
         return Degradation(text, deblur, partial(known.make, (kernel, weights)), f"--kernel {kernel}")
     value = int(numbers[0]) if known.least else numbers[0]
-    return Degradation(text, known.module, partial(known.make, value), known.flags.format(value))
+    return Degradation(text, known.spec, partial(known.make, value), known.flags.format(value))
 
 
 @dataclass(frozen=True)
 class _Kind:
     """`least`: of a whole number; 0: any number above 0."""
 
-    module: ModuleType
+    spec: TaskSpec[..., Run]
     make: Callable[..., Specimen]
     meaning: str
     most: float
@@ -155,35 +162,23 @@ def _check_number(text: str, kind: _Kind, numbers: list[float]) -> None:
 # ------------------------------------------------------------------ how each spoils
 
 
-def _noisy(noise: Callable[[Tensor, float, torch.Generator], Tensor]) -> Callable[..., Specimen]:
-    def make(level: float, clean: Tensor, generator: torch.Generator) -> Specimen:
-        return Specimen(as_picture(noise(clean, level, generator).clamp(0, 1)), clean, {})
-
-    return make
-
-
-def _gaussian(clean: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
-    return clean + sigma / 255 * torch.randn(clean.shape, generator=generator)
-
-
-def _poisson(clean: Tensor, counts: float, generator: torch.Generator) -> Tensor:
-    return torch.poisson(clean * counts, generator=generator) / counts
-
-
-def _speckle(clean: Tensor, level: float, generator: torch.Generator) -> Tensor:
-    return clean * (1 + level * torch.randn(clean.shape, generator=generator))
-
-
-def _impulse(clean: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    chance = torch.rand(clean.shape, generator=generator)
-    return torch.where(chance < share, (chance < share / 2).float(), clean)
+def _noisy(kind: str, level: float, clean: Tensor, generator: torch.Generator) -> Specimen:
+    if kind == "poisson":
+        noisy = torch.poisson(clean * level, generator=generator) / level
+    elif kind == "impulse":
+        chance = torch.rand(clean.shape, generator=generator)
+        noisy = torch.where(chance < level, (chance < level / 2).float(), clean)
+    else:
+        normal = torch.randn(clean.shape, generator=generator)
+        noisy = clean * (1 + level * normal) if kind == "speckle" else clean + level / 255 * normal
+    return Specimen(as_picture(noisy.clamp(0, 1)), clean, {})
 
 
 def _jpeg(quality: int, clean: Tensor, generator: torch.Generator) -> Specimen:
     del generator
     channels = clean.shape[1]
     if channels not in (1, 3):
-        raise InputError(f"a JPEG has 1 or 3 channels, got {channels}: choose other pictures")
+        raise InputError(f"a JPEG has 1 or 3 channels, got {channels}: choose other images", code="shape")
     pixels = (clean[0] * 255).round().byte().movedim(0, -1).numpy()
     buffer = io.BytesIO()
     Pillow.fromarray(pixels if channels == 3 else pixels[..., 0]).save(buffer, "JPEG", quality=quality)
@@ -195,7 +190,9 @@ def _downsampled(factor: int, clean: Tensor, generator: torch.Generator) -> Spec
     height, width = (side // factor * factor for side in clean.shape[-2:])
     truth = clean[..., :height, :width]
     if min(height, width) < 16 * factor:
-        raise InputError(f"{width} x {height} pixels are too few to be {factor} times fewer a side: take a larger side")
+        raise InputError(
+            f"{width} x {height} pixels are too few to be {factor} times fewer a side: take a larger side", code="size"
+        )
     return Specimen(as_picture(Downsample(lanczos2(factor), factor)(truth).clamp(0, 1)), truth, {"factor": factor})
 
 
@@ -212,7 +209,9 @@ def _blurred(kernel: tuple[str, Tensor], clean: Tensor, generator: torch.Generat
     blurred = blur(clean)
     height, width = blurred.shape[-2:]
     if min(height, width) < 16:
-        raise InputError(f"a blur that reaches {max(blur.margin)} pixels leaves too little: take a larger side")
+        raise InputError(
+            f"a blur that reaches {max(blur.margin)} pixels leaves too little: take a larger side", code="size"
+        )
     below, beside = blur.margin
     truth = clean[..., below : below + height, beside : beside + width]
     noise = _BLUR_NOISE * torch.randn(blurred.shape, generator=generator)
@@ -220,10 +219,14 @@ def _blurred(kernel: tuple[str, Tensor], clean: Tensor, generator: torch.Generat
 
 
 _KINDS = {
-    "gaussian": _Kind(denoise, _noisy(_gaussian), "the standard deviation in 8-bit units", 255, "gaussian:25"),
-    "poisson": _Kind(denoise, _noisy(_poisson), "the count at full white", 1e6, "poisson:30"),
-    "speckle": _Kind(denoise, _noisy(_speckle), "the deviation relative to the brightness", 10, "speckle:0.2"),
-    "impulse": _Kind(denoise, _noisy(_impulse), "the share of black and white values", 0.99, "impulse:0.3"),
+    "gaussian": _Kind(
+        denoise, partial(_noisy, "gaussian"), "the standard deviation in 8-bit units", 255, "gaussian:25"
+    ),
+    "poisson": _Kind(denoise, partial(_noisy, "poisson"), "the count at full white", 1e6, "poisson:30"),
+    "speckle": _Kind(
+        denoise, partial(_noisy, "speckle"), "the deviation relative to the brightness", 10, "speckle:0.2"
+    ),
+    "impulse": _Kind(denoise, partial(_noisy, "impulse"), "the share of black and white values", 0.99, "impulse:0.3"),
     "jpeg": _Kind(remove_jpeg_artifacts, _jpeg, "the quality", 100, "jpeg:20", least=1),
     "downsample": _Kind(super_resolve, _downsampled, "the factor", 16, "downsample:4", least=2, flags="--factor {}"),
     "missing": _Kind(
@@ -247,16 +250,10 @@ def specimens(
     Raises:
         InputError: no folder, fewer than two pictures, one that cannot be used, or the same one twice.
     """
-    if side < 16:
-        raise InputError(f"side must be at least 16 pixels, got {side}")
-    if limit is not None and limit < 2:
-        raise InputError(f"limit must be at least 2 pictures, one to choose by and one to hold out, got {limit}")
-    if not 0 <= seed < 2**31:
-        raise InputError(f"seed must be from 0 to {2**31 - 1}, got {seed}")
     found = _sources(pictures)
     if len(found) < 2:
         where = f"{pictures} has" if isinstance(pictures, str | Path) else "pictures are"
-        raise InputError(f"{where} {len(found)}: two are the least, one to choose by and one to hold out")
+        raise InputError(f"{where} {len(found)}: two are the least, one to choose by and one to hold out", code="size")
     order = torch.randperm(len(found), generator=_generator(seed, len(found))).tolist()
     chosen = [_specimen(found[i], degradation, side, _generator(seed, i)) for i in order[:limit]]
     known: dict[str, str] = {}
@@ -276,7 +273,8 @@ def _sources(pictures: str | Path | Sequence[Source]) -> list[tuple[str, Source]
     folder = Path(pictures)
     if not folder.is_dir():
         raise InputError(
-            f"{folder} {'is no folder' if folder.exists() else 'does not exist'}: give one of clean pictures"
+            f"{folder} {'is no folder' if folder.exists() else 'does not exist'}: give one of clean images",
+            code="not-found",
         )
     known = (*EXTENSIONS, ".gif")
     files = sorted(each for each in folder.iterdir() if each.suffix.lower() in known and not each.name.startswith("."))
@@ -288,11 +286,11 @@ def _specimen(named: tuple[str, Source], degradation: Degradation, side: int, ge
     try:
         clean = as_picture(source).tensor
         if len(clean) > 1:
-            raise InputError(f"{len(clean)} pages in one: give each as a picture")
+            raise InputError(f"{len(clean)} pages in one: give each as an image", code="shape")
         top, left = (max(0, (length - side) // 2) for length in clean.shape[-2:])
         spoiled = degradation.spoil(clean[..., top : top + side, left : left + side], generator)
     except InputError as error:
-        raise InputError(f"{name}: {error}" if name not in str(error) else str(error)) from error
+        raise InputError(f"{name}: {error}" if name not in str(error) else str(error), code=error.code) from error
     return replace(spoiled, name=name)
 
 

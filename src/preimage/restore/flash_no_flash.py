@@ -1,122 +1,97 @@
-"""Flash and no flash: Phi = identity, y = the picture without flash, and the code is the picture with it.
+"""Flash and no flash: Phi = identity, y = the image without flash, and the code is the image with it.
 
-The network starts from the sharp, noiseless flash picture, and learns to give it the light of the other.
+The network starts from the sharp, noiseless flash image, and learns to give it the light of the other.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
 
-import torch
-from numpy.typing import NDArray
-from PIL.Image import Image
-
-from preimage.checkpoint import fingerprint
 from preimage.errors import InputError
-from preimage.fit import Run
-from preimage.images import Picture, as_picture
-from preimage.optimizers import muon
-from preimage.problem import Problem
-from preimage.recipes import Decoder, Free, Hourglass, Recipe, qualities
-from preimage.restore.start import Initial, Tile, start
-from preimage.stopping import After, Rule
+from preimage.series.restoration import IMAGE_OUTPUTS, restoration
+from preimage.tasks import FitOptions, TaskSpec, option
 
-# Ulyanov et al. 2018, supplementary material.
-PAPER = Recipe(
-    network=Hourglass(upsample=("nearest", "nearest", "bilinear", "bilinear", "bilinear")),
-    jitter=0.0,
-    rate=0.1,
-    steps=600,
-    averaging=0.0,
-    precision="float32",
-    stop="steps",
-)
-
-FAST = Recipe(
-    network=Hourglass(down=(32, 64, 64, 64, 64), up=(32, 64, 64, 64, 64), padding="zeros"),
-    jitter=0.0,
-    optimizer=muon,
-    rate=0.02,
-    steps=150,
-    averaging=0.95,
-    stop="steps",
-)
-QUALITIES = qualities(FAST)
+if TYPE_CHECKING:
+    from preimage.engine.recipe import Recipe
+    from preimage.images import Picture
+    from preimage.recipes import RecipeChoice
+    from preimage.series.plan import Plan
+    from preimage.tasks import ImageLike
 
 
-def flash_no_flash(
-    image: torch.Tensor | NDArray[Any] | Image | str | Path | Picture,
-    flash: torch.Tensor | NDArray[Any] | Image | str | Path | Picture,
-    *,
-    recipe: Recipe = FAST,
-    stop: Rule | None = None,
-    restarts: int | None = None,
-    initial: Initial = None,
-    seed: int = 0,
-    device: str | torch.device = "auto",
-    tile: Tile = "auto",
-) -> Run:
-    """Clean a noisy picture taken without flash by the detail of one of the same scene taken with it.
+@dataclass(frozen=True, kw_only=True)
+class FlashOptions(FitOptions):
+    """Options of flash and no flash."""
 
-    Example:
-        >>> result = flash_no_flash("ambient.png", "flash.png").run()
-        >>> result.save("clean.png")
-
-    Args:
-        image: the picture without flash, whose light is kept.
-        flash: the picture with flash: of the same size, bit depth and number of pages, aligned with the other. On the command
-            line also a folder with one of the input's name for each input.
-        recipe: FAST, or PAPER for the published settings.
-        stop: a stopping rule; None does the recipe's steps.
-        restarts: fits that are averaged; None takes the recipe's.
-        initial: a Result, or the weights of one, to start from.
-        seed: of all randomness.
-        device: "auto", "cpu", "cuda", "mps".
-        tile: side of the tiles that a large picture is cut into, or (side, overlap), in pixels; "auto": only if memory asks for
-            it; None: never. Each tile is a fit with a stop of its own, and they are blended.
-
-    Raises:
-        InputError: two pictures that do not belong together, or a picture or device that cannot be used.
-
-    Source: Ulyanov, Vedaldi, Lempitsky, Deep Image Prior, CVPR 2018, section 3.5.
-    """
-    picture = as_picture(image)
-    bright = as_picture(flash)
-    _check_pair(picture, bright)
-    if isinstance(recipe.network, Decoder | Free):
-        raise InputError(
-            "the network must start from the flash picture: take a prior with the size of its code, such as skip"
-        )
-    return start(
-        "flash-no-flash",
-        lambda part: Problem(part.tensor),
-        picture,
-        recipe,
-        rule=lambda _: stop or After(),
-        restarts=restarts,
-        initial=initial,
-        seed=seed,
-        device=device,
-        tile=tile,
-        options={"flash": fingerprint(bright.tensor)},
-        code=bright.tensor,
+    flash: ImageLike = option(
+        help="Aligned image of the scene with flash, of the same size and bit depth, or a folder with one of the input's name.",
+        kind="image",
+        metavar="FILE",
     )
 
 
-def _check_pair(picture: Picture, bright: Picture) -> None:
-    (b, _, h, w), (pages, _, height, width) = picture.tensor.shape, bright.tensor.shape
-    if (h, w) != (height, width):
+@cache
+def recipes() -> Mapping[str, Recipe]:
+    """The recipes: fast, balanced (2 fits), best (4), and paper (as published)."""
+    from preimage.engine.recipe import Recipe
+    from preimage.networks import SkipNet
+    from preimage.optimizers import muon
+    from preimage.recipes import qualities
+    from preimage.restore.recipes import BILINEAR
+
+    fast = Recipe(network=BILINEAR, jitter=0.0, optimizer=muon, rate=0.02, steps=150, averaging=0.95, stop="steps")
+    # Ulyanov et al. 2018, supplementary material.
+    paper = Recipe(
+        network=SkipNet.Config(upsample=("nearest", "nearest", "bilinear", "bilinear", "bilinear")),
+        jitter=0.0,
+        rate=0.1,
+        steps=600,
+        averaging=0.0,
+        precision="float32",
+        stop="steps",
+    )
+    return {**qualities(fast), "paper": paper}
+
+
+def plan(picture: Picture, options: FlashOptions, choice: RecipeChoice) -> Plan:
+    """Check that the two images belong together; the network starts from the one with flash."""
+    from preimage.engine.checkpoint import fingerprint
+    from preimage.images import as_picture
+    from preimage.networks import DeepDecoder, Pixels
+    from preimage.problem import Problem
+    from preimage.series.plan import Plan
+
+    flash = as_picture(options.flash)
+    _check_pair(picture, flash)
+    recipe = choice.adapted()
+    if isinstance(recipe.network, DeepDecoder.Config | Pixels.Config):
         raise InputError(
-            f"{picture.name} is {w} x {h} pixels and the flash picture {bright.name} {width} x {height}: "
-            "both must have one size and be aligned"
+            "the network must start from the flash image: take a prior with the size of its code, such as skip",
+            code="option",
         )
-    if b != pages:
+    return Plan(
+        lambda part: Problem(part.tensor), recipe, code=flash.tensor, fingerprint={"flash": fingerprint(flash.tensor)}
+    )
+
+
+def _check_pair(picture: Picture, flash: Picture) -> None:
+    if picture.dtype != flash.dtype:
         raise InputError(
-            f"{picture.name} has {b} pages and the flash picture {bright.name} {pages}: give as many of each"
+            f"{picture.name} holds {picture.dtype} values and the flash image {flash.name} {flash.dtype}: "
+            "save both in one bit depth",
+            code="type",
         )
-    if picture.dtype != bright.dtype:
-        raise InputError(
-            f"{picture.name} holds {picture.dtype} values and the flash picture {bright.name} {bright.dtype}: "
-            "save both in one bit depth"
-        )
+
+
+flash_no_flash = TaskSpec(
+    "flash-no-flash",
+    "Denoise an image taken without flash by one taken with it.",
+    "preimage flash-no-flash ambient.png --flash flash.png -o clean.png",
+    FlashOptions,
+    restoration("flash-no-flash", plan, recipes),
+    recipes=recipes,
+    outputs=IMAGE_OUTPUTS,
+)

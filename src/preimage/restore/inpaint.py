@@ -1,170 +1,173 @@
-"""Inpainting: y = the known pixels, and E counts nothing else; the prior fills in what is missing."""
+"""Inpainting: y = the valid pixels, and E counts nothing else; the prior fills in what is missing."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Literal, get_args
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-import torch
-from numpy.typing import NDArray
-from PIL.Image import Image
-
-from preimage.checkpoint import fingerprint
-from preimage.codes import Masked
 from preimage.errors import InputError
-from preimage.fit import Run
-from preimage.images import Picture, as_picture
-from preimage.optimizers import muon
-from preimage.penalties import total_variation
-from preimage.problem import Problem
-from preimage.recipes import Hourglass, Mesh, Noise, Recipe, qualities
-from preimage.restore.missing import describe, kind_of_missing, missing_of
-from preimage.restore.start import Initial, Tile, start, variant
-from preimage.stopping import After, Rule, risk
+from preimage.series.restoration import IMAGE_OUTPUTS, restoration
+from preimage.tasks import FitOptions, TaskSpec, option
 
-Kind = Literal["text", "region", "hole", "scattered", "sparse"]
+if TYPE_CHECKING:
+    from preimage.engine.recipe import Recipe
+    from preimage.images import Picture
+    from preimage.problem import Problem
+    from preimage.recipes import RecipeChoice
+    from preimage.series.plan import Plan
+    from preimage.stopping import StoppingRule
+    from preimage.tasks import ImageLike
 
-# Ulyanov et al. 2018, supplementary material: the last output, without an average.
-_PUBLISHED = {"jitter": 0.03, "averaging": 0.0, "precision": "float32", "stop": "steps"}
-_NO_SKIP = (0,) * 6
-PAPERS: Mapping[Kind, Recipe] = {
-    "text": Recipe(**_PUBLISHED | {"network": Hourglass(skip=(128,) * 5, upsample="nearest"), "steps": 6000}),
-    "region": Recipe(
-        **_PUBLISHED | {"network": Hourglass(skip=(0,) * 5, upsample="nearest"), "code": Mesh(), "steps": 5000}
-    ),
-    "hole": Recipe(
-        **_PUBLISHED
-        | {
-            "network": Hourglass(
-                down=(16, 32, 64, 128, 128, 128),
-                up=(16, 32, 64, 128, 128, 128),
-                skip=_NO_SKIP,
-                down_kernel=5,
-                upsample="nearest",
-                pointwise=False,
-            ),
-            "code": Noise(1),
-            "jitter": 0.0,
-            "steps": 3000,
-        }
-    ),
-    "scattered": Recipe(**_PUBLISHED | {"rate": 0.001, "steps": 11000}),
-    "sparse": Recipe(
-        **_PUBLISHED
-        | {
-            "network": Hourglass(
-                down=(16, 32, 64, 128, 128), up=(16, 32, 64, 128, 128), skip=(0,) * 5, downsample="average"
-            ),
-            "jitter": 0.0,
-            "steps": 1000,
-        }
-    ),
-}
-PAPER = PAPERS["text"]
-
-# MEASURED on set12 04 and kodak24: with bilinear up-sampling a fit to exact values goes on getting better, 3 dB beyond nearest
-# for half of the pixels, so that all steps are done; wide gaps vary from fit to fit, and the mean of three is closer.
-_WIDTHS = {"down": (32, 64, 64, 64, 64), "up": (32, 64, 64, 64, 64), "padding": "zeros"}
-_FAST = {
-    "network": Hourglass(**_WIDTHS),
-    "code": Noise(32),
-    "jitter_pool": 4,
-    "optimizer": muon,
-    "averaging": 0.95,
-    "stop": "steps",
-}
-_WIDE = _FAST | {"network": Hourglass(**_WIDTHS, skip=(0,) * 5), "rate": 0.02, "steps": 150, "restarts": 3}
-FASTS: Mapping[Kind, Recipe] = {
-    "text": Recipe(**_FAST | {"rate": 0.04, "steps": 400}),
-    "region": Recipe(**_WIDE),
-    "hole": Recipe(**_WIDE),
-    # MEASURED on set12 04 and 05: what is known as a masked code reaches 33.4 and 32.7 dB in 400 steps (noise as the code, 04: in
-    # 1100), and is done after 800.
-    "scattered": Recipe(
-        **_FAST | {"code": Masked(0.7), "jitter": 0.0, "jitter_pool": None, "rate": 0.02, "steps": 800}
-    ),
-    "sparse": Recipe(**_FAST | {"rate": 0.02, "steps": 200}),
-}
-FAST = FASTS["text"]
-QUALITIES = qualities(FAST, balanced=3, best=6)
+Gap = Literal["text", "region", "hole", "scattered", "sparse"]
 
 
-def inpaint(
-    image: torch.Tensor | NDArray[Any] | Image | str | Path | Picture,
-    *,
-    mask: torch.Tensor | NDArray[Any] | Image | str | Path | Picture | None = None,
-    mask_white: Literal["known", "missing"] | None = None,
-    kind: Literal["auto", "text", "region", "hole", "scattered", "sparse"] = "auto",
-    fit_known: bool = False,
-    tv: float = 0.0,
-    recipe: Recipe = FAST,
-    stop: Rule | None = None,
-    restarts: int | None = None,
-    initial: Initial = None,
-    seed: int = 0,
-    device: str | torch.device = "auto",
-    tile: Tile = "auto",
-) -> Run:
-    """Fill in the missing pixels of a picture.
+@dataclass(frozen=True, kw_only=True)
+class InpaintOptions(FitOptions):
+    """Options of inpainting."""
 
-    Example:
-        >>> result = inpaint("photo.png", mask="scratches.png", mask_white="missing").run()
-        >>> result.save("whole.png")
+    mask: ImageLike | None = option(
+        None,
+        help="Black and white image of the input's height and width, or a folder with one of the input's name (default: "
+        "transparent pixels and NaNs of the input are missing).",
+        kind="image",
+        metavar="FILE",
+    )
+    mask_white: Literal["valid", "missing"] | None = option(
+        None, help="Meaning of white pixels of the mask: valid or missing (no default: both conventions are in use)."
+    )
+    gap: Literal["auto", "text", "region", "hole", "scattered", "sparse"] = option(
+        "auto",
+        help="Kind of gap, which chooses the settings: text (thin strokes), region, hole (large), scattered (single pixels, "
+        "about half of them), sparse (nearly all pixels); auto: decided from the mask.",
+    )
+    fit_valid: bool = option(
+        False, help="Return valid pixels from the fit as well, for noisy images (default: exactly as in the input)."
+    )
+    tv: float = option(0.0, help="Weight lambda of a total variation regularizer (a mean over values).", minimum=0)
 
-    Args:
-        image: a tensor (c, h, w) or (b, c, h, w) in 0..1, a numpy array, a PIL image, or a path.
-        mask: a black and white picture of the same height and width, or a folder with one of the input's name for each input;
-            without one, transparent pixels and NaNs of the input are missing.
-        mask_white: what is white in the mask: known or missing. There is no default, since both are in use.
-        kind: of what is missing, which chooses the settings: text (thin strokes), region, hole (a large one), scattered (single
-            pixels, about half of them), sparse (nearly all pixels); auto decides from the mask.
-        fit_known: whether known pixels, too, are taken from the fit, for noisy pictures; else they are returned exactly.
-        tv: weight of a total variation penalty, a sum over pixels; 0 for none.
-        recipe: FAST, or PAPER for the published settings, those of the kind.
-        stop: a stopping rule; None takes the default of the recipe.
-        restarts: fits that are averaged; None takes the recipe's.
-        initial: a Result, or the weights of one, to start from.
-        seed: of all randomness.
-        device: "auto", "cpu", "cuda", "mps".
-        tile: side of the tiles that a large picture is cut into, or (side, overlap), in pixels; "auto": only if memory asks for
-            it; None: never. Each tile is a fit with a stop of its own, and they are blended.
 
-    Raises:
-        InputError: no mask, an empty or a full one, or one of another size; a picture or device that cannot be used.
+@cache
+def fast_recipes() -> Mapping[Gap, Recipe]:
+    """The fast recipe of each kind of gap."""
+    from preimage.codes import Masked
+    from preimage.restore.recipes import BILINEAR_WITHOUT_SKIP, fitted_from_noise
 
-    Source: Ulyanov, Vedaldi, Lempitsky, Deep Image Prior, CVPR 2018, section 3.4.
+    # MEASURED on set12 04 and kodak24: with bilinear up-sampling a fit to exact values goes on getting better, 3 dB beyond
+    # nearest for half of the pixels, so that all steps are done; wide gaps vary from fit to fit: the mean of three is closer.
+    wide = fitted_from_noise(network=BILINEAR_WITHOUT_SKIP, rate=0.02, steps=150, restarts=3, stop="steps")
+    # MEASURED on set12 04 and 05: valid pixels as a masked code reach 33.4 and 32.7 dB in 400 steps (noise as the code, 04: in
+    # 1100), and are done after 800.
+    masked: dict[str, Any] = {"code": Masked(0.7), "jitter": 0.0, "jitter_pool": None}
+    return {
+        "text": fitted_from_noise(rate=0.04, steps=400, stop="steps"),
+        "region": wide,
+        "hole": wide,
+        "scattered": fitted_from_noise(**masked, rate=0.02, steps=800, stop="steps"),
+        "sparse": fitted_from_noise(rate=0.02, steps=200, stop="steps"),
+    }
+
+
+@cache
+def paper_recipes() -> Mapping[Gap, Recipe]:
+    """The published recipe of each kind of gap: the last output, without an average.
+
+    Source: Ulyanov, Vedaldi, Lempitsky, Deep Image Prior, CVPR 2018, supplementary material.
     """
-    picture = as_picture(image, missing=True)
-    missing, picture = missing_of(picture, mask, mask_white)
-    if kind not in ("auto", *get_args(Kind)):
-        raise InputError(f"kind must be auto, {', '.join(get_args(Kind))}, got {kind!r}")
-    chosen = kind_of_missing(missing) if kind == "auto" else kind
-    recipe = variant(variant(recipe, FAST, FASTS[chosen]), PAPER, PAPERS[chosen])
+    from preimage.codes import Mesh, Noise
+    from preimage.engine.recipe import Recipe
+    from preimage.networks import SkipNet
+
+    common: dict[str, Any] = {"jitter": 0.03, "averaging": 0.0, "precision": "float32", "stop": "steps"}
+    widths = (16, 32, 64, 128, 128)
+    hole = SkipNet.Config(
+        down=(*widths, 128), up=(*widths, 128), skip=(0,) * 6, down_kernel=5, upsample="nearest", pointwise=False
+    )
+    sparse = SkipNet.Config(down=widths, up=widths, skip=(0,) * 5, downsample="average")
+    text, region = (SkipNet.Config(skip=(skip,) * 5, upsample="nearest") for skip in (128, 0))
+    return {
+        "text": Recipe(**common | {"network": text, "steps": 6000}),
+        "region": Recipe(**common | {"network": region, "code": Mesh(), "steps": 5000}),
+        "hole": Recipe(**common | {"network": hole, "code": Noise(1), "jitter": 0.0, "steps": 3000}),
+        "scattered": Recipe(**common | {"rate": 0.001, "steps": 11000}),
+        "sparse": Recipe(**common | {"network": sparse, "jitter": 0.0, "steps": 1000}),
+    }
+
+
+@cache
+def recipes() -> Mapping[str, Recipe]:
+    """The recipes, as they are for thin strokes: fast, balanced (3 fits), best (6), and paper (as published)."""
+    from preimage.recipes import qualities
+
+    return {**qualities(fast_recipes()["text"], balanced=3, best=6), "paper": paper_recipes()["text"]}
+
+
+def adapted(name: str, recipe: Recipe, gap: Gap) -> Recipe:
+    """A named recipe for a kind of gap; better ones have no fewer fits than they have for thin strokes."""
+    from dataclasses import replace
+
+    if name == "paper":
+        return paper_recipes()[gap]
+    fast = fast_recipes()[gap]
+    return fast if name == "fast" else replace(fast, restarts=recipe.restarts)
+
+
+def plan(picture: Picture, options: InpaintOptions, choice: RecipeChoice) -> Plan:
+    """Find what is missing, and choose the settings by what kind of gap it makes."""
+    from preimage.engine.checkpoint import fingerprint
+    from preimage.problem import Problem
+    from preimage.regularizers import total_variation
+    from preimage.restore.missing import describe, kind_of_gap, missing_of
+    from preimage.series.plan import Plan
+
+    missing, picture = missing_of(picture, options.mask, options.mask_white)
+    if options.gap not in ("auto", *get_args(Gap)):
+        raise InputError(f"gap must be auto, {', '.join(get_args(Gap))}, got {options.gap!r}", code="option")
+    gap: Gap = kind_of_gap(missing) if options.gap == "auto" else options.gap
+    recipe = choice.adapted(lambda name, base: adapted(name, base, gap))
 
     def problem(part: Picture) -> Problem:
-        given = part.tensor
-        known = torch.ones_like(given, dtype=torch.bool) if part.missing is None else ~part.missing
+        import torch
+
+        measured = part.tensor
+        valid = torch.ones_like(measured, dtype=torch.bool) if part.missing is None else ~part.missing
+
+        def finish(x: torch.Tensor) -> torch.Tensor:
+            return torch.where(valid.to(x.device), measured.to(x.device), x)
+
         return Problem(
-            given,
-            weight=known.float(),
-            penalties=((tv, total_variation),) if tv else (),
+            measured,
+            weight=valid.float(),
+            regularizers=((options.tv, total_variation),) if options.tv else (),
             noise_level=0.0,
-            finish=None if fit_known else lambda x: torch.where(known.to(x.device), given.to(x.device), x),
+            finish=None if options.fit_valid else finish,
         )
 
-    return start(
-        "inpaint",
+    def rule(problem: Problem) -> StoppingRule:
+        from preimage.stopping import after, risk
+
+        del problem
+        return after() if recipe.stop == "steps" else risk(min_delta=0.03)
+
+    return Plan(
         problem,
-        picture,
         recipe,
-        rule=lambda _: stop or (After() if recipe.stop == "steps" else risk(worth=0.03)),
-        restarts=restarts,
-        initial=initial,
-        seed=seed,
-        device=device,
-        tile=tile,
+        rule=rule,
         missing=missing,
-        options={"missing": fingerprint(missing), "fit_known": fit_known, "tv": tv},
-        remarks=(*describe(missing, chosen),),
+        picture=picture,
+        fingerprint={"missing": fingerprint(missing)},
+        remarks=describe(missing, gap),
     )
+
+
+inpaint = TaskSpec(
+    "inpaint",
+    "Fill in missing pixels.",
+    "preimage inpaint photo.png --mask holes.png --mask-white missing",
+    InpaintOptions,
+    restoration("inpaint", plan, recipes, fills_missing=True),
+    recipes=recipes,
+    outputs=IMAGE_OUTPUTS,
+    fills_missing=True,
+)

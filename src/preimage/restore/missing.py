@@ -1,8 +1,7 @@
-"""Which pixels are missing: told by a mask, by transparency or by NaNs; and what kind of gap they make."""
+"""Which pixels are missing: by a mask, by transparency or by NaNs; and what kind of gap they make."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -13,13 +12,13 @@ from preimage.images import Picture, as_picture
 
 SPARSE = 0.9  # of single pixels: a larger share missing
 CLUSTERED = 0.15  # below: single pixels; text has 0.3 and more, patches nearly 1
-THIN = 12  # gaps this many pixels deep, from the nearest known one, at most: strokes
+THIN = 12  # gaps this many pixels deep, from the nearest valid one, at most: strokes
 HOLE = 24  # deeper: a large hole; of the published masks the region is 18 deep and the hole 27
 WARN_ABOVE = 0.5
 
 
 def missing_of(
-    picture: Picture, mask: Any, mask_white: Literal["known", "missing"] | None
+    picture: Picture, mask: Any, mask_white: Literal["valid", "missing"] | None
 ) -> tuple[torch.Tensor, Picture]:
     """(b or 1, c or 1, h, w) True where a value is missing, and the picture as it is to be written: without the hole.
 
@@ -28,52 +27,43 @@ def missing_of(
     """
     missing = picture.missing
     if mask is not None:
-        drawn = drawn_missing(picture, mask, mask_white)
+        drawn = drawn_missing(mask, mask_white)
         missing = drawn if missing is None else missing | drawn
     elif mask_white is not None:
-        raise InputError(f"mask_white={mask_white!r} says what is white in a mask, and there is none: give a mask")
+        raise InputError(
+            f"mask_white={mask_white!r} says what is white in a mask, and there is none: give a mask", code="option"
+        )
     elif (transparent := picture.transparent()) is not None:
         missing = transparent if missing is None else missing | transparent
         picture = picture.opaque()
     if missing is None:
         raise InputError(
-            f"{picture.name}: nothing says what is missing: give a mask, or an input with transparency or NaNs"
+            f"{picture.name}: nothing says what is missing: give a mask, or an input with transparency or NaNs",
+            code="mask",
         )
     for number, page in enumerate(missing, 1):
         if len(missing) > 1 and bool(page.all()):
-            raise InputError(f"{picture.name}: page {number} has no known pixel: leave it out")
+            raise InputError(f"{picture.name}: page {number} has no valid pixel: leave it out", code="mask")
     share = float(missing.float().mean())
     if share in (0.0, 1.0):
         found = "nothing is missing" if share == 0 else "everything is missing"
         turn = "" if mask_white is None else f" (white is {mask_white}: is it the other way round?)"
-        raise InputError(f"{picture.name}: {found}, the mask is {'empty' if share == 0 else 'full'}{turn}")
+        raise InputError(f"{picture.name}: {found}, the mask is {'empty' if share == 0 else 'full'}{turn}", code="mask")
     return missing, picture
 
 
-def drawn_missing(picture: Picture, mask: Any, mask_white: Literal["known", "missing"] | None) -> torch.Tensor:
-    """(b or 1, 1, h, w) from a black and white picture."""
-    if mask_white not in ("known", "missing"):
+def drawn_missing(mask: Any, mask_white: Literal["valid", "missing"] | None) -> torch.Tensor:
+    """(b or 1, 1, h, w) from a black and white picture, whose size the start of the task has compared with the input's."""
+    if mask_white not in ("valid", "missing"):
         raise InputError(
-            f"say with mask_white (--mask-white) whether white in the mask is known or missing, got {mask_white!r}"
+            f"specify with mask_white (--mask-white) whether white in the mask is valid or missing, got {mask_white!r}",
+            code="option",
         )
-    if isinstance(mask, str | Path) and Path(mask).is_dir() and picture.path is not None:
-        mask = Path(mask) / picture.path.name
-    drawn = as_picture(mask)
-    pages, height, width = picture.tensor.shape[0], *picture.tensor.shape[-2:]
-    if drawn.tensor.shape[0] not in (1, pages):
-        raise InputError(
-            f"the mask {drawn.name} has {drawn.tensor.shape[0]} pages and {picture.name} {pages}: give one, or as many"
-        )
-    if tuple(drawn.tensor.shape[-2:]) != (height, width):
-        of = f"{drawn.tensor.shape[-1]} x {drawn.tensor.shape[-2]} pixels"
-        raise InputError(
-            f"the mask {drawn.name} is {of} and {picture.name} {width} x {height}: they must have one size"
-        )
-    white = drawn.white()
+    white = as_picture(mask).white()
     return white if mask_white == "missing" else ~white
 
 
-def kind_of_missing(missing: torch.Tensor) -> Literal["text", "region", "hole", "scattered", "sparse"]:
+def kind_of_gap(missing: torch.Tensor) -> Literal["text", "region", "hole", "scattered", "sparse"]:
     """What kind of gap: whether the pixels are missing one by one, and how deep the deepest is if they are not."""
     if clustering(missing.float()) < CLUSTERED:
         return "sparse" if float(missing.float().mean()) > SPARSE else "scattered"

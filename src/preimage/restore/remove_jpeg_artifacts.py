@@ -1,233 +1,86 @@
 """JPEG artifacts: Phi = the coefficients that a JPEG file rounds, y = what it holds of them.
 
-The prior learns the picture before it learns blocks and ringing, so the fit ends early, as in denoising. And the quantization
-table says how far each coefficient can be from the stored one: the result is moved to the nearest picture that would give the
-same file, which can only bring it closer to the original.
+The prior learns the image before it learns blocks and ringing, so the fit ends early, as in denoising. And the quantization
+table bounds each coefficient: the result is moved to the nearest image that would give the same file, which can only bring it
+closer to the original.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable
-from functools import partial
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from PIL import Image as Pillow
-from PIL.Image import Image
+from preimage.series.restoration import IMAGE_OUTPUTS, restoration
+from preimage.tasks import FitOptions, TaskSpec, option
 
-from preimage.errors import InputError
-from preimage.fit import Run
-from preimage.images import Picture, as_picture
-from preimage.images.jpeg_coding import JpegCoding
-from preimage.operators import JpegCoefficients, compose, rounded
-from preimage.operators.compose import Composed
-from preimage.operators.jpeg import BLOCK
-from preimage.optimizers import muon
-from preimage.problem import Problem
-from preimage.recipes import Hourglass, Noise, Recipe, qualities
-from preimage.restore.start import Initial, Tile, start
-from preimage.stopping import After, Rule, discrepancy
-
-# Ulyanov et al. 2018, supplementary material.
-PAPER = Recipe(
-    network=Hourglass(down=(8, 16, 32, 64, 128), up=(8, 16, 32, 64, 128), skip=(0, 0, 0, 4, 4)),
-    code=Noise(3),
-    steps=2400,
-    debiased=False,
-    precision="float32",
-    stop="steps",
-)
-
-# MEASURED on crops of 256 px: kodim14 at quality 10 is best at 360 steps (0.9 dB above its JPEG) and 0.03 dB lower at 440,
-# kodim05 at quality 20 passes its JPEG at 220 and still rises at 500 (0.7 dB above). Rates 0.02 and 0.04 are alike; bilinear
-# up-sampling ends 0.3 dB above nearest.
-FAST = Recipe(
-    network=Hourglass(down=(32, 64, 64, 64, 64), up=(32, 64, 64, 64, 64), padding="zeros"),
-    code=Noise(32),
-    jitter_pool=4,
-    optimizer=muon,
-    rate=0.02,
-    steps=1000,
-    averaging=0.95,
-)
-QUALITIES = qualities(FAST)
-# MEASURED on crops of 256 px: of the mean square of rounding, a twelfth of a step squared; there fits are best.
-ROUNDED = 1.0
-UNTOLD = 300  # steps where no table tells when to stop
-
-_ROUNDS = 12
-_FROM_BELOW, _FROM_THE_RIGHT = (
-    (3, 4, 7, 8),
-    (2, 3, 6, 7),
-)  # EXIF orientations by where the first stored row, column is seen
-_PIXELS = 0.5 / 255  # rounding of the decoded pixels to 8 bits
+if TYPE_CHECKING:
+    from preimage.engine.recipe import Recipe
+    from preimage.images import Picture
+    from preimage.recipes import RecipeChoice
+    from preimage.series.plan import Plan
 
 
-def remove_jpeg_artifacts(
-    image: torch.Tensor | NDArray[Any] | Image | str | Path | Picture,
-    *,
-    jpeg_quality: int | None = None,
-    recipe: Recipe = FAST,
-    stop: Rule | None = None,
-    restarts: int | None = None,
-    initial: Initial = None,
-    seed: int = 0,
-    device: str | torch.device = "auto",
-    tile: Tile = "auto",
-) -> Run:
-    """Remove the blocks and the ringing of JPEG compression.
+@dataclass(frozen=True, kw_only=True)
+class JpegOptions(FitOptions):
+    """Options of removing JPEG artifacts."""
 
-    Example:
-        >>> result = remove_jpeg_artifacts("photo.jpg").run()
-        >>> result.save("clean.png")
+    jpeg_quality: int | None = option(
+        None,
+        help="JPEG quality, 1 to 100 (libjpeg), of an image saved in another format since, uncropped (default: from the file).",
+    )
 
-    Args:
-        image: a JPEG file or a PIL image of one, whose quantization table is used; or any picture that once was one, uncropped.
-        jpeg_quality: the JPEG quality, 1 to 100 as in libjpeg, for a picture that is no JPEG file itself any more.
-        recipe: FAST, or PAPER for the published settings.
-        stop: a stopping rule; None ends where the error is that of rounding, or, without a table, after the recipe's steps.
-        restarts: fits that are averaged; None takes the recipe's.
-        initial: a Result, or the weights of one, to start from.
-        seed: of all randomness.
-        device: "auto", "cpu", "cuda", "mps".
-        tile: side of the tiles that a large picture is cut into, or (side, overlap), in pixels; "auto": only if memory asks for
-            it; None: never. Each tile is a fit with a stop of its own, and they are blended.
 
-    Raises:
-        InputError: a quality out of range, or beside a JPEG file's own; a picture or device that cannot be used.
+@cache
+def recipes() -> Mapping[str, Recipe]:
+    """The recipes: fast, balanced (2 fits), best (4), and paper (as published)."""
+    from preimage.codes import Noise
+    from preimage.engine.recipe import Recipe
+    from preimage.networks import SkipNet
+    from preimage.recipes import qualities
+    from preimage.restore.recipes import fitted_from_noise
 
-    Source: Ulyanov, Vedaldi, Lempitsky, Deep Image Prior, CVPR 2018, section 3.1; the quantization constraint by Zakhor,
-    IEEE Transactions on Circuits and Systems for Video Technology 2 (1992).
-    """
-    picture = as_picture(image)
-    coding, said = jpeg_coding(picture, jpeg_quality)
-    return start(
-        "remove-jpeg-artifacts",
+    # MEASURED on crops of 256 px: kodim14 at quality 10 is best at 360 steps (0.9 dB above its JPEG) and 0.03 dB lower at 440,
+    # kodim05 at quality 20 passes its JPEG at 220 and still rises at 500 (0.7 dB above). Rates 0.02 and 0.04 are alike;
+    # bilinear up-sampling ends 0.3 dB above nearest.
+    fast = fitted_from_noise(rate=0.02, steps=1000)
+    # Ulyanov et al. 2018, supplementary material.
+    paper = Recipe(
+        network=SkipNet.Config(down=(8, 16, 32, 64, 128), up=(8, 16, 32, 64, 128), skip=(0, 0, 0, 4, 4)),
+        code=Noise(3),
+        steps=2400,
+        debiased=False,
+        precision="float32",
+        stop="steps",
+    )
+    return {**qualities(fast), "paper": paper}
+
+
+def plan(picture: Picture, options: JpegOptions, choice: RecipeChoice) -> Plan:
+    """Read the quantization tables, by which the result is constrained and the fit stops."""
+    from preimage.operators.jpeg import BLOCK
+    from preimage.restore.quantization import FROM_BELOW, FROM_THE_RIGHT, default_rule, jpeg_coding, jpeg_problem
+    from preimage.series.plan import Plan
+
+    coding, stated = jpeg_coding(picture, options.jpeg_quality)
+    recipe = choice.adapted()
+    return Plan(
         lambda part: jpeg_problem(part, coding),
-        picture,
         recipe,
-        rule=lambda problem: stop or default_rule(problem, recipe),
-        restarts=restarts,
-        initial=initial,
-        seed=seed,
-        device=device,
-        tile=tile,
+        rule=lambda problem: default_rule(problem, recipe),
         grid=1 if coding is None else BLOCK * max(coding.subsampling),
-        from_end=(picture.orientation in _FROM_BELOW, picture.orientation in _FROM_THE_RIGHT),
-        options={"jpeg_quality": jpeg_quality},
-        remarks=(said,),
+        from_end=(picture.orientation in FROM_BELOW, picture.orientation in FROM_THE_RIGHT),
+        remarks=(stated,),
     )
 
 
-def jpeg_coding(picture: Picture, quality: int | None) -> tuple[JpegCoding | None, str]:
-    """The quantization tables where they are known, and a sentence that says so."""
-    coding = picture.metadata.quantization
-    if quality is not None and (isinstance(quality, bool) or not isinstance(quality, int) or not 1 <= quality <= 100):
-        raise InputError(f"jpeg_quality must be a whole number from 1 to 100, got {quality!r}")
-    if coding is not None and quality is not None:
-        raise InputError(
-            f"{picture.name} is a JPEG of quality {coding.quality} by its own table: leave jpeg_quality out"
-        )
-    channels = picture.tensor.shape[1]
-    if coding is None and quality is not None:
-        if channels not in (1, 3):
-            raise InputError(f"a JPEG has 1 or 3 channels, and {picture.name} has {channels}: leave jpeg_quality out")
-        coding = as_picture(_encoded(quality, channels)).metadata.quantization
-    if coding is None:
-        return None, "no quantization table is known (no JPEG file, and no quality): only the prior is used"
-    _counted(picture)
-    known = f"{coding.quality} (from its table)" if quality is None else f"{quality}, as said"
-    return coding, f"JPEG of quality {known}, color {'x'.join(map(str, coding.subsampling))} sub-sampled"
-
-
-def default_rule(problem: Problem, recipe: Recipe) -> Rule:
-    """All steps where the recipe says so, as published, and where no table is known; else the discrepancy principle.
-
-    What a file rounded is off by up to half a step either way, evenly: a twelfth of a step squared on the mean. A fit that
-    is nearer to the stored coefficients than that fits their rounding. Only those that are not 0 are looked at: what was
-    rounded to 0 is mostly much nearer to it.
-    """
-    view = problem.operator[-1] if isinstance(problem.operator, Composed) else None
-    if recipe.stop == "steps":
-        return After()
-    if not isinstance(view, JpegCoefficients):
-        return After(min(recipe.steps, UNTOLD))
-    distance = partial(rounding, steps=view.steps, whole=view.whole)
-    return discrepancy(sigma=12**-0.5, factor=ROUNDED, distance=distance)
-
-
-def rounding(
-    prediction: torch.Tensor, target: torch.Tensor, *, steps: torch.Tensor, whole: torch.Tensor
-) -> torch.Tensor:
-    """Mean square of how far coefficients (b, n) are from the stored ones that are not 0, in quantization steps: (b,)."""
-    steps, whole = steps.to(target.device), whole.to(target.device)
-    counted = (whole & (target.abs() > steps / 2)).to(prediction)
-    squares = ((prediction - target) / steps).square() * counted
-    return squares.sum(1) / counted.sum(1).clamp_min(1)
-
-
-def jpeg_problem(picture: Picture, coding: JpegCoding | None) -> Problem:
-    """Phi, y and the quantization constraint where the tables are known; else the pixels as they are."""
-    target = picture.tensor
-    if coding is None:
-        return Problem(target)
-    low, high = _counted(picture)
-
-    def stored(x: torch.Tensor) -> torch.Tensor:
-        """As the file counts and arranges it: 0..1 for 0..255, in its own rows and columns."""
-        return _stored(picture.orientation)(low + x * (high - low))
-
-    def shown(x: torch.Tensor) -> torch.Tensor:
-        return (_upright(picture.orientation)(x) - low) / (high - low)
-
-    height, width = stored(target).shape[-2:]
-    view = JpegCoefficients(
-        [torch.tensor(table) for table in coding.tables],
-        (height, width),
-        subsampling=coding.subsampling,
-        space=coding.space,
-    )
-    decoded = view(stored(target))
-    coefficients = torch.where(view.whole, rounded(decoded, view.steps), decoded)
-    slack = torch.where(view.whole, view.steps / 2 + _PIXELS, torch.inf)
-
-    def nearest(x: torch.Tensor) -> torch.Tensor:
-        here = view.to(x.device)
-        moved = stored(x)
-        for _ in range(_ROUNDS):  # to where both hold: values of 0..1, and coefficients that the file allows
-            moved = here.nearest(moved, coefficients.to(x.device), slack.to(x.device)).clamp(0, 1)
-        return shown(moved)
-
-    return Problem(coefficients, operator=compose(stored, view), finish=nearest)
-
-
-def _counted(picture: Picture) -> tuple[float, float]:
-    """What 0 and 1 of the tensor are where a JPEG's 0 and 255 are 0 and 1."""
-    low, high = picture.units()
-    if picture.dtype == np.uint8:
-        return low / 255, high / 255
-    if (low, high) == (0.0, 1.0):
-        return 0.0, 1.0
-    raise InputError(f"a JPEG holds 8 bits, and {picture.name} holds {picture.dtype} values: leave jpeg_quality out")
-
-
-def _encoded(quality: int, channels: int) -> Image:
-    """A small JPEG of that quality, for its tables."""
-    buffer = io.BytesIO()
-    flat = np.full((16, 16, 3) if channels == 3 else (16, 16), 128, np.uint8)
-    Pillow.fromarray(flat).save(buffer, "JPEG", quality=quality)
-    return Pillow.open(buffer)
-
-
-def _upright(orientation: int) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Stored rows and columns (..., h, w) turned the way they are looked at, by the EXIF orientation 1 to 8."""
-    flips = [axis for axis, those in ((-2, _FROM_BELOW), (-1, _FROM_THE_RIGHT)) if orientation in those]
-    return lambda x: (x.transpose(-1, -2) if orientation >= 5 else x).flip(flips)
-
-
-def _stored(orientation: int) -> Callable[[torch.Tensor], torch.Tensor]:
-    return _upright({6: 8, 8: 6}.get(orientation, orientation))
+remove_jpeg_artifacts = TaskSpec(
+    "remove-jpeg-artifacts",
+    "Remove the blocks and ringing of JPEG compression.",
+    "preimage remove-jpeg-artifacts photo.jpg -o clean.png",
+    JpegOptions,
+    restoration("remove-jpeg-artifacts", plan, recipes),
+    recipes=recipes,
+    outputs=IMAGE_OUTPUTS,
+)

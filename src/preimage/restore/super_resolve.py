@@ -1,126 +1,106 @@
-"""Super-resolution: Phi = down-sampling, y = the small picture; x is `factor` times as high and as wide."""
+"""Super-resolution: Phi = down-sampling, y = the small image; x is `factor` times as high and as wide."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
-
-import torch
-from numpy.typing import NDArray
-from PIL.Image import Image
+from typing import TYPE_CHECKING, Any
 
 from preimage.errors import InputError
-from preimage.fit import Run
-from preimage.images import Picture, as_picture
-from preimage.operators import Downsample, bicubic, box, check_kernel, gaussian, lanczos2, read_kernel
-from preimage.optimizers import muon
-from preimage.penalties import total_variation
-from preimage.problem import Problem
-from preimage.recipes import Hourglass, Noise, Recipe, qualities
-from preimage.restore.start import Initial, Tile, start, variant
-from preimage.stopping import After, Rule
+from preimage.series.restoration import IMAGE_OUTPUTS, restoration
+from preimage.tasks import FitOptions, TaskSpec, option
 
-# Ulyanov et al. 2018, supplementary material; `paper` takes the steps and the jitter of factor 8 from 8 on.
-PAPER = Recipe(jitter=0.03, averaging=0.0, precision="float32", steps=2000, stop="steps")
-PAPER_X8 = replace(PAPER, jitter=0.05, steps=4000)
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
 
-# MEASURED on kodim05: bilinear up-sampling ends 0.7 dB above nearest and, once there, stays: no rule is needed.
-FAST = Recipe(
-    network=Hourglass(down=(32, 64, 64, 64, 64), up=(32, 64, 64, 64, 64), padding="zeros"),
-    code=Noise(32),
-    jitter=0.03,
-    jitter_pool=4,
-    optimizer=muon,
-    rate=0.04,
-    steps=600,
-    averaging=0.95,
-    stop="steps",
-)
-QUALITIES = qualities(FAST)
-
-_NAMED = {"lanczos2": lanczos2, "bicubic": bicubic, "box": box}
+    from preimage.engine.recipe import Recipe
+    from preimage.images import Picture
+    from preimage.problem import Problem
+    from preimage.recipes import RecipeChoice
+    from preimage.series.plan import Plan
 
 
-def super_resolve(
-    image: torch.Tensor | NDArray[Any] | Image | str | Path | Picture,
-    *,
-    factor: int = 4,
-    kernel: str | Path | torch.Tensor | NDArray[Any] = "lanczos2",
-    tv: float = 0.0,
-    recipe: Recipe = FAST,
-    stop: Rule | None = None,
-    restarts: int | None = None,
-    initial: Initial = None,
-    seed: int = 0,
-    device: str | torch.device = "auto",
-    tile: Tile = "auto",
-) -> Run:
-    """Enlarge a picture so that, made small again, it is the given one.
+@dataclass(frozen=True, kw_only=True)
+class SuperResolveOptions(FitOptions):
+    """Options of super-resolution."""
 
-    Example:
-        >>> result = super_resolve("small.png", factor=4).run()
-        >>> result.save("large.png")
+    factor: int = option(4, help="Times that the result is higher and wider, 2 to 16.", minimum=2, maximum=16)
+    kernel: str | Path | torch.Tensor | NDArray[Any] = option(
+        "lanczos2",
+        help="Down-sampling kernel: lanczos2, bicubic, box, gaussian:SIGMA (pixels of the result), a FILE of numbers, or "
+        "estimate, which fits the kernel with the image.",
+        kind="file",
+        metavar="KERNEL",
+    )
+    tv: float = option(
+        0.0, help="Weight lambda of a total variation regularizer (a mean over values of the result).", minimum=0
+    )
 
-    Args:
-        image: a tensor (c, h, w) or (b, c, h, w) in 0..1, a numpy array, a PIL image, or a path.
-        factor: how many times higher and wider the result is: 2 to 16.
-        kernel: how the picture was made small: lanczos2, bicubic, box, gaussian:SIGMA (in pixels of the result), a FILE or an
-            array of numbers, or estimate, which fits the kernel with the picture.
-        tv: weight of a total variation penalty, a sum over pixels of the result; 0 for none.
-        recipe: FAST, or PAPER for the published settings.
-        stop: a stopping rule; None does the recipe's steps.
-        restarts: fits that are averaged; None takes the recipe's.
-        initial: a Result, or the weights of one, to start from.
-        seed: of all randomness.
-        device: "auto", "cpu", "cuda", "mps".
-        tile: side of the tiles that a large picture is cut into, or (side, overlap), in pixels; "auto": only if memory asks for
-            it; None: never. Each tile is a fit with a stop of its own, and they are blended.
 
-    Raises:
-        InputError: a picture, factor, kernel or device that cannot be used.
+@cache
+def recipes() -> Mapping[str, Recipe]:
+    """The recipes: fast, balanced (2 fits), best (4), and paper (as published)."""
+    from preimage.engine.recipe import Recipe
+    from preimage.recipes import qualities
+    from preimage.restore.recipes import fitted_from_noise
 
-    Source: Ulyanov, Vedaldi, Lempitsky, Deep Image Prior, CVPR 2018, section 3.2.
-    """
-    if isinstance(factor, bool) or not isinstance(factor, int) or not 2 <= factor <= 16:
+    # MEASURED on kodim05: bilinear up-sampling ends 0.7 dB above nearest and, once there, stays: no rule is needed.
+    fast = fitted_from_noise(jitter=0.03, rate=0.04, steps=600, stop="steps")
+    # Ulyanov et al. 2018, supplementary material.
+    paper = Recipe(jitter=0.03, averaging=0.0, precision="float32", steps=2000, stop="steps")
+    return {**qualities(fast), "paper": paper}
+
+
+def adapted(name: str, recipe: Recipe, factor: int) -> Recipe:
+    """The published settings have more steps and jitter for a factor of 8."""
+    from dataclasses import replace
+
+    return replace(recipe, jitter=0.05, steps=4000) if name == "paper" and factor >= 8 else recipe
+
+
+def plan(picture: Picture, options: SuperResolveOptions, choice: RecipeChoice) -> Plan:
+    """State the down-sampling."""
+    from preimage.operators import Downsample, check_kernel
+    from preimage.problem import Problem
+    from preimage.regularizers import total_variation
+    from preimage.series.plan import Plan
+
+    factor, tv = options.factor, options.tv
+    if isinstance(factor, bool) or not isinstance(factor, int):
         raise InputError(f"factor must be a whole number from 2 to 16, got {factor!r}")
-    picture = as_picture(image)
     height, width = (side * factor for side in picture.tensor.shape[-2:])
-    weights, fitted = down_kernel(kernel, factor)
+    weights, fitted = down_kernel(options.kernel, factor)
     check_kernel(weights, (height, width), odd=False)
-    if factor >= 8:
-        recipe = variant(recipe, PAPER, PAPER_X8)
 
-    def problem(part: Picture, found: torch.Tensor | None = None) -> Problem:
+    def problem(part: Picture, learned: torch.Tensor | None = None) -> Problem:
         return Problem(
             part.tensor,
-            operator=Downsample(weights if found is None else found, factor, trainable=fitted and found is None),
-            penalties=((tv, total_variation),) if tv else (),
+            operator=Downsample(weights if learned is None else learned, factor, trainable=fitted and learned is None),
+            regularizers=((tv, total_variation),) if tv else (),
         )
 
-    return start(
-        "super-resolve",
+    kernel = str(options.kernel) if isinstance(options.kernel, str | Path) else "as specified"
+    return Plan(
         problem,
-        picture,
-        recipe,
-        rule=lambda _: stop or After(),
+        choice.adapted(lambda name, base: adapted(name, base, factor)),
         scale=factor,
-        fitted=fitted,
-        restarts=restarts,
-        initial=initial,
-        seed=seed,
-        device=device,
-        tile=tile,
-        options={"factor": factor, "kernel": weights.tolist(), "fitted": fitted, "tv": tv},
-        remarks=(f"{factor} times as large: {width} x {height} pixels, kernel {_name(kernel)}",),
+        shares_kernel=fitted,
+        fingerprint={"kernel": weights.tolist(), "fitted": fitted},
+        remarks=(f"{factor} times as large: {width} x {height} pixels, kernel {kernel}",),
     )
 
 
 def down_kernel(kernel: str | Path | torch.Tensor | NDArray[Any], factor: int) -> tuple[torch.Tensor, bool]:
     """The (k, k) weights of a down-sampling by `factor`, and whether they are to be fitted."""
+    from preimage.operators import bicubic, box, gaussian, lanczos2, read_kernel
+
     name = str(kernel) if isinstance(kernel, str | Path) else ""
-    if name in _NAMED:
-        return _NAMED[name](factor), False
+    named = {"lanczos2": lanczos2, "bicubic": bicubic, "box": box}
+    if name in named:
+        return named[name](factor), False
     if name == "estimate":  # from about what a camera does
         return gaussian(0.4 * factor, _same_parity(4 * factor - 1, factor)), True
     if name.startswith("gaussian:"):
@@ -140,9 +120,18 @@ def _number(text: str, whole: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 < value < 100:
-        raise InputError(f"kernel {whole!r}: sigma must be a number above 0 and below 100, as in gaussian:1.6")
+        raise InputError(
+            f"kernel {whole!r}: sigma must be a number above 0 and below 100, as in gaussian:1.6", code="kernel"
+        )
     return value
 
 
-def _name(kernel: object) -> str:
-    return str(kernel) if isinstance(kernel, str | Path) else "as given"
+super_resolve = TaskSpec(
+    "super-resolve",
+    "Enlarge an image.",
+    "preimage super-resolve small.png --factor 4 -o large.png",
+    SuperResolveOptions,
+    restoration("super-resolve", plan, recipes),
+    recipes=recipes,
+    outputs=IMAGE_OUTPUTS,
+)

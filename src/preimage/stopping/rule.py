@@ -1,202 +1,122 @@
-"""Rule: what every stopping rule shares, and two of them as one."""
+"""StoppingRule: the configuration of a rule, a value that any number of fits can share, and two of them as one."""
 
 from __future__ import annotations
 
-import math
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any, ClassVar
 
 import torch
 
+from preimage.engine.step import Step
 from preimage.errors import InputError
 from preimage.problem import Problem
-from preimage.step import Step
+from preimage.stopping.tracker import EitherTracker, ScoreTracker, Tracker
 
 
-def wide(x: torch.Tensor) -> torch.Tensor:
-    """In float64, where the device knows it."""
-    return x.float() if x.device.type == "mps" else x.double()
+def fixed(value: Any) -> Any:
+    """A field that a rule does not have as an option, with the value that it always has."""
+    return field(default=value, init=False, repr=False)
 
 
-class Rule:
-    """What every rule shares: the best average of each member so far, the step it came from, and patience.
+@dataclass(frozen=True, kw_only=True)
+class StoppingRule:
+    """When to stop and what to keep: a score for each member, the lower the better, and patience.
 
-    A subclass gives `score`: a number for each member, the lower the better. A member stops when the last improvement
-    (by more than the share `worth` of the score) is older than `patience` steps and than `slack` times its own age. A look
-    is in two parts, so that an accelerator is not waited for at every step: `measured` works out a few numbers where the
-    pictures are, `decide` is told them later, those of several steps at once. To write a rule, define `score` and a `name`:
+    A rule is a value: it remembers nothing of a fit, so that one rule serves any number of fits, also at once. What changes
+    is in the Tracker that `start` makes. Write a rule of your own by `score` and a `name`:
 
-        class Quiet(Rule):
-            name = "quiet"
-            def score(self, step):
-                return step.loss
+    Example:
+        >>> class Quiet(StoppingRule):
+        ...     name = "quiet"
+        ...     def score(self, step):
+        ...         return step.loss
+        >>> (Quiet(patience=60) | Quiet(patience=100, every=5)).name
+        'quiet | quiet'
+
+    Args:
+        patience: steps without an improvement after which a member stops; None: a part of the maximum number of steps.
+        min_delta: fraction of the score by which it must fall to count as an improvement, 0 or more.
+        patience_ratio: a member also waits this many times the number of steps of its last improvement, 0 or more.
+        every: steps between two scores, 1 or more.
+
+    Raises InputError for a value out of its range.
     """
 
-    name = "rule"
-    meaning = "the lowest score"
-    rows = 2  # how many numbers of each member `measured` gives
+    patience: int | None = None
+    min_delta: float = 0.0
+    patience_ratio: float = 0.0
+    every: int = 1
 
-    def __init__(self, *, patience: int | None = None, slack: float = 0.0, worth: float = 0.0, every: int = 1) -> None:
-        if patience is not None and patience < 1:
-            raise InputError(f"patience must be at least 1 step, got {patience}")
-        self.patience = patience
-        self.slack = slack
-        self.worth = worth
-        self.every = every
-        self.best: torch.Tensor | None = None
-        self.kept_step: list[int] = []
-        self.best_score: list[float] = []
-        self.renewed: list[tuple[int, float]] = []
-        self.last_score: list[float] = []
-        self.last_loss: list[float] = []
-        self.stopped_at: list[int] = []
+    name: ClassVar[str] = "rule"
+    meaning: ClassVar[str] = "the lowest score"
 
-    def prepare(self, problem: Problem, *, members: int, size: tuple[int, int], total: int, seed: int) -> Problem:
-        """Called once before a fit: forgets what was seen, and may change the problem (held-out values need it)."""
-        del size, seed
-        self.best = None
-        self.kept_step, self.stopped_at = [0] * members, [0] * members
-        self.best_score = [float("inf")] * members
-        self.renewed = [(0, float("inf"))] * members
-        self.last_score = [float("nan")] * members
-        self.limit = self.patience or max(1, total // 3)
-        return problem
+    def __post_init__(self) -> None:
+        for name, least in (("patience", 1), ("every", 1), ("min_delta", 0), ("patience_ratio", 0)):
+            value = getattr(self, name)
+            if value is not None and not value >= least:
+                raise InputError(f"{name} must be at least {least}{' step' if least else ''}, got {value}")
 
     def score(self, step: Step) -> torch.Tensor:
-        """A number for each member, (b,), the lower the better; NaN where nothing can be said yet."""
+        """A number for each member, (b,), the lower the better; NaN where nothing is known yet."""
         raise TypeError(f"{type(self).__name__} must define score(step)")
 
-    def look(self, step: Step) -> list[bool]:
-        """Which members to stop now; members that are not active are left alone."""
-        return self.decide(step, self.measured(step).tolist())
+    def start(
+        self,
+        problem: Problem,
+        *,
+        members: Sequence[int],
+        total: int,
+        seed: int = 0,
+        streams: Iterator[int] | None = None,
+    ) -> tuple[Problem, Tracker]:
+        """Begin one fit: its problem, which a rule that holds out pixels changes, and the tracker of it.
 
-    def measured(self, step: Step) -> torch.Tensor:
-        """What `decide` asks for, (rows, b), without waiting for it: score and loss of each member."""
-        if self._passes_over(step):
-            return wide(step.loss.new_full((2, len(step.active)), float("nan")))
-        score = wide(self.score(step).to(step.loss.device))
-        return torch.stack([score, step.loss.to(score)])
+        Args:
+            problem: for all members, on their device.
+            members: the number of the random stream of each: members of one number draw the same, as each does alone.
+            total: maximum number of steps.
+            seed, streams: of what a rule draws, and the numbers of random streams, of which it takes the next; None: 0, 1, 2, ...
+        """
+        return problem, self.tracker(problem, members=len(members), total=total)
 
-    def decide(self, step: Step, numbers: list[list[float]]) -> list[bool]:
-        """Which members to stop at a step of which these numbers were measured."""
-        self.take(step, [active and not since for active, (since, _) in zip(step.active, self.renewed, strict=True)])
-        if self._passes_over(step):
-            return [False] * len(step.active)
-        scores, self.last_loss = numbers
-        self.last_score = self.judged(scores)
-        better = [
-            active and self.accepts(step, i) and score < self.best_score[i]
-            for i, (active, score) in enumerate(zip(step.active, self.last_score, strict=True))
-        ]
-        self.keep(step, better)
-        stops = [active and self.patience_ends(step, i) for i, active in enumerate(step.active)]
-        self.stopped_at = [step.index if s else old for s, old in zip(stops, self.stopped_at, strict=True)]
-        return stops
+    def tracker(self, problem: Problem, *, members: int, total: int) -> Tracker:
+        """The tracker of a fit, of a rule that draws nothing and leaves the problem as it is."""
+        return ScoreTracker(self, members=members, total=total)
 
-    def judged(self, scores: list[float]) -> list[float]:
-        """The scores as they are compared and shown (smoothed over the steps, say)."""
-        return scores
-
-    def _passes_over(self, step: Step) -> bool:
-        return step.index % self.every > 0 and step.index < step.total
-
-    def accepts(self, step: Step, member: int) -> bool:
-        """Whether a score counts at this step (a guard against minima that come too early)."""
-        del step, member
-        return True
-
-    def patience_ends(self, step: Step, member: int) -> bool:
-        since, _ = self.renewed[member]
-        return since > 0 and step.index - since >= max(self.limit, self.slack * since)
-
-    def keep(self, step: Step, better: list[bool]) -> None:
-        """Take over the averages of some members, whose scores are the best so far."""
-        self.take(step, better)
-        for i, is_better in enumerate(better):
-            if is_better:
-                self.best_score[i] = self.last_score[i]
-                before = self.renewed[i][1]
-                if math.isinf(before) or self.last_score[i] < before - self.worth * abs(before):
-                    self.renewed[i] = (step.index, self.last_score[i])
-
-    def take(self, step: Step, members: list[bool]) -> None:
-        """Hold the averages of some members: the latest until a first score is known, then the best."""
-        if any(members):
-            # Member by member rather than by a mask, which would have to go to the device.
-            chosen = zip(members, step.average, step.average if self.best is None else self.best, strict=True)
-            self.best = step.average if all(members) else torch.stack([new if c else old for c, new, old in chosen])
-            self.kept_step = [step.index if c else kept for c, kept in zip(members, self.kept_step, strict=True)]
-
-    def reason(self, member: int) -> str:
-        """Why this member stopped and what was kept, as advice."""
-        kept, stopped = self.kept_step[member], self.stopped_at[member]
-        if not stopped:
-            return (
-                f"all steps were done before {self.name} saw {self.meaning} pass; kept step {kept}: more steps may help"
-            )
-        return f"{self.name}: {self.meaning} was at step {kept}, nothing better until {stopped}; kept step {kept}"
-
-    def state(self) -> str:
-        """A few words for a progress line."""
-        known = [score for score in self.last_score if score == score]
-        return f"{self.name} {sum(known) / len(known):.3g}" if known else self.name
-
-    def state_dict(self) -> dict[str, Any]:
-        names = ("best", "kept_step", "best_score", "renewed", "last_score", "stopped_at", "limit", *self.remembers)
-        return {name: getattr(self, name) for name in names}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name, value in state.items():
-            setattr(self, name, value)
-
-    remembers: tuple[str, ...] = ()
-
-    def __or__(self, other: Rule) -> Rule:
-        return Either(self, other)
+    def __or__(self, other: StoppingRule) -> StoppingRule:
+        return EitherRule(self, other)  # pyright: ignore[reportCallIssue] (fields that are not in the base come first)
 
 
-class Either(Rule):
-    """Stops at whichever of two rules says so first, and keeps what that one kept."""
+@dataclass(frozen=True)
+class EitherRule(StoppingRule):
+    """Stops each member at whichever of two rules stops it first, and keeps what that one kept: `first | second`."""
 
-    def __init__(self, first: Rule, second: Rule) -> None:
-        super().__init__()
-        self.rules = (first, second)
-        self.name = f"{first.name} | {second.name}"
-        self.rows = first.rows + second.rows
+    first: StoppingRule = field(kw_only=False)
+    second: StoppingRule = field(kw_only=False)
+    patience: int | None = fixed(None)
+    min_delta: float = fixed(0.0)
+    patience_ratio: float = fixed(0.0)
+    every: int = fixed(1)
 
-    def prepare(self, problem: Problem, *, members: int, size: tuple[int, int], total: int, seed: int) -> Problem:
-        super().prepare(problem, members=members, size=size, total=total, seed=seed)
-        self.chosen = [0] * members
-        for rule in self.rules:
-            problem = rule.prepare(problem, members=members, size=size, total=total, seed=seed)
-        return problem
+    @property
+    def name(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Both names."""
+        return f"{self.first.name} | {self.second.name}"
 
-    def measured(self, step: Step) -> torch.Tensor:
-        return torch.cat([rule.measured(step) for rule in self.rules])
-
-    def decide(self, step: Step, numbers: list[list[float]]) -> list[bool]:
-        first, second = self.rules
-        answers = [first.decide(step, numbers[: first.rows]), second.decide(step, numbers[first.rows :])]
-        self.chosen = [
-            (0 if a else 1 if b else old) if active else old
-            for a, b, old, active in zip(*answers, self.chosen, step.active, strict=True)
-        ]
-        self.kept_step = [self.rules[rule].kept_step[i] for i, rule in enumerate(self.chosen)]
-        bests = [rule.best for rule in self.rules]
-        if all(best is not None for best in bests):
-            self.best = torch.stack([b[i] for i, rule in enumerate(self.chosen) if (b := bests[rule]) is not None])
-        return [a or b for a, b in zip(*answers, strict=True)]
-
-    def reason(self, member: int) -> str:
-        return self.rules[self.chosen[member]].reason(member)
-
-    def state(self) -> str:
-        return ", ".join(rule.state() for rule in self.rules)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"own": super().state_dict(), "chosen": self.chosen, "rules": [rule.state_dict() for rule in self.rules]}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        super().load_state_dict(state["own"])
-        self.chosen = state["chosen"]
-        for rule, saved in zip(self.rules, state["rules"], strict=True):
-            rule.load_state_dict(saved)
+    def start(
+        self,
+        problem: Problem,
+        *,
+        members: Sequence[int],
+        total: int,
+        seed: int = 0,
+        streams: Iterator[int] | None = None,
+    ) -> tuple[Problem, Tracker]:
+        streams = streams or count()
+        trackers = []
+        for rule in (self.first, self.second):
+            problem, tracker = rule.start(problem, members=members, total=total, seed=seed, streams=streams)
+            trackers.append(tracker)
+        return problem, EitherTracker(self, (trackers[0], trackers[1]), len(members))

@@ -2,114 +2,190 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any, ClassVar
+
 import torch
 
-from preimage.codes import seeded
+from preimage.engine.step import Step
 from preimage.errors import InputError
 from preimage.problem import Problem
-from preimage.step import Step
-from preimage.stopping.rule import Rule, wide
+from preimage.rng import generator
+from preimage.stopping.rule import StoppingRule, fixed
+from preimage.stopping.tracker import ScoreTracker, Tracker, wide
 
 
-class WindowedVariance(Rule):
-    """Keeps the average where the outputs of the last `window` steps vary least (Wang et al., TMLR 2023, ES-WMV).
+class VarianceTracker(ScoreTracker):
+    """Scores by a subset of the values, and goes on after a minimum that came too early."""
 
-    The variance is the mean over the window of the squared distance to the window's mean, per value; kept as running
-    sums in float64 over a fixed random subset of `values` values (None: all), never as a stack of pictures.
-    """
+    rule: Any  # a VarianceRule
+    remembers: tuple[str, ...] = ("losses",)
 
-    name = "windowed variance"
-    meaning = "the least variance of the outputs"
-    remembers = ("ring", "total", "squares", "losses", "known_from")
-
-    def __init__(
-        self, window: int | None = None, patience: int | None = None, *, values: int | None = 4096, guard: float = 0.7
-    ) -> None:
-        super().__init__(patience=patience)
-        if window is not None and window < 2:
-            raise InputError(f"window must be at least 2 steps, got {window}")
-        self.window = window
-        self.values = values
-        self.guard = guard
-
-    def prepare(self, problem: Problem, *, members: int, size: tuple[int, int], total: int, seed: int) -> Problem:
-        self.span = self.window or max(5, total // 30)
-        self.seed = seed
-        self.ring: torch.Tensor | None = None
+    def __init__(self, rule: VarianceRule, draws: torch.Generator, *, members: int, total: int) -> None:
+        super().__init__(rule, members=members, total=total)
+        self.draws = draws
         self.chosen: torch.Tensor | None = None
-        self.total = self.squares = self.known_from = torch.zeros(())
-        self.losses = [float("inf")] * members
-        return super().prepare(problem, members=members, size=size, total=total, seed=seed)
-
-    def score(self, step: Step) -> torch.Tensor:
-        x = self.subset(step.image)
-        if self.ring is None:
-            self.ring = x.new_zeros(self.span, *x.shape)
-            self.total = wide(x.new_zeros(x.shape))
-            self.squares = wide(x.new_zeros(x.shape[0]))
-            self.known_from = torch.full((x.shape[0],), self.span, device=x.device)
-        sound = step.image.flatten(1).isfinite().all(1)
-        self.known_from = torch.where(sound, self.known_from, step.index + self.span)
-        slot = step.index % self.span
-        old, new = wide(self.ring[slot]), wide(x)
-        self.total = self.total + new - old
-        self.squares = self.squares + new.square().sum(1) - old.square().sum(1)
-        self.ring[slot] = x
-        mean = self.total / self.span
-        variance = (self.squares / self.span - mean.square().sum(1)) / x.shape[1]
-        return torch.where(step.index < self.known_from, float("nan"), variance)
+        self.losses: list[float] = [float("inf")] * members  # at the best score
 
     def subset(self, image: torch.Tensor) -> torch.Tensor:
-        """The same values of every picture at every step, (b, n); those of a fit that diverged (and will go back) are 0."""
+        """The same values of every image at every step, (b, n); those of a fit that diverged (and will go back) are 0."""
         x = image.flatten(1).nan_to_num(0, 0, 0)
-        if self.values is None or self.values >= x.shape[1]:
+        if self.rule.values is None or self.rule.values >= x.shape[1]:
             return x
         if self.chosen is None:
-            generator = seeded(self.seed, "hold-out", 0)
-            self.chosen = torch.randint(x.shape[1], (self.values,), generator=generator).to(x.device)
+            self.chosen = torch.randint(x.shape[1], (self.rule.values,), generator=self.draws).to(x.device)
         return x[:, self.chosen]
 
-    def keep(self, step: Step, better: list[bool]) -> None:
-        super().keep(step, better)
-        for i, is_better in enumerate(better):
-            if is_better:
-                self.losses[i] = self.last_loss[i]
+    def improve(self, step: Step, member: int) -> None:
+        super().improve(step, member)
+        self.losses[member] = self.last_loss[member]
 
     def patience_ends(self, step: Step, member: int) -> bool:
-        """A minimum after which the loss fell on as only the learning of the picture makes it fall was premature."""
+        """Whether a minimum was premature: the loss fell further since, as it does only while the image is fitted."""
         if not super().patience_ends(step, member):
             return False
-        if self.last_loss[member] < self.guard * self.losses[member]:
+        if self.last_loss[member] < self.rule.guard * self.losses[member]:
             self.best_score[member] = float("inf")  # the first flat phase: look for the next minimum
-            self.renewed[member] = (step.index, float("inf"))
+            self.last_improvement[member] = (step.index, float("inf"))
             return False
         return True
 
 
-class MovingVariance(WindowedVariance):
-    """The same with exponential moving mean and variance: less memory, a little noisier (Wang et al., ES-EMV)."""
+class WindowedTracker(VarianceTracker):
+    """Running sums over a window."""
 
-    name = "moving variance"
-    remembers = ("mean", "variance", "losses")
+    remembers: tuple[str, ...] = ("ring", "total", "squares", "losses", "known_from")
 
-    def __init__(
-        self, alpha: float = 0.1, patience: int | None = None, *, values: int | None = 4096, guard: float = 0.7
-    ) -> None:
-        super().__init__(None, patience, values=values, guard=guard)
-        if not 0 < alpha < 1:
-            raise InputError(f"alpha must be between 0 and 1, got {alpha}")
-        self.alpha = alpha
+    def __init__(self, rule: VarianceRule, draws: torch.Generator, *, members: int, total: int) -> None:
+        super().__init__(rule, draws, members=members, total=total)
+        self.window: int = self.rule.window or max(5, total // 30)
+        self.ring: torch.Tensor | None = None
+        self.total: torch.Tensor = torch.zeros(())
+        self.squares: torch.Tensor = self.total
+        self.known_from: torch.Tensor = self.total
 
-    def prepare(self, problem: Problem, *, members: int, size: tuple[int, int], total: int, seed: int) -> Problem:
-        self.mean = self.variance = None
-        return super().prepare(problem, members=members, size=size, total=total, seed=seed)
+    def score_of(self, step: Step) -> torch.Tensor:
+        x = self.subset(step.image)
+        if self.ring is None:
+            self.ring = x.new_zeros(self.window, *x.shape)
+            self.total = wide(x.new_zeros(x.shape))
+            self.squares = wide(x.new_zeros(x.shape[0]))
+            self.known_from = torch.full((x.shape[0],), self.window, device=x.device)
+        sound = step.image.flatten(1).isfinite().all(1)
+        self.known_from = torch.where(sound, self.known_from, step.index + self.window)
+        slot = step.index % self.window
+        old, new = wide(self.ring[slot]), wide(x)
+        self.total = self.total + new - old
+        self.squares = self.squares + new.square().sum(1) - old.square().sum(1)
+        self.ring[slot] = x
+        mean = self.total / self.window
+        variance = (self.squares / self.window - mean.square().sum(1)) / x.shape[1]
+        return torch.where(step.index < self.known_from, float("nan"), variance)
 
-    def score(self, step: Step) -> torch.Tensor:
-        x = wide(self.subset(step.image))
+
+class MovingTracker(VarianceTracker):
+    """Exponential moving mean and variance."""
+
+    remembers: tuple[str, ...] = ("mean", "variance", "losses")
+    mean: torch.Tensor | None = None
+    variance: torch.Tensor | None = None
+
+    def score_of(self, step: Step) -> torch.Tensor:
+        x, alpha = wide(self.subset(step.image)), float(self.rule.alpha)
         if self.mean is None or self.variance is None:
             self.mean, self.variance = x, x.new_zeros(len(x))
             return torch.full((len(x),), float("nan"))
         difference = (x - self.mean).square().mean(1)
-        self.variance = (1 - self.alpha) * (self.variance + self.alpha * difference)
-        self.mean = torch.lerp(self.mean, x, self.alpha)
-        return self.variance if step.index > 3 / self.alpha else torch.full((len(x),), float("nan"))
+        self.variance = (1 - alpha) * (self.variance + alpha * difference)
+        self.mean = torch.lerp(self.mean, x, alpha)
+        return self.variance if step.index > 3 / alpha else torch.full((len(x),), float("nan"))
+
+
+@dataclass(frozen=True)
+class VarianceRule(StoppingRule):
+    """What both rules share: a fixed random subset of the values, and a guard against minima that come too early.
+
+    Args:
+        values: how many values of the image the variance is computed from; None: all.
+        guard: a minimum is dropped as premature if the loss falls below this fraction of its value there; 0: never.
+    """
+
+    values: int | None = field(default=4096, kw_only=True)
+    guard: float = field(default=0.7, kw_only=True)
+    min_delta: float = fixed(0.0)
+    patience_ratio: float = fixed(0.0)
+    every: int = fixed(1)
+
+    meaning = "the least variance of the outputs"
+    judge: ClassVar[type[VarianceTracker]]
+
+    def start(
+        self,
+        problem: Problem,
+        *,
+        members: Sequence[int],
+        total: int,
+        seed: int = 0,
+        streams: Iterator[int] | None = None,
+    ) -> tuple[Problem, Tracker]:
+        draws = generator(seed, "hold-out", 0, stream=next(streams or count()))
+        return problem, self.judge(self, draws, members=len(members), total=total)
+
+
+@dataclass(frozen=True)
+class WindowedVariance(VarianceRule):
+    """Keeps the average where the outputs of the last `window` steps vary least.
+
+    The variance is the mean over the window of the squared distance to the window's mean, per value; kept as running sums in
+    float64 over a fixed random subset of `values` values (None: all), never as a stack of images.
+
+    Example:
+        >>> WindowedVariance(10, patience=30).values
+        4096
+
+    Args:
+        window: steps, 2 or more; None: a thirtieth of the maximum number of steps.
+
+    Raises InputError for a value out of its range.
+
+    Source: Wang et al., Early Stopping for Deep Image Prior, TMLR 2023, ES-WMV.
+    """
+
+    window: int | None = field(default=None, kw_only=False)
+
+    name = "windowed variance"
+    judge: ClassVar[type[VarianceTracker]] = WindowedTracker
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.window is not None and self.window < 2:
+            raise InputError(f"window must be at least 2 steps, got {self.window}")
+
+
+@dataclass(frozen=True)
+class MovingVariance(VarianceRule):
+    """The same with exponential moving mean and variance: less memory, a little noisier.
+
+    Example:
+        >>> MovingVariance(patience=30).alpha
+        0.1
+
+    Args:
+        alpha: EMA weight of the latest output, above 0 to below 1.
+
+    Raises InputError for a value out of its range.
+
+    Source: Wang et al., Early Stopping for Deep Image Prior, TMLR 2023, ES-EMV.
+    """
+
+    alpha: float = field(default=0.1, kw_only=False)
+
+    name = "moving variance"
+    judge: ClassVar[type[VarianceTracker]] = MovingTracker
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.alpha < 1:
+            raise InputError(f"alpha must be between 0 and 1, got {self.alpha}")

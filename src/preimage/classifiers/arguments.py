@@ -1,0 +1,86 @@
+"""Checks of the arguments of a Classifier; each error names the value and the way out."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import operator
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from preimage.errors import InputError
+
+
+def class_names(classes: Any) -> tuple[str, ...]:
+    """The names of at least two classes that are given by name, or by their number.
+
+    Example:
+        >>> class_names(2), class_names(["benign", "malignant"])
+        (('0', '1'), ('benign', 'malignant'))
+    """
+    if isinstance(classes, str) or not isinstance(classes, int | Iterable):
+        raise InputError(f"classes must be a list of their names, or their number, got {classes!r}", code="type")
+    names = tuple(map(str, range(classes) if isinstance(classes, int) else classes))
+    if len(names) < 2:
+        raise InputError(f"classes must be 2 or more, got {len(names)}: name both of a binary classifier", code="class")
+    first: dict[str, int] = {}
+    for number, name in enumerate(names):
+        if first.setdefault(name, number) != number:
+            pair = f"classes {first[name]} and {number}"
+            raise InputError(f"{pair} are both called {name!r}: give each a name of its own", code="class")
+    return names
+
+
+def mean_and_std(mean: Any, std: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The mean and standard deviation of each channel, which are 1 or 3.
+
+    A single number is refused: it may be meant for gray as well as for color.
+    """
+    try:
+        means, stds = tuple(map(float, mean)), tuple(map(float, std))
+    except (TypeError, ValueError):
+        means = stds = ()
+    if len(means) not in (1, 3) or len(means) != len(stds) or not math.isfinite(sum(means + stds)) or min(stds) <= 0:
+        raise InputError(
+            f"mean and std must be 3 finite numbers each, or 1 for a model of gray images, std above 0, got {mean!r}, {std!r}: "
+            "give (0.5,) * 3, or (0.5,), for example"
+        )
+    return means, stds
+
+
+def height_and_width(size: Any) -> tuple[int, int] | None:
+    """(height, width), whole numbers of at least 1, of a side, of both, or of None.
+
+    Example:
+        >>> height_and_width(224), height_and_width((240, 320)), height_and_width(None)
+        ((224, 224), (240, 320), None)
+    """
+    if size is None:
+        return None
+    try:
+        sides = tuple(map(operator.index, size if isinstance(size, Iterable) else (size, size)))
+    except TypeError:  # a fraction, a word
+        sides = ()
+    if len(sides) != 2 or min(sides) < 1 or isinstance(size, bool):
+        raise InputError(
+            f"size must be a side in pixels, (height, width), or None for images as they are, got {size!r}: give 224, say"
+        )
+    return sides[0], sides[1]
+
+
+def suggestion(wanted: str, names: Sequence[str]) -> str:
+    """The names near one that does not exist, or else the first few, as the end of a message.
+
+    Example:
+        >>> suggestion("layer5", ["conv1", "layer3", "layer4"])
+        ': did you mean layer4, layer3?'
+    """
+    near = difflib.get_close_matches(wanted, names, n=4, cutoff=0.4)
+    if near:
+        return f": did you mean {', '.join(near)}?"
+    return f": there are {', '.join(names[:4])}{', ...' if len(names) > 4 else ''}"
+
+
+def in_one_line(error: Exception, longest: int) -> str:
+    """The message of an error of somebody else's code, whose line breaks and length are unknown."""
+    return " ".join(str(error).split())[:longest]

@@ -1,0 +1,266 @@
+"""Classifier: any image classifier behind one interface: images in 0 to 1 in, logits and the features of any layer out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from copy import deepcopy
+from functools import partial
+from itertools import chain
+from threading import get_ident
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from preimage.classifiers.arguments import class_names, height_and_width, in_one_line, mean_and_std, suggestion
+from preimage.errors import InputError
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_LUMA = (0.299, 0.587, 0.114)
+
+
+class Classifier(nn.Module):
+    """A classifier of images (b, 1 or 3, h, w) in 0 to 1 that returns logits (b, classes), differentiably.
+
+    It holds a frozen copy of the model, in evaluation mode: the model itself stays as it is, and what happens to it later has
+    no effect here. Logits and features are on the device of the images. Several threads may use one classifier.
+
+    Example:
+        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.Flatten(), nn.Linear(8 * 16 * 16, 2))
+        >>> classifier = Classifier(model, ["benign", "malignant"], mean=(0.5,) * 3, std=(0.25,) * 3, size=32)
+        >>> classifier(torch.rand(2, 3, 48, 64)).shape
+        torch.Size([2, 2])
+        >>> classifier.features(torch.rand(1, 3, 48, 64), "0").shape
+        torch.Size([1, 8, 16, 16])
+
+    Args:
+        model: a module that takes normalized images and returns logits, or a tuple that starts with them, a dict with
+            "logits" or "out", or an object with `.logits` (transformers). A single logit is that of the second of two classes.
+        classes: their names, or their number.
+        mean, std: of the normalization, for images in 0 to 1: three numbers each, or one number each, as (0.5,), for a model of
+            gray images.
+        size: side, or (height, width), in pixels, to which images are resized first; None: as they are.
+        copy: False: the classifier takes the module itself, which is frozen from then on (saves the memory of a copy, 98 MiB
+            for a ResNet-50).
+
+    Raises:
+        InputError: no nn.Module or one that cannot be copied, fewer than two classes or two of one name, any invalid value.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(
+        self,
+        model: nn.Module,
+        classes: Sequence[str] | int,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        size: int | tuple[int, int] | None = None,
+        *,
+        copy: bool = True,
+    ) -> None:
+        super().__init__()
+        if not isinstance(model, nn.Module):
+            raise InputError(
+                f"model must be an nn.Module from images to logits, got {type(model).__name__}: make a function the forward of "
+                "one; load_classifier takes a specification",
+                code="type",
+            )
+        self.classes: tuple[str, ...] = class_names(classes)
+        statistics = mean_and_std(mean, std)
+        self.size: tuple[int, int] | None = height_and_width(size)
+        self.model: nn.Module = (_copied(model) if copy else model).eval().requires_grad_(False)
+        place = next(chain(self.model.parameters(), self.model.buffers()), torch.zeros(0)).device
+        for name, values in zip(("mean", "std"), statistics, strict=True):
+            self.register_buffer(name, torch.tensor(values, dtype=torch.float32, device=place).reshape(1, -1, 1, 1))
+
+    def train(self, mode: bool = True) -> Classifier:
+        """Stay in evaluation mode: a classifier that is explained must not change."""
+        del mode
+        return super().train(False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(b, 1 or 3, h, w) in 0 to 1 -> logits (b, classes)."""
+        return self._logits(self.model(self.prepared(x))).to(x.device)
+
+    def probabilities(self, x: torch.Tensor) -> torch.Tensor:
+        """The softmax of the logits, (b, classes)."""
+        return self(x).softmax(1)
+
+    def prepared(self, x: torch.Tensor) -> torch.Tensor:
+        """The input of the model itself, on its device: resized and normalized, in its number of channels."""
+        channels = self.mean.shape[1]
+        if x.ndim != 4 or x.shape[1] not in (1, 3):
+            got = tuple(x.shape)
+            raise InputError(f"images must be (b, 1 or 3, h, w), got {got}: x[None] makes a batch of one", code="shape")
+        x = x.to(self.mean)  # in its precision, too: a model of single precision classifies images of any
+        if x.shape[1] > channels:
+            x = (x * luma(x)).sum(1, keepdim=True)
+        elif x.shape[1] < channels:
+            x = x.expand(-1, channels, -1, -1)
+        if self.size is not None and tuple(x.shape[-2:]) != self.size:
+            x = functional.interpolate(x, size=self.size, mode="bilinear", align_corners=False, antialias=True)
+        return (x - self.mean) / self.std
+
+    def layers(self) -> list[str]:
+        """The names of all layers, in the order of the model's own listing."""
+        return [name for name, _ in self.model.named_modules() if name]
+
+    def features(self, x: torch.Tensor, layer: str) -> torch.Tensor:
+        """The output of a layer for images (b, 1 or 3, h, w) in 0 to 1; nothing after the layer is computed.
+
+        Raises:
+            InputError: no such layer, or one that is not used.
+        """
+        found: dict[str, torch.Tensor] = {}
+
+        def stop(name: str, output: Any) -> None:
+            found[name] = _tensor_in(output, f"layer {name}")
+            raise _FoundError
+
+        with suppress(_FoundError):
+            self._forward(x, [layer], stop)
+        return _outputs(found, [layer], x.device)[layer]
+
+    def logits_and_features(
+        self, x: torch.Tensor, layers: Sequence[str]
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The logits (b, classes) and the outputs of some layers, as by `features`, in one forward pass."""
+        found: dict[str, torch.Tensor] = {}
+
+        def keep(layer: str, output: Any) -> None:
+            found[layer] = _tensor_in(output, f"layer {layer}")
+
+        logits = self._logits(self._forward(x, layers, keep))
+        return logits.to(x.device), _outputs(found, layers, x.device)
+
+    @torch.no_grad()
+    def shapes(self, x: torch.Tensor) -> dict[str, tuple[int, ...]]:
+        """The shape of the output of each layer that images (b, 1 or 3, h, w) pass through, in the order they do."""
+        found: dict[str, tuple[int, ...]] = {}
+
+        def note(layer: str, output: Any) -> None:
+            if isinstance(output, torch.Tensor):
+                found[layer] = tuple(output.shape)
+
+        self._forward(x, self.layers(), note)
+        return found
+
+    def _forward(self, x: torch.Tensor, layers: Sequence[str], receive: Callable[[str, Any], None]) -> Any:
+        """What the model returns; `receive` takes the name and the output of each of the layers on the way."""
+        modules, thread = dict(self.model.named_modules()), get_ident()
+        for layer in layers:
+            if layer not in modules or not layer:
+                near = suggestion(layer, self.layers())
+                raise InputError(f"the classifier has no layer {layer!r}{near}", code="layer")
+
+        def hook(layer: str, module: nn.Module, inputs: Any, output: Any) -> None:
+            del module, inputs
+            if get_ident() == thread:  # else another thread's forward pass through the same classifier
+                receive(layer, output)
+
+        handles = [modules[layer].register_forward_hook(partial(hook, layer)) for layer in layers]
+        try:
+            return self.model(self.prepared(x))
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def class_index(self, name: str | int) -> int:
+        """The index of a class by its name, in whatever case, or by its index; InputError names those near an unknown one."""
+        if isinstance(name, str):
+            for names, wanted in ((self.classes, name), ([c.lower() for c in self.classes], name.lower())):
+                if wanted in names:
+                    return names.index(wanted)
+        if str(name).isdecimal() and int(name) < len(self.classes):
+            return int(name)
+        near = f"{suggestion(str(name), self.classes)} (its indices are 0 to {len(self.classes) - 1})"
+        raise InputError(f"the classifier has no class {name!r}{near}", code="class")
+
+    def check_gradient(self, x: torch.Tensor) -> None:
+        """Check that the logits of images (b, 1 or 3, h, w) are finite and differentiable in the image.
+
+        Raises:
+            InputError: a classifier without gradient, which no optimization can explain, or whose logits are NaN.
+        """
+        with torch.enable_grad():
+            probe = x[:1].detach().clone().requires_grad_()
+            logits = self(probe)
+            slope = torch.autograd.grad(logits.sum(), probe, allow_unused=True)[0] if logits.requires_grad else None
+        if slope is None:
+            cause = "torch.no_grad, a detach or numpy inside it"
+            raise InputError(f"the classifier gives no gradient: remove what prevents it ({cause})", code="classifier")
+        logits = logits.detach()
+        if not bool(logits.softmax(1).isfinite().all()) and bool(probe.min() == probe.max()):
+            # One that divides by the image's own standard deviation is sound, and undefined for a constant image.
+            logits = self(torch.linspace(0, 1, x.shape[-1]).expand(1, *x.shape[1:]).to(x))
+        check_answer(logits.softmax(1))
+
+    def _logits(self, output: Any) -> torch.Tensor:
+        logits = _tensor_in(output, "the classifier")
+        if logits.ndim == 1:
+            logits = logits[:, None]
+        if logits.shape[1:] == (1,) and len(self.classes) == 2:
+            logits = torch.cat([torch.zeros_like(logits), logits], 1)
+        if logits.ndim != 2 or logits.shape[1] != len(self.classes):
+            got, count = tuple(logits.shape), len(self.classes)
+            raise InputError(
+                f"the classifier must return logits (b, {count}), got {got}: correct it", code="classifier"
+            )
+        return logits
+
+
+def luma(x: torch.Tensor) -> torch.Tensor:
+    """(1, 3, 1, 1): the weight of each channel of an image in its gray, on its device.
+
+    Filled in there: a copy from the CPU would wait for the device, and cannot be part of a CUDA graph.
+    """
+    return torch.cat([x.new_full((1, 1, 1, 1), share) for share in _LUMA], 1)
+
+
+def check_answer(probabilities: torch.Tensor) -> None:
+    """Raise InputError unless class probabilities (b, classes) are finite."""
+    if not bool(probabilities.isfinite().all()):
+        way = "check its weights and its normalization"
+        raise InputError(f"the classifier's logits are not finite for this image: {way}", code="classifier")
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    try:
+        return deepcopy(model)
+    except Exception as error:  # whatever the parts of a module raise
+        reason = f"{type(model).__name__} cannot be copied ({in_one_line(error, 120)})"
+        way = "give copy=False to hand it over, frozen from then on"
+        raise InputError(f"{reason}: {way}", code="classifier") from error
+
+
+def _tensor_in(output: Any, what: str) -> torch.Tensor:
+    """The tensor that matters in what a model or a layer returns: itself, the first of a tuple, "logits" or "out" of a dict."""
+    if isinstance(output, torch.Tensor):
+        return output
+    named = [getattr(output, "logits", None)]  # transformers, GoogLeNet
+    if isinstance(output, dict):
+        named += [output.get(name) for name in ("logits", "out", "last_hidden_state")]
+    for value in named:
+        if isinstance(value, torch.Tensor):
+            return value
+    if isinstance(output, tuple | list) and output:
+        return _tensor_in(output[0], what)
+    raise InputError(
+        f"{what} returned {type(output).__name__}: return a tensor, a tuple, a dict with 'logits' or an object with .logits",
+        code="classifier",
+    )
+
+
+def _outputs(found: dict[str, torch.Tensor], layers: Sequence[str], device: torch.device) -> dict[str, torch.Tensor]:
+    for layer in layers:
+        if layer not in found:
+            raise InputError(f"a forward pass does not use the layer {layer!r}: take another", code="layer")
+    return {layer: output.to(device) for layer, output in found.items()}
+
+
+class _FoundError(Exception):
+    """Ends a forward pass once the requested layer has been computed; never leaves `features`."""

@@ -1,0 +1,174 @@
+"""load_classifier, load_model: a classifier by its specification, of a library, a model file or a function of yours."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from preimage.classifiers.arguments import in_one_line
+from preimage.classifiers.classifier import Classifier
+from preimage.classifiers.libraries import LIBRARIES, NO_WEIGHTS, from_library
+from preimage.classifiers.model_file import Backbone, TrainedModel, estimator_of, read_held
+from preimage.errors import InputError
+from preimage.rng import drawing_from
+
+_FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+_LONGEST = 300  # characters of the message of somebody else's code
+_WAYS = (
+    "torchvision:resnet18, timm:NAME, hf:NAME or hf:FOLDER, FILE.pt of `preimage train`, or module.path:function; "
+    "with @FILE weights of your own (torchvision:resnet18@weights.pth)"
+)
+
+Function = Callable[[], Classifier]
+
+
+def load_classifier(
+    spec: str | Path, *, backbone: str | Function | None = None, device: str | torch.device = "cpu"
+) -> Classifier:
+    """Load the classifier of a specification, with its classes and normalization.
+
+    Example:
+        >>> load_classifier("torchvision:resnet18@none").classes[1]
+        'goldfish'
+
+    Args:
+        spec: `torchvision:NAME`, `timm:NAME` or `hf:NAME` (transformers; also a folder) with pretrained weights;
+            `NAME@FILE`: weights of a file; `NAME@none`: untrained; `FILE.pt` of `preimage train`;
+            `module.path:function`, your function without arguments that returns a Classifier.
+        backbone: for a FILE.pt trained on the classifier of your function: that function again, or its `module.path:function`.
+            A file never imports or calls anything.
+        device: where it runs.
+
+    Raises:
+        InputError: nothing of that name, weights that cannot be downloaded or do not fit, a package that is not installed, a
+            function of yours that fails, a file that needs a backbone.
+    """
+    return load_model(spec, backbone=backbone).classifier.to(device)
+
+
+def load_model(spec: str | Path, *, backbone: str | Function | None = None) -> TrainedModel:
+    """Load a classifier, as `load_classifier`, together with its loss estimator; on the CPU.
+
+    Example:
+        >>> load_model("torchvision:resnet18@none").estimator is None
+        True
+
+    Arguments and errors are those of `load_classifier`; only a `FILE.pt` of `preimage train` has an estimator and `about`.
+    """
+    _check_specification(spec)
+    text = str(spec)
+    if Path(text).suffix in (".pt", ".pth") and text.partition(":")[0] not in LIBRARIES:
+        return read_model(Path(text), backbone=backbone)
+    if backbone is not None:
+        raise InputError(f"a backbone is only for a model file, and {text} is none: leave it out", code="option")
+    kind, _, name = text.partition(":")
+    name, _, weights = name.partition("@")
+    if kind in LIBRARIES and name:
+        # Where the weights are in the model file, none are to be fetched to read it.
+        place = str(Path(name).resolve()) if Path(name).is_dir() else name
+        return TrainedModel(from_library(kind, name, weights or None), origin=f"{kind}:{place}@{NO_WEIGHTS}")
+    if _FUNCTION.fullmatch(text):
+        return TrainedModel(_of_function(text), origin=text)
+    raise InputError(f"there is no classifier {text!r}: give {_WAYS}", code="not-found")
+
+
+def read_model(path: Path, *, backbone: str | Function | None = None) -> TrainedModel:
+    """Read a model file, as `load_model`. It is data alone: nothing that it names is imported or called.
+
+    Raises:
+        InputError: a file that does not exist, that is no model file or of another format, one that needs a backbone, or
+            weights that do not fit it.
+    """
+    held = read_held(path)
+    model, origin = _architecture(held, path, backbone)
+    try:
+        model.load_state_dict(held["weights"])
+        size = None if held["size"] is None else (held["size"][0], held["size"][1])
+        classifier = Classifier(model, held["classes"], held["mean"], held["std"], size, copy=False)
+        return TrainedModel(classifier, estimator_of(held), held["about"], origin)
+    except (RuntimeError, TypeError, KeyError, AttributeError, IndexError) as error:
+        named = origin.name if isinstance(origin, Backbone) else origin
+        raise InputError(f"{path} does not fit its backbone {named}: train it anew", code="classifier") from error
+
+
+def _architecture(
+    held: dict[str, Any], path: Path, backbone: str | Function | None
+) -> tuple[nn.Module, Backbone | str]:
+    """The untrained module that the weights of a model file belong to, and how it was made."""
+    spec, name = held["spec"], held["backbone"]
+    if isinstance(spec, str) and _FUNCTION.fullmatch(spec) and spec.partition(":")[0] not in LIBRARIES:
+        if backbone is None:
+            reason = f"{path} was trained on the classifier of {spec}, a function that no model file may call"
+            raise InputError(f"{reason}: give it again, --backbone {spec}", code="classifier")
+        made = _of_function(backbone) if isinstance(backbone, str) else _called(backbone, spec)
+        return copy.deepcopy(made.model), backbone if isinstance(backbone, str) else spec
+    if backbone is not None:
+        raise InputError(f"{path} names its own backbone: leave the backbone out", code="option")
+    if isinstance(spec, str):
+        kind, _, rest = spec.partition(":")
+        if kind in LIBRARIES and rest:
+            own = rest.rpartition("@")[0] or rest
+            return from_library(kind, own, NO_WEIGHTS).model, f"{kind}:{own}@{NO_WEIGHTS}"
+    elif isinstance(name, str):
+        origin = Backbone(name, bool(held["small"]))
+        with drawing_from(torch.Generator().manual_seed(0)):
+            return origin.build(len(held["classes"])), origin
+    raise InputError(f"{path} names no backbone that its weights could belong to: train it anew", code="classifier")
+
+
+def _check_specification(spec: Any) -> None:
+    if isinstance(spec, str | Path):
+        return
+    way = f"give {_WAYS}"
+    if isinstance(spec, nn.Module):
+        way = "wrap it: Classifier(model, classes, mean, std, size)"
+    if isinstance(spec, Classifier):
+        way = "it needs no loading, use it as it is"
+    got = type(spec).__name__
+    raise InputError(f"load_classifier takes a specification or a path, got {got}: {way}", code="type")
+
+
+def _of_function(spec: str) -> Classifier:
+    """What a user's function returns; modules of the working folder are found as well."""
+    if not _FUNCTION.fullmatch(spec):
+        raise InputError(f"{spec!r} names no function: give module.path:function", code="not-found")
+    module, _, function = spec.partition(":")
+    here = str(Path.cwd())
+    added = here not in sys.path
+    if added:
+        sys.path.insert(0, here)
+    try:
+        found: Any = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"{spec} cannot be imported ({error}): give module.path:function", code="not-found") from error
+    except Exception as error:  # whatever the user's own code raises
+        raise InputError(f"{spec} cannot be imported ({_named(error)}): fix {module}", code="classifier") from error
+    finally:
+        if added:
+            sys.path.remove(here)
+    return _called(found, spec)
+
+
+def _called(function: Any, name: str) -> Classifier:
+    try:
+        made = function()
+    except Exception as error:
+        way = "it must return a Classifier, called without arguments"
+        raise InputError(f"{name}() failed ({_named(error)}): {way}", code="classifier") from error
+    if not isinstance(made, Classifier):
+        way = "it must return a preimage.Classifier, which has the classes, mean, std and size of your model"
+        raise InputError(f"{name}() returned {type(made).__name__}: {way}", code="classifier")
+    return made
+
+
+def _named(error: Exception) -> str:
+    text = in_one_line(error, _LONGEST)
+    return text if isinstance(error, InputError) else f"{type(error).__name__}: {text or 'no message'}"

@@ -1,0 +1,216 @@
+"""LossEstimator: how large a classifier's own loss at an image is likely to be, predicted from the features of its layers.
+
+The features of each of some layers are averaged over the image and pass a linear layer with ReLU to 128 units; all of them a
+linear layer to one number. It is trained by comparison: of two images, that of the larger loss must get the larger estimate.
+
+Source: Yoo and Kweon, Learning Loss for Active Learning, CVPR 2019; Narayanaswamy, Thiagarajan, Spanias, ICASSP 2021, eq. 2.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from preimage.classifiers.arguments import in_one_line
+from preimage.classifiers.classifier import Classifier
+from preimage.errors import InputError
+from preimage.rng import drawing_from
+
+UNITS, MARGIN = 128, 1.0  # of the hidden layers; gamma of eq. 2
+MOST_LAYERS = 4
+LEVELS = 101  # quantiles that are stored, 0 to 1 by hundredths
+
+
+class LossEstimator(nn.Module):
+    """The estimated loss of images from the features of some layers: {layer: (b, c, ...)} -> (b,).
+
+    Training fixes only the order of the estimates, so `settle` stores their quantiles and their standard deviation on held-out
+    images; `relative` expresses an estimate in units of that deviation, counted from a quantile.
+
+    Example:
+        >>> estimator = LossEstimator({"layer1": 64, "layer2": 128})
+        >>> estimator({"layer1": torch.rand(5, 64, 30, 40), "layer2": torch.rand(5, 128, 15, 20)}).shape
+        torch.Size([5])
+
+    Args:
+        channels: number of channels of each of one or more layers, by its name.
+        units: of the linear layer that each passes.
+    """
+
+    quantiles: torch.Tensor
+    spread: torch.Tensor
+
+    def __init__(self, channels: dict[str, int], units: int = UNITS) -> None:
+        super().__init__()
+        if not channels:
+            raise InputError("a loss estimator needs at least one layer, got none: name layers", code="layer")
+        self.channels: dict[str, int] = dict(channels)
+        self.units = units
+        # A module's name must not have dots in it; layers do.
+        self.branches: nn.ModuleList = nn.ModuleList(nn.Linear(count, units) for count in channels.values())
+        self.head: nn.Linear = nn.Linear(units * len(channels), 1)
+        self.is_settled: bool = False  # not known to be: reading the quantiles waits for the device
+        self.register_buffer("quantiles", torch.zeros(LEVELS))
+        self.register_buffer("spread", torch.ones(()))
+
+    @property
+    def layers(self) -> list[str]:
+        """The names of the layers whose features it takes."""
+        return list(self.channels)
+
+    def forward(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
+        """{layer: (b, c, ...)}, of tokens (b, n, c) -> (b,) on the features' device; the scale has no meaning of its own."""
+        own, place = self.head.weight.device, next(iter(features.values())).device
+        each = [
+            torch.relu(branch(pooled(features[layer], count).to(own)))
+            for branch, (layer, count) in zip(self.branches, self.channels.items(), strict=True)
+        ]
+        return self.head(torch.cat(each, 1)).squeeze(1).to(place)
+
+    @torch.no_grad()
+    def settle(self, estimates: torch.Tensor) -> None:
+        """Store quantiles and standard deviation of two or more unlike estimates (n,) for held-out images."""
+        values = estimates.detach().float().flatten()
+        if len(values) < 2 or float(values.std()) == 0:
+            raise InputError("the estimates of the loss do not differ: train longer", code="classifier")
+        self.quantiles.copy_(torch.quantile(values, torch.linspace(0, 1, LEVELS, device=values.device)))
+        self.spread.copy_(values.std())
+
+    def quantile(self, level: float) -> torch.Tensor:
+        """The estimate below which a share, 0 to 1, of the held-out images lies; `settle` comes first."""
+        if not 0 <= level <= 1:
+            raise InputError(f"a quantile must be from 0 to 1, got {level}: 0.1 is the most confident tenth")
+        # Once: the number is read from the device, which a recorded step (a CUDA graph) cannot.
+        self.is_settled = self.is_settled or bool(self.quantiles.any())
+        if not self.is_settled:
+            raise InputError("the loss estimator has no scale yet: settle held-out estimates", code="classifier")
+        return self.quantiles[round(level * (LEVELS - 1))]
+
+    def relative(self, estimates: torch.Tensor, level: float) -> torch.Tensor:
+        """(estimates - quantile) / standard deviation, (b,): what eq. 4 of Narayanaswamy et al. squares."""
+        rest, spread = (each.to(estimates.device) for each in (self.quantile(level), self.spread))
+        return (estimates - rest) / spread
+
+
+def untrained_estimator(
+    classifier: Classifier, image: torch.Tensor, layers: Sequence[str] = (), *, seed: int
+) -> LossEstimator:
+    """A loss estimator of random weights for some layers of a classifier; none given: the last of each block.
+
+    The channels of the layers are known by an image (1, 3, h, w) in 0 to 1 on the classifier's device.
+
+    Raises:
+        InputError: a classifier that cannot process images of this size, or an unknown layer.
+    """
+    height, width = image.shape[-2:]
+    try:
+        with torch.no_grad():
+            chosen = list(layers) or block_layers(classifier, image)
+            _, features = classifier.logits_and_features(image, chosen)
+    except InputError:
+        raise
+    except (RuntimeError, AssertionError, ValueError) as error:  # each library has its own
+        reason = f"the classifier cannot process images of {width} x {height} ({in_one_line(error, 120)})"
+        raise InputError(f"{reason}: give another size or classifier", code="classifier") from error
+    channels = {layer: value.shape[1] if value.ndim in (2, 4) else value.shape[2] for layer, value in features.items()}
+    with drawing_from(torch.Generator().manual_seed(seed)):
+        return LossEstimator(channels)
+
+
+def pooled(features: torch.Tensor, channels: int) -> torch.Tensor:
+    """The mean over positions of features (b, c, h, w), (b, h, w, c) as of Swin, tokens (b, n, c), or (b, c): (b, c).
+
+    Raises:
+        InputError: features of another number of channels.
+    """
+    if features.ndim == 4 and features.shape[1] == channels:
+        return features.mean((2, 3))
+    if features.ndim in (3, 4) and features.shape[-1] == channels:
+        return features.mean(tuple(range(1, features.ndim - 1)))
+    if features.ndim == 2 and features.shape[1] == channels:
+        return features
+    got = f"the loss estimator expects {channels} channels of a layer, got features {tuple(features.shape)}"
+    raise InputError(f"{got}: use it with the classifier that it was trained with", code="shape")
+
+
+def block_layers(classifier: Classifier, x: torch.Tensor) -> list[str]:
+    """The layers for a loss estimator: the last of each resolution, at most four; of a transformer, four spaced evenly.
+
+    Raises:
+        InputError: a classifier without blocks.
+    """
+    shapes = {name: shape[1:] for name, shape in classifier.shapes(x).items()}
+    row = _numbered({name for name, shape in shapes.items() if len(shape) == 2})
+    if len(row) > 2:  # a transformer's blocks, of tokens
+        count = min(MOST_LAYERS, len(row))
+        return [row[round(k * len(row) / count) - 1] for k in range(1, count + 1)]
+    of_size: dict[tuple[int, ...], list[str]] = defaultdict(list)
+    for name, shape in shapes.items():
+        size = _size_in(shape, classifier.size or (x.shape[-2], x.shape[-1]))
+        if size is not None and min(size) > 1:
+            of_size[size].append(name)
+    # Of outputs of one height and width the last is that of a whole block, since it is computed after its parts; the first
+    # layers of the next block, which may still have that size, have longer names.
+    chosen = [
+        [name for name in names if name.count(".") == min(n.count(".") for n in names)][-1]
+        for names in of_size.values()
+    ]
+    if not chosen:
+        raise InputError("the classifier has no blocks for a loss estimator: name layers of it", code="layer")
+    return chosen[-MOST_LAYERS:]
+
+
+def _size_in(shape: tuple[int, ...], size: tuple[int, int]) -> tuple[int, int] | None:
+    """(h, w) of features (c, h, w), or (h, w, c), known by the shape of the image; None: neither."""
+    for height, width in (shape[1:3], shape[:2]) if len(shape) == 3 else ():
+        if abs(height * size[1] - width * size[0]) <= max(size):
+            return height, width
+    return None
+
+
+def _numbered(names: set[str]) -> list[str]:
+    """The longest row of names that differ in a last number alone (blocks.0, blocks.1, ...), the outermost of equals."""
+    rows: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    for name in names:
+        if found := re.fullmatch(r"(.*?)(\d+)", name):
+            rows[found[1]].append((int(found[2]), name))
+    longest = max(rows, key=lambda stem: (len(rows[stem]), -stem.count(".")), default=None)
+    return [] if longest is None else [name for _, name in sorted(rows[longest])]
+
+
+def ranking_loss(estimates: torch.Tensor, losses: torch.Tensor) -> torch.Tensor:
+    """Mean over the ordered pairs l_i > l_j of max(0, gamma - (estimate_i - estimate_j)): (b,), (b,) -> ().
+
+    Pairs that are not ordered add a constant in eq. 2, and train nothing; a mean rather than a sum, whose weight would depend
+    on the batch size. The true losses are detached: the classifier must not raise them to improve the order.
+
+    Example:
+        >>> ranking_loss(torch.tensor([2.0, 0.0]), torch.tensor([0.9, 0.1]))
+        tensor(0.)
+
+    Source: Narayanaswamy, Thiagarajan, Spanias, ICASSP 2021, eq. 2, gamma = 1.
+    """
+    losses = losses.detach()
+    ordered = losses[:, None] > losses[None, :]
+    hinge = (MARGIN - (estimates[:, None] - estimates[None, :])).clamp_min(0)
+    return (hinge * ordered).sum() / ordered.sum().clamp_min(1)
+
+
+def rank_correlation(a: Sequence[float] | torch.Tensor, b: Sequence[float] | torch.Tensor) -> float:
+    """Spearman's rank correlation of two rows of numbers: -1 to 1; nan if one of them does not vary.
+
+    Example:
+        >>> rank_correlation([1, 2, 3], [9, 5, 1])
+        -1.0
+
+    By scipy's ranks in double precision: torchmetrics sums tied ranks in 32 bits, too few for a row that is mostly zero.
+    """
+    from scipy.stats import rankdata
+
+    ranks = [torch.from_numpy(rankdata(torch.as_tensor(row).flatten().double().cpu().numpy())) for row in (a, b)]
+    x, y = (row - row.mean() for row in ranks)
+    return float((x @ y) / (x.norm() * y.norm()))

@@ -1,0 +1,182 @@
+"""A model file: a classifier that was trained here, and its loss estimator, as plain data and tensors; no pickled code.
+
+By its fingerprint, SHA-256 of every byte, a checkpoint knows its data and its classifier.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from preimage.classifiers.classifier import Classifier
+from preimage.classifiers.libraries import imported_timm
+from preimage.classifiers.loss_estimator import LossEstimator
+from preimage.classifiers.thin_resnet import BLOCKS, ThinResNet
+from preimage.errors import InputError
+from preimage.images.atomic import write_bytes_atomically
+from preimage.version import __version__
+
+KIND, FORMAT = "preimage model", 2
+_KEYS = {"backbone", "small", "spec", "classes", "mean", "std", "size", "weights", "estimator", "about"}
+# Below it ResNets begin with a 3x3 convolution of stride 1, without max-pooling; VGGs halve only four times.
+SMALL_SIDE = 96
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """An architecture that is trained here.
+
+    Example:
+        >>> Backbone("thin_resnet10").build(classes=3)(torch.rand(2, 3, 32, 32)).shape
+        torch.Size([2, 3])
+
+    Args:
+        name: `resnet18` and the like of torchvision, `timm:NAME`, or `thin_resnet10` and `thin_resnet18`.
+        small: for images under 96 px.
+    """
+
+    name: str
+    small: bool = False
+
+    def build(self, classes: int) -> nn.Module:
+        """An untrained module from images to logits.
+
+        Raises:
+            InputError: an unknown name.
+        """
+        if self.name in BLOCKS:
+            return ThinResNet(BLOCKS[self.name], classes)
+        if self.name.startswith("timm:"):
+            timm, own = imported_timm(), self.name.removeprefix("timm:")
+            if not timm.is_model(own):  # hf-hub:... and local-dir:... would be fetched
+                raise InputError(f"timm has no model {own!r}: give one of timm.list_models()", code="not-found")
+            return timm.create_model(own, pretrained=False, num_classes=classes)
+        from torchvision import models
+
+        try:
+            model = models.get_model(self.name, weights=None, num_classes=classes)
+        except (ValueError, TypeError) as error:
+            way = "give resnet18, resnet34, mobilenet_v3_small, ..."
+            raise InputError(f"torchvision has no model {self.name!r}: {way}", code="not-found") from error
+        if self.small and isinstance(model, models.ResNet):
+            model.conv1 = nn.Conv2d(3, model.conv1.out_channels, 3, padding=1, bias=False)
+            model.maxpool = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
+        if self.small and isinstance(model, models.VGG):
+            *_, last = dict(model.features.named_children())
+            setattr(model.features, last, nn.Identity())  # the fifth halving
+            model.avgpool = nn.AdaptiveAvgPool2d(1)
+            model.classifier = nn.Sequential(nn.Linear(512, classes))
+        return model
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedModel:
+    """A classifier and the estimator of its loss, if one was trained: what `preimage train` writes and `load_model` returns.
+
+    Args:
+        about: numbers and settings of the training, plain data; `target_quantile` among them.
+        origin: how its architecture is built: a Backbone, or a specification for `load_classifier`; None: it cannot be written.
+    """
+
+    classifier: Classifier
+    estimator: LossEstimator | None = None
+    about: dict[str, Any] = field(default_factory=dict)
+    origin: Backbone | str | None = None
+
+
+def write_model(path: Path, model: TrainedModel, *, overwrite: bool = False) -> Path:
+    """Write a model file, whole or not at all. The weights are in it, wherever the classifier came from.
+
+    Example:
+        >>> origin = Backbone("thin_resnet10")
+        >>> model = TrainedModel(Classifier(origin.build(2), ["benign", "malignant"]), origin=origin)
+        >>> write_model(Path("lesions.pt"), model).name
+        'lesions.pt'
+
+    Raises:
+        InputError: a file that exists, a place that cannot be written, a model of unknown origin.
+    """
+    classifier, estimator, origin = model.classifier, model.estimator, model.origin
+    if origin is None:
+        raise InputError("a file without origin cannot be read again: give TrainedModel one", code="classifier")
+    held: dict[str, Any] = {
+        "format": FORMAT,
+        "kind": KIND,
+        "written_by": __version__,
+        "backbone": None if isinstance(origin, str) else origin.name,
+        "small": not isinstance(origin, str) and origin.small,
+        "spec": origin if isinstance(origin, str) else None,
+        "classes": list(classifier.classes),
+        "mean": classifier.mean.flatten().tolist(),
+        "std": classifier.std.flatten().tolist(),
+        "size": None if classifier.size is None else list(classifier.size),
+        "weights": _weights(classifier.model),
+        "estimator": None,
+        "about": model.about,
+    }
+    if estimator is not None:
+        own = _weights(estimator)
+        held["estimator"] = {"channels": estimator.channels, "units": estimator.units, "weights": own}
+    return write_bytes_atomically(path, lambda file: torch.save(held, file), overwrite=overwrite)
+
+
+def _weights(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {key: value.cpu() for key, value in module.state_dict().items()}
+
+
+def read_held(path: Path) -> dict[str, Any]:
+    """The contents of a file of `write_model`."""
+    if not path.is_file():
+        raise InputError(f"{path} does not exist: `preimage train DATA -o {path}` makes it", code="not-found")
+    way = "`preimage train DATA -o FILE.pt` makes one"
+    try:
+        held = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # pickle, zip: each raises its own
+        raise InputError(f"{path} cannot be read as a model file of preimage: {way}", code="unreadable") from error
+    if not isinstance(held, dict) or KIND not in (held.get("kind"), held.get("format")):
+        reason = f"{path} is no model file of preimage (weights alone are given as torchvision:NAME@{path})"
+        raise InputError(f"{reason}: {way}", code="unreadable")
+    if held.get("format") != FORMAT:
+        number = held.get("version") if held.get("format") == KIND else held.get("format")
+        reason = f"{path} is a model file of format {number}, this version reads {FORMAT}"
+        raise InputError(f"{reason}: make it anew by `preimage train`", code="format")
+    if missing := ", ".join(sorted(_KEYS - held.keys())):
+        raise InputError(f"{path} lacks {missing}: make it anew by `preimage train`", code="unreadable")
+    return held
+
+
+def estimator_of(held: dict[str, Any]) -> LossEstimator | None:
+    """The loss estimator in the contents of a file, if there is one."""
+    if held["estimator"] is None:
+        return None
+    estimator = LossEstimator(held["estimator"]["channels"], held["estimator"]["units"])
+    estimator.load_state_dict(held["estimator"]["weights"])
+    return estimator.eval().requires_grad_(False)
+
+
+def tensor_fingerprint(tensors: Iterable[torch.Tensor]) -> str:
+    """SHA-256 of the dtypes, shapes and values of tensors: 64 hexadecimal digits."""
+    sha = hashlib.sha256()
+    for tensor in tensors:
+        sha.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+        sha.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return sha.hexdigest()
+
+
+def model_fingerprint(*models: nn.Module | None) -> str:
+    """SHA-256 of all parameters and buffers, and of how a Classifier prepares its images: 64 hexadecimal digits."""
+    sha = hashlib.sha256()
+    for model in (each for each in models if each is not None):
+        sha.update(type(model).__name__.encode())
+        if isinstance(model, Classifier):
+            sha.update(repr((model.classes, model.size, type(model.model).__name__)).encode())
+        # Buffers that are not persistent as well, which a state dict leaves out.
+        for name, value in (*model.named_parameters(), *model.named_buffers()):
+            sha.update(f"{name} {tensor_fingerprint([value])}".encode())
+    return sha.hexdigest()

@@ -1,0 +1,202 @@
+"""A command that was called: its jobs, one after another; one that fails does not stop the others."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from preimage.cli.failures import closed_pipe_is_no_failure, report_failure
+from preimage.cli.interrupt import Interrupt
+from preimage.cli.progress import Progress
+from preimage.engine import checkpoint
+from preimage.errors import InputError
+from preimage.images import Picture, check_place
+from preimage.jobs.job import Job, RunOptions, run_options_of
+from preimage.jobs.places import Places, check_apart, check_report, checked
+from preimage.jobs.reading import read_input
+from preimage.jobs.report import Report, as_json, earlier_reports, size_of, write_report
+from preimage.jobs.run import Running, threads_of
+from preimage.tasks import TaskSpec, described
+
+# Of several inputs, what is kept between the check of all and the turn of each; others are read again.
+_KEPT_BYTES = 2**28
+
+
+@dataclass(frozen=True)
+class Command:
+    """What was typed: a task, its inputs, options and outputs, how the jobs are run, and how they are shown."""
+
+    task: TaskSpec[..., Any]
+    inputs: tuple[Path, ...]
+    options: Mapping[str, Any]
+    outputs: Mapping[str, Path]
+    run: RunOptions
+    quiet: bool
+    json: bool
+
+    @classmethod
+    def of(cls, task: TaskSpec[..., Any], inputs: Sequence[Path], given: Mapping[str, Any]) -> Command:
+        """The command of the arguments of its function; only what differs from the defaults is kept."""
+        declared: Any = task.options
+        defaults = {each.name: each.default for each in fields(declared)}
+        own = {name: given[name] for name in described(task.options) if name in given}
+        options = {name: value for name, value in own.items() if value != defaults[name]}
+        written = {each.name: given.get(f"write_{each.name}") for each in task.outputs}
+        outputs = {name: path for name, path in written.items() if path is not None}
+        run = RunOptions(**{name: given[name] for name in run_options_of(task) if name in given})
+        return cls(task, tuple(inputs), options, outputs, run, bool(given.get("quiet")), bool(given.get("json")))
+
+    @property
+    def several(self) -> bool:
+        """Whether there are several inputs, each a job."""
+        return len(self.inputs) > 1
+
+    def job(self, source: Path | None) -> Job:
+        """The job of one input."""
+        options = {name: str(value) if isinstance(value, Path) else value for name, value in self.options.items()}
+        outputs = {name: str(path) for name, path in self.outputs.items()}
+        run = replace(self.run, report=None) if self.several else self.run
+        return Job(self.task.name, options, None if source is None else str(source), outputs, run)
+
+
+@dataclass
+class _Passed:
+    """What --warm-start passes on from one input to the next: weights, whose they are, and the checkpoint that has them."""
+
+    weights: Any = None
+    begun_from: str = "random weights"
+    checkpoint: Path | None = None
+
+
+def execute(command: Command) -> int:
+    """Run the jobs of a command; the exit code: 0, 2 if one could not be done, 130 or 143 if a signal ended it."""
+    if command.several:
+        _check_folders(command)
+    jobs, pictures, code = _planned(command)
+    reports = _earlier(command, jobs)
+    passed = _Passed() if command.several and command.options.get("warm_start") else None
+    with Interrupt(quiet=command.quiet) as interrupt, threads_of(command.run.threads):
+        for places in jobs:
+            job = places.job
+            try:
+                report = _one(command, job, pictures.pop(job.input, None), interrupt, passed, last=places is jobs[-1])
+                if report is not None:
+                    reports.append(report)
+                    if command.several and command.run.report is not None:
+                        write_report(reports, command.run.report, overwrite=True)
+            except Exception as error:
+                code = report_failure(error, job.input, command=job.task)
+            if interrupt.number:
+                code = interrupt.exit_code
+                break
+    if command.json and (reports or command.several):
+        with closed_pipe_is_no_failure():
+            print(as_json(reports if command.several else reports[0]))
+    return code
+
+
+def _planned(command: Command) -> tuple[list[Places], dict[str | None, Picture], int]:
+    """The places of every job, the inputs that are kept until their turn, and 2 if one of them cannot be read or written:
+    that is said now, hours before the last fit."""
+    found: list[Places] = []
+    pictures: dict[str | None, Picture] = {}
+    sizes: dict[Path, str] = {}
+    code, kept = 0, 0
+    for source in command.inputs or (None,):
+        try:
+            job = command.job(source)
+            places = checked(job)
+            check_apart(places, found)
+            picture = read_input(job, places) if command.several else None
+            if picture is not None and source is not None:
+                sizes[source] = size_of((1, *picture.tensor.shape[1:]))
+                kept += picture.tensor.nbytes
+                if kept <= _KEPT_BYTES:
+                    pictures[job.input] = picture
+            found.append(places)
+        except Exception as error:
+            if not command.several:
+                raise
+            code = report_failure(error, source, command=command.task.name)
+    if command.options.get("warm_start"):
+        _check_sizes(sizes)
+    if command.several and command.run.report is not None:
+        check_report(command.run.report)
+        check_place(command.run.report, overwrite=command.run.overwrite or command.run.resume)
+    return found, pictures, code
+
+
+def _check_sizes(sizes: Mapping[Path, str]) -> None:
+    """Weights are handed on between images of one size: raise InputError for the first that differs."""
+    for source, size in sizes.items():
+        first, own = next(iter(sizes.items()))
+        if size != own:
+            raise InputError(
+                f"--warm-start takes inputs of one size: {first} is {own}, {source} {size}: leave one out", code="size"
+            )
+
+
+def _earlier(command: Command, jobs: Sequence[Places]) -> list[Report]:
+    """What an interrupted command of several inputs left in its report, but for what is done again."""
+    if not (command.several and command.run.resume and command.run.report is not None):
+        return []
+    again = {str(places.output) for places in jobs}
+    return [each for each in earlier_reports(command.run.report) if each.get("output") not in again]
+
+
+def _check_folders(command: Command) -> None:
+    """For several inputs, what is written or read for each must be a folder that exists."""
+    named = dict(command.outputs)
+    if command.run.reference is not None:
+        named["reference"] = command.run.reference
+    for name, path in named.items():
+        if not path.is_dir():
+            there = "a file" if path.exists() else "not there: create it first"
+            raise InputError(f"--{name} must be a folder for several inputs, and {path} is {there}", code="option")
+
+
+def _one(
+    command: Command, job: Job, picture: Picture | None, interrupt: Interrupt, passed: _Passed | None, *, last: bool
+) -> Report | None:
+    """One job, from reading to the last file; None if it was interrupted before there was anything to write."""
+    started = {} if passed is None else {"initial": passed.weights, "begun_from": passed.begun_from}
+    running = Running(job, allow_code=True, picture=picture, **started)
+    kept = running.places.checkpoint
+    if passed is not None and passed.checkpoint is not None:
+        # The fit that begins from another's weights is saved before the checkpoint that has them goes.
+        if not running.resumed and kept is not None:
+            checkpoint.save(running.run, kept)
+        passed.checkpoint.unlink(missing_ok=True)
+        passed.checkpoint = None
+    _print(running.remarks, command)
+    name = job.task if job.input is None else Path(job.input).name
+    with Progress(name, quiet=command.quiet) as progress:
+        for step in running if not interrupt.number else ():
+            progress.show(step)
+            if interrupt.number:
+                break
+    handing_on = passed is not None and not last and running.finished
+    outcome = running.finish(keep_checkpoint=handing_on)
+    if not outcome.report:
+        what = "ended before the first step, nothing was written"
+        if running.begun:
+            what = "interrupted, nothing was written"
+            if kept is not None and kept.exists():
+                what = f"interrupted; go on with --resume from {kept}"
+        print(f"preimage: {job.input or job.task}: {what}", file=sys.stderr)
+        return None
+    if handing_on and passed is not None:
+        passed.weights, passed.begun_from = running.result.weights, f"the weights of {job.input}"
+        passed.checkpoint = kept if kept is not None and kept.exists() else None
+    _print(outcome.lines, command)
+    return outcome.report
+
+
+def _print(lines: Sequence[str], command: Command) -> None:
+    if not command.quiet:
+        with closed_pipe_is_no_failure():
+            for line in lines:
+                print(line, file=sys.stderr if command.json else sys.stdout, flush=True)

@@ -1,0 +1,272 @@
+"""A saliency map of one image by one method: MIG-SG, captum's, and SmoothGrad with a generator of its own.
+
+Hooks are registered on a copy that shares the weights (`same_weights`), so that no other pass of the classifier meets them.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import captum.attr
+import torch
+from torch.nn import functional
+
+from preimage.classifiers import Classifier
+from preimage.classifiers.classifier import check_answer
+from preimage.defend.checks import noise_level, whole_number
+from preimage.defend.faithfulness import blurred
+from preimage.defend.logits import images_per_pass, target_gradient
+from preimage.defend.migsg import MIGSG, SAMPLES, baseline_like
+from preimage.defend.saliency import Baseline, Method, SaliencyOptions, methods_of
+from preimage.defend.users_model import at_rest, on_device, same_weights
+from preimage.engine.devices import choose_device
+from preimage.errors import InputError
+from preimage.explain.inputs import as_model, one_picture
+from preimage.explain.similarity import heat_map
+
+# These distinguish evidence for the class from evidence against it; the others are magnitudes only.
+SIGNED = ("input-x-gradient", "integrated-gradients", "gradcam", "occlusion")
+SMOOTHGRAD_SAMPLES = 50  # as its paper
+WINDOWS = 8  # of occlusion along the short side; each overlaps the next by half
+_GRAYS: dict[str, float] = {"black": 0.0, "gray": 0.5, "white": 1.0}
+
+Attributed = tuple[torch.Tensor, dict[str, Any]]  # (1, c, h, w), and the settings it was made with
+
+
+@dataclass(frozen=True, eq=False)
+class SaliencyMap:
+    """A saliency map of one image, and how it was made; all tensors on the CPU."""
+
+    map: torch.Tensor  # (1, 1, h, w) at the image's size, at least 0, channels merged
+    attribution: torch.Tensor  # (1, c, h', w') as the method returned it, of `seen`
+    seen: torch.Tensor  # (1, c, h', w') in 0 to 1, the image at the size at which it was classified
+    target: int
+    target_class: str
+    confidence: float  # the probability of the target, 0 to 1
+    prediction: str  # the predicted class
+    method: Method
+    settings: dict[str, Any]
+
+    @property
+    def merged(self) -> torch.Tensor:
+        """(1, 1, h', w'): the map at the size of `seen`, before it is resized to the image."""
+        return merged(self.attribution, self.method)
+
+
+def saliency_map(image: Any, options: SaliencyOptions, method: Method | None = None) -> SaliencyMap:
+    """The saliency of each pixel of an image for a class, by a method (None: the first of the options').
+
+    Example:
+        >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 2))
+        >>> options = SaliencyOptions(Classifier(model, ["benign", "malignant"], size=8), "malignant", "gradient")
+        >>> found = saliency_map(torch.rand(1, 3, 24, 32), options)
+        >>> found.map.shape, found.seen.shape
+        (torch.Size([1, 1, 24, 32]), torch.Size([1, 3, 8, 8]))
+
+    An image of more pixels than the classifier's input is first reduced to those, as the classifier itself does it: the noise
+    then has the sigma it should, and the map is interpolated to the image's size. Where an image equals the baseline there is no
+    saliency. Channels are merged by the mean of their magnitudes; for the methods with signs by their mean, of which the positive
+    part is kept. (Chosen here.)
+
+    Raises:
+        InputError: an option that cannot be used, or a method that does not work with this classifier.
+
+    Source: Kattamis, Adel, Weller 2019, eq. 1 (mig-sg); of the others the papers that captum's documentation names.
+    """
+    method = method or methods_of(options.method)[0]
+    place = choose_device(options.device)
+    model = on_device(as_model(options.classifier).classifier, place)
+    picture = one_picture(image).tensor
+    baseline, size = _number_or_word(options.baseline), picture.shape[-2:]
+    reduced = model.size is not None and size.numel() > model.size[0] * model.size[1]
+    with at_rest(model):
+        x = (_resized(picture, model.size, antialias=True) if reduced else picture).to(place)
+        with torch.no_grad():
+            probabilities = model.probabilities(x)[0].float().cpu()
+        check_answer(probabilities)
+        predicted = int(probabilities.argmax())
+        target = predicted if options.target is None else model.class_index(options.target)
+        if method != "occlusion":
+            model.check_gradient(x)
+        leaf = x.clone().requires_grad_()  # captum would warn about another
+        attribution, settings = METHODS[method](Question(model, leaf, target, _baseline(baseline, x), options))
+    attribution = attribution.detach().float().cpu()
+    if not bool(attribution.isfinite().all()):
+        raise InputError(f"{method} gives values that are not finite: take another method", code="classifier")
+    if "baseline" in settings:
+        settings["baseline"] = "a tensor" if isinstance(baseline, torch.Tensor) else baseline
+    found = merged(attribution, method)
+    return SaliencyMap(
+        map=found if found.shape[-2:] == size else _resized(found, size),
+        attribution=attribution,
+        seen=x.cpu(),
+        target=target,
+        target_class=model.classes[target],
+        confidence=float(probabilities[target]),
+        prediction=model.classes[predicted],
+        method=method,
+        settings=settings,
+    )
+
+
+def merged(attribution: torch.Tensor, method: Method) -> torch.Tensor:
+    """(b, c, h, w) -> (b, 1, h, w), at least 0: what is drawn, and by what pixels are ranked."""
+    return attribution.mean(1, keepdim=True).clamp_min(0) if method in SIGNED else heat_map(attribution)
+
+
+def _resized(image: torch.Tensor, size: Any, *, antialias: bool = False) -> torch.Tensor:
+    return functional.interpolate(image, tuple(size), mode="bilinear", align_corners=False, antialias=antialias)
+
+
+def _number_or_word(given: Any) -> Any:
+    try:
+        return float(given) if isinstance(given, str) else given
+    except ValueError:
+        return given
+
+
+def _baseline(given: Any, x: torch.Tensor) -> torch.Tensor:
+    """The baseline in the shape of x, (1, c, h, w)."""
+    if isinstance(given, torch.Tensor):
+        return baseline_like(given, x)
+    if given == "blur":
+        return blurred(x)
+    if given == "mean":
+        return x.mean((2, 3), keepdim=True).expand_as(x)
+    value = _GRAYS.get(given) if isinstance(given, str) else given
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        names = ", ".join(get_args(Baseline))
+        raise InputError(f"the baseline must be {names}, or a number from 0 (black) to 1 (white), got {given!r}")
+    return torch.full_like(x, value)
+
+
+# ---------------------------------------------------------------------- the methods
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What a method attributes: the target's logit at x, (1, c, h, w), against a baseline of that shape."""
+
+    classifier: Classifier
+    x: torch.Tensor
+    target: int
+    baseline: torch.Tensor
+    options: SaliencyOptions
+
+    @property
+    def steps(self) -> int:
+        return whole_number(self.options.n_steps, "n_steps")
+
+    def noise(self, samples: int) -> dict[str, Any]:
+        """The settings of the noise; `samples` if the options name no number of them."""
+        given = self.options.n_samples
+        count = samples if given is None else whole_number(given, "n_samples")
+        return {"n_samples": count, "sigma": noise_level(self.options.sigma, "sigma"), "seed": self.options.seed}
+
+
+def mig_sg(question: Question) -> Attributed:
+    steps, noise = question.steps, question.noise(SAMPLES)
+    path = question.x, question.baseline, question.target, steps, noise["n_samples"], noise["sigma"]
+    found = MIGSG(question.classifier).attribute(*path, seed=noise["seed"])
+    return found, {"n_steps": steps, **noise, "baseline": None}
+
+
+def gradient(question: Question) -> Attributed:
+    return captum.attr.Saliency(question.classifier).attribute(question.x, target=question.target), {}
+
+
+def input_x_gradient(question: Question) -> Attributed:
+    return captum.attr.InputXGradient(question.classifier).attribute(question.x, target=question.target), {}
+
+
+def integrated_gradients(question: Question) -> Attributed:
+    found = captum.attr.IntegratedGradients(question.classifier).attribute(
+        question.x,
+        baselines=question.baseline,
+        target=question.target,
+        n_steps=question.steps,
+        internal_batch_size=images_per_pass(question.x.shape),
+    )
+    return found, {"n_steps": question.steps, "baseline": None}
+
+
+def smoothgrad(question: Question) -> Attributed:
+    """1/n sum of dF_t/dx (x + N(0, sigma^2)), as captum's NoiseTunnel, which draws from the global generator."""
+    settings = question.noise(SMOOTHGRAD_SAMPLES)
+    x, samples = question.x.detach(), settings["n_samples"]
+    generator = torch.Generator(x.device).manual_seed(settings["seed"])
+    total, size = torch.zeros_like(x), images_per_pass(x.shape)
+    for first in range(0, samples, size):
+        copies = x.repeat_interleave(min(size, samples - first), 0)
+        noise = torch.normal(0.0, torch.full_like(copies, settings["sigma"]), generator=generator)
+        slopes = target_gradient(question.classifier, copies + noise, [question.target] * len(copies))
+        total = total + slopes.sum(0, keepdim=True)
+    return total / samples, settings
+
+
+def guided_backprop(question: Question) -> Attributed:
+    if not any(isinstance(module, torch.nn.ReLU) for module in question.classifier.modules()):
+        message = "guided-backprop is for classifiers with modules of nn.ReLU: take gradient or another method"
+        raise InputError(message, code="classifier")
+    with warnings.catch_warnings():
+        # It warns that it registers hooks, which it removes again.
+        warnings.filterwarnings("ignore", message="Setting backward hooks on ReLU activations")
+        method = captum.attr.GuidedBackprop(same_weights(question.classifier))
+        return method.attribute(question.x, target=question.target), {}
+
+
+def gradcam(question: Question) -> Attributed:
+    layer = _last_spatial(question) if question.options.layer is None else question.options.layer
+    copy: Any = same_weights(question.classifier)
+    shape = tuple(copy.features(question.x, layer).shape)
+    if len(shape) != 4:
+        message = f"gradcam needs a layer with spatial channels (b, c, h, w), and {layer!r} gives {shape}"
+        raise InputError(message, code="layer")
+    found: Any = captum.attr.LayerGradCam(copy, copy.model.get_submodule(layer)).attribute(
+        question.x, target=question.target, relu_attributions=True
+    )
+    size = tuple(question.x.shape[-2:])
+    large = captum.attr.LayerAttribution.interpolate(found.detach(), size, "bilinear")
+    return large.expand_as(question.x), {"layer": layer}
+
+
+def _last_spatial(question: Question) -> str:
+    shapes = question.classifier.shapes(question.x)
+    if any(len(shape) == 3 for shape in shapes.values()):
+        message = "this classifier works on tokens: take another method than gradcam, or name a layer (b, c, h, w)"
+        raise InputError(message, code="layer")
+    spatial = [name for name, shape in shapes.items() if len(shape) == 4 and shape[2] * shape[3] > 1]
+    if not spatial:
+        message = "gradcam needs a layer with spatial channels, and this classifier has none: take another method"
+        raise InputError(message, code="layer")
+    return spatial[-1]
+
+
+def occlusion(question: Question) -> Attributed:
+    channels, height, width = question.x.shape[1:]
+    stride = max(1, math.ceil(min(height, width) / (2 * WINDOWS)))
+    found = captum.attr.Occlusion(question.classifier).attribute(
+        question.x,
+        sliding_window_shapes=(channels, 2 * stride, 2 * stride),
+        strides=(channels, stride, stride),
+        baselines=question.baseline,
+        target=question.target,
+        perturbations_per_eval=images_per_pass(question.x.shape),
+    )
+    return found, {"window": 2 * stride, "stride": stride, "baseline": None}
+
+
+METHODS: dict[Method, Callable[[Question], Attributed]] = {
+    "mig-sg": mig_sg,
+    "gradient": gradient,
+    "input-x-gradient": input_x_gradient,
+    "integrated-gradients": integrated_gradients,
+    "smoothgrad": smoothgrad,
+    "guided-backprop": guided_backprop,
+    "gradcam": gradcam,
+    "occlusion": occlusion,
+}

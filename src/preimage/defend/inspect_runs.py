@@ -1,0 +1,230 @@
+"""The Runs of the task inspect: of one image, and of a folder of unattacked images; their results and files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from preimage.classifiers import Classifier
+from preimage.classifiers.labelled import SUFFIXES
+from preimage.defend.inspect import InspectOptions
+from preimage.defend.inspection import Inspecting, Inspection
+from preimage.defend.progress import Progress, StepwiseRun
+from preimage.defend.purification import adapted, as_given
+from preimage.defend.thresholds import Threshold
+from preimage.defend.users_model import fingerprint_of
+from preimage.engine.checkpoint import fingerprint
+from preimage.engine.devices import choose_device
+from preimage.engine.fit import Fit
+from preimage.engine.recipe import Recipe
+from preimage.errors import InputError
+from preimage.explain.inputs import as_model, at_working_size, one_picture
+from preimage.images import Picture
+from preimage.recipes import RecipeLike
+
+TOGETHER = 16  # unattacked images of one size that are fitted side by side
+
+
+@dataclass(frozen=True, eq=False)
+class InspectedImage:
+    """The inspection of one image, and the threshold it is compared to; without one there is no verdict."""
+
+    picture: Picture
+    inspection: Inspection
+    classes: Sequence[str]
+    threshold: Threshold | None
+    classifier: str  # its fingerprint
+    recipe: Recipe  # of the fit, adapted to the image
+    seed: int
+    seconds: float
+
+    @property
+    def suspicious(self) -> bool | None:
+        """Whether the score exceeds the threshold; None if there is no threshold."""
+        return None if self.threshold is None else self.threshold.exceeded_by(self.inspection.score)
+
+    def report(self) -> dict[str, Any]:
+        """All numbers as plain data."""
+        found, names, threshold = self.inspection, self.classes, self.threshold
+        tops = found.early.max(1)
+        outputs = zip(found.steps, tops.indices.tolist(), tops.values.tolist(), found.early.tolist(), strict=True)
+        return {
+            "class": names[found.predicted],
+            "confidence": float(found.given[found.predicted]),
+            "early_class": names[found.early_predicted],
+            "early_confidence": float(found.mean[found.early_predicted]),
+            "score": found.score,
+            "threshold": None if threshold is None else threshold.value,
+            "verdict": {None: None, True: "suspicious", False: "nothing strange"}[self.suspicious],
+            "false_alarms": None if threshold is None else threshold.false_alarms,
+            "counted_from_step": found.counted,
+            "curve": [
+                {"step": step, "class": names[top], "confidence": value, "of_given_class": values[found.predicted]}
+                for step, top, value, values in outputs
+            ],
+            "classifier_fingerprint": self.classifier,
+            "recipe": self.recipe.describe(),
+            "seed": self.seed,
+            "seconds": round(self.seconds, 3),
+        }
+
+    def summary_lines(self) -> list[str]:
+        """The predictions, then the verdict, for people."""
+        report, threshold = self.report(), self.threshold
+        if threshold is None:
+            verdict = "; no verdict without a threshold: --calibrate FOLDER makes one, --thresholds FILE reads it"
+        elif self.suspicious:
+            share = f"{threshold.false_alarms:.0%} of unattacked images"
+            verdict = f", above the threshold {threshold.value:.3f}: suspicious, as are {share}"
+        else:
+            verdict = f", not above the threshold {threshold.value:.3f}: nothing strange was found"
+        predicted = f"{report['class']} {report['confidence']:.2f}"
+        early = f"{report['early_class']} {report['early_confidence']:.2f}"
+        return [f"{predicted}; early outputs: {early}", f"disagreement {report['score']:.3f} (0 to 1){verdict}"]
+
+
+class InspectionRun(Inspecting):
+    """The inspection of one image: an iterator of the Steps of its fit."""
+
+    task = "inspect"
+
+    def __init__(self, image: Any, options: InspectOptions) -> None:
+        self.options = options
+        self.picture: Picture = one_picture(image)
+        self.classifier: Classifier = as_model(options.classifier).classifier
+        self.threshold: Threshold | None = None
+        if options.thresholds is not None:
+            recipe: Any = options.recipe
+            self.threshold = Threshold.read(options.thresholds).checked(self.classifier, recipe, options.every)
+        seen = self.picture.tensor
+        images = at_working_size(seen, self.classifier).clamp(0, 1)
+        super().__init__(images, self.classifier, seen=seen, **_settings(options))
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What identifies the job: image, classifier and settings."""
+        return {
+            "input": fingerprint(self.picture.tensor),
+            "classifier": fingerprint_of(self.classifier),
+            "recipe": self.fit.recipe.describe(),
+            "every": self.every,
+            "seed": self.options.seed,
+        }
+
+    def result(self) -> InspectedImage:
+        """The inspection, once all steps are done; an InputError earlier than that."""
+        (found,) = self.inspections()
+        own = self.classifier.classes, self.threshold, fingerprint_of(self.classifier)
+        return InspectedImage(self.picture, found, *own, self.fit.recipe, self.seed, self.fit.seconds)
+
+
+class CalibrationRun(StepwiseRun[Progress, Threshold]):
+    """The inspection of a folder of unattacked images, some of one size at a time: an iterator of Progress."""
+
+    task = "inspect"
+
+    def __init__(self, options: InspectOptions) -> None:
+        self.options = options
+        self.recipe: RecipeLike = options.recipe  # as it was given, before its adaptation to a size
+        folder = Path(options.calibrate or "")
+        self.paths: list[Path] = sorted(
+            path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()
+        )
+        if not self.paths:
+            what = f"holds no image ({', '.join(SUFFIXES)})" if folder.is_dir() else "is not a folder"
+            raise InputError(f"--calibrate {folder} {what}: give a folder of unattacked images", code="not-found")
+        self.classifier: Classifier = as_model(options.classifier).classifier
+        # All images are decoded once before the first fit, which may take hours.
+        by_shape: dict[tuple[int, ...], list[Path]] = {}
+        for path in self.paths:
+            by_shape.setdefault(tuple(one_picture(path).tensor.shape), []).append(path)
+        self.groups: list[list[Path]] = []
+        self.total: int = 0
+        for shape, paths in by_shape.items():
+            groups = [paths[first : first + TOGETHER] for first in range(0, len(paths), TOGETHER)]
+            size = at_working_size(torch.zeros(shape), self.classifier).shape[-2:]
+            if min(size) < 16:
+                raise InputError(f"{paths[0]} has fewer than 16 pixels a side: leave it out", code="size")
+            self.groups += groups
+            self.total += len(groups) * adapted(self.recipe, size).steps
+        self.scores: list[list[float]] = []
+        self.done: int = 0
+        self.inspecting: Inspecting | None = None
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What identifies the job: images, classifier and settings."""
+        return {
+            "images": [str(path) for path in self.paths],
+            "classifier": fingerprint_of(self.classifier),
+            "recipe": as_given(self.recipe).describe(),
+            "every": self.options.every,
+            "seed": self.options.seed,
+        }
+
+    @property
+    def current(self) -> Fit:
+        """The fit at hand."""
+        return self._begun().fit
+
+    @property
+    def finished(self) -> bool:
+        """Whether all images are inspected."""
+        return len(self.scores) == len(self.groups)
+
+    def _begun(self) -> Inspecting:
+        if self.inspecting is None:
+            group = self.groups[min(len(self.scores), len(self.groups) - 1)]
+            seen = torch.cat([one_picture(path).tensor for path in group])
+            images = at_working_size(seen, self.classifier).clamp(0, 1)
+            self.inspecting = Inspecting(images, self.classifier, seen=seen, **_settings(self.options))
+        return self.inspecting
+
+    def __next__(self) -> Progress:
+        if self.finished:
+            raise StopIteration
+        inspecting, first = self._begun(), 1 + sum(map(len, self.scores))
+        next(inspecting)
+        self.done += 1
+        status = f"images {first} to {first + len(self.groups[len(self.scores)]) - 1} of {len(self.paths)}"
+        if inspecting.finished:
+            self.scores.append([found.score for found in inspecting.inspections()])
+            self.inspecting = None
+        return Progress(self.done, self.total, status)
+
+    def result(self) -> Threshold:
+        """The threshold, once all images are inspected; an InputError earlier than that."""
+        if not self.finished:
+            raise InputError("a calibration ends with the last image: iterate to the end, or call run()", code="option")
+        scores = [score for group in self.scores for score in group]
+        return Threshold.of(scores, self.classifier, self.recipe, self.options.every)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The scores of all groups of images that are done."""
+        return {"scores": self.scores, "done": self.done - (self.inspecting.fit.index if self.inspecting else 0)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue after the groups of `state_dict`."""
+        self.scores, self.done, self.inspecting = list(state["scores"]), state["done"], None
+
+
+def _settings(options: InspectOptions) -> dict[str, Any]:
+    device = choose_device(options.device)
+    return {"recipe": options.recipe, "every": options.every, "seed": options.seed, "device": device}
+
+
+# ---------------------------------------------------------------------- files
+
+
+def write_figure(result: InspectedImage, path: Path, *, overwrite: bool = False) -> None:
+    """Write image, early outputs and the class probabilities over the iterations as PNG."""
+    from preimage.figures.inspection import inspection_figure
+    from preimage.figures.restoration import save_figure
+
+    value = None if result.threshold is None else result.threshold.value
+    figure = inspection_figure(result.picture.tensor[0], result.inspection, result.classes, threshold=value)
+    save_figure(figure, path, overwrite=overwrite)

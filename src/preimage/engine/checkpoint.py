@@ -1,0 +1,103 @@
+"""Checkpoints: save and load a Run so that a crash loses only the steps since the last save, and resuming loses nothing.
+
+A checkpoint holds tensors and plain options, never code: it is read with weights_only. It is written beside its place,
+flushed to the disk and renamed, so that there is always either the old one or the new one, whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from preimage.differences import first_difference
+from preimage.engine.run import Run
+from preimage.errors import InputError
+from preimage.images import write_bytes_atomically
+
+FORMAT = 2
+
+
+class Remembers(Protocol):
+    """What can be saved beside a run: an observer."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+def save(run: Run, path: str | Path, observers: Mapping[str, Remembers] | None = None) -> None:
+    """Write a checkpoint of a run, and of observers by name, atomically; an old one is replaced only by a whole new one."""
+    buffer = io.BytesIO()
+    saved = {"format": FORMAT, "task": run.task, "fingerprint": _plain(run.fingerprint), "state": run.state_dict()}
+    saved["observers"] = {name: observer.state_dict() for name, observer in (observers or {}).items()}
+    torch.save(saved, buffer)
+    write_bytes_atomically(path, buffer.getvalue(), overwrite=True)
+
+
+def load(run: Run, path: str | Path, observers: Mapping[str, Remembers] | None = None) -> None:
+    """Put a run, made by the same call as then, and observers that were saved with it into the state of a checkpoint.
+
+    Raises:
+        InputError: not a checkpoint, of another format, or of another task, other options or another input.
+    """
+    saved = read(path)
+    then = {"task": saved["task"], **saved["fingerprint"]}
+    if different := first_difference({"task": run.task, **_plain(run.fingerprint)}, then):
+        raise InputError(
+            f"{path} was made with {different}: repeat that call, or start anew without resuming", code="checkpoint"
+        )
+    run.load_state_dict(saved["state"])
+    for name, observer in (observers or {}).items():
+        if name in saved["observers"]:
+            observer.load_state_dict(saved["observers"][name])
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """The contents of a checkpoint: format, task, fingerprint, state and observers.
+
+    Raises:
+        InputError: nothing there ("not-found"), no right to read it ("unreadable"), too large for the memory ("memory"), or
+            not a checkpoint of this format ("checkpoint").
+    """
+    remedy = "remove it, or start anew without resuming"
+    try:
+        saved = torch.load(io.BytesIO(Path(path).read_bytes()), map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise InputError(f"checkpoint {path} does not exist: start without resuming", code="not-found") from error
+    except IsADirectoryError as error:
+        raise InputError(f"{path} is a folder, not a checkpoint: name the file", code="checkpoint") from error
+    except OSError as error:
+        raise InputError(f"checkpoint {path} cannot be read ({error.strerror})", code="unreadable") from error
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise InputError(f"{path} is not a readable checkpoint: {remedy}", code="checkpoint") from error
+        raise InputError(f"checkpoint {path} does not fit into memory: free some and resume", code="memory") from error
+    except Exception as error:  # what is no checkpoint makes the reader fail in any way
+        raise InputError(f"{path} is not a readable checkpoint: {remedy}", code="checkpoint") from error
+    if not isinstance(saved, dict) or "format" not in saved:
+        raise InputError(f"{path} is not a checkpoint of format {FORMAT}: {remedy}", code="checkpoint")
+    if saved["format"] != FORMAT:
+        raise InputError(
+            f"{path} is a checkpoint of format {saved['format']}, this version reads {FORMAT}: make it anew without resuming",
+            code="format",
+        )
+    if not {"task", "fingerprint", "state", "observers"} <= saved.keys():
+        raise InputError(f"{path} is not a whole checkpoint: {remedy}", code="checkpoint")
+    return saved
+
+
+def fingerprint(tensor: torch.Tensor) -> str:
+    """A hash of an input's values and shape, by which a checkpoint knows what it belongs to."""
+    digest = hashlib.sha256(str(tuple(tensor.shape)).encode())
+    digest.update(tensor.contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def _plain(options: dict[str, Any]) -> dict[str, Any]:
+    """Options as plain data, whatever they were given as: a numpy number is no different from Python's."""
+    return json.loads(json.dumps(options, default=lambda value: value.item() if hasattr(value, "item") else str(value)))

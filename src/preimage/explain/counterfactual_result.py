@@ -1,0 +1,140 @@
+"""How the Result of a counterfactual's fit, two members for each seed, becomes a Counterfactual."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import torch
+from torch.nn import functional
+
+from preimage.classifiers import Classifier
+from preimage.engine.fit import Fit
+from preimage.engine.result import Result
+from preimage.explain.class_schedule import ClassTracker
+from preimage.explain.explanation import STRENGTHS, Counterfactual, extended
+from preimage.explain.inputs import Given
+from preimage.explain.quality import judge, stability
+from preimage.figures.panels import heat_map, magnified
+
+LIMITS = (
+    "It shows what this classifier reacts to, not what the disease (or whatever the class is) does.",
+    "Another seed gives another change: compute several (--count) and compare them.",
+    "A change that a second, independently trained classifier does not follow is likely to be peculiar to this one.",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class ResultBuilder:
+    """Builds the Counterfactual of a fit.
+
+    Args:
+        prediction, target: indices of the predicted class of the input and of the target class.
+        lesion: where the change is expected, (1, 1, h, w) bool; None: unknown.
+        second: an independently trained classifier, on the same device; None: there is none.
+    """
+
+    given: Given
+    prediction: int
+    target: int
+    lesion: torch.Tensor | None = None
+    second: Classifier | None = None
+
+    def __call__(self, fit: Fit) -> Counterfactual:
+        """That of the first seed, with the others in it and, of several, how alike they are."""
+        result, tracker = fit.result(), cast(ClassTracker, fit.tracker)
+        found = [self._of_pair(result, tracker, member) for member in range(0, len(result.image), 2)]
+        first, others = found[0], found[1:]
+        if not others:
+            return first
+        alike = stability(torch.cat([each.difference for each in found]))
+        numbers = first.numbers | {
+            "count": len(found),
+            "valid_share": sum(each.valid for each in found) / len(found),
+            "stability": alike.change,
+            "stability_of_heat_maps": alike.heat_map,
+        }
+        panels = first.panels | {
+            f"counterfactual {k}: {first.classes[self.target]} {each.confidence:.2f}": each.changed[0]
+            for k, each in enumerate(others, 2)
+        }
+        return replace(first, numbers=numbers, panels=panels, others=tuple(others))
+
+    def _of_pair(self, result: Result, tracker: ClassTracker, member: int) -> Counterfactual:
+        """The counterfactual of two members, of which this is the first."""
+        classifier, x0, names = self.given.classifier, self.given.image, self.given.classifier.classes
+        changed, reconstruction = (result.image[i : i + 1].clamp(0, 1) for i in (member, member + 1))
+        change = changed - reconstruction
+        images = [x0, reconstruction, changed, *(torch.lerp(reconstruction, changed, share) for share in STRENGTHS)]
+        with torch.no_grad():
+            rows = classifier.probabilities(torch.cat(images).to(self.given.device)).float().cpu()
+        probabilities = dict(zip(("given", "reconstruction", "counterfactual"), rows[:3], strict=True))
+        confidence, valid = float(rows[2, self.target]), int(rows[2].argmax()) == self.target
+        lines = dict.fromkeys([self.prediction, self.target, *rows[2].argsort(descending=True)[:2].tolist()])
+        interrupted = result.reason_code == "interrupted"
+        return extended(
+            result,
+            Counterfactual,
+            image=self._at_full_size(changed, change),
+            kept_step=result.kept_step[member : member + 1],
+            reason_code=result.reason_code if interrupted else tracker.reason_code(member),
+            reason=result.reason if interrupted else tracker.reason(member),
+            given=x0,
+            changed=changed,
+            reconstruction=reconstruction,
+            classes=names,
+            prediction=self.prediction,
+            target=self.target,
+            valid=valid,
+            confidence=confidence,
+            probabilities=probabilities,
+            along_strengths=tuple(rows[3:, self.target].tolist()),
+            limits=LIMITS,
+            panels={
+                f"input: {names[self.prediction]} {float(rows[0, self.prediction]):.2f}": x0[0],
+                f"reconstruction: {_top_class(rows[1], names)}": reconstruction[0],
+                f"counterfactual: {_top_class(rows[2], names)}": changed[0],
+                "difference, magnified": magnified(change)[0],
+                "difference, heat map": heat_map(change)[0],
+            },
+            curves={"probability": {names[i]: tracker.curve(member, i) for i in lines}},
+            numbers={
+                "valid": valid,
+                "prediction": names[self.prediction],
+                "target": names[self.target],
+                "confidence": confidence,
+                "class_weight_factor": tracker.factors[member],
+                **self._quality(reconstruction, changed),
+                "probabilities": {
+                    image: dict(zip(names, row.tolist(), strict=True)) for image, row in probabilities.items()
+                },
+            },
+        )
+
+    def _at_full_size(self, changed: torch.Tensor, change: torch.Tensor) -> torch.Tensor:
+        """The changed image; of an input larger than that, the input with the enlarged change added."""
+        whole = self.given.full_size
+        if self.given.image.shape == whole.shape:
+            return changed
+        enlarged = functional.interpolate(change, size=whole.shape[-2:], mode="bicubic", align_corners=False)
+        return (whole + enlarged).clamp(0, 1)
+
+    def _quality(self, reconstruction: torch.Tensor, changed: torch.Tensor) -> dict[str, Any]:
+        """The numbers of quality.py that can be computed."""
+        classifier, x0 = self.given.classifier, self.given.image
+        quality = judge(
+            x0,
+            changed,
+            classifier=classifier,
+            target=self.target if self.second is None else classifier.classes[self.target],
+            reconstruction=reconstruction,
+            estimator=self.given.model.estimator,
+            mask=self.lesion,
+            second=self.second,
+            signs=self.lesion is not None and x0.shape[1] == 3,
+        )
+        return {name: value for name, value in quality.as_dict().items() if value is not None}
+
+
+def _top_class(probabilities: torch.Tensor, names: tuple[str, ...]) -> str:
+    return f"{names[int(probabilities.argmax())]} {float(probabilities.max()):.2f}"

@@ -1,0 +1,230 @@
+"""What an explaining task is given: a classifier, one image, the size at which it is explained, and masks of that size."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from preimage.classifiers import Classifier
+from preimage.classifiers.load import load_model
+from preimage.classifiers.loss_estimator import block_layers
+from preimage.classifiers.model_file import TrainedModel
+from preimage.engine.devices import choose_device
+from preimage.errors import InputError
+from preimage.explain.forward import InputJitter
+from preimage.images import Picture, as_picture, read
+from preimage.images.tiff_reading import SeveralPages
+
+AnyClassifier = Classifier | TrainedModel | str | Path
+
+# Images of more than so many times the classifier's pixels are explained at the classifier's own size.
+LARGEST = 2.0
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """A classifier and the image to explain, on the device of the fit.
+
+    Args:
+        model: the classifier with its loss estimator, if it has one.
+        image: (1, c, h, w) at the size at which it is explained, on the CPU; gray where the task makes an image from nothing.
+        on_device: the same on the device.
+        picture: the image as it was read; None if there was none.
+    """
+
+    model: TrainedModel
+    image: torch.Tensor
+    on_device: torch.Tensor
+    picture: Picture | None = None
+
+    @property
+    def classifier(self) -> Classifier:
+        return self.model.classifier
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.image.shape[-2], self.image.shape[-1]
+
+    @property
+    def device(self) -> torch.device:
+        return self.on_device.device
+
+    @property
+    def full_size(self) -> torch.Tensor:
+        """The image as it was read, (1, c, h, w)."""
+        return self.image if self.picture is None else self.picture.tensor
+
+    def jitter(self, wanted: bool | None, *, published: bool) -> InputJitter | None:
+        """The shifts of the classifier's input, by default those of all recipes but the published ones."""
+        return InputJitter(self.size, self.device) if (not published if wanted is None else wanted) else None
+
+
+def given_by(image: Any, classifier: AnyClassifier, device: str | torch.device = "auto") -> Given:
+    """What an explaining task is given, checked.
+
+    Raises:
+        InputError: no classifier or one without gradient, no single image, or an unknown device.
+    """
+    place = choose_device(device)
+    model = model_on(classifier, place)
+    picture = one_picture(image)
+    x0 = at_working_size(picture.tensor, model.classifier)
+    given = Given(model, x0, x0.to(place), picture)
+    model.classifier.check_gradient(given.on_device)
+    return given
+
+
+def as_model(classifier: AnyClassifier) -> TrainedModel:
+    """A classifier however it is given, with its loss estimator if it has one.
+
+    Raises:
+        InputError: something that is no classifier.
+    """
+    if isinstance(classifier, TrainedModel):
+        return classifier
+    if isinstance(classifier, Classifier):
+        return TrainedModel(classifier)
+    if isinstance(classifier, str | Path):
+        return load_model(classifier)
+    way_out = " (wrap it: Classifier(model, classes, mean, std, size))" if isinstance(classifier, nn.Module) else ""
+    raise InputError(
+        "classifier must be a Classifier, a model of load_model, or a text as for load_classifier, got "
+        f"{type(classifier).__name__}{way_out}",
+        code="classifier",
+    )
+
+
+def model_on(classifier: AnyClassifier, device: torch.device) -> TrainedModel:
+    """A model on a device: the one that is given if it is there, else a copy, for it stays where its owner has it."""
+    model = as_model(classifier)
+    modules = (model.classifier, model.estimator)
+    if all(_is_on(module, device) for module in modules if module is not None):
+        return model
+    own, estimator = (None if module is None else copy.deepcopy(module).to(device) for module in modules)
+    return replace(model, classifier=own, estimator=estimator)
+
+
+def _is_on(module: nn.Module, device: torch.device) -> bool:
+    index = torch.cuda.current_device() if device.type == "cuda" and device.index is None else device.index
+    return all(
+        each.device.type == device.type and (each.device.index or 0) == (index or 0)
+        for each in (*module.parameters(), *module.buffers())
+    )
+
+
+def one_picture(image: Any, value_range: tuple[float, float] | None = None, *, page: int | None = None) -> Picture:
+    """A single image of one or three channels, whose black and white are those of its kind of values.
+
+    16 bits go from 0 to 65535, floats within 0 to 1 from 0 to 1: stretched to its own values, as for a restoration, an image
+    would have another contrast than those the classifier was trained on. A Picture is taken as it was read. page: from 1.
+
+    Example:
+        >>> one_picture(np.zeros((32, 40), np.uint8)).tensor.shape
+        torch.Size([1, 1, 32, 40])
+
+    Raises:
+        InputError: several pages, or another number of channels.
+    """
+    picture = _one_page(image, value_range, page=page)
+    if value_range is None and not isinstance(image, Picture):
+        picture = _with_range_of_type(picture)
+    pages, channels = picture.tensor.shape[:2]
+    if pages != 1:
+        raise InputError(f"{picture.name} has {pages} pages, and one image is explained at a time", code="shape")
+    if channels not in (1, 3):
+        raise InputError(
+            f"{picture.name} has {channels} channels: a classifier takes 1 or 3, gray or color", code="shape"
+        )
+    return picture
+
+
+def _one_page(image: Any, value_range: tuple[float, float] | None = None, *, page: int | None = None) -> Picture:
+    try:
+        if page is not None:
+            return read(image, page=page, value_range=value_range)
+        return as_picture(image, value_range=value_range)
+    except SeveralPages as error:
+        message = (
+            f"{error.name} has {error.count} pages, and one image is explained at a time: choose it with --page N "
+        )
+        raise InputError(message + "(from 1), in Python read(path, page=N)", code="shape") from error
+
+
+def _with_range_of_type(picture: Picture) -> Picture:
+    low, high = picture.units()
+    if picture.dtype == np.uint16:
+        black, white = 0.0, 65535.0
+    elif picture.dtype.kind == "f" and low >= 0 and high <= 1:
+        black, white = 0.0, 1.0
+    else:
+        return picture
+    values = low + picture.tensor.double() * (high - low)
+    return replace(picture, tensor=((values - black) / (white - black)).float(), low=black, high=white)
+
+
+def at_working_size(image: torch.Tensor, classifier: Classifier) -> torch.Tensor:
+    """An image (1, c, h, w), reduced if it is much larger than the classifier's input, which has no more detail."""
+    height, width = image.shape[-2:]
+    if classifier.size is None:
+        return image
+    pixels = classifier.size[0] * classifier.size[1]
+    if height * width <= LARGEST * pixels:
+        return image
+    factor = math.sqrt(pixels / (height * width))
+    size = tuple(max(16, 4 * round(side * factor / 4)) for side in (height, width))
+    return functional.interpolate(image, size=size, mode="bilinear", antialias=True, align_corners=False)
+
+
+def first_block(model: TrainedModel, x: torch.Tensor) -> str:
+    """Psi of eq. 4: the first of the loss estimator's layers, or of the classifier's blocks (of a ResNet, residual blocks)."""
+    return model.estimator.layers[0] if model.estimator is not None else block_layers(model.classifier, x)[0]
+
+
+# ---------------------------------------------------------------------- masks
+
+
+def region_of(mask: Any, given: Given, name: str = "region") -> torch.Tensor:
+    """The white part of a mask, (1, 1, h, w) in 0 to 1, at the size at which the image is explained.
+
+    Raises:
+        InputError: a mask of another size than the image's, or with nothing white left at that size.
+    """
+    own = _one_page(mask).white()
+    (height, width), (rows, columns) = given.full_size.shape[-2:], own.shape[-2:]
+    if len(own) != 1 or (height, width) != (rows, columns):
+        raise InputError(
+            f"the {name} is {columns} x {rows} pixels, the image {width} x {height}: give a mask of the image's size",
+            code="shape",
+        )
+    white = functional.interpolate(own.float(), size=given.size, mode="area")
+    if not bool((white > 0.5).any()):
+        raise _lost(name, "white", int(own.sum()), given.size)
+    return white
+
+
+def lesion_of(mask: Any, given: Given) -> torch.Tensor:
+    """The white part of a lesion mask, (1, 1, h, w) bool; some of the mask must be black.
+
+    Raises:
+        InputError: as `region_of`, or with nothing black left.
+    """
+    inside = region_of(mask, given, "lesion mask") > 0.5
+    if bool(inside.all()):
+        raise _lost("lesion mask", "black", int((~_one_page(mask).white().bool()).sum()), given.size)
+    return inside
+
+
+def _lost(name: str, color: str, count: int, size: tuple[int, int]) -> InputError:
+    return InputError(
+        f"the {name} has {count} {color} pixels, too few at {size[1]} x {size[0]}, the size at which the image is explained: "
+        f"paint more of it {color}, or leave it out",
+        code="mask",
+    )

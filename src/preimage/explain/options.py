@@ -1,0 +1,147 @@
+"""Options and output files that several explaining tasks share; nothing here imports torch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from numbers import Real
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from preimage.errors import InputError
+from preimage.tasks import Output, RecipeOptions, TaskOptions, option
+
+if TYPE_CHECKING:
+    from preimage.classifiers import Classifier
+    from preimage.classifiers.model_file import TrainedModel
+    from preimage.stopping import StoppingRule
+
+PAGE = "Self-contained HTML page: images, numbers, settings, limits."
+UncertaintyKind = Literal["auto", "loss", "entropy", "energy", "none"]
+ImagePrior = Literal["deep", "tv", "alpha", "none"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainOptions(RecipeOptions):
+    """Options of every explaining task."""
+
+    classifier: Classifier | TrainedModel | str | Path = option(
+        help="Classifier: FILE.pt of preimage train, torchvision:NAME, timm:NAME or hf:NAME (each with @FILE of weights), or "
+        "module.path:function.",
+        kind="classifier",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class JitterOptions(ExplainOptions):
+    """Options of the tasks that explain an image that is given."""
+
+    input_jitter: bool | None = option(
+        None,
+        help="Shift the classifier's input by 0 to 3 pixels, differently at each step, against checkerboard artifacts (default: "
+        "yes, except with recipe paper).",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureOptions(JitterOptions):
+    """Options of the tasks that keep the features of an image and the uncertainty penalty M."""
+
+    layer: str | None = option(
+        None, help="Layer Psi whose features are kept, as in Classifier.layers() (default: the first residual block)."
+    )
+    uncertainty: UncertaintyKind = option(
+        "auto",
+        help="Uncertainty penalty M: loss (estimated loss), entropy or energy (no loss estimator needed), none; auto: loss if "
+        "there is an estimator, else entropy.",
+    )
+    loss_weight: float = option(
+        0.02, help="Weight l1 of the uncertainty penalty M, at least 0; 0: no penalty.", minimum=0
+    )
+    target_loss: float | None = option(
+        None,
+        help="Target quantile of the estimated loss, 0 to 1 (default: the one chosen in training, else 0.1).",
+        minimum=0,
+        maximum=1,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_finite(loss_weight=self.loss_weight)
+        if self.target_loss is not None:
+            check_finite(target_loss=self.target_loss)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PriorOptions(TaskOptions):
+    """The prior on x, which can be one of the pixel priors that the deep prior is compared with."""
+
+    prior: ImagePrior = option(
+        "deep",
+        help="Prior: deep (the network's structure), or for comparison pixels with tv (total variation), alpha (also the alpha "
+        "norm) or none (no regularizer).",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopOptions(TaskOptions):
+    """The stopping rule, for tasks that do all iterations unless there is one."""
+
+    stop: StoppingRule | None = option(
+        None, help="Stopping rule (default: all iterations are done).", group="Fit", kind="python"
+    )
+
+
+def check_finite(**values: Any) -> None:
+    """Raise InputError for a value that is no finite real number."""
+    for name, value in values.items():
+        if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value):
+            raise InputError(f"{name} must be a finite number, got {value!r}")
+
+
+def numbered(path: Path, number: int) -> Path:
+    """The file of a further image.
+
+    Example:
+        >>> numbered(Path("changed.png"), 2).name
+        'changed-2.png'
+    """
+    return path.with_name(f"{path.stem}-{number}{path.suffix}")
+
+
+def outputs(*more: Output, further: Any = None) -> tuple[Output, ...]:
+    """The files every explaining task can write, and `more` of its own."""
+    return (
+        Output(
+            "output",
+            "Output image; its file name extension chooses the format.",
+            write="preimage.explain.explanation:write_images",
+            default="{stem}-{task}.png",
+            further=further,
+        ),
+        Output(
+            "figure", "PNG of all images and curves.", (".png",), "preimage.figures.explanation:save_explanation_figure"
+        ),
+        Output("html", PAGE, (".html", ".htm"), "preimage.figures.page:save_page"),
+        *more,
+    )
+
+
+def report(result: Any) -> dict[str, Any]:
+    """The numbers of an Explanation, plain data."""
+    return result.numbers
+
+
+def summary_lines(result: Any) -> list[str]:
+    """The numbers of an Explanation that are not tables, a line each: name and value."""
+    return [
+        f"{name.replace('_', ' '):24} {_shown(value)}"
+        for name, value in result.numbers.items()
+        if not isinstance(value, dict | list)
+    ]
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

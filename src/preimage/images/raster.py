@@ -1,0 +1,263 @@
+"""PNG, JPEG, WebP, BMP and GIF files <-> samples: Pillow, and OpenCV for the 16-bit PNG that Pillow would cut to 8."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import struct
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preimage.errors import InputError
+from preimage.images.formats import JPEG, PNG, WEBP, Format
+from preimage.images.jpeg_coding import jpeg_coding_of
+from preimage.images.samples import Metadata, Samples, check_size
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_READABLE = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+_NAMES = {"WEBP": "WebP", "MPO": "JPEG"}  # a phone's MPO is a JPEG followed by other views of it
+_CONVERTED = {"1": "L", "La": "LA", "P": "RGB", "PA": "RGBA", "RGBX": "RGB"}
+_EXIF_HEADER = b"Exif\x00\x00"
+_ORIENTATION_TAG = 274
+_JPEG_QUALITY = 95
+_PNG_IHDR_END = 33  # the signature and the first chunk are of fixed length
+_lock = threading.Lock()
+
+
+def read_raster(path: Path, name: str) -> Samples:
+    """Decode a file of one picture.
+
+    Raises InputError if it is none of the formats, damaged, truncated, animated, too large or not grey or RGB.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    with pillow_unguarded():
+        try:
+            image = Image.open(path, formats=_READABLE)
+        except UnidentifiedImageError as error:
+            problem = f"{name} is no picture that can be read, or is damaged"
+            way_out = "give a PNG, JPEG, WebP, BMP, GIF or TIFF file"
+            raise InputError(f"{problem}: {way_out}", code="unreadable") from error
+        except Exception as error:
+            raise damaged(name, error) from error
+        with image:
+            form = image.format or ""
+            check_size(image.width, image.height, len(image.getbands()), name)
+            coding = coding_of(image)
+            try:
+                frames = 1 if form == "MPO" else int(getattr(image, "n_frames", 1))
+                if frames == 1:
+                    image.load()
+            except Exception as error:
+                raise damaged(name, error) from error
+            if frames > 1:
+                way_out = "save the frame to be restored as a PNG"
+                raise InputError(f"{name} is an animation of {frames} frames: {way_out}", code="unreadable")
+            return samples_of_image(image, name, _NAMES.get(form, form), coding=coding, path=path)
+
+
+def samples_of_image(
+    image: Image.Image, name: str, form: str, *, coding: str = "", path: Path | None = None
+) -> Samples:
+    """A loaded Pillow image -> samples.
+
+    coding is `coding_of` the image before it was loaded; path lets all 16 bits of a PNG be read.
+    """
+    if path is not None and coding.endswith("16B"):
+        pixels, alpha = _decode_png16(image, path, coding, name)
+    else:
+        pixels, alpha = _decode(image, coding, name)
+    metadata = _metadata(image)
+    return Samples(pixels[None], form, None if alpha is None else alpha[None], _orientation(metadata.exif), metadata)
+
+
+def coding_of(image: Image.Image) -> str:
+    """Pillow's name for the samples as stored, such as "RGB;16B"; known only until the image is loaded."""
+    tiles = getattr(image, "tile", None)
+    arguments = tiles[0][3] if tiles else ""
+    return str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)
+
+
+def damaged(name: str, error: Exception) -> InputError:
+    """The error for a file whose header was understood and whose rest was not."""
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    problem = f"is damaged or truncated and cannot be decoded ({reason})"
+    return InputError(f"{name} {problem}: get or save it again", code="unreadable")
+
+
+@contextlib.contextmanager
+def pillow_unguarded() -> Iterator[None]:
+    """Without Pillow's own limit, which lies below real pictures, and its warnings: check_size has the limit.
+
+    Both are settings of the whole process, hence the lock.
+    """
+    from PIL import Image
+
+    with _lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _decode(image: Image.Image, coding: str, name: str) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    mode = image.mode
+    if mode in ("1", "L") and isinstance(image.info.get("transparency"), int):
+        grey = np.asarray(image.convert("L"))
+        # Pillow widens 2 and 4 bits to 8, but not the transparent one among their values.
+        transparent = image.info["transparency"] * {"L;2": 85, "L;4": 17}.get(coding, 1)
+        return grey[..., None], np.where(grey == transparent, 0, 255).astype(np.uint8)
+    with_alpha = mode in ("P", "PA", "RGB", "RGBa") and image.has_transparency_data
+    wanted = "RGBA" if with_alpha else _CONVERTED.get(mode, mode)
+    if wanted not in ("L", "RGB", "F", "I", "LA", "RGBA") and not wanted.startswith("I;16"):
+        raise InputError(
+            f"{name} is a {mode} picture, neither grey nor RGB: convert it to RGB first", code="unreadable"
+        )
+    pixels = np.asarray(image if wanted == mode else image.convert(wanted))
+    if wanted in ("LA", "RGBA"):
+        return pixels[..., :-1], pixels[..., -1]
+    return pixels.reshape(*pixels.shape[:2], -1), None
+
+
+def _decode_png16(image: Image.Image, path: Path, coding: str, name: str) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    import cv2
+
+    decoded = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+    if decoded is None or decoded.dtype != np.uint16 or decoded.shape[:2] != (image.height, image.width):
+        raise damaged(name, ValueError("its 16-bit pixels could not be decoded"))
+    if decoded.ndim == 2:
+        transparent = image.info.get("transparency")
+        alpha = None if transparent is None else np.where(decoded == transparent, 0, 65535).astype(np.uint16)
+        return decoded[..., None], alpha
+    colors = decoded[..., :1] if coding.startswith("LA") else decoded[..., 2::-1]  # OpenCV has blue first
+    return np.ascontiguousarray(colors), decoded[..., 3] if decoded.shape[2] == 4 else None
+
+
+def _metadata(image: Image.Image) -> Metadata:
+    info = image.info
+    exif = info.get("exif")
+    if exif and not exif.startswith(_EXIF_HEADER):
+        exif = _EXIF_HEADER + exif
+    dpi = info.get("dpi")
+    return Metadata(
+        icc=info.get("icc_profile") or None,
+        exif=exif or None,
+        xmp=info.get("xmp") or None,
+        dpi=(float(dpi[0]), float(dpi[1])) if dpi and min(dpi) > 0 else None,
+        text=tuple(getattr(image, "text", {}).items()) if image.format == "PNG" else (),
+        png_chunks=_png_chunks(info) if image.format == "PNG" else (),
+        comment=info.get("comment") if image.format in ("JPEG", "MPO") else None,
+        quantization=jpeg_coding_of(image),
+    )
+
+
+def _png_chunks(info: dict[Any, Any]) -> tuple[tuple[bytes, bytes], ...]:
+    """What the values of a PNG mean as light, in the units of the PNG specification."""
+    chunks = []
+    if "chromaticity" in info:
+        chunks.append((b"cHRM", struct.pack(">8I", *(round(value * 100_000) for value in info["chromaticity"]))))
+    if "gamma" in info:
+        chunks.append((b"gAMA", struct.pack(">I", round(info["gamma"] * 100_000))))
+    if "srgb" in info:
+        chunks.append((b"sRGB", bytes([info["srgb"]])))
+    return tuple(chunks)
+
+
+def _orientation(exif: bytes | None) -> int:
+    from PIL import Image
+
+    tags = Image.Exif()
+    with contextlib.suppress(Exception):  # an EXIF block that cannot be read is carried along all the same
+        tags.load(exif or b"")
+        value = tags.get(_ORIENTATION_TAG, 1)
+        return value if value in range(1, 9) else 1
+    return 1
+
+
+def encode_raster(samples: Samples, form: Format, name: str) -> bytes:
+    """The bytes of a file of one page; equal samples give equal bytes.
+
+    Raises InputError if the encoder refuses them, naming the reason.
+    """
+    pixels = samples.pages[0]
+    if samples.alpha is not None:
+        pixels = np.concatenate([pixels, samples.alpha[0, ..., None]], axis=2)
+    try:
+        if pixels.dtype == np.uint16:
+            return _encode_png16(pixels, samples.metadata)
+        return _encode_by_pillow(pixels, form, samples.metadata)
+    except (ValueError, OSError) as error:  # such as a profile or EXIF block longer than JPEG allows
+        problem = f"{name} cannot be encoded as {form.name} ({error})"
+        raise InputError(f"{problem}: use .png or .tif", code="format") from error
+
+
+def _encode_by_pillow(pixels: NDArray[Any], form: Format, metadata: Metadata) -> bytes:
+    from PIL import Image
+
+    icc, dpi = metadata.icc, metadata.dpi
+    if form is WEBP and pixels.shape[2] < 3:  # WebP knows no grey: three equal channels, and no profile for one
+        pixels = np.concatenate([pixels[..., :1]] * 3 + [pixels[..., 1:]], axis=2)
+        icc = None if icc is not None and icc[16:20] == b"GRAY" else icc
+    # JPEG counts whole dots per inch in 16 bits, the others dots per meter in 31: a microscope may have more.
+    most_dots = 2**16 - 1 if form is JPEG else 2**31 * 0.0254
+    optional = {
+        "comment": metadata.comment if form is JPEG else None,
+        "icc_profile": icc,
+        "exif": metadata.exif,
+        "xmp": metadata.xmp if form in (JPEG, WEBP) else None,
+        "dpi": dpi if dpi and min(dpi) >= 1 and max(dpi) < most_dots else None,
+    }
+    options: dict[str, Any] = {key: value for key, value in optional.items() if value}
+    if form is JPEG:
+        options |= {"quality": _JPEG_QUALITY, "subsampling": 0}
+    elif form is WEBP:
+        options |= {"lossless": True, "exact": True}  # exact: the colors under transparent pixels too
+    elif form is PNG:
+        options["pnginfo"] = _png_info(metadata)
+    image = Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
+    buffer = io.BytesIO()
+    image.save(buffer, format=form.name.upper(), **options)
+    return buffer.getvalue()
+
+
+def _png_info(metadata: Metadata) -> Any:
+    from PIL.PngImagePlugin import PngInfo, iTXt
+
+    info = PngInfo()
+    for code, data in metadata.png_chunks:
+        info.add(code, data)
+    for key, value in metadata.text:
+        if isinstance(value, iTXt):
+            info.add_itxt(key, str(value), str(value.lang or ""), str(value.tkey or ""))
+        else:
+            info.add_text(key, value)
+    if metadata.xmp and "XML:com.adobe.xmp" not in dict(metadata.text):
+        info.add_itxt("XML:com.adobe.xmp", metadata.xmp.decode("utf-8", "replace"))
+    return info
+
+
+def _encode_png16(pixels: NDArray[Any], metadata: Metadata) -> bytes:
+    import cv2
+
+    if pixels.shape[2] == 2:  # OpenCV writes no grey with alpha: three equal channels with alpha
+        pixels = pixels[..., [0, 0, 0, 1]]
+    order = {1: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[pixels.shape[2]]  # OpenCV has blue first
+    _, encoded = cv2.imencode(".png", np.ascontiguousarray(pixels[..., order]))
+    data = encoded.tobytes()
+    # Neither library writes 16-bit RGB and text: Pillow writes the metadata around one pixel, and its chunks, all of
+    # which may stand between the header and the pixels, are put in there.
+    pixel = np.zeros((1, 1, 1 if pixels.shape[2] == 1 else 3), np.uint8)
+    bare = _encode_by_pillow(pixel, PNG, Metadata())
+    dressed = _encode_by_pillow(pixel, PNG, metadata)
+    chunks = dressed[_PNG_IHDR_END : len(dressed) - len(bare) + _PNG_IHDR_END]
+    return data[:_PNG_IHDR_END] + chunks + data[_PNG_IHDR_END:]

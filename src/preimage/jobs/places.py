@@ -1,0 +1,190 @@
+"""Where the files of a job go, and whether they can be written, found out before any fit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from preimage.errors import InputError
+from preimage.images import check_place
+from preimage.images.formats import EXTENSIONS
+from preimage.jobs.job import Job, is_resumable
+from preimage.tasks import Output, described
+
+PREVIEW_SIDE = 256
+
+
+@dataclass(frozen=True)
+class Places:
+    """The files of one job: those that are written, by the name of the output, and those that are read, by option."""
+
+    job: Job
+    written: Mapping[str, Path]
+    read: Mapping[Path, str]
+
+    @property
+    def output(self) -> Path | None:
+        """The main file."""
+        return self.written.get("output")
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """Where a checkpoint is; None for a task without."""
+        if self.output is None or not is_resumable(self.job.spec):
+            return None
+        return self.output.with_name(f"{self.output.name}.checkpoint")
+
+    @property
+    def resumes(self) -> Path | None:
+        """The checkpoint that the job goes on from; None if it begins anew."""
+        path = self.checkpoint
+        return path if self.job.run.resume and path is not None and path.exists() else None
+
+    @cached_property
+    def may_replace(self) -> bool:
+        """Whether files that exist are replaced: what an interrupted job wrote belongs to its checkpoint, if it had one then."""
+        return self.job.run.overwrite or self.resumes is not None
+
+    def check(self) -> None:
+        """Raise InputError for a file that cannot be written or must not be replaced, or one that is written twice or read."""
+        run, checkpoint = self.job.run, self.checkpoint
+        if checkpoint is not None and checkpoint.exists() and not (run.resume or run.overwrite):
+            raise InputError(
+                f"{checkpoint} of an interrupted run exists: go on from it with --resume, or start anew with --overwrite",
+                code="exists",
+            )
+        taken = {_key(path): f"what {option} reads" for path, option in self.read.items()}
+        files = {f"--{name}": path for name, path in self.written.items()}
+        if run.report is not None:
+            check_report(run.report)
+            files["--report"] = run.report
+        if checkpoint is not None:
+            files["the checkpoint"] = checkpoint
+        for option, path in files.items():
+            _check_free(path, option, taken)
+            taken[_key(path)] = option
+            if path is not checkpoint:
+                check_place(path, overwrite=self.may_replace)
+            elif run.autosave is not None:
+                check_place(path, overwrite=True)
+
+
+def checked(job: Job) -> Places:
+    """The places of a job, known to be possible; and what is wrong whatever the input is.
+
+    Raises:
+        InputError: naming the option.
+    """
+    places = places_of(job)
+    places.check()
+    return places
+
+
+def places_of(job: Job) -> Places:
+    """The places of a job, whether or not something is there; raises InputError for options that exclude each other."""
+    run = job.run
+    job.check()
+    others = {
+        "--warm-start": job.options.get("warm_start", False),
+        "--tile": isinstance(job.options.get("tile"), int),
+        "--autosave": run.autosave is not None,
+        "--resume": run.resume,
+    }
+    given = [name for name, is_given in others.items() if is_given]
+    if run.preview and given:
+        raise InputError(
+            f"--preview is of {PREVIEW_SIDE} pixels alone, got {given[0]}: leave one of them out", code="option"
+        )
+    if run.every is not None and "film" not in job.outputs:
+        raise InputError("--every is of the film: give --film FILE.gif too, or leave it out", code="option")
+    return Places(job, _written(job), _read(job))
+
+
+def _written(job: Job) -> dict[str, Path]:
+    """The path of each file to write, by the name of the output."""
+    outputs, chosen = job.spec.outputs, job.spec.options(**job.options)
+    written: dict[str, Path] = {}
+    for output in outputs:
+        given = job.outputs.get(output.name)
+        if output.when is not None and not output.when(chosen):
+            if given is not None:
+                raise InputError(f"--{output.name} is not written with these options: leave it out", code="option")
+        elif given is not None:
+            written[output.name] = _place_of(output, given, job)
+        elif output.default is not None:
+            written[output.name] = Path(_usual_name(output, job))
+    main = outputs[0] if outputs else None
+    if main is not None and main.further is not None and main.name in written:
+        further = main.further(chosen, written[main.name])
+        written |= {f"output-{number}": Path(path) for number, path in enumerate(further, 2)}
+    return written
+
+
+def _read(job: Job) -> dict[Path, str]:
+    """The input and the files that options name, each with its option."""
+    read = {} if job.input is None else {Path(job.input): "the input"}
+    if job.run.reference is not None:
+        read[in_folder(job.run.reference, job.input)] = "--reference"
+    for name, stated in described(job.spec.options).items():
+        value = job.options.get(name)
+        if stated.kind in ("image", "file", "classifier") and isinstance(value, str | Path):
+            path = in_folder(Path(value), job.input) if stated.kind == "image" else Path(value)
+            if path.is_file():
+                read[path] = f"--{name.replace('_', '-')}"
+    return read
+
+
+def in_folder(path: Path, source: str | None) -> Path:
+    """A file that belongs to an input: itself, or, of a folder, the file in it that has the input's name."""
+    return path / Path(source).name if source is not None and path.is_dir() else path
+
+
+def _place_of(output: Output, given: str, job: Job) -> Path:
+    """Where an output goes: the file that was named, or the usual name in a folder that was named."""
+    path = Path(given)
+    path = path / _usual_name(output, job) if path.is_dir() else path
+    suffixes = output.suffixes or tuple(EXTENSIONS)
+    if path.suffix.lower() not in suffixes:
+        raise InputError(
+            f"--{output.name} {given}: it is written as {' or '.join(suffixes)}: give such a name", code="format"
+        )
+    return path
+
+
+def _usual_name(output: Output, job: Job) -> str:
+    stem, kind = ("class", ".png") if job.input is None else (Path(job.input).stem, Path(job.input).suffix)
+    suffix = kind if kind.lower() in EXTENSIONS else ".png"
+    if output.name == "output":
+        named = (output.default or "{stem}-{task}{suffix}").format(stem=stem, task=job.task, suffix=suffix)
+        return f"{Path(named).stem}-preview{Path(named).suffix}" if job.run.preview else named
+    ending = "" if output.name == "film" else f"-{output.name}"
+    return f"{stem}-{job.task}{ending}{(output.suffixes or ('.png',))[0]}"
+
+
+def check_report(path: Path) -> None:
+    """Raise InputError for a report that is no JSON file by its name."""
+    if path.suffix.lower() != ".json":
+        raise InputError(f"--report {path}: it is written as .json: give such a name", code="format")
+
+
+def check_apart(places: Places, others: Iterable[Places]) -> None:
+    """Raise InputError where two jobs would write one file, or one what another reads."""
+    taken: dict[str, str] = {}
+    for other in others:
+        taken |= {_key(path): f"what is written for {other.job.input}" for path in other.written.values()}
+        taken |= {_key(path): f"the input {path}" for path in other.read}
+    for name, path in places.written.items():
+        _check_free(path, f"--{name} for {places.job.input}", taken)
+
+
+def _check_free(path: Path, option: str, taken: Mapping[str, Any]) -> None:
+    if _key(path) in taken:
+        raise InputError(f"{path} ({option}) is also {taken[_key(path)]}: choose another name or folder", code="option")
+
+
+def _key(path: Path) -> str:
+    return os.path.normcase(os.path.realpath(path))

@@ -1,0 +1,229 @@
+"""Execution of a job: the input is read once, the run starts, its Steps are passed on, and the outputs are written.
+
+for step in (running := Running(job)): ...      # a progress bar and stopping early are bodies of this loop
+outcome = running.finish()                      # or, in one go: run_job(job)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from preimage.engine import checkpoint
+from preimage.errors import InputError
+from preimage.images import Picture
+from preimage.jobs.job import Job, Outcome, restores
+from preimage.jobs.places import Places, checked, in_folder, places_of
+from preimage.jobs.reading import middle_of, middle_of_reference, options_of, projected, read_input
+from preimage.jobs.report import (
+    Watched,
+    hashes_of,
+    make_report,
+    read_reference,
+    report_lines,
+    report_of_done,
+    write_report,
+)
+from preimage.observe import observe
+from preimage.series.parts import together
+from preimage.tasks import TaskSpec, described
+
+_CODE = re.compile(r"(?!torchvision:|timm:|hf:)[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+def run_job(job: Job, *, allow_code: bool = False) -> Outcome:
+    """Run a job to its end. The same job writes the same bytes (on the CPU, with as many threads).
+
+    A job that has been done before, by the hashes in its report, is done: nothing is computed again.
+
+    Example:
+        >>> run_job(Job("denoise", {"steps": 3}, "photo.png", {"output": "clean.png"})).state
+        'done'
+
+    Args:
+        job: what is to be done.
+        allow_code: whether a classifier "module:function" is imported; a job from elsewhere must never choose that.
+
+    Raises:
+        InputError: any part of the job that cannot be used; nothing is written then.
+    """
+    places = places_of(job)
+    if (report := report_of_done(job, places)) is not None:
+        return Outcome("done", report, dict(places.written))
+    with threads_of(job.run.threads):
+        running = Running(job, allow_code=allow_code)
+        for _ in running:
+            pass
+        return running.finish()
+
+
+class Running:
+    """A job that is being run: an iterator of Steps.
+
+    Args:
+        job: what is to be done.
+        allow_code: as in run_job.
+        picture: the input, if `read_input` has read it before.
+        initial: weights that the fit begins from (of the input before, say).
+        begun_from: where these weights come from, in words, for the report and the checkpoint.
+
+    Raises:
+        InputError: an input, option, or place that cannot be used, a checkpoint of another job.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        *,
+        allow_code: bool = False,
+        picture: Picture | None = None,
+        initial: Any = None,
+        begun_from: str | None = None,
+    ) -> None:
+        begin = time.perf_counter()
+        self.job = job
+        self.spec: TaskSpec[..., Any] = job.spec
+        if not allow_code:
+            _refuse_code(job)
+        self.places: Places = checked(job)
+        whole = read_input(job, self.places) if picture is None else picture
+        self.picture: Picture | None = middle_of(whole) if whole is not None and job.run.preview else whole
+        self.whole_shape: tuple[int, ...] | None = None if whole is None else tuple(whole.tensor.shape)
+        options = options_of(job, self.places, whole, initial)
+        self.run: Any = self.spec.start(self.picture if self.spec.inputs != "data" else job.input, options)
+        if begun_from is not None:
+            self.run.fingerprint = {**self.run.fingerprint, "begun_from": "the last input"}
+        self.watched: Watched | None = self._watched(whole)
+        self.observers: dict[str, Any] = {} if self.watched is None else self.watched.observers
+        resumes = self.places.resumes
+        self.resumed: bool = resumes is not None
+        if resumes is not None:
+            checkpoint.load(self.run, resumes, self.observers)
+        self.remarks: tuple[*tuple[Any, ...], str] = tuple(self.run.remarks)
+        if begun_from is not None:
+            self.remarks += (f"resumed from {resumes}" if self.resumed else f"begun from {begun_from}",)
+        self.setup: float = time.perf_counter() - begin
+        # A checkpoint may have been saved before the first step; there is no result of that.
+        self.begun = self.resumed and getattr(self.run, "index", 1) > 0
+        self._may_save = True
+        self.is_alone: bool = initial is None
+
+    def _watched(self, whole: Picture | None) -> Watched | None:
+        """The observers of a restoration."""
+        if self.picture is None or not restores(self.spec):
+            return None
+        run, reference = self.job.run, None
+        output, written = self.places.output, self.places.written
+        if output is not None:
+            shown = as_written(self.run, self.picture)
+            shown.check_destination(output, overwrite=self.places.may_replace, size=self.run.size)
+        if run.reference is not None:
+            reference = read_reference(in_folder(run.reference, self.job.input), whole or self.picture, run.page)
+            if run.preview and whole is not None:
+                reference = middle_of_reference(reference, whole)
+        if "uncertainty" in written and self.run.current.recipe.restarts < 2:
+            raise InputError("--uncertainty is the deviation between fits: give --restarts 2 or more", code="option")
+        film = (run.every or 10) if "film" in written else None
+        return Watched(self.picture, reference, strength=run.strength, film_every=film)
+
+    def __iter__(self) -> Iterator[Any]:
+        path, every = self.places.checkpoint, self.job.run.autosave
+        # Sizes are compared before any observer computes with them.
+        looking_on = [] if self.watched is None else [self.watched, *self.observers.values()]
+        for step in observe(self.run, *looking_on):
+            # A training is saved after each epoch, and never within one; any other run whenever it was specified.
+            completes_epoch = getattr(step, "completes_epoch", None)
+            self._may_save = completes_epoch is not False
+            if path is not None and (completes_epoch or (every is not None and step.index % every == 0)):
+                checkpoint.save(self.run, path, self.observers)
+            self.begun = True
+            yield step
+
+    @property
+    def finished(self) -> bool:
+        """Whether the result stands."""
+        return bool(getattr(self.run, "finished", True))
+
+    def finish(self, *, keep_checkpoint: bool = False) -> Outcome:
+        """Write the best so far; the checkpoint goes last if the result stands, and is saved if it does not.
+
+        `keep_checkpoint`: it stays although the result stands (what follows begins from it).
+        """
+        if not self.begun:
+            return Outcome("interrupted")
+        run, path, complete, is_data = self.job.run, self.places.checkpoint, self.finished, self.spec.inputs == "data"
+        saves = is_data or run.autosave is not None or run.resume
+        if path is not None and saves and self._may_save and (keep_checkpoint or not complete):
+            checkpoint.save(self.run, path, self.observers)
+        if is_data and not complete:
+            return Outcome("interrupted")
+        try:
+            result = self.result = self.run.result()
+        except InputError:
+            if complete:
+                raise
+            return Outcome("interrupted")  # an inspection, say: half of it is no result
+        self._write(result)
+        report = make_report(self, result)
+        lines = report_lines(self, result, report)
+        if run.preview and self.whole_shape is not None:
+            lines += (projected(report["seconds"], self.whole_shape),)
+        if run.report is not None:
+            if complete and self.is_alone and (hashes := hashes_of(self.job, self.places)) is not None:
+                report["sha256"] = hashes
+            write_report(report, run.report, overwrite=self.places.may_replace)
+        if complete and path is not None and not keep_checkpoint and (saves or run.overwrite):
+            path.unlink(missing_ok=True)
+        return Outcome("done" if complete else "interrupted", report, dict(self.places.written), lines)
+
+    def _write(self, result: Any) -> None:
+        replace = self.places.may_replace
+        for output in self.spec.outputs:
+            path, write = self.places.written.get(output.name), output.write
+            if path is None:
+                continue
+            if self.watched is not None:
+                self.watched.write(output.name, result, path, overwrite=replace)
+                continue
+            if isinstance(write, str):
+                module, _, name = write.partition(":")
+                write = getattr(import_module(module), name)
+            write(result, path, overwrite=replace)
+
+
+def as_written(run: Any, picture: Picture) -> Picture:
+    """The input with the channels, alpha and metadata of the result; of a series of pages the one at hand shows them."""
+    whole = getattr(run, "written", None)
+    if isinstance(whole, Picture):  # of tiles
+        return whole
+    part = getattr(run.current, "picture", None) or picture
+    return part if len(part.tensor) == len(picture.tensor) else together(picture, [part] * len(picture.tensor))
+
+
+def _refuse_code(job: Job) -> None:
+    for name, stated in described(job.spec.options).items():
+        value = job.options.get(name)
+        named = str(value).strip() if isinstance(value, str | Path) else ""
+        if stated.kind == "classifier" and _CODE.fullmatch(named):
+            raise InputError(
+                f"{name} {value} would import a module, which this job may not: give a model file", code="classifier"
+            )
+
+
+@contextlib.contextmanager
+def threads_of(count: int | None) -> Iterator[None]:
+    """So many processor threads within; None: as they are."""
+    before = torch.get_num_threads()
+    try:
+        if count is not None:
+            torch.set_num_threads(count)
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,298 @@
+"""Plan: what a task decides on one image; and `begin`, which makes a Run of it: a fit, pages in turn, or tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from preimage.engine.checkpoint import fingerprint
+from preimage.engine.devices import choose_device, free_memory
+from preimage.engine.fit import Fit
+from preimage.engine.memory import expected_bytes
+from preimage.engine.recipe import Recipe
+from preimage.engine.run import Run
+from preimage.errors import InputError
+from preimage.images import Picture, as_picture
+from preimage.problem import Problem, join
+from preimage.recipes import RecipeChoice, choose
+from preimage.rng import checked_seed
+from preimage.series.frames import Frames
+from preimage.series.layout import SMALLEST_SIDE, pages_of, reaching, valid_share
+from preimage.series.options import companions, explicit_tiles, of_page, own_settings, recipe_changes, rule_of
+from preimage.series.parts import merged, remarks_of_all, together
+from preimage.series.tiles import Tiles, mean_kernel
+from preimage.stopping import StoppingRule, after
+from preimage.tasks import FitOptions
+
+SIDES = (1024, 768, 512, 384, 256)  # of a tile's result, from which auto takes the largest that fits
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What a task decides on one image, (1, c, h, w).
+
+    Args:
+        problem: states what is sought, `problem(part)` for the image or a tile of it; with `shares_kernel` also
+            `problem(part, kernel)`, with the kernel that was fitted in the first tile.
+        recipe: adapted to the image.
+        rule: the rule for a problem.
+        channels: of x; None: those of the image.
+        scale, margin: x is so many times as large as the image, and then larger by (rows, columns) on every side.
+        code: an image to start from instead of the recipe's code, (1, c, h, w).
+        missing: (1, 1 or c, h, w), True where a value is not valid; a part has it as `part.missing`.
+        picture: the image as its result is written, if not as it is.
+        shares_kernel: whether the kernel of the operator is fitted, and tiles share it.
+        grid, from_end: where tiles may begin, as in Tiles.
+        fingerprint: plain data by which a checkpoint knows what was decided, beside the options.
+        remarks: what was decided, in plain sentences.
+    """
+
+    problem: Callable[..., Problem]
+    recipe: Recipe
+    rule: Callable[[Problem], StoppingRule] = lambda _: after()
+    channels: int | None = None
+    scale: int = 1
+    margin: tuple[int, int] = (0, 0)
+    code: torch.Tensor | None = None
+    missing: torch.Tensor | None = None
+    picture: Picture | None = None
+    shares_kernel: bool = False
+    grid: int = 1
+    from_end: tuple[bool, bool] = (False, False)
+    fingerprint: dict[str, Any] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+
+    def size_of_x(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of x for a part of this height and width."""
+        return self.scale * height + 2 * self.margin[0], self.scale * width + 2 * self.margin[1]
+
+
+def begin(
+    task: str,
+    plan: Callable[[Picture, Any, RecipeChoice], Plan],
+    recipes: Mapping[str, Recipe],
+    image: Any,
+    options: FitOptions,
+    *,
+    fills_missing: bool = False,
+) -> Run:
+    """The Run of a restoration: each page is planned by itself; pages that were planned alike are members of one fit.
+
+    Args:
+        task, recipes, options: name of the task, its recipes by name, and its options.
+        plan: the task's own decisions on one page.
+        image: a path, array, tensor, PIL image or Picture.
+        fills_missing: whether NaNs of the input are what it fills in.
+
+    Raises InputError for an image, option or device that cannot be used.
+    """
+    picture = as_picture(image, missing=fills_missing)
+    options = replace(options, stop=rule_of(options), seed=checked_seed(options.seed), **companions(options, picture))
+    choice = choose(recipes, options.recipe, recipe_changes(options))
+    pages = pages_of(picture)
+    plans = []
+    for number, page in enumerate(pages):
+        try:
+            plans.append(plan(page, of_page(options, number), choice))
+        except InputError as error:
+            if len(pages) == 1:
+                raise
+            raise InputError(f"page {number + 1}: {error}", code=error.code) from error
+    return _Beginning(task, picture, pages, plans, options).run()
+
+
+class _Beginning:
+    """The plans of all pages, and the Run that they come to."""
+
+    def __init__(
+        self, task: str, picture: Picture, pages: Sequence[Picture], plans: Sequence[Plan], options: FitOptions
+    ) -> None:
+        self.task, self.picture, self.options = task, picture, options
+        self.settings = own_settings(options)
+        self.pages = [
+            page if own.missing is None else replace(page, missing=own.missing.expand_as(page.tensor))
+            for page, own in zip(pages, plans, strict=True)
+        ]
+        self.written = [own.picture or page for page, own in zip(pages, plans, strict=True)]
+        given: dict[str, Any] = {} if options.stop is None else {"rule": lambda _: options.stop}
+        self.plans = [replace(own, picture=page, **given) for page, own in zip(self.written, plans, strict=True)]
+        self.first = self.plans[0]
+        codes = [own.code for own in plans if own.code is not None]
+        self.codes = torch.cat(codes) if codes else None
+
+    def run(self) -> Run:
+        side, overlap, remarks = self._tiling()
+        if side is not None and max(self.picture.tensor.shape[-2:]) > side:
+            return self._tiles(side, overlap, remarks)
+        if len(self.pages) == 1:
+            return self.fit(0, self.options.initial)
+        stated = [own.problem(page) for own, page in zip(self.plans, self.pages, strict=True)]
+        rules = [own.rule(problem) for own, problem in zip(self.plans, stated, strict=True)]
+        each = zip(self.plans, rules, self.pages, strict=True)
+        fingerprints = [self._fingerprint(own, rule, page, self.options.seed) for own, rule, page in each]
+        all_remarks = [own.remarks for own in self.plans]
+        if self.options.warm_start or not self._alike(rules):
+            return Frames(
+                self.fit,
+                self.picture,
+                fingerprints=fingerprints,
+                remarks=all_remarks,
+                task=self.task,
+                warm=self.options.warm_start,
+                initial=self.options.initial,
+            )
+        written = together(self.picture, self.written)
+        plan = replace(self.first, code=self.codes, picture=written, remarks=remarks_of_all(all_remarks))
+        return self._fit(
+            plan,
+            join(stated),
+            rules[0],
+            self.pages[0],
+            merged(fingerprints),
+            seed=self.options.seed,
+            initial=self.options.initial,
+            pages=len(self.pages),
+        )
+
+    def _alike(self, rules: Sequence[StoppingRule]) -> bool:
+        """Whether all pages can be members of one fit: one recipe, one rule, and nothing of the operator is fitted."""
+        try:
+            one_rule = all(rule == rules[0] for rule in rules)
+        except RuntimeError:  # rules that hold tensors are not compared
+            one_rule = False
+        return one_rule and all(own.recipe == self.first.recipe and not own.shares_kernel for own in self.plans)
+
+    # ------------------------------------------------------------------ fits
+
+    def fit(
+        self,
+        page: int,
+        initial: Any,
+        part: Picture | None = None,
+        *,
+        seed: int | None = None,
+        code: Picture | None = None,
+        shared: torch.Tensor | None = None,
+    ) -> Fit:
+        """The fit of a page, or of a part of it."""
+        plan, seed = self.plans[page], self.options.seed if seed is None else seed
+        if part is not None:
+            plan = replace(plan, picture=part, code=plan.code if code is None else code.tensor)
+        given = self.pages[page] if part is None else part
+        problem = plan.problem(given) if shared is None else plan.problem(given, shared)
+        if part is not None and problem.regularizers:  # E is a mean over valid values, R one over all
+            ratio = valid_share(self.pages[page]) / valid_share(part)
+            regularizers = tuple((ratio * weight, each) for weight, each in problem.regularizers)
+            problem = replace(problem, regularizers=regularizers)
+        rule = plan.rule(problem)
+        identity = self._fingerprint(plan, rule, given, seed)
+        return self._fit(plan, problem, rule, given, identity, seed=seed, initial=initial)
+
+    def _fit(
+        self,
+        plan: Plan,
+        problem: Problem,
+        rule: StoppingRule,
+        part: Picture,
+        fingerprint: dict[str, Any],
+        *,
+        seed: int,
+        initial: Any,
+        pages: int = 1,
+    ) -> Fit:
+        restarts = plan.recipe.restarts
+        prior = plan.recipe.prior(
+            plan.channels or part.tensor.shape[1],
+            plan.size_of_x(*part.tensor.shape[-2:]),
+            members=pages * restarts,
+            seed=seed,
+            device=self.options.device,
+            code=plan.code,
+            streams=list(range(restarts)) * pages,  # each page draws what it draws alone
+        )
+        return Fit(
+            problem,
+            prior,
+            recipe=plan.recipe,
+            rule=rule,
+            seed=seed,
+            initial=initial,
+            picture=plan.picture,
+            task=self.task,
+            fingerprint=fingerprint,
+            remarks=plan.remarks,
+        )
+
+    def _fingerprint(self, plan: Plan, rule: StoppingRule, part: Picture, seed: int) -> dict[str, Any]:
+        return {
+            **self.settings,
+            **plan.fingerprint,
+            "recipe": plan.recipe.describe(),
+            "rule": rule.name,
+            "seed": seed,
+            "input": fingerprint(part.tensor),
+        }
+
+    # ------------------------------------------------------------------ tiles
+
+    def _tiles(self, side: int, overlap: int | None, remarks: tuple[str, ...]) -> Tiles:
+        plan, missing = self.first, None
+        if any(page.missing is not None for page in self.pages):
+            none = torch.zeros_like(self.pages[0].tensor, dtype=torch.bool)
+            missing = torch.cat([none if page.missing is None else page.missing for page in self.pages])
+        code = (
+            {} if self.codes is None else {"code": replace(self.picture, tensor=self.codes, alpha=None, missing=None)}
+        )
+
+        def make(part: Picture, *, page: int, seed: int, code: Any = None, shared: torch.Tensor | None = None) -> Fit:
+            return self.fit(page, self.options.initial, part, seed=seed, code=code, shared=shared)
+
+        return Tiles(
+            make,
+            replace(self.picture, missing=missing),
+            side=side,
+            overlap=reaching(side, max(plan.margin)) if overlap is None else overlap,
+            grid=plan.grid,
+            from_end=plan.from_end,
+            seed=self.options.seed,
+            beside=code,
+            share=mean_kernel if plan.shares_kernel else None,
+            channels=plan.channels,
+            written=replace(together(self.picture, self.written), missing=None),
+            remarks=remarks,
+        )
+
+    def _needed(self, height: int, width: int) -> int | None:
+        """Bytes that a fit of a part takes."""
+        plan = self.first
+        whole = (height, width) == tuple(self.picture.tensor.shape[-2:])
+        return expected_bytes(
+            plan.recipe,
+            plan.channels or self.picture.tensor.shape[1],
+            plan.size_of_x(height, width),
+            members=plan.recipe.restarts * (len(self.pages) if whole else 1),
+            device=self.options.device,
+            code=plan.code is not None,
+        )
+
+    def _tiling(self) -> tuple[int | None, int | None, tuple[str, ...]]:
+        """Side and overlap of the tiles, None for the image as a whole, and what is to be said of it."""
+        if self.options.tile != "auto" or self.options.tile_overlap is not None or self.options.warm_start:
+            return *explicit_tiles(self.options), ()
+        height, width = self.picture.tensor.shape[-2:]
+        scale = self.first.scale
+        sides = [max(SMALLEST_SIDE, side // scale) for side in SIDES]
+        if max(height, width) <= sides[-1]:
+            return None, None, ()
+        device = choose_device(self.options.device)
+        free, whole = free_memory(device), self._needed(height, width)
+        if free is None or whole is None or whole <= free:
+            return None, None, ()
+        # Beside the fit: the mean so far and its weights, a copy of them, and the spread over the restarts.
+        canvas = 0 if device.type != "cpu" else 5 * self.picture.tensor.numel() * scale**2 * 4
+        side = next((side for side in sides if (self._needed(side, side) or 0) + canvas <= free), sides[-1])
+        memory = f"needs about {whole / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB is free"
+        return side, None, (f"cut into tiles of {side} pixels, for the image as a whole {memory}",)
