@@ -26,6 +26,7 @@ from preimage.engine.recipe import Recipe
 from preimage.engine.step import Step
 from preimage.errors import InputError
 from preimage.problem import Problem
+from preimage.recipes import RecipeLike
 from preimage.rng import is_whole
 from preimage.stopping import After
 
@@ -91,7 +92,7 @@ class Inspecting(StepwiseRun[Step, Any]):
         model: nn.Module,
         *,
         seen: torch.Tensor | None = None,
-        recipe: str | Recipe = "fast",
+        recipe: RecipeLike = "fast",
         steps: int | None = None,
         every: int | None = None,
         seed: int | None = None,

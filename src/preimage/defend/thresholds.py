@@ -14,9 +14,9 @@ from preimage.defend.inspection import false_alarm_threshold
 from preimage.defend.purification import as_given
 from preimage.defend.users_model import fingerprint_of
 from preimage.differences import first_difference
-from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
 from preimage.images import write_bytes_atomically
+from preimage.recipes import RecipeLike
 from preimage.version import __version__
 
 KIND, FORMAT = "preimage thresholds", 2
@@ -45,7 +45,7 @@ class Threshold:
     scores: tuple[float, ...] = ()  # of the unattacked images
 
     @classmethod
-    def of(cls, scores: Sequence[float], model: nn.Module, recipe: str | Recipe, every: int | None = None) -> Threshold:
+    def of(cls, scores: Sequence[float], model: nn.Module, recipe: RecipeLike, every: int | None = None) -> Threshold:
         """The threshold that is calibrated on the scores of unattacked images."""
         value, mark = false_alarm_threshold(scores, FALSE_ALARMS), fingerprint_of(model)
         return cls(value, FALSE_ALARMS, len(scores), mark, _plain(recipe), every, tuple(scores))
@@ -103,7 +103,7 @@ class Threshold:
             message = f"{path} is an incomplete file of thresholds ({error}): {way}"
             raise InputError(message, code="unreadable") from error
 
-    def checked(self, model: nn.Module, recipe: str | Recipe, every: int | None = None) -> Threshold:
+    def checked(self, model: nn.Module, recipe: RecipeLike, every: int | None = None) -> Threshold:
         """Itself, if it is of this classifier and this purification; else an InputError."""
         if self.classifier != fingerprint_of(model):
             way = "preimage inspect --calibrate FOLDER --classifier ... makes a new one"
@@ -116,5 +116,5 @@ class Threshold:
         return self
 
 
-def _plain(recipe: str | Recipe) -> dict[str, Any]:
+def _plain(recipe: RecipeLike) -> dict[str, Any]:
     return json.loads(json.dumps(as_given(recipe).describe()))
