@@ -70,7 +70,6 @@ def test_no_command_runs_the_code_that_a_model_file_names(foreign, run, command)
     assert nothing_ran()
 
 
-@pytest.mark.xfail(strict=True, reason="fault 7: the weights of a model file cannot be given beside a function again")
 def test_a_function_that_is_given_again_takes_the_weights_of_the_model_file(here, monkeypatch):
     changed = tiny()
     with torch.no_grad():

@@ -13,7 +13,7 @@ from faults.test_batches import with_impulses
 from preimage import denoise, inpaint, invert, purify, super_resolve
 from preimage.codes import Masked
 from preimage.defend import purification
-from preimage.explain import invert as inversion
+from preimage.explain.recipes import FAST_INVERSION, PAPER_INVERSION
 from preimage.restore import denoise as denoising
 from preimage.restore import inpaint as inpainting
 from preimage.restore import super_resolve as enlarging
@@ -91,17 +91,14 @@ def test_a_recipe_for_purification_is_used_as_it_is_whatever_the_size():
     assert used(purify(picture(40), recipe=recipe, device="cpu", tile=None)) == recipe
 
 
-@pytest.mark.xfail(
-    strict=True, reason="fault 11: a published network, in whatever recipe, takes the jitter of the input away"
-)
 def test_what_an_explanation_does_hangs_on_no_equality_with_a_published_recipe():
     """Two recipes with one network under two names, of which one equals the published: both fits are the same."""
 
     def network(c_in, c_out, height, width):
-        return inversion.PAPER.network(c_in, c_out, height, width)
+        return PAPER_INVERSION.network(c_in, c_out, height, width)
 
-    given, published = picture(32), replace(brief(inversion.FAST), network=inversion.PAPER.network)
-    settings = {"classifier": tiny(), "layer": "block2", "device": "cpu"}
+    given, published = picture(32), replace(brief(FAST_INVERSION), network=PAPER_INVERSION.network)
+    settings = {"classifier": tiny(), "layers": "block2", "device": "cpu"}
     one, other = (
         invert(given, recipe=recipe, **settings).run() for recipe in (published, replace(published, network=network))
     )

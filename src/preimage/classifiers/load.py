@@ -24,7 +24,7 @@ _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 _LONGEST = 300  # characters of the message of somebody else's code
 _WAYS = (
     "torchvision:resnet18, timm:NAME, hf:NAME or hf:FOLDER, FILE.pt of `preimage train`, or module.path:function; "
-    "with @FILE weights of your own (torchvision:resnet18@weights.pth)"
+    "with @FILE weights of your own (torchvision:resnet18@weights.pth, module.path:function@FILE.pt)"
 )
 
 Function = Callable[[], Classifier]
@@ -65,6 +65,9 @@ def load_model(spec: str | Path, *, backbone: str | Function | None = None) -> T
     """
     _check_specification(spec)
     text = str(spec)
+    function, _, file = text.rpartition("@")
+    if backbone is None and _FUNCTION.fullmatch(function) and function.partition(":")[0] not in LIBRARIES:
+        return read_model(Path(file), backbone=function)
     if Path(text).suffix in (".pt", ".pth") and text.partition(":")[0] not in LIBRARIES:
         return read_model(Path(text), backbone=backbone)
     if backbone is not None:
@@ -107,7 +110,7 @@ def _architecture(
     if isinstance(spec, str) and _FUNCTION.fullmatch(spec) and spec.partition(":")[0] not in LIBRARIES:
         if backbone is None:
             reason = f"{path} was trained on the classifier of {spec}, a function that no model file may call"
-            raise InputError(f"{reason}: give it again, --backbone {spec}", code="classifier")
+            raise InputError(f"{reason}: give both, --classifier {spec}@{path}", code="classifier")
         made = _of_function(backbone) if isinstance(backbone, str) else _called(backbone, spec)
         return copy.deepcopy(made.model), backbone if isinstance(backbone, str) else spec
     if backbone is not None:

@@ -27,8 +27,8 @@ class InspectOptions(TaskOptions):
     """Options of inspection and of its calibration."""
 
     classifier: AnyClassifier = option(
-        help="Classifier: FILE.pt of preimage train, torchvision:NAME, timm:NAME or hf:NAME (each with @FILE of weights), or "
-        "module.path:function.",
+        help="Classifier: FILE.pt of preimage train, torchvision:NAME, timm:NAME, hf:NAME or module.path:function (each with "
+        "@FILE of weights).",
         kind="classifier",
     )
     calibrate: str | Path | None = option(

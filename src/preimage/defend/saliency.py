@@ -35,8 +35,8 @@ class SaliencyOptions(SeededOptions):
     """Options of saliency; those of one method only are without effect on the others."""
 
     classifier: AnyClassifier = option(
-        help="Classifier: FILE.pt of preimage train, torchvision:NAME, timm:NAME or hf:NAME (each with @FILE of weights), or "
-        "module.path:function.",
+        help="Classifier: FILE.pt of preimage train, torchvision:NAME, timm:NAME, hf:NAME or module.path:function (each with "
+        "@FILE of weights).",
         kind="classifier",
     )
     target: str | int | None = option(

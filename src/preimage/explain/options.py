@@ -26,8 +26,8 @@ class ExplainOptions(RecipeOptions):
     """Options of every explaining task."""
 
     classifier: Classifier | TrainedModel | str | Path = option(
-        help="Classifier: FILE.pt of preimage train, torchvision:NAME, timm:NAME or hf:NAME (each with @FILE of weights), or "
-        "module.path:function.",
+        help="Classifier: FILE.pt of preimage train, torchvision:NAME, timm:NAME, hf:NAME or module.path:function (each with "
+        "@FILE of weights).",
         kind="classifier",
     )
 
