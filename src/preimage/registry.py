@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from preimage.errors import InputError
-from preimage.tasks import TaskSpec
+
+if TYPE_CHECKING:
+    from preimage.tasks import TaskSpec
 
 # A new task is one line here.
 TASKS = {
