@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import speed
+from benchmarks.against import ROOT, called
 from benchmarks.published import cases as published_cases
 from benchmarks.published import curves
 from benchmarks.speed import PLAIN_STEPS, whole_cases
@@ -32,20 +33,14 @@ NAMES = ("plain", "paper", "fast")
 
 
 def measured(name: str, side: int) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.step", name, str(side), "12" if side <= 256 else "8"],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return json.loads(done.stdout.splitlines()[-1])
+    steps = "12" if side <= 256 else "8"
+    return json.loads(called(ROOT, "-m", "benchmarks.step", name, str(side), steps))
 
 
 def import_seconds(module: str) -> float:
     """Seconds to import a module in a fresh interpreter, the least of three."""
     code = f"import time; t = time.perf_counter(); import {module}; print(time.perf_counter() - t)"
-    runs = [subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True) for _ in range(3)]
-    return min(float(run.stdout) for run in runs)
+    return min(float(called(ROOT, "-c", code)) for _ in range(3))
 
 
 def steps_and_memory(console: Console) -> None:

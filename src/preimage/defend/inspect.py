@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from preimage.defend.purify import recipes
 from preimage.errors import InputError
+from preimage.explain.options import CLASSIFIER
 from preimage.tasks import Output, TaskOptions, TaskSpec, option
 
 if TYPE_CHECKING:
@@ -27,8 +28,7 @@ class InspectOptions(TaskOptions):
     """Options of inspection and of its calibration."""
 
     classifier: AnyClassifier = option(
-        help="Classifier: FILE.pt of preimage train, torchvision:NAME, timm:NAME, hf:NAME or module.path:function (each with "
-        "@FILE of weights).",
+        help=CLASSIFIER,
         kind="classifier",
     )
     calibrate: str | Path | None = option(

@@ -8,6 +8,7 @@ from operator import methodcaller
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from preimage.errors import InputError
+from preimage.explain.options import CLASSIFIER
 from preimage.tasks import Output, SeededOptions, TaskSpec, option
 
 if TYPE_CHECKING:
@@ -35,8 +36,7 @@ class SaliencyOptions(SeededOptions):
     """Options of saliency; those of one method only are without effect on the others."""
 
     classifier: AnyClassifier = option(
-        help="Classifier: FILE.pt of preimage train, torchvision:NAME, timm:NAME, hf:NAME or module.path:function (each with "
-        "@FILE of weights).",
+        help=CLASSIFIER,
         kind="classifier",
     )
     target: str | int | None = option(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,16 +58,8 @@ class ClassReached(StoppingRule):
         if self.wait is not None and self.wait < 1:
             raise InputError(f"wait must be at least 1 step, got {self.wait}")
 
-    def start(
-        self,
-        problem: Problem,
-        *,
-        members: Sequence[int],
-        total: int,
-        seed: int = 0,
-        streams: Iterator[int] | None = None,
-    ) -> tuple[Problem, Tracker]:
-        return problem, ClassTracker(self, problem, members=len(members), total=total)
+    def tracker(self, problem: Problem, *, members: int, total: int) -> Tracker:
+        return ClassTracker(self, problem, members=members, total=total)
 
 
 class ClassTracker(ScoreTracker):

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from preimage.classifiers.model_file import TrainedModel
     from preimage.stopping import StoppingRule
 
+CLASSIFIER = (
+    "Classifier: FILE.pt of preimage train, torchvision:NAME, timm:NAME, hf:NAME or module.path:function (each with @FILE of "
+    "weights)."
+)
 PAGE = "Self-contained HTML page: images, numbers, settings, limits."
 UncertaintyKind = Literal["auto", "loss", "entropy", "energy", "none"]
 ImagePrior = Literal["deep", "tv", "alpha", "none"]
@@ -26,8 +30,7 @@ class ExplainOptions(RecipeOptions):
     """Options of every explaining task."""
 
     classifier: Classifier | TrainedModel | str | Path = option(
-        help="Classifier: FILE.pt of preimage train, torchvision:NAME, timm:NAME, hf:NAME or module.path:function (each with "
-        "@FILE of weights).",
+        help=CLASSIFIER,
         kind="classifier",
     )
 
