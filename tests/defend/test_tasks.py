@@ -165,7 +165,7 @@ def test_states_of_both_runs_continue(folder):
     for _ in range(BRIEF.steps + 1):  # the second group has begun
         next(first)
     second.load_state_dict(first.state_dict())
-    assert [step.index for step in second] == list(range(BRIEF.steps + 1, 2 * BRIEF.steps + 1))
+    assert [step.index for step in second] == list(range(BRIEF.steps + 2, 2 * BRIEF.steps + 1))
     assert second.result() == first.run()
 
 

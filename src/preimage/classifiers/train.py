@@ -23,9 +23,10 @@ from preimage.classifiers.augmentation import Targets, augmented, loss_of, mixup
 from preimage.classifiers.classifier import Classifier
 from preimage.classifiers.labelled import TEST, TRAIN, VALIDATION_SHARE, Labelled
 from preimage.classifiers.loss_estimator import LossEstimator, ranking_loss, untrained_estimator
-from preimage.classifiers.model_file import SMALL_SIDE, Backbone, TrainedModel, model_fingerprint, tensor_fingerprint
+from preimage.classifiers.model_file import SMALL_SIDE, Backbone, TrainedModel, model_fingerprint
 from preimage.classifiers.scores import Batch, Epoch, Predictions, score, target_quantile
 from preimage.classifiers.settings import Settings, optimizers, update_average
+from preimage.engine.checkpoint import fingerprint
 from preimage.engine.devices import choose_device, give_back_memory, has_native_bfloat16, keep_freed_memory
 from preimage.errors import InputError
 from preimage.rng import drawing_from
@@ -256,10 +257,10 @@ class Training:
     @cached_property
     def fingerprint(self) -> dict[str, Any]:
         """What a saved state belongs to: settings, and hashes of the images, the labels and a finished classifier."""
-        data = (part for each in (self.learned, self.validation) for part in (each.pictures, each.labels))
+        parts = (part for each in (self.learned, self.validation) for part in (each.pictures, each.labels))
         return {
             **asdict(self.settings),
-            "data": tensor_fingerprint(data),
+            "data": [fingerprint(part.cpu()) for part in parts],
             "classifier": model_fingerprint(self.classifier) if self.frozen else "its own",
         }
 

@@ -20,12 +20,13 @@ from torch.nn import functional
 
 from preimage.classifiers import Classifier, TrainedModel
 from preimage.classifiers.augmentation import Targets, loss_of, sent, shifted
+from preimage.classifiers.classifier import gradient_of
 from preimage.classifiers.labelled import TEST, Labelled
 from preimage.classifiers.loss_estimator import ranking_loss
 from preimage.classifiers.settings import Settings
 from preimage.classifiers.train import Training
 from preimage.defend.attacks import PGD_REACH, attackable, checked_eps
-from preimage.defend.logits import gradient_of, logits_of
+from preimage.defend.logits import logits_of
 from preimage.errors import InputError
 
 EPS = 8.0  # in units of 1/255

@@ -14,13 +14,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from preimage.classifiers.classifier import check_answer
+from preimage.classifiers.classifier import check_answer, on_device
 from preimage.defend.checks import checked_images, checked_model
 from preimage.defend.defence import random_source
 from preimage.defend.logits import logits_of
-from preimage.defend.progress import StepwiseRun
-from preimage.defend.purification import adapted
-from preimage.defend.users_model import at_rest, device_of, on_device
+from preimage.defend.purification import adapted, prior_of
+from preimage.defend.users_model import at_rest, device_of
 from preimage.engine.fit import Fit
 from preimage.engine.recipe import Recipe
 from preimage.engine.step import Step
@@ -69,8 +68,8 @@ class Inspection:
         return list(zip(self.steps, self.early[:, index].tolist(), strict=True))
 
 
-class Inspecting(StepwiseRun[Step, Any]):
-    """The inspections of images of one size, as an iterator of Steps: one fit whose outputs are classified.
+class Inspecting(Fit):
+    """The inspections of images of one size: one fit, as an iterator of Steps, whose outputs are classified.
 
     Example:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 4))
@@ -105,58 +104,38 @@ class Inspecting(StepwiseRun[Step, Any]):
         self.place: torch.device = device or device_of(model)
         self.model: nn.Module = on_device(model, self.place)
         known, streams = random_source(len(images), seed)
-        self.seed: int = known
         self.given: torch.Tensor = self._probabilities(images if seen is None else checked_images(seen, "seen"))
-        members: dict[str, Any] = {"members": len(images), "seed": self.seed, "streams": streams, "device": self.place}
-        prior = recipe.prior(images.shape[1], (images.shape[2], images.shape[3]), **members)
-        self.fit: Fit = Fit(
-            Problem(images.detach().float()), prior, recipe=recipe, rule=After(), restarts=1, seed=self.seed
-        )
-        self._fitting = iter(self.fit)
-        self.steps: list[int] = []
-        self.early: list[torch.Tensor] = []
-        self.outputs: list[torch.Tensor] = []
-
-    @property
-    def current(self) -> Fit:
-        """The fit."""
-        return self.fit
-
-    @property
-    def finished(self) -> bool:
-        """Whether all steps are done."""
-        return self.fit.finished
+        self.classified: dict[str, list[Any]] = {"steps": [], "early": [], "outputs": []}  # as in Inspection
+        prior = prior_of(images, recipe, known, streams, self.place)
+        problem, rule = Problem(images.detach().float()), After()
+        super().__init__(problem, prior, recipe=recipe, rule=rule, restarts=1, seed=known, task="inspect")
 
     def __next__(self) -> Step:
-        step = next(self._fitting)
+        step = super().__next__()
         if step.index % self.every == 0 or step.index == step.total:
-            self.steps.append(step.index)
-            self.outputs.append(step.picture.cpu())
-            self.early.append(self._probabilities(step.picture))
+            row = step.index, self._probabilities(step.picture), step.picture.cpu()
+            for column, value in zip(self.classified.values(), row, strict=True):
+                column.append(value)
         return step
 
     def result(self) -> Any:
-        """The `inspections`."""
-        return self.inspections()
-
-    def inspections(self) -> list[Inspection]:
-        """One for each image, once all steps are done; an InputError earlier than that."""
+        """An Inspection for each image, once all steps are done; an InputError earlier than that."""
         if not self.finished:
             raise InputError("an inspection ends with the last step: iterate to the end, or call run()")
-        each = zip(self.given, torch.stack(self.early, 1), torch.stack(self.outputs, 1), strict=True)
-        return [Inspection(given, tuple(self.steps), early, images, self.counted) for given, early, images in each]
+        steps, early, outputs = self.classified.values()
+        each = zip(self.given, torch.stack(early, 1), torch.stack(outputs, 1), strict=True)
+        return [Inspection(given, tuple(steps), rows, images, self.counted) for given, rows, images in each]
 
     def state_dict(self) -> dict[str, Any]:
         """The state of the fit, and the outputs that are classified so far."""
-        own = {"steps": list(self.steps), "early": list(self.early), "outputs": list(self.outputs)}
-        return {"fit": self.fit.state_dict(), "seed": self.seed, "given": self.given, **own}
+        classified = {name: list(column) for name, column in self.classified.items()}
+        return {**super().state_dict(), "seed": self.seed, "given": self.given, "classified": classified}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state of `state_dict`; a seed from the operating system is that of the state."""
-        self.fit.load_state_dict(state["fit"])
-        self._fitting = iter(self.fit)
+        super().load_state_dict(state)
         self.seed, self.given = state["seed"], state["given"]
-        self.steps, self.early, self.outputs = (list(state[name]) for name in ("steps", "early", "outputs"))
+        self.classified = {name: list(column) for name, column in state["classified"].items()}
 
     @torch.no_grad()
     def _probabilities(self, images: torch.Tensor) -> torch.Tensor:

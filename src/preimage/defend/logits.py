@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from preimage.classifiers.classifier import check_answer
+from preimage.classifiers.classifier import check_answer, gradient_of
 from preimage.defend.checks import whole_number
 from preimage.errors import InputError
 
@@ -64,19 +64,6 @@ def _of_targets(values: torch.Tensor, targets: Sequence[int] | None) -> torch.Te
         )
         raise InputError(f"{what}: its {classes} classes are 0 to {classes - 1}", code="class")
     return values.gather(1, torch.tensor(targets, device=values.device)[:, None])[:, 0]
-
-
-def gradient_of(value: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-    """The gradient of a classifier's output in the images; gradients of weights are not touched.
-
-    An output that does not depend on the images, as far as PyTorch can tell, is an InputError.
-    """
-    slope = torch.autograd.grad(value, images, allow_unused=True)[0] if value.requires_grad else None
-    if slope is None:
-        cause = "torch.no_grad, a detach or numpy inside it"
-        message = f"the classifier gives no gradient ({cause}): its logits must be differentiable in the image"
-        raise InputError(message, code="classifier")
-    return slope
 
 
 def check_gradient(model: nn.Module, images: torch.Tensor) -> None:

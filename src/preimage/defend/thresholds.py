@@ -10,9 +10,9 @@ from typing import Any
 
 from torch import nn
 
+from preimage.classifiers.model_file import short_fingerprint
 from preimage.defend.inspection import false_alarm_threshold
 from preimage.defend.purification import as_given
-from preimage.defend.users_model import fingerprint_of
 from preimage.differences import first_difference
 from preimage.errors import InputError
 from preimage.images import write_bytes_atomically
@@ -47,7 +47,7 @@ class Threshold:
     @classmethod
     def of(cls, scores: Sequence[float], model: nn.Module, recipe: RecipeLike, every: int | None = None) -> Threshold:
         """The threshold that is calibrated on the scores of unattacked images."""
-        value, mark = false_alarm_threshold(scores, FALSE_ALARMS), fingerprint_of(model)
+        value, mark = false_alarm_threshold(scores, FALSE_ALARMS), short_fingerprint(model)
         return cls(value, FALSE_ALARMS, len(scores), mark, _plain(recipe), every, tuple(scores))
 
     @property
@@ -105,7 +105,7 @@ class Threshold:
 
     def checked(self, model: nn.Module, recipe: RecipeLike, every: int | None = None) -> Threshold:
         """Itself, if it is of this classifier and this purification; else an InputError."""
-        if self.classifier != fingerprint_of(model):
+        if self.classifier != short_fingerprint(model):
             way = "preimage inspect --calibrate FOLDER --classifier ... makes a new one"
             raise InputError(f"the threshold is for another classifier: {way}", code="classifier")
         now = {"every": every or "default", "recipe": _plain(recipe)}

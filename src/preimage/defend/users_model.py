@@ -7,25 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import nn
-
-from preimage.classifiers import Classifier
 
 _CPU = torch.device("cpu")
 _LOCK = threading.RLock()
 
 # By the id of a module or parameter: how to restore it, and by how many it is borrowed now.
 _BORROWED: dict[int, tuple[Callable[[], None], int]] = {}
-
-Model = TypeVar("Model", bound=nn.Module)
 
 
 @contextlib.contextmanager
@@ -70,13 +65,6 @@ def _restore_gradient(parameter: nn.Parameter, required: bool, gradient: torch.T
     parameter.grad = gradient
 
 
-def on_device(model: Model, device: torch.device) -> Model:
-    """The model itself if it is on the device, else a copy there: a model stays where its owner has it."""
-    place = torch.empty(0, device=device).device  # with its index
-    is_there = all(tensor.device == place for tensor in (*model.parameters(), *model.buffers()))
-    return model if is_there else copy.deepcopy(model).to(device)
-
-
 def device_of(model: nn.Module, otherwise: torch.device = _CPU) -> torch.device:
     """The device of a classifier, or `otherwise` if it has neither parameters nor buffers."""
     return next((tensor.device for tensor in (*model.parameters(), *model.buffers())), otherwise)
@@ -92,23 +80,3 @@ def same_weights(model: nn.Module) -> nn.Module:
         return copy.deepcopy(model, shared)
     except (TypeError, RuntimeError, ValueError):
         return model
-
-
-def fingerprint_of(model: nn.Module) -> str:
-    """A hash of all parameters and buffers, and of how a Classifier prepares its images: 16 hexadecimal digits.
-
-    Example:
-        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3, 2))
-        >>> fingerprint_of(Classifier(model, 2)) == fingerprint_of(Classifier(model, 2, size=64))
-        False
-    """
-    digest = hashlib.sha256(type(model).__name__.encode())
-    if isinstance(model, Classifier):
-        digest.update(repr((model.classes, model.size, type(model.model).__name__)).encode())
-    held = model.state_dict()
-    transient = {name: buffer for name, buffer in model.named_buffers() if name not in held}  # persistent=False
-    for name, value in (*held.items(), *transient.items()):
-        digest.update(name.encode())
-        if isinstance(value, torch.Tensor):
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()[:16]

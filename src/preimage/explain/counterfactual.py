@@ -96,7 +96,7 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
     from preimage.explain.forward import CachedForward, Features
     from preimage.explain.inputs import first_block, given_by, lesion_of, model_on, region_of
     from preimage.explain.recipes import chosen, pixel_regularizers
-    from preimage.explain.run import explanation_run
+    from preimage.explain.run import ExplanationRun
     from preimage.explain.uncertainty import UncertaintyPenalty
     from preimage.problem import Problem
 
@@ -145,7 +145,7 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
         finish=forward.composed,
     )
     before, after = ((classifier.classes[i], float(probabilities[i])) for i in (prediction, target))
-    return explanation_run(
+    return ExplanationRun(
         "counterfactual",
         given,
         options,

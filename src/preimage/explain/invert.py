@@ -16,11 +16,12 @@ from preimage.explain.options import JitterOptions, PriorOptions, StopOptions, o
 from preimage.tasks import TaskSpec, option
 
 if TYPE_CHECKING:
-    from preimage.engine.fit import Fit
     from preimage.engine.recipe import Recipe
+    from preimage.engine.result import Result
     from preimage.explain.explanation import Explanation
     from preimage.explain.inputs import Given
     from preimage.explain.run import ExplanationRun, Layers
+    from preimage.stopping import Tracker
 
 LIMITS = ("Detail that the layer lost is completed by the prior: what looks sharp need not have been kept.",)
 ALL = "all"
@@ -72,7 +73,7 @@ def inversion(given: Given, layer: str, options: InvertOptions) -> ExplanationRu
     from preimage.explain.explanation import Explanation, extended
     from preimage.explain.forward import CachedForward, Features
     from preimage.explain.recipes import chosen, pixel_regularizers
-    from preimage.explain.run import explanation_run
+    from preimage.explain.run import ExplanationRun
     from preimage.metrics import psnr
     from preimage.problem import Problem
 
@@ -82,15 +83,14 @@ def inversion(given: Given, layer: str, options: InvertOptions) -> ExplanationRu
     forward = CachedForward(given.classifier, [layer], jitter=jitter)
     features = Features(forward, layer, given.on_device)
 
-    def build(fit: Fit) -> Explanation:
-        result = fit.result()
+    def build(result: Result, _: Tracker) -> Explanation:
         found = result.image.clamp(0, 1)
         error = features.error(found.to(given.device))
         numbers = {"layer": layer, "prior": prior, "feature_error": error, "psnr": float(psnr(found, x0))}
         panels = {"input": x0[0], f"{layer}, {prior} prior": found[0]}
         return extended(result, Explanation, given=x0, numbers=numbers, panels=panels, limits=LIMITS)
 
-    return explanation_run(
+    return ExplanationRun(
         "invert",
         given,
         options,

@@ -18,10 +18,11 @@ from preimage.tasks import TaskSpec, option
 if TYPE_CHECKING:
     import torch
 
-    from preimage.engine.fit import Fit
     from preimage.engine.recipe import Recipe
+    from preimage.engine.result import Result
     from preimage.explain.explanation import Explanation
     from preimage.explain.run import ExplanationRun
+    from preimage.stopping import Tracker
 
 DEFAULT_SIDE = 224
 NOISE = 0.05  # standard deviation of the initial pixels around gray
@@ -68,7 +69,7 @@ def start(image: None, options: MaximizeOptions) -> ExplanationRun[Explanation]:
     from preimage.explain.forward import CachedForward
     from preimage.explain.inputs import Given, model_on
     from preimage.explain.recipes import chosen, pixel_regularizers
-    from preimage.explain.run import explanation_run
+    from preimage.explain.run import ExplanationRun
     from preimage.problem import Problem
 
     if image is not None:
@@ -94,8 +95,7 @@ def start(image: None, options: MaximizeOptions) -> ExplanationRun[Explanation]:
         passed = forward(x)
         return _mean_of_channel(passed.features[layer], channel, window) if index is None else passed.logits[:, index]
 
-    def build(fit: Fit) -> Explanation:
-        result = fit.result()
+    def build(result: Result, _: Tracker) -> Explanation:
         found = result.image.clamp(0, 1)
         with torch.no_grad():
             excited = float(excitation(found.to(place)))
@@ -107,7 +107,7 @@ def start(image: None, options: MaximizeOptions) -> ExplanationRun[Explanation]:
         panels = {f"{maximized}: {excited:.1f}": found[0]}
         return extended(result, Explanation, numbers=numbers, panels=panels, limits=LIMITS)
 
-    run = explanation_run(
+    run = ExplanationRun(
         "maximize",
         given,
         options,
@@ -125,7 +125,7 @@ def start(image: None, options: MaximizeOptions) -> ExplanationRun[Explanation]:
         remark=f"{maximized}, {prior} prior",
     )
     if prior != "deep" and options.initial is None:
-        _add_noise(run.fit.prior.networks, options.seed)
+        _add_noise(run.prior.networks, options.seed)
     return run
 
 

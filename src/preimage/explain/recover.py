@@ -15,10 +15,11 @@ from preimage.explain.options import FeatureOptions, StopOptions, outputs, repor
 from preimage.tasks import TaskSpec
 
 if TYPE_CHECKING:
-    from preimage.engine.fit import Fit
     from preimage.engine.recipe import Recipe
+    from preimage.engine.result import Result
     from preimage.explain.explanation import Explanation
     from preimage.explain.run import ExplanationRun
+    from preimage.stopping import Tracker
 
 LIMITS = (
     "The recovery shows what the layer keeps of the image, completed by the prior: detail that the layer lost is made up.",
@@ -50,7 +51,7 @@ def start(image: Any, options: RecoverOptions) -> ExplanationRun[Explanation]:
     from preimage.explain.forward import CachedForward, Features
     from preimage.explain.inputs import first_block, given_by
     from preimage.explain.recipes import chosen
-    from preimage.explain.run import explanation_run
+    from preimage.explain.run import ExplanationRun
     from preimage.explain.uncertainty import UncertaintyPenalty
     from preimage.figures.panels import heat_map, magnified
     from preimage.metrics import psnr
@@ -67,8 +68,7 @@ def start(image: Any, options: RecoverOptions) -> ExplanationRun[Explanation]:
     features = Features(forward, layer, given.on_device)
     penalty.set_reference(forward, given.on_device)
 
-    def build(fit: Fit) -> Explanation:
-        result = fit.result()
+    def build(result: Result, _: Tracker) -> Explanation:
         found = result.image.clamp(0, 1)
         with torch.no_grad():
             passed = forward(torch.cat([x0, found]).to(given.device))
@@ -94,7 +94,7 @@ def start(image: Any, options: RecoverOptions) -> ExplanationRun[Explanation]:
         }
         return extended(result, Explanation, given=x0, numbers=numbers, panels=panels, limits=LIMITS)
 
-    return explanation_run(
+    return ExplanationRun(
         "recover",
         given,
         options,
