@@ -18,9 +18,8 @@ from preimage.classifiers.model_file import short_fingerprint
 from preimage.defend.adaptive import bpda_eot, prior_perturbation
 from preimage.defend.defence import DefendedClassifier, Purification
 from preimage.defend.evaluate import evaluate_defence, settings_of
-from preimage.defend.inspection import Inspecting, false_alarm_threshold
+from preimage.defend.inspection import FALSE_ALARMS, Inspecting, false_alarm_threshold
 from preimage.defend.threat import NONE, UNATTACKED, Threat
-from preimage.defend.thresholds import FALSE_ALARMS
 from preimage.engine.recipe import Recipe
 from studies.harness import classifiers, stats, tables
 from studies.harness.attacked import Condition

@@ -12,10 +12,9 @@ from torch import nn
 
 from preimage.classifiers import Classifier
 from preimage.classifiers.model_file import short_fingerprint
-from preimage.defend.inspection import Inspecting, Inspection, false_alarm_threshold, steps_between
+from preimage.defend.inspection import Inspecting, Inspection, Threshold, false_alarm_threshold, steps_between
 from preimage.defend.purification import FAST, PAPER
 from preimage.defend.purify import purify
-from preimage.defend.thresholds import Threshold
 from preimage.errors import InputError
 from preimage.figures.inspection import inspection_figure
 from preimage.figures.restoration import save_figure

@@ -18,10 +18,9 @@ from PIL import Image
 
 from preimage import inspect, purify, saliency
 from preimage.defend.attribution import saliency_map
-from preimage.defend.inspection import Inspecting
+from preimage.defend.inspection import Inspecting, Threshold
 from preimage.defend.saliency import SaliencyOptions
 from preimage.defend.saliency_run import write_array, write_figure, write_overlay
-from preimage.defend.thresholds import Threshold
 from preimage.errors import InputError
 from preimage.tasks import described
 

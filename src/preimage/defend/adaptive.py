@@ -17,8 +17,8 @@ from torch.nn import functional
 from preimage.defend.attacks import PGD_REACH, PGD_STEPS, attackable, bounded
 from preimage.defend.checks import whole_number
 from preimage.defend.defence import DefendedClassifier, random_source
-from preimage.defend.logits import images_per_pass, logits_of
 from preimage.defend.purification import PAPER, prior_of
+from preimage.defend.users_model import images_per_pass, logits_of
 from preimage.engine.members import Members
 from preimage.errors import InputError
 from preimage.networks import SkipNet

@@ -26,7 +26,7 @@ from preimage.classifiers.loss_estimator import ranking_loss
 from preimage.classifiers.settings import Settings
 from preimage.classifiers.train import Training
 from preimage.defend.attacks import PGD_REACH, attackable, checked_eps
-from preimage.defend.logits import logits_of
+from preimage.defend.users_model import logits_of
 from preimage.errors import InputError
 
 EPS = 8.0  # in units of 1/255

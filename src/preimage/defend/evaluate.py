@@ -22,10 +22,9 @@ from preimage.defend.adaptive import bpda_eot, prior_perturbation
 from preimage.defend.attacks import PGD_STEPS, attack
 from preimage.defend.checks import checked_images, checked_labels, checked_model, whole_number
 from preimage.defend.defence import Defence, DefendedClassifier
-from preimage.defend.logits import check_gradient, logits_of
 from preimage.defend.table import COLUMNS, KEY, Accuracy, Row, Table, accuracies
 from preimage.defend.threat import NONE, UNATTACKED, Threat
-from preimage.defend.users_model import at_rest, device_of
+from preimage.defend.users_model import at_rest, check_gradient, device_of, logits_of
 from preimage.engine.checkpoint import fingerprint
 from preimage.errors import InputError
 from preimage.rng import checked_seed

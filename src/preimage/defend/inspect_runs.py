@@ -13,9 +13,8 @@ from preimage.classifiers import Classifier
 from preimage.classifiers.labelled import SUFFIXES
 from preimage.classifiers.model_file import model_fingerprint, short_fingerprint
 from preimage.defend.inspect import InspectOptions
-from preimage.defend.inspection import Inspecting, Inspection
+from preimage.defend.inspection import Inspecting, Inspection, Threshold
 from preimage.defend.purification import adapted, as_given
-from preimage.defend.thresholds import Threshold
 from preimage.engine.checkpoint import fingerprint
 from preimage.engine.devices import choose_device
 from preimage.engine.recipe import Recipe

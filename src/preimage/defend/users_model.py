@@ -1,6 +1,7 @@
-"""A user's model is borrowed for one call: mode, gradient flags and gradients are restored, also after an error.
+"""A user's model, a Classifier or any nn.Module from images to logits: borrowed for one call, and its passes.
 
-Several threads may borrow one model: the first borrower records its state, and the last one restores it.
+Mode, gradient flags and gradients are restored, also after an error. Several threads may borrow one model: the first borrower
+records its state, and the last one restores it.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -16,7 +17,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from preimage.classifiers.classifier import check_answer, gradient_of
+from preimage.defend.checks import whole_number
+from preimage.errors import InputError
+
 _CPU = torch.device("cpu")
+# Pixels of the images of one pass if no batch size is given: about 1 GB with a ResNet-18 and its gradient.
+PIXELS_PER_PASS = 2**20
 _LOCK = threading.RLock()
 
 # By the id of a module or parameter: how to restore it, and by how many it is borrowed now.
@@ -80,3 +87,66 @@ def same_weights(model: nn.Module) -> nn.Module:
         return copy.deepcopy(model, shared)
     except (TypeError, RuntimeError, ValueError):
         return model
+
+
+# ---------------------------------------------------------------------- passes
+
+
+def images_per_pass(shape: torch.Size, size: int | None = None) -> int:
+    """How many images (b, c, h, w) go through the classifier at once: `size`, or a million pixels' worth if it is None."""
+    if size is None:
+        return max(1, PIXELS_PER_PASS // (shape[-2] * shape[-1]))
+    return whole_number(size, "internal_batch_size")
+
+
+def logits_of(model: nn.Module, images: torch.Tensor, *, fewest: int = 2) -> torch.Tensor:
+    """The logits F (b, classes) of images (b, c, h, w), before the softmax; with `fewest` 1 also (b, 1) of a single output.
+
+    A model that returns something else is an InputError.
+    """
+    logits = model(images)
+    if fewest == 1 and isinstance(logits, torch.Tensor) and logits.ndim == 1:
+        logits = logits[:, None]
+    found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+    if isinstance(found, str) or len(found) != 2 or found[0] != len(images) or found[1] < fewest:
+        way = "expected logits (b, classes): wrap it, Classifier(model, classes, mean, std, size)"
+        raise InputError(f"the classifier returns {found} for {len(images)} images, {way}", code="classifier")
+    return logits
+
+
+def probability_of(model: nn.Module, x: torch.Tensor, targets: Sequence[int] | None) -> torch.Tensor:
+    """softmax(F)_t of images (b, c, h, w), (b,), t each image's target; of a model with one output its sigmoid."""
+    logits = logits_of(model, x, fewest=1).float()
+    return _of_targets(logits.softmax(1) if logits.shape[1] > 1 else logits.sigmoid(), targets)
+
+
+def target_gradient(model: nn.Module, x: torch.Tensor, targets: Sequence[int] | None) -> torch.Tensor:
+    """dF_t/dx at images (b, c, h, w), of the same shape; gradients of weights are not touched."""
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        value = _of_targets(logits_of(model, x, fewest=1), targets).sum()
+        return gradient_of(value, x)
+
+
+def _of_targets(values: torch.Tensor, targets: Sequence[int] | None) -> torch.Tensor:
+    """Of values (b, classes) that of each image's target, (b,); without targets there must be one class."""
+    classes = values.shape[1]
+    if targets is None and classes == 1:
+        return values[:, 0]
+    if targets is None or max(targets) >= classes:
+        what = (
+            "give target, a class of the classifier"
+            if targets is None
+            else f"the classifier has no class {max(targets)}"
+        )
+        raise InputError(f"{what}: its {classes} classes are 0 to {classes - 1}", code="class")
+    return values.gather(1, torch.tensor(targets, device=values.device)[:, None])[:, 0]
+
+
+def check_gradient(model: nn.Module, images: torch.Tensor) -> None:
+    """Raise InputError if the logits of the first of some images (b, c, h, w) are not finite, or not differentiable in it."""
+    with torch.inference_mode(False), torch.enable_grad():
+        x = images[:1].detach().clone().requires_grad_()
+        logits = logits_of(model, x)
+        gradient_of(logits.sum(), x)
+        check_answer(logits.detach().softmax(1))

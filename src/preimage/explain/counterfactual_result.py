@@ -121,7 +121,7 @@ class ResultBuilder:
     def _quality(self, reconstruction: torch.Tensor, changed: torch.Tensor) -> dict[str, Any]:
         """The numbers of quality.py that can be computed."""
         classifier, x0 = self.given.classifier, self.given.image
-        quality = judge(
+        return judge(
             x0,
             changed,
             classifier=classifier,
@@ -131,8 +131,7 @@ class ResultBuilder:
             mask=self.lesion,
             second=self.second,
             signs=self.lesion is not None and x0.shape[1] == 3,
-        )
-        return {name: value for name, value in quality.as_dict().items() if value is not None}
+        )[0]
 
 
 def _top_class(probabilities: torch.Tensor, names: tuple[str, ...]) -> str:

@@ -7,16 +7,14 @@ Source: Ulyanov, Vedaldi, Lempitsky, Deep Image Prior, CVPR 2018; Mahendran and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from preimage.errors import InputError
-from preimage.explain.options import JitterOptions, PriorOptions, StopOptions, outputs, report, summary_lines
-from preimage.tasks import TaskSpec, option
+from preimage.explain.options import JitterOptions, PriorOptions, StopOptions, explaining
+from preimage.tasks import option
 
 if TYPE_CHECKING:
-    from preimage.engine.recipe import Recipe
     from preimage.engine.result import Result
     from preimage.explain.explanation import Explanation
     from preimage.explain.inputs import Given
@@ -36,13 +34,6 @@ class InvertOptions(JitterOptions, PriorOptions, StopOptions):
         help="Layer as in Classifier.layers(), several separated by commas, or all: the blocks from shallow to deep.",
         flags=("--layers", "--layer"),
     )
-
-
-def recipes() -> Mapping[str, Recipe]:
-    """The recipes by name."""
-    from preimage.explain.recipes import INVERSION
-
-    return INVERSION
 
 
 def start(image: Any, options: InvertOptions) -> ExplanationRun[Explanation] | Layers:
@@ -72,13 +63,13 @@ def inversion(given: Given, layer: str, options: InvertOptions) -> ExplanationRu
     """The Run of one layer."""
     from preimage.explain.explanation import Explanation, extended
     from preimage.explain.forward import CachedForward, Features
-    from preimage.explain.recipes import chosen, pixel_regularizers
+    from preimage.explain.recipes import INVERSION, chosen, pixel_regularizers
     from preimage.explain.run import ExplanationRun
     from preimage.metrics import psnr
     from preimage.problem import Problem
 
     prior, x0 = options.prior, given.image
-    recipe, name = chosen(recipes(), options.recipe, options.steps, prior)
+    recipe, name = chosen(INVERSION, options.recipe, options.steps, prior)
     jitter = given.jitter(options.input_jitter, published=name == "paper" and prior == "deep")
     forward = CachedForward(given.classifier, [layer], jitter=jitter)
     features = Features(forward, layer, given.on_device)
@@ -104,15 +95,11 @@ def inversion(given: Given, layer: str, options: InvertOptions) -> ExplanationRu
     )
 
 
-invert = TaskSpec(
-    name="invert",
-    summary="Find an image that has the features of the input at a layer.",
-    example="preimage invert photo.png --classifier torchvision:resnet18@weights.pth --layers all",
-    options=InvertOptions,
-    start=start,
-    inputs="image",
-    outputs=outputs(),
-    recipes=recipes,
-    report=report,
-    summary_lines=summary_lines,
+invert = explaining(
+    "invert",
+    "Find an image that has the features of the input at a layer.",
+    "preimage invert photo.png --classifier torchvision:resnet18@weights.pth --layers all",
+    InvertOptions,
+    start,
+    "INVERSION",
 )
