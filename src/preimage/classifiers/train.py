@@ -62,6 +62,8 @@ class Training:
             process images of this size; while it is iterated, a loss that is not finite.
     """
 
+    apart: bool = False  # whether the loss of the loss estimator does not reach the classifier
+
     def __init__(
         self,
         data: Labelled,
@@ -181,6 +183,8 @@ class Training:
         with self._precision(), torch.set_grad_enabled(not self.frozen):
             logits, features = self.classifier.logits_and_features(x, self.estimator.layers)
         primary = loss_of(logits, targets)
+        if self.apart:
+            features = {name: value.detach() for name, value in features.items()}
         with self._precision():
             estimates = self.estimator(features)
         return primary.mean(), ranking_loss(estimates.float(), primary)

@@ -9,8 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
 
@@ -26,8 +25,8 @@ _CPU = torch.device("cpu")
 PIXELS_PER_PASS = 2**20
 _LOCK = threading.RLock()
 
-# By the id of a module or parameter: how to restore it, and by how many it is borrowed now.
-_BORROWED: dict[int, tuple[Callable[[], None], int]] = {}
+# By the id of a module or parameter: its attributes as they were, and by how many it is borrowed now.
+_BORROWED: dict[int, tuple[dict[str, Any], int]] = {}
 
 
 @contextlib.contextmanager
@@ -45,8 +44,9 @@ def at_rest(model: nn.Module) -> Iterator[None]:
     parts = [*model.modules(), *model.parameters()]
     with _LOCK:
         for part in parts:
-            restore, borrowers = _BORROWED.get(id(part), (_restoring(part), 0))
-            _BORROWED[id(part)] = restore, borrowers + 1
+            names = ("training",) if isinstance(part, nn.Module) else ("requires_grad", "grad")
+            before, borrowers = _BORROWED.get(id(part), ({name: getattr(part, name) for name in names}, 0))
+            _BORROWED[id(part)] = before, borrowers + 1
         model.eval()
         model.requires_grad_(False)
     try:
@@ -54,22 +54,12 @@ def at_rest(model: nn.Module) -> Iterator[None]:
     finally:
         with _LOCK:
             for part in parts:
-                restore, borrowers = _BORROWED.pop(id(part))
+                before, borrowers = _BORROWED.pop(id(part))
                 if borrowers > 1:
-                    _BORROWED[id(part)] = restore, borrowers - 1
-                else:
-                    restore()
-
-
-def _restoring(part: nn.Module | nn.Parameter) -> Callable[[], None]:
-    if isinstance(part, nn.Module):
-        return partial(setattr, part, "training", part.training)
-    return partial(_restore_gradient, part, part.requires_grad, part.grad)
-
-
-def _restore_gradient(parameter: nn.Parameter, required: bool, gradient: torch.Tensor | None) -> None:
-    parameter.requires_grad_(required)
-    parameter.grad = gradient
+                    _BORROWED[id(part)] = before, borrowers - 1
+                    continue
+                for name, value in before.items():
+                    setattr(part, name, value)
 
 
 def device_of(model: nn.Module, otherwise: torch.device = _CPU) -> torch.device:

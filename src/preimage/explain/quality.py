@@ -54,10 +54,6 @@ class Transfer(NamedTuple):
     after: torch.Tensor
     reached: torch.Tensor
 
-    @property
-    def gain(self) -> torch.Tensor:
-        return self.after - self.before
-
 
 @torch.no_grad()
 def transfer(second: Classifier, before: torch.Tensor, after: torch.Tensor, target: str | int) -> Transfer:
