@@ -16,7 +16,7 @@ from torch import nn
 from preimage.classifiers.arguments import in_one_line
 from preimage.classifiers.classifier import Classifier
 from preimage.classifiers.libraries import LIBRARIES, NO_WEIGHTS, from_library
-from preimage.classifiers.model_file import Backbone, TrainedModel, estimator_of, read_held
+from preimage.classifiers.model_file import Backbone, TrainedModel, built, estimator_of, read_held
 from preimage.errors import InputError
 from preimage.rng import drawing_from
 
@@ -97,7 +97,7 @@ def read_model(path: Path, *, backbone: str | Function | None = None) -> Trained
         size = None if held["size"] is None else (held["size"][0], held["size"][1])
         classifier = Classifier(model, held["classes"], held["mean"], held["std"], size, copy=False)
         return TrainedModel(classifier, estimator_of(held), held["about"], origin)
-    except (RuntimeError, TypeError, KeyError, AttributeError, IndexError) as error:
+    except (RuntimeError, TypeError, KeyError, AttributeError, IndexError, AssertionError) as error:
         named = origin.name if isinstance(origin, Backbone) else origin
         raise InputError(f"{path} does not fit its backbone {named}: train it anew", code="classifier") from error
 
@@ -123,7 +123,13 @@ def _architecture(
     elif isinstance(name, str):
         origin = Backbone(name, bool(held["small"]))
         with drawing_from(torch.Generator().manual_seed(0)):
-            return origin.build(len(held["classes"])), origin
+            classes = len(held["classes"])
+            try:
+                return built(lambda: origin.build(classes), held["weights"]), origin
+            except RuntimeError as error:
+                raise InputError(
+                    f"{path} does not fit its backbone {name}: train it anew", code="classifier"
+                ) from error
     raise InputError(f"{path} names no backbone that its weights could belong to: train it anew", code="classifier")
 
 

@@ -22,6 +22,7 @@ from preimage.engine.devices import choose_device
 from preimage.errors import InputError
 from preimage.explain.inputs import as_model, one_picture
 from preimage.images import Picture, as_picture, write_bytes_atomically, write_float_tiff
+from preimage.modes import in_own_modes
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +124,7 @@ class SaliencyRun(StepwiseRun[Progress, SaliencyResult]):
         """Whether the maps of all methods are computed."""
         return len(self.maps) == len(self.methods)
 
+    @in_own_modes
     def __next__(self) -> Progress:
         """Compute the map of the next method, and its curves."""
         if self.finished:

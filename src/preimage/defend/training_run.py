@@ -16,6 +16,7 @@ from preimage.defend.progress import Progress, StepwiseRun
 from preimage.defend.train import TrainOptions, settings_of
 from preimage.errors import InputError
 from preimage.explain.inputs import as_model
+from preimage.modes import in_own_modes
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class TrainingRun(StepwiseRun[TrainingStep, TrainedModel]):
         self.remarks: tuple[str, ...] = tuple(_remarks(read, self.training))
         self._steps = self._all_steps()
 
+    @in_own_modes
     def __next__(self) -> TrainingStep:
         return next(self._steps)
 
