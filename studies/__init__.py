@@ -8,8 +8,8 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from studies.harness import StudyError
-from studies.harness.study import SCALES, Run, Scale, run_study, section
+from studies.harness import SCALES, Run, Scale, StudyError
+from studies.harness.study import run_study, section
 
 STUDIES = (  # in the order of docs/results.md
     *("paper_curve", "noise_impedance", "denoising", "real_noise", "gallery", "prior_effect", "architecture"),
@@ -36,7 +36,6 @@ STUDIES = (  # in the order of docs/results.md
 
 
 def summary(name: str) -> str:
-    """The first line of a study's module."""
     return (import_module(f"studies.{name}").__doc__ or "").splitlines()[0]
 
 

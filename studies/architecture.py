@@ -17,21 +17,18 @@ from preimage.networks import ResNet, SkipNet, UNet
 from preimage.networks.layers import Block, Head
 from preimage.problem import Problem
 from preimage.restore.super_resolve import recipes
-from studies.harness import figures, fits, imaging, tables
-from studies.harness.study import Measured, Run, Study, by_scale
+from studies.harness import Measured, Run, Study, by_scale, figures, fits, imaging, tables
 
 SIDE, STEPS, WIDTH = by_scale(64, 192, 384), by_scale(6, 240, 2000), 64
 TASKS = {"denoise": "dip_paper/denoising/F16_GT.png", "hole": "restoration/set14/monarch.png"}
 
 
 def skip_net(levels: int, skip: int) -> Callable[..., nn.Module]:
-    """A network of exactly so many levels: 64 channels each, `skip` in each branch (0: none)."""
     wide: dict[str, Any] = {"down": (WIDTH,) * levels, "up": (WIDTH,) * levels, "skip": (skip,) * levels}
     return lambda c_in, c_out, height, width: SkipNet(c_in, c_out, **wide, padding="zeros")
 
 
 def pointwise(c_in: int, c_out: int, height: int, width: int) -> nn.Module:
-    """Four layers of 1x1 filters: no pixel knows another."""
     blocks = [Block(a, b, 1, padding="zeros") for a, b in pairwise([c_in, *(WIDTH,) * 4])]
     return nn.Sequential(*blocks, Head(WIDTH, c_out, "sigmoid"))
 
@@ -57,14 +54,13 @@ def measure(run: Run, task: str, variant: str):
     noisy = Problem(imaging.with_gaussian_noise(clean, 25 / 255))
     base = replace(recipes()["fast"], code=Noise(32), rate=0.02, restarts=1, stop="steps", steps=STEPS[run.scale])
     fit = fits.fit_of(Problem(clean * known, weight=known) if inside else noisy, replace(base, **VARIANTS[variant]))
-    curve = [imaging.dB(x, clean, known == 0 if inside else None) for x in fits.pictures(fit)]
+    curve = [imaging.dB(step.picture.cpu(), clean, known == 0 if inside else None) for step in fit]
     if inside:
         figures.keep_picture(torch.where(known == 0, fit.run().image, clean), run.figure(variant))
     return {"peak": max(curve), "peak_step": curve.index(max(curve)) + 1, "last": curve[-1], "steps": len(curve)}
 
 
 def reduced(picture: torch.Tensor, side: int) -> torch.Tensor:
-    """The central square, reduced by averaging until it is `side` pixels wide."""
     short = min(picture.shape[-2:])
     return imaging.resized(imaging.center_window(picture, short, short), side, side)
 

@@ -29,9 +29,7 @@ from preimage.stopping import (
     WindowedVariance,
 )
 from studies import denoising
-from studies.harness import fits, imaging, tables
-from studies.harness.rows import chosen
-from studies.harness.study import Measured, Run, Study
+from studies.harness import Measured, Run, Study, chosen, fits, imaging, tables
 
 JPEG, DEFAULT, OWN, HOLDING_OUT = "JPEG 10", "default", "whole", "3 % held out"
 KINDS, SIDE, PAST = (*denoising.KINDS, JPEG), denoising.SIDE, 1.3
@@ -96,7 +94,7 @@ def measure(run: Run, group: str, kind: str, name: str):
     clean, begin, own = task(run, kind, name)
     others = {name: make() for name, make in GROUPS[group].items()}
     fit = begin(stop=Onlookers(own if group == OWN else others["risk"], others))
-    curve = [imaging.dB(picture, clean) for picture in fits.pictures(fit)]
+    curve = [imaging.dB(step.picture.cpu(), clean) for step in fit]
     finish, peak, rows = fit.problem.finish or (lambda x: x), max(curve), []
     for watching, tracker in fit.tracker.trackers.items():
         if tracker.best is not None and not (watching == DEFAULT and group != OWN):
@@ -137,7 +135,6 @@ COLUMNS = {
 
 
 def values(run: Run):
-    """A table of all rules for each kind, and the default's targets."""
     rows = sorted(run.rows(), key=lambda row: (not by_default(row), row["rule"]))
     shown = {k: tables.table(COLUMNS, tables.grouped(chosen(rows, damage=k), "rule").values()) for k in KINDS}
     own = [row for row in rows if by_default(row)]

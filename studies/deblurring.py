@@ -9,8 +9,7 @@ import torch
 
 from preimage.operators import Blur
 from preimage.restore.deblur import blur_kernel, deblur
-from studies.harness import figures, fits, imaging, rivals, tables
-from studies.harness.study import Measured, Run, Study
+from studies.harness import Measured, Run, Study, figures, fits, imaging, rivals, tables
 
 GAUSSIAN, MOTION, UNKNOWN = "gaussian:1.6", "motion:15,30", "unknown"
 PICTURES = ("set12/01", "set12/03", "set12/06", "set12/09")
@@ -55,7 +54,6 @@ def blurred(scene: torch.Tensor, kernel: torch.Tensor) -> tuple[torch.Tensor, to
 
 
 def inner(image: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
-    """What lies further from the border than the kernel reaches."""
     height, width = (side - n // 2 * 2 for side, n in zip(image.shape[-2:], kernel.shape, strict=True))
     return imaging.center_window(image, height, width)
 

@@ -22,12 +22,10 @@ from preimage.defend.threat import NONE, UNATTACKED, Threat
 from preimage.defend.thresholds import FALSE_ALARMS
 from preimage.defend.users_model import fingerprint_of
 from preimage.engine.recipe import Recipe
-from studies.harness import classifiers, stats, tables
+from studies.harness import Measured, Run, Study, chosen, classifiers, stats, tables
 from studies.harness.attacked import Condition
 from studies.harness.classifiers import SEED
 from studies.harness.defences import FASTEST, PLANS, RESIZING, STRONGEST, UNAWARE, Plan, ended
-from studies.harness.rows import chosen
-from studies.harness.study import Measured, Run, Study
 
 AT_STRONGEST = tuple(threat for threat in UNAWARE if threat.eps == STRONGEST)
 SCORES = "-scores"
@@ -77,7 +75,6 @@ def identity(run: Run, recipe: Recipe) -> tuple[str, str]:
 
 
 def score(run: Run, classifier_id: str, settings: str, name: str, eps: float):
-    """How far the predictions of the early outputs disagree with that of the picture, under an attack."""
     plan, classifier = PLANS[run.scale], run.once(subject)[0]
     recipe = next(recipe for recipe in plan.inspected if identity(run, recipe)[1] == settings)
     some = scored_pictures(run, name)
@@ -90,7 +87,6 @@ def score(run: Run, classifier_id: str, settings: str, name: str, eps: float):
 
 
 def scored_pictures(run: Run, attack: str) -> classifiers.Pictures:
-    """All, or of adaptive attacks the few."""
     adaptive = attack in {threat.name for threat in PLANS[run.scale].adaptive}
     return run.once(subject)[1][: PLANS[run.scale].few if adaptive else None]
 
@@ -152,7 +148,6 @@ class Accuracies:
         return [100 * statistics.fmean(some[k] for some in rows) for k in range(count)]
 
     def accuracy(self, defence: str, threats: Sequence[Threat], count: int) -> stats.Interval:
-        """In points, with its interval over pictures."""
         return stats.interval_of(self.right(defence, threats, count))
 
     def gain(self, defence: str, over: str, threats: Sequence[Threat], count: int) -> stats.Interval:
@@ -189,7 +184,6 @@ class Detection:
 
 
 def titled(threat: Threat) -> str:
-    """How a row is called."""
     name = {"prior": "prior", "bpda-eot": "BPDA+EOT"}.get(threat.name, threat.name.upper())
     return "as they are" if threat.name == NONE else f"{name} {threat.eps:g}{' seed known' * threat.knows_seed}"
 
@@ -249,7 +243,6 @@ def claims(plan: Plan, measured: Accuracies, few: int) -> str:
 
 
 def worst(verdicts: Sequence[str]) -> str:
-    """Whether all of several things hold."""
     return min(verdicts, key=("no", "not measured", "not shown", "yes").index)
 
 

@@ -3,8 +3,7 @@
 import torch
 
 from preimage.restore.demosaic import Pattern, bayer_mask, demosaic
-from studies.harness import figures, fits, imaging, tables
-from studies.harness.study import Measured, Run, Study
+from studies.harness import Measured, Run, Study, figures, fits, imaging, tables
 
 CASES = [("mcmaster", name) for name in ("02", "05", "09", "15")]
 PATTERN: Pattern = "RGGB"
@@ -13,7 +12,6 @@ COLUMNS = tables.PICTURE | {"bilinear": "bilinear:.2f", "edge-aware": "edge_awar
 
 
 def measure(run: Run, source: str, name: str):
-    """Only the mosaic is given, in 8 bits."""
     del source
     whole = imaging.generated_picture(32) if run.smoke else run.picture(f"mcmaster14/{name}.png")
     whole = whole if run.smoke else imaging.center_crop(whole, SIDE if run.scale == "small" else 512)

@@ -7,8 +7,7 @@ runs, CBM3D 31.42, non-local means 30.26 (512 px and more; here central crops).
 import torch
 
 from preimage.restore.denoise import denoise
-from studies.harness import fits, imaging, rivals, tables
-from studies.harness.study import Measured, Run, Study, by_scale
+from studies.harness import Measured, Run, Study, by_scale, fits, imaging, rivals, tables
 from studies.harness.tables import Claim, mean
 
 PICTURES = ("Baboon", "F16", "House", "Lena", "Peppers", "kodim01", "kodim02", "kodim03", "kodim12")
@@ -47,7 +46,6 @@ def specimen(run: Run, kind: str, name: str) -> tuple[torch.Tensor, torch.Tensor
 
 
 def instead(run: Run, clean: torch.Tensor, noisy: torch.Tensor):
-    """The noisy picture, and what a user would pick instead."""
     sigma = float((noisy - clean).square().mean().sqrt())
     made = {"noisy": noisy, "nlm": lambda: rivals.non_local_means(noisy), "tv": lambda: rivals.tv_denoising(noisy)}
     return made if run.smoke else made | {"bm3d": lambda: rivals.bm3d_oracle_sigma(noisy, sigma)}
@@ -73,7 +71,6 @@ def values(run: Run):
 
 
 def aims(rows) -> str:
-    """The targets at sigma 25 beside what was reached."""
     blind, (below, name) = mean(rows, "blind"), max((row["peak"] - row["blind"], row["picture"]) for row in rows)
     claims = (
         Claim("above NLM by 0.5 dB", blind - mean(rows, "nlm"), 0.5),

@@ -8,8 +8,7 @@ import torch
 from torch.nn import functional
 
 from preimage.restore.flash_no_flash import flash_no_flash
-from studies.harness import figures, fits, imaging, tables
-from studies.harness.study import Measured, Run, Study
+from studies.harness import Measured, Run, Study, figures, fits, imaging, tables
 
 PAIR = ("dip_paper/flash_no_flash/cave01_01_noflash.jpg", "dip_paper/flash_no_flash/cave01_00_flash.jpg")
 SHORT_SIDE, BLOCK, WINDOW, DARK, BRIGHT = 256, 32, 7, 0.2, 0.95

@@ -12,8 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch.nn import functional
 
 from preimage.operators import Blur, Downsample, lanczos2, motion
-from studies.harness import figures, fits, imaging, tables
-from studies.harness.study import Measured, Run, Study, by_scale
+from studies.harness import Measured, Run, Study, by_scale, figures, fits, imaging, tables
 
 SIDE = by_scale(64, 192, 256)
 # Where the interesting part lies: photograph of skimage.data, top, left.
@@ -38,7 +37,6 @@ def measure(run: Run, task: str):
 
 
 def photograph(run: Run, task: str) -> torch.Tensor:
-    """A crop of a public-domain photograph, (1, 3, side, side)."""
     side = SIDE[run.scale]
     if run.smoke:
         return imaging.generated_picture(side)

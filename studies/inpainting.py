@@ -7,9 +7,7 @@ import torch
 
 from preimage.restore.inpaint import inpaint
 from preimage.restore.missing import kind_of_gap
-from studies.harness import figures, fits, imaging, published, rivals, tables
-from studies.harness.rows import chosen
-from studies.harness.study import Measured, Run, Study
+from studies.harness import Measured, Run, Study, chosen, figures, fits, imaging, published, rivals, tables
 
 HALF, TEXT, HOLE, REGION, SPARSE = "50 %", "text", "hole", "region", "98 %"
 CASES = [(HALF, name) for name in ("barbara", "boats", "house", "cameraman")]
@@ -57,12 +55,10 @@ def specimen(run: Run, missing: str, name: str) -> tuple[torch.Tensor, torch.Ten
 
 
 def block_known(known: torch.Tensor, factor: int) -> torch.Tensor:
-    """A bool mask for blocks of pixels: a block is known if all of its pixels are."""
     return imaging.block_means(known.float(), factor) == 1
 
 
 def random_mask(picture: torch.Tensor, missing: float) -> torch.Tensor:
-    """(1, 1, h, w), each pixel known with probability 1 - missing."""
     return torch.rand(1, 1, *picture.shape[-2:], generator=torch.Generator().manual_seed(SEED)) >= missing
 
 

@@ -7,8 +7,7 @@ import torch
 from PIL import Image
 
 from preimage.restore.remove_jpeg_artifacts import remove_jpeg_artifacts
-from studies.harness import figures, fits, imaging, tables
-from studies.harness.study import Measured, Run, Study
+from studies.harness import Measured, Run, Study, figures, fits, imaging, tables
 
 PICTURES = ("zebra", "ppt3", "comic", "flowers", "monarch")
 QUALITIES = {"quality 10": 10, "quality 20": 20}
@@ -18,7 +17,6 @@ COLUMNS = tables.PICTURE | {"JPEG": "input:.2f"} | tables.FITTED
 
 
 def measure(run: Run, kind: str, name: str):
-    """The library is given the JPEG alone, as a Pillow image that knows its quantization table."""
     clean, coded = specimen(run, kind, name)
     given, recipe = imaging.tensor_of(coded), fits.named(run.smoke, remove_jpeg_artifacts, 20)
     row, panels, _ = fits.beside_rivals(
@@ -32,7 +30,6 @@ def measure(run: Run, kind: str, name: str):
 
 
 def specimen(run: Run, kind: str, name: str) -> tuple[torch.Tensor | None, Image.Image]:
-    """A clean picture, if there is one, and the JPEG made of it in memory."""
     clean = imaging.generated_picture(32)
     if kind == FILE:
         return None, imaging.jpeg_of(clean, 20) if run.smoke else Image.open(run.path(SNAIL))

@@ -12,8 +12,7 @@ import torch
 from torch.nn import functional
 
 from preimage.classifiers import TrainedModel
-from studies.harness import classifiers, imaging, lesions, stats, tables
-from studies.harness.study import Measured, Run, Study
+from studies.harness import Measured, Run, Study, classifiers, imaging, lesions, stats, tables
 from studies.ood_recovery import blurred, cropped, rectangle
 
 SIGMA = 0.1  # of the noise
@@ -73,7 +72,6 @@ def other_pictures(run: Run) -> dict[str, torch.Tensor]:
 
 
 def values(run: Run):
-    """Rank correlations, AUROCs, and by how much the estimated loss is ahead."""
     own, others = run.rows(of=LESIONS), run.rows(of=OTHERS)
 
     def column(rows, score: str, shift: str) -> list[float]:

@@ -9,8 +9,7 @@ import torch
 
 from preimage.problem import Problem
 from preimage.restore.denoise import recipes
-from studies.harness import figures, fits, imaging, tables
-from studies.harness.study import Measured, Run, Study, by_scale
+from studies.harness import Measured, Run, Study, by_scale, figures, fits, imaging, tables
 
 SIDE, STEPS, SEED = by_scale(32, 96, 512), by_scale(40, 400, 2400), 1234
 TARGETS: tuple[str, ...] = ("picture", "picture + noise", "shuffled pixels", "noise")
@@ -25,13 +24,11 @@ def measure(run: Run, name: str):
 
 
 def looks(run: Run) -> list[int]:
-    """The steps whose losses are kept."""
     steps = STEPS[run.scale]
     return sorted({1, *range(steps // 40, steps + 1, steps // 40)})
 
 
 def target(run: Run, name: str) -> torch.Tensor:
-    """The picture, and three that are ever less like one."""
     side, generator = SIDE[run.scale], torch.Generator().manual_seed(SEED)
     picture = imaging.generated_picture(side)
     picture = picture if run.smoke else imaging.center_crop(run.picture("early_stopping/clean/F16.png"), side)
@@ -45,7 +42,6 @@ def losses_of(run: Run) -> dict[str, dict[int, float]]:
 
 
 def values(run: Run):
-    """The loss at a few steps."""
     losses = losses_of(run)
     known = sorted(losses[TARGETS[0]])
     shown = [step for step in known if step in {known[0], *known[4::9], known[-1]}]

@@ -7,8 +7,7 @@ from PIL import Image
 from preimage.engine.checkpoint import load
 from preimage.observe import autosave
 from preimage.restore.denoise import denoise, recipes
-from studies.harness import fits, imaging, tables
-from studies.harness.study import Measured, Run, Study, by_scale
+from studies.harness import Measured, Run, Study, by_scale, fits, imaging, tables
 
 # The authors' code run as it is, same noisy picture, average 0.99 (float32; the peak at 1500).
 PUBLISHED = {250: 22.38, 500: 26.05, 750: 28.10, 950: 29.47, 1200: 30.29, 1350: 30.49, 1450: 30.54, 1500: 30.55}

@@ -9,14 +9,14 @@ from preimage.observe import OraclePeak, observe
 from preimage.operators import Downsample, lanczos2
 from preimage.optimizers import adam
 from preimage.restore.super_resolve import super_resolve
-from studies.harness import figures, fits, imaging, tables
-from studies.harness.study import Measured, Run, Study
+from studies.harness import Measured, Run, Study, figures, fits, imaging, tables
 
 FACTOR = 4
 # The picture itself is the parameter; the weight of TV, a sum over pixels, is that of the study `super_resolution`.
 ALONE = Recipe(network=Pixels.Config(), jitter=0.0, optimizer=adam, rate=0.01, averaging=0.0, steps=1000, stop="steps")
 TV_WEIGHT = 1e-7
 LABELS = {"none": "no prior", "tv": "total variation", "deep": "deep image prior"}
+SHOWN = [*LABELS, "truth"]
 COLUMNS = {"prior": lambda rows: LABELS[rows[0]["prior"]], "PSNR, dB": "psnr:.2f", "its peak": "peak:.2f"}
 COLUMNS |= {"mean square error of the small picture": "error_of_small:.1e", "steps": "steps", "seconds": "seconds:.0f"}
 
@@ -42,5 +42,5 @@ def measure(run: Run, prior: str):
 STUDY = Study(
     Measured(("prior",), lambda run: [(prior,) for prior in LABELS], measure),
     lambda run: {"table": tables.table(COLUMNS, tables.each(run.rows()))},
-    lambda run: figures.save_sheet([""], [*LABELS, "truth"], lambda _, name: run.figure(name), run.figure("sheet")),
+    lambda run: figures.save_sheet([""], SHOWN, [[run.figure(name) for name in SHOWN]], run.figure("sheet")),
 )

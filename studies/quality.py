@@ -7,8 +7,7 @@ import torch
 from preimage.recipes import Quality
 from preimage.restore.denoise import denoise
 from studies import denoising
-from studies.harness import fits, imaging, tables
-from studies.harness.study import Measured, Run, Study
+from studies.harness import Measured, Run, Study, fits, imaging, tables
 from studies.harness.tables import mean
 
 SIDE, SEED = denoising.SIDE, denoising.SEED

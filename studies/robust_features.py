@@ -20,9 +20,8 @@ from preimage.defend.users_model import fingerprint_of
 from preimage.images import read
 from preimage.networks import SkipNet
 from studies.defence.robust_features import relative_distance, write_features_matched, write_image_folder
-from studies.harness import attacked, classifiers, figures, fits, stats, tables
-from studies.harness.rows import chosen, read_rows
-from studies.harness.study import Measured, Run, Study, by_scale
+from studies.harness import Measured, Run, Study, attacked, by_scale, chosen, classifiers, figures, stats, tables
+from studies.harness.rows import read_rows
 
 ROBUST, NON_ROBUST = KINDS = ("robust", "non-robust")
 CHANNELS = (16, 128)
@@ -75,8 +74,8 @@ def fitted(run: Run, kind: Kind, channels: int, some: slice):
     pictures, images = run.once(learned)[some], torch.cat([read(file).tensor for file in kind.files[some]])
     recipe = replace(PAPER, network=SkipNet.Config((channels,) * 3, (channels,) * 3, (4,) * 3), steps=STEPS[run.scale])
     begin = time.perf_counter()
-    outputs = enumerate(fits.pictures(purify(images, recipe=recipe, seed=some.start)), 1)
-    looks = [attacked.classified(external, x.clamp(0, 1), pictures.labels)[0] for k, x in outputs if k % every == 0]
+    outputs = (s.picture.cpu() for s in purify(images, recipe=recipe, seed=some.start) if s.index % every == 0)
+    looks = [attacked.classified(external, x.clamp(0, 1), pictures.labels)[0] for x in outputs]
     seconds = (time.perf_counter() - begin) / len(images)
     given = attacked.classified(external, images.clamp(0, 1), pictures.labels)[0]
     distances, curves = relative_distance(kind.maker, images, pictures.images), torch.stack(looks, 1)
@@ -91,7 +90,6 @@ def done(run: Run, rows) -> bool:
 
 
 def curves_of(rows) -> stats.Curves:
-    """(pictures, looks)."""
     return np.array(tables.curves(rows, "curve"))
 
 
@@ -100,7 +98,6 @@ def of_network(run: Run, channels: int):
 
 
 def values(run: Run):
-    """For each network its curves' troughs and peaks, and what was lost early."""
     parts = {}
     for channels in CHANNELS:
         rows, every, early = of_network(run, channels), EVERY[run.scale], EARLY[run.scale]
@@ -111,7 +108,6 @@ def values(run: Run):
 
 
 def described(run: Run) -> str:
-    """How good the adversarially trained classifier is."""
     found = chosen(read_rows(run.table(name="classifiers")), classifier="cifar10-robust")
     if not found:
         return classifiers.UNTRAINED

@@ -8,8 +8,7 @@ from preimage.engine.recipe import Recipe
 from preimage.networks import Pixels
 from preimage.operators import Downsample, lanczos2
 from preimage.restore.super_resolve import super_resolve
-from studies.harness import figures, fits, imaging, published, rivals, tables
-from studies.harness.study import Measured, Run, Study, by_scale
+from studies.harness import Measured, Run, Study, by_scale, figures, fits, imaging, published, rivals, tables
 
 SET5 = ("baby", "bird", "butterfly", "head", "woman")
 FACTORS = {4: ("zebra_GT", *SET5, "zebra", "ppt3", "comic", "flowers", "monarch"), 8: SET5}

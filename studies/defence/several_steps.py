@@ -31,11 +31,9 @@ class SeveralSteps:
     _kept: tuple[torch.Tensor, int, list[int], list[torch.Tensor]] | None = field(default=None, init=False)
 
     def after(self, steps: int) -> Defence:
-        """The purification that ends after so many of the steps."""
         return _EndedAfter(self, self.steps.index(steps), Purification(self.recipe, steps, self.batch))
 
     def outputs(self, images: torch.Tensor, seed: int, streams: list[int]) -> list[torch.Tensor]:
-        """What is handed out after each of the numbers of steps."""
         if self._kept is not None:
             same = images.dtype == self._kept[0].dtype and torch.equal(images, self._kept[0].to(images.device))
             if same and self._kept[1:3] == (seed, streams):
@@ -51,8 +49,6 @@ class SeveralSteps:
 
 @dataclass(frozen=True, eq=False)
 class _EndedAfter:
-    """One of the purifications of a SeveralSteps."""
-
     fits: SeveralSteps
     place: int
     alone: Purification

@@ -24,9 +24,8 @@ from preimage.classifiers import Classifier, LossEstimator, TrainedModel, load_c
 from preimage.classifiers.labelled import TEST, TRAIN, Labelled, read_labelled
 from preimage.engine.devices import choose_device
 from preimage.images import read
-from studies.harness import StudyError, imaging
+from studies.harness import Run, StudyError, imaging
 from studies.harness.rows import append_rows, locked, read_rows
-from studies.harness.study import Run
 
 # The data of each kind, as `preimage train` reads them; and how each classifier is trained of it.
 LESIONS = {"label_column": "dx", "split_column": "split", "group": "lesion_id"}
@@ -98,7 +97,6 @@ def _scores(about: dict[str, Any]) -> dict[str, Any]:
 
 
 def described(run: Run, name: str) -> str:
-    """How good a classifier is, in words."""
     if run.scale != "small":
         return UNTRAINED if run.smoke else "Classifier: torchvision's resnet18, weights of a file."
     row = read_rows(run.table(name="classifiers"), classifier=name)[0]
@@ -111,7 +109,6 @@ def described(run: Run, name: str) -> str:
 
 
 def small_network(classes: int) -> nn.Sequential:
-    """Two convolutions and a linear layer."""
     layers = [nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 12, 3, 2, 1), nn.ReLU()]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, classes))
 
@@ -131,7 +128,6 @@ def untrained(run: Run | None, name: str) -> TrainedModel:
 
 
 def discs() -> torch.Tensor:
-    """The pictures of a smoke run, (n, 3, 32, 32)."""
     return torch.cat([imaging.shaded_disc(k)[0] for k in range(SHADES)])
 
 
@@ -151,7 +147,6 @@ class Pictures:
 
 
 def labelled(run: Run, name: str) -> Labelled:
-    """The pictures as `preimage train` reads them."""
     place, columns = DATA[name.split("-")[0]]
     return _read(str(run.path(place)), **columns)
 
@@ -220,8 +215,8 @@ def _in_turn(labels: torch.Tensor, allowed: torch.Tensor, count: int) -> list[in
     return [of_class[label][k] for k in rounds for label in sorted(of_class) if k < len(of_class[label])][:count]
 
 
-def imagenet(run: Run) -> tuple[torch.Tensor, torch.Tensor]:
-    """The pictures of scale paper as torchvision shows them to its classifiers, (n, 3, 224, 224) in 0 to 1, and their labels."""
+def imagenet_files(run: Run) -> list[tuple[torch.Tensor, int]]:
+    """The pictures of scale paper as they are, (1, c, h, w) in 0 to 1, each with its label."""
     table = run.path(IMAGENET)
     if not table.exists():
         raise StudyError(
@@ -229,13 +224,16 @@ def imagenet(run: Run) -> tuple[torch.Tensor, torch.Tensor]:
         )
     with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    images = torch.cat([_middle(read(table.parent / row["filename"]).tensor) for row in rows])
-    return images, torch.tensor([int(row["class_index"]) for row in rows])
+    return [(read(table.parent / row["filename"]).tensor, int(row["class_index"])) for row in rows]
 
 
-def _middle(picture: torch.Tensor) -> torch.Tensor:
-    height, width = (round(SHORT_SIDE / min(picture.shape[-2:]) * side) for side in picture.shape[-2:])
-    return imaging.center_crop(imaging.resized(picture, height, width), SIDE).expand(-1, 3, -1, -1)
+def imagenet(run: Run) -> tuple[torch.Tensor, torch.Tensor]:
+    """As torchvision shows them to its classifiers, (n, 3, 224, 224) in 0 to 1, and their labels."""
+    found = []
+    for picture, _ in (files := imagenet_files(run)):
+        height, width = (round(SHORT_SIDE / min(picture.shape[-2:]) * side) for side in picture.shape[-2:])
+        found.append(imaging.center_crop(imaging.resized(picture, height, width), SIDE).expand(-1, 3, -1, -1))
+    return torch.cat(found), torch.tensor([label for _, label in files])
 
 
 def own_resnet18(run: Run) -> Classifier | None:

@@ -10,8 +10,8 @@ from preimage.engine.recipe import Recipe
 from preimage.networks import SkipNet
 from studies.defence.rivals import JPEG, MedianSmoothing, RandomResizing, TotalVariance
 from studies.defence.several_steps import SeveralSteps
+from studies.harness import by_scale
 from studies.harness.attacked import THIN, TINY, TINY_FAST
-from studies.harness.study import by_scale
 
 Defences = dict[str, Defence | None]
 STRONGEST = 10.0  # eps of the claims, in 1/255
@@ -47,7 +47,6 @@ class Plan:
 
     @property
     def inspected(self) -> tuple[Recipe, ...]:
-        """By what the disagreement of the classifier is measured."""
         return self.fast, replace(self.fast, steps=round(self.longer * self.fast.steps))
 
     @property
@@ -57,7 +56,6 @@ class Plan:
         return Threat("prior", STRONGEST, steps=self.drawing_steps), bpda, replace(bpda, knows_seed=True)
 
     def cheap(self) -> Defences:
-        """Those that can be run at every step of an attack."""
         rivals = {
             RESIZING: self.resizing,
             "JPEG": JPEG(),
@@ -67,7 +65,6 @@ class Plan:
         return {NONE: None, FASTEST: Purification(self.fast), **rivals}
 
     def defences(self, *, few: bool) -> Defences:
-        """All that are measured on all pictures, or on the few."""
         found = self.cheap()
         for name, recipe in (self.on_all | (self.on_few if few else {})).items():
             fits = SeveralSteps(recipe, self.steps)
@@ -82,16 +79,13 @@ class Plan:
         return self.cheap() | (middle if threat.knows_seed else {})
 
     def columns(self, *, few: bool) -> list[str]:
-        """The names of all defences, without making them."""
         return [*self.cheap(), *(ended(n, s) for n in self.on_all | (self.on_few if few else {}) for s in self.steps)]
 
     def purifications(self, *, few: bool) -> list[str]:
-        """The names of the columns that are ours."""
         return [name for name in self.columns(few=few) if name == FASTEST or name.endswith(" steps")]
 
 
 def ended(name: str, steps: int) -> str:
-    """How the column of a published recipe after so many steps is called."""
     return f"{name}, {steps} steps"
 
 

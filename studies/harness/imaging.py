@@ -48,7 +48,6 @@ def with_gaussian_noise(clean: torch.Tensor, sigma: float, seed: int = 1234) -> 
 
 
 def eight_bit(picture: torch.Tensor) -> torch.Tensor:
-    """Clipped to 0..1 and rounded to 8 bits, as a file would hold it."""
     return (picture.clamp(0, 1) * 255).round() / 255
 
 
@@ -100,5 +99,4 @@ def dB(image: torch.Tensor, clean: torch.Tensor, where: torch.Tensor | None = No
 
 
 def size_of(picture: torch.Tensor) -> str:
-    """(b, c, h, w) -> "c x h x w"."""
     return " x ".join(map(str, picture.shape[1:]))

@@ -5,7 +5,7 @@ The pictures have the size that the classifier was trained in; smoke runs have d
 """
 
 import csv
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,13 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from preimage.classifiers import Classifier, TrainedModel
+from preimage.classifiers import Classifier
 from preimage.classifiers.labelled import TEST
-from preimage.engine.recipe import Recipe
 from preimage.explain.quality import estimated_loss
-from preimage.explain.recipes import FAST_RECOVERY
 from preimage.networks import SkipNet
+from studies.harness import Run
 from studies.harness.classifiers import SHADES, classifier, labelled, untrained
 from studies.harness.imaging import shaded_disc
-from studies.harness.study import Run
 
 SEED = 0  # of the choice of lesions
 AREAS = (0.05, 0.6)  # of the picture, for lesions whose place is judged
@@ -41,16 +39,6 @@ class Lesion:
     @property
     def area(self) -> float:
         return float(self.mask.float().mean())
-
-
-def classifier_of_lesions(run: Run) -> TrainedModel:
-    """The classifier that is explained."""
-    return classifier(run, "lesions")
-
-
-def recipe_of(run: Run) -> Recipe:
-    """That of recoveries and counterfactuals, or in a smoke run a thin one of few steps."""
-    return replace(FAST_RECOVERY, **THIN) if run.smoke else FAST_RECOVERY
 
 
 def thinned(run: Run, prior: str, steps: int) -> dict[str, Any]:
@@ -82,13 +70,17 @@ def held_out(run: Run) -> list[Lesion]:
 
 
 def some_lesions(run: Run, count: int) -> list[Lesion]:
-    """So many of the held-out ones."""
     return in_turn(run.once(held_out), count)
 
 
-def judged_lesions(run: Run, count: int) -> list[Lesion]:
+def numbered(run: Run, count: int) -> dict[str, tuple[int, Lesion]]:
+    return {lesion.name: (k, lesion) for k, lesion in enumerate(some_lesions(run, count))}
+
+
+def judged_lesions(run: Run, count: int) -> dict[str, tuple[int, Lesion]]:
     """So many that are classified correctly, and whose masks have a size by which place can be judged."""
-    return in_turn(run.once(held_out), count, classifier_of_lesions(run).classifier)
+    some = in_turn(run.once(held_out), count, classifier(run, "lesions").classifier)
+    return {lesion.name: (k, lesion) for k, lesion in enumerate(some)}
 
 
 def in_turn(lesions: list[Lesion], count: int, correct: Classifier | None = None) -> list[Lesion]:
@@ -110,11 +102,11 @@ def _is_fit(lesion: Lesion, classifier: Classifier) -> bool:
 
 @torch.no_grad()
 def prediction(classifier: Classifier, picture: torch.Tensor) -> str:
-    """The class of a picture (1, 3, h, w)."""
     return classifier.classes[int(classifier(picture).argmax())]
 
 
-def loss_of(model: TrainedModel, picture: torch.Tensor) -> float:
+def loss_of(run: Run, picture: torch.Tensor) -> float:
     """The estimated loss of a picture (1, 3, h, w), in units of its spread, from the median of held-out pictures."""
+    model = classifier(run, "lesions")
     assert model.estimator is not None
     return float(estimated_loss(model.classifier, model.estimator, picture))

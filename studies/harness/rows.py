@@ -12,9 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from studies.harness import StudyError
-
 NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?(e[+-]\d+)?|nan|-?inf")
+
+
+class StudyError(ValueError):
+    """A study that cannot run so; the text is one line that says what to do instead."""
 
 
 class Row(dict[str, Any]):
@@ -75,7 +77,6 @@ def chosen(rows: Iterable[Row], **wanted: Any) -> list[Row]:
 
 
 def as_text(value: Any) -> str:
-    """As it stands in a table."""
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 

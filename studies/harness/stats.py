@@ -27,7 +27,6 @@ class Interval:
         return Interval(-self.mean, -self.high, -self.low, self.count)
 
     def shown(self, spec: str, ends: str = "") -> str:
-        """Mean and ends in some format; a dash where there is none."""
         if math.isnan(self.mean):
             return "-"
         low, high = (format(end, ends or spec) for end in (self.low, self.high))
@@ -45,12 +44,10 @@ class Interval:
         return "yes" if self.low > least else "no" if self.high <= least else "not shown"
 
     def at_most(self, most: float = 0.0) -> str:
-        """Whether it is shown that the mean is not above `most`."""
         return opposite(self.verdict(most))
 
 
 def opposite(verdict: str) -> str:
-    """Yes for no, no for yes."""
     return {"yes": "no", "no": "yes"}.get(verdict, verdict)
 
 
@@ -76,7 +73,6 @@ def interval_of(values: Sequence[float] | np.ndarray) -> Interval:
 
 
 def paired(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray) -> Interval:
-    """Of first - second, number by number."""
     return interval_of([a - b for a, b in zip(first, second, strict=True)])
 
 
@@ -86,7 +82,6 @@ def band_of(curves: Curves) -> tuple[Curves, Curves, Curves]:
 
 
 def rank_correlation(first: Sequence[float], second: Sequence[float]) -> Interval:
-    """Spearman's, of two numbers of each picture."""
     from scipy.stats import rankdata
 
     def ranked(values: Sequence[float], order: np.ndarray) -> np.ndarray:
@@ -188,7 +183,6 @@ def trough(curves: Curves) -> Extremum:
 
 
 def peak(curves: Curves) -> Extremum:
-    """The highest peak of the mean of curves (pictures, steps)."""
     return trough(-curves)
 
 

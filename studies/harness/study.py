@@ -16,8 +16,7 @@ from typing import Any, Literal, TypeVar
 import torch
 
 from preimage.images import read, write_bytes_atomically
-from studies.harness import StudyError
-from studies.harness.rows import Row, append_rows, as_text, read_rows
+from studies.harness.rows import Row, StudyError, append_rows, as_text, read_rows
 from studies.harness.text import fill, with_section
 
 Scale = Literal["smoke", "small", "paper"]
@@ -61,7 +60,6 @@ class Run:
         return self.folder / "results" / f"{name or self.name}{suffix}-{self.scale}.csv"
 
     def rows(self, suffix: str = "", **wanted: Any) -> list[Row]:
-        """The rows known so far, or those of them that have these values in these columns."""
         return read_rows(self.table(suffix), **wanted)
 
     def figure(self, *parts: object, ending: str = ".png") -> Path:
@@ -74,7 +72,6 @@ class Run:
         return folder / ("-".join(slug(part) for part in (self.name, self.scale, *parts)) + ending)
 
     def path(self, name: str) -> Path:
-        """A file of the data folder."""
         root = self.data or (Path(os.environ["PREIMAGE_DATA"]) if os.environ.get("PREIMAGE_DATA") else None)
         if root is None:
             raise StudyError(f"study {self.name} needs a folder of pictures: give --data or set PREIMAGE_DATA")
@@ -145,7 +142,6 @@ class Study:
 
 
 def run_study(run: Run, study: Study, module: ModuleType) -> Path:
-    """Measure all that is missing, draw the figures, write the section; the path of what was written."""
     for table in (study.measured,) if isinstance(study.measured, Measured) else study.measured:
         table.complete(run)
     if run.worker[1] > 1:

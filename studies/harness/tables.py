@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from studies.harness.rows import Row, chosen
+from studies.harness import chosen
+from studies.harness.rows import Row
 from studies.harness.stats import Interval, interval_of, paired
 
 Cell = Callable[[list[Row]], Any]
@@ -48,7 +49,6 @@ def _cell(cell: str | Cell, rows: list[Row]) -> Any:
 
 
 def each(rows: Iterable[Row]) -> list[list[Row]]:
-    """Every row a group of its own."""
     return [[row] for row in rows]
 
 
@@ -61,7 +61,6 @@ def grouped(rows: Iterable[Row], *columns: str) -> dict[Any, list[Row]]:
 
 
 def titled(parts: Mapping[str, str]) -> str:
-    """Parts of a section, each below its title."""
     return "\n\n".join(f"### {title}\n\n{text}" for title, text in parts.items() if text)
 
 
@@ -74,23 +73,19 @@ def numbers(rows: Iterable[Row], column: str) -> list[float]:
 
 
 def mean(rows: Iterable[Row], column: str) -> float:
-    """Of a column over all rows that have a number there; NaN if none has."""
     values = [value for value in numbers(rows, column) if not math.isnan(value)]
     return statistics.fmean(values) if values else math.nan
 
 
 def number(value: float, spec: str = ".2f") -> str:
-    """A number in some format, a dash for NaN."""
     return "-" if math.isnan(value) else format(value, spec)
 
 
 def interval(rows: Iterable[Row], column: str) -> Interval:
-    """The mean of a column with its interval over rows."""
     return interval_of(numbers(rows, column))
 
 
 def gain(rows: Sequence[Row], first: str, second: str) -> Interval:
-    """The mean difference of two columns, row by row."""
     return paired(numbers(rows, first), numbers(rows, second))
 
 
@@ -102,17 +97,14 @@ def difference(first: Iterable[Row], second: Iterable[Row], column: str, by: str
 
 
 def beside(column: str, other: str) -> Cell:
-    """The mean of a column, and that of another in parentheses."""
     return lambda rows: f"{number(mean(rows, column))} ({number(mean(rows, other))})"
 
 
 def curves(rows: Iterable[Row], column: str) -> list[list[float]]:
-    """Of each row the numbers that its column lists."""
     return [[float(value) for value in str(row[column]).split()] for row in rows]
 
 
 def listed(values: Iterable[float], spec: str = ".4f") -> str:
-    """The inverse of `curves` for one row."""
     return " ".join(format(value, spec) for value in values)
 
 
@@ -141,14 +133,12 @@ class Claim:
 
 
 def targets(claims: Sequence[Claim]) -> str:
-    """A table of what was aimed at, in dB."""
     bounds = [f"at least {c.least:g}" if c.most is None else f"at most {c.most:g}" for c in claims]
     lines = [[c.text, bound, c.measured, c.verdict] for c, bound in zip(claims, bounds, strict=True)]
     return markdown(["target", "bound, dB", "measured, dB", "met"], lines) if claims else ""
 
 
 def held(heading: str, claims: Iterable[Claim], measured: str = "measured") -> str:
-    """A table of what was published, as numbers with their intervals."""
     return markdown([heading, measured, "holds here"], [[c.text, c.measured, c.verdict] for c in claims])
 
 
