@@ -56,15 +56,12 @@ class Plan:
         return Threat("prior", STRONGEST, steps=self.drawing_steps), bpda, replace(bpda, knows_seed=True)
 
     def cheap(self) -> Defences:
-        rivals = {
-            RESIZING: self.resizing,
-            "JPEG": JPEG(),
-            "median": MedianSmoothing(),
-            "total variance": TotalVariance(),
-        }
-        return {NONE: None, FASTEST: Purification(self.fast), **rivals}
+        """Those that can be run at every step of an attack."""
+        found: Defences = {NONE: None, FASTEST: Purification(self.fast), RESIZING: self.resizing}
+        return found | {"JPEG": JPEG(), "median": MedianSmoothing(), "total variance": TotalVariance()}
 
     def defences(self, *, few: bool) -> Defences:
+        """All that are measured on all pictures, or on the few."""
         found = self.cheap()
         for name, recipe in (self.on_all | (self.on_few if few else {})).items():
             fits = SeveralSteps(recipe, self.steps)
@@ -78,11 +75,9 @@ class Plan:
         middle = {ended(name, self.steps[1]): Purification(r, self.steps[1]) for name, r in self.on_all.items()}
         return self.cheap() | (middle if threat.knows_seed else {})
 
-    def columns(self, *, few: bool) -> list[str]:
-        return [*self.cheap(), *(ended(n, s) for n in self.on_all | (self.on_few if few else {}) for s in self.steps)]
-
     def purifications(self, *, few: bool) -> list[str]:
-        return [name for name in self.columns(few=few) if name == FASTEST or name.endswith(" steps")]
+        """The names of the columns that are ours."""
+        return [name for name in self.defences(few=few) if name == FASTEST or name.endswith(" steps")]
 
 
 def ended(name: str, steps: int) -> str:

@@ -17,7 +17,7 @@ from preimage.classifiers import Classifier
 from preimage.classifiers.labelled import TEST
 from preimage.explain.quality import estimated_loss
 from preimage.networks import SkipNet
-from studies.harness import Run
+from studies.harness import Run, classifiers
 from studies.harness.classifiers import SHADES, classifier, labelled, untrained
 from studies.harness.imaging import shaded_disc
 
@@ -51,10 +51,8 @@ def thinned(run: Run, prior: str, steps: int) -> dict[str, Any]:
 def held_out(run: Run) -> list[Lesion]:
     """All pictures of the test part, in the order of their table; of a smoke run discs, each what the classifier says it is."""
     if run.smoke:
-        classifier, drawn = untrained(run, "lesions").classifier, [shaded_disc(number) for number in range(SHADES)]
-        return [
-            Lesion(f"disc-{k}", prediction(classifier, x), f"disc-{k}", x, mask) for k, (x, mask) in enumerate(drawn)
-        ]
+        model, drawn = untrained(run, "lesions").classifier, [shaded_disc(number) for number in range(SHADES)]
+        return [Lesion(f"disc-{k}", prediction(model, x), f"disc-{k}", x, mask) for k, (x, mask) in enumerate(drawn)]
     data = labelled(run, "lesions").part(TEST)
     with run.path("lesions/labels.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["split"] == TEST]
@@ -85,19 +83,16 @@ def judged_lesions(run: Run, count: int) -> dict[str, tuple[int, Lesion]]:
 
 def in_turn(lesions: list[Lesion], count: int, correct: Classifier | None = None) -> list[Lesion]:
     """So many lesions by a fixed seed, one picture of each, the classes in turn as long as they last."""
-    order = [lesions[i] for i in np.random.default_rng(SEED).permutation(len(lesions))]
     by_class: dict[str, list[Lesion]] = {name: [] for name in sorted({lesion.diagnosis for lesion in lesions})}
     patients: set[str] = set()
-    for lesion in order:
-        if lesion.patient not in patients and (correct is None or _is_fit(lesion, correct)):
+    for lesion in (lesions[i] for i in np.random.default_rng(SEED).permutation(len(lesions))):
+        judged = AREAS[0] <= lesion.area <= AREAS[1] if correct else True
+        if lesion.patient in patients or not judged:
+            continue
+        if correct is None or prediction(correct, lesion.picture) == lesion.diagnosis:
             patients.add(lesion.patient)
             by_class[lesion.diagnosis].append(lesion)
-    rounds = range(max(map(len, by_class.values())))
-    return [of_class[k] for k in rounds for of_class in by_class.values() if k < len(of_class)][:count]
-
-
-def _is_fit(lesion: Lesion, classifier: Classifier) -> bool:
-    return AREAS[0] <= lesion.area <= AREAS[1] and prediction(classifier, lesion.picture) == lesion.diagnosis
+    return classifiers.in_turn(list(by_class.values()), count)
 
 
 @torch.no_grad()
