@@ -48,7 +48,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
 def measure(run: Run, task: str, variant: str):
     """Peak and last PSNR of the average: what could be had, and what over-fitting leaves of it; of a hole inside it."""
     side, inside = SIDE[run.scale], task == "hole"
-    clean = imaging.generated_picture(side) if run.smoke else reduced(run.picture(TASKS[task]), side)
+    clean = run.picture(TASKS[task], side)
+    short = min(clean.shape[-2:])
+    clean = imaging.resized(imaging.center_window(clean, short, short), side, side)
     known = torch.ones_like(clean)
     known[..., side // 3 : side * 2 // 3, side // 3 : side * 2 // 3] = 0
     noisy = Problem(imaging.with_gaussian_noise(clean, 25 / 255))
@@ -58,11 +60,6 @@ def measure(run: Run, task: str, variant: str):
     if inside:
         figures.keep_picture(torch.where(known == 0, fit.run().image, clean), run.figure(variant))
     return {"peak": max(curve), "peak_step": curve.index(max(curve)) + 1, "last": curve[-1], "steps": len(curve)}
-
-
-def reduced(picture: torch.Tensor, side: int) -> torch.Tensor:
-    short = min(picture.shape[-2:])
-    return imaging.resized(imaging.center_window(picture, short, short), side, side)
 
 
 def values(run: Run):

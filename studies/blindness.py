@@ -4,7 +4,7 @@ The rules look on at one fit, each for itself; the fit goes on to PAST times the
 that the peak is known. Only this study knows the clean picture.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -51,13 +51,7 @@ class Onlookers(StoppingRule):
     name = "onlookers"
 
     def start(
-        self,
-        problem: Problem,
-        *,
-        members: Sequence[int],
-        total: int,
-        seed: int = 0,
-        streams: Iterator[int] | None = None,
+        self, problem: Problem, *, members: Sequence[int], total: int, seed: int = 0, streams: Any = None
     ) -> tuple[Problem, Tracker]:
         del streams  # each rule has the first one, as if it were the only rule
         given: dict[str, Any] = {"members": members, "total": total, "seed": seed}
@@ -99,11 +93,8 @@ def measure(run: Run, group: str, kind: str, name: str):
     for watching, tracker in fit.tracker.trackers.items():
         if tracker.best is not None and not (watching == DEFAULT and group != OWN):
             kept = imaging.dB(finish(tracker.best).cpu(), clean)
-            row = {
-                "rule": f"{DEFAULT}: {tracker.rule.name}" if watching == DEFAULT else watching,
-                "kept": kept,
-                "peak": peak,
-            }
+            rule = f"{DEFAULT}: {tracker.rule.name}" if watching == DEFAULT else watching
+            row = {"rule": rule, "kept": kept, "peak": peak}
             row |= {"below": peak - kept, "kept_step": tracker.kept_step[0], "peak_step": curve.index(peak) + 1}
             rows.append(row | {"stopped": fit.tracker.ended.get(watching, "not"), "steps": len(curve)})
     return rows[::-1]
@@ -125,13 +116,10 @@ def by_default(row) -> bool:
     return str(row["rule"]).startswith(DEFAULT)
 
 
-COLUMNS = {
-    **{"rule": "rule", "kept, mean dB": "kept:.2f", "mean below": "below:.2f"},
-    "worst below": lambda rows: float(max(row["below"] for row in rows)),
-    "worst picture": lambda rows: max(rows, key=lambda row: row["below"])["picture"],
-    "ended": lambda rows: sum(row["stopped"] != "not" for row in rows),
-    "fits": len,
-}
+COLUMNS = {"rule": "rule", "kept, mean dB": "kept:.2f", "mean below": "below:.2f"}
+COLUMNS |= {"worst below": lambda rows: float(max(row["below"] for row in rows))}
+COLUMNS |= {"worst picture": lambda rows: max(rows, key=lambda row: row["below"])["picture"]}
+COLUMNS |= {"ended": lambda rows: sum(row["stopped"] != "not" for row in rows), "fits": len}
 
 
 def values(run: Run):
@@ -148,8 +136,12 @@ def cases(run: Run):
     return [(*kind, name) for kind in kinds for name in denoising.names(run)]
 
 
-def done(run: Run, rows) -> bool:
-    return any(by_default(row) or row["rule"] == "risk" for row in rows)
-
-
-STUDY = Study(Measured(("fit", "damage", "picture", "rule"), cases, measure, done), values)
+STUDY = Study(
+    Measured(
+        ("fit", "damage", "picture", "rule"),
+        cases,
+        measure,
+        lambda run, rows: any(by_default(row) or row["rule"] == "risk" for row in rows),
+    ),
+    values,
+)

@@ -25,7 +25,7 @@ COLUMNS |= tables.FITTED | {"whole": "whole:.2f"}
 def measure(run: Run, blur: str, name: str):
     unknown = blur == UNKNOWN
     kernel, _ = blur_kernel(GAUSSIAN if unknown else blur, KERNEL_SIZE)
-    scene = imaging.generated_picture(56, 1) if run.smoke else run.picture(f"restoration/{name}.png")
+    scene = run.picture(f"restoration/{name}.png", 56, 1)
     truth, given = blurred(imaging.center_crop(scene, 256) if run.scale == "small" else scene, kernel)
     beside: dict[str, Any] = {"blurred": given}
     if not unknown:

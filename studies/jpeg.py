@@ -30,10 +30,9 @@ def measure(run: Run, kind: str, name: str):
 
 
 def specimen(run: Run, kind: str, name: str) -> tuple[torch.Tensor | None, Image.Image]:
-    clean = imaging.generated_picture(32)
     if kind == FILE:
-        return None, imaging.jpeg_of(clean, 20) if run.smoke else Image.open(run.path(SNAIL))
-    clean = clean if run.smoke else run.picture(f"restoration/set14/{name}.png")
+        return None, imaging.jpeg_of(run.picture("", 32), 20) if run.smoke else Image.open(run.path(SNAIL))
+    clean = run.picture(f"restoration/set14/{name}.png", 32)
     clean = imaging.center_crop(clean, 256, MULTIPLE) if run.scale == "small" else clean
     return clean, imaging.jpeg_of(clean, QUALITIES[kind])
 
@@ -48,10 +47,8 @@ def values(run: Run):
 
 
 def cases(run: Run):
-    return [
-        *((kind, name) for kind in QUALITIES for name in (PICTURES[:1] if run.smoke else PICTURES)),
-        (FILE, "snail"),
-    ]
+    pictures = PICTURES[:1] if run.smoke else PICTURES
+    return [*((kind, name) for kind in QUALITIES for name in pictures), (FILE, "snail")]
 
 
 STUDY = Study(Measured(("jpeg", "picture"), cases, measure), values)

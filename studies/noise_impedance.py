@@ -30,8 +30,7 @@ def looks(run: Run) -> list[int]:
 
 def target(run: Run, name: str) -> torch.Tensor:
     side, generator = SIDE[run.scale], torch.Generator().manual_seed(SEED)
-    picture = imaging.generated_picture(side)
-    picture = picture if run.smoke else imaging.center_crop(run.picture("early_stopping/clean/F16.png"), side)
+    picture = imaging.center_crop(run.picture("early_stopping/clean/F16.png", side), side)
     shuffled = picture.flatten(2)[..., torch.randperm(side * side, generator=generator)].reshape(picture.shape)
     noisy, noise = imaging.with_gaussian_noise(picture, 25 / 255, SEED), torch.rand(picture.shape, generator=generator)
     return dict(zip(TARGETS, (picture, noisy, shuffled, noise), strict=True))[name]
@@ -54,8 +53,13 @@ def draw(run: Run):
     figures.save_curves({"Impedance to noise": lines}, run.figure("losses"), "mean squared error", xscale="log")
 
 
-def done(run: Run, rows) -> bool:
-    return len(rows) == len(looks(run))
-
-
-STUDY = Study(Measured(("target", "step"), lambda run: [(name,) for name in TARGETS], measure, done), values, draw)
+STUDY = Study(
+    Measured(
+        ("target", "step"),
+        lambda run: [(name,) for name in TARGETS],
+        measure,
+        lambda run, rows: len(rows) == len(looks(run)),
+    ),
+    values,
+    draw,
+)

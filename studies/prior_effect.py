@@ -22,7 +22,7 @@ COLUMNS |= {"mean square error of the small picture": "error_of_small:.1e", "ste
 
 
 def measure(run: Run, prior: str):
-    clean = imaging.generated_picture(64) if run.smoke else run.picture("dip_paper/sr/zebra_crop.png")
+    clean = run.picture("dip_paper/sr/zebra_crop.png", 64)
     reduce, deep = Downsample(lanczos2(FACTOR), FACTOR), prior == "deep"
     recipe = fits.named(run.smoke, super_resolve, 10) if deep else fits.quick(run.smoke, ALONE, 10)
     small, weight = imaging.eight_bit(reduce(clean)), TV_WEIGHT if prior == "tv" else 0.0

@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar
 import torch
 
 from preimage.images import read, write_bytes_atomically
+from studies.harness.imaging import generated_picture
 from studies.harness.rows import Row, StudyError, append_rows, as_text, read_rows
 from studies.harness.text import fill, with_section
 
@@ -77,9 +78,9 @@ class Run:
             raise StudyError(f"study {self.name} needs a folder of pictures: give --data or set PREIMAGE_DATA")
         return root / name
 
-    def picture(self, name: str) -> torch.Tensor:
-        """A picture of the data folder, (1, c, h, w) in 0 to 1."""
-        return read(self.path(name)).tensor
+    def picture(self, name: str, smoke: int = 0, channels: int = 3) -> torch.Tensor:
+        """A picture of the data folder, (1, c, h, w) in 0 to 1; in a smoke run a generated one of so many pixels a side."""
+        return generated_picture(smoke, channels) if self.smoke and smoke else read(self.path(name)).tensor
 
 
 def slug(text: object) -> str:

@@ -138,8 +138,8 @@ def targets(claims: Sequence[Claim]) -> str:
     return markdown(["target", "bound, dB", "measured, dB", "met"], lines) if claims else ""
 
 
-def held(heading: str, claims: Iterable[Claim], measured: str = "measured") -> str:
-    return markdown([heading, measured, "holds here"], [[c.text, c.measured, c.verdict] for c in claims])
+def held(heading: str, claims: Iterable[Claim], measured: str = "measured", holds: str = "holds here") -> str:
+    return markdown([heading, measured, holds], [[c.text, c.measured, c.verdict] for c in claims])
 
 
 def above(rows: Sequence[Row], rivals: Mapping[str, str], least: float = 0.0) -> list[Claim]:
