@@ -9,7 +9,19 @@ import math
 import numpy as np
 
 from preimage.defend.purification import PAPER
-from studies.harness import Measured, Run, Study, attacked, by_scale, chosen, classifiers, figures, stats, tables
+from studies.harness import (
+    Measured,
+    Run,
+    Study,
+    attacked,
+    by_scale,
+    chosen,
+    classifiers,
+    figures,
+    has_all,
+    stats,
+    tables,
+)
 from studies.harness.attacked import CLEAN, Condition
 
 ATTACKS, STRENGTHS = ("fgsm", "bi", "llci"), (1, 5, 25, 100)
@@ -94,13 +106,6 @@ def draw(run: Run):
     figures.save_curves(lines, run.figure("curves"), "confidence in the true class", ylim=(0, 1))
 
 
-STUDY = Study(
-    Measured(
-        ("attack", "eps", "picture"),
-        lambda run: [(condition.attack, condition.eps) for condition in CONDITIONS],
-        measure,
-        lambda run, rows: {row["picture"] for row in rows} >= set(subject(run)[1].numbers),
-    ),
-    values,
-    draw,
-)
+CASES = [(condition.attack, condition.eps) for condition in CONDITIONS]
+DONE = has_all("picture", lambda run: subject(run)[1].numbers)
+STUDY = Study(Measured(("attack", "eps", "picture"), CASES, measure, DONE), values, draw)

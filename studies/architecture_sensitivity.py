@@ -18,7 +18,19 @@ from preimage.defend.purification import PAPER
 from preimage.engine.recipe import Recipe
 from preimage.networks import SkipNet
 from preimage.networks.layers import Block, Upsample
-from studies.harness import Measured, Run, Study, attacked, by_scale, chosen, classifiers, figures, stats, tables
+from studies.harness import (
+    Measured,
+    Run,
+    Study,
+    attacked,
+    by_scale,
+    chosen,
+    classifiers,
+    figures,
+    has_all,
+    stats,
+    tables,
+)
 from studies.harness.attacked import CLEAN, Condition
 
 COUNT, STEPS = by_scale(2, 20, 100), by_scale(4, 800, 1000)
@@ -178,13 +190,9 @@ def draw(run: Run):
     figures.save_curves(panels, run.figure("curves"), "confidence in the true class", ylim=(0, 1))
 
 
-STUDY = Study(
-    Measured(
-        ("variant", "attack", "picture"),
-        lambda run: [(name, condition.attack) for condition in CONDITIONS for name in variants(WIDTH[run.scale])],
-        measure,
-        lambda run, rows: {row["picture"] for row in rows} >= set(subject(run)[1].numbers),
-    ),
-    values,
-    draw,
-)
+def cases(run: Run):
+    return [(name, condition.attack) for condition in CONDITIONS for name in variants(WIDTH[run.scale])]
+
+
+DONE = has_all("picture", lambda run: subject(run)[1].numbers)
+STUDY = Study(Measured(("variant", "attack", "picture"), cases, measure, DONE), values, draw)

@@ -136,12 +136,8 @@ def cases(run: Run):
     return [(*kind, name) for kind in kinds for name in denoising.names(run)]
 
 
-STUDY = Study(
-    Measured(
-        ("fit", "damage", "picture", "rule"),
-        cases,
-        measure,
-        lambda run, rows: any(by_default(row) or row["rule"] == "risk" for row in rows),
-    ),
-    values,
-)
+def done(run: Run, rows) -> bool:
+    return any(by_default(row) or row["rule"] == "risk" for row in rows)
+
+
+STUDY = Study(Measured(("fit", "damage", "picture", "rule"), cases, measure, done), values)

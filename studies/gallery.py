@@ -77,6 +77,5 @@ def specimen(task: str, clean: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor
 
 
 STUDY = Study(
-    Measured(("task",), lambda run: [(task,) for task in CROPS], measure),
-    lambda run: {"table": tables.table(COLUMNS, tables.each(run.rows()))},
+    Measured(("task",), CROPS, measure), lambda run: {"table": tables.table(COLUMNS, tables.each(run.rows()))}
 )

@@ -9,7 +9,7 @@ import torch
 
 from preimage.problem import Problem
 from preimage.restore.denoise import recipes
-from studies.harness import Measured, Run, Study, by_scale, figures, fits, imaging, tables
+from studies.harness import Measured, Run, Study, by_scale, figures, fits, has_all, imaging, tables
 
 SIDE, STEPS, SEED = by_scale(32, 96, 512), by_scale(40, 400, 2400), 1234
 TARGETS: tuple[str, ...] = ("picture", "picture + noise", "shuffled pixels", "noise")
@@ -53,13 +53,4 @@ def draw(run: Run):
     figures.save_curves({"Impedance to noise": lines}, run.figure("losses"), "mean squared error", xscale="log")
 
 
-STUDY = Study(
-    Measured(
-        ("target", "step"),
-        lambda run: [(name,) for name in TARGETS],
-        measure,
-        lambda run, rows: len(rows) == len(looks(run)),
-    ),
-    values,
-    draw,
-)
+STUDY = Study(Measured(("target", "step"), TARGETS, measure, has_all("step", looks)), values, draw)

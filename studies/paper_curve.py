@@ -42,8 +42,4 @@ def values(run: Run):
     return {"table": table, "peak": curve[step], "step": step, "gap": gap}
 
 
-def done(run: Run, rows) -> bool:
-    return len(rows) == STEPS[run.scale] // EVERY
-
-
-STUDY = Study(Measured(("step",), lambda run: [()], measure, done), values)
+STUDY = Study(Measured(("step",), [()], measure, lambda run, rows: len(rows) == STEPS[run.scale] // EVERY), values)

@@ -123,7 +123,7 @@ def few(run: Run) -> list[tuple[str, str]]:
 
 STUDY = Study(
     (
-        Measured(("picture",), lambda run: [(name,) for name in some(run)], measure),
+        Measured(("picture",), some, measure),
         Measured(("setting", "picture"), few, measure_varied, suffix=VARIED, alone=True),
     ),
     values,

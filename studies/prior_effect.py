@@ -40,7 +40,7 @@ def measure(run: Run, prior: str):
 
 
 STUDY = Study(
-    Measured(("prior",), lambda run: [(prior,) for prior in LABELS], measure),
+    Measured(("prior",), LABELS, measure),
     lambda run: {"table": tables.table(COLUMNS, tables.each(run.rows()))},
     lambda run: figures.save_sheet([""], SHOWN, [[run.figure(name) for name in SHOWN]], run.figure("sheet")),
 )

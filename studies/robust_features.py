@@ -49,7 +49,7 @@ def made(run: Run, kind: str) -> list[Path]:
     """The pictures of a kind, those made first that are missing; each begins as its neighbor, which is of another class."""
     pictures, model = learned(run), maker(run, kind)
     place = run.figure(kind, fingerprint_of(model)[:8], ending="")
-    settings = {"starts": pictures.images.roll(1, 0)} | MATCHING[run.scale]
+    settings: dict[str, Any] = {"starts": pictures.images.roll(1, 0)} | MATCHING[run.scale]
     return write_features_matched(place, pictures.images, pictures.labels, model, **settings)
 
 
@@ -163,13 +163,9 @@ def draw(run: Run):
     figures.save_sheet(rows, ("picture", *KINDS), files, run.figure("pictures"))
 
 
-STUDY = Study(
-    Measured(
-        ("kind", "channels", "picture"),
-        lambda run: [(kind, channels) for channels in CHANNELS for kind in KINDS],
-        measure,
-        lambda run, rows: bool(rows) and len(rows) >= COUNT[run.scale][rows[0]["channels"]],
-    ),
-    values,
-    draw,
-)
+def done(run: Run, rows) -> bool:
+    return bool(rows) and len(rows) >= COUNT[run.scale][rows[0]["channels"]]
+
+
+CASES = [(kind, channels) for channels in CHANNELS for kind in KINDS]
+STUDY = Study(Measured(("kind", "channels", "picture"), CASES, measure, done), values, draw)

@@ -21,7 +21,19 @@ from preimage.engine.recipe import Recipe
 from preimage.explain.similarity import heat_map, high_frequency_share
 from preimage.figures.saliency import overlay
 from preimage.networks import SkipNet
-from studies.harness import Measured, Run, Study, by_scale, classifiers, figures, imaging, lesions, stats, tables
+from studies.harness import (
+    Measured,
+    Run,
+    Study,
+    by_scale,
+    classifiers,
+    figures,
+    has_all,
+    imaging,
+    lesions,
+    stats,
+    tables,
+)
 from studies.harness.attacked import Condition
 from studies.harness.tables import Claim, mean
 
@@ -219,13 +231,9 @@ def draw(run: Run):
         figures.save_sheet(("output", "map"), list(words), files, run.figure(number, levels, attack))
 
 
-STUDY = Study(
-    Measured(
-        ("levels", "attack", "picture", "step"),
-        lambda run: [(*kind, number) for number in subject(run)[1].numbers for kind in KINDS],
-        measure,
-        lambda run, rows: {row["step"] for row in rows} >= {0, *STEPS[run.scale]},
-    ),
-    values,
-    draw,
-)
+def cases(run: Run):
+    return [(*kind, number) for number in subject(run)[1].numbers for kind in KINDS]
+
+
+DONE = has_all("step", lambda run: (0, *STEPS[run.scale]))
+STUDY = Study(Measured(("levels", "attack", "picture", "step"), cases, measure, DONE), values, draw)

@@ -40,10 +40,6 @@ class Rival:
 class RandomResizing(Rival):
     """Each picture enlarged to a random size and put at a random place of a larger, gray canvas.
 
-    Example:
-        >>> RandomResizing()(torch.rand(2, 3, 224, 224)).shape  # 331/299 of each side
-        torch.Size([2, 3, 248, 248])
-
     The picture that comes out is larger than the given one, as published. For a classifier of one size alone
     RandomResizing(0.9, 1.0) shrinks the pictures on a canvas of their own size instead.
 

@@ -45,11 +45,6 @@ def features_matched(
     Each step goes down the gradient of the distance, by a length that is the same for every picture: `rate` at first, in the
     Euclidean norm of a picture in 0 to 1, falling to 0 as a straight line.
 
-    Example:
-        >>> robust = features_matched(images, load_classifier("robust.pt"), starts=shuffled(images))
-        >>> relative_distance(load_classifier("robust.pt"), robust, images).max() < 0.5
-        tensor(True)
-
     Args:
         images: (b, 3, h, w) in 0 to 1.
         layer: of the classifier, by name; None: what its last linear layer is given, the penultimate layer.
@@ -123,12 +118,7 @@ def shuffled(images: torch.Tensor, seed: int = 0) -> torch.Tensor:
 
 
 def file_names(names: Sequence[str]) -> list[str]:
-    """A file name for each name: one part of a path whatever it holds; numbered where two would be alike in any case.
-
-    Example:
-        >>> file_names(["cat", "../../dog"]), file_names(["a/b", "A:b"])
-        (['cat', 'dog'], ['a-b-0', 'A-b-1'])
-    """
+    """A file name for each name: one part of a path whatever it holds; numbered where two would be alike in any case."""
     plain = [slug(name)[:100] for name in names]
     alike = len({name.lower() for name in plain}) < len(plain)
     return [f"{name}-{k}" for k, name in enumerate(plain)] if alike else plain
@@ -142,10 +132,6 @@ def write_image_folder(
     names: Sequence[str] | None = None,
 ) -> list[Path]:
     """Write pictures as PNGs of 8 bits, one folder per class, as `preimage train` and torchvision's ImageFolder read them.
-
-    Example:
-        >>> write_image_folder("robust", images, labels, ("airplane", "automobile"))[0]
-        PosixPath('robust/airplane/00000.png')
 
     Args:
         images: (b, 1 or 3, h, w) in 0 to 1.
@@ -186,9 +172,6 @@ def write_features_matched(
     Every batch is written before the next is begun: after a crash the same call goes on. It does not know with which settings
     the pictures that are there were made: another classifier, another folder.
 
-    Example:
-        >>> write_features_matched("robust", images, labels, load_classifier("robust.pt"))
-
     Args:
         starts: as in `features_matched`; None: the pictures, `shuffled` by the seed.
     """
@@ -206,9 +189,6 @@ def write_features_matched(
 
 def read_published(folder: str | Path) -> tuple[torch.Tensor, torch.Tensor]:
     """The published data sets of robust and non-robust pictures: (n, 3, 32, 32) float32 in 0 to 1, and labels (n,) int64.
-
-    Example:
-        >>> images, labels = read_published("release_datasets/d_robust_CIFAR")
 
     Args:
         folder: `d_robust_CIFAR` or `d_non_robust_CIFAR` of the release, with its files CIFAR_ims and CIFAR_lab: tensors, or lists

@@ -19,10 +19,6 @@ class SeveralSteps:
     Each does what `Purification(recipe, steps)` does and describes itself alike, so that their rows of a table are the same. The
     outputs of the latest pictures, seed and streams are kept: who asks about these again, with another number of steps, has
     the answer at once. Where no seed is said there is nothing to share.
-
-    Example:
-        >>> fits = SeveralSteps(PAPER, (500, 750, 1000))
-        >>> defences = {f"{steps} steps": fits.after(steps) for steps in fits.steps}
     """
 
     recipe: Recipe
@@ -77,10 +73,6 @@ def early_outputs(
 
     The fit has the largest of them, whatever the recipe says; each image has the stream of the seed that is named, 0, 1, 2, ...
     if None is.
-
-    Example:
-        >>> [early.shape for early in early_outputs(torch.rand(8, 3, 32, 32), (1, 2))]
-        [torch.Size([8, 3, 32, 32]), torch.Size([8, 3, 32, 32])]
     """
     if not at or min(at) < 1:
         raise InputError(f"at must hold numbers of steps, each at least 1, got {list(at)}")

@@ -105,12 +105,7 @@ def named(smoke: bool, task: TaskSpec[Any, Any], steps: int, name: str = "fast")
 
 
 def mean_variation(weight: float, channels: int, height: int, width: int) -> float:
-    """The weight of total variation as a mean over a picture's differences, for its weight as the published sum over them.
-
-    Example:
-        >>> mean_variation(1e-7, 3, 101, 101)
-        0.003
-    """
+    """The weight of total variation as a mean over a picture's differences, for its weight as the published sum over them."""
     return weight * channels * (height - 1) * (width - 1)
 
 

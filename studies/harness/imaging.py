@@ -17,12 +17,7 @@ def center_window(picture: torch.Tensor, height: int, width: int) -> torch.Tenso
 
 
 def center_crop(picture: torch.Tensor, side: int, multiple: int = 1) -> torch.Tensor:
-    """The central window of at most `side` pixels a side, whose sides are multiples of `multiple`.
-
-    Example:
-        >>> center_crop(torch.zeros(1, 3, 361, 250), 256, 32).shape
-        torch.Size([1, 3, 256, 224])
-    """
+    """The central window of at most `side` pixels a side, whose sides are multiples of `multiple`."""
     height, width = (min(n, side) // multiple * multiple for n in picture.shape[-2:])
     return center_window(picture, height, width)
 

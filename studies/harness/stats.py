@@ -33,12 +33,7 @@ class Interval:
         return format(self.mean, spec) + ("" if math.isnan(self.low) else f" ({low} to {high})")
 
     def verdict(self, least: float = 0.0) -> str:
-        """Whether it is shown that the mean is above `least`.
-
-        Example:
-            >>> Interval(0.2, 0.1, 0.3, 40).verdict(0.5), Interval(0.2, -0.1, 0.5, 40).verdict()
-            ('no', 'not shown')
-        """
+        """Whether it is shown that the mean is above `least`."""
         if math.isnan(self.low):
             return "not measured"
         return "yes" if self.low > least else "no" if self.high <= least else "not shown"
@@ -52,12 +47,7 @@ def opposite(verdict: str) -> str:
 
 
 def interval_of(values: Sequence[float] | np.ndarray) -> Interval:
-    """Of the mean of some numbers, those that are none left out; bias-corrected and accelerated (Efron 1987).
-
-    Example:
-        >>> interval_of([1.0, 2.0, 3.0]).mean
-        2.0
-    """
+    """Of the mean of some numbers, those that are none left out; bias-corrected and accelerated (Efron 1987)."""
     from scipy.stats import bootstrap
 
     known = np.array([value for value in values if not math.isnan(value)], float)
@@ -118,12 +108,7 @@ def auroc_gain(first: np.ndarray, second: np.ndarray, *, same_pictures: bool) ->
 
 
 def friedman(values: Sequence[Sequence[float]]) -> float:
-    """The p value of Friedman's test that several numbers of each picture come from one distribution; 1 if all are alike.
-
-    Example:
-        >>> friedman([[1, 2, 3, 4], [2, 3, 4, 5], [3, 4, 5, 6]])
-        0.018...
-    """
+    """The p value of Friedman's test that several numbers of each picture come from one distribution; 1 if all are alike."""
     from scipy.stats import friedmanchisquare
 
     table = np.asarray(values, float)
@@ -166,12 +151,7 @@ class Extremum:
 
 
 def trough(curves: Curves) -> Extremum:
-    """The deepest trough of the mean of curves (pictures, steps).
-
-    Example:
-        >>> trough(np.tile([0.5, 0.1, 0.5], (4, 1))).verdict()
-        'yes'
-    """
+    """The deepest trough of the mean of curves (pictures, steps)."""
     sides: list[list[np.ndarray]] = [[], []]
     for choosing, judging in _halves(curves):
         before, at, after = _deepest(choosing.mean(0))

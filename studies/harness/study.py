@@ -84,12 +84,7 @@ class Run:
 
 
 def slug(text: object) -> str:
-    """A word as part of a file name: letters, digits, and - . = _ alone.
-
-    Example:
-        >>> slug("../../etc, rate / 10")
-        'etc-rate-10'
-    """
+    """A word as part of a file name: letters, digits, and - . = _ alone."""
     return re.sub(r"[^\w.=]+", "-", str(text)).strip(".-") or "-"
 
 
@@ -99,7 +94,7 @@ class Measured:
 
     Args:
         key: the columns by which a row is known.
-        cases: the values of the first columns of the key, or of all, for everything that is to be measured.
+        cases: of everything that is to be measured the values of the first columns of the key, or of all; a word is one column.
         measure: (run, *case) -> the other columns of its row, or of its rows.
         done: (run, rows of a case) -> whether there is nothing to do; None: if there is a row.
         suffix: of the table's name, if it is not the first of its study.
@@ -107,7 +102,7 @@ class Measured:
     """
 
     key: tuple[str, ...]
-    cases: Callable[[Run], Iterable[Case]]
+    cases: Iterable[Case | str] | Callable[[Run], Iterable[Case | str]]
     measure: Callable[..., Mapping[str, Any] | Iterable[Mapping[str, Any]]]
     done: Callable[[Run, list[Row]], bool] | None = None
     suffix: str = ""
@@ -116,7 +111,9 @@ class Measured:
     def complete(self, run: Run) -> None:
         """Measure the share of this process, every n-th case, those left out whose rows are all there."""
         number, workers = run.worker
-        for case in list(self.cases(run))[number::workers] if not (self.alone and workers > 1) else []:
+        cases = list(self.cases(run) if callable(self.cases) else self.cases)[number::workers]
+        for case in cases if not (self.alone and workers > 1) else []:
+            case = (case,) if isinstance(case, str) else case
             head = dict(zip(self.key, case, strict=False))
             rows = run.rows(self.suffix, **head)
             if self.done(run, rows) if self.done else rows:
@@ -131,6 +128,11 @@ class Measured:
 
     def known_by(self, row: Mapping[str, Any]) -> Case:
         return tuple(as_text(row[column]) for column in self.key)
+
+
+def has_all(column: str, wanted: Callable[[Run], Iterable[Any]]) -> Callable[[Run, list[Row]], bool]:
+    """`done` where the rows of every case have all of some values in a column."""
+    return lambda run, rows: {row[column] for row in rows} >= set(wanted(run))
 
 
 @dataclass(frozen=True)
