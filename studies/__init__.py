@@ -13,25 +13,10 @@ from studies.harness.study import run_study, section
 
 STUDIES = (  # in the order of docs/results.md
     *("paper_curve", "noise_impedance", "denoising", "real_noise", "gallery", "prior_effect", "architecture"),
-    *(
-        "super_resolution",
-        "deblurring",
-        "flash",
-        "inpainting",
-        "demosaicing",
-        "jpeg",
-        "blindness",
-        "quality",
-        "loss_estimator",
-    ),
-    *(
-        "feature_inversion",
-        "preimage_recovery",
-        "activation_maximization",
-        "adversary_curves",
-        "architecture_sensitivity",
-    ),
-    *("robust_features", "saliency_over_steps", "saliency_methods", "ood_recovery", "counterfactuals", "defence_table"),
+    *("super_resolution", "deblurring", "flash", "inpainting", "demosaicing", "jpeg"),
+    *("blindness", "quality", "loss_estimator", "feature_inversion", "preimage_recovery"),
+    *("activation_maximization", "adversary_curves", "architecture_sensitivity", "robust_features"),
+    *("saliency_over_steps", "saliency_methods", "ood_recovery", "counterfactuals", "defence_table"),
 )
 
 

@@ -1,9 +1,4 @@
-"""Classes and channels excited under deep prior, TV, alpha norm: does another classifier agree? (Ulyanov et al. 2018)
-
-By number: the excitation reached, beside the most that any of the held-out pictures reaches; what a second, independently
-trained classifier predicts of the result (what both find need not be true, but is no quirk of one); and how much of the result
-is high frequency, in which adversarial patterns hide.
-"""
+"""Classes and channels excited under deep prior, TV, alpha norm: does another classifier agree? (Ulyanov et al. 2018)"""
 
 import math
 from dataclasses import dataclass

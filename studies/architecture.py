@@ -1,8 +1,4 @@
-"""Depth, skips, 1x1 filters, U-Net, ResNet, rates, on denoising and a large hole: both papers' claims.
-
-Two papers disagree: Ulyanov et al. (2018) say that many skip connections invite over-fitting and use none for large holes;
-Kattamis et al. (2019) find that no skip connection at all, or a very shallow network, fails. Both sides are measured here.
-"""
+"""Depth, skips, 1x1 filters, U-Net, ResNet, rates, on denoising and a large hole: both papers' claims."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,9 +1,4 @@
-"""Whether early outputs of other networks purify attacked pictures, too: depth, width, skips (Kattamis et al. 2019, section 6).
-
-Depth, width, skip channels (none included), kernel, up-sampling, activation and input of the published network, one thing at a
-time. One row a variant, attack and picture, with what is predicted of the outputs step after step. The two papers disagree about
-skips: see `architecture`, where the same question is asked of restoration.
-"""
+"""Whether early outputs of other networks purify attacked pictures: depth, width, skips (Kattamis et al. 2019, section 6)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

@@ -1,8 +1,4 @@
-"""How far every stopping rule ends from the best picture of its fit, under five kinds of damage.
-
-The rules look on at one fit, each for itself; the fit goes on to PAST times the step at which the default rule stopped, so
-that the peak is known. Only this study knows the clean picture.
-"""
+"""How far every stopping rule ends from the best picture of its fit, under five kinds of damage."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress

@@ -1,8 +1,4 @@
-"""Another diagnosis of a lesion by deep prior with and without M, pixels, TV (Narayanaswamy et al. 2021, figure 4).
-
-Every number of explain/quality.py for each of them, on held-out lesions with masks that are classified correctly. One row a
-lesion and method; stability over seeds and the sanity check with a randomized classifier on a few.
-"""
+"""Another diagnosis of a lesion by deep prior with and without M, pixels, TV (Narayanaswamy et al. 2021, figure 4)."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -78,7 +74,7 @@ CLAIMS = (  # method, beside which other, which number; whether more or less of 
 
 
 def some(run: Run) -> dict[str, tuple[int, lesions.Lesion]]:
-    return run.once(lesions.judged_lesions, COUNT[run.scale])
+    return run.once(lesions.numbered, COUNT[run.scale], True)
 
 
 def measure(run: Run, picture: str, name: str):

@@ -1,7 +1,4 @@
-"""Gaussian and motion blur with a little noise: this library blind beside Richardson-Lucy, Wiener and total variation.
-
-The input is a window of the scene, made by "valid" convolution, so that light from beyond its edge is in it.
-"""
+"""Gaussian and motion blur with a little noise: this library blind beside Richardson-Lucy, Wiener and total variation."""
 
 from typing import Any
 

@@ -1,9 +1,4 @@
-"""Accuracy under attack behind the prior and its rivals, adaptive attacks beside (Kattamis et al. 2019, tables 1 and 2).
-
-The published recipe after 500, 750 and 1000 steps (out of one fit), the fast one, random resizing and padding, JPEG, median and
-total variance, on the same pictures under the same attacks; beside them attackers who know of the defence. Every row is kept
-by `evaluate_defence`; the scores by which attacked pictures might be detected stand in a table of their own.
-"""
+"""Accuracy under attack behind the prior and its rivals, adaptive attacks beside (Kattamis et al. 2019, tables 1 and 2)."""
 
 import math
 import statistics
@@ -113,9 +108,6 @@ def all_scored(run: Run, rows) -> bool:
     return bool(rows) and {row["picture"] for row in rows} >= set(scored_pictures(run, rows[0]["attack"]).numbers)
 
 
-# ---------------------------------------------------------------------- what the rows say
-
-
 class Accuracies:
     """What the rows of `evaluate_defence` say of the latest classifier and of the latest settings of each defence.
 
@@ -221,14 +213,10 @@ def claims(plan: Plan, measured: Accuracies, few: int) -> str:
         count = measured.count if name in plan.purifications(few=False) else few
         mean, over = measured.gain(name, NONE, AT_STRONGEST, count), measured.gain(name, RESIZING, UNAWARE, count)
         gains = [measured.gain(name, NONE, [threat], count) for threat in AT_STRONGEST]
-        each, all_of = " / ".join(f"{g.mean:+.0f}" for g in gains), worst([g.verdict(LEAST_GAIN) for g in gains])
+        each, all_of = " / ".join(f"{g.mean:+.0f}" for g in gains), stats.worst([g.verdict(LEAST_GAIN) for g in gains])
         lines.append([name, count, mean, mean.verdict(GAIN), each, all_of, over, over.verdict()])
     header = ["", "pictures", "mean gain", f"at least {GAIN:g}", f"gain: {attacks}", f"each at least {LEAST_GAIN:g}"]
     return tables.markdown([*header, "less random resizing", "ahead"], lines)
-
-
-def worst(verdicts: Sequence[str]) -> str:
-    return min(verdicts, key=("no", "not measured", "not shown", "yes").index)
 
 
 def lost(plan: Plan, measured: Accuracies, few: int) -> str:

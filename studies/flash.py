@@ -1,8 +1,4 @@
-"""The published pair with and without flash, as a figure and by the noise that is left in its flattest part.
-
-[U] shows a figure only. There is no truth, so no dB: what can be measured is how much of the noise is gone where the flash
-picture is flat, and whether the light is still that of the picture without flash.
-"""
+"""The published pair with and without flash, as a figure and by the noise that is left in its flattest part."""
 
 import torch
 from torch.nn import functional

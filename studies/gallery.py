@@ -1,7 +1,4 @@
-"""One picture per task, of photographs of scikit-image in the public domain (CC0 or NASA): the pictures of README.
-
-Each strip shows the input, the result, and the truth; nothing of the truth is known to the fit.
-"""
+"""One picture per task, of photographs of scikit-image in the public domain (CC0 or NASA): the pictures of README."""
 
 from importlib import import_module
 from typing import Any

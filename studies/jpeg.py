@@ -1,7 +1,4 @@
-"""JPEG of quality 10 and 20: what this library brings back, and one real file, whose truth nobody has, as a figure.
-
-[U] shows a figure only (2400 steps, without the quantization table).
-"""
+"""JPEG of quality 10 and 20: what this library brings back, and one real file, whose truth nobody has, as a figure."""
 
 import torch
 from PIL import Image

@@ -1,7 +1,4 @@
-"""How fast a picture, a noisy one, a shuffled one and noise are fitted (Ulyanov et al. 2018, figure 2).
-
-The published network and optimizer, without jitter; the loss says how fast each is taken in.
-"""
+"""How fast a picture, a noisy one, a shuffled one and noise are fitted (Ulyanov et al. 2018, figure 2)."""
 
 from dataclasses import replace
 

@@ -19,7 +19,7 @@ def measure(run: Run):
     """The curve at every 50th step, resumable; Pillow's Lanczos filter in 8 bits, as the published code does."""
     whole = None if run.smoke else imaging.pillow_of(run.picture("dip_paper/denoising/F16_GT.png"))
     small = None if whole is None else imaging.tensor_of(whole.resize((SIDE, SIDE), Image.Resampling.LANCZOS))
-    clean, steps = imaging.generated_picture(32) if small is None else small, STEPS[run.scale]
+    clean, steps = run.picture("", 32) if small is None else small, STEPS[run.scale]
     recipe = fits.quick(run.smoke, replace(recipes()["paper"], steps=steps), steps, 8)
     noisy = imaging.with_gaussian_noise(clean, 25 / 255, SEED)
     fit = denoise(noisy, noise="gaussian", sigma=25 / 255, recipe=recipe)

@@ -1,7 +1,4 @@
-"""One picture enlarged with no prior, total variation and the deep prior (Ulyanov et al. 2018, figure 4 and section 3.2).
-
-All three fulfil the same equation, down-sampling(x) = y; they differ in R alone.
-"""
+"""One picture enlarged with no prior, total variation and the deep prior (Ulyanov et al. 2018, figure 4 and section 3.2)."""
 
 from preimage.engine.recipe import Recipe
 from preimage.networks import Pixels

@@ -1,9 +1,4 @@
-"""Robust and non-robust pictures: a third classifier on early outputs (Kattamis et al. 2019, figure 3).
-
-Robust pictures have the features that an adversarially trained classifier finds in a picture of the class, non-robust ones
-those of a standard one (Ilyas et al. 2019); both began as another picture. If early outputs lose the features that are not
-robust, confidence in the class of a non-robust picture comes late, of a robust one early.
-"""
+"""Robust and non-robust pictures: a third classifier on early outputs (Kattamis et al. 2019, figure 3)."""
 
 import time
 from dataclasses import replace

@@ -1,9 +1,4 @@
-"""MIG-SG beside other saliency methods, by number (Kattamis et al. 2019, figure 4).
-
-Insertion and deletion say whether a map is true of the classifier; on lesions the share of the saliency inside the lesion says
-whether it is in its place, and shuffled weights whether it hangs on what was learned. Two controls know no classifier: pixels
-by chance, and MIG-SG's own factor |x - x0|. The settings of MIG-SG that are not published are varied one by one.
-"""
+"""MIG-SG beside other saliency methods, by number (Kattamis et al. 2019, figure 4)."""
 
 import time
 from dataclasses import dataclass
@@ -58,7 +53,7 @@ def classifier_of(run: Run, collection: str) -> Classifier:
 def subjects(run: Run, collection: str) -> dict[str, Subject]:
     if collection == "lesions":
         index = classifier_of(run, collection).class_index
-        some = lesions.judged_lesions(run, COUNT[run.scale])
+        some = lesions.numbered(run, COUNT[run.scale], judged=True)
         return {name: Subject(x.picture, k, index(x.diagnosis), x.mask) for name, (k, x) in some.items()}
     pictures = run.once(classifiers.subject, "tiny_imagenet10", COUNT[run.scale])[1]
     each = zip(pictures.numbers, pictures.images.split(1), pictures.labels.tolist(), strict=True)

@@ -1,9 +1,4 @@
-"""Where a classifier looks in early outputs of an attacked picture (Kattamis et al. 2019, figure 2).
-
-Each output's MIG-SG map is held against that of the clean original: by rank correlation, and by what their most salient tenths of
-pixels have in common. Such numbers are high without any meaning, for objects are central and a map has the factor |x - x0|. So
-two others stand beside them: the likeness to the maps of other originals, and that of the factor, which knows no classifier.
-"""
+"""Where a classifier looks in early outputs of an attacked picture (Kattamis et al. 2019, figure 2)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -154,7 +149,11 @@ def keep(run: Run, picture: torch.Tensor, saliency_map: torch.Tensor, *words: ob
 
 
 COLUMNS = {
-    **{"step": "step", "confidence": lambda rows: tables.interval(rows, "confidence"), "correct": "right:.2f"},
+    **{
+        "step": "step",
+        "confidence": lambda rows: stats.interval_of(tables.numbers(rows, "confidence")),
+        "correct": "right:.2f",
+    },
     "PSNR, dB": lambda rows: "equal" if mean(rows, "psnr") == EQUAL else mean(rows, "psnr"),
     **{"detail": "detail:.2f", "rank": tables.beside("rank", "rank_of_others")},
     **{"common": tables.beside("common", "common_of_others"), "factor": "rank_of_factor:.2f"},

@@ -46,13 +46,9 @@ def features_matched(
     Euclidean norm of a picture in 0 to 1, falling to 0 as a straight line.
 
     Args:
-        images: (b, 3, h, w) in 0 to 1.
         layer: of the classifier, by name; None: what its last linear layer is given, the penultimate layer.
         starts: pictures of the same shape, of `shuffled` say; None: noise by the seed, even from 0 to 1.
         batch: pictures a pass.
-
-    Raises:
-        InputError: pictures, starts, steps or a rate that cannot be, no such layer, a classifier that ends in no linear one.
     """
     if steps < 1 or batch < 1 or not rate > 0:
         raise InputError(f"steps and batch must be at least 1 and rate above 0, got {steps}, {batch} and {rate}")
@@ -114,9 +110,6 @@ def shuffled(images: torch.Tensor, seed: int = 0) -> torch.Tensor:
     return starts
 
 
-# ---------------------------------------------------------------------- folders and files
-
-
 def file_names(names: Sequence[str]) -> list[str]:
     """A file name for each name: one part of a path whatever it holds; numbered where two would be alike in any case."""
     plain = [slug(name)[:100] for name in names]
@@ -137,9 +130,6 @@ def write_image_folder(
         images: (b, 1 or 3, h, w) in 0 to 1.
         labels: (b,) the index of each picture's class.
         names: of each picture, without the ending; numbers if None.
-
-    Raises:
-        InputError: pictures or labels that cannot be, a folder that cannot be written.
     """
     chosen = checked_labels(labels, len(checked_images(images)), len(classes)).tolist()
     words = [f"{number:05d}" for number in range(len(images))] if names is None else file_names(names)
@@ -193,9 +183,6 @@ def read_published(folder: str | Path) -> tuple[torch.Tensor, torch.Tensor]:
     Args:
         folder: `d_robust_CIFAR` or `d_non_robust_CIFAR` of the release, with its files CIFAR_ims and CIFAR_lab: tensors, or lists
             of tensors, by torch.save. No code in them is ever run.
-
-    Raises:
-        InputError: files that are not there or hold something else.
     """
     found = []
     for path in (Path(folder) / "CIFAR_ims", Path(folder) / "CIFAR_lab"):

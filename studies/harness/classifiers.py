@@ -116,9 +116,6 @@ def discs() -> torch.Tensor:
     return torch.cat([imaging.shaded_disc(k)[0] for k in range(SHADES)])
 
 
-# ---------------------------------------------------------------------- pictures
-
-
 @dataclass(frozen=True, eq=False)
 class Pictures:
     """Pictures (n, 3, h, w) in 0 to 1 of a part, their labels (n,), and the number of each in that part."""

@@ -82,12 +82,11 @@ def beside_rivals(
     for column, rival in rivals.items():
         row[column] = NAN
         try:
-            picture = rival if isinstance(rival, torch.Tensor) else rival()
+            picture = rival() if callable(rival) else rival
+            row[column] = score(picture) if score else NAN
+            panels.append((figures.with_dB(column, row[column]), picture))
         except MissingExtra as error:
             print(f"{error}; the column {column} stays empty", file=sys.stderr)
-            continue
-        row[column] = score(picture) if score else NAN
-        panels.append((figures.with_dB(column, row[column]), picture))
     result, fitted = blind_beside_peak(start, score)
     return row | fitted, [*panels, (figures.with_dB("ours", fitted["blind"]), result.image)], result
 
@@ -109,10 +108,7 @@ def mean_variation(weight: float, channels: int, height: int, width: int) -> flo
     return weight * channels * (height - 1) * (width - 1)
 
 
-def quick(smoke: bool, recipe: Recipe, steps: int, width: int | None = None) -> Recipe:
+def quick(smoke: bool, recipe: Recipe, steps: int, width: int = 0) -> Recipe:
     """A recipe, or for a smoke run one of few steps, at most two restarts and, if it is given, a network so narrow."""
-    if not smoke:
-        return recipe
-    recipe = replace(recipe, steps=steps, restarts=min(2, recipe.restarts))
-    network = None if width is None else SkipNet.Config((width,) * 2, (width,) * 2, (2, 2), padding="zeros")
-    return recipe if network is None else replace(recipe, network=network)
+    network = SkipNet.Config((width,) * 2, (width,) * 2, (2, 2), padding="zeros") if width else recipe.network
+    return replace(recipe, steps=steps, restarts=min(2, recipe.restarts), network=network) if smoke else recipe

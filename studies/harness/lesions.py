@@ -71,14 +71,10 @@ def some_lesions(run: Run, count: int) -> list[Lesion]:
     return in_turn(run.once(held_out), count)
 
 
-def numbered(run: Run, count: int) -> dict[str, tuple[int, Lesion]]:
-    return {lesion.name: (k, lesion) for k, lesion in enumerate(some_lesions(run, count))}
-
-
-def judged_lesions(run: Run, count: int) -> dict[str, tuple[int, Lesion]]:
-    """So many that are classified correctly, and whose masks have a size by which place can be judged."""
-    some = in_turn(run.once(held_out), count, classifier(run, "lesions").classifier)
-    return {lesion.name: (k, lesion) for k, lesion in enumerate(some)}
+def numbered(run: Run, count: int, judged: bool = False) -> dict[str, tuple[int, Lesion]]:
+    """By name, with their numbers; judged: classified correctly, with masks of a size by which place can be judged."""
+    correct = classifier(run, "lesions").classifier if judged else None
+    return {lesion.name: (k, lesion) for k, lesion in enumerate(in_turn(run.once(held_out), count, correct))}
 
 
 def in_turn(lesions: list[Lesion], count: int, correct: Classifier | None = None) -> list[Lesion]:

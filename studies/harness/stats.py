@@ -46,6 +46,11 @@ def opposite(verdict: str) -> str:
     return {"yes": "no", "no": "yes"}.get(verdict, verdict)
 
 
+def worst(verdicts: Sequence[str]) -> str:
+    """All of several things are as sure as the worst."""
+    return min(verdicts, key=("no", "not measured", "not shown", "yes").index)
+
+
 def interval_of(values: Sequence[float] | np.ndarray) -> Interval:
     """Of the mean of some numbers, those that are none left out; bias-corrected and accelerated (Efron 1987)."""
     from scipy.stats import bootstrap
@@ -125,9 +130,6 @@ def _quantiles(resampled: np.ndarray) -> np.ndarray:
     return np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
 
 
-# ---------------------------------------------------------------------- troughs and peaks of a mean curve
-
-
 @dataclass(frozen=True)
 class Extremum:
     """A trough or a peak of the mean curve, which by its noise always has both.
@@ -145,9 +147,7 @@ class Extremum:
     after: Interval
 
     def verdict(self) -> str:
-        """Yes where both sides are above 0, no where one of them is at most 0."""
-        sides = {self.before.verdict(), self.after.verdict()}
-        return next((word for word in ("not measured", "no", "not shown") if word in sides), "yes")
+        return worst([self.before.verdict(), self.after.verdict()])
 
 
 def trough(curves: Curves) -> Extremum:
@@ -157,9 +157,8 @@ def trough(curves: Curves) -> Extremum:
         before, at, after = _deepest(choosing.mean(0))
         for side, place in zip(sides, (before, after), strict=True):
             side.append(judging[:, place] - judging[:, at])
-    return Extremum(
-        _deepest(curves.mean(0))[1], *(interval_of(np.concatenate(side or [np.empty(0)])) for side in sides)
-    )
+    before, after = (interval_of(np.concatenate(side or [np.empty(0)])) for side in sides)
+    return Extremum(_deepest(curves.mean(0))[1], before, after)
 
 
 def peak(curves: Curves) -> Extremum:

@@ -64,9 +64,6 @@ def titled(parts: Mapping[str, str]) -> str:
     return "\n\n".join(f"### {title}\n\n{text}" for title, text in parts.items() if text)
 
 
-# ---------------------------------------------------------------------- numbers
-
-
 def numbers(rows: Iterable[Row], column: str) -> list[float]:
     """A column, NaN where it is empty."""
     return [math.nan if row[column] == "" else float(row[column]) for row in rows]
@@ -81,19 +78,14 @@ def number(value: float, spec: str = ".2f") -> str:
     return "-" if math.isnan(value) else format(value, spec)
 
 
-def interval(rows: Iterable[Row], column: str) -> Interval:
-    return interval_of(numbers(rows, column))
-
-
 def gain(rows: Sequence[Row], first: str, second: str) -> Interval:
     return paired(numbers(rows, first), numbers(rows, second))
 
 
-def difference(first: Iterable[Row], second: Iterable[Row], column: str, by: str = "picture") -> Interval:
+def difference(first: Iterable[Row], second: Iterable[Row], column: str) -> Interval:
     """Of a column, first less second, of the pictures that both have."""
-    one, other = ({r[by]: numbers([r], column)[0] for r in rows} for rows in (first, second))
-    common = [name for name in one if name in other]
-    return paired([one[name] for name in common], [other[name] for name in common])
+    one, other = ({row["picture"]: numbers([row], column)[0] for row in rows} for rows in (first, second))
+    return interval_of([value - other[name] for name, value in one.items() if name in other])
 
 
 def beside(column: str, other: str) -> Cell:
@@ -106,9 +98,6 @@ def curves(rows: Iterable[Row], column: str) -> list[list[float]]:
 
 def listed(values: Iterable[float], spec: str = ".4f") -> str:
     return " ".join(format(value, spec) for value in values)
-
-
-# ---------------------------------------------------------------------- claims
 
 
 @dataclass(frozen=True)
@@ -144,10 +133,12 @@ def held(heading: str, claims: Iterable[Claim], measured: str = "measured", hold
 
 def above(rows: Sequence[Row], rivals: Mapping[str, str], least: float = 0.0) -> list[Claim]:
     """That the blind mean is above each rival's ("name, mean of {}": column), the first by so much, and near its own peak."""
-    blind, bounds = mean(rows, "blind"), [least, *[0.0] * len(rivals)]
-    claims = [(f"blind above {n.format(len(rows))}", blind - mean(rows, column)) for n, column in rivals.items()]
-    first = [Claim(*claim, bound) for claim, bound in zip(claims, bounds, strict=False)]
-    return [*first, Claim("blind below its peak, mean", mean(rows, "peak") - blind, most=0.3)]
+    blind = mean(rows, "blind")
+    claims = []
+    for name, column in rivals.items():
+        bound = 0.0 if claims else least
+        claims.append(Claim(f"blind above {name.format(len(rows))}", blind - mean(rows, column), bound))
+    return [*claims, Claim("blind below its peak, mean", mean(rows, "peak") - blind, most=0.3)]
 
 
 def restorations(
@@ -159,7 +150,8 @@ def restorations(
 ) -> str:
     """For each kind of damage a table of pictures with their means, and below it what was aimed at."""
     groups = {kind: own for kind in titles if (own := chosen(rows, **{by: kind}))}
-    parts = {titles[kind]: [table(columns, each(own), total="mean of {}")] for kind, own in groups.items()}
-    for kind, own in groups.items() if aims else ():
-        parts[titles[kind]].append(targets(aims(kind, own)) if aims else "")
-    return titled({title: "\n\n".join(filter(None, part)) for title, part in parts.items()})
+    parts = {}
+    for kind, own in groups.items():
+        below = targets(aims(kind, own)) if aims else ""
+        parts[titles[kind]] = f"{table(columns, each(own), total='mean of {}')}\n\n{below}".strip()
+    return titled(parts)

@@ -18,7 +18,7 @@ from studies.architecture_sensitivity import Exactly, Purified, reached, variant
 from studies.defence_table import PLANS, PUBLISHED, UNAWARE, Accuracies, detected
 from studies.harness import StudyError, attacked, classifiers
 from studies.harness.rows import Row
-from studies.harness.stats import friedman
+from studies.harness.stats import friedman, worst
 from studies.harness.study import Run
 
 # ---------------------------------------------------------------------- pictures
@@ -174,9 +174,9 @@ def test_what_an_attacker_knows_tells_rows_apart():
 
 
 def test_all_of_several_claims_are_as_sure_as_the_worst():
-    assert defence_table.worst(["yes", "yes"]) == "yes"
-    assert defence_table.worst(["yes", "not shown"]) == "not shown"
-    assert defence_table.worst(["no", "not measured", "yes"]) == "no"
+    assert worst(["yes", "yes"]) == "yes"
+    assert worst(["yes", "not shown"]) == "not shown"
+    assert worst(["no", "not measured", "yes"]) == "no"
 
 
 def test_published_averages_are_those_of_the_rows_that_they_name():
