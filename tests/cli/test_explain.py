@@ -274,7 +274,7 @@ def test_ctrl_c_on_a_real_process(here, run):
     source = Path(sys.modules["classifiers.small"].__file__ or "").read_text()
     Path("mine.py").write_text(source)  # a module of the working folder is found
     command = [sys.executable, "-m", "preimage", "invert", "noisy.png", "--classifier", "mine:own_classifier"]
-    command += ["--layer", "block1", "--recipe", "long.json", "-o", "out.png", "--autosave", "5"]
+    command += ["--layer", "block1", "--recipe", "long.json", "-o", "out.png", "--autosave", "5", "--device", "cpu"]
     process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     until = time.monotonic() + 60
     while not Path("out.png.checkpoint").exists() and process.poll() is None and time.monotonic() < until:
