@@ -81,7 +81,7 @@ def test_other_tasks_do_what_their_file_says(clean, run, degradation, task, flag
     Image.fromarray(mask.astype(np.uint8) * 255).save("mask.png")
     # The task's own recipe where it would take it for one of several; it is wide, so one step.
     recipe, steps = ("fast", 1) if task == "inpaint" else ("tiny.json", 2)
-    options = ("--degradation", degradation, "--recipe", recipe, "--steps", steps, "--limit", "2", "--side", 16)
+    options = ("--degradation", degradation, "--recipe", recipe, "--steps", steps, "--limit", "2")
     ran = run("calibrate", "clean", *options)
     assert ran.code == 0, ran.err
     assert task in ran.out
