@@ -129,7 +129,7 @@ def test_the_loss_estimator_alone(colors, run, spec):
 
 def test_killed_and_resumed_it_is_the_same_model(colors, run):
     tokens = [str(token) for token in ("colors", *SMALL, "--epochs", 6)]
-    command = [sys.executable, "-m", "preimage", "train", *tokens, "-o", "model.pt", "--quiet", "--device", "cpu"]
+    command = [sys.executable, "-m", "preimage", "train", *tokens, "-o", "model.pt", "--quiet"]
     process = subprocess.Popen(command, env=ENVIRONMENT)
     until = time.monotonic() + 60
     while not Path("model.pt.checkpoint").exists() and process.poll() is None and time.monotonic() < until:
