@@ -28,6 +28,21 @@ def test_auto_takes_the_fastest_that_is_there(monkeypatch, cuda, mps, expected):
     assert choose_device("auto") == choose_device() == torch.device(expected)
 
 
+def test_a_test_is_about_the_processor_unless_it_is_marked_gpu():
+    assert choose_device() == CPU
+    assert not torch.cuda.is_available()
+
+
+@pytest.fixture(scope="module")
+def early() -> torch.device:
+    """What a fixture of a module takes, which is made before any of a test's own."""
+    return choose_device()
+
+
+def test_so_is_what_fixtures_make(early):
+    assert early == CPU
+
+
 def test_a_device_that_is_there_is_taken_as_name_or_object():
     assert choose_device("cpu") == CPU
     assert choose_device(CPU) == CPU
