@@ -60,7 +60,7 @@ def build() -> App:
         help_epilogue=_EXAMPLES,
         help_format="plaintext",
         version=__version__,
-        default_parameter=Parameter(negative=()),
+        default_parameter=Parameter(negative=(), json_list=False, json_dict=False),  # a name "[scan] 1.png" is no JSON
         suppress_keyboard_interrupt=False,  # which would end the program without a word; `main` says one
     )
     for name in TASKS:
