@@ -82,6 +82,9 @@ def call(tokens: list[str]) -> int:
         raise InputError(_too_many(tokens[0], what), code="option") from error
     except CycloptsError as error:
         text = " ".join(str(error).split())
+        named = next((token for token in tokens if token.startswith("-") and Path(token).exists()), None)
+        if named is not None:
+            text += f" (if the file {named} is meant: ./{named})"
         raise InputError(f"{text} (preimage --help lists commands and options)", code="option") from error
     return code if isinstance(code, int) else 0
 

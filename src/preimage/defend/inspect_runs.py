@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from preimage.classifiers import Classifier
-from preimage.classifiers.labelled import SUFFIXES
 from preimage.defend.inspect import InspectOptions
 from preimage.defend.inspection import Inspecting, Inspection
 from preimage.defend.progress import Progress, StepwiseRun
@@ -24,6 +23,7 @@ from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
 from preimage.explain.inputs import as_model, at_working_size, one_picture
 from preimage.images import Picture
+from preimage.images.formats import SUFFIXES
 from preimage.recipes import RecipeLike
 
 TOGETHER = 16  # unattacked images of one size that are fitted side by side
@@ -94,8 +94,8 @@ class InspectionRun(Inspecting):
 
     def __init__(self, image: Any, options: InspectOptions) -> None:
         self.options = options
-        self.picture: Picture = one_picture(image)
         self.classifier: Classifier = as_model(options.classifier).classifier
+        self.picture: Picture = one_picture(image, values=self.classifier.values)
         self.threshold: Threshold | None = None
         if options.thresholds is not None:
             recipe: Any = options.recipe
@@ -141,7 +141,9 @@ class CalibrationRun(StepwiseRun[Progress, Threshold]):
         # All images are decoded once before the first fit, which may take hours.
         by_shape: dict[tuple[int, ...], list[Path]] = {}
         for path in self.paths:
-            by_shape.setdefault(tuple(one_picture(path).tensor.shape), []).append(path)
+            picture = self._read(path)
+            self.remarks += picture.remarks
+            by_shape.setdefault(tuple(picture.tensor.shape), []).append(path)
         self.groups: list[list[Path]] = []
         self.total: int = 0
         for shape, paths in by_shape.items():
@@ -176,10 +178,13 @@ class CalibrationRun(StepwiseRun[Progress, Threshold]):
         """Whether all images are inspected."""
         return len(self.scores) == len(self.groups)
 
+    def _read(self, path: Path) -> Picture:
+        return one_picture(path, values=self.classifier.values, salvage=self.options.salvage)
+
     def _begun(self) -> Inspecting:
         if self.inspecting is None:
             group = self.groups[min(len(self.scores), len(self.groups) - 1)]
-            seen = torch.cat([one_picture(path).tensor for path in group])
+            seen = torch.cat([self._read(path).tensor for path in group])
             images = at_working_size(seen, self.classifier).clamp(0, 1)
             self.inspecting = Inspecting(images, self.classifier, seen=seen, **_settings(self.options))
         return self.inspecting

@@ -16,6 +16,7 @@ from preimage.defend.users_model import fingerprint_of
 from preimage.differences import first_difference
 from preimage.errors import InputError
 from preimage.images import write_bytes_atomically
+from preimage.images.files import read_text
 from preimage.recipes import RecipeLike
 from preimage.version import __version__
 
@@ -85,11 +86,10 @@ class Threshold:
         way = f"`preimage inspect --calibrate FOLDER --classifier ... -o {path}` makes one"
         held: Any = None
         try:
-            held = json.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            code = "not-found" if isinstance(error, FileNotFoundError) else "unreadable"
-            raise InputError(f"{path} cannot be read ({error.strerror}): {way}", code=code) from error
-        except ValueError:
+            held = json.loads(read_text(path))
+        except InputError as error:
+            raise InputError(f"{error} ({way})", code=error.code) from error
+        except (ValueError, RecursionError):
             pass  # another file, as one of other JSON
         if not isinstance(held, dict) or KIND not in (held.get("kind"), held.get("format")):
             raise InputError(f"{path} is not a file of thresholds: {way}", code="unreadable")

@@ -19,6 +19,7 @@ from preimage.differences import first_difference
 from preimage.engine.run import Run
 from preimage.errors import InputError
 from preimage.images import write_bytes_atomically
+from preimage.images.files import read_bytes
 
 FORMAT = 2
 
@@ -65,14 +66,12 @@ def read(path: str | Path) -> dict[str, Any]:
             not a checkpoint of this format ("checkpoint").
     """
     remedy = "remove it, or start anew without resuming"
+    if Path(path).is_dir():
+        raise InputError(f"{path} is a folder, not a checkpoint: name the file", code="checkpoint")
     try:
-        saved = torch.load(io.BytesIO(Path(path).read_bytes()), map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise InputError(f"checkpoint {path} does not exist: start without resuming", code="not-found") from error
-    except IsADirectoryError as error:
-        raise InputError(f"{path} is a folder, not a checkpoint: name the file", code="checkpoint") from error
-    except OSError as error:
-        raise InputError(f"checkpoint {path} cannot be read ({error.strerror})", code="unreadable") from error
+        saved = torch.load(io.BytesIO(read_bytes(path, "checkpoint")), map_location="cpu", weights_only=True)
+    except InputError:
+        raise
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "memory" not in str(error):
             raise InputError(f"{path} is not a readable checkpoint: {remedy}", code="checkpoint") from error

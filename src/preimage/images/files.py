@@ -1,4 +1,4 @@
-"""The one way in which a file of a user is opened, whatever it holds: a regular file, and nothing that could wait or never end."""
+"""The one way in which a file of a user is opened, whatever it holds: a regular file, nothing that waits or never ends."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def open_file(path: str | Path, what: str = "the file") -> BinaryIO:
     """
     shown = str(path) if what == "the file" else f"{what} {path}"
     try:
-        check_regular(os.stat(path), shown)  # before it is opened, which may already have an effect on a device
+        check_regular(Path(path).stat(), shown)  # before it is opened, which may already have an effect on a device
         # Another one may have taken its place meanwhile: a pipe without a writer must not make us wait.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         try:

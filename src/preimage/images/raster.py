@@ -33,6 +33,7 @@ _EXIF_HEADER = b"Exif\x00\x00"
 _ORIENTATION_TAG = 274
 _JPEG_QUALITY = 95
 _PNG_IHDR_END = 33  # the signature and the first chunk are of fixed length
+SALVAGING = ", or read what is there (--salvage, salvage=True)"
 _lock = threading.Lock()
 
 
@@ -137,7 +138,7 @@ def damaged(name: str, error: Exception, form: str = "") -> InputError:
     """The error for a file whose header was understood and whose rest was not."""
     reason = " ".join(str(error).split())[:200] or type(error).__name__
     problem = f"is damaged or truncated and cannot be decoded ({reason})"
-    rest = ", or read what is there (--salvage, salvage=True)" if form in ("JPEG", "MPO", "PNG", "BMP") else ""
+    rest = SALVAGING if form in ("JPEG", "MPO", "PNG", "BMP") else ""
     return InputError(f"{name} {problem}: get or save it again{rest}", code="unreadable")
 
 

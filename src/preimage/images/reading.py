@@ -15,7 +15,7 @@ from preimage.errors import InputError, SalvageWarning
 from preimage.images.files import open_file
 from preimage.images.picture import Layout, Picture, picture_from
 from preimage.images.ranges import known_ends
-from preimage.images.raster import coding_of, read_raster, samples_of_image
+from preimage.images.raster import SALVAGING, coding_of, read_raster, samples_of_image
 from preimage.images.samples import Samples, check_size, check_values
 from preimage.images.tiff_reading import SIGNATURES, no_such_page, read_tiff
 
@@ -29,7 +29,7 @@ def read(
     page: int | Literal["all"] | None = None,
     value_range: tuple[float, float] | None = None,
     missing: bool = False,
-    salvage: bool = False,
+    salvage: bool | None = False,
 ) -> Picture:
     """Read a picture file: PNG, JPEG, WebP, BMP, a still GIF, or TIFF.
 
@@ -40,7 +40,8 @@ def read(
     page is 1 to the number of pages, or "all", which become the axis b; a file of several pages needs it. value_range
     are the values that become 0 and 1; by default 0 and 255 for 8 bits, else the least and greatest of the pages read.
     With missing, NaN marks missing values: they are left out of the value range, and `Picture.missing` is their mask.
-    With salvage, of a JPEG, PNG or BMP that is cut off what is there is read, and a SalvageWarning says so.
+    With salvage, of a JPEG, PNG or BMP that is cut off what is there is read, and a SalvageWarning says so; with None, that is
+    not proposed.
     Raises InputError, one line with the way out, for a file that does not exist, is damaged or no picture of real
     numbers, for infinite values, and for NaN unless missing.
     """
@@ -57,7 +58,7 @@ def read_samples(
     path: str | Path,
     *,
     page: int | Literal["all"] | None = None,
-    salvage: bool = False,
+    salvage: bool | None = False,
     at_least: tuple[int, int] | None = None,
 ) -> Samples:
     """The samples of a picture file as stored, not yet turned upright: what `read` makes a Picture of.
@@ -73,7 +74,11 @@ def read_samples(
             return read_tiff(path, name, page)
         if page not in (None, "all", 1):
             raise no_such_page(name, page, 1)
-        return read_raster(path, name, salvage=salvage, at_least=at_least)
+        return read_raster(path, name, salvage=bool(salvage), at_least=at_least)
+    except InputError as error:
+        if salvage is None and SALVAGING in str(error):
+            raise InputError(str(error).replace(SALVAGING, ""), code=error.code) from error
+        raise
     except MemoryError as error:
         raise _too_large(path) from error
 

@@ -8,6 +8,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import ceil
 
 import numpy as np
 
@@ -43,7 +44,7 @@ class _Jpeg:
         chosen = self.sampling if component is None else {component: self.sampling.get(component, (1, 1))}
         across, down = (max((each[k] for each in self.sampling.values()), default=1) for k in (0, 1))
         return sum(
-            -(-(-(-self.width * h // across)) // 8) * -(-(-(-self.height * v // down)) // 8) for h, v in chosen.values()
+            ceil(ceil(self.width * h / across) / 8) * ceil(ceil(self.height * v / down) / 8) for h, v in chosen.values()
         )
 
     def units(self) -> int:
@@ -104,8 +105,8 @@ def _decoded(data: bytes, reduction: int) -> np.ndarray | None:
 
 
 def _parsed(data: bytes) -> _Jpeg:
-    found, at = _Jpeg(), 2
-    for code, body, at in _segments(data, at):
+    found = _Jpeg()
+    for code, body, at in _segments(data, 2):
         if code in range(0xC0, 0xD0) and code not in (0xC4, 0xC8, 0xCC) and len(body) >= 6:
             found.kind = code
             _, found.height, found.width, count = struct.unpack_from(">BHHB", body)

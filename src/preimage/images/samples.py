@@ -17,7 +17,7 @@ MOST_PIXELS = 20_000 * 10_000
 """Pixels of one page beyond which a header is taken for a decompression bomb, or a picture for one to be cut."""
 
 DENSEST = 10_000
-"""Pixels a byte that no coding of a picture comes to: deflate has 8,000 of one bit, LZW 3,000; of a header alone there is no end."""
+"""Pixels a byte that no coding of a picture comes to: deflate has 8,000 of one bit, LZW 3,000."""
 _DENSE_FROM = 2**24  # pixels below which it does not matter
 
 Rational = tuple[int, int]

@@ -15,7 +15,7 @@ import numpy as np
 from preimage.errors import InputError
 from preimage.images.files import check_file
 from preimage.images.memory import check_free
-from preimage.images.samples import check_density, check_size
+from preimage.images.samples import SMALLEST_SIDE, check_density, check_size
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage, TiffPageSeries
@@ -29,7 +29,10 @@ _MOST_NAMED = 4  # planes that are named in a message
 def check_claims(tif: TiffFile, path: Path, name: str) -> None:
     """Raise InputError for a description that counts more planes than the file can hold; reads no pixels."""
     first = tif.pages.first
-    check_size(first.imagewidth, first.imagelength, min(first.samplesperpixel, 2**16), name)
+    width, height = (
+        max(SMALLEST_SIDE, side) for side in (first.imagewidth, first.imagelength)
+    )  # what is small comes later
+    check_size(width, height, min(first.samplesperpixel, 2**16), name)
     if first.imagedepth > 1 or not first.shape:
         raise InputError(f"{name} holds a volume in one page: export a page for each slice", code="unreadable")
     most = len(tif.pages) + tif.filehandle.size // max(1, _bytes_of(first))
@@ -120,10 +123,7 @@ def _check_shaped(first: TiffPage, most: int, name: str) -> None:
     text = first.shaped_description or ""
     found = re.fullmatch(r"shape=\(([^)]*)\)", text.strip())
     try:
-        if found:
-            shape = [int(side) for side in found[1].split(",") if side.strip()]
-        else:
-            shape = json.loads(text).get("shape")
+        shape = [int(side) for side in found[1].split(",") if side.strip()] if found else json.loads(text).get("shape")
         sides = [side for side in shape if isinstance(side, int) and not isinstance(side, bool) and side > 0]
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{name}: its shape in words cannot be read: export it again", code="unreadable") from error

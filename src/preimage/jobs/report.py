@@ -18,6 +18,7 @@ from preimage.engine.result import Result
 from preimage.errors import InputError
 from preimage.figures.restoration import display_range
 from preimage.images import Picture, read, write_bytes_atomically, write_float_tiff
+from preimage.images.files import read_text
 from preimage.jobs.job import Job, sha256_of
 from preimage.jobs.places import Places
 from preimage.metrics import psnr, ssim
@@ -167,7 +168,7 @@ def read_reference(path: Path, picture: Picture, page: Any) -> torch.Tensor:
     Raises:
         InputError: a file of another kind of values, whose scale cannot be known.
     """
-    reference = read(path, page=page)
+    reference = read(path, page=page, salvage=None)  # gray that was made up is no ground truth
     if reference.dtype != picture.dtype and not reference.dtype.kind == picture.dtype.kind == "f":
         kinds = f"{reference.dtype} and the input {picture.dtype}"
         raise InputError(f"the reference {path} holds {kinds}: convert one of them", code="type")
@@ -210,8 +211,8 @@ def write_report(report: Report | list[Report], path: Path, *, overwrite: bool) 
 def earlier_reports(path: Path) -> list[Report]:
     """What an interrupted command of several inputs left in its report."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = json.loads(read_text(path))
+    except (InputError, ValueError, RecursionError):
         return []
     return [each for each in content if isinstance(each, dict)] if isinstance(content, list) else []
 
@@ -237,8 +238,8 @@ def report_of_done(job: Job, places: Places) -> Report | None:
     if path is None or job.run.overwrite or not all(each.is_file() for each in (path, *places.written.values())):
         return None
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+        report = json.loads(read_text(path))
+    except (InputError, ValueError, RecursionError):
         return None
     known = report.get("sha256") if isinstance(report, dict) else None
     return report if known is not None and known == hashes_of(job, places) else None
