@@ -8,10 +8,11 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -21,6 +22,8 @@ from preimage.classifiers.loss_estimator import LossEstimator
 from preimage.classifiers.thin_resnet import BLOCKS, ThinResNet
 from preimage.errors import InputError
 from preimage.images.atomic import write_bytes_atomically
+from preimage.images.files import check_file
+from preimage.images.ranges import EIGHT_BITS, ValueRange
 from preimage.images.sealed import sealed, unsealed
 from preimage.version import __version__
 
@@ -118,6 +121,7 @@ def write_model(path: Path, model: TrainedModel, *, overwrite: bool = False) -> 
         "mean": classifier.mean.flatten().tolist(),
         "std": classifier.std.flatten().tolist(),
         "size": None if classifier.size is None else list(classifier.size),
+        "values": None if classifier.values is None else list(astuple(classifier.values)),
         "weights": _weights(classifier.model),
         "estimator": None,
         "about": model.about,
@@ -134,8 +138,9 @@ def _weights(module: nn.Module) -> dict[str, torch.Tensor]:
 
 def read_held(path: Path) -> dict[str, Any]:
     """The contents of a file of `write_model`."""
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f"{path} does not exist: `preimage train DATA -o {path}` makes it", code="not-found")
+    check_file(path)
     way = "`preimage train DATA -o FILE.pt` makes one"
     other = f"{path} is damaged, or no model file of this version (weights alone are given as torchvision:NAME@{path})"
     try:
@@ -196,6 +201,19 @@ def built(make: Callable[[], nn.Module], weights: dict[str, torch.Tensor]) -> nn
     return module
 
 
+def values_of(held: dict[str, Any], path: Path) -> ValueRange | None:
+    """The value range in the contents of a file; None in one of a version that did not store it."""
+    values = held.get("values")
+    if values is None:
+        return None
+    try:
+        low, high, dtype = values
+        return ValueRange(float(low), float(high), str(np.dtype(dtype).name))
+    except (TypeError, ValueError) as error:
+        wrong = f"{path} has the value range {str(values)[:60]}"
+        raise InputError(f"{wrong}: make it anew by `preimage train`", code="unreadable") from error
+
+
 def estimator_of(held: dict[str, Any]) -> LossEstimator | None:
     """The loss estimator in the contents of a file, if there is one."""
     if held["estimator"] is None:
@@ -219,6 +237,8 @@ def model_fingerprint(*models: nn.Module | None) -> str:
         digest.update(type(model).__name__.encode())
         if isinstance(model, Classifier):
             digest.update(repr((model.classes, model.size, type(model.model).__name__)).encode())
+            if model.values not in (None, EIGHT_BITS):  # hashes of 8 bits are as they were
+                digest.update(repr(model.values).encode())
         held = model.state_dict()
         transient = {name: buffer for name, buffer in model.named_buffers() if name not in held}  # persistent=False
         for name, value in (*held.items(), *transient.items()):

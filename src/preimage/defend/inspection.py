@@ -29,6 +29,7 @@ from preimage.engine.recipe import Recipe
 from preimage.engine.step import Step
 from preimage.errors import InputError
 from preimage.images import write_bytes_atomically
+from preimage.images.files import read_text
 from preimage.images.sealed import has_digest, with_digest
 from preimage.problem import Problem
 from preimage.recipes import RecipeLike
@@ -242,10 +243,9 @@ class Threshold:
         way = f"`preimage inspect --calibrate FOLDER --classifier ... -o {path}` makes one"
         held: Any = None
         try:
-            held = json.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            code = "not-found" if isinstance(error, FileNotFoundError) else "unreadable"
-            raise InputError(f"{path} cannot be read ({error.strerror}): {way}", code=code) from error
+            held = json.loads(read_text(path))
+        except InputError as error:
+            raise InputError(f"{error} ({way})", code=error.code) from error
         except (ValueError, RecursionError):
             pass  # another file, as one of other JSON
         if not isinstance(held, dict) or KIND not in (held.get("kind"), held.get("format")):

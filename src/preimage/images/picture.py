@@ -40,7 +40,7 @@ class Picture:
     upright, in dtype. low and high are the values, in file units, that are 0 and 1 in the tensor. orientation is the
     EXIF value that was applied: 1 if the file has the rows and columns as they are in the tensor. missing, of a picture
     read with missing=True, is (b, c, h, w) bool, True where the value was NaN and the tensor holds the mean of the valid values
-    of that page and channel; None if no value is missing.
+    of that page and channel; None if no value is missing. remarks say what was not read as it stands in the file.
     """
 
     tensor: torch.Tensor = field(repr=False)
@@ -54,6 +54,7 @@ class Picture:
     orientation: int = 1
     metadata: Metadata = field(default_factory=Metadata, repr=False)
     missing: torch.Tensor | None = field(default=None, repr=False)
+    remarks: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -276,6 +277,7 @@ def picture_from(
         orientation=samples.orientation,
         metadata=samples.metadata,
         missing=fill_missing(tensor) if missing and samples.pages.dtype.kind == "f" else None,
+        remarks=samples.remarks,
     )
 
 

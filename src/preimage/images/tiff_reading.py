@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from preimage.errors import InputError
 from preimage.images.raster import damaged, pillow_unguarded
 from preimage.images.samples import Metadata, Samples, TiffLayout, as_stored, check_size, page_count, split_axes
+from preimage.images.tiff_bounds import check_claims, check_decoding, check_series, check_stored, names_of
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage, TiffPageSeries
@@ -49,10 +51,15 @@ def read_tiff(path: Path, name: str, page: int | Literal["all"] | None) -> Sampl
     propagate, logger.propagate = logger.propagate, False
     try:
         # Geographic tags are carried, not interpreted: damaged ones must not keep a picture from being read.
-        with tifffile.TiffFile(path, is_geotiff=False) as tif:
+        # Of Micro-Manager's kinds an index leads to other files: each is a plain, ImageJ or OME TIFF as well.
+        with tifffile.TiffFile(path, is_geotiff=False, is_ndtiff=False, is_mmstack=False) as tif:
+            check_claims(tif, path, name)
             choice = _choose(tif, page, name)
             if record.lost_pages:
                 raise ValueError(record.lost_pages)
+            if record.lost_planes:
+                reason = "its ImageJ text counts planes that are not in the file"
+                raise InputError(f"{name}: {reason}: it is cut off or forged, export it again", code="unreadable")
             return _read_choice(tif, choice, path, name)
     except (InputError, MemoryError):
         raise
@@ -64,16 +71,20 @@ def read_tiff(path: Path, name: str, page: int | Literal["all"] | None) -> Sampl
 
 
 class _Record(logging.Handler):
-    """Remembers the one message that means pages are missing; the others concern entries that are not needed."""
+    """Remembers the messages that mean pages are missing; the others concern entries that are not needed."""
 
     lost_pages = ""
+    lost_planes = False
 
     def emit(self, record: logging.LogRecord) -> None:
         if "invalid page offset" in record.getMessage():
             self.lost_pages = record.getMessage()
+        self.lost_planes |= "ImageJ series metadata invalid" in record.getMessage()
 
 
 def _choose(tif: TiffFile, page: int | Literal["all"] | None, name: str) -> _Choice:
+    for series in tif.series:
+        check_series(series, name)
     every = [
         _Choice(series, number, index, complete=False)
         for number, series in enumerate(tif.series)
@@ -121,6 +132,9 @@ def _read_choice(tif: TiffFile, choice: _Choice, path: Path, name: str) -> Sampl
     if color is None:
         problem = f"{name} is a {getattr(first.photometric, 'name', first.photometric)} picture, neither grey nor RGB"
         raise InputError(f"{problem}: convert it to RGB first", code="unreadable")
+    planes, pages = _stored(choice)
+    check_stored(pages, planes, first, name)
+    check_decoding(len(planes), first, name, path.stat().st_size)
     array, axes, stored = _decode(tif, choice, path, name)
     layout = _layout(tif, choice, axes, array.shape, stored, color)
     pages = split_axes(array, axes)
@@ -133,6 +147,22 @@ def _read_choice(tif: TiffFile, choice: _Choice, path: Path, name: str) -> Sampl
     pages, alpha = _apart(pages, layout)
     orientation = int(first.tags.valueof(_ORIENTATION, 1))
     return Samples(pages, "TIFF", alpha, orientation if orientation in range(1, 9) else 1, _metadata(first, layout))
+
+
+def _stored(choice: _Choice) -> tuple[list[str], list[Any]]:
+    """The planes that a choice consists of, by name, and the page of each; None for one that is not in the file."""
+    series = choice.series
+    held: list[Any] = series._pages
+    planes = math.prod(series.shape) // max(1, math.prod(series.keyframe.shape))
+    inner = series.keyframe.ndim
+    lead_axes, lead = series.axes[:-inner], series.shape[:-inner]
+    if math.prod(lead) != planes:  # not one page a plane
+        return [f"page {i + 1}" for i in range(len(held))], held
+    numbers = np.arange(planes).reshape(lead)
+    names = np.array(names_of(numbers, lead_axes, lead), dtype=object).reshape(lead)
+    numbers, names = (np.ravel(_chosen(each, lead_axes, choice.index)[0]) for each in (numbers, names))
+    # Of planes that lie one after another in the file there is the first page alone.
+    return names.tolist(), [held[i] if len(held) == planes else held[0] for i in numbers.tolist()]
 
 
 def _decode(tif: TiffFile, choice: _Choice, path: Path, name: str) -> tuple[NDArray[Any], str, str]:
