@@ -61,7 +61,7 @@ class TrainOptions(SeededOptions):
         group="Files",
         flags=("--range",),
     )
-    salvage: bool = option(False, help="Whether of files that are cut off what is there is read.", kind="python")
+    salvage: bool = option(False, help="Read what is there of files that are cut off.", kind="python")
     size: int | None = option(
         None,
         help="Short side (default: the images' own, at most 120, or the --classifier's).",

@@ -77,11 +77,8 @@ class Recipe:
     def __post_init__(self) -> None:
         checks = (
             ("steps", _counts(self.steps), "a whole number, at least 1"),
-            (
-                "restarts",
-                _counts(self.restarts) and self.restarts <= MOST_RESTARTS,
-                f"a whole number, 1 to {MOST_RESTARTS}",
-            ),
+            ("restarts", _counts(self.restarts), "a whole number, at least 1"),
+            ("restarts", not _counts(self.restarts) or self.restarts <= MOST_RESTARTS, f"at most {MOST_RESTARTS}"),
             ("rate", 0 < self.rate < float("inf"), "above 0"),
             ("operator_rate", 0 < self.operator_rate < float("inf"), "above 0"),
             ("averaging", 0 <= self.averaging < 1, "from 0 to below 1"),

@@ -18,7 +18,7 @@ from preimage.images.atomic import check_place, write_bytes_atomically
 from preimage.images.formats import EXTENSIONS, TIFF, Format, check_holds
 from preimage.images.pixel_size import enlarged_exif
 from preimage.images.ranges import choose_range, fill_missing, from_unit, quantize, to_unit
-from preimage.images.raster import encode_raster
+from preimage.images.raster_writing import encode_raster
 from preimage.images.samples import SMALLEST_SIDE, Metadata, Samples, as_stored, check_size, check_values, upright
 from preimage.images.tiff_writing import write_tiff
 
