@@ -133,18 +133,20 @@ def _architecture(
         kind, _, rest = spec.partition(":")
         if kind in LIBRARIES and rest:
             own = rest.rpartition("@")[0] or rest
-            return from_library(kind, own, NO_WEIGHTS).model, f"{kind}:{own}@{NO_WEIGHTS}"
+            module = _built(lambda: from_library(kind, own, NO_WEIGHTS).model, held, path, spec)
+            return module, f"{kind}:{own}@{NO_WEIGHTS}"
     elif isinstance(name, str):
-        origin = Backbone(name, bool(held["small"]))
+        origin, classes = Backbone(name, bool(held["small"])), len(held["classes"])
         with drawing_from(torch.Generator().manual_seed(0)):
-            classes = len(held["classes"])
-            try:
-                return built(lambda: origin.build(classes), held["weights"]), origin
-            except RuntimeError as error:
-                raise InputError(
-                    f"{path} does not fit its backbone {name}: train it anew", code="classifier"
-                ) from error
+            return _built(lambda: origin.build(classes), held, path, name), origin
     raise InputError(f"{path} names no backbone that its weights could belong to: train it anew", code="classifier")
+
+
+def _built(make: Callable[[], nn.Module], held: dict[str, Any], path: Path, name: str) -> nn.Module:
+    try:
+        return built(make, held["weights"])
+    except RuntimeError as error:
+        raise InputError(f"{path} does not fit its backbone {name}: train it anew", code="classifier") from error
 
 
 def _check_specification(spec: Any) -> None:

@@ -5,6 +5,7 @@ By its fingerprint a checkpoint, a table or a threshold knows its classifier.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 from collections.abc import Callable
@@ -156,16 +157,24 @@ def read_held(path: Path) -> dict[str, Any]:
         raise InputError(f"{reason}: make it anew by `preimage train`", code="format")
     if missing := ", ".join(sorted(_KEYS - held.keys())):
         raise InputError(f"{path} lacks {missing}: make it anew by `preimage train`", code="unreadable")
-    if wrong := next((name for name, sound in _SOUND.items() if not sound(held[name])), None):
+    if wrong := next((name for name in _SOUND if not _is_sound(name, held[name])), None):
         raise InputError(f"{path} has {wrong} that cannot be: make it anew by `preimage train`", code="unreadable")
     return held
+
+
+def _is_sound(name: str, value: Any) -> bool:
+    try:
+        return _SOUND[name](value)
+    except (TypeError, ValueError, AttributeError):
+        return False
 
 
 def _are_finite(values: Any) -> bool:
     return isinstance(values, dict) and all(
         isinstance(name, str)
         and isinstance(value, torch.Tensor)
-        and not value.is_complex()
+        and value.layout == torch.strided
+        and not (value.is_complex() or value.is_quantized)
         and bool(value.isfinite().all())
         for name, value in values.items()
     )
@@ -179,10 +188,10 @@ _SOUND: dict[str, Callable[[Any], bool]] = {  # of each part, whether it can be
     "classes": lambda v: isinstance(v, list) and 0 < len(v) <= 10**6 and all(isinstance(each, str) for each in v),
     "mean": _are_numbers,
     "std": lambda v: _are_numbers(v, least=0),
-    "size": lambda v: v is None or (len(v) == 2 and all(isinstance(side, int) and 0 < side < 2**16 for side in v)),
+    "size": lambda v: v is None or (len(v) == 2 and all(isinstance(side, int) and 0 < side <= 4096 for side in v)),
     "weights": _are_finite,
     "estimator": lambda v: v is None or (isinstance(v, dict) and _are_finite(v.get("weights"))),
-    "about": lambda v: isinstance(v, dict),
+    "about": lambda v: isinstance(v, dict) and math.isfinite(v.get("target_quantile") or 0),
 }
 
 
@@ -192,9 +201,10 @@ def built(make: Callable[[], nn.Module], weights: dict[str, torch.Tensor]) -> nn
     Raises:
         RuntimeError: weights that do not fit.
     """
-    with torch.device("meta"):
+    wanted = None
+    with contextlib.suppress(NotImplementedError, TypeError), torch.device("meta"):  # not every module can be made so
         wanted = {name: value.shape for name, value in make().state_dict().items()}
-    if wanted != {name: value.shape for name, value in weights.items()}:
+    if wanted is not None and wanted != {name: value.shape for name, value in weights.items()}:
         raise RuntimeError("weights of other names or shapes")
     module = make()
     module.load_state_dict(weights)

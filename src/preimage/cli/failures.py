@@ -9,7 +9,8 @@ from preimage.errors import InputError
 
 EXIT_CODE = 2
 _SMALLER = "a smaller picture or a crop, fewer --restarts, or a thinner --recipe"
-_NO_MEMORY = ("out of memory", "allocate memory", "not enough memory", "could not create a primitive", "bad_alloc")
+_NO_MEMORY = ("out of memory", "allocate memory", "not enough memory", "could not create a primitive")
+_NO_MEMORY += ("bad_alloc", "can't start new thread", "resource temporarily unavailable")
 _SMALLER_OF = {  # of the commands without --restarts
     "maximize": "a smaller --size, or a thinner --recipe",
     "counterfactual": "a smaller picture or a crop, a lower --count, or a thinner --recipe",

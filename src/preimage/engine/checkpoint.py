@@ -52,15 +52,28 @@ def load(run: Run, path: str | Path, observers: Mapping[str, Remembers] | None =
             f"{path} was made with {different}: repeat that call, or start anew without resuming", code="checkpoint"
         )
     try:
+        _check(saved["state"])
         run.load_state_dict(saved["state"])
         recipe = getattr(run.current, "recipe", None)
         if recipe is not None and not 0 <= run.current.index <= recipe.steps:
-            raise ValueError(run.current.index)
+            raise ValueError("a step that the recipe does not have")
         for name, observer in (observers or {}).items():
             if name in saved["observers"]:
                 observer.load_state_dict(saved["observers"][name])
     except Exception as error:  # what was edited, and sealed anew, is wrong in any way
         raise InputError(f"{path} holds no state of this job: {REMEDY}", code="checkpoint") from error
+
+
+def _check(state: Any, *, weights: bool = False) -> None:
+    """Raise ValueError for weights, or numbers of their optimizers, that no fit can have, wherever they are in a state."""
+    if isinstance(state, dict):
+        for name, value in state.items():
+            _check(value, weights=weights or name == "theta")
+    elif isinstance(state, list | tuple):
+        for value in state:
+            _check(value, weights=weights)
+    elif weights and isinstance(state, float | torch.Tensor) and not torch.as_tensor(state).isfinite().all():
+        raise ValueError("weights that are not finite")
 
 
 def read(path: str | Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from preimage.jobs.job import Job, is_resumable
 from preimage.tasks import Output, described
 
 PREVIEW_SIDE = 256
+_LONGEST_NAME = 255  # bytes, of a file on most disks
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,10 @@ class Places:
         """Where a checkpoint is; None for a task without."""
         if self.output is None or not is_resumable(self.job.spec):
             return None
-        return self.output.with_name(f"{self.output.name}.checkpoint")
+        name = f"{self.output.name}.checkpoint"
+        if len(os.fsencode(name)) > _LONGEST_NAME:
+            name = f"{hashlib.sha256(os.fsencode(name)).hexdigest()[:32]}.checkpoint"
+        return self.output.with_name(name)
 
     @property
     def resumes(self) -> Path | None:

@@ -37,7 +37,7 @@ from preimage.observe import observe
 from preimage.series.parts import together
 from preimage.tasks import TaskSpec, described
 
-_CODE = re.compile(r"(?!torchvision:|timm:|hf:)[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+_CODE = re.compile(r"(?!torchvision:|timm:|hf:)[A-Za-z_][\w.]*:[A-Za-z_]\w*(@.*)?", re.DOTALL)
 
 
 def run_job(job: Job, *, allow_code: bool = False) -> Outcome:
