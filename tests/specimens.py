@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import torch
 
 from preimage.codes import Masked, Noise
 from preimage.engine.fit import Fit
 from preimage.engine.recipe import Recipe
+from preimage.images.sealed import sealed
 from preimage.networks import SkipNet
 from preimage.optimizers import adam, muon
 from preimage.problem import Problem
 from preimage.stopping import ScoreTracker, StoppingRule
 from studies.harness.imaging import generated_picture, with_gaussian_noise
+
+
+def save_sealed(values: object, path: str | Path) -> None:
+    """Write what a file of this library could hold, sealed as the library does, whether or not it makes sense."""
+    with Path(path).open("wb") as file:
+        sealed(lambda through: torch.save(values, through))(file)
+
 
 THIN = Recipe(
     network=SkipNet.Config(down=(16,) * 3, up=(16,) * 3, skip=(4,) * 3, upsample="nearest", padding="zeros"),

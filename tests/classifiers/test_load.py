@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from classifiers.small import Tiny, own_classifier, refused
+from specimens import save_sealed
 
 from preimage.classifiers import Classifier, LossEstimator, TrainedModel, load_classifier, load_model, read_model
 from preimage.classifiers.loss_estimator import block_layers
@@ -181,7 +182,7 @@ def test_a_model_file_never_imports_or_calls_what_it_names(tmp_path, monkeypatch
 def test_a_model_file_that_names_itself_or_nothing_is_refused(tmp_path, monkeypatch, changes):
     monkeypatch.chdir(tmp_path)
     path = write_model(tmp_path / "m.pt", load_model(OWN))
-    torch.save(torch.load(path, weights_only=True) | changes, path)
+    save_sealed(torch.load(path, weights_only=True) | changes, path)
     refused("classifier", load_model, "m.pt")
 
 
@@ -190,10 +191,10 @@ def test_a_model_file_with_keys_missing_or_of_another_format_is_refused(tmp_path
     held = torch.load(path, weights_only=True)
     assert held["format"] == 2
     for changes in ({"format": 3}, {"format": None}, {"format": "preimage model", "version": 1}):
-        torch.save(held | changes, path)
+        save_sealed(held | changes, path)
         assert "anew" in refused("format", read_model, path)
     del held["weights"]
-    torch.save(held, path)
+    save_sealed(held, path)
     refused("unreadable", read_model, path)
 
 

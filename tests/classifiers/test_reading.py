@@ -15,6 +15,7 @@ import tifffile
 import torch
 from classifiers.small import tiny
 from PIL import Image
+from specimens import save_sealed
 
 from preimage.classifiers import Classifier, TrainedModel, load_model
 from preimage.classifiers.labelled import Labelled, read_labelled
@@ -226,7 +227,7 @@ def test_labels_that_count_no_classes_are_refused(tmp_path, labels):
 
 def test_an_npz_larger_than_the_memory_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
     path = npz(tmp_path / "a.npz", x=np.zeros((100, 64, 64, 3), np.uint8), y=np.arange(100) % 2)
-    monkeypatch.setattr("preimage.images.memory.free_memory", lambda: 2_000_000)
+    monkeypatch.setattr("preimage.memory.free_memory", lambda: 2_000_000)
     monkeypatch.setattr("numpy.lib.format.read_array", lambda *_, **__: pytest.fail("unpacked"))
     refused(path, "needs about", code="memory")
 
@@ -278,7 +279,7 @@ def test_a_forged_range_in_a_model_file_is_refused(tmp_path, values):
     origin = Backbone("thin_resnet10")
     write_model(tmp_path / "m.pt", TrainedModel(Classifier(origin.build(2), 2), origin=origin))
     held = torch.load(tmp_path / "m.pt", weights_only=True)
-    torch.save(held | {"values": values}, tmp_path / "m.pt")
+    save_sealed(held | {"values": values}, tmp_path / "m.pt")
     with pytest.raises(InputError):
         load_model(tmp_path / "m.pt")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from specimens import THIN, THIN_ADAM, THIN_MASKED, clean, fit_of, noisy
+from specimens import THIN, THIN_ADAM, THIN_MASKED, clean, fit_of, noisy, save_sealed
 
 import preimage
 from preimage.codes import Noise
@@ -194,7 +194,7 @@ def test_another_format_is_refused(tmp_path, number):
     save(fit, path)
     saved = torch.load(path, weights_only=True)
     assert saved["format"] == checkpoint.FORMAT == 2
-    torch.save(saved | {"format": number}, path)
+    save_sealed(saved | {"format": number}, path)
     assert code_of(lambda: load(denoising(), path)) == "format"
 
 
@@ -212,13 +212,17 @@ def test_each_way_not_to_be_read_has_a_code_of_its_own(tmp_path, monkeypatch):
     fit = denoising()
     next(fit)
     save(fit, path)
-    for error, code in ((PermissionError(errno.EACCES, "Permission denied"), "unreadable"), (MemoryError(), "memory")):
+    refusing = PermissionError(errno.EACCES, "Permission denied")
+    for place, error, code in (
+        ("preimage.images.files.os.open", refusing, "unreadable"),
+        ("preimage.engine.checkpoint.read_bytes", MemoryError(), "memory"),
+    ):
 
-        def fail(self, error=error):
+        def fail(*_, error=error):
             raise error
 
         with monkeypatch.context() as patched:
-            patched.setattr(Path, "read_bytes", fail)
+            patched.setattr(place, fail)
             with pytest.raises(InputError) as caught:
                 read(path)
         assert caught.value.code == code
@@ -271,7 +275,7 @@ def test_half_of_one_and_other_contents(tmp_path):
     path.write_bytes(path.read_bytes()[:-5000])
     assert code_of(lambda: load(denoising(), path)) == "checkpoint"
     for content in ([1, 2], {"weights": torch.zeros(2)}, {"format": checkpoint.FORMAT}):
-        torch.save(content, path)
+        save_sealed(content, path)
         assert code_of(lambda: load(denoising(), path)) == "checkpoint"
 
 
@@ -287,7 +291,7 @@ class Trap:
 
 def test_a_checkpoint_runs_no_code(tmp_path):
     path, mark = tmp_path / "a.checkpoint", tmp_path / "mark"
-    torch.save({"format": checkpoint.FORMAT, "task": "fit", "fingerprint": {}, "state": Trap(mark)}, path)
+    save_sealed({"format": checkpoint.FORMAT, "task": "fit", "fingerprint": {}, "state": Trap(mark)}, path)
     assert code_of(lambda: load(denoising(), path)) == "checkpoint"
     assert not mark.exists()
     torch.load(path, weights_only=False)  # the trap does work

@@ -11,7 +11,8 @@ import pytest
 import torch
 from specimens import THIN, THIN_ADAM, THIN_MASKED, clean, fit_of, noisy
 
-from preimage.engine import cuda_graphs, devices
+from preimage import memory
+from preimage.engine import cuda_graphs
 from preimage.engine.fit import Fit
 from preimage.engine.result import Result
 from preimage.problem import Problem
@@ -82,10 +83,10 @@ def library(monkeypatch) -> Library:
     made = Library()
     for name in ("MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(devices.sys, "platform", "linux")
-    monkeypatch.setattr(devices.ctypes, "CDLL", lambda name: made)
-    monkeypatch.setattr(devices, "_kept", {})
-    monkeypatch.setattr(devices, "_users", 0)
+    monkeypatch.setattr(memory.sys, "platform", "linux")
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: made)
+    monkeypatch.setattr(memory, "_kept", {})
+    monkeypatch.setattr(memory, "_users", 0)
     return made
 
 

@@ -14,6 +14,7 @@ import torch
 from classifiers.small import tiny
 from defend.small import BRIEF, pictures, trained
 from faults.parts import EXPLAINING, INVERTING, THIN, THIN_PURIFICATION, fit_of, picture, problem
+from specimens import save_sealed
 
 from preimage import (
     MIGSG,
@@ -75,7 +76,7 @@ def changed(path: Path, change: Callable[[dict], dict]) -> None:
     if path.suffix == ".json":
         path.write_text(json.dumps(change(json.loads(path.read_text()))))
     else:
-        torch.save(change(torch.load(path, weights_only=True)), path)
+        save_sealed(change(torch.load(path, weights_only=True)), path)
 
 
 def cases() -> list[Any]:

@@ -26,7 +26,7 @@ from preimage.defend.attacks import attack
 from preimage.defend.attribution import saliency_map
 from preimage.defend.inspection import Inspecting
 from preimage.defend.saliency import SaliencyOptions
-from preimage.engine.devices import give_back_memory, keep_freed_memory
+from preimage.memory import give_back_memory, keep_freed_memory
 
 # ---------------------------------------------------------------------- 13: mallopt
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from classifiers.small import own_classifier, tiny
 from faults.parts import picture
+from specimens import save_sealed
 
 from preimage import InputError, load_classifier, load_model
 from preimage.classifiers import Classifier, TrainedModel
@@ -99,8 +100,8 @@ def refused(path: str) -> str:
 
 @pytest.mark.parametrize("spec", ["model.pt", "./model.pt", "other.pt"])
 def test_a_model_file_that_names_itself_is_refused(written, run, monkeypatch, spec):
-    torch.save({**written, "spec": spec, "backbone": None}, "model.pt")
-    torch.save({**written, "spec": "model.pt", "backbone": None}, "other.pt")
+    save_sealed({**written, "spec": spec, "backbone": None}, "model.pt")
+    save_sealed({**written, "spec": "model.pt", "backbone": None}, "other.pt")
     reads, load = [], torch.load
 
     def counted(*args, **settings):
@@ -117,7 +118,7 @@ def test_a_model_file_that_names_itself_is_refused(written, run, monkeypatch, sp
 
 
 def test_a_model_file_that_names_neither_a_backbone_nor_a_function_is_refused(written, run):
-    torch.save({**written, "backbone": None}, "model.pt")
+    save_sealed({**written, "backbone": None}, "model.pt")
     assert "model.pt" in refused("model.pt")
     ran = run(*COMMANDS["saliency"], "--classifier", "model.pt")
     assert ran.failed_in_one_line("model.pt"), ran
@@ -128,7 +129,7 @@ def test_a_model_file_that_names_neither_a_backbone_nor_a_function_is_refused(wr
     "part", ["format", "backbone", "small", "classes", "mean", "std", "size", "weights", "estimator", "about"]
 )
 def test_a_model_file_without_one_of_its_parts_is_refused(written, part):
-    torch.save({name: value for name, value in written.items() if name != part}, "model.pt")
+    save_sealed({name: value for name, value in written.items() if name != part}, "model.pt")
     assert "model.pt" in refused("model.pt")
 
 

@@ -128,7 +128,7 @@ def test_a_file_that_holds_no_picture_is_refused_before_it_takes_memory(tmp_path
 
 def test_what_does_not_fit_into_memory_is_said_before_decoding(tmp_path: Path, monkeypatch):
     Image.fromarray(np.zeros((600, 600, 3), np.uint8)).save(tmp_path / "a.png")
-    monkeypatch.setattr("preimage.images.memory.free_memory", lambda: 1000)
+    monkeypatch.setattr("preimage.memory.free_memory", lambda: 1000)
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda self: pytest.fail("decoded"))
     with pytest.raises(InputError, match=r"a.png needs about") as caught:
         read(tmp_path / "a.png")

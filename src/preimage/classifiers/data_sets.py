@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from preimage.errors import InputError
 from preimage.images.files import open_file, read_text
 from preimage.images.formats import SUFFIXES
-from preimage.images.memory import check_free
 from preimage.images.ranges import EIGHT_BITS, ValueRange
 from preimage.images.stacks import Reading, Stack, check_stack, resized, side_of, stacked_files
+from preimage.memory import check_free
 
 TABLES = (".csv", ".tsv")
 TRAIN, TEST = "train", "test"

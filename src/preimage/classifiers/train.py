@@ -27,8 +27,9 @@ from preimage.classifiers.model_file import SMALL_SIDE, Backbone, TrainedModel, 
 from preimage.classifiers.scores import Batch, Epoch, Predictions, score, target_quantile
 from preimage.classifiers.settings import Settings, optimizers, update_average
 from preimage.engine.checkpoint import fingerprint
-from preimage.engine.devices import choose_device, give_back_memory, has_native_bfloat16, keep_freed_memory
+from preimage.engine.devices import choose_device, has_native_bfloat16
 from preimage.errors import InputError
+from preimage.memory import give_back_memory, keep_freed_memory
 from preimage.rng import drawing_from
 
 AUXILIARY = 0.5  # b2 of eq. 3

@@ -92,11 +92,11 @@ def read(path: str | Path) -> dict[str, Any]:
         saved = torch.load(content, map_location="cpu", weights_only=True)
     except InputError:
         raise
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error):
-            raise InputError(f"{path} is not a readable checkpoint: {REMEDY}", code="checkpoint") from error
-        raise InputError(f"checkpoint {path} does not fit into memory: free some and resume", code="memory") from error
+    except OSError as error:
+        raise InputError(f"checkpoint {path} cannot be read ({error.strerror})", code="unreadable") from error
     except Exception as error:  # what is no checkpoint makes the reader fail in any way
+        if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error)):
+            raise InputError(f"checkpoint {path} does not fit into memory: free some", code="memory") from error
         raise InputError(f"{path} is not a readable checkpoint: {REMEDY}", code="checkpoint") from error
     if not isinstance(saved, dict) or "format" not in saved:
         raise InputError(f"{path} is not a checkpoint of format {FORMAT}: {REMEDY}", code="checkpoint")

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
-import sys
-import threading
-from typing import Any
-
 import torch
 
+from preimage import memory
 from preimage.errors import InputError
-from preimage.images import memory as images
 
 # Below this many pixels a bf16 convolution on a CPU costs more in conversions than it saves (measured at 32 and 128 px).
 SMALLEST_BF16_PIXELS = 96 * 96
-
-# glibc's names for them: M_TRIM_THRESHOLD -1, M_TOP_PAD -2, M_MMAP_MAX -4 (how many blocks may be mapped on their own).
-_KEEPING = {-1: 2**31 - 1, -2: 64 * 2**20, -4: 0}
-_lock, _users = threading.Lock(), 0
-_kept: dict[int, bool] = {}  # what was set in this process
 
 
 def choose_device(device: str | torch.device = "auto") -> torch.device:
@@ -74,36 +63,4 @@ def free_memory(device: torch.device) -> int | None:
         return torch.cuda.mem_get_info(device)[0] + kept
     if device.type != "cpu":
         return None
-    return images.free_memory()
-
-
-def keep_freed_memory() -> None:
-    """Let the C library keep what tensors free, for the next step needs as much: page faults were a fifth of a fast step.
-
-    Of the whole process, on Linux with glibc, set once; where MALLOC_... or GLIBC_TUNABLES settings of the user exist, nothing.
-    """
-    global _users
-    with _lock:
-        _users += 1
-        library = _c_library()
-        if library is not None and not _kept:
-            _kept.update({setting: bool(library.mallopt(setting, value)) for setting, value in _KEEPING.items()})
-
-
-def give_back_memory() -> None:
-    """The end of a `keep_freed_memory`: after the last of them freed memory goes back to the system."""
-    global _users
-    with _lock:
-        _users -= 1
-        library = _c_library()
-        if _users == 0 and library is not None:
-            library.malloc_trim(0)
-
-
-def _c_library() -> Any:
-    """glibc, if it may be told how to keep memory."""
-    own = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
-    if own or not sys.platform.startswith("linux"):
-        return None
-    library = ctypes.CDLL(None)
-    return library if hasattr(library, "mallopt") and hasattr(library, "malloc_trim") else None
+    return memory.free_memory()

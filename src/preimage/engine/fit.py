@@ -14,7 +14,6 @@ import torch
 
 from preimage.engine.averages import Averages
 from preimage.engine.cuda_graphs import CudaGraphs, Outputs
-from preimage.engine.devices import give_back_memory, keep_freed_memory
 from preimage.engine.divergence import DivergenceGuard, with_tensors
 from preimage.engine.judge import Judge
 from preimage.engine.members import Members
@@ -27,6 +26,7 @@ from preimage.engine.theta import Theta
 from preimage.errors import InputError
 from preimage.history import History
 from preimage.images import Picture
+from preimage.memory import give_back_memory, keep_freed_memory
 from preimage.modes import in_own_modes
 from preimage.prior import Prior
 from preimage.problem import Problem

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from preimage.errors import InputError
-from preimage.images.memory import check_free
+from preimage.memory import check_free
 
 MOST_TEXT = 64 * 2**20
 """Bytes of a recipe, a table or another text beyond which a file is taken for something else."""

@@ -20,9 +20,9 @@ from preimage.errors import InputError
 from preimage.images.files import open_file
 from preimage.images.formats import READ_BY_PILLOW
 from preimage.images.jpeg_coding import jpeg_coding_of
-from preimage.images.memory import check_free
 from preimage.images.salvage import jpeg_lacks, mended
 from preimage.images.samples import Metadata, Samples, check_density, check_size
+from preimage.memory import check_free
 
 if TYPE_CHECKING:
     from PIL import Image

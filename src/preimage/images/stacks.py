@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 
 from preimage.errors import InputError
-from preimage.images.memory import check_free
 from preimage.images.ranges import ValueRange, known_ends
 from preimage.images.reading import read_samples
 from preimage.images.samples import Samples, check_values, upright
 from preimage.images.tiff_reading import SeveralPages
+from preimage.memory import check_free
 
 _MOST_SAID = 3  # remarks, and the number of the others
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from preimage.errors import InputError
 from preimage.images.files import check_file
-from preimage.images.memory import check_free
 from preimage.images.samples import SMALLEST_SIDE, check_density, check_size
+from preimage.memory import check_free
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage, TiffPageSeries

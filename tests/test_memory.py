@@ -9,9 +9,9 @@ import psutil
 import pytest
 from cli.tiny import ENVIRONMENT
 
+from preimage import memory
 from preimage.errors import InputError
-from preimage.images import memory
-from preimage.images.memory import check_free, free_memory
+from preimage.memory import check_free, free_memory
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_what_does_not_fit_is_one_line():
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
 def test_the_limit_of_the_process_counts():
-    code = "import resource, psutil; from preimage.images.memory import free_memory; free_memory(); "
+    code = "import resource, psutil; from preimage.memory import free_memory; free_memory(); "
     code += "most = psutil.Process().memory_info().vms + 5 * 10**8; "
     code += "resource.setrlimit(resource.RLIMIT_AS, (most, most)); print(free_memory())"
     ran = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, check=True)
