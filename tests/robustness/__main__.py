@@ -86,11 +86,12 @@ def main() -> int:
 def trials_of(kind: str, seed: int, count: int | None) -> list:
     """The trials of a kind: all of them, so many evenly taken, or more, where chance makes them."""
     from tests.robustness.base import thinned
+    from tests.robustness.checkpoints import checkpoints
     from tests.robustness.hostile import hostile
     from tests.robustness.kills import kills
+    from tests.robustness.models import models, settings
     from tests.robustness.moments import limits, signals, streams
     from tests.robustness.names import names
-    from tests.robustness.saved import checkpoints, models, settings
 
     makers = {"kill": kills, "hostile": hostile, "checkpoint": checkpoints, "model": models, "stream": streams}
     makers |= {"signal": signals, "limit": limits, "name": names, "settings": settings}

@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tests.robustness.base import AS_IT_IS, FIT, GRADIENT, TRAINING, Trial, pixels, random_of, same_weights
-from tests.robustness.pictures import cut, flipped, forged, seeds
+from tests.robustness.forged import forged_arrays, forged_tiffs
+from tests.robustness.pictures import cut, flipped, forged_rasters, seeds
 from tests.robustness.server import Arena, Fault
 
+_TURNS = ("input", "train", "input", "mask", "input", "saliency", "input", "reference", "input", "flash", "kernel")
 _COMMON = ("tiny.json", "noisy.png", "model.pt", "colors", "kernel.npy")
 # Where a picture is given: the command with FILE in its place, and what it writes.
 ROLES: dict[str, tuple[object, ...]] = {
@@ -127,42 +129,18 @@ def _check_chain(data: bytes) -> None:
 
 
 def hostile(seed: int, count: int) -> list[Trial]:
-    """Forged files first, then files cut at every part of their length and files with flipped bits, in every role."""
-    made = [*forged()]
-    names = [name for name in seeds()]
-    draw = random_of(seed, "hostile")
-    fraction = 0
-    while len(made) < count - len(RANGES):
-        name = names[len(made) % len(names)]
-        fraction += len(made) % len(names) == 0
+    """Forged files, then files cut at every part of their length and files with flipped bits; in every place of a file."""
+    made = [*forged_rasters(), *forged_tiffs(), *forged_arrays()]
+    sound, draw = list(seeds()), random_of(seed, "hostile")
+    for i in range(max(0, count - len(made) - len(RANGES))):
+        name, turn = sound[i % len(sound)], i // len(sound)
         # Places spread as the golden section does: dense everywhere, whatever their number.
-        made.append(cut(name, fraction * 0.618034 % 1) if fraction % 2 else flipped(name, draw))
-    found, turn = [], 0
+        made.append(flipped(name, draw) if turn % 2 else cut(name, (turn * 0.618034 + 0.37 * i) % 1))
+    found: list[Trial] = []
     for what, name, data, allowed in made:
-        if name.endswith(".npz"):
-            role = "table"
-        elif name.endswith(".npy"):
-            role = "kernel"
-        else:
-            turn += 1
-            role = (
-                "input",
-                "input",
-                "train",
-                "input",
-                "mask",
-                "input",
-                "saliency",
-                "input",
-                "reference",
-                "input",
-                "flash",
-                "kernel",
-            )[turn % 12]
-        allowed = "any" if allowed == "refused" and "," in what and role != "input" else allowed
-        found.append(
-            Trial("hostile", f"{len(found):03} {role} {name}: {what}", partial(_attacked, role, name, data, allowed))
-        )
+        role = {".npz": "table", ".npy": "kernel"}.get(Path(name).suffix) or _TURNS[len(found) % len(_TURNS)]
+        body = partial(_attacked, role, name, data, allowed)
+        found.append(Trial("hostile", f"{len(found):03} {role} {name}: {what}", body))
     return found + [Trial("hostile", f"train on {name}", partial(_falsified, name)) for name in RANGES]
 
 

@@ -15,33 +15,33 @@ from typing import Any
 from tests.robustness.base import FIT, TRAINING, Trial, random_of, same_weights
 from tests.robustness.server import Arena, Fault
 
-SAVING = (*FIT, "--autosave", 4, "--report", "report.json")
-# Name: command, files of the base, files that it makes.
-SCENES: dict[str, tuple[tuple[object, ...], tuple[str, ...], tuple[str, ...]]] = {
-    "denoise": (("denoise", "noisy.png", "-o", "out.png", *SAVING, "--steps", 24), ("noisy.png",), ("out.png",)),
+_SAVING = tuple(map(str, (*FIT, "--autosave", 4, "--report", "report.json")))
+# Name: command, files that it needs, files that it makes.
+_SCENES = {
+    "denoise": ("denoise noisy.png -o out.png --steps 24", "noisy.png", "out.png"),
     "film": (
-        ("denoise", "noisy.png", "-o", "out.png", "--film", "film.gif", "--every", 5, *SAVING, "--steps", 20,
-         "--reference", "clean.png", "--restarts", 2, "--uncertainty", "unsure.tif"),
-        ("noisy.png", "clean.png"), ("out.png", "film.gif", "unsure.tif"),
+        "denoise noisy.png -o out.png --film film.gif --every 5 --restarts 2 --uncertainty unsure.tif --steps 20",
+        "noisy.png", "out.png film.gif unsure.tif",
     ),
-    "pages": (("denoise", "stack.tif", "--page", "all", "-o", "out.tif", *SAVING, "--steps", 10), ("stack.tif",), ("out.tif",)),
-    "tiles": (("denoise", "large.png", "-o", "out.png", "--tile", 32, *SAVING, "--steps", 8), ("large.png",), ("out.png",)),
+    "pages": ("denoise stack.tif --page all -o out.tif --steps 10", "stack.tif", "out.tif"),
+    "tiles": ("denoise large.png -o out.png --tile 32 --steps 8", "large.png", "out.png"),
     "inpaint": (
-        ("inpaint", "noisy.png", "--mask", "mask.png", "--mask-white", "missing", "-o", "out.png", *SAVING, "--steps", 16),
-        ("noisy.png", "mask.png"), ("out.png",),
+        "inpaint noisy.png --mask mask.png --mask-white missing -o out.png --steps 16", "noisy.png mask.png", "out.png",
     ),
     "batch": (
-        ("denoise", "noisy.png", "other.png", "clean.png", "-o", "out", *SAVING, "--steps", 9),
-        ("noisy.png", "other.png", "clean.png", "out"), ("out/noisy-denoise.png", "out/other-denoise.png", "out/clean-denoise.png"),
+        "denoise noisy.png other.png clean.png -o out --steps 9",
+        "noisy.png other.png clean.png out", "out/noisy-denoise.png out/other-denoise.png out/clean-denoise.png",
     ),
     "warm": (
-        ("denoise", "noisy.png", "other.png", "-o", "out", "--warm-start", *SAVING, "--steps", 9),
-        ("noisy.png", "other.png", "out"), ("out/noisy-denoise.png", "out/other-denoise.png"),
+        "denoise noisy.png other.png -o out --warm-start --steps 9",
+        "noisy.png other.png out", "out/noisy-denoise.png out/other-denoise.png",
     ),
-    "train": (
-        ("train", "colors", "-o", "model.pt", *TRAINING, "--epochs", 2, "--report", "report.json"), ("colors",), ("model.pt",),
-    ),
+    "train": ("train colors -o model.pt --epochs 2 --report report.json", "colors", "model.pt"),
 }  # fmt: skip
+SCENES = {
+    name: ((*argv.split(), *(TRAINING if name == "train" else _SAVING)), needs.split(), makes.split())
+    for name, (argv, needs, makes) in _SCENES.items()
+}
 _STABLE = ("task", "input", "output", "size", "reason", "reason_code", "steps", "kept_step", "seed")
 _WRITES = ("os.rename", "os.link", "os.remove", "os.mkdir", "open")
 
@@ -52,14 +52,10 @@ def _events(then: Callable[[int], object], only: str = "") -> None:
 
     def hook(event: str, given: tuple[Any, ...]) -> None:
         nonlocal number
-        if (
-            event not in _WRITES
-            or (only and event != only)
-            or (event == "open" and not (isinstance(given[2], int) and given[2] & (os.O_WRONLY | os.O_RDWR)))
-        ):
+        reads = event == "open" and not (isinstance(given[2], int) and given[2] & (os.O_WRONLY | os.O_RDWR))
+        if reads or event not in ((only,) if only else _WRITES) or not isinstance(given[0], str | os.PathLike):
             return
-        name = given[0]
-        if isinstance(name, str | os.PathLike) and (not os.path.isabs(name) or str(name).startswith(here)):
+        if str(Path.cwd() / given[0]).startswith(here):
             number += 1
             then(number)
 

@@ -32,7 +32,7 @@ def _ended(number: int, seconds: float, argv: tuple[object, ...], times: int, ar
 
 
 def _early(number: int, seconds: float, argv: tuple[object, ...], arena: Arena) -> Fault | None:
-    """A signal in the first seconds of a program: one line and the exit code of the signal; before a fit, SIGTERM may just end it."""
+    """A signal in the first seconds of a program: one line and its exit code; SIGTERM and SIGHUP may just end it."""
     arena.take("noisy.png", "tiny.json", "model.pt", "colors")
     makes = ("out.png", "out.png.checkpoint", "report.json", "out.pt", "out.pt.checkpoint")
     ran = arena.spawn(*argv, makes=makes, events=[(seconds, number)], codes=(-signal.SIGTERM, -signal.SIGHUP))

@@ -10,13 +10,13 @@ from pathlib import Path
 from tests.robustness.base import AS_IT_IS, FIT, GRADIENT, TRAINING, Trial, pixels
 from tests.robustness.server import Arena, Fault
 
-NAMES = (
-    "[scan] 001.png", "[1, 2].png", "{a}.png", "null.png", "true.png", "1e9.png", "all.png", "none.png", "two  words .png", " lead.png",
-    "line\nbreak.png", "tab\t.png", "\x1b[31mred\x1b[0m.png", "\x07bell.png", "back\\slash.png", "quote'\".png", "%s%n.png", "$(touch x).png",
-    "`touch x`.png", "*.png", "?.png", "~.png", "#.png", "@file.png", "a@b.png", "a:b.png", "torchvision:x.png", "é.png", "e\u0301.png",
-    "\u202egnp.png", "\U0001f600.png", "\udce9t\udce9.png", "\udcff.png", ".png.png", "a.PNG", "a.png.checkpoint.png", "-.png", "./-x.png",
-    "x" * 251 + ".png", "é" * 125 + ".png", "a.b.c.png", ".hidden.png", "...png", "'[/bold]'.png", "[red]x[/red].png", "noisy.png.partial.png",
+_ODD = (
+    "line\nbreak", "tab\t", "\x1b[31mred\x1b[0m", "\x07bell", "two  words ", " lead", "x" * 251, "é" * 125, "a.PNG", "é", "e\u0301",
+    "\u202egnp", "\U0001f600", "\udce9t\udce9", "\udcff", "back\\slash", "quote'\"", "$(touch x)", "`touch x`", "[scan] 001", "[1, 2]",
+    "[red]x", "'[bold]'", "{a}", "null", "true", "1e9", "all", "none", "%s%n", "*", "?", "~", "#", "@file", "a@b", "a:b", "./-x", "..",
+    "torchvision:x", "noisy.png.partial", "a.png.checkpoint", ".hidden", "a.b.c", ".png",
 )  # fmt: skip
+NAMES = tuple(name if name.endswith(".PNG") else f"{name}.png" for name in _ODD)
 
 
 def _named(name: str, where: str, arena: Arena) -> Fault | None:
@@ -24,7 +24,7 @@ def _named(name: str, where: str, arena: Arena) -> Fault | None:
     arena.take("noisy.png", "tiny.json")
     source, output = (name, "out.png") if where == "read" else ("noisy.png", name if where == "written" else "out.png")
     if where == "read":
-        os.rename(arena.file("noisy.png"), arena.folder / name)
+        arena.file("noisy.png").rename(arena.file(name))
     made = os.path.normpath(output)
     ran = arena.run(
         "denoise", source, "-o", output, *FIT, "--steps", 2, "--report", "report.json", makes=(made, "report.json")
@@ -82,19 +82,13 @@ def _placed(where: str, kind: str, arena: Arena) -> Fault | None:
     """What is no file is refused in a line, at once, before any fit."""
     arena.take("noisy.png", "tiny.json", "model.pt", "colors")
     argv, suffix = _PLACES[where]
-    name = {"checkpoint": "out.png.checkpoint", "output": "out.png", "picture of a folder": "colors/red/odd.png"}.get(
-        where, f"place{suffix}"
-    )
+    own = {"checkpoint": "out.png.checkpoint", "output": "out.png", "picture of a folder": "colors/red/odd.png"}
+    name = own.get(where, f"place{suffix}")
     _make(kind, arena.file(name))
     if where == "picture of a table":
-        arena.file("table.csv").write_text(
-            "filename,class_index\n" + "".join(f"colors/red/{i}.png,{i % 2}\n" for i in range(8)) + f"{name},1\n"
-        )
-    output = (
-        ()
-        if where in ("thresholds",)
-        else ("-o", "out.pt" if where in ("table", "npz") or "picture of" in where else "out.png")
-    )
+        rows = [f"colors/red/{i}.png,{i % 2}" for i in range(8)]
+        arena.file("table.csv").write_text("\n".join(["filename,class_index", *rows, f"{name},1"]))
+    output = ("-o", "out.pt" if argv[0] == "train" else "out.png") if where != "thresholds" else ()
     ran = arena.run(*(name if token == "PLACE" else token for token in argv), *output, makes=("nowhere",))
     if ran.code == 0 and not (kind == "dangling" and where in ("output", "report")):
         return "wrong", "accepted"
@@ -116,8 +110,8 @@ def _outside(kind: str, arena: Arena) -> Fault | None:
     arena.take("colors")
     inner = arena.file("inner")
     inner.mkdir()
-    os.rename(arena.file("colors"), inner / "colors")
-    os.rename(inner / "colors/red/7.png", arena.file("above.png"))
+    arena.file("colors").rename(inner / "colors")
+    (inner / "colors/red/7.png").rename(arena.file("above.png"))
     name = str(arena.file("above.png")) if kind == "absolute" else _ROWS[kind]
     if kind == "a link":
         (inner / "link.png").symlink_to("../above.png")

@@ -73,10 +73,10 @@ class Arena:
         return self.folder / name
 
     def run(self, *argv: object, makes: Collection[str] = (), codes: Collection[int] = (), **how: Any) -> Ran:
-        """A command line in a forked child; `makes`: the files that may be there after it; `codes`: exit codes beyond the usual.
+        """A command line in a forked child. `makes`: files that may be there after it; `codes`: exit codes beyond the usual.
 
-        how: events ((seconds, signal) ..., counted from the start, or from the last (file, 0): when that is there), limits {RLIMIT: bytes}, inject (called in the child before the command), call
-        (a function instead of the command line).
+        how: events ((seconds, signal) after the start, or after (file, 0): when that is there), limits {RLIMIT: bytes},
+        inject (called in the child before the command), call (a function instead of the command line).
         """
         before = self.listed()
         ran = _forked(self.folder, [os.fsdecode(os.fsencode(str(each))) for each in argv], **how)
@@ -98,9 +98,8 @@ class Arena:
         return self.known[name]
 
     def listed(self) -> set[str]:
-        return {
-            str(path.relative_to(self.folder)) for path in self.folder.rglob("*") if path.name not in (".out", ".err")
-        }
+        found = (path for path in self.folder.rglob("*") if path.name not in (".out", ".err"))
+        return {str(path.relative_to(self.folder)) for path in found}
 
     def _noted(self, ran: Ran, before: set[str], makes: Collection[str], codes: Collection[int]) -> Ran:
         self.last, self.seconds, self.memory = ran, self.seconds + ran.seconds, max(self.memory, ran.memory)
@@ -154,16 +153,7 @@ def imports() -> None:
     for module in pkgutil.walk_packages(preimage.__path__, "preimage."):
         if not module.name.endswith(("__main__", "art_defence")):  # which imports ART
             importlib.import_module(module.name)
-    for name in (
-        "cv2",
-        "skimage.metrics",
-        "torchmetrics",
-        "captum.attr",
-        "scipy.optimize",
-        "scipy.ndimage",
-        "timm",
-        "rich",
-    ):
+    for name in ("cv2", "skimage.metrics", "torchmetrics", "captum.attr", "scipy.optimize", "timm", "rich"):
         importlib.import_module(name)
     import torch
     from PIL import Image
@@ -227,7 +217,8 @@ def _child(
     os._exit(code)
 
 
-_START = "import os, runpy; os.write({0}, b'x'); os.close({0}); runpy.run_module('preimage', run_name='__main__', alter_sys=True)"
+_START = "import os, runpy; os.write({0}, b'x'); os.close({0}); "
+_START += "runpy.run_module('preimage', run_name='__main__', alter_sys=True)"
 
 
 def _spawned(
@@ -239,14 +230,13 @@ def _spawned(
     events: Sequence[Event] = (),
     env: Mapping[str, str] | None = None,
 ) -> Ran:
-    """A program. Its streams go to a "file", are "closed", on a "full" disk, have a "gone" reader or a "head" that reads one line.
+    """A program, whose clock starts when the interpreter is ready for the first line of preimage.
 
-    `err` may be "out". Signals are sent so many seconds after the interpreter is ready for the first line of preimage.
+    Its streams go to a "file", are "closed", on a "full" disk, have a "gone" reader or a "head" that reads once; err may
+    go where "out" goes.
     """
     ready, ready_child = os.pipe()
     streams = {1: _Stream(out, folder / ".out"), 2: _Stream(err, folder / ".err")}
-    (folder / ".out").touch()
-    (folder / ".err").touch()
 
     def before() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -261,8 +251,8 @@ def _spawned(
         stdin=subprocess.DEVNULL, stdout=streams[1].end, stderr=subprocess.STDOUT if err == "out" else streams[2].end,
     )  # fmt: skip
     os.close(ready_child)
-    for stream in streams.values():
-        stream.handed_over()
+    for end in {stream.end for stream in streams.values()} - {None}:
+        os.close(end)
     os.read(ready, 1)
     os.close(ready)
     ran = _waited(process.pid, folder, 2**62, events, list(streams.values()))
@@ -275,27 +265,24 @@ class _Stream:
 
     def __init__(self, how: str, path: Path) -> None:
         self.how, self.reader, self.end = how, None, None
+        path.touch()
         if how in ("gone", "head"):
             reader, self.end = os.pipe()
             self.reader = reader if how == "head" else os.close(reader)
         elif how in ("file", "full"):
-            self.end = os.open("/dev/full" if how == "full" else path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-
-    def handed_over(self) -> None:
-        if self.end is not None:
-            os.close(self.end)
+            self.end = os.open("/dev/full" if how == "full" else path, os.O_WRONLY)
 
     def poll(self, ended: bool = False) -> None:
         """Read what is there; whoever reads one line goes away after it."""
-        if self.reader is not None and (
-            ended or (select.select([self.reader], [], [], 0)[0] and os.read(self.reader, 4096))
-        ):
+        if self.reader is None or not (ended or select.select([self.reader], [], [], 0)[0]):
+            return
+        if ended or os.read(self.reader, 4096):
             self.reader = os.close(self.reader)
 
 
 def _waited(child: int, folder: Path, start: int, events: Sequence[Event], streams: Sequence[_Stream] = ()) -> Ran:
-    begin, due, hung = time.monotonic(), list(events), False
-    since = begin
+    begin = since = time.monotonic()
+    due, hung = list(events), False
     while True:
         ended, status, usage = os.wait4(child, os.WNOHANG)
         spent = time.monotonic() - begin
