@@ -150,7 +150,9 @@ def one(trial, work: Path, base: Path, known: dict[str, Arena], rows: Path, sour
         traceback.print_exc()
         verdict, why = "broken", f"{type(error).__name__}: {error}"
     last = arena.last
-    why = " ".join(why.replace(str(folder), ".").replace(str(ROOT), "").split())[:160]
+    for place in (folder, work, ROOT, sys.prefix):  # paths of this machine are nobody's business
+        why = why.replace(str(place), ".")
+    why = " ".join(why.split())[:160]
     row = (
         source,
         trial.kind,

@@ -66,9 +66,13 @@ def pickle_that_runs(path: Path, arena: Arena) -> None:
     path.write_bytes(b"cos\nsystem\n(S'touch " + CANARY.encode() + b"'\ntR.")
 
 
-def _interrupted(call: str, saves: int, arena: Arena, *more: object, picture: str = "noisy.png") -> bytes:
+def _interrupted(
+    call: str, saves: int, arena: Arena, *more: object, picture: str = "noisy.png", seed: int = 0
+) -> bytes:
     """The checkpoint of a run that was killed after so many."""
     argv, output = CALLS[call]
+    at = argv.index("--seed") + 1
+    argv = (*argv[:at], seed, *argv[at + 1 :])
     place = f"{output}.checkpoint"
 
     def body(own: Arena) -> None:
@@ -79,7 +83,7 @@ def _interrupted(call: str, saves: int, arena: Arena, *more: object, picture: st
             if number > saves and own.file(place).exists():
                 break
 
-    return arena.undamaged(f"interrupted {call} {saves} {more} {picture}", body).file(place).read_bytes()
+    return arena.undamaged(f"interrupted {call} {saves} {more} {picture} {seed}", body).file(place).read_bytes()
 
 
 def _resumed(call: str, damage: Damage, arena: Arena) -> Fault | None:
@@ -114,7 +118,7 @@ def _swapped(source: str, path: Path, arena: Arena) -> None:
     """Another file in its place."""
     path.write_bytes({
         "another picture": lambda: _interrupted("fit", 1, arena, picture="other.png"),
-        "another seed": lambda: _interrupted("fit", 1, arena, "--seed", 1),
+        "another seed": lambda: _interrupted("fit", 1, arena, seed=1),
         "another weight": lambda: _interrupted("fit", 1, arena, "--tv", 0.1),
         "another rule": lambda: _interrupted("held-out", 1, arena),
         "another task": lambda: _interrupted("train", 1, arena),

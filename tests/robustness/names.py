@@ -11,10 +11,10 @@ from tests.robustness.base import AS_IT_IS, FIT, GRADIENT, TRAINING, Trial, pixe
 from tests.robustness.server import Arena, Fault
 
 _ODD = (
-    "line\nbreak", "tab\t", "\x1b[31mred\x1b[0m", "\x07bell", "two  words ", " lead", "x" * 251, "é" * 125, "a.PNG", "é", "e\u0301",
-    "\u202egnp", "\U0001f600", "\udce9t\udce9", "\udcff", "back\\slash", "quote'\"", "$(touch x)", "`touch x`", "[scan] 001", "[1, 2]",
-    "[red]x", "'[bold]'", "{a}", "null", "true", "1e9", "all", "none", "%s%n", "*", "?", "~", "#", "@file", "a@b", "a:b", "./-x", "..",
-    "torchvision:x", "noisy.png.partial", "a.png.checkpoint", ".hidden", "a.b.c", ".png",
+    "line\nbreak", "tab\t", "\x1b[31mred\x1b[0m", "\x07bell", "two  words ", " lead", "x" * 251, "é" * 125, "a.PNG", "é",
+    "\u202egnp", "\U0001f600", "\udce9t\udce9", "\udcff", "back\\slash", "quote'\"", "$(touch x)", "`touch x`", "[scan] 001",
+    "[red]x", "'[bold]'", "{a}", "null", "true", "1e9", "all", "none", "%s%n", "*", "?", "~", "#", "@file", "a@b", "a:b", "./-x",
+    "torchvision:x", "..", "[1, 2]", "e\u0301", "noisy.png.partial", "a.png.checkpoint", ".hidden", "a.b.c", ".png",
 )  # fmt: skip
 NAMES = tuple(name if name.endswith(".PNG") else f"{name}.png" for name in _ODD)
 
