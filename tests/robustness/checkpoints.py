@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from preimage.engine import checkpoint
+from preimage.images.sealed import sealed
 from tests.robustness.base import FIT, GRADIENT, TRAINING, Trial, random_of, same_weights
 from tests.robustness.kills import kill_at
 from tests.robustness.server import CANARY, Arena, Fault
@@ -52,10 +53,11 @@ def spoilt(data: bytes, how: str, draw: random.Random, other: bytes) -> bytes:
 
 
 def raw(edit: Callable[[dict[str, Any]], object], path: Path, arena: Arena) -> None:
-    """The contents edited by somebody who has only torch."""
+    """The contents edited, and sealed anew: by somebody who knows how."""
     held = torch.load(path, weights_only=False)
     made = edit(held)
-    torch.save(held if made is None else made, path)
+    with path.open("wb") as file:
+        sealed(partial(torch.save, held if made is None else made))(file)
 
 
 def without(key: str, held: dict[str, Any]) -> None:

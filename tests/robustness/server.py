@@ -283,28 +283,30 @@ class _Stream:
 def _waited(child: int, folder: Path, start: int, events: Sequence[Event], streams: Sequence[_Stream] = ()) -> Ran:
     begin = since = time.monotonic()
     due, hung = list(events), False
-    while True:
-        ended, status, usage = os.wait4(child, os.WNOHANG)
-        spent = time.monotonic() - begin
-        for stream in streams:
-            stream.poll(bool(ended))
-        if ended:
-            break
-        if due and isinstance(due[0][0], str):
-            if (folder / due[0][0]).exists():
-                since = time.monotonic()
-                due.pop(0)
-        elif due and time.monotonic() - since >= due[0][0]:
-            os.kill(child, due.pop(0)[1])
-        if spent > LONGEST and not hung:
-            hung = True
-            os.killpg(child, signal.SIGKILL)
-        time.sleep(0.002 if due else 0.005)
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(child, signal.SIGKILL)  # whatever it started
+    try:
+        while True:
+            ended, status, usage = os.wait4(child, os.WNOHANG)
+            now = time.monotonic()
+            for stream in streams:
+                stream.poll(bool(ended))
+            if ended:
+                break
+            if due and isinstance(due[0][0], str):
+                if (folder / due[0][0]).exists():
+                    since = now
+                    due.pop(0)
+            elif due and now - since >= due[0][0]:
+                os.kill(child, due.pop(0)[1])
+            if now - begin > LONGEST and not hung:
+                hung = True
+                os.killpg(child, signal.SIGKILL)
+            time.sleep(0.002 if due else 0.005)
+    finally:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child, signal.SIGKILL)  # with whatever it started
     out, err = (_text(folder / name) for name in (".out", ".err"))
     memory = max(0, usage.ru_maxrss * 1024 - start)
-    return Ran(os.waitstatus_to_exitcode(status), out, err, spent, memory, hung)
+    return Ran(os.waitstatus_to_exitcode(status), out, err, now - begin, memory, hung)
 
 
 def _text(path: Path) -> str:
