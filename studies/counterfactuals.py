@@ -89,7 +89,7 @@ def measure(run: Run, picture: str, name: str):
     (number, lesion), model, method = run.once(some)[picture], lesions.classifier_of_lesions(run), METHODS[name]
     found = made(run, model, lesion, method)
     base = base_of(found, lesion, name)
-    quality = judge(
+    (quality,) = judge(
         lesion.picture,
         found.changed,
         classifier=model.classifier,
@@ -102,7 +102,7 @@ def measure(run: Run, picture: str, name: str):
         signs=True,
     )
     row = {"diagnosis": lesion.diagnosis, "target": model.classifier.classes[found.target], "area": lesion.area}
-    row |= {key: "" if value is None else float(value) for key, value in quality.as_dict().items()}
+    row |= {key: float(value) for key, value in quality.items()}
     row |= {f"{key}_reconstruction": value for key, value in vars(abcd(base)).items()} | dict.fromkeys(CHECKS, "")
     if method.few and number < FEW[run.scale]:
         row |= checks(run, model, lesion, method, found)

@@ -14,13 +14,12 @@ from functools import partial
 import numpy as np
 import torch
 
+from preimage.classifiers.model_file import short_fingerprint
 from preimage.defend.adaptive import bpda_eot, prior_perturbation
 from preimage.defend.defence import DefendedClassifier, Purification
 from preimage.defend.evaluate import evaluate_defence, settings_of
-from preimage.defend.inspection import Inspecting, false_alarm_threshold
+from preimage.defend.inspection import FALSE_ALARMS, Inspecting, false_alarm_threshold
 from preimage.defend.threat import NONE, UNATTACKED, Threat
-from preimage.defend.thresholds import FALSE_ALARMS
-from preimage.defend.users_model import fingerprint_of
 from preimage.engine.recipe import Recipe
 from studies.harness import classifiers, stats, tables
 from studies.harness.attacked import Condition
@@ -73,7 +72,7 @@ def batches(run: Run):
 
 def identity(run: Run, recipe: Recipe) -> tuple[str, str]:
     """Of classifier and recipe; a letter before hexadecimal digits, or some would be read as numbers."""
-    return f"c{fingerprint_of(run.once(subject)[0])}", f"s{settings_of(Purification(recipe))}"
+    return f"c{short_fingerprint(run.once(subject)[0])}", f"s{settings_of(Purification(recipe))}"
 
 
 def score(run: Run, classifier_id: str, settings: str, name: str, eps: float):

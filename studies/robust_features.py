@@ -14,9 +14,9 @@ import numpy as np
 import torch
 
 from preimage.classifiers import Classifier
+from preimage.classifiers.model_file import short_fingerprint
 from preimage.defend.purification import PAPER
 from preimage.defend.purify import purify
-from preimage.defend.users_model import fingerprint_of
 from preimage.images import read
 from preimage.networks import SkipNet
 from studies.defence.robust_features import relative_distance, write_features_matched, write_image_folder
@@ -52,7 +52,7 @@ def learned(run: Run) -> classifiers.Pictures:
 def made(run: Run, name: str) -> Kind:
     """The pictures of a kind, those made first that are missing; each begins as its neighbor, which is of another class."""
     maker = classifiers.classifier(run, "cifar10-robust" if name == ROBUST else "cifar10").classifier
-    place = run.figure(name, fingerprint_of(maker)[:8], ending="")
+    place = run.figure(name, short_fingerprint(maker)[:8], ending="")
     pictures, settings = run.once(learned), MATCHING[run.scale]
     starts = pictures.images.roll(1, 0)
     return Kind(

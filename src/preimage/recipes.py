@@ -171,7 +171,7 @@ def read_recipe_file(path: str | Path, recipes: Mapping[str, Recipe]) -> NamedRe
     except OSError as error:
         text = f"recipe {path} cannot be read ({error.strerror}): check the name"
         raise InputError(text, code="not-found") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"recipe {path} is no JSON ({error}): correct it there", code="unreadable") from error
     if not isinstance(settings, dict):
         example = f'{{"format": {FORMAT}, "steps": 300}}'

@@ -253,4 +253,7 @@ class TaskSpec(Generic[P, R]):
     def __call__(self, image: Any = None, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Start the task on an image: a path, a numpy array, a PIL image, a tensor (c, h, w) or (b, c, h, w) in 0 to 1, or a
         Picture. Nothing is computed before the Run that is returned is iterated or run."""
-        return self.start(image, self.options(*args, **kwargs))
+        from preimage.modes import own_modes
+
+        with own_modes():
+            return self.start(image, self.options(*args, **kwargs))

@@ -19,8 +19,8 @@ import torch
 from torch import nn
 
 from preimage.classifiers import Classifier
+from preimage.classifiers.classifier import gradient_of
 from preimage.defend.checks import checked_images
-from preimage.defend.logits import gradient_of
 from preimage.defend.users_model import at_rest, device_of
 from preimage.errors import InputError
 from preimage.images import as_picture

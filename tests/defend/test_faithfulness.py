@@ -40,7 +40,7 @@ def by_hand(model, picture, saliency_map, target, steps, before, after) -> list[
 
 
 def test_the_curves_are_those_of_a_loop_pixel_by_pixel(monkeypatch):
-    monkeypatch.setattr("preimage.defend.logits.PIXELS_PER_PASS", 3 * 32**2)
+    monkeypatch.setattr("preimage.defend.users_model.PIXELS_PER_PASS", 3 * 32**2)
     model, x, order = tiny(), pictures(), maps()
     soft = blurred(x)
     found = insertion(model, x, order, ["star", 0], steps=7)
@@ -102,7 +102,7 @@ def test_equal_pixels_come_in_the_order_of_the_rows():
 def test_a_batch_gives_what_singles_give_and_passes_change_nothing(monkeypatch):
     model, x, order = tiny(), pictures(3), maps(3)
     batch = insertion(model, x, order, [0, 1, 2], steps=5)
-    monkeypatch.setattr("preimage.defend.logits.PIXELS_PER_PASS", 2 * 32**2)
+    monkeypatch.setattr("preimage.defend.users_model.PIXELS_PER_PASS", 2 * 32**2)
     for each in range(3):
         alone = insertion(model, x[each : each + 1], order[each], each, steps=5)
         torch.testing.assert_close(alone.probabilities[0], batch.probabilities[each])

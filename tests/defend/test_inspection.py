@@ -11,11 +11,10 @@ from defend.small import BRIEF, CLASSES, Broken, Detached, pictures, trained
 from torch import nn
 
 from preimage.classifiers import Classifier
-from preimage.defend.inspection import Inspecting, Inspection, false_alarm_threshold, steps_between
+from preimage.classifiers.model_file import short_fingerprint
+from preimage.defend.inspection import Inspecting, Inspection, Threshold, false_alarm_threshold, steps_between
 from preimage.defend.purification import FAST, PAPER
 from preimage.defend.purify import purify
-from preimage.defend.thresholds import Threshold
-from preimage.defend.users_model import fingerprint_of
 from preimage.errors import InputError
 from preimage.figures.inspection import inspection_figure
 from preimage.figures.restoration import save_figure
@@ -202,14 +201,14 @@ def test_files_that_are_no_thresholds(content, code, tmp_path):
 def test_a_fingerprint_knows_all_that_a_classifier_is():
     def of(**changes) -> str:
         settings = {"mean": (0.5,) * 3, "std": (0.25,) * 3, "size": None, "classes": CLASSES} | changes
-        return fingerprint_of(Classifier(trained().model, settings.pop("classes"), **settings))
+        return short_fingerprint(Classifier(trained().model, settings.pop("classes"), **settings))
 
-    assert of() == of() == fingerprint_of(trained())
+    assert of() == of() == short_fingerprint(trained())
     assert len({of(), of(size=20), of(mean=(0.4,) * 3), of(classes=("a", "b", "c"))}) == 4
     model = nn.BatchNorm2d(3)
-    before = fingerprint_of(model)
+    before = short_fingerprint(model)
     model.running_mean += 1
-    assert fingerprint_of(model) != before
+    assert short_fingerprint(model) != before
 
 
 # ---------------------------------------------------------------------- the figure

@@ -18,10 +18,9 @@ from PIL import Image
 
 from preimage import inspect, purify, saliency
 from preimage.defend.attribution import saliency_map
-from preimage.defend.inspection import Inspecting
+from preimage.defend.inspection import Inspecting, Threshold
 from preimage.defend.saliency import SaliencyOptions
 from preimage.defend.saliency_run import write_array, write_figure, write_overlay
-from preimage.defend.thresholds import Threshold
 from preimage.errors import InputError
 from preimage.tasks import described
 
@@ -165,7 +164,7 @@ def test_states_of_both_runs_continue(folder):
     for _ in range(BRIEF.steps + 1):  # the second group has begun
         next(first)
     second.load_state_dict(first.state_dict())
-    assert [step.index for step in second] == list(range(BRIEF.steps + 1, 2 * BRIEF.steps + 1))
+    assert [step.index for step in second] == list(range(BRIEF.steps + 2, 2 * BRIEF.steps + 1))
     assert second.result() == first.run()
 
 

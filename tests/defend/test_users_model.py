@@ -17,12 +17,14 @@ from defend.small import pictures as stripes
 from torch import nn
 
 from preimage.classifiers import Classifier
+from preimage.classifiers.classifier import on_device
+from preimage.classifiers.model_file import model_fingerprint
 from preimage.defend.attacks import attack, global_generators
 from preimage.defend.attribution import saliency_map
 from preimage.defend.faithfulness import deletion
 from preimage.defend.migsg import MIGSG
 from preimage.defend.saliency import Method, SaliencyOptions
-from preimage.defend.users_model import at_rest, fingerprint_of, on_device, same_weights
+from preimage.defend.users_model import at_rest, same_weights
 
 
 def state_of(model: nn.Module) -> list:
@@ -96,12 +98,12 @@ def test_a_fingerprint_knows_every_parameter_and_buffer():
             self.register_buffer("kept", torch.zeros(3))
             self.register_buffer("transient", torch.zeros(3), persistent=False)
 
-    marks = {fingerprint_of(Held())}
+    marks = {model_fingerprint(Held())}
     for name in ("weight", "kept", "transient"):
         model = Held()
         with torch.no_grad():
             getattr(model, name)[-1] += 1
-        marks.add(fingerprint_of(model))
+        marks.add(model_fingerprint(model))
     assert len(marks) == 4
 
 

@@ -14,10 +14,9 @@ from torch import nn
 from preimage.classifiers import Classifier, TrainedModel
 from preimage.classifiers.model_file import model_fingerprint
 from preimage.errors import InputError
-from preimage.explain.forward import CachedForward, Features
+from preimage.explain.forward import CachedForward, Features, UncertaintyPenalty
 from preimage.explain.inputs import at_working_size, first_block, model_on, one_picture
 from preimage.explain.recover import recover
-from preimage.explain.uncertainty import UncertaintyPenalty
 
 
 class Given(nn.Module):
@@ -181,7 +180,8 @@ def test_a_fingerprint_is_of_all_weights_and_buffers():
 
 def test_a_model_stays_on_its_device():
     one = estimated()
-    assert model_on(one, torch.device("cpu")) is one
+    same = model_on(one, torch.device("cpu"))
+    assert (same.classifier, same.estimator) == (one.classifier, one.estimator)  # modules are equal to themselves alone
     moved = model_on(one, torch.device("meta"))
     assert {each.device.type for each in moved.classifier.parameters()} == {"meta"}
     assert {each.device.type for each in (*one.classifier.parameters(), *one.estimator.parameters())} == {"cpu"}

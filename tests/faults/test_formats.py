@@ -35,10 +35,9 @@ from preimage.classifiers.model_file import Backbone, write_model
 from preimage.classifiers.settings import Settings
 from preimage.defend.attacks import attack
 from preimage.defend.attribution import saliency_map
-from preimage.defend.inspection import Inspecting
+from preimage.defend.inspection import Inspecting, Threshold
 from preimage.defend.saliency import SaliencyOptions
 from preimage.defend.threat import Threat
-from preimage.defend.thresholds import Threshold
 from preimage.engine import checkpoint
 from preimage.restore.calibrate import calibrate
 

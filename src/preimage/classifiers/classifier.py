@@ -8,7 +8,7 @@ from copy import deepcopy
 from functools import partial
 from itertools import chain
 from threading import get_ident
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -19,6 +19,8 @@ from preimage.errors import InputError
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _LUMA = (0.299, 0.587, 0.114)
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 class Classifier(nn.Module):
@@ -189,10 +191,7 @@ class Classifier(nn.Module):
         with torch.enable_grad():
             probe = x[:1].detach().clone().requires_grad_()
             logits = self(probe)
-            slope = torch.autograd.grad(logits.sum(), probe, allow_unused=True)[0] if logits.requires_grad else None
-        if slope is None:
-            cause = "torch.no_grad, a detach or numpy inside it"
-            raise InputError(f"the classifier gives no gradient: remove what prevents it ({cause})", code="classifier")
+            gradient_of(logits.sum(), probe)
         logits = logits.detach()
         if not bool(logits.softmax(1).isfinite().all()) and bool(probe.min() == probe.max()):
             # One that divides by the image's own standard deviation is sound, and undefined for a constant image.
@@ -226,6 +225,25 @@ def check_answer(probabilities: torch.Tensor) -> None:
     if not bool(probabilities.isfinite().all()):
         way = "check its weights and its normalization"
         raise InputError(f"the classifier's logits are not finite for this image: {way}", code="classifier")
+
+
+def gradient_of(value: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    """The gradient of a classifier's output in the images; gradients of weights are not touched.
+
+    An output that does not depend on the images, as far as PyTorch can tell, is an InputError.
+    """
+    slope = torch.autograd.grad(value, images, allow_unused=True)[0] if value.requires_grad else None
+    if slope is None:
+        cause = "torch.no_grad, a detach or numpy inside it"
+        raise InputError(f"the classifier gives no gradient: remove what prevents it ({cause})", code="classifier")
+    return slope
+
+
+def on_device(model: Model, device: torch.device) -> Model:
+    """The model itself if it is on the device, else a copy there: a model stays where its owner has it."""
+    place = torch.empty(0, device=device).device  # with its index
+    is_there = all(tensor.device == place for tensor in (*model.parameters(), *model.buffers()))
+    return model if is_there else deepcopy(model).to(device)
 
 
 def _copied(model: nn.Module) -> nn.Module:

@@ -1,12 +1,11 @@
 """A model file: a classifier that was trained here, and its loss estimator, as plain data and tensors; no pickled code.
 
-By its fingerprint, SHA-256 of every byte, a checkpoint knows its data and its classifier.
+By its fingerprint a checkpoint, a table or a threshold knows its classifier.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -160,23 +159,28 @@ def estimator_of(held: dict[str, Any]) -> LossEstimator | None:
     return estimator.eval().requires_grad_(False)
 
 
-def tensor_fingerprint(tensors: Iterable[torch.Tensor]) -> str:
-    """SHA-256 of the dtypes, shapes and values of tensors: 64 hexadecimal digits."""
-    sha = hashlib.sha256()
-    for tensor in tensors:
-        sha.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-        sha.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return sha.hexdigest()
-
-
 def model_fingerprint(*models: nn.Module | None) -> str:
-    """SHA-256 of all parameters and buffers, and of how a Classifier prepares its images: 64 hexadecimal digits."""
-    sha = hashlib.sha256()
+    """SHA-256 of all parameters and buffers, and of how a Classifier prepares its images: 64 hexadecimal digits.
+
+    Example:
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3, 2))
+        >>> model_fingerprint(Classifier(model, 2)) == model_fingerprint(Classifier(model, 2, size=64))
+        False
+    """
+    digest = hashlib.sha256()
     for model in (each for each in models if each is not None):
-        sha.update(type(model).__name__.encode())
+        digest.update(type(model).__name__.encode())
         if isinstance(model, Classifier):
-            sha.update(repr((model.classes, model.size, type(model.model).__name__)).encode())
-        # Buffers that are not persistent as well, which a state dict leaves out.
-        for name, value in (*model.named_parameters(), *model.named_buffers()):
-            sha.update(f"{name} {tensor_fingerprint([value])}".encode())
-    return sha.hexdigest()
+            digest.update(repr((model.classes, model.size, type(model.model).__name__)).encode())
+        held = model.state_dict()
+        transient = {name: buffer for name, buffer in model.named_buffers() if name not in held}  # persistent=False
+        for name, value in (*held.items(), *transient.items()):
+            digest.update(name.encode())
+            if isinstance(value, torch.Tensor):
+                digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def short_fingerprint(model: nn.Module) -> str:
+    """The first 16 digits of a model's fingerprint, by which files of thresholds and rows of tables know it."""
+    return model_fingerprint(model)[:16]

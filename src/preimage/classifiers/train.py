@@ -23,9 +23,10 @@ from preimage.classifiers.augmentation import Targets, augmented, loss_of, mixup
 from preimage.classifiers.classifier import Classifier
 from preimage.classifiers.labelled import TEST, TRAIN, VALIDATION_SHARE, Labelled
 from preimage.classifiers.loss_estimator import LossEstimator, ranking_loss, untrained_estimator
-from preimage.classifiers.model_file import SMALL_SIDE, Backbone, TrainedModel, model_fingerprint, tensor_fingerprint
+from preimage.classifiers.model_file import SMALL_SIDE, Backbone, TrainedModel, model_fingerprint
 from preimage.classifiers.scores import Batch, Epoch, Predictions, score, target_quantile
 from preimage.classifiers.settings import Settings, optimizers, update_average
+from preimage.engine.checkpoint import fingerprint
 from preimage.engine.devices import choose_device, give_back_memory, has_native_bfloat16, keep_freed_memory
 from preimage.errors import InputError
 from preimage.rng import drawing_from
@@ -60,6 +61,8 @@ class Training:
         InputError: a class with too few images, other classes than the classifier's, a backbone that is not known or cannot
             process images of this size; while it is iterated, a loss that is not finite.
     """
+
+    apart: bool = False  # whether the loss of the loss estimator does not reach the classifier
 
     def __init__(
         self,
@@ -180,6 +183,8 @@ class Training:
         with self._precision(), torch.set_grad_enabled(not self.frozen):
             logits, features = self.classifier.logits_and_features(x, self.estimator.layers)
         primary = loss_of(logits, targets)
+        if self.apart:
+            features = {name: value.detach() for name, value in features.items()}
         with self._precision():
             estimates = self.estimator(features)
         return primary.mean(), ranking_loss(estimates.float(), primary)
@@ -256,10 +261,10 @@ class Training:
     @cached_property
     def fingerprint(self) -> dict[str, Any]:
         """What a saved state belongs to: settings, and hashes of the images, the labels and a finished classifier."""
-        data = (part for each in (self.learned, self.validation) for part in (each.pictures, each.labels))
+        parts = (part for each in (self.learned, self.validation) for part in (each.pictures, each.labels))
         return {
             **asdict(self.settings),
-            "data": tensor_fingerprint(data),
+            "data": [fingerprint(part.cpu()) for part in parts],
             "classifier": model_fingerprint(self.classifier) if self.frozen else "its own",
         }
 

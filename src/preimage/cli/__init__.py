@@ -1,6 +1,6 @@
 """The `preimage` command: `main` runs it and returns its exit code; whatever goes wrong becomes one line.
 
-0 all done      2 an input or an option that cannot be used      130, 143 stopped by Ctrl-C or SIGTERM
+0 all done      2 an input or an option that cannot be used      130, 143, 129 stopped by Ctrl-C, SIGTERM or SIGHUP
 """
 
 from __future__ import annotations
@@ -29,3 +29,10 @@ def main(tokens: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("preimage: aborted", file=sys.stderr)
         return 130
+
+
+def prints_result(tokens: Sequence[str]) -> bool:
+    """Whether what a command prints on stdout is what it was called for, and not about the files that it writes."""
+    from preimage.registry import TASKS
+
+    return not tokens or tokens[0] not in TASKS or not {"--json", "--help", "-h"}.isdisjoint(tokens)

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from preimage.cli.failures import closed_pipe_is_no_failure, report_failure
+from preimage.cli.failures import report_failure
 from preimage.cli.interrupt import Interrupt
 from preimage.cli.progress import Progress
-from preimage.engine import checkpoint
+from preimage.cli.streams import say
 from preimage.errors import InputError
 from preimage.images import Picture, check_place
 from preimage.jobs.job import Job, RunOptions, run_options_of
 from preimage.jobs.places import Places, check_apart, check_report, checked
 from preimage.jobs.reading import read_input
-from preimage.jobs.report import Report, as_json, earlier_reports, size_of, write_report
+from preimage.jobs.report import Report, as_json, report_of_done, reports_in, size_of, write_report
 from preimage.jobs.run import Running, threads_of
 from preimage.tasks import TaskSpec, described
 
@@ -72,44 +71,45 @@ class _Passed:
 
 
 def execute(command: Command) -> int:
-    """Run the jobs of a command; the exit code: 0, 2 if one could not be done, 130 or 143 if a signal ended it."""
+    """Run the jobs of a command; the exit code: 0, 2 if one could not be done, 129, 130 or 143 if a signal ended it."""
     if command.several:
         _check_folders(command)
-    jobs, pictures, code = _planned(command)
-    reports = _earlier(command, jobs)
+    jobs, pictures, reports, code = _planned(command)
     passed = _Passed() if command.several and command.options.get("warm_start") else None
     with Interrupt(quiet=command.quiet) as interrupt, threads_of(command.run.threads):
         for places in jobs:
             job = places.job
             try:
-                report = _one(command, job, pictures.pop(job.input, None), interrupt, passed, last=places is jobs[-1])
-                if report is not None:
-                    reports.append(report)
-                    if command.several and command.run.report is not None:
-                        write_report(reports, command.run.report, overwrite=True)
+                picture = pictures.pop(job.input, None)
+                _one(command, job, picture, interrupt, passed, reports, last=places is jobs[-1])
             except Exception as error:
                 code = report_failure(error, job.input, command=job.task)
             if interrupt.number:
                 code = interrupt.exit_code
                 break
     if command.json and (reports or command.several):
-        with closed_pipe_is_no_failure():
-            print(as_json(reports if command.several else reports[0]))
+        print(as_json(reports if command.several else reports[-1]), flush=True)
     return code
 
 
-def _planned(command: Command) -> tuple[list[Places], dict[str | None, Picture], int]:
-    """The places of every job, the inputs that are kept until their turn, and 2 if one of them cannot be read or written:
-    that is said now, hours before the last fit."""
+def _planned(command: Command) -> tuple[list[Places], dict[str | None, Picture], list[Report], int]:
+    """The places of every job, the inputs that are kept until their turn, the reports of those that are done, and 2 if an
+    input cannot be read or an output be written: that is said now, hours before the last fit."""
     found: list[Places] = []
     pictures: dict[str | None, Picture] = {}
     sizes: dict[Path, str] = {}
     code, kept = 0, 0
+    earlier, done = reports_in(command.run.report) if command.run.resume else [], list[Report]()
     for source in command.inputs or (None,):
         try:
             job = command.job(source)
             places = checked(job)
             check_apart(places, found)
+            if places.is_there and (report := report_of_done(job, places, earlier)) is not None:
+                done += [report] if report else []
+                file = places.output
+                _print((f"{file} is there, without a checkpoint: finished (--overwrite computes it anew)",), command)
+                continue
             picture = read_input(job, places) if command.several else None
             if picture is not None and source is not None:
                 sizes[source] = size_of((1, *picture.tensor.shape[1:]))
@@ -126,7 +126,10 @@ def _planned(command: Command) -> tuple[list[Places], dict[str | None, Picture],
     if command.several and command.run.report is not None:
         check_report(command.run.report)
         check_place(command.run.report, overwrite=command.run.overwrite or command.run.resume)
-    return found, pictures, code
+    if command.several:  # what an interrupted command of others left stays as well, but for what is done again
+        again = {str(places.output) for places in found}
+        done = [each for each in earlier if each.get("output") not in again]
+    return found, pictures, done, code
 
 
 def _check_sizes(sizes: Mapping[Path, str]) -> None:
@@ -137,14 +140,6 @@ def _check_sizes(sizes: Mapping[Path, str]) -> None:
             raise InputError(
                 f"--warm-start takes inputs of one size: {first} is {own}, {source} {size}: leave one out", code="size"
             )
-
-
-def _earlier(command: Command, jobs: Sequence[Places]) -> list[Report]:
-    """What an interrupted command of several inputs left in its report, but for what is done again."""
-    if not (command.several and command.run.resume and command.run.report is not None):
-        return []
-    again = {str(places.output) for places in jobs}
-    return [each for each in earlier_reports(command.run.report) if each.get("output") not in again]
 
 
 def _check_folders(command: Command) -> None:
@@ -159,44 +154,62 @@ def _check_folders(command: Command) -> None:
 
 
 def _one(
-    command: Command, job: Job, picture: Picture | None, interrupt: Interrupt, passed: _Passed | None, *, last: bool
-) -> Report | None:
-    """One job, from reading to the last file; None if it was interrupted before there was anything to write."""
+    command: Command,
+    job: Job,
+    picture: Picture | None,
+    interrupt: Interrupt,
+    passed: _Passed | None,
+    reports: list[Report],
+    *,
+    last: bool,
+) -> None:
+    """One job, from reading to the last file; its report is the next, unless there was nothing to write yet."""
     started = {} if passed is None else {"initial": passed.weights, "begun_from": passed.begun_from}
     running = Running(job, allow_code=True, picture=picture, **started)
     kept = running.places.checkpoint
     if passed is not None and passed.checkpoint is not None:
         # The fit that begins from another's weights is saved before the checkpoint that has them goes.
-        if not running.resumed and kept is not None:
-            checkpoint.save(running.run, kept)
-        passed.checkpoint.unlink(missing_ok=True)
+        if running.resumed or running.save():
+            passed.checkpoint.unlink(missing_ok=True)
         passed.checkpoint = None
     _print(running.remarks, command)
     name = job.task if job.input is None else Path(job.input).name
+    warned = 0
     with Progress(name, quiet=command.quiet) as progress:
         for step in running if not interrupt.number else ():
             progress.show(step)
+            warned = _warn(running, warned)
             if interrupt.number:
                 break
-    handing_on = passed is not None and not last and running.finished
-    outcome = running.finish(keep_checkpoint=handing_on)
+    outcome = running.finish(hashed=command.run.report is not None)
+    _warn(running, warned)
     if not outcome.report:
         what = "ended before the first step, nothing was written"
         if running.begun:
             what = "interrupted, nothing was written"
             if kept is not None and kept.exists():
                 what = f"interrupted; go on with --resume from {kept}"
-        print(f"preimage: {job.input or job.task}: {what}", file=sys.stderr)
-        return None
-    if handing_on and passed is not None:
+        say(f"preimage: {job.input or job.task}: {what}")
+        return
+    reports.append(outcome.report)
+    if command.several and command.run.report is not None:
+        write_report(reports, command.run.report, overwrite=True)
+    if passed is not None and not last and running.finished:
         passed.weights, passed.begun_from = running.result.weights, f"the weights of {job.input}"
-        passed.checkpoint = kept if kept is not None and kept.exists() else None
+        passed.checkpoint = kept if running.saves and running.save() else None
+    else:
+        running.settle()
     _print(outcome.lines, command)
-    return outcome.report
+
+
+def _warn(running: Running, already: int) -> int:
+    """Say what went wrong since then; how many warnings there are now."""
+    for warning in running.warnings[already:]:
+        say(f"preimage: warning: {warning}")
+    return len(running.warnings)
 
 
 def _print(lines: Sequence[str], command: Command) -> None:
     if not command.quiet:
-        with closed_pipe_is_no_failure():
-            for line in lines:
-                print(line, file=sys.stderr if command.json else sys.stdout, flush=True)
+        for line in lines:
+            say(line, stream="stderr" if command.json else "stdout")

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
 import traceback
-from collections.abc import Iterator
 
+from preimage.cli.streams import debugging, say
 from preimage.errors import InputError
 
 EXIT_CODE = 2
 _SMALLER = "a smaller picture or a crop, fewer --restarts, or a thinner --recipe"
+_NO_MEMORY = ("out of memory", "allocate memory", "not enough memory", "could not create a primitive", "bad_alloc")
 _SMALLER_OF = {  # of the commands without --restarts
     "maximize": "a smaller --size, or a thinner --recipe",
     "counterfactual": "a smaller picture or a crop, a lower --count, or a thinner --recipe",
@@ -27,17 +25,17 @@ def report_failure(error: Exception, subject: object = None, *, command: str = "
     text = explain(error, command)
     if subject is not None and str(subject) not in text:
         text = f"{subject}: {text}"
-    print(f"preimage: {text}", file=sys.stderr)
-    if os.environ.get("PREIMAGE_DEBUG", "0") not in ("", "0"):
+    say(f"preimage: {text}")
+    if debugging():
         traceback.print_exception(error)
     return EXIT_CODE
 
 
 def explain(error: Exception, command: str = "") -> str:
     """One line that says what to do."""
-    text = " ".join(str(error).split())
     if isinstance(error, InputError):
-        return text
+        return str(error)  # one line, but for what a name in it holds
+    text = " ".join(str(error).split())
     if _is_memory(error, text):
         return f"the memory is used up: take {_SMALLER_OF.get(command, _SMALLER)}"
     if isinstance(error, OSError):
@@ -47,20 +45,8 @@ def explain(error: Exception, command: str = "") -> str:
     return f"unexpected {kind}: {text[:300] or 'no message'} (a defect; PREIMAGE_DEBUG=1 shows where, please report it)"
 
 
-@contextlib.contextmanager
-def closed_pipe_is_no_failure() -> Iterator[None]:
-    """Who reads the first line of what is printed and goes away (`| head`) has not made anything fail."""
-    try:
-        yield
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Python would try, and complain, once more at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 def _is_memory(error: Exception, text: str) -> bool:
     # torch.OutOfMemoryError is a RuntimeError, and so is what its CPU allocator raises; torch may not be loaded here.
     return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError)
-        and any(words in text.lower() for words in ("out of memory", "can't allocate memory", "not enough memory"))
+        isinstance(error, RuntimeError) and any(words in text.lower() for words in _NO_MEMORY)
     )

@@ -1,16 +1,34 @@
-"""Ctrl-C and SIGTERM end a fit between two steps, so that the best image so far can be written."""
+"""Ctrl-C, SIGTERM and SIGHUP (a closed terminal) end a fit between two steps, so that the best so far can be written."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sys
 import threading
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
+
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+_ENDING = b"\npreimage: ending after this step, then writing the best so far; once more aborts at once\n"
+
+
+def end_at_once() -> None:
+    """From now on a signal ends the process with one line: before the first step there is nothing to be written."""
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` has it
+            signal.signal(number, _end)
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    with contextlib.suppress(Exception):
+        os.write(sys.stderr.fileno(), b"preimage: aborted\n")
+    os._exit(128 + number)
 
 
 class Interrupt:
-    """While entered, the first signal is noted in `number`; a second one aborts at once.
+    """While entered, the first signal is noted in `number`; a second one aborts, a third ends the process at once.
 
     Example:
         >>> with Interrupt() as interrupt:
@@ -21,17 +39,19 @@ class Interrupt:
     def __init__(self, *, quiet: bool = False) -> None:
         self.number: int = 0
         self.quiet = quiet
+        self._count = 0
         self._before: dict[int, Any] = {}
 
     @property
     def exit_code(self) -> int:
-        """By the shell's custom: 130 for Ctrl-C, 143 for SIGTERM."""
+        """By the shell's custom: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
         return 128 + self.number
 
     def __enter__(self) -> Interrupt:
         if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._note)
+            for number in SIGNALS:
+                if signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` has it
+                    self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -39,8 +59,12 @@ class Interrupt:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.number:
+        self._count += 1
+        if self._count > 2:  # a library may have lost the exception of the second
+            os._exit(128 + number)
+        if self._count > 1:
             raise KeyboardInterrupt
         self.number = number
         if not self.quiet:  # print is not safe here: the signal may have come in the midst of another
-            os.write(2, b"\npreimage: ending after this step, then writing the best so far; once more aborts at once\n")
+            with contextlib.suppress(Exception):
+                os.write(sys.stderr.fileno(), _ENDING)

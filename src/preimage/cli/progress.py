@@ -6,6 +6,8 @@ import sys
 import time
 from typing import Any
 
+from preimage.cli.streams import printable
+
 _PLAIN_EVERY = 10.0  # seconds between two plain lines
 _LIVE_EVERY = 0.1  # reading the loss waits for the device
 
@@ -20,7 +22,7 @@ class Progress:
     """
 
     def __init__(self, name: str, *, quiet: bool = False) -> None:
-        self.name = name
+        self.name = printable(name)
         self.quiet = quiet
         self._bar: Any = None
         self._last = float("-inf")

@@ -17,8 +17,8 @@ from torch.nn import functional
 from preimage.defend.attacks import PGD_REACH, PGD_STEPS, attackable, bounded
 from preimage.defend.checks import whole_number
 from preimage.defend.defence import DefendedClassifier, random_source
-from preimage.defend.logits import images_per_pass, logits_of
-from preimage.defend.purification import PAPER
+from preimage.defend.purification import PAPER, prior_of
+from preimage.defend.users_model import images_per_pass, logits_of
 from preimage.engine.members import Members
 from preimage.errors import InputError
 from preimage.networks import SkipNet
@@ -132,9 +132,7 @@ def prior_perturbation(
         if eps == 0:
             return images.detach().clone()
         with torch.inference_mode(False), torch.enable_grad():
-            channels, height, width = given.shape[1:]
-            members = {"members": len(given), "seed": own, "device": given.device, "streams": streams}
-            prior = recipe.prior(channels, (height, width), **members)
+            prior = prior_of(given, recipe, own, streams, given.device)
             owned = [recipe.optimizer(network.parameters(), recipe.rate) for network in prior.networks]
             together = Together([optimizer for of_member in owned for optimizer in of_member])
             everyone, computed = list(range(len(given))), Members(prior)

@@ -20,12 +20,12 @@ from torch.nn import functional
 
 from preimage.classifiers import Classifier, TrainedModel
 from preimage.classifiers.augmentation import Targets, loss_of, sent, shifted
+from preimage.classifiers.classifier import gradient_of
 from preimage.classifiers.labelled import TEST, Labelled
-from preimage.classifiers.loss_estimator import ranking_loss
 from preimage.classifiers.settings import Settings
 from preimage.classifiers.train import Training
 from preimage.defend.attacks import PGD_REACH, attackable, checked_eps
-from preimage.defend.logits import gradient_of, logits_of
+from preimage.defend.users_model import logits_of
 from preimage.errors import InputError
 
 EPS = 8.0  # in units of 1/255
@@ -62,6 +62,8 @@ class AdversarialTraining(Training):
     Raises:
         InputError: as Training, and an eps out of range.
     """
+
+    apart = True
 
     def __init__(
         self, data: Labelled, settings: Settings | None = None, *, eps: float = EPS, device: str | torch.device = "auto"
@@ -101,13 +103,7 @@ class AdversarialTraining(Training):
             return self.classifier(x)
 
     def _losses(self, x: torch.Tensor, targets: Targets) -> tuple[torch.Tensor, torch.Tensor]:
-        attacked = n_fgsm(self._logits, x, targets, self.eps)
-        with self._precision():
-            logits, features = self.classifier.logits_and_features(attacked, self.estimator.layers)
-        primary = loss_of(logits, targets)
-        with self._precision():
-            estimates = self.estimator({name: value.detach() for name, value in features.items()})
-        return primary.mean(), ranking_loss(estimates.float(), primary)
+        return super()._losses(n_fgsm(self._logits, x, targets, self.eps), targets)
 
     def _augmented(self, batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         down, across = (round((1 - self.settings.crop) * side) for side in self.data.size)

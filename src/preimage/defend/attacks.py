@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from preimage.defend.checks import checked_images, checked_labels, checked_model, whole_number
-from preimage.defend.logits import check_gradient, logits_of
-from preimage.defend.users_model import at_rest, device_of
+from preimage.defend.users_model import at_rest, check_gradient, device_of, logits_of
 from preimage.errors import InputError, MissingExtra
 from preimage.rng import checked_seed
 

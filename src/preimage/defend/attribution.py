@@ -16,13 +16,12 @@ import torch
 from torch.nn import functional
 
 from preimage.classifiers import Classifier
-from preimage.classifiers.classifier import check_answer
+from preimage.classifiers.classifier import check_answer, on_device
 from preimage.defend.checks import noise_level, whole_number
 from preimage.defend.faithfulness import blurred
-from preimage.defend.logits import images_per_pass, target_gradient
 from preimage.defend.migsg import MIGSG, SAMPLES, baseline_like
 from preimage.defend.saliency import Baseline, Method, SaliencyOptions, methods_of
-from preimage.defend.users_model import at_rest, on_device, same_weights
+from preimage.defend.users_model import at_rest, images_per_pass, same_weights, target_gradient
 from preimage.engine.devices import choose_device
 from preimage.errors import InputError
 from preimage.explain.inputs import as_model, one_picture

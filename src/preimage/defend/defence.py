@@ -15,9 +15,8 @@ import torch
 from torch import nn
 
 from preimage.defend.checks import checked_images, checked_model, whole_number
-from preimage.defend.logits import logits_of
 from preimage.defend.purification import adapted, as_given, fitting, purifying
-from preimage.defend.users_model import device_of
+from preimage.defend.users_model import device_of, logits_of
 from preimage.errors import InputError
 from preimage.recipes import RecipeLike
 from preimage.rng import LARGEST_SEED, checked_seed

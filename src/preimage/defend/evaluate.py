@@ -17,14 +17,14 @@ import torch
 from torch import nn
 
 from preimage.classifiers.classifier import check_answer
+from preimage.classifiers.model_file import short_fingerprint
 from preimage.defend.adaptive import bpda_eot, prior_perturbation
 from preimage.defend.attacks import PGD_STEPS, attack
 from preimage.defend.checks import checked_images, checked_labels, checked_model, whole_number
 from preimage.defend.defence import Defence, DefendedClassifier
-from preimage.defend.logits import check_gradient, logits_of
 from preimage.defend.table import COLUMNS, KEY, Accuracy, Row, Table, accuracies
 from preimage.defend.threat import NONE, UNATTACKED, Threat
-from preimage.defend.users_model import at_rest, device_of, fingerprint_of
+from preimage.defend.users_model import at_rest, check_gradient, device_of, logits_of
 from preimage.engine.checkpoint import fingerprint
 from preimage.errors import InputError
 from preimage.rng import checked_seed
@@ -152,7 +152,7 @@ class _Evaluation:
         }
         # Two seeds that cannot be derived from each other: the defense's own, and that of an attacker who does not know it.
         self.own, self.foreign = (int(word) >> 1 for word in np.random.SeedSequence([seed]).generate_state(2))
-        self.classifier = fingerprint_of(model)
+        self.classifier = short_fingerprint(model)
         self.settings = {name: settings_of(defence) for name, defence in self.defences.items()}
         self.pictures = [fingerprint(image.detach().cpu().float())[:16] for image in images]
 

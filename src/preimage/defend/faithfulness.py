@@ -14,9 +14,8 @@ import torch
 from torch import nn
 
 from preimage.defend.checks import Target, checked_images, checked_model, target_numbers, whole_number
-from preimage.defend.logits import images_per_pass, probability_of
 from preimage.defend.saliency import Deleted
-from preimage.defend.users_model import at_rest, device_of
+from preimage.defend.users_model import at_rest, device_of, images_per_pass, probability_of
 from preimage.errors import InputError
 from preimage.operators.blur import Blur
 from preimage.operators.kernels import gaussian

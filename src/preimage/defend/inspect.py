@@ -27,10 +27,7 @@ if TYPE_CHECKING:
 class InspectOptions(TaskOptions):
     """Options of inspection and of its calibration."""
 
-    classifier: AnyClassifier = option(
-        help=CLASSIFIER,
-        kind="classifier",
-    )
+    classifier: AnyClassifier = option(help=CLASSIFIER, kind="classifier")
     calibrate: str | Path | None = option(
         None, help="Folder of unattacked images, 19 or more, to calibrate a threshold on; without INPUT.", kind="file"
     )

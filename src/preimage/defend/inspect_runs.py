@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +11,19 @@ import torch
 
 from preimage.classifiers import Classifier
 from preimage.classifiers.labelled import SUFFIXES
+from preimage.classifiers.model_file import model_fingerprint, short_fingerprint
 from preimage.defend.inspect import InspectOptions
-from preimage.defend.inspection import Inspecting, Inspection
-from preimage.defend.progress import Progress, StepwiseRun
+from preimage.defend.inspection import Inspecting, Inspection, Threshold
 from preimage.defend.purification import adapted, as_given
-from preimage.defend.thresholds import Threshold
-from preimage.defend.users_model import fingerprint_of
 from preimage.engine.checkpoint import fingerprint
 from preimage.engine.devices import choose_device
-from preimage.engine.fit import Fit
 from preimage.engine.recipe import Recipe
+from preimage.engine.step import Step
 from preimage.errors import InputError
 from preimage.explain.inputs import as_model, at_working_size, one_picture
 from preimage.images import Picture
 from preimage.recipes import RecipeLike
+from preimage.series.parts import Series
 
 TOGETHER = 16  # unattacked images of one size that are fitted side by side
 
@@ -90,42 +89,34 @@ class InspectedImage:
 class InspectionRun(Inspecting):
     """The inspection of one image: an iterator of the Steps of its fit."""
 
-    task = "inspect"
-
     def __init__(self, image: Any, options: InspectOptions) -> None:
-        self.options = options
-        self.picture: Picture = one_picture(image)
+        self.shown: Picture = one_picture(image)
         self.classifier: Classifier = as_model(options.classifier).classifier
         self.threshold: Threshold | None = None
         if options.thresholds is not None:
             recipe: Any = options.recipe
             self.threshold = Threshold.read(options.thresholds).checked(self.classifier, recipe, options.every)
-        seen = self.picture.tensor
-        images = at_working_size(seen, self.classifier).clamp(0, 1)
-        super().__init__(images, self.classifier, seen=seen, **_settings(options))
-
-    @property
-    def fingerprint(self) -> dict[str, Any]:
-        """What identifies the job: image, classifier and settings."""
-        return {
-            "input": fingerprint(self.picture.tensor),
-            "classifier": fingerprint_of(self.classifier),
-            "recipe": self.fit.recipe.describe(),
+        super().__init__(**_arguments(self.shown.tensor, self.classifier, options))
+        self.fingerprint = {
+            "input": fingerprint(self.shown.tensor),
+            "classifier": model_fingerprint(self.classifier),
+            "recipe": self.recipe.describe(),
             "every": self.every,
-            "seed": self.options.seed,
+            "seed": options.seed,
         }
 
     def result(self) -> InspectedImage:
         """The inspection, once all steps are done; an InputError earlier than that."""
-        (found,) = self.inspections()
-        own = self.classifier.classes, self.threshold, fingerprint_of(self.classifier)
-        return InspectedImage(self.picture, found, *own, self.fit.recipe, self.seed, self.fit.seconds)
+        (found,) = super().result()
+        own = self.classifier.classes, self.threshold, short_fingerprint(self.classifier)
+        return InspectedImage(self.shown, found, *own, self.recipe, self.seed, self.seconds)
 
 
-class CalibrationRun(StepwiseRun[Progress, Threshold]):
-    """The inspection of a folder of unattacked images, some of one size at a time: an iterator of Progress."""
+class CalibrationRun(Series):
+    """The inspection of a folder of unattacked images, some of one size at a time: an iterator of Steps."""
 
     task = "inspect"
+    remarks = ()
 
     def __init__(self, options: InspectOptions) -> None:
         self.options = options
@@ -151,70 +142,50 @@ class CalibrationRun(StepwiseRun[Progress, Threshold]):
                 raise InputError(f"{paths[0]} has fewer than 16 pixels a side: leave it out", code="size")
             self.groups += groups
             self.total += len(groups) * adapted(self.recipe, size).steps
-        self.scores: list[list[float]] = []
-        self.done: int = 0
-        self.inspecting: Inspecting | None = None
-
-    @property
-    def fingerprint(self) -> dict[str, Any]:
-        """What identifies the job: images, classifier and settings."""
-        return {
+        super().__init__("group", len(self.groups))
+        self.fingerprint = {
             "images": [str(path) for path in self.paths],
-            "classifier": fingerprint_of(self.classifier),
+            "classifier": model_fingerprint(self.classifier),
             "recipe": as_given(self.recipe).describe(),
-            "every": self.options.every,
-            "seed": self.options.seed,
+            "every": options.every,
+            "seed": options.seed,
         }
+        self.current: Inspecting = self.made(0)
 
     @property
-    def current(self) -> Fit:
-        """The fit at hand."""
-        return self._begun().fit
+    def size(self) -> tuple[int, int]:
+        """Height and width of the images at hand, as they are fitted."""
+        return self.current.size
 
-    @property
-    def finished(self) -> bool:
-        """Whether all images are inspected."""
-        return len(self.scores) == len(self.groups)
+    def made(self, turn: int) -> Inspecting:
+        seen = torch.cat([one_picture(path).tensor for path in self.groups[turn]])
+        return Inspecting(**_arguments(seen, self.classifier, self.options))
 
-    def _begun(self) -> Inspecting:
-        if self.inspecting is None:
-            group = self.groups[min(len(self.scores), len(self.groups) - 1)]
-            seen = torch.cat([one_picture(path).tensor for path in group])
-            images = at_working_size(seen, self.classifier).clamp(0, 1)
-            self.inspecting = Inspecting(images, self.classifier, seen=seen, **_settings(self.options))
-        return self.inspecting
+    def end(self, result: Any) -> dict[str, Any]:
+        return {"scores": [found.score for found in result], "seconds": self.current.seconds}
 
-    def __next__(self) -> Progress:
-        if self.finished:
-            raise StopIteration
-        inspecting, first = self._begun(), 1 + sum(map(len, self.scores))
-        next(inspecting)
-        self.done += 1
-        status = f"images {first} to {first + len(self.groups[len(self.scores)]) - 1} of {len(self.paths)}"
-        if inspecting.finished:
-            self.scores.append([found.score for found in inspecting.inspections()])
-            self.inspecting = None
-        return Progress(self.done, self.total, status)
+    def whole(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        return lambda image: image
 
-    def result(self) -> Threshold:
-        """The threshold, once all images are inspected; an InputError earlier than that."""
+    def __next__(self) -> Step:
+        step, turn = super().__next__(), len(self.done)
+        first, last = (1 + sum(map(len, self.groups[:turn])), sum(map(len, self.groups[: turn + 1])))
+        return replace(step, total=self.total, status=f"images {first} to {last} of {len(self.paths)}")
+
+    def result(self) -> Any:
+        """The Threshold, once all images are inspected; an InputError earlier than that."""
         if not self.finished:
             raise InputError("a calibration ends with the last image: iterate to the end, or call run()", code="option")
-        scores = [score for group in self.scores for score in group]
+        parts = [*self.done, self.end(self.current.result())]
+        scores = [score for part in parts for score in part["scores"]]
         return Threshold.of(scores, self.classifier, self.recipe, self.options.every)
 
-    def state_dict(self) -> dict[str, Any]:
-        """The scores of all groups of images that are done."""
-        return {"scores": self.scores, "done": self.done - (self.inspecting.fit.index if self.inspecting else 0)}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue after the groups of `state_dict`."""
-        self.scores, self.done, self.inspecting = list(state["scores"]), state["done"], None
-
-
-def _settings(options: InspectOptions) -> dict[str, Any]:
-    device = choose_device(options.device)
-    return {"recipe": options.recipe, "every": options.every, "seed": options.seed, "device": device}
+def _arguments(seen: torch.Tensor, classifier: Classifier, options: InspectOptions) -> dict[str, Any]:
+    """The arguments of Inspecting."""
+    images, device = at_working_size(seen, classifier).clamp(0, 1), choose_device(options.device)
+    own = {"recipe": options.recipe, "every": options.every, "seed": options.seed, "device": device}
+    return {"images": images, "model": classifier, "seen": seen, **own}
 
 
 # ---------------------------------------------------------------------- files

@@ -1,37 +1,44 @@
 """Inspection: the predictions for an image and for its early outputs under the prior, and how far they are inconsistent.
 
 The perturbation of an attack is learned late. Inconsistent predictions for the image and its early outputs are a sign of one:
-their total variation distance is the score. They are no proof: any image whose class depends on faint detail has them.
+their total variation distance is the score. They are no proof: any image whose class depends on faint detail has them. A
+threshold is a score that few unattacked images exceed, of one classifier and recipe, as a JSON file.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from preimage.classifiers.classifier import check_answer
+from preimage.classifiers.classifier import check_answer, on_device
+from preimage.classifiers.model_file import short_fingerprint
 from preimage.defend.checks import checked_images, checked_model
 from preimage.defend.defence import random_source
-from preimage.defend.logits import logits_of
-from preimage.defend.progress import StepwiseRun
-from preimage.defend.purification import adapted
-from preimage.defend.users_model import at_rest, device_of, on_device
+from preimage.defend.purification import adapted, as_given, prior_of
+from preimage.defend.users_model import at_rest, device_of, logits_of
+from preimage.differences import first_difference
 from preimage.engine.fit import Fit
 from preimage.engine.recipe import Recipe
 from preimage.engine.step import Step
 from preimage.errors import InputError
+from preimage.images import write_bytes_atomically
 from preimage.problem import Problem
 from preimage.recipes import RecipeLike
 from preimage.rng import is_whole
 from preimage.stopping import After
+from preimage.version import __version__
 
 POINTS = 12  # outputs that are classified by default
 COUNTED = 0.5  # of the steps: earlier outputs are blurs whose predictions mean nothing
+KIND, FORMAT = "preimage thresholds", 2
+FALSE_ALARMS = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +76,8 @@ class Inspection:
         return list(zip(self.steps, self.early[:, index].tolist(), strict=True))
 
 
-class Inspecting(StepwiseRun[Step, Any]):
-    """The inspections of images of one size, as an iterator of Steps: one fit whose outputs are classified.
+class Inspecting(Fit):
+    """The inspections of images of one size: one fit, as an iterator of Steps, whose outputs are classified.
 
     Example:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 4))
@@ -105,58 +112,38 @@ class Inspecting(StepwiseRun[Step, Any]):
         self.place: torch.device = device or device_of(model)
         self.model: nn.Module = on_device(model, self.place)
         known, streams = random_source(len(images), seed)
-        self.seed: int = known
         self.given: torch.Tensor = self._probabilities(images if seen is None else checked_images(seen, "seen"))
-        members: dict[str, Any] = {"members": len(images), "seed": self.seed, "streams": streams, "device": self.place}
-        prior = recipe.prior(images.shape[1], (images.shape[2], images.shape[3]), **members)
-        self.fit: Fit = Fit(
-            Problem(images.detach().float()), prior, recipe=recipe, rule=After(), restarts=1, seed=self.seed
-        )
-        self._fitting = iter(self.fit)
-        self.steps: list[int] = []
-        self.early: list[torch.Tensor] = []
-        self.outputs: list[torch.Tensor] = []
-
-    @property
-    def current(self) -> Fit:
-        """The fit."""
-        return self.fit
-
-    @property
-    def finished(self) -> bool:
-        """Whether all steps are done."""
-        return self.fit.finished
+        self.classified: dict[str, list[Any]] = {"steps": [], "early": [], "outputs": []}  # as in Inspection
+        prior = prior_of(images, recipe, known, streams, self.place)
+        problem, rule = Problem(images.detach().float()), After()
+        super().__init__(problem, prior, recipe=recipe, rule=rule, restarts=1, seed=known, task="inspect")
 
     def __next__(self) -> Step:
-        step = next(self._fitting)
+        step = super().__next__()
         if step.index % self.every == 0 or step.index == step.total:
-            self.steps.append(step.index)
-            self.outputs.append(step.picture.cpu())
-            self.early.append(self._probabilities(step.picture))
+            row = step.index, self._probabilities(step.picture), step.picture.cpu()
+            for column, value in zip(self.classified.values(), row, strict=True):
+                column.append(value)
         return step
 
     def result(self) -> Any:
-        """The `inspections`."""
-        return self.inspections()
-
-    def inspections(self) -> list[Inspection]:
-        """One for each image, once all steps are done; an InputError earlier than that."""
+        """An Inspection for each image, once all steps are done; an InputError earlier than that."""
         if not self.finished:
             raise InputError("an inspection ends with the last step: iterate to the end, or call run()")
-        each = zip(self.given, torch.stack(self.early, 1), torch.stack(self.outputs, 1), strict=True)
-        return [Inspection(given, tuple(self.steps), early, images, self.counted) for given, early, images in each]
+        steps, early, outputs = self.classified.values()
+        each = zip(self.given, torch.stack(early, 1), torch.stack(outputs, 1), strict=True)
+        return [Inspection(given, tuple(steps), rows, images, self.counted) for given, rows, images in each]
 
     def state_dict(self) -> dict[str, Any]:
         """The state of the fit, and the outputs that are classified so far."""
-        own = {"steps": list(self.steps), "early": list(self.early), "outputs": list(self.outputs)}
-        return {"fit": self.fit.state_dict(), "seed": self.seed, "given": self.given, **own}
+        classified = {name: list(column) for name, column in self.classified.items()}
+        return {**super().state_dict(), "seed": self.seed, "given": self.given, "classified": classified}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state of `state_dict`; a seed from the operating system is that of the state."""
-        self.fit.load_state_dict(state["fit"])
-        self._fitting = iter(self.fit)
+        super().load_state_dict(state)
         self.seed, self.given = state["seed"], state["given"]
-        self.steps, self.early, self.outputs = (list(state[name]) for name in ("steps", "early", "outputs"))
+        self.classified = {name: list(column) for name, column in state["classified"].items()}
 
     @torch.no_grad()
     def _probabilities(self, images: torch.Tensor) -> torch.Tensor:
@@ -190,3 +177,100 @@ def false_alarm_threshold(scores: Sequence[float], share: float = 0.05) -> float
     ordered = sorted(scores)
     place = math.ceil(round((len(ordered) + 1) * (1 - share), 9))  # 0.95 is no binary fraction
     return ordered[min(place, len(ordered)) - 1]
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A score above which an image is suspicious, for one classifier and one purification.
+
+    Example:
+        >>> from torch.nn import Flatten
+        >>> threshold = Threshold.of([0.1, 0.3, 0.2], Flatten(), "fast")
+        >>> threshold.checked(Flatten(), "fast").value, threshold.exceeded_by(0.31)
+        (0.3, True)
+
+    Recipe and `every` are as given: where the number of steps depends on the image's size, one threshold serves all sizes.
+    """
+
+    value: float  # the score
+    false_alarms: float  # the share of unattacked images that may exceed it
+    images: int  # how many unattacked images it was calibrated on
+    classifier: str  # its fingerprint
+    recipe: dict[str, Any]  # of the purification, as plain data
+    every: int | None  # steps between two classified outputs; None: twelve outputs
+    scores: tuple[float, ...] = ()  # of the unattacked images
+
+    @classmethod
+    def of(cls, scores: Sequence[float], model: nn.Module, recipe: RecipeLike, every: int | None = None) -> Threshold:
+        """The threshold that is calibrated on the scores of unattacked images."""
+        value, mark = false_alarm_threshold(scores, FALSE_ALARMS), short_fingerprint(model)
+        return cls(value, FALSE_ALARMS, len(scores), mark, _plain(recipe), every, tuple(scores))
+
+    @property
+    def guaranteed(self) -> bool:
+        """Whether there were enough images to guarantee the share of false alarms."""
+        return (self.images + 1) * self.false_alarms >= 1 - 1e-9
+
+    def exceeded_by(self, score: float) -> bool:
+        """Whether an image of this score is suspicious."""
+        return score > self.value
+
+    def report(self) -> dict[str, Any]:
+        """Threshold and scores as plain data."""
+        own = {"images": self.images, "threshold": self.value, "false_alarms": self.false_alarms}
+        return {**own, "scores": list(self.scores)}
+
+    def summary_lines(self) -> list[str]:
+        """The threshold and what it guarantees, for people."""
+        share = f"{self.false_alarms:.0%}"
+        lines = [
+            f"{self.images} unattacked images",
+            f"threshold {self.value:.3f}: about {share} of such images exceed it",
+        ]
+        return lines if self.guaranteed else [*lines, f"it takes 19 images to guarantee {share}: more may exceed it"]
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write it as JSON, whole or not at all."""
+        held = {"kind": KIND, "format": FORMAT, "written_by": __version__, **asdict(self)}
+        content = json.dumps(held, indent=2, allow_nan=False)
+        return write_bytes_atomically(path, f"{content}\n".encode(), overwrite=overwrite)
+
+    @classmethod
+    def read(cls, path: str | Path) -> Threshold:
+        """What `save` wrote; a file that does not exist, is something else, or has another format number is an InputError."""
+        way = f"`preimage inspect --calibrate FOLDER --classifier ... -o {path}` makes one"
+        held: Any = None
+        try:
+            held = json.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            code = "not-found" if isinstance(error, FileNotFoundError) else "unreadable"
+            raise InputError(f"{path} cannot be read ({error.strerror}): {way}", code=code) from error
+        except ValueError:
+            pass  # another file, as one of other JSON
+        if not isinstance(held, dict) or KIND not in (held.get("kind"), held.get("format")):
+            raise InputError(f"{path} is not a file of thresholds: {way}", code="unreadable")
+        if held.get("format") != FORMAT:
+            written = f"was written by preimage {held.get('written_by')}, in another format than {FORMAT}"
+            raise InputError(f"{path} {written}: {way}", code="format")
+        try:
+            values = {field.name: held[field.name] for field in fields(cls)}
+            return cls(**values | {"value": float(held["value"]), "scores": tuple(map(float, held["scores"]))})
+        except (KeyError, TypeError, ValueError) as error:
+            message = f"{path} is an incomplete file of thresholds ({error}): {way}"
+            raise InputError(message, code="unreadable") from error
+
+    def checked(self, model: nn.Module, recipe: RecipeLike, every: int | None = None) -> Threshold:
+        """Itself, if it is of this classifier and this purification; else an InputError."""
+        if self.classifier != short_fingerprint(model):
+            way = "preimage inspect --calibrate FOLDER --classifier ... makes a new one"
+            raise InputError(f"the threshold is for another classifier: {way}", code="classifier")
+        now = {"every": every or "default", "recipe": _plain(recipe)}
+        difference = first_difference(now, {"every": self.every or "default", "recipe": self.recipe})
+        if difference:
+            message = f"the threshold is for {difference}: inspect with the former, or calibrate anew"
+            raise InputError(message, code="option")
+        return self
+
+
+def _plain(recipe: RecipeLike) -> dict[str, Any]:
+    return json.loads(json.dumps(as_given(recipe).describe()))

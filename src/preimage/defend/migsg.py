@@ -17,8 +17,7 @@ from captum.attr import Attribution
 from torch import nn
 
 from preimage.defend.checks import Target, checked_images, checked_model, noise_level, target_numbers, whole_number
-from preimage.defend.logits import images_per_pass, target_gradient
-from preimage.defend.users_model import at_rest, device_of
+from preimage.defend.users_model import at_rest, device_of, images_per_pass, target_gradient
 from preimage.errors import InputError
 from preimage.rng import checked_seed
 

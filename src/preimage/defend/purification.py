@@ -9,7 +9,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 import torch
 
@@ -18,6 +17,7 @@ from preimage.engine.fit import Fit
 from preimage.engine.recipe import Recipe
 from preimage.networks import SkipNet
 from preimage.optimizers import muon
+from preimage.prior import Prior
 from preimage.problem import Problem
 from preimage.recipes import RecipeLike, choose, qualities
 from preimage.stopping import After
@@ -90,16 +90,18 @@ def as_given(recipe: RecipeLike, steps: int | None = None) -> Recipe:
     return replace(choice.adapted(), stop="steps") if exact else choice.adapted()
 
 
-def purifying(images: torch.Tensor, recipe: Recipe, seed: int = 0, streams: Sequence[int] | None = None) -> Fit:
-    """The fit of images (b, c, h, w) in 0 to 1 side by side, each with weights, code and jitter of its own, for all steps.
+def prior_of(
+    images: torch.Tensor, recipe: Recipe, seed: int, streams: Sequence[int] | None, device: torch.device
+) -> Prior:
+    """The prior of images (b, c, h, w) side by side, each with weights, code and jitter of its own."""
+    channels, height, width = images.shape[1:]
+    return recipe.prior(channels, (height, width), members=len(images), seed=seed, device=device, streams=streams)
 
-    Args:
-        seed, streams: random seed, and of each image the stream of it; None: 0, 1, 2, ...
-    """
+
+def purifying(images: torch.Tensor, recipe: Recipe, seed: int = 0, streams: Sequence[int] | None = None) -> Fit:
+    """The fit of images (b, c, h, w) in 0 to 1 side by side, for all steps, with the streams (None: 0, 1, 2, ...) of a seed."""
     target = images.detach().float().clone()
-    channels, height, width = target.shape[1:]
-    members: dict[str, Any] = {"members": len(target), "seed": seed, "device": target.device, "streams": streams}
-    prior = recipe.prior(channels, (height, width), **members)
+    prior = prior_of(target, recipe, seed, streams, target.device)
     return Fit(Problem(target), prior, recipe=recipe, rule=After(), restarts=1, seed=seed)
 
 

@@ -35,10 +35,7 @@ Deleted = Literal["black", "blur"]
 class SaliencyOptions(SeededOptions):
     """Options of saliency; those of one method only are without effect on the others."""
 
-    classifier: AnyClassifier = option(
-        help=CLASSIFIER,
-        kind="classifier",
-    )
+    classifier: AnyClassifier = option(help=CLASSIFIER, kind="classifier")
     target: str | int | None = option(
         None, help="Class whose logit is explained, by name or number from 0 (default: the predicted class)."
     )

@@ -11,11 +11,12 @@ from typing import Any
 import torch
 
 from preimage.classifiers import Classifier
+from preimage.classifiers.classifier import on_device
+from preimage.classifiers.model_file import model_fingerprint
 from preimage.defend.attribution import SaliencyMap, saliency_map
 from preimage.defend.faithfulness import Curve, deletion, insertion
 from preimage.defend.progress import Progress, StepwiseRun
 from preimage.defend.saliency import Deleted, Method, SaliencyOptions, methods_of
-from preimage.defend.users_model import fingerprint_of, on_device
 from preimage.engine.checkpoint import fingerprint
 from preimage.engine.devices import choose_device
 from preimage.errors import InputError
@@ -115,7 +116,7 @@ class SaliencyRun(StepwiseRun[Progress, SaliencyResult]):
         """What identifies the job: image, classifier and options."""
         own = {name: value for name, value in vars(self.options).items() if name not in ("classifier", "device")}
         own["baseline"] = str(own["baseline"])
-        return {**own, "input": fingerprint(self.picture.tensor), "classifier": fingerprint_of(self.classifier)}
+        return {**own, "input": fingerprint(self.picture.tensor), "classifier": model_fingerprint(self.classifier)}
 
     @property
     def finished(self) -> bool:

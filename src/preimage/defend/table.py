@@ -25,7 +25,6 @@ ATTACK = ("attack", "eps", "steps", "samples", "knows_seed")
 DEFENCE = ("defence", "settings", "averaged")
 KEY = (*IMAGE, *ATTACK, *DEFENCE, "seed")
 COLUMNS = (*KEY, "predicted", "correct", "confidence", "distance", "seconds")
-_Z = 1.959963984540054  # 95 % of a normal distribution lie within so many standard deviations
 
 
 class Table:
@@ -148,12 +147,10 @@ def wilson(correct: int, count: int) -> tuple[float, float]:
         >>> [round(end, 3) for end in wilson(9, 10)]
         [0.596, 0.982]
     """
-    if not count:
-        return 0.0, 1.0
-    share, square = correct / count, _Z**2
-    middle = (share + square / (2 * count)) / (1 + square / count)
-    reach = _Z / (1 + square / count) * math.sqrt(share * (1 - share) / count + square / (4 * count**2))
-    return max(0.0, middle - reach), min(1.0, middle + reach)
+    from scipy.stats import binomtest
+
+    low, high = binomtest(correct, count).proportion_ci(method="wilson") if count else (0.0, 1.0)
+    return float(low), float(high)
 
 
 def accuracies(rows: Sequence[Row]) -> list[Accuracy]:

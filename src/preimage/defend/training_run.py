@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from preimage.classifiers.classifier import Classifier
 from preimage.classifiers.labelled import LABELS, TEST, Labelled, read_labelled
 from preimage.classifiers.model_file import TrainedModel, write_model
 from preimage.classifiers.train import Epoch, Training
 from preimage.defend.adversarial import AdversarialTraining
-from preimage.defend.progress import Progress
+from preimage.defend.progress import Progress, StepwiseRun
 from preimage.defend.train import TrainOptions, settings_of
 from preimage.errors import InputError
 from preimage.explain.inputs import as_model
@@ -25,7 +25,7 @@ class TrainingStep(Progress):
     completes_epoch: bool = False
 
 
-class TrainingRun:
+class TrainingRun(StepwiseRun[TrainingStep, TrainedModel]):
     """A training: an iterator of TrainingSteps that ends in a TrainedModel.
 
     `state_dict` is that after the last complete epoch, at any time: a saved state continues with the next one.
@@ -65,9 +65,6 @@ class TrainingRun:
         self.remarks: tuple[str, ...] = tuple(_remarks(read, self.training))
         self._steps = self._all_steps()
 
-    def __iter__(self) -> Self:
-        return self
-
     def __next__(self) -> TrainingStep:
         return next(self._steps)
 
@@ -80,12 +77,6 @@ class TrainingRun:
                 index = (done.epoch - 1) * done.total + done.index
                 step = TrainingStep(index, done.epochs * done.total, f"epoch {done.epoch} of {done.epochs}")
                 yield step
-
-    def run(self) -> TrainedModel:
-        """Iterate to the end and return the trained model."""
-        for _ in self:
-            pass
-        return self.result()
 
     def result(self) -> TrainedModel:
         """The best epoch's classifier and loss estimator, with all numbers; InputError before an epoch is complete."""
@@ -100,11 +91,6 @@ class TrainingRun:
     def size(self) -> tuple[int, int]:
         """(height, width) of the images."""
         return self.training.data.size
-
-    @property
-    def current(self) -> TrainingRun:
-        """This Run itself: it has no Fits."""
-        return self
 
     @property
     def finished(self) -> bool:

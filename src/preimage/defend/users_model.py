@@ -1,31 +1,32 @@
-"""A user's model is borrowed for one call: mode, gradient flags and gradients are restored, also after an error.
+"""A user's model, a Classifier or any nn.Module from images to logits: borrowed for one call, and its passes.
 
-Several threads may borrow one model: the first borrower records its state, and the last one restores it.
+Mode, gradient flags and gradients are restored, also after an error. Several threads may borrow one model: the first borrower
+records its state, and the last one restores it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import copy
-import hashlib
 import threading
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import nn
 
-from preimage.classifiers import Classifier
+from preimage.classifiers.classifier import check_answer, gradient_of
+from preimage.defend.checks import whole_number
+from preimage.errors import InputError
 
 _CPU = torch.device("cpu")
+# Pixels of the images of one pass if no batch size is given: about 1 GB with a ResNet-18 and its gradient.
+PIXELS_PER_PASS = 2**20
 _LOCK = threading.RLock()
 
-# By the id of a module or parameter: how to restore it, and by how many it is borrowed now.
-_BORROWED: dict[int, tuple[Callable[[], None], int]] = {}
-
-Model = TypeVar("Model", bound=nn.Module)
+# By the id of a module or parameter: its attributes as they were, and by how many it is borrowed now.
+_BORROWED: dict[int, tuple[dict[str, Any], int]] = {}
 
 
 @contextlib.contextmanager
@@ -43,8 +44,9 @@ def at_rest(model: nn.Module) -> Iterator[None]:
     parts = [*model.modules(), *model.parameters()]
     with _LOCK:
         for part in parts:
-            restore, borrowers = _BORROWED.get(id(part), (_restoring(part), 0))
-            _BORROWED[id(part)] = restore, borrowers + 1
+            names = ("training",) if isinstance(part, nn.Module) else ("requires_grad", "grad")
+            before, borrowers = _BORROWED.get(id(part), ({name: getattr(part, name) for name in names}, 0))
+            _BORROWED[id(part)] = before, borrowers + 1
         model.eval()
         model.requires_grad_(False)
     try:
@@ -52,29 +54,12 @@ def at_rest(model: nn.Module) -> Iterator[None]:
     finally:
         with _LOCK:
             for part in parts:
-                restore, borrowers = _BORROWED.pop(id(part))
+                before, borrowers = _BORROWED.pop(id(part))
                 if borrowers > 1:
-                    _BORROWED[id(part)] = restore, borrowers - 1
-                else:
-                    restore()
-
-
-def _restoring(part: nn.Module | nn.Parameter) -> Callable[[], None]:
-    if isinstance(part, nn.Module):
-        return partial(setattr, part, "training", part.training)
-    return partial(_restore_gradient, part, part.requires_grad, part.grad)
-
-
-def _restore_gradient(parameter: nn.Parameter, required: bool, gradient: torch.Tensor | None) -> None:
-    parameter.requires_grad_(required)
-    parameter.grad = gradient
-
-
-def on_device(model: Model, device: torch.device) -> Model:
-    """The model itself if it is on the device, else a copy there: a model stays where its owner has it."""
-    place = torch.empty(0, device=device).device  # with its index
-    is_there = all(tensor.device == place for tensor in (*model.parameters(), *model.buffers()))
-    return model if is_there else copy.deepcopy(model).to(device)
+                    _BORROWED[id(part)] = before, borrowers - 1
+                    continue
+                for name, value in before.items():
+                    setattr(part, name, value)
 
 
 def device_of(model: nn.Module, otherwise: torch.device = _CPU) -> torch.device:
@@ -94,21 +79,64 @@ def same_weights(model: nn.Module) -> nn.Module:
         return model
 
 
-def fingerprint_of(model: nn.Module) -> str:
-    """A hash of all parameters and buffers, and of how a Classifier prepares its images: 16 hexadecimal digits.
+# ---------------------------------------------------------------------- passes
 
-    Example:
-        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3, 2))
-        >>> fingerprint_of(Classifier(model, 2)) == fingerprint_of(Classifier(model, 2, size=64))
-        False
+
+def images_per_pass(shape: torch.Size, size: int | None = None) -> int:
+    """How many images (b, c, h, w) go through the classifier at once: `size`, or a million pixels' worth if it is None."""
+    if size is None:
+        return max(1, PIXELS_PER_PASS // (shape[-2] * shape[-1]))
+    return whole_number(size, "internal_batch_size")
+
+
+def logits_of(model: nn.Module, images: torch.Tensor, *, fewest: int = 2) -> torch.Tensor:
+    """The logits F (b, classes) of images (b, c, h, w), before the softmax; with `fewest` 1 also (b, 1) of a single output.
+
+    A model that returns something else is an InputError.
     """
-    digest = hashlib.sha256(type(model).__name__.encode())
-    if isinstance(model, Classifier):
-        digest.update(repr((model.classes, model.size, type(model.model).__name__)).encode())
-    held = model.state_dict()
-    transient = {name: buffer for name, buffer in model.named_buffers() if name not in held}  # persistent=False
-    for name, value in (*held.items(), *transient.items()):
-        digest.update(name.encode())
-        if isinstance(value, torch.Tensor):
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()[:16]
+    logits = model(images)
+    if fewest == 1 and isinstance(logits, torch.Tensor) and logits.ndim == 1:
+        logits = logits[:, None]
+    found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+    if isinstance(found, str) or len(found) != 2 or found[0] != len(images) or found[1] < fewest:
+        way = "expected logits (b, classes): wrap it, Classifier(model, classes, mean, std, size)"
+        raise InputError(f"the classifier returns {found} for {len(images)} images, {way}", code="classifier")
+    return logits
+
+
+def probability_of(model: nn.Module, x: torch.Tensor, targets: Sequence[int] | None) -> torch.Tensor:
+    """softmax(F)_t of images (b, c, h, w), (b,), t each image's target; of a model with one output its sigmoid."""
+    logits = logits_of(model, x, fewest=1).float()
+    return _of_targets(logits.softmax(1) if logits.shape[1] > 1 else logits.sigmoid(), targets)
+
+
+def target_gradient(model: nn.Module, x: torch.Tensor, targets: Sequence[int] | None) -> torch.Tensor:
+    """dF_t/dx at images (b, c, h, w), of the same shape; gradients of weights are not touched."""
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        value = _of_targets(logits_of(model, x, fewest=1), targets).sum()
+        return gradient_of(value, x)
+
+
+def _of_targets(values: torch.Tensor, targets: Sequence[int] | None) -> torch.Tensor:
+    """Of values (b, classes) that of each image's target, (b,); without targets there must be one class."""
+    classes = values.shape[1]
+    if targets is None and classes == 1:
+        return values[:, 0]
+    if targets is None or max(targets) >= classes:
+        what = (
+            "give target, a class of the classifier"
+            if targets is None
+            else f"the classifier has no class {max(targets)}"
+        )
+        raise InputError(f"{what}: its {classes} classes are 0 to {classes - 1}", code="class")
+    return values.gather(1, torch.tensor(targets, device=values.device)[:, None])[:, 0]
+
+
+def check_gradient(model: nn.Module, images: torch.Tensor) -> None:
+    """Raise InputError if the logits of the first of some images (b, c, h, w) are not finite, or not differentiable in it."""
+    with torch.inference_mode(False), torch.enable_grad():
+        x = images[:1].detach().clone().requires_grad_()
+        logits = logits_of(model, x)
+        gradient_of(logits.sum(), x)
+        check_answer(logits.detach().softmax(1))

@@ -1,13 +1,12 @@
 """Checkpoints: save and load a Run so that a crash loses only the steps since the last save, and resuming loses nothing.
 
 A checkpoint holds tensors and plain options, never code: it is read with weights_only. It is written beside its place,
-flushed to the disk and renamed, so that there is always either the old one or the new one, whole.
+flushed to the disk and renamed, so that there is always either the old one or the new one, whole; its seal is checked first.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,8 +18,10 @@ from preimage.differences import first_difference
 from preimage.engine.run import Run
 from preimage.errors import InputError
 from preimage.images import write_bytes_atomically
+from preimage.images.sealed import sealed, unsealed
 
 FORMAT = 2
+REMEDY = "remove it, or start anew without resuming"
 
 
 class Remembers(Protocol):
@@ -32,11 +33,9 @@ class Remembers(Protocol):
 
 def save(run: Run, path: str | Path, observers: Mapping[str, Remembers] | None = None) -> None:
     """Write a checkpoint of a run, and of observers by name, atomically; an old one is replaced only by a whole new one."""
-    buffer = io.BytesIO()
     saved = {"format": FORMAT, "task": run.task, "fingerprint": _plain(run.fingerprint), "state": run.state_dict()}
     saved["observers"] = {name: observer.state_dict() for name, observer in (observers or {}).items()}
-    torch.save(saved, buffer)
-    write_bytes_atomically(path, buffer.getvalue(), overwrite=True)
+    write_bytes_atomically(path, sealed(lambda file: torch.save(saved, file)), overwrite=True)
 
 
 def load(run: Run, path: str | Path, observers: Mapping[str, Remembers] | None = None) -> None:
@@ -51,10 +50,16 @@ def load(run: Run, path: str | Path, observers: Mapping[str, Remembers] | None =
         raise InputError(
             f"{path} was made with {different}: repeat that call, or start anew without resuming", code="checkpoint"
         )
-    run.load_state_dict(saved["state"])
-    for name, observer in (observers or {}).items():
-        if name in saved["observers"]:
-            observer.load_state_dict(saved["observers"][name])
+    try:
+        run.load_state_dict(saved["state"])
+        recipe = getattr(run.current, "recipe", None)
+        if recipe is not None and not 0 <= run.current.index <= recipe.steps:
+            raise ValueError(run.current.index)
+        for name, observer in (observers or {}).items():
+            if name in saved["observers"]:
+                observer.load_state_dict(saved["observers"][name])
+    except Exception as error:  # what was edited, and sealed anew, is wrong in any way
+        raise InputError(f"{path} holds no state of this job: {REMEDY}", code="checkpoint") from error
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -64,9 +69,13 @@ def read(path: str | Path) -> dict[str, Any]:
         InputError: nothing there ("not-found"), no right to read it ("unreadable"), too large for the memory ("memory"), or
             not a checkpoint of this format ("checkpoint").
     """
-    remedy = "remove it, or start anew without resuming"
     try:
-        saved = torch.load(io.BytesIO(Path(path).read_bytes()), map_location="cpu", weights_only=True)
+        content = unsealed(Path(path).read_bytes())
+        if content is None:
+            raise InputError(f"{path} is damaged, or no checkpoint of this version: {REMEDY}", code="checkpoint")
+        saved = torch.load(content, map_location="cpu", weights_only=True)
+    except InputError:
+        raise
     except FileNotFoundError as error:
         raise InputError(f"checkpoint {path} does not exist: start without resuming", code="not-found") from error
     except IsADirectoryError as error:
@@ -75,19 +84,19 @@ def read(path: str | Path) -> dict[str, Any]:
         raise InputError(f"checkpoint {path} cannot be read ({error.strerror})", code="unreadable") from error
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "memory" not in str(error):
-            raise InputError(f"{path} is not a readable checkpoint: {remedy}", code="checkpoint") from error
+            raise InputError(f"{path} is not a readable checkpoint: {REMEDY}", code="checkpoint") from error
         raise InputError(f"checkpoint {path} does not fit into memory: free some and resume", code="memory") from error
     except Exception as error:  # what is no checkpoint makes the reader fail in any way
-        raise InputError(f"{path} is not a readable checkpoint: {remedy}", code="checkpoint") from error
+        raise InputError(f"{path} is not a readable checkpoint: {REMEDY}", code="checkpoint") from error
     if not isinstance(saved, dict) or "format" not in saved:
-        raise InputError(f"{path} is not a checkpoint of format {FORMAT}: {remedy}", code="checkpoint")
+        raise InputError(f"{path} is not a checkpoint of format {FORMAT}: {REMEDY}", code="checkpoint")
     if saved["format"] != FORMAT:
         raise InputError(
             f"{path} is a checkpoint of format {saved['format']}, this version reads {FORMAT}: make it anew without resuming",
             code="format",
         )
     if not {"task", "fingerprint", "state", "observers"} <= saved.keys():
-        raise InputError(f"{path} is not a whole checkpoint: {remedy}", code="checkpoint")
+        raise InputError(f"{path} is not a whole checkpoint: {REMEDY}", code="checkpoint")
     return saved
 
 

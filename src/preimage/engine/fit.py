@@ -27,6 +27,7 @@ from preimage.engine.theta import Theta
 from preimage.errors import InputError
 from preimage.history import History
 from preimage.images import Picture
+from preimage.modes import in_own_modes
 from preimage.prior import Prior
 from preimage.problem import Problem
 from preimage.rng import checked_seed
@@ -129,8 +130,7 @@ class Fit(Run):
         """Whether every member has stopped."""
         return all(self.stopped)
 
-    # ------------------------------------------------------------------ the loop
-
+    @in_own_modes
     def __next__(self) -> Step:
         if self.finished:
             raise StopIteration
@@ -192,8 +192,7 @@ class Fit(Run):
             finish=self.problem.finish,
         )
 
-    # ------------------------------------------------------------------ the result
-
+    @in_own_modes
     def result(self) -> Result:
         """The best so far, at any time after the first step: the mean over restarts of what the rule keeps. Changes nothing."""
         if not self.index:

@@ -17,6 +17,7 @@ from torch import nn
 from preimage.codes import Code, Noise, channels_of
 from preimage.engine.devices import choose_device, choose_precision
 from preimage.errors import InputError
+from preimage.modes import in_own_modes
 from preimage.networks import SkipNet
 from preimage.optimizers import OptimizerFactory, adam
 from preimage.prior import Prior
@@ -88,6 +89,7 @@ class Recipe:
             if not fine:
                 raise InputError(f"{name} must be {constraint}, got {getattr(self, name)!r}")
 
+    @in_own_modes
     def prior(
         self,
         channels: int,

@@ -17,17 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from preimage.errors import InputError
-from preimage.explain.options import (
-    FeatureOptions,
-    PriorOptions,
-    check_finite,
-    numbered,
-    outputs,
-    report,
-    summary_lines,
-)
-from preimage.explain.recover import recipes
-from preimage.tasks import Output, TaskSpec, option
+from preimage.explain.options import FeatureOptions, PriorOptions, check_finite, explaining, numbered
+from preimage.tasks import Output, option
 
 if TYPE_CHECKING:
     import torch
@@ -93,11 +84,10 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
     from preimage.engine.checkpoint import fingerprint
     from preimage.explain.class_schedule import ClassReached
     from preimage.explain.counterfactual_result import ResultBuilder
-    from preimage.explain.forward import CachedForward, Features
+    from preimage.explain.forward import CachedForward, Features, UncertaintyPenalty
     from preimage.explain.inputs import first_block, given_by, lesion_of, model_on, region_of
-    from preimage.explain.recipes import chosen, pixel_regularizers
-    from preimage.explain.run import explanation_run
-    from preimage.explain.uncertainty import UncertaintyPenalty
+    from preimage.explain.recipes import RECOVERY, chosen, pixel_regularizers
+    from preimage.explain.run import ExplanationRun
     from preimage.problem import Problem
 
     given = given_by(image, options.classifier, options.device)
@@ -108,7 +98,7 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
     second = None if second is None else model_on(second, given.device).classifier
     layer = options.layer or first_block(model, given.on_device)
     pixel_changes = {"rate": PIXELS_RATE} if options.initial is None else {}
-    recipe, name = chosen(recipes(), options.recipe, options.steps, prior, **pixel_changes)
+    recipe, name = chosen(RECOVERY, options.recipe, options.steps, prior, **pixel_changes)
     growth = options.class_weight_growth
     if growth is None:
         growth = 1.0 if name == "paper" else CLASS_WEIGHT_GROWTH
@@ -145,7 +135,7 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
         finish=forward.composed,
     )
     before, after = ((classifier.classes[i], float(probabilities[i])) for i in (prediction, target))
-    return explanation_run(
+    return ExplanationRun(
         "counterfactual",
         given,
         options,
@@ -195,18 +185,13 @@ def further_images(options: CounterfactualOptions, path: Path) -> list[Path]:
     return [numbered(path, number) for number in range(2, options.count + 1)]
 
 
-counterfactual = TaskSpec(
-    name="counterfactual",
-    summary="Change an image so that a classifier predicts another class.",
-    example="preimage counterfactual lesion.jpg --classifier lesions.pt --target mel --html why.html",
-    options=CounterfactualOptions,
-    start=start,
-    inputs="image",
-    outputs=outputs(
-        Output("strengths", STRENGTHS, (".png",), "preimage.figures.explanation:save_strip_figure"),
-        further=further_images,
-    ),
-    recipes=recipes,
-    report=report,
-    summary_lines=summary_lines,
+counterfactual = explaining(
+    "counterfactual",
+    "Change an image so that a classifier predicts another class.",
+    "preimage counterfactual lesion.jpg --classifier lesions.pt --target mel --html why.html",
+    CounterfactualOptions,
+    start,
+    "RECOVERY",
+    Output("strengths", STRENGTHS, (".png",), "preimage.figures.explanation:save_strip_figure"),
+    further=further_images,
 )

@@ -9,13 +9,13 @@ import torch
 from torch.nn import functional
 
 from preimage.classifiers import Classifier
-from preimage.engine.fit import Fit
 from preimage.engine.result import Result
 from preimage.explain.class_schedule import ClassTracker
 from preimage.explain.explanation import STRENGTHS, Counterfactual, extended
 from preimage.explain.inputs import Given
 from preimage.explain.quality import judge, stability
 from preimage.figures.panels import heat_map, magnified
+from preimage.stopping import Tracker
 
 LIMITS = (
     "It shows what this classifier reacts to, not what the disease (or whatever the class is) does.",
@@ -26,7 +26,7 @@ LIMITS = (
 
 @dataclass(frozen=True, eq=False)
 class ResultBuilder:
-    """Builds the Counterfactual of a fit.
+    """Builds the Counterfactual of a Result and the rule's tracker.
 
     Args:
         prediction, target: indices of the predicted class of the input and of the target class.
@@ -40,10 +40,9 @@ class ResultBuilder:
     lesion: torch.Tensor | None = None
     second: Classifier | None = None
 
-    def __call__(self, fit: Fit) -> Counterfactual:
+    def __call__(self, result: Result, tracker: Tracker) -> Counterfactual:
         """That of the first seed, with the others in it and, of several, how alike they are."""
-        result, tracker = fit.result(), cast(ClassTracker, fit.tracker)
-        found = [self._of_pair(result, tracker, member) for member in range(0, len(result.image), 2)]
+        found = [self._of_pair(result, cast(ClassTracker, tracker), i) for i in range(0, len(result.image), 2)]
         first, others = found[0], found[1:]
         if not others:
             return first
@@ -122,7 +121,7 @@ class ResultBuilder:
     def _quality(self, reconstruction: torch.Tensor, changed: torch.Tensor) -> dict[str, Any]:
         """The numbers of quality.py that can be computed."""
         classifier, x0 = self.given.classifier, self.given.image
-        quality = judge(
+        return judge(
             x0,
             changed,
             classifier=classifier,
@@ -132,8 +131,7 @@ class ResultBuilder:
             mask=self.lesion,
             second=self.second,
             signs=self.lesion is not None and x0.shape[1] == 3,
-        )
-        return {name: value for name, value in quality.as_dict().items() if value is not None}
+        )[0]
 
 
 def _top_class(probabilities: torch.Tensor, names: tuple[str, ...]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from preimage.classifiers import Classifier
+from preimage.classifiers.classifier import on_device
 from preimage.classifiers.load import load_model
 from preimage.classifiers.loss_estimator import block_layers
 from preimage.classifiers.model_file import TrainedModel
@@ -105,19 +105,8 @@ def as_model(classifier: AnyClassifier) -> TrainedModel:
 def model_on(classifier: AnyClassifier, device: torch.device) -> TrainedModel:
     """A model on a device: the one that is given if it is there, else a copy, for it stays where its owner has it."""
     model = as_model(classifier)
-    modules = (model.classifier, model.estimator)
-    if all(_is_on(module, device) for module in modules if module is not None):
-        return model
-    own, estimator = (None if module is None else copy.deepcopy(module).to(device) for module in modules)
-    return replace(model, classifier=own, estimator=estimator)
-
-
-def _is_on(module: nn.Module, device: torch.device) -> bool:
-    index = torch.cuda.current_device() if device.type == "cuda" and device.index is None else device.index
-    return all(
-        each.device.type == device.type and (each.device.index or 0) == (index or 0)
-        for each in (*module.parameters(), *module.buffers())
-    )
+    estimator = None if model.estimator is None else on_device(model.estimator, device)
+    return replace(model, classifier=on_device(model.classifier, device), estimator=estimator)
 
 
 def one_picture(image: Any, value_range: tuple[float, float] | None = None, *, page: int | None = None) -> Picture:

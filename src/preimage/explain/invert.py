@@ -7,20 +7,19 @@ Source: Ulyanov, Vedaldi, Lempitsky, Deep Image Prior, CVPR 2018; Mahendran and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from preimage.errors import InputError
-from preimage.explain.options import JitterOptions, PriorOptions, StopOptions, outputs, report, summary_lines
-from preimage.tasks import TaskSpec, option
+from preimage.explain.options import JitterOptions, PriorOptions, StopOptions, explaining
+from preimage.tasks import option
 
 if TYPE_CHECKING:
-    from preimage.engine.fit import Fit
-    from preimage.engine.recipe import Recipe
+    from preimage.engine.result import Result
     from preimage.explain.explanation import Explanation
     from preimage.explain.inputs import Given
     from preimage.explain.run import ExplanationRun, Layers
+    from preimage.stopping import Tracker
 
 LIMITS = ("Detail that the layer lost is completed by the prior: what looks sharp need not have been kept.",)
 ALL = "all"
@@ -35,13 +34,6 @@ class InvertOptions(JitterOptions, PriorOptions, StopOptions):
         help="Layer as in Classifier.layers(), several separated by commas, or all: the blocks from shallow to deep.",
         flags=("--layers", "--layer"),
     )
-
-
-def recipes() -> Mapping[str, Recipe]:
-    """The recipes by name."""
-    from preimage.explain.recipes import INVERSION
-
-    return INVERSION
 
 
 def start(image: Any, options: InvertOptions) -> ExplanationRun[Explanation] | Layers:
@@ -71,26 +63,25 @@ def inversion(given: Given, layer: str, options: InvertOptions) -> ExplanationRu
     """The Run of one layer."""
     from preimage.explain.explanation import Explanation, extended
     from preimage.explain.forward import CachedForward, Features
-    from preimage.explain.recipes import chosen, pixel_regularizers
-    from preimage.explain.run import explanation_run
+    from preimage.explain.recipes import INVERSION, chosen, pixel_regularizers
+    from preimage.explain.run import ExplanationRun
     from preimage.metrics import psnr
     from preimage.problem import Problem
 
     prior, x0 = options.prior, given.image
-    recipe, name = chosen(recipes(), options.recipe, options.steps, prior)
+    recipe, name = chosen(INVERSION, options.recipe, options.steps, prior)
     jitter = given.jitter(options.input_jitter, published=name == "paper" and prior == "deep")
     forward = CachedForward(given.classifier, [layer], jitter=jitter)
     features = Features(forward, layer, given.on_device)
 
-    def build(fit: Fit) -> Explanation:
-        result = fit.result()
+    def build(result: Result, _: Tracker) -> Explanation:
         found = result.image.clamp(0, 1)
         error = features.error(found.to(given.device))
         numbers = {"layer": layer, "prior": prior, "feature_error": error, "psnr": float(psnr(found, x0))}
         panels = {"input": x0[0], f"{layer}, {prior} prior": found[0]}
         return extended(result, Explanation, given=x0, numbers=numbers, panels=panels, limits=LIMITS)
 
-    return explanation_run(
+    return ExplanationRun(
         "invert",
         given,
         options,
@@ -104,15 +95,11 @@ def inversion(given: Given, layer: str, options: InvertOptions) -> ExplanationRu
     )
 
 
-invert = TaskSpec(
-    name="invert",
-    summary="Find an image that has the features of the input at a layer.",
-    example="preimage invert photo.png --classifier torchvision:resnet18@weights.pth --layers all",
-    options=InvertOptions,
-    start=start,
-    inputs="image",
-    outputs=outputs(),
-    recipes=recipes,
-    report=report,
-    summary_lines=summary_lines,
+invert = explaining(
+    "invert",
+    "Find an image that has the features of the input at a layer.",
+    "preimage invert photo.png --classifier torchvision:resnet18@weights.pth --layers all",
+    InvertOptions,
+    start,
+    "INVERSION",
 )

@@ -7,21 +7,21 @@ Source: Ulyanov, Vedaldi, Lempitsky, Deep Image Prior, CVPR 2018, supplementary 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from preimage.errors import InputError
-from preimage.explain.options import ExplainOptions, PriorOptions, StopOptions, outputs, report, summary_lines
-from preimage.tasks import TaskSpec, option
+from preimage.explain.options import ExplainOptions, PriorOptions, StopOptions, explaining
+from preimage.tasks import option
 
 if TYPE_CHECKING:
     import torch
 
-    from preimage.engine.fit import Fit
-    from preimage.engine.recipe import Recipe
+    from preimage.engine.result import Result
     from preimage.explain.explanation import Explanation
     from preimage.explain.run import ExplanationRun
+    from preimage.stopping import Tracker
 
 DEFAULT_SIDE = 224
 NOISE = 0.05  # standard deviation of the initial pixels around gray
@@ -47,13 +47,6 @@ class MaximizeOptions(ExplainOptions, PriorOptions, StopOptions):
     )
 
 
-def recipes() -> Mapping[str, Recipe]:
-    """The recipes by name."""
-    from preimage.explain.recipes import MAXIMIZATION
-
-    return MAXIMIZATION
-
-
 def start(image: None, options: MaximizeOptions) -> ExplanationRun[Explanation]:
     """The Run; the options are those of `maximize`.
 
@@ -67,8 +60,8 @@ def start(image: None, options: MaximizeOptions) -> ExplanationRun[Explanation]:
     from preimage.explain.explanation import Explanation, extended
     from preimage.explain.forward import CachedForward
     from preimage.explain.inputs import Given, model_on
-    from preimage.explain.recipes import chosen, pixel_regularizers
-    from preimage.explain.run import explanation_run
+    from preimage.explain.recipes import MAXIMIZATION, chosen, pixel_regularizers
+    from preimage.explain.run import ExplanationRun
     from preimage.problem import Problem
 
     if image is not None:
@@ -79,7 +72,7 @@ def start(image: None, options: MaximizeOptions) -> ExplanationRun[Explanation]:
     _check_unit(options)
     index = None if options.target is None else classifier.class_index(options.target)
     size = _size((classifier.size or (DEFAULT_SIDE, DEFAULT_SIDE)) if options.size is None else options.size)
-    recipe, _ = chosen(recipes(), options.recipe, options.steps, prior)
+    recipe, _ = chosen(MAXIMIZATION, options.recipe, options.steps, prior)
     blank = torch.full((1, classifier.mean.shape[1], *size), 0.5)
     given = Given(model, blank, blank.to(place))
     classifier.check_gradient(given.on_device)
@@ -94,8 +87,7 @@ def start(image: None, options: MaximizeOptions) -> ExplanationRun[Explanation]:
         passed = forward(x)
         return _mean_of_channel(passed.features[layer], channel, window) if index is None else passed.logits[:, index]
 
-    def build(fit: Fit) -> Explanation:
-        result = fit.result()
+    def build(result: Result, _: Tracker) -> Explanation:
         found = result.image.clamp(0, 1)
         with torch.no_grad():
             excited = float(excitation(found.to(place)))
@@ -107,7 +99,7 @@ def start(image: None, options: MaximizeOptions) -> ExplanationRun[Explanation]:
         panels = {f"{maximized}: {excited:.1f}": found[0]}
         return extended(result, Explanation, numbers=numbers, panels=panels, limits=LIMITS)
 
-    run = explanation_run(
+    run = ExplanationRun(
         "maximize",
         given,
         options,
@@ -125,7 +117,7 @@ def start(image: None, options: MaximizeOptions) -> ExplanationRun[Explanation]:
         remark=f"{maximized}, {prior} prior",
     )
     if prior != "deep" and options.initial is None:
-        _add_noise(run.fit.prior.networks, options.seed)
+        _add_noise(run.prior.networks, options.seed)
     return run
 
 
@@ -191,15 +183,12 @@ def _size(size: Any) -> tuple[int, int]:
     return height, width
 
 
-maximize = TaskSpec(
-    name="maximize",
-    summary="Find an image that excites a class, a channel or a unit the most.",
-    example="preimage maximize --classifier lesions.pt --target mel",
-    options=MaximizeOptions,
-    start=start,
+maximize = explaining(
+    "maximize",
+    "Find an image that excites a class, a channel or a unit the most.",
+    "preimage maximize --classifier lesions.pt --target mel",
+    MaximizeOptions,
+    start,
+    "MAXIMIZATION",
     inputs="none",
-    outputs=outputs(),
-    recipes=recipes,
-    report=report,
-    summary_lines=summary_lines,
 )

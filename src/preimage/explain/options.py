@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from preimage.errors import InputError
-from preimage.tasks import Output, RecipeOptions, TaskOptions, option
+from preimage.tasks import Inputs, Output, P, R, RecipeOptions, TaskOptions, TaskSpec, option
 
 if TYPE_CHECKING:
     from preimage.classifiers import Classifier
     from preimage.classifiers.model_file import TrainedModel
+    from preimage.engine.recipe import Recipe
     from preimage.stopping import StoppingRule
 
 CLASSIFIER = (
@@ -29,10 +32,7 @@ ImagePrior = Literal["deep", "tv", "alpha", "none"]
 class ExplainOptions(RecipeOptions):
     """Options of every explaining task."""
 
-    classifier: Classifier | TrainedModel | str | Path = option(
-        help=CLASSIFIER,
-        kind="classifier",
-    )
+    classifier: Classifier | TrainedModel | str | Path = option(help=CLASSIFIER, kind="classifier")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,21 +112,39 @@ def numbered(path: Path, number: int) -> Path:
     return path.with_name(f"{path.stem}-{number}{path.suffix}")
 
 
-def outputs(*more: Output, further: Any = None) -> tuple[Output, ...]:
-    """The files every explaining task can write, and `more` of its own."""
-    return (
-        Output(
-            "output",
-            "Output image; its file name extension chooses the format.",
-            write="preimage.explain.explanation:write_images",
-            default="{stem}-{task}.png",
-            further=further,
-        ),
-        Output(
-            "figure", "PNG of all images and curves.", (".png",), "preimage.figures.explanation:save_explanation_figure"
-        ),
-        Output("html", PAGE, (".html", ".htm"), "preimage.figures.page:save_page"),
-        *more,
+def explaining(
+    name: str,
+    summary: str,
+    example: str,
+    options: Callable[P, Any],
+    start: Callable[[Any, Any], R],
+    recipes: str,
+    *more: Output,
+    inputs: Inputs = "image",
+    further: Any = None,
+) -> TaskSpec[P, R]:
+    """The TaskSpec of an explaining task, with the files that all can write and `more` of its own.
+
+    Args:
+        recipes: the name of its table in explain/recipes.py.
+        further: as of the Output of its image.
+    """
+    image = Output(
+        "output",
+        "Output image; its file name extension chooses the format.",
+        write="preimage.explain.explanation:write_images",
+        default="{stem}-{task}.png",
+        further=further,
+    )
+    drawn = "preimage.figures.explanation:save_explanation_figure"
+    figure = Output("figure", "PNG of all images and curves.", (".png",), drawn)
+    outputs = (image, figure, Output("html", PAGE, (".html", ".htm"), "preimage.figures.page:save_page"), *more)
+
+    def named() -> Mapping[str, Recipe]:
+        return getattr(import_module("preimage.explain.recipes"), recipes)
+
+    return TaskSpec(
+        name, summary, example, options, start, inputs, outputs, named, report=report, summary_lines=summary_lines
     )
 
 

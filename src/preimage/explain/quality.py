@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -18,7 +17,7 @@ from torch import nn
 from preimage.classifiers import Classifier, LossEstimator
 from preimage.classifiers.loss_estimator import rank_correlation
 from preimage.errors import InputError
-from preimage.explain.abcd import Signs, abcd
+from preimage.explain.abcd import abcd
 from preimage.explain.similarity import (
     check_alike,
     heat_map,
@@ -55,10 +54,6 @@ class Transfer(NamedTuple):
     after: torch.Tensor
     reached: torch.Tensor
 
-    @property
-    def gain(self) -> torch.Tensor:
-        return self.after - self.before
-
 
 @torch.no_grad()
 def transfer(second: Classifier, before: torch.Tensor, after: torch.Tensor, target: str | int) -> Transfer:
@@ -79,43 +74,6 @@ def estimated_loss(classifier: Classifier, estimator: LossEstimator, x: torch.Te
     return estimator.relative(estimator(features), 0.5)
 
 
-@dataclass(frozen=True, eq=False)
-class Quality:
-    """The numbers of `judge`, (b,) each; None for those whose inputs were not specified. `as_dict` gives plain numbers."""
-
-    valid: torch.Tensor
-    confidence_before: torch.Tensor
-    confidence_after: torch.Tensor
-    l1: torch.Tensor
-    l2: torch.Tensor
-    ms_ssim: torch.Tensor
-    high_frequency_share: torch.Tensor
-    inside_share: torch.Tensor | None = None
-    inside_share_of_others: torch.Tensor | None = None
-    feature_distance: torch.Tensor | None = None
-    transfer: Transfer | None = None
-    loss_before: torch.Tensor | None = None
-    loss_after: torch.Tensor | None = None
-    signs_before: tuple[Signs, ...] | None = None
-    signs_after: tuple[Signs, ...] | None = None
-
-    def as_dict(self, member: int = 0) -> dict[str, float | bool | None]:
-        """The numbers of one image in one dictionary: "transfer_after", "asymmetry_before" and so on; None: not computed."""
-        table: dict[str, float | bool | None] = {}
-        for each in fields(self):
-            value = getattr(self, each.name)
-            name, _, when = each.name.partition("_")
-            if name == "signs":
-                for sign in fields(Signs):
-                    table[f"{sign.name}_{when}"] = getattr(value[member], sign.name) if value else None
-            elif name == "transfer":
-                for part in Transfer._fields:
-                    table[f"transfer_{part}"] = getattr(value, part)[member].item() if value else None
-            else:
-                table[each.name] = None if value is None else value[member].item()
-        return table
-
-
 def judge(
     before: torch.Tensor,
     after: torch.Tensor,
@@ -128,14 +86,14 @@ def judge(
     other_masks: torch.Tensor | Sequence[torch.Tensor] | None = None,
     second: Classifier | None = None,
     signs: bool = False,
-) -> Quality:
-    """All numbers, of images that were changed towards a class, for which the arguments suffice.
+) -> list[dict[str, Any]]:
+    """All numbers for which the arguments suffice, by name, of each of some images that were changed towards a class.
 
     Example:
         >>> model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
         >>> before, after, mask = torch.zeros(1, 3, 32, 32), torch.zeros(1, 3, 32, 32), torch.zeros(32, 32, dtype=torch.bool)
         >>> mask[:16, :16] = after[..., :16, :16] = True
-        >>> judge(before, after, classifier=Classifier(model, 2), target=1, mask=mask).as_dict()["inside_share"]
+        >>> judge(before, after, classifier=Classifier(model, 2), target=1, mask=mask)[0]["inside_share"]
         4.0
 
     Args:
@@ -158,23 +116,31 @@ def judge(
     check_alike(after, base)
     change = after - base
     own = transfer(classifier, before, after, target)
-    return Quality(
-        valid=own.reached,
-        confidence_before=own.before,
-        confidence_after=own.after,
-        l1=l1(after, before),
-        l2=l2(after, before),
-        ms_ssim=ms_ssim(after, before),
-        high_frequency_share=high_frequency_share(change),
-        inside_share=None if mask is None else inside_share(change, mask),
-        inside_share_of_others=None if other_masks is None else inside_share_of_others(change, other_masks),
-        feature_distance=None if second is None else feature_distance(second, after, before),
-        transfer=None if second is None else transfer(second, before, after, target),
-        loss_before=None if estimator is None else estimated_loss(classifier, estimator, before),
-        loss_after=None if estimator is None else estimated_loss(classifier, estimator, after),
-        signs_before=tuple(abcd(x) for x in before) if signs else None,
-        signs_after=tuple(abcd(x) for x in after) if signs else None,
-    )
+    columns: dict[str, torch.Tensor] = {
+        "valid": own.reached,
+        "confidence_before": own.before,
+        "confidence_after": own.after,
+        "l1": l1(after, before),
+        "l2": l2(after, before),
+        "ms_ssim": ms_ssim(after, before),
+        "high_frequency_share": high_frequency_share(change),
+    }
+    if mask is not None:
+        columns["inside_share"] = inside_share(change, mask)
+    if other_masks is not None:
+        columns["inside_share_of_others"] = inside_share_of_others(change, other_masks)
+    if second is not None:
+        columns["feature_distance"] = feature_distance(second, after, before)
+        followed = transfer(second, before, after, target)._asdict()
+        columns |= {f"transfer_{name}": column for name, column in followed.items()}
+    pairs = {"before": before, "after": after}
+    if estimator is not None:
+        columns |= {f"loss_{when}": estimated_loss(classifier, estimator, x) for when, x in pairs.items()}
+    found = [{name: column[i].item() for name, column in columns.items()} for i in range(len(before))]
+    for i, numbers in enumerate(found if signs else ()):
+        for when, x in pairs.items():
+            numbers |= {f"{name}_{when}": value for name, value in vars(abcd(x[i])).items()}
+    return found
 
 
 # ---------------------------------------------------------------------- several seeds, and a randomized classifier

@@ -41,11 +41,7 @@ _WIDTHS = (16, 32, 64, 128, 128, 128)
 _NOTEBOOKS: dict[str, Any] = {"down": _WIDTHS, "up": _WIDTHS, "downsample": "average", "padding": "zeros"}
 PAPER_INVERSION = Recipe(
     network=SkipNet.Config(
-        **_NOTEBOOKS,
-        skip=(4,) * 6,
-        down_kernel=(7, 7, 5, 5, 3, 3),
-        up_kernel=(7, 7, 5, 5, 3, 3),
-        upsample="nearest",
+        **_NOTEBOOKS, skip=(4,) * 6, down_kernel=(7, 7, 5, 5, 3, 3), up_kernel=(7, 7, 5, 5, 3, 3), upsample="nearest"
     ),
     jitter=0.0,
     rate=0.001,

@@ -7,18 +7,16 @@ Source: Narayanaswamy, Thiagarajan, Spanias, ICASSP 2021, eq. 4.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from preimage.explain.options import FeatureOptions, StopOptions, outputs, report, summary_lines
-from preimage.tasks import TaskSpec
+from preimage.explain.options import FeatureOptions, StopOptions, explaining
 
 if TYPE_CHECKING:
-    from preimage.engine.fit import Fit
-    from preimage.engine.recipe import Recipe
+    from preimage.engine.result import Result
     from preimage.explain.explanation import Explanation
     from preimage.explain.run import ExplanationRun
+    from preimage.stopping import Tracker
 
 LIMITS = (
     "The recovery shows what the layer keeps of the image, completed by the prior: detail that the layer lost is made up.",
@@ -31,13 +29,6 @@ class RecoverOptions(FeatureOptions, StopOptions):
     """Options of `recover`."""
 
 
-def recipes() -> Mapping[str, Recipe]:
-    """The recipes by name."""
-    from preimage.explain.recipes import RECOVERY
-
-    return RECOVERY
-
-
 def start(image: Any, options: RecoverOptions) -> ExplanationRun[Explanation]:
     """The Run; the options are those of `recover`.
 
@@ -47,18 +38,17 @@ def start(image: Any, options: RecoverOptions) -> ExplanationRun[Explanation]:
     import torch
 
     from preimage.explain.explanation import Explanation, extended
-    from preimage.explain.forward import CachedForward, Features
+    from preimage.explain.forward import CachedForward, Features, UncertaintyPenalty
     from preimage.explain.inputs import first_block, given_by
-    from preimage.explain.recipes import chosen
-    from preimage.explain.run import explanation_run
-    from preimage.explain.uncertainty import UncertaintyPenalty
+    from preimage.explain.recipes import RECOVERY, chosen
+    from preimage.explain.run import ExplanationRun
     from preimage.figures.panels import heat_map, magnified
     from preimage.metrics import psnr
     from preimage.problem import Problem
 
     given = given_by(image, options.classifier, options.device)
     x0, layer, weight = given.image, options.layer or first_block(given.model, given.on_device), options.loss_weight
-    recipe, name = chosen(recipes(), options.recipe, options.steps)
+    recipe, name = chosen(RECOVERY, options.recipe, options.steps)
     penalty = UncertaintyPenalty(
         given.model, options.uncertainty if weight else "none", target_loss=options.target_loss
     )
@@ -67,8 +57,7 @@ def start(image: Any, options: RecoverOptions) -> ExplanationRun[Explanation]:
     features = Features(forward, layer, given.on_device)
     penalty.set_reference(forward, given.on_device)
 
-    def build(fit: Fit) -> Explanation:
-        result = fit.result()
+    def build(result: Result, _: Tracker) -> Explanation:
         found = result.image.clamp(0, 1)
         with torch.no_grad():
             passed = forward(torch.cat([x0, found]).to(given.device))
@@ -94,7 +83,7 @@ def start(image: Any, options: RecoverOptions) -> ExplanationRun[Explanation]:
         }
         return extended(result, Explanation, given=x0, numbers=numbers, panels=panels, limits=LIMITS)
 
-    return explanation_run(
+    return ExplanationRun(
         "recover",
         given,
         options,
@@ -108,15 +97,11 @@ def start(image: Any, options: RecoverOptions) -> ExplanationRun[Explanation]:
     )
 
 
-recover = TaskSpec(
-    name="recover",
-    summary="Recover an image from its features at the first residual block, such that the classifier is confident.",
-    example="preimage recover lesion.jpg --classifier lesions.pt",
-    options=RecoverOptions,
-    start=start,
-    inputs="image",
-    outputs=outputs(),
-    recipes=recipes,
-    report=report,
-    summary_lines=summary_lines,
+recover = explaining(
+    "recover",
+    "Recover an image from its features at the first residual block, such that the classifier is confident.",
+    "preimage recover lesion.jpg --classifier lesions.pt",
+    RecoverOptions,
+    start,
+    "RECOVERY",
 )

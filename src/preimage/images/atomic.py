@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import secrets
 import shutil
@@ -12,6 +13,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from preimage.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 _NO_PERMISSION = "no permission to write there: choose another folder"
 _WAYS_OUT = {
@@ -40,10 +46,11 @@ def write_bytes_atomically(
     path = Path(path)
     check_place(path, overwrite=overwrite)
     target = Path(os.path.realpath(path))  # a link keeps pointing to the file it names
-    partial = _partial_file(target.parent)
     with _clear_errors(path):
+        _remove_orphans(target)
+        partial, file = _new_partial(target)
         try:
-            with partial.open("xb") as file:
+            with file:
                 if isinstance(data, bytes):
                     file.write(data)
                 else:
@@ -82,6 +89,8 @@ def check_place(path: str | Path, *, overwrite: bool = False) -> None:
     with _clear_errors(path):
         if target.is_dir():
             raise InputError(f"{path} is a folder: give the name of a file in it", code="unwritable")
+        if target.is_symlink():
+            raise InputError(f"{path} is a link that leads to itself: remove it", code="unwritable")
         if not folder.exists():
             raise InputError(f"{path}: the folder {path.parent} does not exist: create it first", code="unwritable")
         if not folder.is_dir():
@@ -91,16 +100,48 @@ def check_place(path: str | Path, *, overwrite: bool = False) -> None:
         if target.exists() and not overwrite:
             raise FileExistsError
         # Permission bits do not tell the whole truth (read-only disks, network folders, root): try it.
-        probe = _partial_file(folder)
+        probe = _partial_name(target)
         try:
             probe.touch(exist_ok=False)
         finally:
             probe.unlink(missing_ok=True)
 
 
-def _partial_file(folder: Path) -> Path:
+def _partial_name(target: Path) -> Path:
     """A short name of its own, so that a long file name leaves room and two writers do not meet."""
-    return folder / f".preimage-{secrets.token_hex(6)}.partial"
+    return target.with_name(f"{_prefix(target)}{secrets.token_hex(6)}.partial")
+
+
+def _prefix(target: Path) -> str:
+    return f".preimage-{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:12]}-"
+
+
+def _new_partial(target: Path) -> tuple[Path, BinaryIO]:
+    """A new file beside the target, open and locked: what is not locked, nobody is writing any more."""
+    while True:
+        partial = _partial_name(target)
+        file = partial.open("xb")
+        with contextlib.suppress(OSError):  # some network folders know no locks
+            _lock(file)
+        if fcntl is None or partial.exists():  # else it was taken for an orphan before it was locked
+            return partial, file
+        file.close()
+
+
+def _remove_orphans(target: Path) -> None:
+    """Remove what a writer of this target left that was killed."""
+    if fcntl is None:
+        return
+    for orphan in target.parent.glob(f"{_prefix(target)}*.partial"):
+        with contextlib.suppress(OSError), orphan.open("rb") as file:  # its writer is at work, or removed it
+            _lock(file)
+            orphan.unlink()
+
+
+def _lock(file: BinaryIO) -> None:
+    """Lock a file for as long as it is open; OSError if another one has it."""
+    if fcntl is not None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _rename(partial: Path, target: Path, *, overwrite: bool) -> None:

@@ -49,6 +49,13 @@ class Places:
         """Whether files that exist are replaced: what an interrupted job wrote belongs to its checkpoint, if it had one then."""
         return self.job.run.overwrite or self.resumes is not None
 
+    @cached_property
+    def is_there(self) -> bool:
+        """Whether a job that is to go on has nothing to go on from, and all of its files: an earlier one has finished it."""
+        run, files = self.job.run, self.written.values()
+        begun = self.resumes is not None or run.overwrite
+        return run.resume and not begun and bool(files) and all(path.is_file() for path in files)
+
     def check(self) -> None:
         """Raise InputError for a file that cannot be written or must not be replaced, or one that is written twice or read."""
         run, checkpoint = self.job.run, self.checkpoint
@@ -68,7 +75,7 @@ class Places:
             _check_free(path, option, taken)
             taken[_key(path)] = option
             if path is not checkpoint:
-                check_place(path, overwrite=self.may_replace)
+                check_place(path, overwrite=self.may_replace or self.is_there)
             elif run.autosave is not None:
                 check_place(path, overwrite=True)
 
@@ -135,6 +142,9 @@ def _read(job: Job) -> dict[Path, str]:
             path = in_folder(Path(value), job.input) if stated.kind == "image" else Path(value)
             if path.is_file():
                 read[path] = f"--{name.replace('_', '-')}"
+    recipe = job.options.get("recipe")
+    if isinstance(recipe, str) and recipe.endswith(".json"):
+        read[Path(recipe)] = "--recipe"
     return read
 
 

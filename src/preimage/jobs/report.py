@@ -103,6 +103,7 @@ def make_report(running: Running, result: Any) -> Report:
     if isinstance(result, Result):
         report |= _of_fit(running, result)
     report["remarks"] = list(running.remarks)
+    report["warnings"] = list(running.warnings)
     report["seconds"] = round(running.setup + getattr(result, "seconds", 0.0), 3)
     report["threads"] = torch.get_num_threads()
     if running.spec.report is not None:
@@ -207,13 +208,13 @@ def write_report(report: Report | list[Report], path: Path, *, overwrite: bool) 
     write_bytes_atomically(path, f"{as_json(report)}\n".encode(), overwrite=overwrite)
 
 
-def earlier_reports(path: Path) -> list[Report]:
-    """What an interrupted command of several inputs left in its report."""
+def reports_in(path: Path | None) -> list[Report]:
+    """What earlier commands left in a report: of one input or of several; nothing if it is no report."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = None if path is None else json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return []
-    return [each for each in content if isinstance(each, dict)] if isinstance(content, list) else []
+    return [each for each in (content if isinstance(content, list) else [content]) if isinstance(each, dict)]
 
 
 def hashes_of(job: Job, places: Places) -> dict[str, str] | None:
@@ -221,27 +222,33 @@ def hashes_of(job: Job, places: Places) -> dict[str, str] | None:
 
     None for a job that is no plain data or reads a folder.
     """
-    recipe = job.options.get("recipe")
-    read = [*places.read, *([Path(recipe)] if isinstance(recipe, str) and recipe.endswith(".json") else [])]
     same = replace(job, run=replace(job.run, overwrite=False, resume=False, autosave=None))
     try:
-        content = "\n".join([__version__, same.to_json(), *map(sha256_of, read)])
+        content = "\n".join([__version__, same.to_json(), *map(sha256_of, places.read)])
     except InputError:
         return None
     return {"job": hashlib.sha256(content.encode()).hexdigest()} | {n: sha256_of(p) for n, p in places.written.items()}
 
 
-def report_of_done(job: Job, places: Places) -> Report | None:
-    """The report that this very job wrote, if all its files are there as it left them."""
-    path = job.run.report
-    if path is None or job.run.overwrite or not all(each.is_file() for each in (path, *places.written.values())):
+def report_of_done(job: Job, places: Places, reports: Sequence[Report]) -> Report | None:
+    """The report of this very job among some, if all its files are there as it left them; empty if none tells of them.
+
+    Raises:
+        InputError: files to go on from that another job made, or one that was interrupted.
+    """
+    if job.run.overwrite or not all(each.is_file() for each in places.written.values()):
         return None
-    try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+    output = None if places.output is None else str(places.output)
+    report = next((each for each in reports if each.get("output") == output), None)
+    known = None if report is None else report.get("sha256")
+    if report is not None and known is not None and known == hashes_of(job, places):
+        return report
+    if not places.is_there:
         return None
-    known = report.get("sha256") if isinstance(report, dict) else None
-    return report if known is not None and known == hashes_of(job, places) else None
+    if report is None or (known is None and report.get("reason_code") != "interrupted"):
+        return {}
+    what = "is of a fit that was interrupted" if known is None else "was made of another input or with other options"
+    raise InputError(f"{output} {what}, and no checkpoint is left: start anew with --overwrite", code="exists")
 
 
 def report_lines(running: Running, result: Any, report: Report) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """Execution of a job: the input is read once, the run starts, its Steps are passed on, and the outputs are written.
 
 for step in (running := Running(job)): ...      # a progress bar and stopping early are bodies of this loop
-outcome = running.finish()                      # or, in one go: run_job(job)
+outcome = running.finish()
+running.settle()                                # or, in one go: run_job(job)
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from preimage.jobs.report import (
     read_reference,
     report_lines,
     report_of_done,
+    reports_in,
     write_report,
 )
 from preimage.observe import observe
@@ -55,13 +57,15 @@ def run_job(job: Job, *, allow_code: bool = False) -> Outcome:
         InputError: any part of the job that cannot be used; nothing is written then.
     """
     places = places_of(job)
-    if (report := report_of_done(job, places)) is not None:
+    if (report := report_of_done(job, places, reports_in(job.run.report))) is not None:
         return Outcome("done", report, dict(places.written))
     with threads_of(job.run.threads):
         running = Running(job, allow_code=allow_code)
         for _ in running:
             pass
-        return running.finish()
+        outcome = running.finish()
+        running.settle()
+        return outcome
 
 
 class Running:
@@ -113,7 +117,9 @@ class Running:
         # A checkpoint may have been saved before the first step; there is no result of that.
         self.begun = self.resumed and getattr(self.run, "index", 1) > 0
         self._may_save = True
+        self._complete = False
         self.is_alone: bool = initial is None
+        self.warnings: list[str] = []  # what went wrong beside the fit, and did not end it
 
     def _watched(self, whole: Picture | None) -> Watched | None:
         """The observers of a restoration."""
@@ -142,46 +148,103 @@ class Running:
             completes_epoch = getattr(step, "completes_epoch", None)
             self._may_save = completes_epoch is not False
             if path is not None and (completes_epoch or (every is not None and step.index % every == 0)):
-                checkpoint.save(self.run, path, self.observers)
+                self.save()
             self.begun = True
             yield step
+
+    def save(self) -> bool:
+        """Save a checkpoint. One that cannot be written is a warning, said once, and tried again at its next turn."""
+        if self.places.checkpoint is None:
+            return False
+        try:
+            checkpoint.save(self.run, self.places.checkpoint, self.observers)
+        except (InputError, MemoryError) as error:
+            warning = f"no checkpoint could be saved, the fit goes on: {str(error) or 'the memory is used up'}"
+            if warning not in self.warnings:
+                self.warnings.append(warning)
+            return False
+        return True
 
     @property
     def finished(self) -> bool:
         """Whether the result stands."""
         return bool(getattr(self.run, "finished", True))
 
-    def finish(self, *, keep_checkpoint: bool = False) -> Outcome:
-        """Write the best so far; the checkpoint goes last if the result stands, and is saved if it does not.
+    def finish(self, *, hashed: bool = False) -> Outcome:
+        """Write the best so far, a checkpoint if the result does not stand yet, and the report.
 
-        `keep_checkpoint`: it stays although the result stands (what follows begins from it).
+        The checkpoint of a result that stands is there until `settle`, so that nothing is lost before all is written.
+        `hashed`: the report tells by hashes what it is of, although it is not written here.
         """
         if not self.begun:
             return Outcome("interrupted")
-        run, path, complete, is_data = self.job.run, self.places.checkpoint, self.finished, self.spec.inputs == "data"
-        saves = is_data or run.autosave is not None or run.resume
-        if path is not None and saves and self._may_save and (keep_checkpoint or not complete):
-            checkpoint.save(self.run, path, self.observers)
+        run, complete, is_data = self.job.run, self.finished, self.spec.inputs == "data"
         if is_data and not complete:
+            self._save_rest()
             return Outcome("interrupted")
         try:
             result = self.result = self.run.result()
         except InputError:
             if complete:
                 raise
+            self._save_rest()
             return Outcome("interrupted")  # an inspection, say: half of it is no result
-        self._write(result)
+        # An unfinished picture is never there without its checkpoint, by which it is known to be unfinished.
+        first = not complete and self.saves and not self.resumable
+        if first:
+            self._save_rest()
+        self._write_or_keep(result)
+        if not complete and not first:
+            self._save_rest()
         report = make_report(self, result)
         lines = report_lines(self, result, report)
         if run.preview and self.whole_shape is not None:
             lines += (projected(report["seconds"], self.whole_shape),)
+        hashes = hashes_of(self.job, self.places) if hashed or run.report is not None else None
+        if complete and self.is_alone and hashes is not None:
+            report["sha256"] = hashes
         if run.report is not None:
-            if complete and self.is_alone and (hashes := hashes_of(self.job, self.places)) is not None:
-                report["sha256"] = hashes
             write_report(report, run.report, overwrite=self.places.may_replace)
-        if complete and path is not None and not keep_checkpoint and (saves or run.overwrite):
-            path.unlink(missing_ok=True)
+        self._complete = complete
         return Outcome("done" if complete else "interrupted", report, dict(self.places.written), lines)
+
+    @property
+    def saves(self) -> bool:
+        """Whether what is not complete is saved."""
+        run = self.job.run
+        return self.places.checkpoint is not None and (
+            self.spec.inputs == "data" or run.autosave is not None or run.resume
+        )
+
+    @property
+    def resumable(self) -> bool:
+        """Whether there is a checkpoint."""
+        return self.places.checkpoint is not None and self.places.checkpoint.exists()
+
+    def _write_or_keep(self, result: Any) -> None:
+        """Write the outputs; a disk without room for them may have had it without a checkpoint, or have it for one."""
+        path = self.places.checkpoint
+        try:
+            self._write(result)
+        except InputError as error:
+            if path is not None and self.saves and not self.finished and self.resumable:
+                path.unlink()
+                self._write(result)
+                self._save_rest()
+            elif self.saves and self.save():
+                raise InputError(f"{error} (the fit is kept: go on with --resume)", code=error.code) from error
+            else:
+                raise
+
+    def _save_rest(self) -> None:
+        if self.saves and self._may_save:
+            self.save()
+
+    def settle(self) -> None:
+        """Remove the checkpoint, if the result stands: everything is written."""
+        path = self.places.checkpoint
+        if self._complete and path is not None and (self.saves or self.job.run.overwrite):
+            path.unlink(missing_ok=True)
 
     def _write(self, result: Any) -> None:
         replace = self.places.may_replace

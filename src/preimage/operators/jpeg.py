@@ -66,7 +66,7 @@ class JpegCoefficients(nn.Module):
         self.size: tuple[int, int] = size
         self.subsampling: tuple[int, int] = subsampling
         self.channels: int = len(tables)
-        k = torch.arange(BLOCK)
+        k = torch.arange(BLOCK, dtype=torch.float32)
         basis = torch.cos(math.pi * (2 * k + 1) * k[:, None] / (2 * BLOCK)) * math.sqrt(2 / BLOCK)
         basis[0] /= math.sqrt(2)
         self.register_buffer("basis", basis)

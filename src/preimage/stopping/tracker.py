@@ -148,7 +148,9 @@ class ScoreTracker:
         if any(members):
             # Member by member rather than by a mask, which would have to go to the device.
             chosen = zip(members, step.average, step.average if self.best is None else self.best, strict=True)
-            self.best = step.average if all(members) else torch.stack([new if c else old for c, new, old in chosen])
+            self.best = (
+                step.average.clone() if all(members) else torch.stack([new if c else old for c, new, old in chosen])
+            )
             self.kept_step = [step.index if c else kept for c, kept in zip(members, self.kept_step, strict=True)]
 
     def score(self, step: int) -> float | None:
