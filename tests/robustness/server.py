@@ -203,12 +203,12 @@ def _child(
         inject()
     os.write(ready, b"%d" % resident)
     os.close(ready)
-    from preimage.cli import main
+    from preimage.__main__ import run
 
+    sys.argv = ["preimage", *argv]
     try:
-        code = call() if call is not None else main(argv)
+        code = (call or run)()
         code = code if isinstance(code, int) else 0
-        sys.stdout.flush()
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
     except BaseException:
