@@ -86,7 +86,7 @@ def _streams(call: str, out: str, err: str, env: dict[str, str], stop: bool, are
     events = [("out.png.checkpoint", 0), (0.2, signal.SIGTERM)] if stop else ()
     ran = arena.spawn(*argv, makes=makes, out=out, err=err, env=env, events=events)
     heard = err == "file" or (err == "out" and out == "file")
-    if not heard:  # what could not be said cannot be judged
+    if not heard or call == "json":  # what could not be said cannot be judged; beside --json, remarks are on stderr
         arena.faults = [fault for fault in arena.faults if fault[0] != "words"]
     if out == "full" and call in ("json", "info", "help") and ran.code in (1, 2) and "Traceback" not in ran.err:
         code = ran.code  # what was asked for was what could not be printed
@@ -147,7 +147,15 @@ def _no_space(first: int, last: int) -> None:
 def _limited(argv: tuple[object, ...], must: str, arena: Arena, **how: Any) -> Fault | None:
     """`must` be written whole for exit 0; or "any": a refusal in one line will do."""
     arena.take("noisy.png", "tiny.json", "model.pt", "colors", "stack.tif")
-    makes = ("out.png", "out.tif", "out.png.checkpoint", "report.json", "out.pt", "out.pt.checkpoint")
+    makes = (
+        "out.png",
+        "noisy-denoise.png",
+        "out.tif",
+        "out.png.checkpoint",
+        "report.json",
+        "out.pt",
+        "out.pt.checkpoint",
+    )
     ran = arena.run(*argv, makes=makes, **how)
     if resource.RLIMIT_AS in how.get("limits", ()):
         arena.faults = [fault for fault in arena.faults if fault[0] != "memory"]
@@ -194,7 +202,7 @@ def limits(seed: int, count: int) -> list[Trial]:
         "saliency": ("saliency", "noisy.png", "--classifier", "model.pt", "-o", "out.png", *GRADIENT),
         "train": ("train", "colors", "-o", "out.pt", *TRAINING, "--epochs", 1),
     }
-    for space in (1, 4, 16, 64, 256):
+    for space in (16, 64, 256, 512):
         for call, argv in calls.items():
             add(f"{space} MB more, {call}", partial(_limited, argv, "any", limits={resource.RLIMIT_AS: space * 2**20}))
     for files in (12, 20, 40):
