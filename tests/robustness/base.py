@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -85,6 +86,7 @@ def pixels(path: Path) -> NDArray[np.generic] | None:
     """A picture that was written, or None if it is not there or not whole."""
     if not path.exists():
         return None
+    logging.disable()  # tifffile's own remarks
     try:
         if path.suffix == ".tif":
             return tifffile.imread(path)
@@ -92,6 +94,8 @@ def pixels(path: Path) -> NDArray[np.generic] | None:
             return np.asarray(image)
     except Exception:
         return None
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def same_weights(path: Path, other: Path) -> bool:

@@ -85,7 +85,7 @@ def _streams(call: str, out: str, err: str, env: dict[str, str], stop: bool, are
     }[call]
     events = [("out.png.checkpoint", 0), (0.2, signal.SIGTERM)] if stop else ()
     ran = arena.spawn(*argv, makes=makes, out=out, err=err, env=env, events=events)
-    heard = err == "file" or (err == "out" and out == "file")
+    heard = (err == "file" or (err == "out" and out == "file")) and "utf-16" not in env.values()
     if not heard or call == "json":  # what could not be said cannot be judged; beside --json, remarks are on stderr
         arena.faults = [fault for fault in arena.faults if fault[0] != "words"]
     if out == "full" and call in ("json", "info", "help") and ran.code in (1, 2) and "Traceback" not in ran.err:
