@@ -1,4 +1,10 @@
-"""What the examples of docstrings share: public names, a fixed seed, and a folder of small sample files to work in.
+"""What all tests and the examples of docstrings share.
+
+Equal bytes, equal rows and equal steps are promised on the CPU alone. So every test and every example is about the CPU, on any
+machine: while it runs PyTorch sees no accelerator, and "auto" is the CPU. A test marked `gpu` is about CUDA instead: it sees what
+is there, and is skipped where nothing is. A process that a test starts is told its device on its command line.
+
+Examples have: public names, a fixed seed, and a folder of small sample files to work in.
 
 photo.png  photo.jpg  flash.png     32 x 32, color, 8 bits         noisy.png  photo.png with Gaussian noise of sigma 25
 noisy.tif                           32 x 32, grey, 16 bits         cells.tif  3 pages of 32 x 32, grey, 8 bits
@@ -9,8 +15,8 @@ kernel.npy  kernel.png              5 x 5, Gaussian                clean/     3 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Generator, Iterator
+from functools import partial, update_wrapper
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -21,6 +27,22 @@ import torch
 
 # Names that examples use without importing them: the public ones of the package and of these modules.
 MODULES = ("operators", "images", "networks", "distances", "regularizers")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
+    """No accelerator, from before the first fixture to after the last one, but for tests marked `gpu`."""
+    with pytest.MonkeyPatch.context() as patch:
+        if item.get_closest_marker("gpu") is None:
+            for place in (torch.cuda, torch.backends.mps):
+                patch.setattr(place, "is_available", update_wrapper(lambda: False, place.is_available))
+        return (yield)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """The one place that skips tests marked `gpu`."""
+    if item.get_closest_marker("gpu") is not None and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
 
 
 @pytest.fixture(autouse=True)

@@ -8,35 +8,19 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from studies.harness import StudyError
-from studies.harness.study import SCALES, Run, Scale, run_study, section
+from studies.harness import SCALES, Run, Scale, StudyError
+from studies.harness.study import run_study, section
 
 STUDIES = (  # in the order of docs/results.md
     *("paper_curve", "noise_impedance", "denoising", "real_noise", "gallery", "prior_effect", "architecture"),
-    *(
-        "super_resolution",
-        "deblurring",
-        "flash",
-        "inpainting",
-        "demosaicing",
-        "jpeg",
-        "blindness",
-        "quality",
-        "loss_estimator",
-    ),
-    *(
-        "feature_inversion",
-        "preimage_recovery",
-        "activation_maximization",
-        "adversary_curves",
-        "architecture_sensitivity",
-    ),
-    *("robust_features", "saliency_over_steps", "saliency_methods", "ood_recovery", "counterfactuals", "defence_table"),
+    *("super_resolution", "deblurring", "flash", "inpainting", "demosaicing", "jpeg"),
+    *("blindness", "quality", "loss_estimator", "feature_inversion", "preimage_recovery"),
+    *("activation_maximization", "adversary_curves", "architecture_sensitivity", "robust_features"),
+    *("saliency_over_steps", "saliency_methods", "ood_recovery", "counterfactuals", "defence_table"),
 )
 
 
 def summary(name: str) -> str:
-    """The first line of a study's module."""
     return (import_module(f"studies.{name}").__doc__ or "").splitlines()[0]
 
 

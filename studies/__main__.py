@@ -6,8 +6,7 @@ from pathlib import Path
 
 from preimage.errors import InputError
 from studies import STUDIES, study, summary
-from studies.harness import StudyError
-from studies.harness.study import SCALES
+from studies.harness import SCALES, StudyError
 
 
 def share(text: str) -> tuple[int, int]:

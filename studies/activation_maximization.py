@@ -1,15 +1,7 @@
-"""Classes and channels excited under deep prior, TV, alpha norm: does another classifier agree? (Ulyanov et al. 2018)
+"""Classes and channels excited under deep prior, TV, alpha norm: does another classifier agree? (Ulyanov et al. 2018)"""
 
-By number: the excitation reached, beside the most that any of the held-out pictures reaches; what a second, independently
-trained classifier predicts of the result (what both find need not be true, but is no quirk of one); and how much of the result
-is high frequency, in which adversarial patterns hide.
-
-PREIMAGE_WEIGHTS: a file with weights of torchvision's resnet18; with it that classifier is excited as well.
-"""
-
-import csv
+import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,8 +12,7 @@ from preimage.explain.maximize import maximize
 from preimage.explain.run import blocks_of
 from preimage.explain.similarity import high_frequency_share
 from preimage.recipes import recipe
-from studies.harness import classifiers, figures, fits, lesions, tables
-from studies.harness.study import Measured, Run, Study, by_scale
+from studies.harness import Measured, Run, Study, by_scale, classifiers, figures, fits, lesions, tables
 
 PRIORS = ("deep", "tv", "alpha")
 CLASSES = {"lesions": ("mel", "nv", "bcc", "vasc"), "resnet18": ("black swan", "goose", "tree frog", "cheeseburger")}
@@ -42,17 +33,12 @@ class Subject:
 
 
 def subjects(run: Run) -> dict[str, Subject]:
-    """The classifier of lesions with its second one, and torchvision's resnet18 where there are weights for it."""
     first, second = (classifiers.classifier(run, name).classifier for name in ("lesions", "lesions-second"))
     found = [Subject("lesions", first, second, [lesion.picture for lesion in run.once(lesions.held_out)])]
     natural = classifiers.own_resnet18(run)
     if natural is not None:
-        table = run.path(classifiers.IMAGENET)
-        with table.open(newline="") as file:
-            names = [str(Path(table.parent.name) / row["filename"]) for row in csv.DictReader(file)]
-        found.append(
-            Subject("resnet18", natural, None, [at_working_size(run.picture(name), natural) for name in names])
-        )
+        pictures = [at_working_size(picture, natural) for picture, _ in classifiers.imagenet_files(run)]
+        found.append(Subject("resnet18", natural, None, pictures))
     return {subject.name: subject for subject in found}
 
 
@@ -77,13 +63,11 @@ def excitations(model: Classifier, pictures: list[torch.Tensor], goal: dict[str,
 
 
 def middle(channel: torch.Tensor) -> torch.Tensor:
-    """The mean of the window in the middle of (h, w)."""
     top, left = ((side - WINDOW) // 2 for side in channel.shape)
     return channel[top : top + WINDOW, left : left + WINDOW].mean()
 
 
 def most(run: Run, classifier: str, name: str) -> float:
-    """The highest excitation by any held-out picture."""
     subject = run.once(subjects)[classifier]
     return max(excitations(subject.model, subject.pictures, run.once(goals, subject)[name]))
 
@@ -117,35 +101,29 @@ def measure(run: Run, classifier: str, name: str, prior):
     }
 
 
-ROWS = {
-    "excited": "maximized",
-    "prior": "prior",
-    "excitation": "excitation:.2f",
-    "most of pictures": "most_of_pictures:.2f",
-}
-SHARES = {"confidence": "confidence:.2g", "second": "second_confidence:.2g", "high frequencies": "high_frequencies:.2g"}
-MEANS = {
-    **{"kind": "kind", "prior": "prior"},
-    "above all pictures": lambda rows: (
-        f"{sum(row['excitation'] > row['most_of_pictures'] for row in rows)} of {len(rows)}"
-    ),
-    "second agrees": lambda rows: (
-        f"{sum(known)} of {len(known)}" if (known := [a for r in rows if (a := r["second_agrees"]) == a]) else "-"
-    ),
-    **{
-        "second's confidence": "second_confidence:.2g",
-        "high frequencies": "high_frequencies:.2g",
-        "seconds": "seconds:.0f",
-    },
-}
+ROWS = {"excited": "maximized", "prior": "prior", "excitation": "excitation:.2f"}
+ROWS |= {"most of pictures": "most_of_pictures:.2f", "class": "class", "confidence": "confidence:.2g"}
+SHARES = {"high frequencies": "high_frequencies:.2g"}
+
+
+def above(rows) -> str:
+    return f"{sum(row['excitation'] > row['most_of_pictures'] for row in rows)} of {len(rows)}"
+
+
+def agrees(rows) -> str:
+    known = [value for value in tables.numbers(rows, "second_agrees") if not math.isnan(value)]
+    return f"{sum(known):.0f} of {len(known)}" if known else "-"
+
+
+MEANS = {"kind": "kind", "prior": "prior", "above all pictures": above, "second agrees": agrees}
+MEANS |= {"second's confidence": "second_confidence:.2g"} | SHARES | {"seconds": "seconds:.0f"}
 
 
 def values(run: Run):
-    rows = run.rows()
-    parts = []
+    rows, parts = run.rows(), []
     for classifier, own in tables.grouped(rows, "classifier").items():
         by_kind = tables.grouped(sorted(own, key=lambda row: row["kind"] == "channel"), "kind", "prior").values()
-        each = tables.table(ROWS | {"class": "class"} | SHARES, tables.each(own))
+        each = tables.table(ROWS | {"second": "second_confidence:.2g"} | SHARES, tables.each(own))
         parts += [f"**{classifier}**", each, tables.table(MEANS, by_kind)]
     off = "An excitation of 0: a unit that is off in gray with a little noise, with which pixels begin, has no slope."
     steps = " or ".join(map(str, sorted({row["steps"] for row in rows})))
@@ -154,11 +132,9 @@ def values(run: Run):
 
 def draw(run: Run):
     for classifier, own in tables.grouped(run.rows(), "classifier").items():
-
-        def place(prior: str, goal: str, classifier=classifier):
-            return run.figure(classifier, goal, prior)
-
-        figures.save_sheet(PRIORS, list(tables.grouped(own, "maximized")), place, run.figure(classifier))
+        excited = list(tables.grouped(own, "maximized"))
+        files = [[run.figure(classifier, goal, prior) for goal in excited] for prior in PRIORS]
+        figures.save_sheet(PRIORS, excited, files, run.figure(classifier))
 
 
 def cases(run: Run):

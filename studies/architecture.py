@@ -1,8 +1,4 @@
-"""Depth, skips, 1x1 filters, U-Net, ResNet, rates, on denoising and a large hole: both papers' claims.
-
-Two papers disagree: Ulyanov et al. (2018) say that many skip connections invite over-fitting and use none for large holes;
-Kattamis et al. (2019) find that no skip connection at all, or a very shallow network, fails. Both sides are measured here.
-"""
+"""Depth, skips, 1x1 filters, U-Net, ResNet, rates, on denoising and a large hole: both papers' claims."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,21 +13,18 @@ from preimage.networks import ResNet, SkipNet, UNet
 from preimage.networks.layers import Block, Head
 from preimage.problem import Problem
 from preimage.restore.super_resolve import recipes
-from studies.harness import figures, fits, imaging, tables
-from studies.harness.study import Measured, Run, Study, by_scale
+from studies.harness import Measured, Run, Study, by_scale, figures, fits, imaging, tables
 
 SIDE, STEPS, WIDTH = by_scale(64, 192, 384), by_scale(6, 240, 2000), 64
 TASKS = {"denoise": "dip_paper/denoising/F16_GT.png", "hole": "restoration/set14/monarch.png"}
 
 
 def skip_net(levels: int, skip: int) -> Callable[..., nn.Module]:
-    """A network of exactly so many levels: 64 channels each, `skip` in each branch (0: none)."""
     wide: dict[str, Any] = {"down": (WIDTH,) * levels, "up": (WIDTH,) * levels, "skip": (skip,) * levels}
     return lambda c_in, c_out, height, width: SkipNet(c_in, c_out, **wide, padding="zeros")
 
 
 def pointwise(c_in: int, c_out: int, height: int, width: int) -> nn.Module:
-    """Four layers of 1x1 filters: no pixel knows another."""
     blocks = [Block(a, b, 1, padding="zeros") for a, b in pairwise([c_in, *(WIDTH,) * 4])]
     return nn.Sequential(*blocks, Head(WIDTH, c_out, "sigmoid"))
 
@@ -51,22 +44,18 @@ VARIANTS: dict[str, dict[str, Any]] = {
 def measure(run: Run, task: str, variant: str):
     """Peak and last PSNR of the average: what could be had, and what over-fitting leaves of it; of a hole inside it."""
     side, inside = SIDE[run.scale], task == "hole"
-    clean = imaging.generated_picture(side) if run.smoke else reduced(run.picture(TASKS[task]), side)
+    clean = run.picture(TASKS[task], side)
+    short = min(clean.shape[-2:])
+    clean = imaging.resized(imaging.center_window(clean, short, short), side, side)
     known = torch.ones_like(clean)
     known[..., side // 3 : side * 2 // 3, side // 3 : side * 2 // 3] = 0
     noisy = Problem(imaging.with_gaussian_noise(clean, 25 / 255))
     base = replace(recipes()["fast"], code=Noise(32), rate=0.02, restarts=1, stop="steps", steps=STEPS[run.scale])
     fit = fits.fit_of(Problem(clean * known, weight=known) if inside else noisy, replace(base, **VARIANTS[variant]))
-    curve = [imaging.dB(x, clean, known == 0 if inside else None) for x in fits.pictures(fit)]
+    curve = [imaging.dB(step.picture.cpu(), clean, known == 0 if inside else None) for step in fit]
     if inside:
         figures.keep_picture(torch.where(known == 0, fit.run().image, clean), run.figure(variant))
     return {"peak": max(curve), "peak_step": curve.index(max(curve)) + 1, "last": curve[-1], "steps": len(curve)}
-
-
-def reduced(picture: torch.Tensor, side: int) -> torch.Tensor:
-    """The central square, reduced by averaging until it is `side` pixels wide."""
-    short = min(picture.shape[-2:])
-    return imaging.resized(imaging.center_window(picture, short, short), side, side)
 
 
 def values(run: Run):

@@ -1,9 +1,4 @@
-"""Whether early outputs of other networks purify attacked pictures, too: depth, width, skips (Kattamis et al. 2019, section 6).
-
-Depth, width, skip channels (none included), kernel, up-sampling, activation and input of the published network, one thing at a
-time. One row a variant, attack and picture, with what is predicted of the outputs step after step. The two papers disagree about
-skips: see `architecture`, where the same question is asked of restoration.
-"""
+"""Whether early outputs of other networks purify attacked pictures: depth, width, skips (Kattamis et al. 2019, section 6)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,10 +13,20 @@ from preimage.defend.purification import PAPER
 from preimage.engine.recipe import Recipe
 from preimage.networks import SkipNet
 from preimage.networks.layers import Block, Upsample
-from studies.harness import attacked, classifiers, figures, stats, tables
+from studies.harness import (
+    Measured,
+    Run,
+    Study,
+    attacked,
+    by_scale,
+    chosen,
+    classifiers,
+    figures,
+    has_all,
+    stats,
+    tables,
+)
 from studies.harness.attacked import CLEAN, Condition
-from studies.harness.rows import chosen
-from studies.harness.study import Measured, Run, Study, by_scale
 
 COUNT, STEPS = by_scale(2, 20, 100), by_scale(4, 800, 1000)
 EVERY = by_scale(2, 50, 50)  # steps between two looks
@@ -35,14 +40,11 @@ SHARE = 0.5  # of the base network's gain that a network must reach, or it fails
 
 
 def activated_by(function: Callable[[torch.Tensor], torch.Tensor]) -> type[Block]:
-    """Blocks with another activation than LeakyReLU 0.2."""
     return type("Activated", (Block,), {"activated": lambda self, x: function(self.norm(x))})
 
 
-KINDS = {
-    name: activated_by(f)
-    for name, f in (("ReLU", functional.relu), ("ELU", functional.elu), ("Swish", functional.silu))
-}
+ACTIVATIONS = {"ReLU": functional.relu, "ELU": functional.elu, "Swish": functional.silu}
+KINDS = {name: activated_by(function) for name, function in ACTIVATIONS.items()}
 
 
 @dataclass(frozen=True)
@@ -78,39 +80,35 @@ def variants(width: int) -> dict[str, Recipe]:
         "up-sampling nearest": replace(base, upsample="nearest"),
         **{f"activation {name}": replace(base, kind=kind) for name, kind in KINDS.items()},
     }
-    recipes = {name: replace(PAPER, network=network) for name, network in networks.items()}
     inputs = {"input noise of 4 channels": Noise(4), "input mesh": Mesh()}
-    return recipes | {name: replace(PAPER, network=base, code=code) for name, code in inputs.items()}
+    return {
+        **{name: replace(PAPER, network=network) for name, network in networks.items()},
+        **{name: replace(PAPER, network=base, code=code) for name, code in inputs.items()},
+    }
 
 
 def subject(run: Run):
-    return classifiers.subject(run, "cifar10", COUNT[run.scale])
+    return run.once(classifiers.subject, "cifar10", COUNT[run.scale])
 
 
 def looks(run: Run) -> range:
-    """The steps after which outputs are classified."""
     return range(EVERY[run.scale], STEPS[run.scale] + 1, EVERY[run.scale])
 
 
-def attack(run: Run, condition: Condition) -> torch.Tensor:
-    return condition.of(*run.once(subject))
+def attack(run: Run, name: str) -> torch.Tensor:
+    return next(condition for condition in CONDITIONS if condition.attack == name).of(*subject(run))
 
 
 def measure(run: Run, variant: str, name: str):
     """The rows of a variant under an attack, of all pictures: they agree to the last digit in the same fit alone."""
-    classifier, pictures = run.once(subject)
-    condition = next(condition for condition in CONDITIONS if condition.attack == name)
-    given, recipe = run.once(attack, condition), variants(WIDTH[run.scale])[variant]
+    (classifier, pictures), given = subject(run), run.once(attack, name)
+    recipe, eps = variants(WIDTH[run.scale])[variant], {c.attack: c.eps for c in CONDITIONS}[name]
     _, before = attacked.classified(classifier, given, pictures.labels)
     confidence, right = attacked.classified_early(classifier, given, pictures.labels, recipe, looks(run))
     for k, number in enumerate(pictures.numbers):
-        row = {"eps": condition.eps, "picture": number, "given_right": int(before[k])}
+        row = {"eps": eps, "picture": number, "given_right": int(before[k])}
         row |= {"right": tables.listed(right[:, k].int().tolist(), "d")}
         yield row | {"confidence": tables.listed(confidence[:, k].tolist())}
-
-
-def done(run: Run, rows) -> bool:
-    return {row["picture"] for row in rows} >= set(run.once(subject)[1].numbers)
 
 
 class Purified:
@@ -121,10 +119,8 @@ class Purified:
         self.count = len(own[CLEAN])
         self.given = np.mean([tables.numbers(own[c], "given_right") for c in ATTACKS], 0)
         self.clean = np.array(tables.curves(own[CLEAN], "right")).T
-        self.attacked, self.confidence = (
-            np.mean([np.array(tables.curves(own[c], column)).T for c in ATTACKS], 0)
-            for column in ("right", "confidence")
-        )
+        of = {name: [np.array(tables.curves(own[c], name)).T for c in ATTACKS] for name in ("right", "confidence")}
+        self.attacked, self.confidence = np.mean(of["right"], 0), np.mean(of["confidence"], 0)
 
     @property
     def best(self) -> int:
@@ -134,6 +130,12 @@ class Purified:
     def gain(self, look: int | None = None) -> np.ndarray:
         """(pictures,) over no defence, at some look or at the best one, in points."""
         return 100 * (self.attacked[self.best if look is None else look] - self.given)
+
+    def at(self, look: int, base: "Purified", of_base: int) -> list[Any]:
+        """Shares of clean and of attacked pictures, confidence, and the gain less that of the base network."""
+        less = "" if self is base else stats.paired(self.gain(look), base.gain(of_base))
+        shares = [f"{shares[look].mean():.0%}" for shares in (self.clean, self.attacked)]
+        return [*shares, float(self.confidence[look].mean()), less]
 
 
 def reached(variant: Purified, base: Purified) -> stats.Interval:
@@ -147,20 +149,15 @@ def verdict(variant: Purified, base: Purified) -> str:
 
 
 def values(run: Run):
-    """Every variant beside the base network, and the claim: the networks of which it is said fail, and others do not."""
-    found = {name: Purified(own) for name, own in tables.grouped(run.rows(), "variant").items()}
-    found = {name: found[name] for name in variants(WIDTH[run.scale]) if name in found}
-    base, at, lines = found[BASE], looks(run), []
+    rows = tables.grouped(run.rows(), "variant")
+    found = {name: Purified(rows[name]) for name in variants(WIDTH[run.scale]) if name in rows}
+    base, at, lines, fixed = found[BASE], looks(run), [], FIXED[run.scale]
     for name, own in found.items():
-        line: list[object] = [name]
-        for look, gain, of_base in ((at.index(FIXED[run.scale]),) * 3, (own.best, None, None)):
-            line += [] if gain is not None else [at[look]]
-            line += [f"{shares[look].mean():.0%}" for shares in (own.clean, own.attacked)]
-            line += [float(own.confidence[look].mean())]
-            line += ["" if name == BASE else stats.paired(own.gain(gain), base.gain(of_base))]
-        lines.append([*line, "" if name == BASE else verdict(own, base)])
+        # At the fixed step both networks there, else each at its own best step.
+        cells = [own.at(at.index(fixed), base, at.index(fixed)), own.at(own.best, base, base.best)]
+        lines.append([name, *cells[0], at[own.best], *cells[1], "" if own is base else verdict(own, base)])
     columns = ("clean", "attacked", "confidence", "attacked, less base")
-    header = ["network", *(f"{column}, step {FIXED[run.scale]}" for column in columns), "best step"]
+    header = ["network", *(f"{column}, step {fixed}" for column in columns), "best step"]
     header += [*(f"{column}, there" for column in columns), f"above {SHARE:.0%} of the base's gain"]
     cleaned = stats.interval_of(base.gain())
     claims = [["the base network purifies attacked pictures (gain above none)", cleaned, cleaned.verdict()]]
@@ -192,4 +189,5 @@ def cases(run: Run):
     return [(name, condition.attack) for condition in CONDITIONS for name in variants(WIDTH[run.scale])]
 
 
-STUDY = Study(Measured(("variant", "attack", "picture"), cases, measure, done), values, draw)
+DONE = has_all("picture", lambda run: subject(run)[1].numbers)
+STUDY = Study(Measured(("variant", "attack", "picture"), cases, measure, DONE), values, draw)

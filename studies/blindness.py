@@ -1,10 +1,6 @@
-"""How far every stopping rule ends from the best picture of its fit, under five kinds of damage.
+"""How far every stopping rule ends from the best picture of its fit, under five kinds of damage."""
 
-The rules look on at one fit, each for itself; the fit goes on to PAST times the step at which the default rule stopped, so
-that the peak is known. Only this study knows the clean picture.
-"""
-
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -29,9 +25,7 @@ from preimage.stopping import (
     WindowedVariance,
 )
 from studies import denoising
-from studies.harness import fits, imaging, tables
-from studies.harness.rows import chosen
-from studies.harness.study import Measured, Run, Study
+from studies.harness import Measured, Run, Study, chosen, fits, imaging, tables
 
 JPEG, DEFAULT, OWN, HOLDING_OUT = "JPEG 10", "default", "whole", "3 % held out"
 KINDS, SIDE, PAST = (*denoising.KINDS, JPEG), denoising.SIDE, 1.3
@@ -53,13 +47,7 @@ class Onlookers(StoppingRule):
     name = "onlookers"
 
     def start(
-        self,
-        problem: Problem,
-        *,
-        members: Sequence[int],
-        total: int,
-        seed: int = 0,
-        streams: Iterator[int] | None = None,
+        self, problem: Problem, *, members: Sequence[int], total: int, seed: int = 0, streams: Any = None
     ) -> tuple[Problem, Tracker]:
         del streams  # each rule has the first one, as if it were the only rule
         given: dict[str, Any] = {"members": members, "total": total, "seed": seed}
@@ -96,16 +84,13 @@ def measure(run: Run, group: str, kind: str, name: str):
     clean, begin, own = task(run, kind, name)
     others = {name: make() for name, make in GROUPS[group].items()}
     fit = begin(stop=Onlookers(own if group == OWN else others["risk"], others))
-    curve = [imaging.dB(picture, clean) for picture in fits.pictures(fit)]
+    curve = [imaging.dB(step.picture.cpu(), clean) for step in fit]
     finish, peak, rows = fit.problem.finish or (lambda x: x), max(curve), []
     for watching, tracker in fit.tracker.trackers.items():
         if tracker.best is not None and not (watching == DEFAULT and group != OWN):
             kept = imaging.dB(finish(tracker.best).cpu(), clean)
-            row = {
-                "rule": f"{DEFAULT}: {tracker.rule.name}" if watching == DEFAULT else watching,
-                "kept": kept,
-                "peak": peak,
-            }
+            rule = f"{DEFAULT}: {tracker.rule.name}" if watching == DEFAULT else watching
+            row = {"rule": rule, "kept": kept, "peak": peak}
             row |= {"below": peak - kept, "kept_step": tracker.kept_step[0], "peak_step": curve.index(peak) + 1}
             rows.append(row | {"stopped": fit.tracker.ended.get(watching, "not"), "steps": len(curve)})
     return rows[::-1]
@@ -127,17 +112,13 @@ def by_default(row) -> bool:
     return str(row["rule"]).startswith(DEFAULT)
 
 
-COLUMNS = {
-    **{"rule": "rule", "kept, mean dB": "kept:.2f", "mean below": "below:.2f"},
-    "worst below": lambda rows: float(max(row["below"] for row in rows)),
-    "worst picture": lambda rows: max(rows, key=lambda row: row["below"])["picture"],
-    "ended": lambda rows: sum(row["stopped"] != "not" for row in rows),
-    "fits": len,
-}
+COLUMNS = {"rule": "rule", "kept, mean dB": "kept:.2f", "mean below": "below:.2f"}
+COLUMNS |= {"worst below": lambda rows: float(max(row["below"] for row in rows))}
+COLUMNS |= {"worst picture": lambda rows: max(rows, key=lambda row: row["below"])["picture"]}
+COLUMNS |= {"ended": lambda rows: sum(row["stopped"] != "not" for row in rows), "fits": len}
 
 
 def values(run: Run):
-    """A table of all rules for each kind, and the default's targets."""
     rows = sorted(run.rows(), key=lambda row: (not by_default(row), row["rule"]))
     shown = {k: tables.table(COLUMNS, tables.grouped(chosen(rows, damage=k), "rule").values()) for k in KINDS}
     own = [row for row in rows if by_default(row)]

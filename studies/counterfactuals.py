@@ -1,8 +1,4 @@
-"""Another diagnosis of a lesion by deep prior with and without M, pixels, TV (Narayanaswamy et al. 2021, figure 4).
-
-Every number of explain/quality.py for each of them, on held-out lesions with masks that are classified correctly. One row a
-lesion and method; stability over seeds and the sanity check with a randomized classifier on a few.
-"""
+"""Another diagnosis of a lesion by deep prior with and without M, pixels, TV (Narayanaswamy et al. 2021, figure 4)."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,18 +11,16 @@ from preimage.explain.counterfactual import counterfactual
 from preimage.explain.quality import judge, randomized, sanity, stability
 from preimage.figures.panels import magnified
 from preimage.recipes import recipe
-from studies.harness import classifiers, figures, fits, lesions, stats, tables
-from studies.harness.rows import chosen
-from studies.harness.study import Measured, Run, Study, by_scale
-from studies.harness.tables import Claim, difference
+from studies.harness import Measured, Run, Study, by_scale, chosen, classifiers, figures, fits, lesions, stats, tables
+from studies.harness.tables import difference
 from studies.preimage_recovery import WEIGHT
 
 COUNT = by_scale(2, 40, 200)
 FEW = by_scale(1, 4, 20)  # lesions for which stability and sanity are measured
 SEEDS = 3  # of the stability
 SHOWN = by_scale(1, 10, 10)  # lesions of which a figure is drawn
+# The target diagnosis: what each is mistaken for.
 TARGETS = {"akiec": "bcc", "bcc": "akiec", "bkl": "mel", "df": "nv", "mel": "nv", "nv": "mel", "vasc": "nv"}
-"""The target diagnosis: what each is mistaken for."""
 
 
 @dataclass(frozen=True)
@@ -35,16 +29,17 @@ class Method:
 
     title: str
     prior: Any
-    weight: float
-    few: bool
+    weight: float = 0.0
+    few: bool = False
 
 
 METHODS = {
-    "plain": Method("plain DIP", "deep", 0.0, True),
-    "m": Method("DIP with M", "deep", WEIGHT, True),
-    "pixels": Method("pixels (adversarial)", "none", 0.0, False),
-    "tv": Method("pixels with total variation", "tv", 0.0, False),
+    "plain": Method("plain DIP", "deep", few=True),
+    "m": Method("DIP with M", "deep", WEIGHT, few=True),
+    "pixels": Method("pixels (adversarial)", "none"),
+    "tv": Method("pixels with total variation", "tv"),
 }
+PAIRS = [("m", other) for other in ("plain", "pixels", "tv")]
 NUMBERS = {
     "valid": "share valid",
     "confidence_after": "probability of the target",
@@ -56,9 +51,7 @@ NUMBERS = {
     "loss_before": "estimated loss before",
     "loss_after": "estimated loss after",
     "high_frequency_share": "high-frequency share",
-    "l1": "L1",
-    "l2": "L2",
-    "ms_ssim": "MS-SSIM",
+    **{"l1": "L1", "l2": "L2", "ms_ssim": "MS-SSIM"},
     "feature_distance": "feature distance, second classifier",
     "seconds": "seconds",
 }
@@ -81,14 +74,15 @@ CLAIMS = (  # method, beside which other, which number; whether more or less of 
 
 
 def some(run: Run) -> dict[str, tuple[int, lesions.Lesion]]:
-    return {lesion.name: (k, lesion) for k, lesion in enumerate(lesions.judged_lesions(run, COUNT[run.scale]))}
+    return run.once(lesions.numbered, COUNT[run.scale], True)
 
 
 def measure(run: Run, picture: str, name: str):
-    """One counterfactual, and all that is to be said of it."""
-    (number, lesion), model, method = run.once(some)[picture], lesions.classifier_of_lesions(run), METHODS[name]
+    (number, lesion), model, method = some(run)[picture], classifiers.classifier(run, "lesions"), METHODS[name]
     found = made(run, model, lesion, method)
-    base = base_of(found, lesion, name)
+    # What the change is counted from: the reconstruction without the class. Pixels that start as the picture and have no other
+    # target are the picture: what Adam makes of rounding is no change.
+    base = lesion.picture if name == "pixels" else found.reconstruction
     (quality,) = judge(
         lesion.picture,
         found.changed,
@@ -97,7 +91,7 @@ def measure(run: Run, picture: str, name: str):
         reconstruction=base,
         estimator=model.estimator,
         mask=lesion.mask,
-        other_masks=[other.mask for _, other in run.once(some).values() if other is not lesion],
+        other_masks=[other.mask for _, other in some(run).values() if other is not lesion],
         second=classifiers.classifier(run, "lesions-second").classifier,
         signs=True,
     )
@@ -112,14 +106,6 @@ def measure(run: Run, picture: str, name: str):
         panels += [(confidence, found.changed), ("difference, magnified", magnified(found.changed - base))]
         figures.save_panels([*panels, ("mask", lesion.mask[None, None].float())], run.figure(picture, name))
     return row | {"kept_step": found.kept_step[0], "steps": found.steps, "seconds": found.seconds}
-
-
-def base_of(found: Any, lesion: lesions.Lesion, name: str) -> torch.Tensor:
-    """What the change is counted from: the reconstruction without the class.
-
-    Pixels that start as the picture and have no other target are the picture: what Adam makes of rounding is no change.
-    """
-    return lesion.picture if name == "pixels" else found.reconstruction
 
 
 def made(run: Run, model: TrainedModel, lesion: lesions.Lesion, method: Method, seed: int = 0) -> Any:
@@ -145,77 +131,71 @@ def checks(run: Run, model: TrainedModel, lesion: lesions.Lesion, method: Method
 
 
 def derived(row) -> dict[str, float]:
-    """What follows from a row: the place against other masks, and the gain of the second classifier."""
-    own, others, before, after = (
-        tables.numbers([row], column)[0]
-        for column in ("inside_share", "inside_share_of_others", "transfer_before", "transfer_after")
-    )
+    columns = ("inside_share", "inside_share_of_others", "transfer_before", "transfer_after")
+    own, others, before, after = (tables.numbers([row], column)[0] for column in columns)
     return {"own_place": own / others if others else fits.NAN, "transfer_gain": after - before}
 
 
 def values(run: Run):
     rows = [row | derived(row) for row in run.rows()]
     of = {name: own for name in METHODS if (own := chosen(rows, method=name))}
-    titles = {name: METHODS[name].title for name in of}
     few = {name: some for name, own in of.items() if (some := [row for row in own if row["stability"] != ""])}
-    pairs = [("m", other) for other in ("plain", "pixels", "tv")]
+    compared = [column for column in NUMBERS if column not in ("loss_before", "seconds")]
+    differences = [[NUMBERS[c], *(difference(of[a], of[b], c) for a, b in PAIRS)] for c in compared]
+    claims = []
+    for text, one, other, column, sign in CLAIMS:
+        found = difference(of[one], of[other], column)
+        claims.append([text, found, (found if sign > 0 else -found).verdict()])
     inside = stats.interval_of([value - 1 for value in tables.numbers(of["plain"], "inside_share")])
-    changes = {
-        c: [difference(of[a], of[b], c) for a, b in pairs] for c in NUMBERS if c not in ("loss_before", "seconds")
-    }
-    claims = [(text, difference(of[a], of[b], column), sign) for text, a, b, column, sign in CLAIMS]
-    held = [[text, found, (found if sign > 0 else -found).verdict()] for text, found, sign in claims]
-    alone = Claim("plain DIP changes irrelevant pixels: its inside share is no more than chance", inside, most=0.0)
+    alone = "plain DIP changes irrelevant pixels: its inside share is no more than chance"
     heading = "what Narayanaswamy et al. 2021 (figure 4) claim, as numbers"
+    header = ["difference", *(f"{METHODS[a].title} less {METHODS[b].title}" for a, b in PAIRS)]
     return {
         "count": len(of["m"]),
         "classifier": classifiers.described(run, "lesions"),
-        "means": transposed(NUMBERS, of, titles),
-        "differences": tables.markdown(
-            ["difference", *(f"{titles[a]} less {titles[b]}" for a, b in pairs)],
-            [[NUMBERS[column], *found] for column, found in changes.items()],
-        ),
+        "means": transposed(NUMBERS, of),
+        "differences": tables.markdown(header, differences),
         "claims": tables.markdown(
-            [heading, "measured difference", "holds here"], [*held, [alone.text, inside, alone.verdict]]
+            [heading, "measured difference", "holds here"], [*claims, [alone, inside, inside.at_most()]]
         ),
-        "pairs": class_pairs(of, titles),
-        "signs": signs(of, titles),
+        "pairs": class_pairs(of),
+        "signs": signs(of),
         "few": len(few.get("m", [])),
-        "checks": transposed(CHECKS, few, titles),
+        "checks": transposed(CHECKS, few),
     }
 
 
-def transposed(columns, of, titles) -> str:
-    """Means, a line for each number and a column for each method."""
-    lines = [[t, *(tables.number(tables.mean(own, c), ".3g") for own in of.values())] for c, t in columns.items()]
-    return tables.markdown(["mean", *(titles[name] for name in of)], lines)
+def means(groups, columns) -> list[str]:
+    return [tables.number(tables.mean(rows, column), ".3g") for rows in groups for column in columns]
 
 
-def class_pairs(of, titles) -> str:
+def transposed(columns, of) -> str:
+    lines = [[title, *means(of.values(), [column])] for column, title in columns.items()]
+    return tables.markdown(["mean", *(METHODS[name].title for name in of)], lines)
+
+
+def class_pairs(of) -> str:
+    two = ("plain", "m")
     header, lines = ["from, to", "lesions"], []
-    for name in ("plain", "m"):
-        header += [f"{titles[name]}: valid", "inside share", "transfer"]
+    for name in two:
+        header += [f"{METHODS[name].title}: valid", "inside share", "transfer"]
     for kind in sorted({(row["diagnosis"], row["target"]) for own in of.values() for row in own}):
-        own = {name: chosen(of[name], diagnosis=kind[0], target=kind[1]) for name in ("plain", "m")}
-        columns = [(rows, c) for rows in own.values() for c in ("valid", "inside_share", "transfer_gain")]
-        cells = [tables.number(tables.mean(rows, column), ".3g") for rows, column in columns]
-        lines.append([" to ".join(kind), len(own["plain"]), *cells])
+        own = [chosen(of[name], diagnosis=kind[0], target=kind[1]) for name in two]
+        lines.append([" to ".join(kind), len(own[0]), *means(own, ("valid", "inside_share", "transfer_gain"))])
     return tables.markdown(header, lines)
 
 
-def signs(of, titles) -> str:
-    """Toward melanoma and away from it, for each method."""
+def signs(of) -> str:
     lines = []
     for name, own in of.items():
         for title, some in (("to mel", chosen(own, target="mel")), ("from mel", chosen(own, diagnosis="mel"))):
             changes = [tables.gain(some, f"{sign}_after", f"{sign}_reconstruction") for sign in SIGNS]
-            lines += [[titles[name], f"{title}, {len(some)}", *changes]] if some else []
+            lines += [[METHODS[name].title, f"{title}, {len(some)}", *changes]] if some else []
     table = tables.markdown(["", "lesions", *(sign.replace("_", " ") for sign in SIGNS)], lines)
     return table if lines else "No lesion had melanoma as its target or was one."
 
 
-def cases(run: Run):
-    return [(name, method) for name in run.once(some) for method in METHODS]
-
-
-STUDY = Study(Measured(("picture", "method"), cases, measure), values)
+STUDY = Study(
+    Measured(("picture", "method"), lambda run: [(name, method) for name in some(run) for method in METHODS], measure),
+    values,
+)

@@ -1,7 +1,4 @@
-"""Gaussian and motion blur with a little noise: this library blind beside Richardson-Lucy, Wiener and total variation.
-
-The input is a window of the scene, made by "valid" convolution, so that light from beyond its edge is in it.
-"""
+"""Gaussian and motion blur with a little noise: this library blind beside Richardson-Lucy, Wiener and total variation."""
 
 from typing import Any
 
@@ -9,8 +6,7 @@ import torch
 
 from preimage.operators import Blur
 from preimage.restore.deblur import blur_kernel, deblur
-from studies.harness import figures, fits, imaging, rivals, tables
-from studies.harness.study import Measured, Run, Study
+from studies.harness import Measured, Run, Study, figures, fits, imaging, rivals, tables
 
 GAUSSIAN, MOTION, UNKNOWN = "gaussian:1.6", "motion:15,30", "unknown"
 PICTURES = ("set12/01", "set12/03", "set12/06", "set12/09")
@@ -26,7 +22,7 @@ COLUMNS |= tables.FITTED | {"whole": "whole:.2f"}
 def measure(run: Run, blur: str, name: str):
     unknown = blur == UNKNOWN
     kernel, _ = blur_kernel(GAUSSIAN if unknown else blur, KERNEL_SIZE)
-    scene = imaging.generated_picture(56, 1) if run.smoke else run.picture(f"restoration/{name}.png")
+    scene = run.picture(f"restoration/{name}.png", 56, 1)
     truth, given = blurred(imaging.center_crop(scene, 256) if run.scale == "small" else scene, kernel)
     beside: dict[str, Any] = {"blurred": given}
     if not unknown:
@@ -55,7 +51,6 @@ def blurred(scene: torch.Tensor, kernel: torch.Tensor) -> tuple[torch.Tensor, to
 
 
 def inner(image: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
-    """What lies further from the border than the kernel reaches."""
     height, width = (side - n // 2 * 2 for side, n in zip(image.shape[-2:], kernel.shape, strict=True))
     return imaging.center_window(image, height, width)
 

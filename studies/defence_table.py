@@ -1,15 +1,11 @@
-"""Accuracy under attack behind the prior and its rivals, adaptive attacks beside (Kattamis et al. 2019, tables 1 and 2).
-
-The published recipe after 500, 750 and 1000 steps (out of one fit), the fast one, random resizing and padding, JPEG, median and
-total variance, on the same pictures under the same attacks; beside them attackers who know of the defence. Every row is kept
-by `evaluate_defence`; the scores by which attacked pictures might be detected stand in a table of their own.
-"""
+"""Accuracy under attack behind the prior and its rivals, adaptive attacks beside (Kattamis et al. 2019, tables 1 and 2)."""
 
 import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,12 +17,10 @@ from preimage.defend.evaluate import evaluate_defence, settings_of
 from preimage.defend.inspection import FALSE_ALARMS, Inspecting, false_alarm_threshold
 from preimage.defend.threat import NONE, UNATTACKED, Threat
 from preimage.engine.recipe import Recipe
-from studies.harness import classifiers, stats, tables
+from studies.harness import Measured, Run, Study, chosen, classifiers, stats, tables
 from studies.harness.attacked import Condition
 from studies.harness.classifiers import SEED
 from studies.harness.defences import FASTEST, PLANS, RESIZING, STRONGEST, UNAWARE, Plan, ended
-from studies.harness.rows import chosen
-from studies.harness.study import Measured, Run, Study
 
 AT_STRONGEST = tuple(threat for threat in UNAWARE if threat.eps == STRONGEST)
 SCORES = "-scores"
@@ -45,16 +39,13 @@ PUBLISHED: dict[Threat, tuple[float, ...]] = {
 }
 
 
-# ---------------------------------------------------------------------- what is measured
-
-
 def subject(run: Run):
-    return classifiers.subject(run, "cifar10", PLANS[run.scale].count)
+    return run.once(classifiers.subject, "cifar10", PLANS[run.scale].count)
 
 
 def evaluate(run: Run, number: int):
     """The rows of a batch, which `evaluate_defence` adds to the table itself; the first batch is that of the few."""
-    (classifier, pictures), plan = run.once(subject), PLANS[run.scale]
+    (classifier, pictures), plan = subject(run), PLANS[run.scale]
     run.table().parent.mkdir(parents=True, exist_ok=True)
     options = {"table": run.table(), "seed": SEED, "batch": plan.few, "worker": (number, len(batches(run)))}
     judge = partial(evaluate_defence, classifier, pictures.images, pictures.labels, **options)
@@ -66,20 +57,18 @@ def evaluate(run: Run, number: int):
 
 
 def batches(run: Run):
-    plan = PLANS[run.scale]
-    return [(number,) for number in range(-(-len(run.once(subject)[1].numbers) // plan.few))]
+    return [(number,) for number in range(-(-len(subject(run)[1].numbers) // PLANS[run.scale].few))]
 
 
 def identity(run: Run, recipe: Recipe) -> tuple[str, str]:
     """Of classifier and recipe; a letter before hexadecimal digits, or some would be read as numbers."""
-    return f"c{short_fingerprint(run.once(subject)[0])}", f"s{settings_of(Purification(recipe))}"
+    return f"c{short_fingerprint(subject(run)[0])}", f"s{settings_of(Purification(recipe))}"
 
 
 def score(run: Run, classifier_id: str, settings: str, name: str, eps: float):
     """How far the predictions of the early outputs disagree with that of the picture, under an attack."""
-    plan, classifier = PLANS[run.scale], run.once(subject)[0]
+    plan, classifier, some = PLANS[run.scale], subject(run)[0], scored_pictures(run, name)
     recipe = next(recipe for recipe in plan.inspected if identity(run, recipe)[1] == settings)
-    some = scored_pictures(run, name)
     given, found = attacked(plan, recipe, classifier, some, name, eps), []
     for part in given.split(plan.few):
         found += Inspecting(part, classifier, recipe=recipe, seed=SEED).run()
@@ -91,23 +80,20 @@ def score(run: Run, classifier_id: str, settings: str, name: str, eps: float):
 def scored_pictures(run: Run, attack: str) -> classifiers.Pictures:
     """All, or of adaptive attacks the few."""
     adaptive = attack in {threat.name for threat in PLANS[run.scale].adaptive}
-    return run.once(subject)[1][: PLANS[run.scale].few if adaptive else None]
+    return subject(run)[1][: PLANS[run.scale].few if adaptive else None]
 
 
 def attacked(
     plan: Plan, recipe: Recipe, classifier, pictures: classifiers.Pictures, name: str, eps: float
 ) -> torch.Tensor:
     """The pictures under an attack; who knows of the defence attacks the purification by this recipe."""
-    prior, bpda, _ = plan.adaptive
-    options = {"seed": ATTACKER_SEED, "streams": range(len(pictures.labels))}
-    if name == prior.name:
-        return prior_perturbation(
-            classifier, pictures.images, pictures.labels, eps, steps=plan.drawing_steps, **options
-        )
-    if name == bpda.name:
+    options: dict[str, Any] = {"seed": ATTACKER_SEED, "streams": range(len(pictures.labels))}
+    given = (pictures.images, pictures.labels, eps)
+    if name == "prior":
+        return prior_perturbation(classifier, *given, steps=plan.drawing_steps, **options)
+    if name == "bpda-eot":
         defended = DefendedClassifier(classifier, defence=Purification(recipe))
-        counts = {"steps": plan.attacker_steps, "samples": plan.samples}
-        return bpda_eot(defended, pictures.images, pictures.labels, eps, **counts, **options)
+        return bpda_eot(defended, *given, steps=plan.attacker_steps, samples=plan.samples, **options)
     return Condition(name, eps).of(classifier, pictures, ATTACKER_SEED)
 
 
@@ -119,9 +105,6 @@ def scored(run: Run):
 
 def all_scored(run: Run, rows) -> bool:
     return bool(rows) and {row["picture"] for row in rows} >= set(scored_pictures(run, rows[0]["attack"]).numbers)
-
-
-# ---------------------------------------------------------------------- what the rows say
 
 
 class Accuracies:
@@ -151,7 +134,6 @@ class Accuracies:
         return [100 * statistics.fmean(some[k] for some in rows) for k in range(count)]
 
     def accuracy(self, defence: str, threats: Sequence[Threat], count: int) -> stats.Interval:
-        """In points, with its interval over pictures."""
         return stats.interval_of(self.right(defence, threats, count))
 
     def gain(self, defence: str, over: str, threats: Sequence[Threat], count: int) -> stats.Interval:
@@ -160,35 +142,25 @@ class Accuracies:
         return stats.paired(first, second) if len(first) == len(second) else stats.interval_of([])
 
 
-class Detection:
-    """How well the disagreement of an inspection separates attacked pictures from the same ones as they are."""
+def detected(rows, threat: Threat) -> tuple[stats.Interval, float]:
+    """How well the disagreement of an inspection separates attacked pictures from the same ones as they are.
 
-    def __init__(self, rows) -> None:
-        self.rows = rows
-
-    def auroc(self, threat: Threat) -> stats.Interval:
-        """With its interval over pictures; 0.5 is chance."""
-        strange, usual = self.scores(threat), self.scores(UNATTACKED)
-        common = [picture for picture in strange if picture in usual]
-        if not common:
-            return stats.interval_of([])
-        won = stats.wins([strange[k] for k in common], [usual[k] for k in common])
-        return replace(stats.auroc_gain(won, np.zeros_like(won), same_pictures=True), count=len(common))
-
-    def detected(self, threat: Threat) -> float:
-        """The share above the threshold that a few false alarms stand for; NaN of none."""
-        strange, usual = self.scores(threat), self.scores(UNATTACKED)
-        if not strange or not usual:
-            return math.nan
-        bound = false_alarm_threshold(list(usual.values()), FALSE_ALARMS)
-        return float(np.mean([value > bound for value in strange.values()]))
-
-    def scores(self, threat: Threat) -> dict[int, float]:
-        return {row["picture"]: float(row["score"]) for row in chosen(self.rows, attack=threat.name, eps=threat.eps)}
+    The AUROC (0.5 is chance), and the share above the threshold that a few false alarms stand for; NaN of none.
+    """
+    strange, usual = (
+        {row["picture"]: float(row["score"]) for row in chosen(rows, attack=each.name, eps=each.eps)}
+        for each in (threat, UNATTACKED)
+    )
+    common = [picture for picture in strange if picture in usual]
+    if not common:
+        return stats.interval_of([]), math.nan
+    won = stats.wins([strange[k] for k in common], [usual[k] for k in common])
+    auroc = replace(stats.auroc_gain(won, np.zeros_like(won), same_pictures=True), count=len(common))
+    bound = false_alarm_threshold(list(usual.values()), FALSE_ALARMS)
+    return auroc, float(np.mean([value > bound for value in strange.values()]))
 
 
 def titled(threat: Threat) -> str:
-    """How a row is called."""
     name = {"prior": "prior", "bpda-eot": "BPDA+EOT"}.get(threat.name, threat.name.upper())
     return "as they are" if threat.name == NONE else f"{name} {threat.eps:g}{' seed known' * threat.knows_seed}"
 
@@ -209,17 +181,16 @@ def values(run: Run):
         "published": published(),
         "claims": claims(plan, measured, few),
         "lost": lost(plan, measured, few),
-        "detection": detection(plan, {steps: Detection(rows) for steps, rows in by_steps.items()}),
+        "detection": detection(plan, by_steps),
     }
 
 
 def accuracies(plan: Plan, measured: Accuracies, count: int, *, few: bool) -> str:
-    names, average = plan.columns(few=few), ["**average**"]
+    names = list(plan.defences(few=few))
     threats = (UNATTACKED, *UNAWARE, *(plan.adaptive if few else ()))
     lines = [[titled(t), *(points(measured.accuracy(name, [t], count).mean) for name in names)] for t in threats]
-    for name in names:
-        found = measured.accuracy(name, UNAWARE, count)
-        average.append("" if math.isnan(found.mean) else found.shown(".1f", ".0f"))
+    means = [measured.accuracy(name, UNAWARE, count) for name in names]
+    average = ["**average**", *("" if math.isnan(found.mean) else found.shown(".1f", ".0f") for found in means)]
     return tables.markdown(["", *names], [*lines[: 1 + len(UNAWARE)], average, *lines[1 + len(UNAWARE) :]])
 
 
@@ -241,15 +212,10 @@ def claims(plan: Plan, measured: Accuracies, few: int) -> str:
         count = measured.count if name in plan.purifications(few=False) else few
         mean, over = measured.gain(name, NONE, AT_STRONGEST, count), measured.gain(name, RESIZING, UNAWARE, count)
         gains = [measured.gain(name, NONE, [threat], count) for threat in AT_STRONGEST]
-        each, all_of = " / ".join(f"{g.mean:+.0f}" for g in gains), worst([g.verdict(LEAST_GAIN) for g in gains])
+        each, all_of = " / ".join(f"{g.mean:+.0f}" for g in gains), stats.worst([g.verdict(LEAST_GAIN) for g in gains])
         lines.append([name, count, mean, mean.verdict(GAIN), each, all_of, over, over.verdict()])
     header = ["", "pictures", "mean gain", f"at least {GAIN:g}", f"gain: {attacks}", f"each at least {LEAST_GAIN:g}"]
     return tables.markdown([*header, "less random resizing", "ahead"], lines)
-
-
-def worst(verdicts: Sequence[str]) -> str:
-    """Whether all of several things hold."""
-    return min(verdicts, key=("no", "not measured", "not shown", "yes").index)
 
 
 def lost(plan: Plan, measured: Accuracies, few: int) -> str:
@@ -261,16 +227,13 @@ def lost(plan: Plan, measured: Accuracies, few: int) -> str:
     return tables.markdown(["published recipe", "pictures", "points lost by fast", f"at most {LOSS:g}"], lines)
 
 
-def detection(plan: Plan, found: dict[int, Detection]) -> str:
+def detection(plan: Plan, by_steps) -> str:
     lines = []
     for threat in (*UNAWARE, *plan.adaptive[:2]):
-        each, shares = (
-            [f(threat) for f in some] for some in zip(*((d.auroc, d.detected) for d in found.values()), strict=True)
-        )
-        lines.append(
-            [titled(threat), each[0].count, *(a.shown(".2f") for a in each), *(f"{share:.0%}" for share in shares)]
-        )
-    columns = [f"{what}, {steps} steps" for what in ("AUROC", "detected") for steps in found]
+        aurocs, shares = zip(*(detected(rows, threat) for rows in by_steps.values()), strict=True)
+        shown = [*(auroc.shown(".2f") for auroc in aurocs), *(f"{share:.0%}" for share in shares)]
+        lines.append([titled(threat), aurocs[0].count, *shown])
+    columns = [f"{what}, {steps} steps" for what in ("AUROC", "detected") for steps in by_steps]
     return tables.markdown(["attack", "pictures", *columns], lines)
 
 

@@ -3,22 +3,18 @@
 import torch
 
 from preimage.restore.demosaic import Pattern, bayer_mask, demosaic
-from studies.harness import figures, fits, imaging, tables
-from studies.harness.study import Measured, Run, Study
+from studies.harness import Measured, Run, Study, by_scale, figures, fits, imaging, tables
 
 CASES = [("mcmaster", name) for name in ("02", "05", "09", "15")]
 PATTERN: Pattern = "RGGB"
-SIDE = 192
+SIDE = by_scale(32, 192, 512)
 COLUMNS = tables.PICTURE | {"bilinear": "bilinear:.2f", "edge-aware": "edge_aware:.2f"} | tables.FITTED
 
 
 def measure(run: Run, source: str, name: str):
-    """Only the mosaic is given, in 8 bits."""
     del source
-    whole = imaging.generated_picture(32) if run.smoke else run.picture(f"mcmaster14/{name}.png")
-    whole = whole if run.smoke else imaging.center_crop(whole, SIDE if run.scale == "small" else 512)
-    height, width = whole.shape[-2:]
-    mosaic = ((whole * bayer_mask(PATTERN, height, width)).sum(1, keepdim=True) * 255).round() / 255
+    whole = imaging.center_crop(run.picture(f"mcmaster14/{name}.png", SIDE["smoke"]), SIDE[run.scale])
+    mosaic = imaging.eight_bit((whole * bayer_mask(PATTERN, *whole.shape[-2:])).sum(1, keepdim=True))
     row, panels, _ = fits.beside_rivals(
         lambda: demosaic(mosaic, pattern=PATTERN, steps=20 if run.smoke else None),
         lambda x: imaging.dB(x, whole),

@@ -7,21 +7,15 @@ runs, CBM3D 31.42, non-local means 30.26 (512 px and more; here central crops).
 import torch
 
 from preimage.restore.denoise import denoise
-from studies.harness import fits, imaging, rivals, tables
-from studies.harness.study import Measured, Run, Study, by_scale
+from studies.harness import Measured, Run, Study, by_scale, fits, imaging, rivals, tables
 from studies.harness.tables import Claim, mean
 
 PICTURES = ("Baboon", "F16", "House", "Lena", "Peppers", "kodim01", "kodim02", "kodim03", "kodim12")
 SIGMA_25 = "sigma 25"
 KINDS = (SIGMA_25, "gaussian_2", "speckle_3", "impulse_3")
 SIDE, SEED = by_scale(32, 256, 512), 1234
-COLUMNS = {
-    "picture": "picture",
-    "noisy": "noisy:.2f",
-    "NLM": "nlm:.2f",
-    "TV": "tv:.2f",
-    "BM3D, oracle sigma": "bm3d:.2f",
-}
+COLUMNS = {"picture": "picture", "noisy": "noisy:.2f", "NLM": "nlm:.2f", "TV": "tv:.2f"}
+COLUMNS |= {"BM3D, oracle sigma": "bm3d:.2f"}
 COLUMNS |= {name: cell for name, cell in tables.FITTED.items() if name != "peak step"}
 
 
@@ -32,8 +26,7 @@ def names(run: Run):
 def specimen(run: Run, kind: str, name: str) -> tuple[torch.Tensor, torch.Tensor]:
     """A clean picture and its noisy version, central crops; in smoke runs with noise like that of the stored files."""
     side = SIDE[run.scale]
-    clean = imaging.generated_picture(side)
-    clean = clean if run.smoke else imaging.center_crop(run.picture(f"early_stopping/clean/{name}.png"), side)
+    clean = imaging.center_crop(run.picture(f"early_stopping/clean/{name}.png", side), side)
     if kind == SIGMA_25:
         return clean, imaging.with_gaussian_noise(clean, 25 / 255, SEED)
     if not run.smoke:
@@ -47,7 +40,6 @@ def specimen(run: Run, kind: str, name: str) -> tuple[torch.Tensor, torch.Tensor
 
 
 def instead(run: Run, clean: torch.Tensor, noisy: torch.Tensor):
-    """The noisy picture, and what a user would pick instead."""
     sigma = float((noisy - clean).square().mean().sqrt())
     made = {"noisy": noisy, "nlm": lambda: rivals.non_local_means(noisy), "tv": lambda: rivals.tv_denoising(noisy)}
     return made if run.smoke else made | {"bm3d": lambda: rivals.bm3d_oracle_sigma(noisy, sigma)}
@@ -65,15 +57,11 @@ def measure(run: Run, kind: str, name: str):
 
 def values(run: Run):
     parts = [tables.restorations(run.rows(), "noise", {kind: kind}, COLUMNS) for kind in KINDS]
-    return {
-        "first": parts[0],
-        "aims": "" if run.smoke else aims(run.rows(noise=SIGMA_25)),
-        "others": "\n\n".join(parts[1:]),
-    }
+    aims = "" if run.smoke else targets(run.rows(noise=SIGMA_25))
+    return {"first": parts[0], "aims": aims, "others": "\n\n".join(parts[1:])}
 
 
-def aims(rows) -> str:
-    """The targets at sigma 25 beside what was reached."""
+def targets(rows) -> str:
     blind, (below, name) = mean(rows, "blind"), max((row["peak"] - row["blind"], row["picture"]) for row in rows)
     claims = (
         Claim("above NLM by 0.5 dB", blind - mean(rows, "nlm"), 0.5),
@@ -81,7 +69,7 @@ def aims(rows) -> str:
         Claim("below the peak by at most 0.3 dB, mean", mean(rows, "peak") - blind, most=0.3),
         Claim(f"below its peak by at most 0.8 dB, worst ({name})", below, most=0.8),
     )
-    return tables.markdown(["target", "measured, dB", "met"], [[c.text, c.measured, c.verdict] for c in claims])
+    return tables.held("target", claims, "measured, dB", "met")
 
 
 STUDY = Study(Measured(("noise", "picture"), lambda run: [(k, n) for k in KINDS for n in names(run)], measure), values)

@@ -3,9 +3,9 @@
 By number: how far the features are met, and how much of the picture's colors and of its fine detail is in the inversion. A
 blob in the middle has something of every lesion, so each correlation stands beside that with other pictures: what is above
 it was kept of this one.
-
-PREIMAGE_WEIGHTS: a file with weights of torchvision's resnet18; with it that classifier is inverted as well.
 """
+
+from collections.abc import Iterator
 
 import torch
 from torch.nn import functional
@@ -15,9 +15,7 @@ from preimage.explain.inputs import at_working_size
 from preimage.explain.invert import invert
 from preimage.explain.run import blocks_of
 from preimage.recipes import recipe
-from studies.harness import classifiers, figures, imaging, lesions, tables
-from studies.harness.rows import chosen
-from studies.harness.study import Measured, Run, Study, by_scale
+from studies.harness import Measured, Run, Study, by_scale, chosen, classifiers, figures, imaging, lesions, tables
 
 PRIORS = ("deep", "tv", "alpha")
 AUTHORS = ("building", "monkey")  # dip_paper/feature_inversion
@@ -29,10 +27,8 @@ LIKENESSES = ("color", "light", "detail")
 
 
 def models(run: Run) -> dict[str, Classifier]:
-    """The classifier of lesions, and torchvision's resnet18 where there are weights for it."""
-    natural = classifiers.own_resnet18(run)
-    own = {"lesions": classifiers.classifier(run, "lesions").classifier}
-    return own if natural is None else own | {"resnet18": natural}
+    found = {"lesions": classifiers.classifier(run, "lesions").classifier, "resnet18": classifiers.own_resnet18(run)}
+    return {name: model for name, model in found.items() if model is not None}
 
 
 def specimens(run: Run) -> dict[str, torch.Tensor]:
@@ -89,7 +85,6 @@ def opponents(x: torch.Tensor) -> torch.Tensor:
 
 
 def smoothed(x: torch.Tensor) -> torch.Tensor:
-    """The squares' means, laid out again in the size of the picture."""
     means = functional.adaptive_avg_pool2d(x, GRID)
     return functional.interpolate(means, size=x.shape[-2:], mode="bilinear", align_corners=False)
 
@@ -103,60 +98,52 @@ def correlation(a: torch.Tensor, b: torch.Tensor) -> float:
 
 COLUMNS = {"layer": "layer", "prior": "prior", "feature error": "feature_error:.2g", "PSNR, dB": "psnr:.2f"}
 COLUMNS |= {name: tables.beside(name, f"{name}_of_others") for name in LIKENESSES} | {"seconds": "seconds:.0f"}
+PUBLISHED = (
+    "Claims of Ulyanov et al. (shown as pictures, without numbers): the last layers still hold color and low-level detail, "
+    "and inversions with the deep prior are clearer than with total variation. Measured:\n"
+)
 
 
 def values(run: Run):
     parts = []
     for classifier, rows in tables.grouped(run.rows(), "classifier").items():
-        pictures = list(tables.grouped(rows, "picture"))
-        heading = f"**{classifier}**, {len(pictures)} pictures: {', '.join(pictures)}."
-        order = list(tables.grouped(rows, "layer"))
-        rows.sort(key=lambda row, order=order: (order.index(row["layer"]), PRIORS.index(row["prior"])))
-        parts += [heading, tables.table(COLUMNS, tables.grouped(rows, "layer", "prior").values()), claims(rows)]
+        pictures, layers = (list(tables.grouped(rows, column)) for column in ("picture", "layer"))
+        order = [(layer, prior) for layer in layers for prior in PRIORS]
+        groups = tables.grouped(rows, "layer", "prior")
+        parts.append(f"**{classifier}**, {len(pictures)} pictures: {', '.join(pictures)}.")
+        parts.append(tables.table(COLUMNS, [groups[each] for each in order if each in groups]))
+        parts.append("\n".join([PUBLISHED, *claims(rows, layers[-2:])]))
     return {"steps": run.rows()[0]["steps"], "tables": "\n\n".join(parts)}
 
 
-def claims(rows) -> str:
-    """What was published, beside what was measured."""
-    lines = []
-    for layer, own in list(tables.grouped(chosen(rows, prior="deep"), "layer").items())[-2:]:
+def claims(rows, last: list[str]) -> Iterator[str]:
+    deep = chosen(rows, prior="deep")
+    for layer in last:
         for name in ("color", "detail"):
-            above = [row[name] - row[f"{name}_of_others"] for row in own]
+            above = [row[name] - row[f"{name}_of_others"] for row in chosen(deep, layer=layer)]
             count = f"above it for {sum(each > 0 for each in above)} of {len(above)}"
-            lines.append(
-                f"- {layer}, deep prior: {name} {sum(above) / len(above):+.2f} above that of other pictures, {count}."
-            )
+            mean = f"{sum(above) / len(above):+.2f}"
+            yield f"- {layer}, deep prior: {name} {mean} above that of other pictures, {count}."
     for prior in PRIORS[1:]:
         theirs = {(row["picture"], row["layer"]): row["psnr"] for row in chosen(rows, prior=prior)}
-        ours = {(row["picture"], row["layer"]): row["psnr"] for row in chosen(rows, prior="deep")}
+        ours = {(row["picture"], row["layer"]): row["psnr"] for row in deep}
         gains = [psnr - theirs[key] for key, psnr in ours.items() if key in theirs]
         better = f"better for {sum(gain > 0 for gain in gains)} of {len(gains)}"
-        mean_gain = sum(gains) / max(1, len(gains))
-        lines.append(
-            f"- Deep prior against {prior}: {mean_gain:+.2f} dB in the mean over layers and pictures, {better}."
-        )
-    published = (
-        "Claims of Ulyanov et al. (shown as pictures, without numbers): the last layers still hold color and low-level detail, "
-        "and inversions with the deep prior are clearer than with total variation. Measured:"
-    )
-    return "\n".join([published, "", *lines])
+        gain = f"{sum(gains) / max(1, len(gains)):+.2f} dB"
+        yield f"- Deep prior against {prior}: {gain} in the mean over layers and pictures, {better}."
 
 
 def draw(run: Run):
     """A sheet for each classifier and picture: a row for each prior, the picture, then its inversions, shallow to deep."""
-    for (classifier, name), rows in tables.grouped(run.rows(), "classifier", "picture").items():
-
-        def place(prior: str, layer: str, which=(classifier, name)):
-            return run.figure(*which, "input") if layer == "input" else run.figure(*which, prior, layer)
-
-        figures.save_sheet(PRIORS, ["input", *tables.grouped(rows, "layer")], place, run.figure(classifier, name))
+    for words, rows in tables.grouped(run.rows(), "classifier", "picture").items():
+        layers = list(tables.grouped(rows, "layer"))
+        files = [[run.figure(*words, "input"), *(run.figure(*words, prior, x) for x in layers)] for prior in PRIORS]
+        figures.save_sheet(PRIORS, ["input", *layers], files, run.figure(*words))
 
 
 def cases(run: Run):
     of = {classifier: (run.once(shown, classifier), run.once(layers, classifier)) for classifier in run.once(models)}
-    return [
-        (c, name, layer, prior) for c, (some, deep) in of.items() for name in some for layer in deep for prior in PRIORS
-    ]
+    return [(c, name, x, prior) for c, (some, deep) in of.items() for name in some for x in deep for prior in PRIORS]
 
 
 STUDY = Study(Measured(("classifier", "picture", "layer", "prior"), cases, measure), values, draw)

@@ -1,15 +1,10 @@
-"""The published pair with and without flash, as a figure and by the noise that is left in its flattest part.
-
-[U] shows a figure only. There is no truth, so no dB: what can be measured is how much of the noise is gone where the flash
-picture is flat, and whether the light is still that of the picture without flash.
-"""
+"""The published pair with and without flash, as a figure and by the noise that is left in its flattest part."""
 
 import torch
 from torch.nn import functional
 
 from preimage.restore.flash_no_flash import flash_no_flash
-from studies.harness import figures, fits, imaging, tables
-from studies.harness.study import Measured, Run, Study
+from studies.harness import Measured, Run, Study, figures, fits, imaging, tables
 
 PAIR = ("dip_paper/flash_no_flash/cave01_01_noflash.jpg", "dip_paper/flash_no_flash/cave01_00_flash.jpg")
 SHORT_SIDE, BLOCK, WINDOW, DARK, BRIGHT = 256, 32, 7, 0.2, 0.95
@@ -66,4 +61,4 @@ def values(run: Run):
     return {"row": row, "table": tables.markdown(["picture", "noise", "mean"], lines), "gone": gone}
 
 
-STUDY = Study(Measured(("picture",), lambda run: [("cave",)], measure), values)
+STUDY = Study(Measured(("picture",), ["cave"], measure), values)

@@ -1,7 +1,4 @@
-"""One picture per task, of photographs of scikit-image in the public domain (CC0 or NASA): the pictures of README.
-
-Each strip shows the input, the result, and the truth; nothing of the truth is known to the fit.
-"""
+"""One picture per task, of photographs of scikit-image in the public domain (CC0 or NASA): the pictures of README."""
 
 from importlib import import_module
 from typing import Any
@@ -12,8 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch.nn import functional
 
 from preimage.operators import Blur, Downsample, lanczos2, motion
-from studies.harness import figures, fits, imaging, tables
-from studies.harness.study import Measured, Run, Study, by_scale
+from studies.harness import Measured, Run, Study, by_scale, figures, fits, imaging, tables
 
 SIDE = by_scale(64, 192, 256)
 # Where the interesting part lies: photograph of skimage.data, top, left.
@@ -38,7 +34,6 @@ def measure(run: Run, task: str):
 
 
 def photograph(run: Run, task: str) -> torch.Tensor:
-    """A crop of a public-domain photograph, (1, 3, side, side)."""
     side = SIDE[run.scale]
     if run.smoke:
         return imaging.generated_picture(side)
@@ -79,6 +74,5 @@ def specimen(task: str, clean: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor
 
 
 STUDY = Study(
-    Measured(("task",), lambda run: [(task,) for task in CROPS], measure),
-    lambda run: {"table": tables.table(COLUMNS, tables.each(run.rows()))},
+    Measured(("task",), CROPS, measure), lambda run: {"table": tables.table(COLUMNS, tables.each(run.rows()))}
 )

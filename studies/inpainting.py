@@ -1,27 +1,20 @@
-"""Half the pixels, text, a hole, an object, 98 % missing: this library blind beside biharmonic equations.
-
-Kate and the library are whole under their masks, so there is a truth; the vase is the very thing that its mask removes.
-"""
+"""Half the pixels, text, a hole, an object, 98 % missing: this library blind beside biharmonic equations."""
 
 import torch
 
 from preimage.restore.inpaint import inpaint
 from preimage.restore.missing import kind_of_gap
-from studies.harness import figures, fits, imaging, published, rivals, tables
-from studies.harness.rows import chosen
-from studies.harness.study import Measured, Run, Study
+from studies.harness import Measured, Run, Study, chosen, figures, fits, imaging, published, rivals, tables
 
 HALF, TEXT, HOLE, REGION, SPARSE = "50 %", "text", "hole", "region", "98 %"
 CASES = [(HALF, name) for name in ("barbara", "boats", "house", "cameraman")]
 CASES += [(TEXT, "kate"), (HOLE, "library"), (REGION, "vase"), (SPARSE, "kate")]
 SHARE = {HALF: 0.5, SPARSE: 0.98}
-SEED = 1234
-LARGEST_SHORT_SIDE = 300
+SEED, LARGEST_SHORT_SIDE = 1234, 300
 TITLES = {TEXT: "Text over kate (dB inside the letters)", HOLE: "Holes in library (dB inside the holes)"}
 TITLES |= {REGION: "The vase removed (no truth)", SPARSE: "98 % of the pixels missing"}
-COLUMNS = (
-    tables.PICTURE | {"missing, %": "percent", "settings": "settings", "biharmonic": "biharmonic:.2f"} | tables.FITTED
-)
+RIVAL = {"missing, %": "percent", "settings": "settings", "biharmonic": "biharmonic:.2f"}
+COLUMNS = tables.PICTURE | RIVAL | tables.FITTED
 
 
 def measure(run: Run, missing: str, name: str):
@@ -57,12 +50,10 @@ def specimen(run: Run, missing: str, name: str) -> tuple[torch.Tensor, torch.Ten
 
 
 def block_known(known: torch.Tensor, factor: int) -> torch.Tensor:
-    """A bool mask for blocks of pixels: a block is known if all of its pixels are."""
     return imaging.block_means(known.float(), factor) == 1
 
 
 def random_mask(picture: torch.Tensor, missing: float) -> torch.Tensor:
-    """(1, 1, h, w), each pixel known with probability 1 - missing."""
     return torch.rand(1, 1, *picture.shape[-2:], generator=torch.Generator().manual_seed(SEED)) >= missing
 
 

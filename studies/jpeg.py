@@ -1,14 +1,10 @@
-"""JPEG of quality 10 and 20: what this library brings back, and one real file, whose truth nobody has, as a figure.
-
-[U] shows a figure only (2400 steps, without the quantization table).
-"""
+"""JPEG of quality 10 and 20: what this library brings back, and one real file, whose truth nobody has, as a figure."""
 
 import torch
 from PIL import Image
 
 from preimage.restore.remove_jpeg_artifacts import remove_jpeg_artifacts
-from studies.harness import figures, fits, imaging, tables
-from studies.harness.study import Measured, Run, Study
+from studies.harness import Measured, Run, Study, figures, fits, imaging, tables
 
 PICTURES = ("zebra", "ppt3", "comic", "flowers", "monarch")
 QUALITIES = {"quality 10": 10, "quality 20": 20}
@@ -18,7 +14,6 @@ COLUMNS = tables.PICTURE | {"JPEG": "input:.2f"} | tables.FITTED
 
 
 def measure(run: Run, kind: str, name: str):
-    """The library is given the JPEG alone, as a Pillow image that knows its quantization table."""
     clean, coded = specimen(run, kind, name)
     given, recipe = imaging.tensor_of(coded), fits.named(run.smoke, remove_jpeg_artifacts, 20)
     row, panels, _ = fits.beside_rivals(
@@ -32,11 +27,9 @@ def measure(run: Run, kind: str, name: str):
 
 
 def specimen(run: Run, kind: str, name: str) -> tuple[torch.Tensor | None, Image.Image]:
-    """A clean picture, if there is one, and the JPEG made of it in memory."""
-    clean = imaging.generated_picture(32)
     if kind == FILE:
-        return None, imaging.jpeg_of(clean, 20) if run.smoke else Image.open(run.path(SNAIL))
-    clean = clean if run.smoke else run.picture(f"restoration/set14/{name}.png")
+        return None, imaging.jpeg_of(run.picture("", 32), 20) if run.smoke else Image.open(run.path(SNAIL))
+    clean = run.picture(f"restoration/set14/{name}.png", 32)
     clean = imaging.center_crop(clean, 256, MULTIPLE) if run.scale == "small" else clean
     return clean, imaging.jpeg_of(clean, QUALITIES[kind])
 
@@ -51,10 +44,8 @@ def values(run: Run):
 
 
 def cases(run: Run):
-    return [
-        *((kind, name) for kind in QUALITIES for name in (PICTURES[:1] if run.smoke else PICTURES)),
-        (FILE, "snail"),
-    ]
+    pictures = PICTURES[:1] if run.smoke else PICTURES
+    return [*((kind, name) for kind in QUALITIES for name in pictures), (FILE, "snail")]
 
 
 STUDY = Study(Measured(("jpeg", "picture"), cases, measure), values)

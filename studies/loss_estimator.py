@@ -6,14 +6,12 @@ Beside it two scores that need no estimator: the maximum of the softmax (Hendryc
 
 import csv
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch.nn import functional
 
 from preimage.classifiers import TrainedModel
-from studies.harness import classifiers, imaging, lesions, stats, tables
-from studies.harness.study import Measured, Run, Study
+from studies.harness import Measured, Run, Study, classifiers, imaging, lesions, stats, tables
 from studies.ood_recovery import blurred, cropped, rectangle
 
 SIGMA = 0.1  # of the noise
@@ -73,38 +71,25 @@ def other_pictures(run: Run) -> dict[str, torch.Tensor]:
 
 
 def values(run: Run):
-    """Rank correlations, AUROCs, and by how much the estimated loss is ahead."""
     own, others = run.rows(of=LESIONS), run.rows(of=OTHERS)
-
-    def column(rows, score: str, shift: str) -> list[float]:
-        return tables.numbers(rows, f"{score} {shift}")
-
-    def correlation(score: str, shift: str) -> stats.Interval:
-        return stats.rank_correlation(column(own, score, shift), column(own, "loss", shift))
-
-    def won(score: str, shift: str):
-        strange = column(others, score, AS_IT_IS) if shift == OTHERS else column(own, score, shift)
-        return stats.wins(strange, column(own, score, AS_IT_IS))
-
+    of = {(score, shift): tables.numbers(own, f"{score} {shift}") for score in ("loss", *SCORES) for shift in ALL}
+    of |= {(score, OTHERS): tables.numbers(others, f"{score} {AS_IT_IS}") for score in SCORES}
     shifts = (*SHIFTS, OTHERS)
-    ranks: list[list[Any]] = [[title, *(correlation(score, shift) for shift in ALL)] for score, title in SCORES.items()]
-    wins = {score: {shift: won(score, shift) for shift in shifts} for score in SCORES}
-    aurocs = [[SCORES[score], *(float(each.mean()) for each in of.values())] for score, of in wins.items()]
-    gains = [
-        [
-            f"over {rival}",
-            *(stats.auroc_gain(wins["estimate"][s], wins[rival][s], same_pictures=s != OTHERS) for s in shifts),
-        ]
+    correlations = {score: [stats.rank_correlation(of[score, s], of["loss", s]) for s in ALL] for score in SCORES}
+    wins = {score: {s: stats.wins(of[score, s], of[score, AS_IT_IS]) for s in shifts} for score in SCORES}
+    gains = {
+        rival: [stats.auroc_gain(wins["estimate"][s], wins[rival][s], same_pictures=s != OTHERS) for s in shifts]
         for rival in ("softmax", "energy")
-    ]
+    }
+    aurocs = [[SCORES[score], *(float(each.mean()) for each in found.values())] for score, found in wins.items()]
     return {
         "lesions": len(own),
         "others": len(others),
         "classifier": classifiers.described(run, "lesions"),
-        "ordered": ranks[0][1].verdict(),
-        "ranks": tables.markdown(["score", *ALL], ranks),
+        "ordered": correlations["estimate"][0].verdict(),
+        "ranks": tables.markdown(["score", *ALL], [[SCORES[score], *found] for score, found in correlations.items()]),
         "aurocs": tables.markdown(["score", *shifts], aurocs),
-        "gains": tables.markdown(["AUROC gained", *shifts], gains),
+        "gains": tables.markdown(["AUROC gained", *shifts], [[f"over {r}", *found] for r, found in gains.items()]),
     }
 
 

@@ -1,7 +1,4 @@
-"""How fast a picture, a noisy one, a shuffled one and noise are fitted (Ulyanov et al. 2018, figure 2).
-
-The published network and optimizer, without jitter; the loss says how fast each is taken in.
-"""
+"""How fast a picture, a noisy one, a shuffled one and noise are fitted (Ulyanov et al. 2018, figure 2)."""
 
 from dataclasses import replace
 
@@ -9,8 +6,7 @@ import torch
 
 from preimage.problem import Problem
 from preimage.restore.denoise import recipes
-from studies.harness import figures, fits, imaging, tables
-from studies.harness.study import Measured, Run, Study, by_scale
+from studies.harness import Measured, Run, Study, by_scale, figures, fits, has_all, imaging, tables
 
 SIDE, STEPS, SEED = by_scale(32, 96, 512), by_scale(40, 400, 2400), 1234
 TARGETS: tuple[str, ...] = ("picture", "picture + noise", "shuffled pixels", "noise")
@@ -25,16 +21,13 @@ def measure(run: Run, name: str):
 
 
 def looks(run: Run) -> list[int]:
-    """The steps whose losses are kept."""
     steps = STEPS[run.scale]
     return sorted({1, *range(steps // 40, steps + 1, steps // 40)})
 
 
 def target(run: Run, name: str) -> torch.Tensor:
-    """The picture, and three that are ever less like one."""
     side, generator = SIDE[run.scale], torch.Generator().manual_seed(SEED)
-    picture = imaging.generated_picture(side)
-    picture = picture if run.smoke else imaging.center_crop(run.picture("early_stopping/clean/F16.png"), side)
+    picture = imaging.center_crop(run.picture("early_stopping/clean/F16.png", side), side)
     shuffled = picture.flatten(2)[..., torch.randperm(side * side, generator=generator)].reshape(picture.shape)
     noisy, noise = imaging.with_gaussian_noise(picture, 25 / 255, SEED), torch.rand(picture.shape, generator=generator)
     return dict(zip(TARGETS, (picture, noisy, shuffled, noise), strict=True))[name]
@@ -45,7 +38,6 @@ def losses_of(run: Run) -> dict[str, dict[int, float]]:
 
 
 def values(run: Run):
-    """The loss at a few steps."""
     losses = losses_of(run)
     known = sorted(losses[TARGETS[0]])
     shown = [step for step in known if step in {known[0], *known[4::9], known[-1]}]
@@ -58,8 +50,4 @@ def draw(run: Run):
     figures.save_curves({"Impedance to noise": lines}, run.figure("losses"), "mean squared error", xscale="log")
 
 
-def done(run: Run, rows) -> bool:
-    return len(rows) == len(looks(run))
-
-
-STUDY = Study(Measured(("target", "step"), lambda run: [(name,) for name in TARGETS], measure, done), values, draw)
+STUDY = Study(Measured(("target", "step"), TARGETS, measure, has_all("step", looks)), values, draw)

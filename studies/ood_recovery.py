@@ -7,8 +7,7 @@ import torch
 
 from preimage.operators import Blur, gaussian
 from studies import preimage_recovery
-from studies.harness import classifiers, figures, lesions, tables
-from studies.harness.study import Measured, Run, Study, by_scale
+from studies.harness import Measured, Run, Study, by_scale, classifiers, figures, lesions, tables
 from studies.harness.tables import gain
 
 WEIGHT, WAYS = preimage_recovery.WEIGHT, preimage_recovery.WAYS
@@ -33,27 +32,23 @@ def rectangle(picture: torch.Tensor, seed: int) -> torch.Tensor:
 
 
 def cropped(picture: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
-    """Black outside."""
     return picture * inside
 
 
 def blurred(picture: torch.Tensor) -> torch.Tensor:
-    """By a Gaussian of sigma 3."""
     return Blur(gaussian(SIGMA), boundary="reflect")(picture).clamp(0, 1)
 
 
 def some(run: Run) -> dict[str, tuple[int, lesions.Lesion]]:
-    return {lesion.name: (k, lesion) for k, lesion in enumerate(lesions.some_lesions(run, COUNT[run.scale]))}
+    return run.once(lesions.numbered, COUNT[run.scale])
 
 
 def measure(run: Run, damage: str, name: str):
-    """One damaged lesion, recovered both ways from the same seed: distances in dB of PSNR, and what the classifier predicts."""
-    (number, lesion), model = run.once(some)[name], lesions.classifier_of_lesions(run)
+    number, lesion = some(run)[name]
     inside = rectangle(lesion.picture, number)
     given = cropped(lesion.picture, inside) if damage == "crop" else blurred(lesion.picture)
-    row = {"diagnosis": lesion.diagnosis, "given_inside": masked_psnr(given, lesion.picture, inside)}
-    row["given_outside"] = masked_psnr(given, lesion.picture, ~inside)
-    panels = [("original", lesion.picture), ("input", given)]
+    row, panels = {"diagnosis": lesion.diagnosis}, [("original", lesion.picture), ("input", given)]
+    row |= {f"given_{k}": masked_psnr(given, lesion.picture, m) for k, m in (("inside", inside), ("outside", ~inside))}
     for way, setting in WAYS.items():
         found = preimage_recovery.recovered(run, given, number, setting)
         picture = found.image.clamp(0, 1)
@@ -63,12 +58,12 @@ def measure(run: Run, damage: str, name: str):
             f"{way}_to_given": masked_psnr(picture, given, torch.ones_like(inside)),
             f"{way}_right": int(found.numbers["prediction_after"] == lesion.diagnosis),
             f"{way}_seconds": found.seconds,
-            f"{way}_loss": lesions.loss_of(model, picture),
+            f"{way}_loss": lesions.loss_of(run, picture),
         }
         panels.append((way, picture))
     if number < SHOWN[run.scale]:
         figures.save_panels(panels, run.figure(damage, name))
-    return row | {"given_loss": lesions.loss_of(model, given), "original_loss": lesions.loss_of(model, lesion.picture)}
+    return row | {"given_loss": lesions.loss_of(run, given), "original_loss": lesions.loss_of(run, lesion.picture)}
 
 
 def masked_psnr(picture: torch.Tensor, original: torch.Tensor, where: torch.Tensor) -> float:
@@ -82,10 +77,8 @@ def of_damage(damage: str, rows) -> str:
     lines = []
     for column, title in (PLACES | OTHERS).items():
         given = "" if column in ("to_given", "right") else tables.mean(rows, f"given_{column}")
-        means = [tables.mean(rows, f"{way}_{column}") for way in WAYS]
-        lines.append(
-            [title, "equal" if given == EQUAL else given, *means, gain(rows, f"m_{column}", f"plain_{column}")]
-        )
+        cells = ["equal" if given == EQUAL else given, *(tables.mean(rows, f"{way}_{column}") for way in WAYS)]
+        lines.append([title, *cells, gain(rows, f"m_{column}", f"plain_{column}")])
     where = DAMAGES[damage]
     nearer, followed = (gain(rows, f"m_{column}", f"plain_{column}") for column in (where, "to_given"))
     return (
@@ -97,17 +90,12 @@ def of_damage(damage: str, rows) -> str:
 
 
 def values(run: Run):
-    rows = tables.grouped(run.rows(), "damage")
-    parts = {
-        f"{damage}, {len(rows[damage])} lesions": of_damage(damage, rows[damage])
-        for damage in DAMAGES
-        if damage in rows
-    }
+    of = {damage: rows for damage in DAMAGES if (rows := run.rows(damage=damage))}
+    parts = {f"{damage}, {len(rows)} lesions": of_damage(damage, rows) for damage, rows in of.items()}
     return {"classifier": classifiers.described(run, "lesions"), "tables": tables.titled(parts)}
 
 
-def cases(run: Run):
-    return [(damage, name) for name in run.once(some) for damage in DAMAGES]
-
-
-STUDY = Study(Measured(("damage", "picture"), cases, measure), values)
+STUDY = Study(
+    Measured(("damage", "picture"), lambda run: [(damage, name) for name in some(run) for damage in DAMAGES], measure),
+    values,
+)

@@ -7,8 +7,7 @@ from PIL import Image
 from preimage.engine.checkpoint import load
 from preimage.observe import autosave
 from preimage.restore.denoise import denoise, recipes
-from studies.harness import fits, imaging, tables
-from studies.harness.study import Measured, Run, Study, by_scale
+from studies.harness import Measured, Run, Study, by_scale, fits, imaging, tables
 
 # The authors' code run as it is, same noisy picture, average 0.99 (float32; the peak at 1500).
 PUBLISHED = {250: 22.38, 500: 26.05, 750: 28.10, 950: 29.47, 1200: 30.29, 1350: 30.49, 1450: 30.54, 1500: 30.55}
@@ -20,7 +19,7 @@ def measure(run: Run):
     """The curve at every 50th step, resumable; Pillow's Lanczos filter in 8 bits, as the published code does."""
     whole = None if run.smoke else imaging.pillow_of(run.picture("dip_paper/denoising/F16_GT.png"))
     small = None if whole is None else imaging.tensor_of(whole.resize((SIDE, SIDE), Image.Resampling.LANCZOS))
-    clean, steps = imaging.generated_picture(32) if small is None else small, STEPS[run.scale]
+    clean, steps = run.picture("", 32) if small is None else small, STEPS[run.scale]
     recipe = fits.quick(run.smoke, replace(recipes()["paper"], steps=steps), steps, 8)
     noisy = imaging.with_gaussian_noise(clean, 25 / 255, SEED)
     fit = denoise(noisy, noise="gaussian", sigma=25 / 255, recipe=recipe)
@@ -43,8 +42,4 @@ def values(run: Run):
     return {"table": table, "peak": curve[step], "step": step, "gap": gap}
 
 
-def done(run: Run, rows) -> bool:
-    return len(rows) == STEPS[run.scale] // EVERY
-
-
-STUDY = Study(Measured(("step",), lambda run: [()], measure, done), values)
+STUDY = Study(Measured(("step",), [()], measure, lambda run, rows: len(rows) == STEPS[run.scale] // EVERY), values)

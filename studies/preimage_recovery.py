@@ -5,11 +5,10 @@ from typing import Any
 
 import torch
 
-from preimage.explain.recipes import PAPER_RECOVERY
+from preimage.explain.recipes import FAST_RECOVERY, PAPER_RECOVERY
 from preimage.explain.recover import recover
 from preimage.figures.panels import magnified
-from studies.harness import classifiers, figures, lesions, tables
-from studies.harness.study import Measured, Run, Study, by_scale
+from studies.harness import Measured, Run, Study, by_scale, classifiers, figures, lesions, tables
 from studies.harness.tables import gain, mean
 
 COUNT, FEW = by_scale(2, 40, 200), by_scale(1, 3, 20)  # lesions; of these one setting at a time is changed
@@ -21,18 +20,17 @@ VARIED = "_settings"
 
 @dataclass(frozen=True)
 class Setting:
-    """What differs from the study's own: block (from 1), weight of M, target loss (a quantile), steps, network."""
+    """What differs from the study's own: block (from 1), weight of M, target loss (a quantile), steps, network.
+
+    plain: whether the plain recovery differs as well; if not it is the study's.
+    """
 
     weight: float = WEIGHT
     block: int | None = None
     target: float | None = None
     longer: int = 1
     unet: bool = False
-
-    @property
-    def own_plain(self) -> bool:
-        """Whether the plain recovery differs as well; if not it is the study's."""
-        return self.block is not None or self.longer > 1 or self.unet
+    plain: bool = False
 
 
 WAYS = {"plain": Setting(weight=0.0), "m": Setting()}
@@ -41,18 +39,19 @@ SETTINGS = {
     "weight of M 0.0002": Setting(weight=0.0002),
     "target loss: the 0.05 quantile": Setting(target=0.05),
     "target loss: the median": Setting(target=0.5),
-    "features of the second block": Setting(block=2),
-    "features of the third block": Setting(block=3),
-    "U-Net as published, other settings of the fast recipe": Setting(unet=True),
-    "four times the steps": Setting(longer=4),
+    "features of the second block": Setting(block=2, plain=True),
+    "features of the third block": Setting(block=3, plain=True),
+    "U-Net as published, other settings of the fast recipe": Setting(unet=True, plain=True),
+    "four times the steps": Setting(longer=4, plain=True),
 }
 
 
 def recovered(run: Run, picture: torch.Tensor, number: int, setting: Setting) -> Any:
     """The recovery of a picture (1, 3, h, w) with some setting; its number is the seed."""
-    model, recipe = lesions.classifier_of_lesions(run), lesions.recipe_of(run)
-    blocks = model.estimator.layers if model.estimator is not None else ()
+    model = classifiers.classifier(run, "lesions")
+    recipe = replace(FAST_RECOVERY, **lesions.THIN) if run.smoke else FAST_RECOVERY
     recipe = replace(recipe, steps=setting.longer * recipe.steps)
+    blocks = model.estimator.layers if model.estimator is not None else ()
     fit = recover(
         picture,
         classifier=model,
@@ -68,37 +67,30 @@ def recovered(run: Run, picture: torch.Tensor, number: int, setting: Setting) ->
 
 
 def some(run: Run) -> dict[str, tuple[int, lesions.Lesion]]:
-    return {lesion.name: (k, lesion) for k, lesion in enumerate(lesions.some_lesions(run, COUNT[run.scale]))}
+    return run.once(lesions.numbered, COUNT[run.scale])
 
 
 def measure(run: Run, name: str):
-    """One lesion, recovered both ways from the same seed."""
-    (number, lesion), model = run.once(some)[name], lesions.classifier_of_lesions(run)
-    row: dict[str, Any] = {"diagnosis": lesion.diagnosis}
-    panels = [("input", lesion.picture)]
+    (number, lesion), row, panels = some(run)[name], {}, []
     for way, setting in WAYS.items():
         found = recovered(run, lesion.picture, number, setting)
         picture = found.image.clamp(0, 1)
-        row |= {
-            way: found.numbers["psnr"],
-            f"seconds_{way}": found.seconds,
-            f"loss_{way}": lesions.loss_of(model, picture),
-        }
+        row |= {way: found.numbers["psnr"], f"seconds_{way}": found.seconds}
+        row[f"loss_{way}"] = lesions.loss_of(run, picture)
         panels += [(figures.with_dB(way, row[way]), picture), ("difference", magnified(picture - lesion.picture))]
     if number < SHOWN[run.scale]:
-        figures.save_panels(panels, run.figure(name))
-    return row | {"loss_given": lesions.loss_of(model, lesion.picture)}
+        figures.save_panels([("input", lesion.picture), *panels], run.figure(name))
+    return {"diagnosis": lesion.diagnosis} | row | {"loss_given": lesions.loss_of(run, lesion.picture)}
 
 
 def measure_varied(run: Run, title: str, name: str):
     """One lesion, recovered with another setting; the plain recovery again only where that is another as well."""
-    (number, lesion), setting, usual = run.once(some)[name], SETTINGS[title], run.rows(picture=name)[0]
+    (number, lesion), setting, usual = some(run)[name], SETTINGS[title], run.rows(picture=name)[0]
     found, plain = recovered(run, lesion.picture, number, setting), usual["plain"]
-    if setting.own_plain:
+    if setting.plain:
         plain = recovered(run, lesion.picture, number, replace(setting, weight=0.0)).numbers["psnr"]
-    loss = lesions.loss_of(lesions.classifier_of_lesions(run), found.image.clamp(0, 1))
-    row = {"plain": plain, "m": found.numbers["psnr"], "loss_given": usual["loss_given"], "loss_m": loss}
-    return row | {"seconds_m": found.seconds}
+    row = {"plain": plain, "m": found.numbers["psnr"], "loss_given": usual["loss_given"]}
+    return row | {"loss_m": lesions.loss_of(run, found.image.clamp(0, 1)), "seconds_m": found.seconds}
 
 
 COLUMNS = {"lesions": len, "plain": "plain:.2f", "with M": "m:.2f", "gain": lambda rows: gain(rows, "m", "plain")}
@@ -106,35 +98,33 @@ LOSSES = {"estimated loss input, with M": lambda rows: f"{mean(rows, 'loss_given
 
 
 def values(run: Run):
-    rows = run.rows()
+    rows, varied = run.rows(), tables.grouped(run.rows(VARIED), "setting")
     total = rows[0] | {"diagnosis": f"**all {len(rows)}**"}
     groups = [own for _, own in sorted(tables.grouped(rows, "diagnosis").items())]
-    varied = tables.grouped(run.rows(VARIED), "setting")
     settings = [varied[title] for title in SETTINGS if title in varied]
+    gained = gain(rows, "m", "plain")
     return {
         "count": len(rows),
         "classifier": classifiers.described(run, "lesions"),
         "table": tables.table({"class": "diagnosis"} | COLUMNS, [*groups, [total, *rows[1:]]]),
         "varied": tables.table({"one setting changed": "setting"} | COLUMNS | LOSSES, settings) if settings else "",
-        "gain": gain(rows, "m", "plain"),
-        "any": gain(rows, "m", "plain").verdict(),
-        "as_claimed": gain(rows, "m", "plain").verdict(CLAIM[0]),
+        "gain": gained,
+        "any": gained.verdict(),
+        "as_claimed": gained.verdict(CLAIM[0]),
         "better": sum(row["m"] > row["plain"] for row in rows),
         "losses": {name: mean(rows, f"loss_{name}") for name in ("given", "plain", "m")},
         "moved": gain(rows, "loss_m", "loss_plain"),
     }
 
 
+def few(run: Run) -> list[tuple[str, str]]:
+    return [(title, name) for title in SETTINGS for name in list(some(run))[: FEW[run.scale]]]
+
+
 STUDY = Study(
     (
-        Measured(("picture",), lambda run: [(name,) for name in run.once(some)], measure),
-        Measured(
-            ("setting", "picture"),
-            lambda run: [(title, name) for title in SETTINGS for name in list(run.once(some))[: FEW[run.scale]]],
-            measure_varied,
-            suffix=VARIED,
-            alone=True,
-        ),
+        Measured(("picture",), some, measure),
+        Measured(("setting", "picture"), few, measure_varied, suffix=VARIED, alone=True),
     ),
     values,
 )

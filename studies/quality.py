@@ -7,8 +7,7 @@ import torch
 from preimage.recipes import Quality
 from preimage.restore.denoise import denoise
 from studies import denoising
-from studies.harness import fits, imaging, tables
-from studies.harness.study import Measured, Run, Study
+from studies.harness import Measured, Run, Study, fits, imaging, tables
 from studies.harness.tables import mean
 
 SIDE, SEED = denoising.SIDE, denoising.SEED
@@ -20,9 +19,8 @@ def measure(run: Run, quality: Any, name: str):
     blank = dict.fromkeys((*RIVALS, "blind", "kept_step", "steps", "seconds", "threads"), "")
     if quality == "rivals":
         made: dict[str, Any] = denoising.instead(run, clean, noisy)
-        return blank | {
-            r: imaging.dB(x if isinstance(x, torch.Tensor) else x(), clean) for r, x in made.items() if r in RIVALS
-        }
+        pictures = {name: x if isinstance(x, torch.Tensor) else x() for name, x in made.items() if name in RIVALS}
+        return blank | {name: imaging.dB(picture, clean) for name, picture in pictures.items()}
     result = denoise(noisy, recipe=fits.named(run.smoke, denoise, 10, quality)).run()
     fitted = {"steps": result.steps, "seconds": result.seconds, "threads": result.threads}
     return blank | {"blind": imaging.dB(result.image, clean), "kept_step": result.kept_step[0]} | fitted
@@ -43,10 +41,8 @@ def values(run: Run):
     names = dict(zip(RIVALS, ("noisy", "NLM", "CBM3D, oracle sigma"), strict=True))
     columns = {"picture": "picture"} | {title: f"{rival}:.2f" for rival, title in names.items()}
     columns |= {f"**{quality}**": blind(quality) for quality in qualities} | {"seconds": seconds}
-    means = [
-        *(mean(of["rivals"], rival) for rival in RIVALS),
-        *(mean(of[q], "blind") if q in whole else "" for q in qualities),
-    ]
+    of_rivals = [mean(of["rivals"], rival) for rival in RIVALS]
+    means = [*of_rivals, *(mean(of[q], "blind") if q in whole else "" for q in qualities)]
     last = tables.markdown(columns, [[f"**mean of {count}**", *means, ""]]).splitlines()[-1]
     best = mean(of["best"], "blind") - mean(of["rivals"], "bm3d") if "best" in whole else fits.NAN
     aim = tables.Claim(f"best above CBM3D with oracle sigma, mean of {count}", best)

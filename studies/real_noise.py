@@ -3,8 +3,7 @@
 from preimage.figures.restoration import restoration_figure, save_figure
 from preimage.images import as_picture, read
 from preimage.restore.denoise import denoise
-from studies.harness import fits, imaging, tables
-from studies.harness.study import Measured, Run, Study, by_scale
+from studies.harness import Measured, Run, Study, by_scale, fits, imaging, tables
 
 PICTURES = {
     "Audrey_Hepburn": "restoration/real_noise_2/Audrey_Hepburn.jpg",
@@ -33,6 +32,6 @@ def measure(run: Run, name: str):
 
 
 STUDY = Study(
-    Measured(("picture",), lambda run: [(name,) for name in (["generated"] if run.smoke else PICTURES)], measure),
+    Measured(("picture",), lambda run: ["generated"] if run.smoke else PICTURES, measure),
     lambda run: {"table": tables.table(COLUMNS, tables.each(run.rows()))},
 )

@@ -1,12 +1,7 @@
-"""Robust and non-robust pictures: a third classifier on early outputs (Kattamis et al. 2019, figure 3).
-
-Robust pictures have the features that an adversarially trained classifier finds in a picture of the class, non-robust ones
-those of a standard one (Ilyas et al. 2019); both began as another picture. If early outputs lose the features that are not
-robust, confidence in the class of a non-robust picture comes late, of a robust one early.
-"""
+"""Robust and non-robust pictures: a third classifier on early outputs (Kattamis et al. 2019, figure 3)."""
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +15,8 @@ from preimage.defend.purify import purify
 from preimage.images import read
 from preimage.networks import SkipNet
 from studies.defence.robust_features import relative_distance, write_features_matched, write_image_folder
-from studies.harness import attacked, classifiers, figures, fits, stats, tables
-from studies.harness.rows import chosen, read_rows
-from studies.harness.study import Measured, Run, Study, by_scale
+from studies.harness import Measured, Run, Study, attacked, by_scale, chosen, classifiers, figures, stats, tables
+from studies.harness.rows import read_rows
 
 ROBUST, NON_ROBUST = KINDS = ("robust", "non-robust")
 CHANNELS = (16, 128)
@@ -37,61 +31,50 @@ SURE = 0.05  # of confidence: what a curve may fall on its way up and still be c
 LEAST_ROBUST = 0.30
 
 
-@dataclass(frozen=True, eq=False)
-class Kind:
-    """One kind of pictures: the classifier whose features they have, and their files, in the order of the pictures."""
-
-    maker: Classifier
-    files: list[Path]
-
-
 def learned(run: Run) -> classifiers.Pictures:
-    return classifiers.learned_from(run, "cifar10", max(COUNT[run.scale].values()))
+    return run.once(classifiers.learned_from, "cifar10", max(COUNT[run.scale].values()))
 
 
-def made(run: Run, name: str) -> Kind:
+def maker(run: Run, kind: str) -> Classifier:
+    """The classifier whose features the pictures of a kind have."""
+    return classifiers.classifier(run, "cifar10-robust" if kind == ROBUST else "cifar10").classifier
+
+
+def made(run: Run, kind: str) -> list[Path]:
     """The pictures of a kind, those made first that are missing; each begins as its neighbor, which is of another class."""
-    maker = classifiers.classifier(run, "cifar10-robust" if name == ROBUST else "cifar10").classifier
-    place = run.figure(name, short_fingerprint(maker)[:8], ending="")
-    pictures, settings = run.once(learned), MATCHING[run.scale]
-    starts = pictures.images.roll(1, 0)
-    return Kind(
-        maker, write_features_matched(place, pictures.images, pictures.labels, maker, starts=starts, **settings)
-    )
+    pictures, model = learned(run), maker(run, kind)
+    place = run.figure(kind, short_fingerprint(model)[:8], ending="")
+    settings: dict[str, Any] = {"starts": pictures.images.roll(1, 0)} | MATCHING[run.scale]
+    return write_features_matched(place, pictures.images, pictures.labels, model, **settings)
 
 
-def measure(run: Run, name: str, channels: int):
+def measure(run: Run, kind: str, channels: int):
     """The rows of one fit after another, those left out whose rows are there."""
-    known = {row["picture"] for row in run.rows(kind=name, channels=channels)}
-    for first in range(0, COUNT[run.scale][channels], TOGETHER[channels]):
-        some = slice(first, min(first + TOGETHER[channels], COUNT[run.scale][channels]))
-        if not known >= set(run.once(learned)[some].numbers):
-            yield from fitted(run, run.once(made, name), channels, some)
+    known, count = {row["picture"] for row in run.rows(kind=kind, channels=channels)}, COUNT[run.scale][channels]
+    for first in range(0, count, TOGETHER[channels]):
+        some = slice(first, min(first + TOGETHER[channels], count))
+        if not known >= set(learned(run)[some].numbers):
+            yield from fitted(run, kind, channels, some)
 
 
-def fitted(run: Run, kind: Kind, channels: int, some: slice):
+def fitted(run: Run, kind: str, channels: int, some: slice):
     """The rows of the members of one fit: the confidence of each picture in its class, after every few steps."""
     external, every = classifiers.classifier(run, "cifar10-second").classifier, EVERY[run.scale]
-    pictures, images = run.once(learned)[some], torch.cat([read(file).tensor for file in kind.files[some]])
+    pictures, images = learned(run)[some], torch.cat([read(file).tensor for file in run.once(made, kind)[some]])
     recipe = replace(PAPER, network=SkipNet.Config((channels,) * 3, (channels,) * 3, (4,) * 3), steps=STEPS[run.scale])
     begin = time.perf_counter()
-    outputs = enumerate(fits.pictures(purify(images, recipe=recipe, seed=some.start)), 1)
-    looks = [attacked.classified(external, x.clamp(0, 1), pictures.labels)[0] for k, x in outputs if k % every == 0]
+    outputs = (s.picture.cpu() for s in purify(images, recipe=recipe, seed=some.start) if s.index % every == 0)
+    looks = [attacked.classified(external, x.clamp(0, 1), pictures.labels)[0] for x in outputs]
     seconds = (time.perf_counter() - begin) / len(images)
     given = attacked.classified(external, images.clamp(0, 1), pictures.labels)[0]
-    distances, curves = relative_distance(kind.maker, images, pictures.images), torch.stack(looks, 1)
+    distances, curves = relative_distance(maker(run, kind), images, pictures.images), torch.stack(looks, 1)
     for k, number in enumerate(pictures.numbers):
         row = {"picture": number, "class": classifiers.CIFAR_CLASSES[int(pictures.labels[k])]}
         row |= {"distance": float(distances[k]), "given": float(given[k]), "every": every}
         yield row | {"curve": tables.listed(curves[k].tolist()), "seconds": seconds}
 
 
-def done(run: Run, rows) -> bool:
-    return bool(rows) and len(rows) >= COUNT[run.scale][rows[0]["channels"]]
-
-
 def curves_of(rows) -> stats.Curves:
-    """(pictures, looks)."""
     return np.array(tables.curves(rows, "curve"))
 
 
@@ -100,18 +83,16 @@ def of_network(run: Run, channels: int):
 
 
 def values(run: Run):
-    """For each network its curves' troughs and peaks, and what was lost early."""
     parts = {}
     for channels in CHANNELS:
-        rows, every, early = of_network(run, channels), EVERY[run.scale], EARLY[run.scale]
+        rows = of_network(run, channels)
         title = f"Three levels of {channels} channels, {len(rows[ROBUST])} pictures of each kind"
-        parts[title] = f"{shape(rows, every)}\n\n{lost_early(rows, early, every)}"
+        parts[title] = f"{shape(rows, EVERY[run.scale])}\n\n{lost_early(rows, EARLY[run.scale], EVERY[run.scale])}"
     measured = "; ".join(verdict(run, channels) for channels in CHANNELS)
     return {"classifier": described(run), "tables": tables.titled(parts), "measured": measured}
 
 
 def described(run: Run) -> str:
-    """How good the adversarially trained classifier is."""
     found = chosen(read_rows(run.table(name="classifiers")), classifier="cifar10-robust")
     if not found:
         return classifiers.UNTRAINED
@@ -138,15 +119,14 @@ def shape(rows, every: int) -> str:
 
 def lost_early(rows, early: int, every: int) -> str:
     """A test whose step was fixed beforehand."""
-    lost = {
-        kind: np.array(tables.numbers(own, "given")) - curves_of(own)[:, early // every - 1]
-        for kind, own in rows.items()
-    }
-    gap = stats.paired(lost[NON_ROBUST], lost[ROBUST])
-    robust, non_robust = (stats.interval_of(lost[kind]) for kind in KINDS)
+    of_robust, of_others = (
+        np.array(tables.numbers(own, "given")) - curves_of(own)[:, early // every - 1] for own in rows.values()
+    )
+    gap = stats.paired(of_others, of_robust)
     return (
-        f"After {early} steps, fixed beforehand, the output has lost of the picture's own confidence: robust {robust}, "
-        f"non-robust {non_robust}; the difference is {gap} (non-robust pictures lose more: {gap.verdict()})."
+        f"After {early} steps, fixed beforehand, the output has lost of the picture's own confidence: robust "
+        f"{stats.interval_of(of_robust)}, non-robust {stats.interval_of(of_others)}; the difference is {gap} "
+        f"(non-robust pictures lose more: {gap.verdict()})."
     )
 
 
@@ -171,15 +151,16 @@ def draw(run: Run):
         panels[f"{channels} channels"] = [(kind, steps, band) for kind, band in bands.items()]
     options = {"xscale": "log", "ylim": (0, 1)}
     figures.save_curves(panels, run.figure("curves"), "confidence in the class", band=True, **options)
-    pictures, names = run.once(learned), classifiers.CIFAR_CLASSES
+    pictures, names = learned(run), classifiers.CIFAR_CLASSES
     originals = write_image_folder(run.figure("picture", ending=""), pictures.images, pictures.labels, names)
-    files = {"picture": originals} | {kind: run.once(made, kind).files for kind in KINDS}
-    rows = {f"{names[int(label)]} {k}": k for k, label in enumerate(pictures.labels[:SHOWN])}
-    figures.save_sheet(list(rows), list(files), lambda row, column: files[column][rows[row]], run.figure("pictures"))
+    files = list(zip(originals, *(run.once(made, kind) for kind in KINDS), strict=True))[:SHOWN]
+    rows = [f"{names[int(label)]} {k}" for k, label in enumerate(pictures.labels[:SHOWN])]
+    figures.save_sheet(rows, ("picture", *KINDS), files, run.figure("pictures"))
 
 
-def cases(run: Run):
-    return [(kind, channels) for channels in CHANNELS for kind in KINDS]
+def done(run: Run, rows) -> bool:
+    return bool(rows) and len(rows) >= COUNT[run.scale][rows[0]["channels"]]
 
 
-STUDY = Study(Measured(("kind", "channels", "picture"), cases, measure, done), values, draw)
+CASES = [(kind, channels) for channels in CHANNELS for kind in KINDS]
+STUDY = Study(Measured(("kind", "channels", "picture"), CASES, measure, done), values, draw)

@@ -1,9 +1,4 @@
-"""MIG-SG beside other saliency methods, by number (Kattamis et al. 2019, figure 4).
-
-Insertion and deletion say whether a map is true of the classifier; on lesions the share of the saliency inside the lesion says
-whether it is in its place, and shuffled weights whether it hangs on what was learned. Two controls know no classifier: pixels
-by chance, and MIG-SG's own factor |x - x0|. The settings of MIG-SG that are not published are varied one by one.
-"""
+"""MIG-SG beside other saliency methods, by number (Kattamis et al. 2019, figure 4)."""
 
 import time
 from dataclasses import dataclass
@@ -18,8 +13,7 @@ from preimage.defend.saliency import Method, SaliencyOptions
 from preimage.explain.quality import randomized, sanity
 from preimage.explain.similarity import inside_share, inside_share_of_others
 from preimage.figures.saliency import overlay
-from studies.harness import classifiers, figures, lesions, tables
-from studies.harness.study import Measured, Run, Study, by_scale
+from studies.harness import Measured, Run, Study, by_scale, classifiers, figures, lesions, tables
 from studies.saliency_over_steps import factor
 
 COUNT = by_scale(2, 24, 200)
@@ -32,23 +26,12 @@ METHODS, CONTROLS = get_args(Method), (CHANCE, FACTOR)
 SETTINGS: dict[str, dict[str, Any]] = {f"baseline {name}": {"baseline": name} for name in ("black", "mean")}
 SETTINGS |= {f"N {count}": {"n_samples": count} for count in (1, 8)}
 SETTINGS |= {f"sigma {sigma:g}": {"sigma": sigma} for sigma in (0.0, 0.05, 0.3)}
-BETTER = {
-    "insertion": 1,
-    "deletion": -1,
-    "deletion_to_blur": -1,
-    "inside": 1,
-    "own_place": 1,
-}  # more of a number, or less
+# Whether more of a number is better, or less.
+BETTER = {"insertion": 1, "deletion": -1, "deletion_to_blur": -1, "inside": 1, "own_place": 1}
 SHUFFLED = {"rank_of_shuffled": "shuffled: rank", "ssim_of_shuffled": "shuffled: SSIM"}
-TITLES = {
-    "insertion": "insertion",
-    "deletion": "deletion",
-    "deletion_to_blur": "deletion to blur",
-    "inside": "inside share",
-}
-TITLES |= (
-    {"inside_of_others": "under other masks", "own_place": "inside share less that"} | SHUFFLED | {"seconds": "seconds"}
-)
+TITLES = {"insertion": "insertion", "deletion": "deletion", "deletion_to_blur": "deletion to blur"}
+TITLES |= {"inside": "inside share", "inside_of_others": "under other masks", "own_place": "inside share less that"}
+TITLES |= SHUFFLED | {"seconds": "seconds"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,45 +44,35 @@ class Subject:
     mask: torch.Tensor | None = None
 
 
-def predictor_of(run: Run, collection: str) -> Classifier:
+def classifier_of(run: Run, collection: str) -> Classifier:
     if collection == "lesions":
-        return lesions.classifier_of_lesions(run).classifier
-    return run.once(objects)[0]
-
-
-def objects(run: Run):
-    return classifiers.subject(run, "tiny_imagenet10", COUNT[run.scale])
+        return classifiers.classifier(run, "lesions").classifier
+    return run.once(classifiers.subject, "tiny_imagenet10", COUNT[run.scale])[0]
 
 
 def subjects(run: Run, collection: str) -> dict[str, Subject]:
-    """Correctly classified pictures of objects, or of lesions with masks by which place can be judged."""
     if collection == "lesions":
-        classifier, some = predictor_of(run, collection), lesions.judged_lesions(run, COUNT[run.scale])
-        indices = [classifier.class_index(each.diagnosis) for each in some]
-        return {x.name: Subject(x.picture, k, i, x.mask) for k, (x, i) in enumerate(zip(some, indices, strict=True))}
-    pictures = run.once(objects)[1]
+        index = classifier_of(run, collection).class_index
+        some = lesions.numbered(run, COUNT[run.scale], judged=True)
+        return {name: Subject(x.picture, k, index(x.diagnosis), x.mask) for name, (k, x) in some.items()}
+    pictures = run.once(classifiers.subject, "tiny_imagenet10", COUNT[run.scale])[1]
     each = zip(pictures.numbers, pictures.images.split(1), pictures.labels.tolist(), strict=True)
     return {str(number): Subject(x, k, label) for k, (number, x, label) in enumerate(each)}
 
 
 def unlearned(run: Run, collection: str) -> Classifier:
-    """The classifier with its weights shuffled."""
     some = list(run.once(subjects, collection).values())[: FEW[run.scale]]
-    classifier = predictor_of(run, collection)
+    classifier = classifier_of(run, collection)
     return randomized(classifier, torch.cat([each.picture for each in some]).to(classifier.mean.device))
 
 
 def measure(run: Run, collection: str, name: str, way: str):
-    """One map of one picture, and all that is to be said of it."""
-    every, classifier, steps = run.once(subjects, collection), predictor_of(run, collection), CURVE[run.scale]
+    every, classifier, steps = run.once(subjects, collection), classifier_of(run, collection), CURVE[run.scale]
     subject, begin = every[name], time.perf_counter()
     found = map_of(subject, way, classifier)
     seconds = time.perf_counter() - begin
     judged = (classifier, subject.picture, found, subject.label)
-    row = {
-        "insertion": float(insertion(*judged, steps=steps).area),
-        "deletion": float(deletion(*judged, steps=steps).area),
-    }
+    row: dict[str, Any] = {f.__name__: float(f(*judged, steps=steps).area) for f in (insertion, deletion)}
     row["deletion_to_blur"] = float(deletion(*judged, to="blur", steps=steps).area)
     row |= place_of(found, subject, every) | dict.fromkeys(SHUFFLED, "") | {"seconds": seconds}
     if way in METHODS and subject.place < FEW[run.scale]:
@@ -119,9 +92,8 @@ def map_of(subject: Subject, way: str, classifier: Classifier) -> torch.Tensor:
         generator = torch.Generator().manual_seed(subject.place)
         return torch.rand(1, 1, *subject.picture.shape[-2:], generator=generator)
     method: Any = MIG_SG if way in SETTINGS else way
-    return saliency_map(
-        subject.picture, SaliencyOptions(classifier, subject.label, method, **SETTINGS.get(way, {}))
-    ).map
+    options = SaliencyOptions(classifier, subject.label, method, **SETTINGS.get(way, {}))
+    return saliency_map(subject.picture, options).map
 
 
 def place_of(found: torch.Tensor, subject: Subject, every: dict[str, Subject]) -> dict[str, float | str]:
@@ -135,19 +107,16 @@ def place_of(found: torch.Tensor, subject: Subject, every: dict[str, Subject]) -
 
 
 def values(run: Run):
-    rows = [
-        row | {"own_place": "" if row["inside"] == "" else row["inside"] - row["inside_of_others"]}
-        for row in run.rows()
-    ]
     parts = {}
-    for name, own in tables.grouped(rows, "pictures").items():
-        ways = tables.grouped(own, "way")
+    for name, rows in tables.grouped(run.rows(), "pictures").items():
+        places = ["" if row["inside"] == "" else row["inside"] - row["inside_of_others"] for row in rows]
+        rows = [row | {"own_place": place} for row, place in zip(rows, places, strict=True)]
+        ways = tables.grouped(rows, "way")
         parts[f"{name}, {len(ways[MIG_SG])} pictures"] = "\n\n".join(of_pictures(ways))
     return {"classifier": classifiers.described(run, "tiny_imagenet10"), "tables": tables.titled(parts)}
 
 
 def of_pictures(ways) -> list[str]:
-    """The tables of one collection."""
     methods = [way for way in (*METHODS, *CONTROLS) if way in ways]
     varied = [way for way in SETTINGS if way in ways]
     known = [column for column in TITLES if any(row[column] != "" for own in ways.values() for row in own)]
@@ -162,12 +131,11 @@ def of_pictures(ways) -> list[str]:
         lines = [[way, *(better(first, second, column) for column in judged)] for way, first, second in pairs]
         return tables.markdown([heading, *(TITLES[column] for column in judged)], lines)
 
-    others = [(way, ways[MIG_SG], ways[way]) for way in methods if way != MIG_SG]
     return [
         means([ways[way] for way in methods], known),
         "MIG-SG less each other one, picture by picture, with 95 % bootstrap intervals, each for itself; and whether it is shown "
         "that MIG-SG is the better one.",
-        differences(f"{MIG_SG} less", others),
+        differences(f"{MIG_SG} less", [(way, ways[MIG_SG], ways[way]) for way in methods if way != MIG_SG]),
         f"MIG-SG with one setting changed, {len(few)} pictures; then each less the default, and whether it is better.",
         means(same.values(), [column for column in known if column not in SHUFFLED]),
         differences("difference", [(way, same[way], same[MIG_SG]) for way in varied]),
@@ -175,7 +143,6 @@ def of_pictures(ways) -> list[str]:
 
 
 def better(first, second, column: str) -> str:
-    """The difference with its interval, and whether the first is better."""
     found = tables.difference(first, second, column)
     return f"{found}: {(found if BETTER[column] > 0 else -found).verdict()}"
 
@@ -183,20 +150,17 @@ def better(first, second, column: str) -> str:
 def draw(run: Run):
     """As figure 4: a row for each picture, the picture and then its map by each method."""
     for collection, rows in tables.grouped(run.rows(), "pictures").items():
-
-        def place(picture: str, way: str, collection=collection):
-            return run.figure(collection, picture, way)
-
         names = list(map(str, tables.grouped(rows, "picture")))[: SHOWN[run.scale]]
-        for title, ways in (("methods", [*METHODS, *CONTROLS]), ("settings", [MIG_SG, *SETTINGS])):
-            figures.save_sheet(names, ["input", *ways], place, run.figure(collection, title))
+        for title, ways in (("methods", ["input", *METHODS, *CONTROLS]), ("settings", ["input", MIG_SG, *SETTINGS])):
+            files = [[run.figure(collection, name, way) for way in ways] for name in names]
+            figures.save_sheet(names, ways, files, run.figure(collection, title))
 
 
 def cases(run: Run):
-    of = {collection: run.once(subjects, collection) for collection in ("objects", "lesions")}
-    every, few = (*METHODS, *CONTROLS), tuple(SETTINGS)
-    ways = {True: (*every, *few), False: every}
-    return [(c, n, way) for c, some in of.items() for n, x in some.items() for way in ways[x.place < FEW[run.scale]]]
+    for collection in ("objects", "lesions"):
+        for name, subject in run.once(subjects, collection).items():
+            ways = (*METHODS, *CONTROLS, *(SETTINGS if subject.place < FEW[run.scale] else ()))
+            yield from ((collection, name, way) for way in ways)
 
 
 STUDY = Study(Measured(("pictures", "picture", "way"), cases, measure), values, draw)

@@ -1,10 +1,4 @@
-"""Where a classifier looks in early outputs of an attacked picture (Kattamis et al. 2019, figure 2).
-
-A network is fitted to a picture that was changed to mislead the classifier (and, to compare, to the picture as it was). Each
-output's MIG-SG map is held against that of the clean original: by rank correlation, and by what their most salient tenths of
-pixels have in common. Such numbers are high without any meaning, for objects are central and a map has the factor |x - x0|. So
-two others stand beside them: the likeness to the maps of other originals, and that of the factor, which knows no classifier.
-"""
+"""Where a classifier looks in early outputs of an attacked picture (Kattamis et al. 2019, figure 2)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,9 +16,20 @@ from preimage.engine.recipe import Recipe
 from preimage.explain.similarity import heat_map, high_frequency_share
 from preimage.figures.saliency import overlay
 from preimage.networks import SkipNet
-from studies.harness import classifiers, figures, imaging, lesions, stats, tables
+from studies.harness import (
+    Measured,
+    Run,
+    Study,
+    by_scale,
+    classifiers,
+    figures,
+    has_all,
+    imaging,
+    lesions,
+    stats,
+    tables,
+)
 from studies.harness.attacked import Condition
-from studies.harness.study import Measured, Run, Study, by_scale
 from studies.harness.tables import Claim, mean
 
 PUBLISHED = (50, 100, 200, 300, 400, 500, 750, 1000, 2000, 4000)
@@ -55,12 +60,11 @@ class Original:
 
 
 def subject(run: Run):
-    return classifiers.subject(run, "tiny_imagenet10", COUNT[run.scale])
+    return run.once(classifiers.subject, "tiny_imagenet10", COUNT[run.scale])
 
 
 def originals(run: Run) -> dict[int, Original]:
-    """By number, with the maps that all others are held against."""
-    pictures, found = run.once(subject)[1], {}
+    pictures, found = subject(run)[1], {}
     for number, x, label in zip(pictures.numbers, pictures.images.split(1), pictures.labels.tolist(), strict=True):
         found[number] = Original(x, label, explained(run, x, label, ORIGINAL_SEED).merged)
     return found
@@ -69,12 +73,11 @@ def originals(run: Run) -> dict[int, Original]:
 def explained(run: Run, picture: torch.Tensor, label: int, seed: int):
     """Where the classifier looks for a class, and how sure it is of it."""
     m, samples = PATH[run.scale]
-    return saliency_map(picture, SaliencyOptions(run.once(subject)[0], label, n_steps=m, n_samples=samples, seed=seed))
+    return saliency_map(picture, SaliencyOptions(subject(run)[0], label, n_steps=m, n_samples=samples, seed=seed))
 
 
 def measure(run: Run, levels: int, attack: str, number: int):
-    """A row for each of some steps of one fit, as they come."""
-    classifier, every = run.once(subject)[0], run.once(originals)
+    classifier, every = subject(run)[0], run.once(originals)
     own, others = every[number], [each.map for other, each in every.items() if other != number]
     pictures = classifiers.Pictures(own.picture, torch.tensor([own.label]), (number,))
     given = Condition("none" if attack == CLEAN else attack, EPS).of(classifier, pictures)
@@ -125,12 +128,7 @@ def likeness(saliency_map: torch.Tensor, own: torch.Tensor, others: list[torch.T
 
 
 def common(a: torch.Tensor, b: torch.Tensor) -> float:
-    """Of the most salient tenth of pixels of a map (1, 1, h, w) the share that is among those of another; 0.1 by chance.
-
-    Example:
-        >>> common(torch.arange(100.0).reshape(1, 1, 10, 10), torch.arange(100.0).reshape(1, 1, 10, 10))
-        1.0
-    """
+    """Of the most salient tenth of pixels of a map (1, 1, h, w) the share that is among those of another; 0.1 by chance."""
     most = round(TOP * a.numel())
     return int(((ranks_of(a) < most) & (ranks_of(b) < most)).sum()) / most
 
@@ -146,13 +144,16 @@ def detail(picture: torch.Tensor, reference: torch.Tensor) -> float:
 
 
 def keep(run: Run, picture: torch.Tensor, saliency_map: torch.Tensor, *words: object):
-    """A picture (1, 3, h, w), and the same with its map over it."""
     figures.keep_picture(picture, run.figure(*words, "output"))
     figures.keep_picture(overlay(picture[0], saliency_map[0])[None], run.figure(*words, "map"))
 
 
 COLUMNS = {
-    **{"step": "step", "confidence": lambda rows: tables.interval(rows, "confidence"), "correct": "right:.2f"},
+    **{
+        "step": "step",
+        "confidence": lambda rows: stats.interval_of(tables.numbers(rows, "confidence")),
+        "correct": "right:.2f",
+    },
     "PSNR, dB": lambda rows: "equal" if mean(rows, "psnr") == EQUAL else mean(rows, "psnr"),
     **{"detail": "detail:.2f", "rank": tables.beside("rank", "rank_of_others")},
     **{"common": tables.beside("common", "common_of_others"), "factor": "rank_of_factor:.2f"},
@@ -161,22 +162,17 @@ COLUMNS = {
 
 
 def values(run: Run):
-    """The claims, and the means over pictures at every step."""
     groups = {kind: own for kind in KINDS if (own := run.rows(levels=kind[0], attack=kind[1]))}
-    parts = []
+    parts, lost = [], []
     for (levels, attack), own in groups.items():
         steps = [rows for _, rows in sorted(tables.grouped(own, "step").items())]
         heading = f"**{levels} levels, {attack}**, {len(tables.grouped(own, 'picture'))} pictures"
         parts += [heading, tables.table(COLUMNS, steps), tables.held("claim of figure 2, as a number", claims(own))]
-    lost = [
-        f"- {levels} levels, {attack} less clean: {lost_more(own, groups[levels, CLEAN])}"
-        for (levels, attack), own in groups.items()
-        if attack != CLEAN and (levels, CLEAN) in groups
-    ]
-    precisions = sorted({row["precision"] for own in groups.values() for row in own})
+        if attack != CLEAN and (levels, CLEAN) in groups:
+            lost.append(f"- {levels} levels, {attack} less clean: {lost_more(own, groups[levels, CLEAN])}")
     return {
         "classifier": classifiers.described(run, "tiny_imagenet10"),
-        "precision": " and ".join(precisions),
+        "precision": " and ".join(sorted({row["precision"] for own in groups.values() for row in own})),
         "tables": "\n\n".join(parts),
         "lost": "\n".join(lost),
     }
@@ -185,7 +181,8 @@ def values(run: Run):
 def claims(rows) -> list[Claim]:
     """The claims of figure 2, as differences of the same picture."""
     at, loses = COMPLETE, "steps 2000, 4000: features are lost, rank less than at 300, 400"
-    others, by_factor = (beside(rows, name) for name in ("rank_of_others", "rank_of_factor"))
+    ranks = of_pictures(rows, "rank", at)
+    others, by_factor = (less(ranks, of_pictures(rows, f"rank_of_{name}", at)) for name in ("others", "factor"))
     rank_gain = f"steps 300, 400: rank gains at most {MARGIN:g} at 500 to 1000"
     return [
         Claim("step 200: the confidence is above 0.5", difference(rows, "confidence", EARLY), SURE),
@@ -198,31 +195,28 @@ def claims(rows) -> list[Claim]:
     ]
 
 
-def difference(rows, column: str, steps: Sequence[int], less: Sequence[int] = ()) -> stats.Interval:
+def of_pictures(rows, column: str, steps: Sequence[int], later: Sequence[int] = ()) -> dict[str, float]:
+    """The mean of a column over some steps, less that over later ones, of each picture that has them all."""
+    found = {}
+    for name, own in tables.grouped(rows, "picture").items():
+        first, second = ([row for row in own if row["step"] in some] for some in (steps, later))
+        if len(first) == len(steps) and len(second) == len(later):
+            found[str(name)] = mean(first, column) - (mean(second, column) if later else 0.0)
+    return found
+
+
+def less(first: dict[str, float], second: dict[str, float]) -> stats.Interval:
+    return stats.interval_of([value - second[name] for name, value in first.items() if name in second])
+
+
+def difference(rows, column: str, steps: Sequence[int], later: Sequence[int] = ()) -> stats.Interval:
     """Of the mean of a column over some steps, less that over others, picture by picture."""
-    first, second = of_pictures(rows, column, steps), of_pictures(rows, column, less)
-    return stats.interval_of([first[k] - second.get(k, 0.0) for k in first if not less or k in second])
-
-
-def beside(rows, other: str) -> stats.Interval:
-    """Of the mean rank of the steps at which maps are complete, less that of another column."""
-    one, two = of_pictures(rows, "rank", COMPLETE), of_pictures(rows, other, COMPLETE)
-    return stats.interval_of([one[name] - two[name] for name in one])
+    return stats.interval_of(list(of_pictures(rows, column, steps, later).values()))
 
 
 def lost_more(attacked, clean) -> stats.Interval:
     """The rank that is lost late of attacked pictures, less that of the same pictures as they were."""
-    losses = []
-    for rows in (attacked, clean):
-        at, after = of_pictures(rows, "rank", COMPLETE), of_pictures(rows, "rank", LATE)
-        losses.append({name: at[name] - after[name] for name in after if name in at})
-    return stats.interval_of([loss - losses[1][name] for name, loss in losses[0].items() if name in losses[1]])
-
-
-def of_pictures(rows, column: str, steps: Sequence[int]) -> dict[str, float]:
-    """The mean of a column over some steps, of each picture that has them all."""
-    held = tables.grouped((row for row in rows if row["step"] in steps), "picture")
-    return {str(name): mean(own, column) for name, own in held.items() if len(own) == len(steps)}
+    return less(*(of_pictures(rows, "rank", COMPLETE, LATE) for rows in (attacked, clean)))
 
 
 def draw(run: Run):
@@ -232,19 +226,13 @@ def draw(run: Run):
         for row in sorted(rows, key=lambda row: row["step"]):
             name = f"step {row['step']}" if row["step"] else "input"
             words[f"{name}: {row['confidence']:.2f}"] = (number, levels, attack, row["step"])
-
-        def place(what: str, heading: str, words=words):
-            return run.figure(*words[heading], what)
-
-        figures.save_sheet(("output", "map"), list(words), place, run.figure(number, levels, attack))
-
-
-def done(run: Run, rows) -> bool:
-    return {row["step"] for row in rows} >= {0, *STEPS[run.scale]}
+        files = [[run.figure(*each, what) for each in words.values()] for what in ("output", "map")]
+        figures.save_sheet(("output", "map"), list(words), files, run.figure(number, levels, attack))
 
 
 def cases(run: Run):
-    return [(*kind, number) for number in run.once(subject)[1].numbers for kind in KINDS]
+    return [(*kind, number) for number in subject(run)[1].numbers for kind in KINDS]
 
 
-STUDY = Study(Measured(("levels", "attack", "picture", "step"), cases, measure, done), values, draw)
+DONE = has_all("step", lambda run: (0, *STEPS[run.scale]))
+STUDY = Study(Measured(("levels", "attack", "picture", "step"), cases, measure, DONE), values, draw)

@@ -2,17 +2,46 @@
 
 from __future__ import annotations
 
+import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import settings
 
+from preimage.engine import memory
+
 torch.set_num_threads(1)
 # Equal runs, equal examples; and a slow machine is no failure.
 settings.register_profile("tests", deadline=None, derandomize=True, database=None)
 settings.load_profile("tests")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def imported_modules_are_no_garbage() -> None:
+    """What is there stays: a collection of garbage (each page and each tile asks for one) need not look at it again."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def memory_is_estimated_once() -> Iterator[None]:
+    """Equal networks need equal memory: to work that out anew takes longer than most fits of the tests."""
+    estimated, known = memory.saved_bytes, {}
+
+    def saved_bytes(prior: Any) -> int | None:
+        network = prior.networks[0]
+        key = (str(network), str([*map(type, network.modules())]), prior.input_shape, prior.dtype)
+        if key not in known:
+            known[key] = estimated(prior)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "saved_bytes", saved_bytes)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,8 @@ def test_modes_of_the_caller_change_nothing(name):
     for mode, entered in MODES.items():
         with entered():
             found = fitted(name, picture)
-        assert found.dtype == torch.float32 and torch.equal(found, alone), mode
+        assert found.dtype == torch.float32, mode
+        assert torch.equal(found, alone), mode
 
 
 def test_an_image_made_in_inference_mode_is_an_image():

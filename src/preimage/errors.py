@@ -49,6 +49,10 @@ class InputError(ValueError):
         self.code: ErrorCode = code
 
 
+class SalvageWarning(UserWarning):
+    """A file that is cut off was read as far as it goes, as was specified by salvage=True (--salvage)."""
+
+
 class MissingExtra(InputError, ImportError):
     """An optional package that is not installed; the message names the pip extra that installs it."""
 

@@ -17,9 +17,11 @@ import torch
 from preimage.codes import Masked, Mesh, Noise, channels_of
 from preimage.engine.recipe import FORMAT, Recipe, kind_of
 from preimage.errors import InputError
+from preimage.images.files import read_text
 from preimage.networks import DeepDecoder, Pixels, ResNet, SkipNet, UNet
 from preimage.optimizers import adam, muon
 
+_MOST_CHANNELS = 65_536  # of a code
 Quality = Literal["fast", "balanced", "best"]
 
 
@@ -167,10 +169,9 @@ def read_recipe_file(path: str | Path, recipes: Mapping[str, Recipe]) -> NamedRe
         InputError: a file that cannot be read, is no JSON, has no or another format number, or an unknown setting.
     """
     try:
-        settings = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        text = f"recipe {path} cannot be read ({error.strerror}): check the name"
-        raise InputError(text, code="not-found") from error
+        settings = json.loads(read_text(path, "recipe", most=2**20))
+    except InputError:
+        raise
     except (ValueError, RecursionError) as error:
         raise InputError(f"recipe {path} is no JSON ({error}): correct it there", code="unreadable") from error
     if not isinstance(settings, dict):
@@ -189,6 +190,8 @@ def _try(recipe: Recipe) -> None:
     """Build the code and the network once, small or without memory, so that what cannot be is said before any work."""
     try:
         if not isinstance(recipe.code, Masked):
+            if recipe.code.channels > _MOST_CHANNELS:
+                raise InputError(f"a code must have at most {_MOST_CHANNELS} channels, got {recipe.code.channels}")
             if recipe.code.channels < 1:
                 raise InputError(f"a code must have at least 1 channel, got {recipe.code.channels}")
             recipe.code.draw(1, 1, torch.Generator())

@@ -175,7 +175,9 @@ class FitOptions(RecipeOptions):
     stop: StoppingRule | RuleName | Literal["auto"] | None = option(
         "auto", help="Stopping rule; auto: chosen by the task.", group="Fit"
     )
-    restarts: int | None = option(None, help="Fits that are averaged (default: the recipe's).", group="Fit", minimum=1)
+    restarts: int | None = option(
+        None, help="Fits that are averaged (default: the recipe's).", group="Fit", minimum=1, maximum=10_000
+    )
     warm_start: bool = option(
         False,
         help="Start each page (or input) from the weights of the last one; all must have the same size.",

@@ -35,7 +35,6 @@ class Condition:
     eps: float = 0
 
     def of(self, classifier: Classifier, pictures: Pictures, seed: int = SEED) -> torch.Tensor:
-        """The pictures under this attack."""
         name: Any = self.attack
         if name == NONE:
             return pictures.images
@@ -58,14 +57,14 @@ def classified(classifier: Classifier, images: torch.Tensor, labels: torch.Tenso
 def classified_early(
     classifier: Classifier, images: torch.Tensor, labels: torch.Tensor, recipe: Recipe, looks: Sequence[int]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same of the early outputs: (looks, b) both. A picture has the same random numbers whatever was done to it.
+    """The same of the early outputs, fitted where the classifier is: (looks, b) both.
 
-    They are fitted where the classifier is.
+    A picture has the same random numbers whatever was done to it.
     """
-    each, place = [], device_of(classifier)
-    for first in range(0, len(images), BATCH):
-        some, streams = slice(first, first + BATCH), range(first, min(first + BATCH, len(images)))
-        early = early_outputs(images[some].to(place), looks, recipe=recipe, seed=SEED, streams=streams)
+    each, streams = [], torch.arange(len(images))
+    for some in streams.split(BATCH):
+        given = images[some].to(device_of(classifier))
+        early = early_outputs(given, looks, recipe=recipe, seed=SEED, streams=some.tolist())
         found = [classified(classifier, outputs, labels[some]) for outputs in early]
         each.append([torch.stack(values) for values in zip(*found, strict=True)])
     confidence, right = (torch.cat(parts, 1) for parts in zip(*each, strict=True))

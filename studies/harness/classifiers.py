@@ -12,10 +12,12 @@ import csv
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -24,25 +26,20 @@ from preimage.classifiers import Classifier, LossEstimator, TrainedModel, load_c
 from preimage.classifiers.labelled import TEST, TRAIN, Labelled, read_labelled
 from preimage.engine.devices import choose_device
 from preimage.images import read
-from studies.harness import StudyError, imaging
+from studies.harness import Run, StudyError, imaging
 from studies.harness.rows import append_rows, locked, read_rows
-from studies.harness.study import Run
 
-# The data of each kind, as `preimage train` reads them; and how each classifier is trained of it.
+T = TypeVar("T")
+# The data of each kind, as `preimage train` reads them, with the columns of its table; and how each classifier is trained of it.
 LESIONS = {"label_column": "dx", "split_column": "split", "group": "lesion_id"}
 DATA: dict[str, tuple[str, dict[str, str]]] = {
     "cifar10": ("cifar10/cifar10_10k_2k.npz", {}),
     "tiny_imagenet10": ("tiny_imagenet10", {}),
     "lesions": ("lesions/labels.csv", LESIONS),
 }
-OPTIONS = {
-    "cifar10": "",
-    "cifar10-second": "--backbone vgg13_bn --seed 1",
-    "cifar10-robust": "--adversarial 8",
-    "tiny_imagenet10": "",
-    "lesions": "--turned",
-    "lesions-second": "--turned --seed 1 --backbone timm:resnet10t",
-}
+OPTIONS = {"cifar10": "", "cifar10-second": "--backbone vgg13_bn --seed 1", "cifar10-robust": "--adversarial 8"}
+OPTIONS |= {"tiny_imagenet10": "", "lesions": "--turned"}
+OPTIONS |= {"lesions-second": "--turned --seed 1 --backbone timm:resnet10t"}
 IMAGENET = "imagenet_sample/labels.csv"
 CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 LESION_CLASSES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
@@ -59,83 +56,64 @@ def classifier(run: Run, name: str) -> TrainedModel:
 
 def trained(run: Run, name: str) -> TrainedModel:
     """A model file of the output folder; made first where it is missing. How good it is stands in a table of its own."""
-    path = (run.output or Path("out")) / "models" / f"{name}.pt"
+    path, table = (run.output or Path("out")) / "models" / f"{name}.pt", run.table(name="classifiers")
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = path.with_name(f"{path.name}.lock")  # of several processes one trains, the others wait
     with lock.open("w") as file, locked(file):
         if not path.exists():
             place, columns = DATA[name.split("-")[0]]
             print(f"{run.name}: {path} is not there: trained now", file=sys.stderr, flush=True)
-            options = [word for key, value in columns.items() for word in (f"--{key.replace('_', '-')}", value)]
-            command = [
-                sys.executable,
-                "-m",
-                "preimage",
-                "train",
-                str(run.path(place)),
-                *options,
-                *OPTIONS[name].split(),
-            ]
+            options = [f"--{key.replace('_', '-')}={value}" for key, value in columns.items()] + OPTIONS[name].split()
+            command = [sys.executable, "-m", "preimage", "train", str(run.path(place)), *options]
             if subprocess.run([*command, "--output", str(path), "--resume"], stdout=sys.stderr.fileno()).returncode:
                 raise StudyError(f"{path} could not be trained, see above: {' '.join(command[1:])}")
     lock.unlink(missing_ok=True)
     model = load_model(path)
-    model.classifier.to(choose_device())
-    if model.estimator is not None:
-        model.estimator.to(choose_device())
-    if not read_rows(run.table(name="classifiers"), classifier=name):
-        append_rows(run.table(name="classifiers"), [{"classifier": name} | _scores(model.about)])
+    for part in (model.classifier, model.estimator):
+        if part is not None:
+            part.to(choose_device())
+    if not read_rows(table, classifier=name):
+        scores, attacked = model.about["test"], model.about.get("adversarial", {})
+        row = {"classifier": name, "backbone": model.about["settings"]["backbone"]}
+        row |= {part: model.about["pictures"][part] for part in ("train", "test")}
+        row |= {column: scores.get(column, "") for column in ("accuracy", "balanced_accuracy", "rank_correlation")}
+        row |= {
+            "attack": attacked.get("attack", ""),
+            "eps": attacked.get("eps", ""),
+            "robust": attacked.get("test", ""),
+        }
+        append_rows(table, [row])
     return model
 
 
-def _scores(about: dict[str, Any]) -> dict[str, Any]:
-    scores, attacked = about["test"], about.get("adversarial", {})
-    found = {"backbone": about["settings"]["backbone"]} | {part: about["pictures"][part] for part in ("train", "test")}
-    found |= {name: scores.get(name, "") for name in ("accuracy", "balanced_accuracy", "rank_correlation")}
-    return found | {
-        name: attacked.get(key, "") for name, key in (("attack", "attack"), ("eps", "eps"), ("robust", "test"))
-    }
-
-
 def described(run: Run, name: str) -> str:
-    """How good a classifier is, in words."""
     if run.scale != "small":
         return UNTRAINED if run.smoke else "Classifier: torchvision's resnet18, weights of a file."
     row = read_rows(run.table(name="classifiers"), classifier=name)[0]
-    ranks = row["rank_correlation"]
-    return (
-        f"Classifier: {row['backbone']}, trained on {row['train']} pictures; balanced accuracy on the {row['test']} held-out "
-        f"ones {row['balanced_accuracy']:.3f}"
-        + ("." if ranks == "" else f", rank correlation of estimated and true loss {ranks:.3f}.")
-    )
-
-
-def small_network(classes: int) -> nn.Sequential:
-    """Two convolutions and a linear layer."""
-    layers = [nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 12, 3, 2, 1), nn.ReLU()]
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, classes))
+    accuracy, ranks = f"{row['balanced_accuracy']:.3f}", row["rank_correlation"]
+    accuracy += "" if ranks == "" else f", rank correlation of estimated and true loss {ranks:.3f}"
+    trained = f"Classifier: {row['backbone']}, trained on {row['train']} pictures"
+    return f"{trained}; balanced accuracy on the {row['test']} held-out ones {accuracy}."
 
 
 def untrained(run: Run | None, name: str) -> TrainedModel:
     """A small convolutional network with its first weights; of lesions with a loss estimator that knows its scale."""
     of_lesions = name.startswith("lesions")
-    classes = LESION_CLASSES if of_lesions else CIFAR_CLASSES
+    classes, estimator = LESION_CLASSES if of_lesions else CIFAR_CLASSES, None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed({"second": 1, "robust": 2}.get(name.split("-")[-1], 0))
-        model = Classifier(small_network(len(classes)), classes, (0.5,) * 3, (0.05,) * 3)
-        estimator = LossEstimator({"1": 8, "3": 12}, units=4).eval().requires_grad_(False) if of_lesions else None
-    if estimator is not None:
-        estimator.settle(estimator(model.logits_and_features(discs(), estimator.layers)[1]))
-        estimator.to(choose_device())
+        layers = [nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 12, 3, 2, 1), nn.ReLU()]
+        network = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, len(classes)))
+        model = Classifier(network, classes, (0.5,) * 3, (0.05,) * 3)
+        if of_lesions:
+            estimator = LossEstimator({"1": 8, "3": 12}, units=4).eval().requires_grad_(False)
+            estimator.settle(estimator(model.logits_and_features(discs(), estimator.layers)[1]))
+            estimator.to(choose_device())
     return TrainedModel(model.to(choose_device()), estimator, {"target_quantile": 0.1} if of_lesions else {})
 
 
 def discs() -> torch.Tensor:
-    """The pictures of a smoke run, (n, 3, 32, 32)."""
     return torch.cat([imaging.shaded_disc(k)[0] for k in range(SHADES)])
-
-
-# ---------------------------------------------------------------------- pictures
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +129,6 @@ class Pictures:
 
 
 def labelled(run: Run, name: str) -> Labelled:
-    """The pictures as `preimage train` reads them."""
     place, columns = DATA[name.split("-")[0]]
     return _read(str(run.path(place)), **columns)
 
@@ -169,9 +146,8 @@ def subject(run: Run, name: str, count: int) -> tuple[Classifier, Pictures]:
         images, labels = imagenet(run)
         model = own_resnet18(run)
         if model is None:
-            raise StudyError(
-                f"study {run.name} at scale paper: name the file of resnet18's weights in PREIMAGE_WEIGHTS"
-            )
+            message = f"study {run.name} at scale paper: name the file of resnet18's weights in PREIMAGE_WEIGHTS"
+            raise StudyError(message)
         return model, correctly_classified(images, labels, model, count)
     model = classifier(run, name).classifier
     if run.smoke:
@@ -182,11 +158,7 @@ def subject(run: Run, name: str, count: int) -> tuple[Classifier, Pictures]:
 
 
 def correctly_classified(images: torch.Tensor, labels: torch.Tensor, model: Classifier, count: int) -> Pictures:
-    """So many of pictures (n, 3, h, w) by a fixed seed that a classifier is right about, the classes in turn while they last.
-
-    Raises:
-        StudyError: if there is no such picture.
-    """
+    """So many of pictures (n, 3, h, w) that a classifier is right about; StudyError if it is about none."""
     chosen = _in_turn(labels, predictions(model, images) == labels, count)
     if not chosen:
         raise StudyError(
@@ -196,7 +168,7 @@ def correctly_classified(images: torch.Tensor, labels: torch.Tensor, model: Clas
 
 
 def learned_from(run: Run, name: str, count: int) -> Pictures:
-    """So many pictures of the training part by a fixed seed, the classes in turn as long as they last."""
+    """So many pictures of the training part."""
     if run.smoke:
         return subject(run, name, count)[1]
     part = labelled(run, name).part(TRAIN)
@@ -206,36 +178,41 @@ def learned_from(run: Run, name: str, count: int) -> Pictures:
 
 @torch.no_grad()
 def predictions(model: Classifier, images: torch.Tensor) -> torch.Tensor:
-    """The class of each picture, (n,), on the CPU."""
     return torch.cat([model(some).argmax(1).cpu() for some in images.split(256)])
 
 
 def _in_turn(labels: torch.Tensor, allowed: torch.Tensor, count: int) -> list[int]:
-    """The numbers of so many of the pictures that are allowed, by a fixed seed, the classes in turn as long as they last."""
+    """The numbers of so many of the pictures that are allowed, by a fixed seed."""
     of_class: dict[int, list[int]] = {}
     for number in torch.randperm(len(labels), generator=torch.Generator().manual_seed(SEED)).tolist():
         if allowed[number]:
             of_class.setdefault(int(labels[number]), []).append(number)
-    rounds = range(max(map(len, of_class.values()), default=0))
-    return [of_class[label][k] for k in rounds for label in sorted(of_class) if k < len(of_class[label])][:count]
+    return in_turn([of_class[label] for label in sorted(of_class)], count)
+
+
+def in_turn(classes: Sequence[Sequence[T]], count: int) -> list[T]:
+    """So many of the members of some classes, the classes in turn as long as they last."""
+    rounds = zip_longest(*classes)
+    return [each for row in rounds for each in row if each is not None][:count]
+
+
+def imagenet_files(run: Run) -> list[tuple[torch.Tensor, int]]:
+    """The pictures of scale paper as they are, (1, c, h, w) in 0 to 1, each with its label."""
+    table = run.path(IMAGENET)
+    if not table.exists():
+        raise StudyError(f"{table} does not exist: study {run.name} at scale paper takes its ImageNet pictures from it")
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [(read(table.parent / row["filename"]).tensor, int(row["class_index"])) for row in rows]
 
 
 def imagenet(run: Run) -> tuple[torch.Tensor, torch.Tensor]:
-    """The pictures of scale paper as torchvision shows them to its classifiers, (n, 3, 224, 224) in 0 to 1, and their labels."""
-    table = run.path(IMAGENET)
-    if not table.exists():
-        raise StudyError(
-            f"{table} does not exist: study {run.name} at scale paper takes its ImageNet pictures from there"
-        )
-    with table.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    images = torch.cat([_middle(read(table.parent / row["filename"]).tensor) for row in rows])
-    return images, torch.tensor([int(row["class_index"]) for row in rows])
-
-
-def _middle(picture: torch.Tensor) -> torch.Tensor:
-    height, width = (round(SHORT_SIDE / min(picture.shape[-2:]) * side) for side in picture.shape[-2:])
-    return imaging.center_crop(imaging.resized(picture, height, width), SIDE).expand(-1, 3, -1, -1)
+    """As torchvision shows them to its classifiers, (n, 3, 224, 224) in 0 to 1, and their labels."""
+    found = []
+    for picture, _ in (files := imagenet_files(run)):
+        height, width = (round(SHORT_SIDE / min(picture.shape[-2:]) * side) for side in picture.shape[-2:])
+        found.append(imaging.center_crop(imaging.resized(picture, height, width), SIDE).expand(-1, 3, -1, -1))
+    return torch.cat(found), torch.tensor([label for _, label in files])
 
 
 def own_resnet18(run: Run) -> Classifier | None:

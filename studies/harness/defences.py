@@ -10,8 +10,8 @@ from preimage.engine.recipe import Recipe
 from preimage.networks import SkipNet
 from studies.defence.rivals import JPEG, MedianSmoothing, RandomResizing, TotalVariance
 from studies.defence.several_steps import SeveralSteps
+from studies.harness import by_scale
 from studies.harness.attacked import THIN, TINY, TINY_FAST
-from studies.harness.study import by_scale
 
 Defences = dict[str, Defence | None]
 STRONGEST = 10.0  # eps of the claims, in 1/255
@@ -47,7 +47,6 @@ class Plan:
 
     @property
     def inspected(self) -> tuple[Recipe, ...]:
-        """By what the disagreement of the classifier is measured."""
         return self.fast, replace(self.fast, steps=round(self.longer * self.fast.steps))
 
     @property
@@ -58,13 +57,8 @@ class Plan:
 
     def cheap(self) -> Defences:
         """Those that can be run at every step of an attack."""
-        rivals = {
-            RESIZING: self.resizing,
-            "JPEG": JPEG(),
-            "median": MedianSmoothing(),
-            "total variance": TotalVariance(),
-        }
-        return {NONE: None, FASTEST: Purification(self.fast), **rivals}
+        found: Defences = {NONE: None, FASTEST: Purification(self.fast), RESIZING: self.resizing}
+        return found | {"JPEG": JPEG(), "median": MedianSmoothing(), "total variance": TotalVariance()}
 
     def defences(self, *, few: bool) -> Defences:
         """All that are measured on all pictures, or on the few."""
@@ -81,17 +75,12 @@ class Plan:
         middle = {ended(name, self.steps[1]): Purification(r, self.steps[1]) for name, r in self.on_all.items()}
         return self.cheap() | (middle if threat.knows_seed else {})
 
-    def columns(self, *, few: bool) -> list[str]:
-        """The names of all defences, without making them."""
-        return [*self.cheap(), *(ended(n, s) for n in self.on_all | (self.on_few if few else {}) for s in self.steps)]
-
     def purifications(self, *, few: bool) -> list[str]:
         """The names of the columns that are ours."""
-        return [name for name in self.columns(few=few) if name == FASTEST or name.endswith(" steps")]
+        return [name for name in self.defences(few=few) if name == FASTEST or name.endswith(" steps")]
 
 
 def ended(name: str, steps: int) -> str:
-    """How the column of a published recipe after so many steps is called."""
     return f"{name}, {steps} steps"
 
 

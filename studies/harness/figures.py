@@ -1,6 +1,6 @@
 """Figures of studies: pictures side by side, sheets of kept pictures, curves."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,29 +46,26 @@ def keep_picture(picture: torch.Tensor, path: Path) -> Path:
     return as_picture(picture.clamp(0, 1)).write(picture.clamp(0, 1), path, overwrite=True)
 
 
-def save_sheet(
-    rows: Sequence[str], columns: Sequence[str], place: Callable[[str, str], Path], path: Path
-) -> Path | None:
+def save_sheet(rows: Sequence[str], columns: Sequence[str], files: Sequence[Sequence[Path]], path: Path) -> Path | None:
     """Write the pictures that are there, each row's name at its left and each column's above; None where none is there.
 
     Args:
-        place: the file of a row and a column, kept by `keep_picture`, so that a study that goes on shows all.
+        files: of each row that of each column, kept by `keep_picture`, so that a study that goes on shows all.
     """
-    held = {(i, j): place(row, column) for i, row in enumerate(rows) for j, column in enumerate(columns)}
-    shown = {key: read(file).tensor[0] for key, file in held.items() if file.exists()}
-    if not shown:
+    shown = [read(file).tensor[0] if file.exists() else None for line in files for file in line]
+    sizes = [picture.shape[-2:] for picture in shown if picture is not None]
+    if not sizes:
         return None
-    height, width = next(iter(shown.values())).shape[-2:]
-    figure = _figure(1.9 * len(columns) + 0.5, (1.9 * height / width + 0.2) * len(rows) + 0.3)
-    axes = figure.subplots(len(rows), len(columns), squeeze=False)
-    for i, j in held:
-        axes[i, j].set(xticks=[], yticks=[], frame_on=False)
-        if (i, j) in shown:
-            axes[i, j].imshow(displayed(shown[i, j]), vmin=0, vmax=1)
-    for i, row in enumerate(rows):
-        axes[i, 0].set_ylabel(row, fontsize=9)
-    for j, column in enumerate(columns):
-        axes[0, j].set_title(column, fontsize=9)
+    figure = _figure(1.9 * len(columns) + 0.5, (1.9 * sizes[0][0] / sizes[0][1] + 0.2) * len(rows) + 0.3)
+    places = figure.subplots(len(rows), len(columns), squeeze=False)
+    for axes, picture in zip(places.flat, shown, strict=True):
+        axes.set(xticks=[], yticks=[], frame_on=False)
+        if picture is not None:
+            axes.imshow(displayed(picture), vmin=0, vmax=1)
+    for axes, row in zip(places[:, 0], rows, strict=True):
+        axes.set_ylabel(row, fontsize=9)
+    for axes, column in zip(places[0], columns, strict=True):
+        axes.set_title(column, fontsize=9)
     return save_figure(figure, path, overwrite=True)
 
 

@@ -16,10 +16,8 @@ from preimage.engine.fit import Fit
 from preimage.engine.recipe import Recipe
 from preimage.engine.result import Result
 from preimage.engine.run import Run as Fitting
-from preimage.engine.step import Step
 from preimage.errors import MissingExtra
 from preimage.networks import SkipNet
-from preimage.observe import observe
 from preimage.problem import Problem
 from preimage.recipes import NamedRecipe
 from preimage.stopping import After
@@ -32,52 +30,28 @@ CLEARLY_PAST = 0.5  # dB below the peak after which it ends
 NAN = float("nan")
 
 
-class ScoreCurve:
-    """An observer: the score of the picture at every step of a fit, and of the steps that would have come after its stop.
+def scores(run: Fitting, score: Score) -> Iterator[float]:
+    """The score of the picture at every step of a fit, and of the steps that would have come after its stop.
 
     As `preimage.observe.OraclePeak`, with any score for the PSNR of the whole picture: when the fit has ended a copy of it goes
-    on to LOOKAHEAD times its last step, or until it is CLEARLY_PAST the peak.
+    on to LOOKAHEAD times its last step, or until it is CLEARLY_PAST the peak. The parts of a picture that is cut up are not
+    looked at beyond their stops.
     """
-
-    def __init__(self, score: Score) -> None:
-        self.score = score
-        self.values: list[float] = []
-
-    def note(self, run: Fitting, step: Step) -> None:
-        self.values.append(self.score(step.picture.cpu()))
-        fit = run.current
-        if not (
-            fit is run and fit.finished
-        ):  # the parts of a picture that is cut up are not looked at beyond their stops
+    peak = -math.inf
+    for step in run:
+        value = score(step.picture.cpu())
+        yield value
+        peak = max(peak, value)
+    fit = run.current
+    last = math.floor(LOOKAHEAD * max(fit.stopped)) if fit is run else 0
+    if last <= fit.index:
+        return
+    for further in fit.extended(After(last), steps=max(last, fit.recipe.steps)):
+        value = score(further.picture.cpu())
+        yield value
+        peak = max(peak, value)
+        if value < peak - CLEARLY_PAST:
             return
-        last = math.floor(LOOKAHEAD * max(fit.stopped))
-        if last <= fit.index:
-            return
-        for further in fit.extended(After(last), steps=max(last, fit.recipe.steps)):
-            self.values.append(self.score(further.picture.cpu()))
-            if self.values[-1] < self.peak - CLEARLY_PAST:
-                return
-
-    @property
-    def peak(self) -> float:
-        return max(self.values, default=NAN)
-
-    @property
-    def peak_step(self) -> int | str:
-        """From 1; "" before the first step."""
-        return self.values.index(self.peak) + 1 if self.values else ""
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"values": self.values}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.values = list(state["values"])
-
-
-def pictures(fit: Fitting) -> Iterator[torch.Tensor]:
-    """The picture of each step (b, c, h, w)."""
-    for step in fit:
-        yield step.picture.cpu()
 
 
 def blind_beside_peak(start: Callable[[], Fitting], score: Score | None = None) -> tuple[Result, dict[str, Any]]:
@@ -90,19 +64,11 @@ def blind_beside_peak(start: Callable[[], Fitting], score: Score | None = None) 
     begin = time.perf_counter()
     fit = start()
     preparing = time.perf_counter() - begin
-    oracle = ScoreCurve(score) if score else None
-    for _ in observe(fit, *([oracle] if oracle else [])):
-        pass
-    result = fit.result()
-    return result, {
-        "blind": score(result.image) if score else NAN,
-        "peak": oracle.peak if oracle else NAN,
-        "peak_step": oracle.peak_step if oracle else "",
-        "kept_steps": " ".join(map(str, result.kept_step)),
-        "steps": result.steps,
-        "seconds": preparing + result.seconds,
-        "threads": result.threads,
-    }
+    curve = list(scores(fit, score)) if score else []
+    result, peak = fit.run(), max(curve, default=NAN)
+    row = {"blind": score(result.image) if score else NAN, "peak": peak}
+    row |= {"peak_step": curve.index(peak) + 1 if curve else "", "kept_steps": " ".join(map(str, result.kept_step))}
+    return result, row | {"steps": result.steps, "seconds": preparing + result.seconds, "threads": result.threads}
 
 
 def beside_rivals(
@@ -116,18 +82,16 @@ def beside_rivals(
     for column, rival in rivals.items():
         row[column] = NAN
         try:
-            picture = rival if isinstance(rival, torch.Tensor) else rival()
+            picture = rival() if callable(rival) else rival
+            row[column] = score(picture) if score else NAN
+            panels.append((figures.with_dB(column, row[column]), picture))
         except MissingExtra as error:
             print(f"{error}; the column {column} stays empty", file=sys.stderr)
-            continue
-        row[column] = score(picture) if score else NAN
-        panels.append((figures.with_dB(column, row[column]), picture))
     result, fitted = blind_beside_peak(start, score)
     return row | fitted, [*panels, (figures.with_dB("ours", fitted["blind"]), result.image)], result
 
 
 def fit_of(problem: Problem, recipe: Recipe) -> Fit:
-    """A fit of a problem as it stands, without a task."""
     height, width = problem.target.shape[-2:]
     return Fit(problem, recipe.prior(problem.target.shape[1], (height, width)), recipe=recipe)
 
@@ -140,19 +104,11 @@ def named(smoke: bool, task: TaskSpec[Any, Any], steps: int, name: str = "fast")
 
 
 def mean_variation(weight: float, channels: int, height: int, width: int) -> float:
-    """The weight of total variation as a mean over a picture's differences, for its weight as the published sum over them.
-
-    Example:
-        >>> mean_variation(1e-7, 3, 101, 101)
-        0.003
-    """
+    """The weight of total variation as a mean over a picture's differences, for its weight as the published sum over them."""
     return weight * channels * (height - 1) * (width - 1)
 
 
-def quick(smoke: bool, recipe: Recipe, steps: int, width: int | None = None) -> Recipe:
+def quick(smoke: bool, recipe: Recipe, steps: int, width: int = 0) -> Recipe:
     """A recipe, or for a smoke run one of few steps, at most two restarts and, if it is given, a network so narrow."""
-    if not smoke:
-        return recipe
-    recipe = replace(recipe, steps=steps, restarts=min(2, recipe.restarts))
-    network = None if width is None else SkipNet.Config((width,) * 2, (width,) * 2, (2, 2), padding="zeros")
-    return recipe if network is None else replace(recipe, network=network)
+    network = SkipNet.Config((width,) * 2, (width,) * 2, (2, 2), padding="zeros") if width else recipe.network
+    return replace(recipe, steps=steps, restarts=min(2, recipe.restarts), network=network) if smoke else recipe

@@ -17,12 +17,7 @@ def center_window(picture: torch.Tensor, height: int, width: int) -> torch.Tenso
 
 
 def center_crop(picture: torch.Tensor, side: int, multiple: int = 1) -> torch.Tensor:
-    """The central window of at most `side` pixels a side, whose sides are multiples of `multiple`.
-
-    Example:
-        >>> center_crop(torch.zeros(1, 3, 361, 250), 256, 32).shape
-        torch.Size([1, 3, 256, 224])
-    """
+    """The central window of at most `side` pixels a side, whose sides are multiples of `multiple`."""
     height, width = (min(n, side) // multiple * multiple for n in picture.shape[-2:])
     return center_window(picture, height, width)
 
@@ -48,7 +43,6 @@ def with_gaussian_noise(clean: torch.Tensor, sigma: float, seed: int = 1234) -> 
 
 
 def eight_bit(picture: torch.Tensor) -> torch.Tensor:
-    """Clipped to 0..1 and rounded to 8 bits, as a file would hold it."""
     return (picture.clamp(0, 1) * 255).round() / 255
 
 
@@ -100,5 +94,4 @@ def dB(image: torch.Tensor, clean: torch.Tensor, where: torch.Tensor | None = No
 
 
 def size_of(picture: torch.Tensor) -> str:
-    """(b, c, h, w) -> "c x h x w"."""
     return " x ".join(map(str, picture.shape[1:]))

@@ -5,7 +5,7 @@ The pictures have the size that the classifier was trained in; smoke runs have d
 """
 
 import csv
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,13 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from preimage.classifiers import Classifier, TrainedModel
+from preimage.classifiers import Classifier
 from preimage.classifiers.labelled import TEST
-from preimage.engine.recipe import Recipe
 from preimage.explain.quality import estimated_loss
-from preimage.explain.recipes import FAST_RECOVERY
 from preimage.networks import SkipNet
+from studies.harness import Run, classifiers
 from studies.harness.classifiers import SHADES, classifier, labelled, untrained
 from studies.harness.imaging import shaded_disc
-from studies.harness.study import Run
 
 SEED = 0  # of the choice of lesions
 AREAS = (0.05, 0.6)  # of the picture, for lesions whose place is judged
@@ -43,16 +41,6 @@ class Lesion:
         return float(self.mask.float().mean())
 
 
-def classifier_of_lesions(run: Run) -> TrainedModel:
-    """The classifier that is explained."""
-    return classifier(run, "lesions")
-
-
-def recipe_of(run: Run) -> Recipe:
-    """That of recoveries and counterfactuals, or in a smoke run a thin one of few steps."""
-    return replace(FAST_RECOVERY, **THIN) if run.smoke else FAST_RECOVERY
-
-
 def thinned(run: Run, prior: str, steps: int) -> dict[str, Any]:
     """What a smoke run changes in the recipe of a prior: few steps, and of the deep prior a thin network; else nothing."""
     if not run.smoke:
@@ -63,10 +51,8 @@ def thinned(run: Run, prior: str, steps: int) -> dict[str, Any]:
 def held_out(run: Run) -> list[Lesion]:
     """All pictures of the test part, in the order of their table; of a smoke run discs, each what the classifier says it is."""
     if run.smoke:
-        classifier, drawn = untrained(run, "lesions").classifier, [shaded_disc(number) for number in range(SHADES)]
-        return [
-            Lesion(f"disc-{k}", prediction(classifier, x), f"disc-{k}", x, mask) for k, (x, mask) in enumerate(drawn)
-        ]
+        model, drawn = untrained(run, "lesions").classifier, [shaded_disc(number) for number in range(SHADES)]
+        return [Lesion(f"disc-{k}", prediction(model, x), f"disc-{k}", x, mask) for k, (x, mask) in enumerate(drawn)]
     data = labelled(run, "lesions").part(TEST)
     with run.path("lesions/labels.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["split"] == TEST]
@@ -82,39 +68,36 @@ def held_out(run: Run) -> list[Lesion]:
 
 
 def some_lesions(run: Run, count: int) -> list[Lesion]:
-    """So many of the held-out ones."""
     return in_turn(run.once(held_out), count)
 
 
-def judged_lesions(run: Run, count: int) -> list[Lesion]:
-    """So many that are classified correctly, and whose masks have a size by which place can be judged."""
-    return in_turn(run.once(held_out), count, classifier_of_lesions(run).classifier)
+def numbered(run: Run, count: int, judged: bool = False) -> dict[str, tuple[int, Lesion]]:
+    """By name, with their numbers; judged: classified correctly, with masks of a size by which place can be judged."""
+    correct = classifier(run, "lesions").classifier if judged else None
+    return {lesion.name: (k, lesion) for k, lesion in enumerate(in_turn(run.once(held_out), count, correct))}
 
 
 def in_turn(lesions: list[Lesion], count: int, correct: Classifier | None = None) -> list[Lesion]:
     """So many lesions by a fixed seed, one picture of each, the classes in turn as long as they last."""
-    order = [lesions[i] for i in np.random.default_rng(SEED).permutation(len(lesions))]
     by_class: dict[str, list[Lesion]] = {name: [] for name in sorted({lesion.diagnosis for lesion in lesions})}
     patients: set[str] = set()
-    for lesion in order:
-        if lesion.patient not in patients and (correct is None or _is_fit(lesion, correct)):
+    for lesion in (lesions[i] for i in np.random.default_rng(SEED).permutation(len(lesions))):
+        judged = AREAS[0] <= lesion.area <= AREAS[1] if correct else True
+        if lesion.patient in patients or not judged:
+            continue
+        if correct is None or prediction(correct, lesion.picture) == lesion.diagnosis:
             patients.add(lesion.patient)
             by_class[lesion.diagnosis].append(lesion)
-    rounds = range(max(map(len, by_class.values())))
-    return [of_class[k] for k in rounds for of_class in by_class.values() if k < len(of_class)][:count]
-
-
-def _is_fit(lesion: Lesion, classifier: Classifier) -> bool:
-    return AREAS[0] <= lesion.area <= AREAS[1] and prediction(classifier, lesion.picture) == lesion.diagnosis
+    return classifiers.in_turn(list(by_class.values()), count)
 
 
 @torch.no_grad()
 def prediction(classifier: Classifier, picture: torch.Tensor) -> str:
-    """The class of a picture (1, 3, h, w)."""
     return classifier.classes[int(classifier(picture).argmax())]
 
 
-def loss_of(model: TrainedModel, picture: torch.Tensor) -> float:
+def loss_of(run: Run, picture: torch.Tensor) -> float:
     """The estimated loss of a picture (1, 3, h, w), in units of its spread, from the median of held-out pictures."""
+    model = classifier(run, "lesions")
     assert model.estimator is not None
     return float(estimated_loss(model.classifier, model.estimator, picture))

@@ -13,7 +13,6 @@ PUBLISHED = {COLUMN: f"{COLUMN}:.2f"}
 
 
 def published(case: str) -> dict[str, float]:
-    """dB by picture."""
     rows = read_rows(TABLE)
     return {row["picture"]: float(row["dB"]) for row in rows if row["case"] == case}
 

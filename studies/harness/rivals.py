@@ -4,7 +4,6 @@ Noise: non-local means and total variation of scikit-image, CBM3D. Enlarging: Pi
 equations. Blur: Richardson-Lucy and unsupervised Wiener of scikit-image, total variation of deepinv.
 """
 
-import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -17,15 +16,6 @@ from studies.harness.imaging import center_window, pillow_of, tensor_of
 Array = NDArray[np.float64]
 # The best mean PSNR on 13 tuning pictures (8 of kodak24, 5 of set12; 256-pixel crops, sigma 25).
 NLM_STRENGTH, TV_STRENGTH = 0.6, 0.7
-
-
-def dB_of(rival: Callable[[], torch.Tensor], score: Callable[[torch.Tensor], float], *, skip: bool = False) -> float:  # noqa: N802
-    """dB of a rival; NaN, said on stderr, if what it needs is not installed, and NaN where it is skipped."""
-    try:
-        return float("nan") if skip else score(rival())
-    except MissingExtra as error:
-        print(f"{error}; its column stays empty", file=sys.stderr)
-        return float("nan")
 
 
 def non_local_means(noisy: torch.Tensor) -> torch.Tensor:

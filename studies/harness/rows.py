@@ -12,9 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from studies.harness import StudyError
-
 NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?(e[+-]\d+)?|nan|-?inf")
+
+
+class StudyError(ValueError):
+    """A study that cannot run so; the text is one line that says what to do instead."""
 
 
 class Row(dict[str, Any]):
@@ -32,11 +34,7 @@ class Row(dict[str, Any]):
 
 
 def read_rows(path: Path, **wanted: Any) -> list[Row]:
-    """All whole rows of a table, numbers as numbers, or those that have some values; none of a file that is not there.
-
-    Raises:
-        StudyError: a line in the midst of the file with more or fewer values than there are columns.
-    """
+    """All whole rows of a table, numbers as numbers, or those that have some values; none of a file that is not there."""
     header, lines, _ = _whole(path)
     rows = [Row({name: _typed(value) for name, value in zip(header, line, strict=True)}) for line in lines]
     for row in rows:
@@ -47,10 +45,7 @@ def read_rows(path: Path, **wanted: Any) -> list[Row]:
 def append_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Add rows under the columns of the file, in one piece; other processes may add theirs meanwhile.
 
-    A column that only the file has stays empty.
-
-    Raises:
-        StudyError: a row with a column that the file does not have.
+    A column that only the file has stays empty; one that it does not have is a StudyError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file, locked(file):
@@ -75,7 +70,6 @@ def chosen(rows: Iterable[Row], **wanted: Any) -> list[Row]:
 
 
 def as_text(value: Any) -> str:
-    """As it stands in a table."""
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 

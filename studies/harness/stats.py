@@ -27,40 +27,32 @@ class Interval:
         return Interval(-self.mean, -self.high, -self.low, self.count)
 
     def shown(self, spec: str, ends: str = "") -> str:
-        """Mean and ends in some format; a dash where there is none."""
         if math.isnan(self.mean):
             return "-"
         low, high = (format(end, ends or spec) for end in (self.low, self.high))
         return format(self.mean, spec) + ("" if math.isnan(self.low) else f" ({low} to {high})")
 
     def verdict(self, least: float = 0.0) -> str:
-        """Whether it is shown that the mean is above `least`.
-
-        Example:
-            >>> Interval(0.2, 0.1, 0.3, 40).verdict(0.5), Interval(0.2, -0.1, 0.5, 40).verdict()
-            ('no', 'not shown')
-        """
+        """Whether it is shown that the mean is above `least`."""
         if math.isnan(self.low):
             return "not measured"
         return "yes" if self.low > least else "no" if self.high <= least else "not shown"
 
     def at_most(self, most: float = 0.0) -> str:
-        """Whether it is shown that the mean is not above `most`."""
         return opposite(self.verdict(most))
 
 
 def opposite(verdict: str) -> str:
-    """Yes for no, no for yes."""
     return {"yes": "no", "no": "yes"}.get(verdict, verdict)
 
 
-def interval_of(values: Sequence[float] | np.ndarray) -> Interval:
-    """Of the mean of some numbers, those that are none left out; bias-corrected and accelerated (Efron 1987).
+def worst(verdicts: Sequence[str]) -> str:
+    """All of several things are as sure as the worst."""
+    return min(verdicts, key=("no", "not measured", "not shown", "yes").index)
 
-    Example:
-        >>> interval_of([1.0, 2.0, 3.0]).mean
-        2.0
-    """
+
+def interval_of(values: Sequence[float] | np.ndarray) -> Interval:
+    """Of the mean of some numbers, those that are none left out; bias-corrected and accelerated (Efron 1987)."""
     from scipy.stats import bootstrap
 
     known = np.array([value for value in values if not math.isnan(value)], float)
@@ -76,7 +68,6 @@ def interval_of(values: Sequence[float] | np.ndarray) -> Interval:
 
 
 def paired(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray) -> Interval:
-    """Of first - second, number by number."""
     return interval_of([a - b for a, b in zip(first, second, strict=True)])
 
 
@@ -86,7 +77,6 @@ def band_of(curves: Curves) -> tuple[Curves, Curves, Curves]:
 
 
 def rank_correlation(first: Sequence[float], second: Sequence[float]) -> Interval:
-    """Spearman's, of two numbers of each picture."""
     from scipy.stats import rankdata
 
     def ranked(values: Sequence[float], order: np.ndarray) -> np.ndarray:
@@ -123,12 +113,7 @@ def auroc_gain(first: np.ndarray, second: np.ndarray, *, same_pictures: bool) ->
 
 
 def friedman(values: Sequence[Sequence[float]]) -> float:
-    """The p value of Friedman's test that several numbers of each picture come from one distribution; 1 if all are alike.
-
-    Example:
-        >>> friedman([[1, 2, 3, 4], [2, 3, 4, 5], [3, 4, 5, 6]])
-        0.018...
-    """
+    """The p value of Friedman's test that several numbers of each picture come from one distribution; 1 if all are alike."""
     from scipy.stats import friedmanchisquare
 
     table = np.asarray(values, float)
@@ -143,9 +128,6 @@ def _shares(random: np.random.Generator, count: int) -> np.ndarray:
 
 def _quantiles(resampled: np.ndarray) -> np.ndarray:
     return np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-
-
-# ---------------------------------------------------------------------- troughs and peaks of a mean curve
 
 
 @dataclass(frozen=True)
@@ -165,30 +147,21 @@ class Extremum:
     after: Interval
 
     def verdict(self) -> str:
-        """Yes where both sides are above 0, no where one of them is at most 0."""
-        sides = {self.before.verdict(), self.after.verdict()}
-        return next((word for word in ("not measured", "no", "not shown") if word in sides), "yes")
+        return worst([self.before.verdict(), self.after.verdict()])
 
 
 def trough(curves: Curves) -> Extremum:
-    """The deepest trough of the mean of curves (pictures, steps).
-
-    Example:
-        >>> trough(np.tile([0.5, 0.1, 0.5], (4, 1))).verdict()
-        'yes'
-    """
+    """The deepest trough of the mean of curves (pictures, steps)."""
     sides: list[list[np.ndarray]] = [[], []]
     for choosing, judging in _halves(curves):
         before, at, after = _deepest(choosing.mean(0))
         for side, place in zip(sides, (before, after), strict=True):
             side.append(judging[:, place] - judging[:, at])
-    return Extremum(
-        _deepest(curves.mean(0))[1], *(interval_of(np.concatenate(side or [np.empty(0)])) for side in sides)
-    )
+    before, after = (interval_of(np.concatenate(side or [np.empty(0)])) for side in sides)
+    return Extremum(_deepest(curves.mean(0))[1], before, after)
 
 
 def peak(curves: Curves) -> Extremum:
-    """The highest peak of the mean of curves (pictures, steps)."""
     return trough(-curves)
 
 

@@ -16,8 +16,8 @@ from typing import Any, Literal, TypeVar
 import torch
 
 from preimage.images import read, write_bytes_atomically
-from studies.harness import StudyError
-from studies.harness.rows import Row, append_rows, as_text, read_rows
+from studies.harness.imaging import generated_picture
+from studies.harness.rows import Row, StudyError, append_rows, as_text, read_rows
 from studies.harness.text import fill, with_section
 
 Scale = Literal["smoke", "small", "paper"]
@@ -61,7 +61,6 @@ class Run:
         return self.folder / "results" / f"{name or self.name}{suffix}-{self.scale}.csv"
 
     def rows(self, suffix: str = "", **wanted: Any) -> list[Row]:
-        """The rows known so far, or those of them that have these values in these columns."""
         return read_rows(self.table(suffix), **wanted)
 
     def figure(self, *parts: object, ending: str = ".png") -> Path:
@@ -74,24 +73,18 @@ class Run:
         return folder / ("-".join(slug(part) for part in (self.name, self.scale, *parts)) + ending)
 
     def path(self, name: str) -> Path:
-        """A file of the data folder."""
         root = self.data or (Path(os.environ["PREIMAGE_DATA"]) if os.environ.get("PREIMAGE_DATA") else None)
         if root is None:
             raise StudyError(f"study {self.name} needs a folder of pictures: give --data or set PREIMAGE_DATA")
         return root / name
 
-    def picture(self, name: str) -> torch.Tensor:
-        """A picture of the data folder, (1, c, h, w) in 0 to 1."""
-        return read(self.path(name)).tensor
+    def picture(self, name: str, smoke: int = 0, channels: int = 3) -> torch.Tensor:
+        """A picture of the data folder, (1, c, h, w) in 0 to 1; in a smoke run a generated one of so many pixels a side."""
+        return generated_picture(smoke, channels) if self.smoke and smoke else read(self.path(name)).tensor
 
 
 def slug(text: object) -> str:
-    """A word as part of a file name: letters, digits, and - . = _ alone.
-
-    Example:
-        >>> slug("../../etc, rate / 10")
-        'etc-rate-10'
-    """
+    """A word as part of a file name: letters, digits, and - . = _ alone."""
     return re.sub(r"[^\w.=]+", "-", str(text)).strip(".-") or "-"
 
 
@@ -101,7 +94,7 @@ class Measured:
 
     Args:
         key: the columns by which a row is known.
-        cases: the values of the first columns of the key, or of all, for everything that is to be measured.
+        cases: of everything that is to be measured the values of the first columns of the key, or of all; a word is one column.
         measure: (run, *case) -> the other columns of its row, or of its rows.
         done: (run, rows of a case) -> whether there is nothing to do; None: if there is a row.
         suffix: of the table's name, if it is not the first of its study.
@@ -109,7 +102,7 @@ class Measured:
     """
 
     key: tuple[str, ...]
-    cases: Callable[[Run], Iterable[Case]]
+    cases: Iterable[Case | str] | Callable[[Run], Iterable[Case | str]]
     measure: Callable[..., Mapping[str, Any] | Iterable[Mapping[str, Any]]]
     done: Callable[[Run, list[Row]], bool] | None = None
     suffix: str = ""
@@ -118,7 +111,9 @@ class Measured:
     def complete(self, run: Run) -> None:
         """Measure the share of this process, every n-th case, those left out whose rows are all there."""
         number, workers = run.worker
-        for case in list(self.cases(run))[number::workers] if not (self.alone and workers > 1) else []:
+        cases = list(self.cases(run) if callable(self.cases) else self.cases)[number::workers]
+        for case in cases if not (self.alone and workers > 1) else []:
+            case = (case,) if isinstance(case, str) else case
             head = dict(zip(self.key, case, strict=False))
             rows = run.rows(self.suffix, **head)
             if self.done(run, rows) if self.done else rows:
@@ -135,6 +130,11 @@ class Measured:
         return tuple(as_text(row[column]) for column in self.key)
 
 
+def has_all(column: str, wanted: Callable[[Run], Iterable[Any]]) -> Callable[[Run, list[Row]], bool]:
+    """`done` where the rows of every case have all of some values in a column."""
+    return lambda run, rows: {row[column] for row in rows} >= set(wanted(run))
+
+
 @dataclass(frozen=True)
 class Study:
     """What is measured, what the placeholders of text/NAME.md stand for, and the figures, drawn of what was kept."""
@@ -145,7 +145,6 @@ class Study:
 
 
 def run_study(run: Run, study: Study, module: ModuleType) -> Path:
-    """Measure all that is missing, draw the figures, write the section; the path of what was written."""
     for table in (study.measured,) if isinstance(study.measured, Measured) else study.measured:
         table.complete(run)
     if run.worker[1] > 1:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from studies.harness.rows import Row, chosen
+from studies.harness import chosen
+from studies.harness.rows import Row
 from studies.harness.stats import Interval, interval_of, paired
 
 Cell = Callable[[list[Row]], Any]
@@ -48,7 +49,6 @@ def _cell(cell: str | Cell, rows: list[Row]) -> Any:
 
 
 def each(rows: Iterable[Row]) -> list[list[Row]]:
-    """Every row a group of its own."""
     return [[row] for row in rows]
 
 
@@ -61,11 +61,7 @@ def grouped(rows: Iterable[Row], *columns: str) -> dict[Any, list[Row]]:
 
 
 def titled(parts: Mapping[str, str]) -> str:
-    """Parts of a section, each below its title."""
     return "\n\n".join(f"### {title}\n\n{text}" for title, text in parts.items() if text)
-
-
-# ---------------------------------------------------------------------- numbers
 
 
 def numbers(rows: Iterable[Row], column: str) -> list[float]:
@@ -74,49 +70,34 @@ def numbers(rows: Iterable[Row], column: str) -> list[float]:
 
 
 def mean(rows: Iterable[Row], column: str) -> float:
-    """Of a column over all rows that have a number there; NaN if none has."""
     values = [value for value in numbers(rows, column) if not math.isnan(value)]
     return statistics.fmean(values) if values else math.nan
 
 
 def number(value: float, spec: str = ".2f") -> str:
-    """A number in some format, a dash for NaN."""
     return "-" if math.isnan(value) else format(value, spec)
 
 
-def interval(rows: Iterable[Row], column: str) -> Interval:
-    """The mean of a column with its interval over rows."""
-    return interval_of(numbers(rows, column))
-
-
 def gain(rows: Sequence[Row], first: str, second: str) -> Interval:
-    """The mean difference of two columns, row by row."""
     return paired(numbers(rows, first), numbers(rows, second))
 
 
-def difference(first: Iterable[Row], second: Iterable[Row], column: str, by: str = "picture") -> Interval:
+def difference(first: Iterable[Row], second: Iterable[Row], column: str) -> Interval:
     """Of a column, first less second, of the pictures that both have."""
-    one, other = ({r[by]: numbers([r], column)[0] for r in rows} for rows in (first, second))
-    common = [name for name in one if name in other]
-    return paired([one[name] for name in common], [other[name] for name in common])
+    one, other = ({row["picture"]: numbers([row], column)[0] for row in rows} for rows in (first, second))
+    return interval_of([value - other[name] for name, value in one.items() if name in other])
 
 
 def beside(column: str, other: str) -> Cell:
-    """The mean of a column, and that of another in parentheses."""
     return lambda rows: f"{number(mean(rows, column))} ({number(mean(rows, other))})"
 
 
 def curves(rows: Iterable[Row], column: str) -> list[list[float]]:
-    """Of each row the numbers that its column lists."""
     return [[float(value) for value in str(row[column]).split()] for row in rows]
 
 
 def listed(values: Iterable[float], spec: str = ".4f") -> str:
-    """The inverse of `curves` for one row."""
     return " ".join(format(value, spec) for value in values)
-
-
-# ---------------------------------------------------------------------- claims
 
 
 @dataclass(frozen=True)
@@ -141,23 +122,23 @@ class Claim:
 
 
 def targets(claims: Sequence[Claim]) -> str:
-    """A table of what was aimed at, in dB."""
     bounds = [f"at least {c.least:g}" if c.most is None else f"at most {c.most:g}" for c in claims]
     lines = [[c.text, bound, c.measured, c.verdict] for c, bound in zip(claims, bounds, strict=True)]
     return markdown(["target", "bound, dB", "measured, dB", "met"], lines) if claims else ""
 
 
-def held(heading: str, claims: Iterable[Claim], measured: str = "measured") -> str:
-    """A table of what was published, as numbers with their intervals."""
-    return markdown([heading, measured, "holds here"], [[c.text, c.measured, c.verdict] for c in claims])
+def held(heading: str, claims: Iterable[Claim], measured: str = "measured", holds: str = "holds here") -> str:
+    return markdown([heading, measured, holds], [[c.text, c.measured, c.verdict] for c in claims])
 
 
 def above(rows: Sequence[Row], rivals: Mapping[str, str], least: float = 0.0) -> list[Claim]:
     """That the blind mean is above each rival's ("name, mean of {}": column), the first by so much, and near its own peak."""
-    blind, bounds = mean(rows, "blind"), [least, *[0.0] * len(rivals)]
-    claims = [(f"blind above {n.format(len(rows))}", blind - mean(rows, column)) for n, column in rivals.items()]
-    first = [Claim(*claim, bound) for claim, bound in zip(claims, bounds, strict=False)]
-    return [*first, Claim("blind below its peak, mean", mean(rows, "peak") - blind, most=0.3)]
+    blind = mean(rows, "blind")
+    claims = []
+    for name, column in rivals.items():
+        bound = 0.0 if claims else least
+        claims.append(Claim(f"blind above {name.format(len(rows))}", blind - mean(rows, column), bound))
+    return [*claims, Claim("blind below its peak, mean", mean(rows, "peak") - blind, most=0.3)]
 
 
 def restorations(
@@ -169,7 +150,8 @@ def restorations(
 ) -> str:
     """For each kind of damage a table of pictures with their means, and below it what was aimed at."""
     groups = {kind: own for kind in titles if (own := chosen(rows, **{by: kind}))}
-    parts = {titles[kind]: [table(columns, each(own), total="mean of {}")] for kind, own in groups.items()}
-    for kind, own in groups.items() if aims else ():
-        parts[titles[kind]].append(targets(aims(kind, own)) if aims else "")
-    return titled({title: "\n\n".join(filter(None, part)) for title, part in parts.items()})
+    parts = {}
+    for kind, own in groups.items():
+        below = targets(aims(kind, own)) if aims else ""
+        parts[titles[kind]] = f"{table(columns, each(own), total='mean of {}')}\n\n{below}".strip()
+    return titled(parts)

@@ -160,7 +160,7 @@ def test_an_unexpected_failure_of_one_picture(here, run, monkeypatch):
 
 @pytest.mark.skipif(os.name == "nt", reason="a POSIX shell")
 def test_a_reader_that_goes_away_is_no_failure(here):
-    options = "--recipe tiny.json --steps 2 --json"
+    options = "--recipe tiny.json --steps 2 --json --device cpu"
     command = f"{sys.executable} -m preimage denoise noisy.png {options} | true; exit ${{PIPESTATUS[0]}}"
     ran = subprocess.run(["bash", "-c", command], env=ENVIRONMENT, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from classifiers import small
 from cli.tiny import ENVIRONMENT, TINY, pictures
 from PIL import Image
 
@@ -271,10 +272,10 @@ def test_a_request_to_end_without_a_checkpoint(here, run, monkeypatch):
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX systems")
 def test_ctrl_c_on_a_real_process(here, run):
     Path("long.json").write_text(json.dumps({**TINY, "steps": 5000}))
-    source = Path(sys.modules["classifiers.small"].__file__ or "").read_text()
+    source = Path(small.__file__).read_text()
     Path("mine.py").write_text(source)  # a module of the working folder is found
     command = [sys.executable, "-m", "preimage", "invert", "noisy.png", "--classifier", "mine:own_classifier"]
-    command += ["--layer", "block1", "--recipe", "long.json", "-o", "out.png", "--autosave", "5"]
+    command += ["--layer", "block1", "--recipe", "long.json", "-o", "out.png", "--autosave", "5", "--device", "cpu"]
     process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     until = time.monotonic() + 60
     while not Path("out.png.checkpoint").exists() and process.poll() is None and time.monotonic() < until:

@@ -88,10 +88,10 @@ def test_a_batch_that_is_finished_is_finished(here, run, report):
     command = ("denoise", "noisy.png", "clean.png", *OPTIONS, "-o", "out", *report)
     assert run(*command).code == 0
     before = {path: path.read_bytes() for path in here.rglob("*") if path.is_file()}
-    Path("out/clean.png").unlink()
+    Path("out/clean-denoise.png").unlink()
     again = run(*command, "--resume")
     assert again.code == 0, again.err
-    assert "out/noisy.png is there" in again.out
+    assert "out/noisy-denoise.png is there" in again.out
     assert {path: path.read_bytes() for path in here.rglob("*.png")}.items() <= before.items()
     if report:
         assert {each["input"] for each in json.loads(Path("report.json").read_text())} == {"noisy.png", "clean.png"}

@@ -141,7 +141,7 @@ def test_tiles_share_an_unknown_kernel(here, run):
     assert np.asarray(Image.open("o.png")).shape == (20, 50, 3)
 
 
-@pytest.mark.parametrize("how", [(), ("--warm-start",), ("--tile", 16)], ids=["joined", "in turn", "tiles"])
+@pytest.mark.parametrize("how", [(), ("--warm-start",), ("--tile", 24)], ids=["joined", "in turn", "tiles"])
 def test_pages_of_another_number_of_channels(here, run, how):
     tokens = ("--pattern", "RGGB", "--page", "all", "--recipe", "four.json", "--device", "cpu", *how)
     ran = run("demosaic", "stack.tif", *tokens, "-o", "o.tif")

@@ -28,6 +28,21 @@ def test_auto_takes_the_fastest_that_is_there(monkeypatch, cuda, mps, expected):
     assert choose_device("auto") == choose_device() == torch.device(expected)
 
 
+def test_a_test_is_about_the_processor_unless_it_is_marked_gpu():
+    assert choose_device() == CPU
+    assert not torch.cuda.is_available()
+
+
+@pytest.fixture(scope="module")
+def early() -> torch.device:
+    """What a fixture of a module takes, which is made before any of a test's own."""
+    return choose_device()
+
+
+def test_so_is_what_fixtures_make(early):
+    assert early == CPU
+
+
 def test_a_device_that_is_there_is_taken_as_name_or_object():
     assert choose_device("cpu") == CPU
     assert choose_device(CPU) == CPU
@@ -82,22 +97,3 @@ def test_free_memory_of_this_machine_is_positive_and_unknown_for_others():
     assert free is not None
     assert 0 < free <= psutil.virtual_memory().total
     assert free_memory(torch.device("mps")) is None
-
-
-@pytest.mark.parametrize(
-    ("limit", "used", "expected"), [("1000000", "400000", 600_000), ("1000", "4000", 0), ("max", "400000", None)]
-)
-def test_a_container_s_limit_counts(monkeypatch, limit, used, expected):
-    class Files:
-        def __init__(self, path: str) -> None:
-            self.path = path
-
-        def read_text(self) -> str:
-            return {"memory.max": limit, "memory.current": used}[self.path.rsplit("/", 1)[1]] + "\n"
-
-    machine = free_memory(CPU)
-    monkeypatch.setattr(devices, "Path", Files)
-    free = free_memory(CPU)
-    assert free is not None
-    assert machine is not None
-    assert free == expected if expected is not None else free > 1_000_000

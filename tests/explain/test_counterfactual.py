@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 import pytest
 import torch
@@ -49,8 +49,14 @@ def found(**settings) -> Counterfactual:
     return counterfactual(picture(), **given).run()
 
 
+@cache
+def plain() -> Counterfactual:
+    """The one that nothing else is asked of, fitted once."""
+    return found()
+
+
 def test_it_asks_for_the_runner_up_and_raises_its_probability():
-    one = found()
+    one = plain()
     order = one.probabilities["given"].argsort(descending=True)
     assert (one.prediction, one.target) == (int(order[0]), int(order[1]))
     after, before = (one.probabilities[name][one.target] for name in ("counterfactual", "reconstruction"))
@@ -78,8 +84,8 @@ def test_nothing_changes_outside_the_region():
 
 def test_a_target_by_name_or_number():
     classifier = tiny()
-    other = classifier.classes[(found().target + 1) % 3]
-    asked = other if other != classifier.classes[found().prediction] else classifier.classes[found().target]
+    other = classifier.classes[(plain().target + 1) % 3]
+    asked = other if other != classifier.classes[plain().prediction] else classifier.classes[plain().target]
     run = counterfactual(picture(), classifier=classifier, target=asked, recipe=THIN, device="cpu")
     assert run.run().target == classifier.class_index(asked)
 
@@ -109,7 +115,7 @@ def test_several_seeds_say_how_stable_they_are():
     assert len(one.others) == 1
     assert -1 <= one.numbers["stability"] <= 1
     assert not torch.allclose(one.changed, one.others[0].changed, atol=1e-3)
-    alone, beside = (each.history["squared"][:5, :2] for each in (found(), one))
+    alone, beside = (each.history["squared"][:5, :2] for each in (plain(), one))
     assert torch.allclose(alone, beside, rtol=1e-3)  # the first is fitted as one alone is
 
 
@@ -229,7 +235,7 @@ def test_what_cannot_be_is_said_in_one_line_before_the_first_step(settings, code
 
 def test_the_prediction_is_no_target():
     with pytest.raises(InputError) as error:
-        found(target=as_model(tiny()).classifier.classes[found().prediction])
+        found(target=as_model(tiny()).classifier.classes[plain().prediction])
     assert error.value.code == "class"
 
 

@@ -17,6 +17,7 @@ from preimage.explain.recipes import FAST_RECOVERY as FAST
 from preimage.explain.similarity import inside_share
 from preimage.networks import SkipNet
 
+pytestmark = pytest.mark.long  # three counterfactuals of a hundred steps each
 SIDE = 32
 
 

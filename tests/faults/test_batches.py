@@ -31,7 +31,7 @@ def restored(task, given: torch.Tensor, recipe, **settings):
     return task(given, recipe=recipe, device="cpu", tile=None, **settings).run()
 
 
-BRIEF, BRIEF_MASKED = replace(THIN, steps=12), replace(THIN_MASKED, steps=12)
+BRIEF, BRIEF_MASKED = replace(THIN, steps=6), replace(THIN_MASKED, steps=6)
 RECIPES = {"masked": BRIEF_MASKED, "noise": BRIEF, "of two fits": replace(BRIEF, restarts=2)}
 each_recipe = pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 PAIRS = {

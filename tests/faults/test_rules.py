@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from functools import cache
 from itertools import zip_longest
 
 import pytest
@@ -45,6 +46,12 @@ def cleaned(given: torch.Tensor, rule, **settings):
     return denoise(given, stop=rule, recipe=THIN, noise="gaussian", device="cpu", tile=None, **settings)
 
 
+@cache
+def alone(made, given: torch.Tensor):
+    """The result of a fit by a rule that serves no other, made once."""
+    return cleaned(given, made()).run()
+
+
 def same(one, other) -> bool:
     return one.kept_step == other.kept_step and torch.equal(one.image, other.image) and one.reason == other.reason
 
@@ -55,8 +62,8 @@ def test_one_rule_serves_two_fits_at_once(made):
     a, b = cleaned(FAINT, rule), cleaned(STRONG, rule)
     for _ in zip_longest(a, b):
         pass
-    assert same(a.result(), cleaned(FAINT, made()).run())
-    assert same(b.result(), cleaned(STRONG, made()).run())
+    assert same(a.result(), alone(made, FAINT))
+    assert same(b.result(), alone(made, STRONG))
 
 
 @each_rule
@@ -65,7 +72,7 @@ def test_a_result_stands_when_its_rule_serves_another_fit(made):
     a = cleaned(FAINT, rule)
     a.run()
     cleaned(STRONG, rule).run()
-    assert same(a.result(), cleaned(FAINT, made()).run())
+    assert same(a.result(), alone(made, FAINT))
 
 
 @pytest.mark.parametrize("made", [pytest.param(RULES[name], id=name) for name in ("held_out", "risk", "joined")])
@@ -73,7 +80,7 @@ def test_no_fit_is_judged_by_the_picture_of_one_that_was_made_after_it(made):
     rule = made()
     a = cleaned(FAINT, rule)
     cleaned(STRONG, rule)
-    assert same(a.run(), cleaned(FAINT, made()).run())
+    assert same(a.run(), alone(made, FAINT))
 
 
 def test_one_rule_serves_fits_of_other_sizes_and_of_more_members():
@@ -81,7 +88,7 @@ def test_one_rule_serves_fits_of_other_sizes_and_of_more_members():
     a, b = cleaned(FAINT, rule), cleaned(torch.stack([picture(32), picture(32, seed=3)]), rule, restarts=2)
     for _ in zip_longest(a, b):
         pass
-    assert same(a.result(), cleaned(FAINT, RULES["held_out"]()).run())
+    assert same(a.result(), alone(RULES["held_out"], FAINT))
 
 
 @each_rule
@@ -107,11 +114,11 @@ def test_looking_at_the_result_in_the_midst_of_tiles_changes_nothing():
         kernel = {"kernel": "unknown", "kernel_size": 3}
         return deblur(picture(40, sigma=20), **kernel, stop=rule, recipe=THIN, tile=(24, 8), device="cpu")
 
-    looked, alone = tiles(), tiles()
+    looked, whole = tiles(), tiles()
     for step in looked:
         if step.index % 10 == 0:
             looked.result()
-    assert same(looked.result(), alone.run())
+    assert same(looked.result(), whole.run())
 
 
 def test_looking_at_the_result_in_the_midst_of_tiles_that_share_no_kernel_changes_nothing():
@@ -119,11 +126,11 @@ def test_looking_at_the_result_in_the_midst_of_tiles_that_share_no_kernel_change
         rule = windowed_variance(5, patience=4)
         return denoise(picture(40, sigma=20), sigma=20 / 255, stop=rule, recipe=THIN, tile=(24, 8), device="cpu")
 
-    looked, alone = tiles(), tiles()
+    looked, whole = tiles(), tiles()
     for step in looked:
         if step.index % 10 == 0:
             looked.result()
-    assert same(looked.result(), alone.run())
+    assert same(looked.result(), whole.run())
 
 
 def test_every_layer_of_a_sheet_is_judged_by_itself():
@@ -133,9 +140,9 @@ def test_every_layer_of_a_sheet_is_judged_by_itself():
     sheet.run()
     shown = sheet.result().panels
     for layer in layers:
-        alone = invert(x, layers=layer, stop=windowed_variance(4, patience=3), **settings).run().panels
-        (title,) = (name for name in alone if name != "input")
-        assert torch.equal(shown[title], alone[title]), layer
+        own = invert(x, layers=layer, stop=windowed_variance(4, patience=3), **settings).run().panels
+        (title,) = (name for name in own if name != "input")
+        assert torch.equal(shown[title], own[title]), layer
 
 
 # ---------------------------------------------------------------------- 13: two rules, two streams of random numbers

@@ -90,7 +90,7 @@ def test_fits_in_threads_come_to_what_they_come_to_alone():
         return denoise(given, recipe=recipe, seed=seed, restarts=4, stop=held_out(0.1), device="cpu").run()
 
     alone = [result(seed) for seed in range(8)]
-    for _ in range(4):
+    for _ in range(2):
         found = in_threads(result)
         assert all(torch.equal(one.image, other.image) for one, other in zip(found, alone, strict=True))
         assert all(one.kept_step == other.kept_step for one, other in zip(found, alone, strict=True))
@@ -102,7 +102,7 @@ def test_purifications_in_threads_come_to_what_they_come_to_alone():
         return purify(given, recipe=THIN_PURIFICATION, seed=seed, device="cpu").run().image
 
     alone = [result(seed) for seed in range(8)]
-    for _ in range(3):
+    for _ in range(2):
         assert all(map(torch.equal, in_threads(result), alone))
 
 
@@ -137,8 +137,8 @@ def test_a_model_that_is_loaded_in_threads_has_the_weights_of_its_file(model_fil
 
 def test_models_that_are_loaded_in_threads_leave_the_global_generator_alone(model_file):
     before = global_states()
-    for _ in range(6):
-        in_threads(lambda _: [load_model(model_file[0]) for _ in range(8)])
+    for _ in range(2):
+        in_threads(lambda _: [load_model(model_file[0]) for _ in range(3)])
         assert untouched(before)
 
 
@@ -173,13 +173,13 @@ def test_trainings_in_threads_come_to_what_they_come_to_alone(colors):
         return Training(colors, settings, device="cpu").run().classifier.model.state_dict()
 
     alone = [learned(seed) for seed in range(3)]
-    for _ in range(4):
+    for _ in range(2):
         assert all(map(alike, in_threads(learned, 3), alone))
 
 
 def test_trainings_in_threads_leave_the_global_generators_alone(colors):
     before = global_states()
-    for _ in range(8):
+    for _ in range(4):
         in_threads(lambda seed: Training(colors, Settings("thin_resnet10", epochs=1, seed=seed), device="cpu"), 4)
         assert untouched(before)
 

@@ -83,7 +83,6 @@ def test_a_fit_does_not_hang_on_what_its_caller_does_with_the_picture():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="of a graphics card")
 def test_weights_of_a_result_are_on_the_processor():
     result = denoise(picture(), recipe=replace(THIN, steps=2), device="cuda").run()
     places = {str(value.device) for each in result.weights for value in (each["code"], *each["network"].values())}

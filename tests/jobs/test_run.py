@@ -194,9 +194,9 @@ def processes(*commands: tuple[str, ...]) -> list[tuple[int, str]]:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="hard links")
-def test_of_four_processes_with_one_output_one_writes(here):
-    found = processes(*[("denoise", "noisy.png", "-o", "out.png", "--quiet")] * 4)
-    assert sorted(code for code, _ in found) == [0, 2, 2, 2]
+def test_of_processes_with_one_output_one_writes(here):
+    found = processes(*[("denoise", "noisy.png", "-o", "out.png", "--quiet")] * 2)
+    assert sorted(code for code, _ in found) == [0, 2]
     for code, err in found:
         assert len(err.splitlines()) == (1 if code else 0), err
         assert not code or "out.png" in err
@@ -205,8 +205,8 @@ def test_of_four_processes_with_one_output_one_writes(here):
     assert not list(here.glob(".preimage*"))
 
 
-def test_four_processes_give_what_each_gives_alone(here):
-    names = [f"p{seed}" for seed in range(4)]
+def test_processes_at_once_give_what_each_gives_alone(here):
+    names = [f"p{seed}" for seed in range(2)]
     for seed, name in enumerate(names):
         Image.fromarray(pictures(20 + seed, 24)[1]).save(f"{name}.png")
     found = processes(
@@ -215,7 +215,7 @@ def test_four_processes_give_what_each_gives_alone(here):
             for seed, name in enumerate(names)
         ]
     )
-    assert found == [(0, "")] * 4
+    assert found == [(0, "")] * 2
     for seed, name in enumerate(names):
         files = {"output": "alone.png", "film": "alone.gif"}
         given = Job("denoise", {**THIN, "seed": seed}, f"{name}.png", files, RunOptions(threads=1, overwrite=True))

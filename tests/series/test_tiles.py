@@ -190,21 +190,28 @@ def test_before_the_end_other_tiles_are_as_given():
     assert not run.finished
 
 
-@pytest.mark.parametrize("broken_at", [6, 8, 9, "random"])
-def test_resumed_tiles_end_bit_for_bit_as_if_they_had_never_stopped(tmp_path, broken_at):
-    def made() -> Tiles:
-        return tiles_of(make=partial(alone, restarts=2, stop=held_out()))
+def of_two_fits() -> Tiles:
+    return tiles_of(make=partial(alone, restarts=2, stop=held_out()))
 
-    straight = made()
-    count = len(list(straight))
-    expected = straight.result()
+
+@pytest.fixture(scope="module")
+def straight() -> Tiles:
+    """Tiles that have never stopped."""
+    whole = of_two_fits()
+    whole.run()
+    return whole
+
+
+@pytest.mark.parametrize("broken_at", [6, 8, 9, "random"])
+def test_resumed_tiles_end_bit_for_bit_as_if_they_had_never_stopped(tmp_path, straight, broken_at):
+    count, expected = straight.index, straight.result()
     broken_at = random.Random(time.time_ns()).randint(1, count) if broken_at == "random" else broken_at
-    first = made()
+    first = of_two_fits()
     for step in first:
         if step.index == broken_at:
             save(first, tmp_path / "a.checkpoint")
             break
-    second = made()
+    second = of_two_fits()
     load(second, tmp_path / "a.checkpoint")
     assert [step.index for step in second] == list(range(broken_at + 1, count + 1))
     result = second.result()

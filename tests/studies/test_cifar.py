@@ -69,7 +69,7 @@ def test_a_missing_robust_classifier_is_trained_against_attacks_and_kept(tmp_pat
         "y_test": np.arange(20) % 10,
     }
     np.savez(tmp_path / CIFAR, **held)
-    few = "--adversarial 8 --backbone thin_resnet10 --epochs 1 --batch 16"
+    few = "--adversarial 8 --backbone thin_resnet10 --epochs 1 --batch 16 --device cpu"
     monkeypatch.setitem(classifiers.OPTIONS, "cifar10-robust", few)
     study = Run("a", "small", tmp_path, tmp_path / "out")
     found, again = (classifiers.trained(study, "cifar10-robust") for _ in range(2))

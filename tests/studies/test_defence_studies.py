@@ -15,10 +15,10 @@ from preimage.defend.threat import NONE, UNATTACKED, Threat
 from preimage.networks.layers import Block
 from studies import architecture_sensitivity, defence_table
 from studies.architecture_sensitivity import Exactly, Purified, reached, variants, verdict
-from studies.defence_table import PLANS, PUBLISHED, UNAWARE, Accuracies, Detection
+from studies.defence_table import PLANS, PUBLISHED, UNAWARE, Accuracies, detected
 from studies.harness import StudyError, attacked, classifiers
 from studies.harness.rows import Row
-from studies.harness.stats import friedman
+from studies.harness.stats import friedman, worst
 from studies.harness.study import Run
 
 # ---------------------------------------------------------------------- pictures
@@ -174,9 +174,9 @@ def test_what_an_attacker_knows_tells_rows_apart():
 
 
 def test_all_of_several_claims_are_as_sure_as_the_worst():
-    assert defence_table.worst(["yes", "yes"]) == "yes"
-    assert defence_table.worst(["yes", "not shown"]) == "not shown"
-    assert defence_table.worst(["no", "not measured", "yes"]) == "no"
+    assert worst(["yes", "yes"]) == "yes"
+    assert worst(["yes", "not shown"]) == "not shown"
+    assert worst(["no", "not measured", "yes"]) == "no"
 
 
 def test_published_averages_are_those_of_the_rows_that_they_name():
@@ -191,10 +191,14 @@ def test_detection_is_the_share_of_pairs_that_are_told_apart():
         return [Row({"attack": name, "eps": eps, "picture": k, "score": value}) for k, value in enumerate(values)]
 
     clean = scores(NONE, 0, [0.1, 0.2, 0.3, 0.4])
-    found = Detection(clean + scores("fgsm", 10, [0.9, 0.8, 0.7, 0.6]) + scores("bi", 10, [0.1, 0.2])).auroc
-    assert found(Threat("fgsm", 10)).mean == found(Threat("fgsm", 10)).low == 1
-    assert (found(Threat("bi", 10)).mean, found(Threat("bi", 10)).count) == (0.5, 2)
-    assert math.isnan(found(Threat("fgsm", 2)).mean)
+    rows = clean + scores("fgsm", 10, [0.9, 0.8, 0.7, 0.6]) + scores("bi", 10, [0.1, 0.2])
+    auroc, share = detected(rows, Threat("fgsm", 10))
+    assert auroc.mean == auroc.low == share == 1
+    auroc, share = detected(rows, Threat("bi", 10))
+    assert (auroc.mean, auroc.count, share) == (0.5, 2, 0)
+    assert all(
+        math.isnan(value) for value in (detected(rows, Threat("fgsm", 2))[0].mean, detected(rows, Threat("fgsm", 2))[1])
+    )
 
 
 def test_adaptive_attacks_are_made_where_they_can_be_paid_for():

@@ -38,13 +38,11 @@ def test_each_likeness_has_its_own_part():
 
 
 def test_a_sheet_shows_what_there_is(tmp_path):
-    def place(row: str, column: str):
-        return tmp_path / f"{row}-{column}.png"
-
-    assert save_sheet(["a", "b"], ["x", "y"], place, tmp_path / "sheet.png") is None
-    keep_picture(noise(2), place("a", "y"))
-    assert torch.allclose(read(place("a", "y")).tensor, noise(2), atol=0.5 / 255 + 1e-6)
-    assert save_sheet(["a", "b"], ["x", "y"], place, tmp_path / "sheet.png") == tmp_path / "sheet.png"
+    files = [[tmp_path / f"{row}-{column}.png" for column in "xy"] for row in "ab"]
+    assert save_sheet("ab", "xy", files, tmp_path / "sheet.png") is None
+    keep_picture(noise(2), files[0][1])
+    assert torch.allclose(read(files[0][1]).tensor, noise(2), atol=0.5 / 255 + 1e-6)
+    assert save_sheet("ab", "xy", files, tmp_path / "sheet.png") == tmp_path / "sheet.png"
     assert read(tmp_path / "sheet.png").tensor.std() > 0.01
 
 

@@ -90,7 +90,8 @@ def test_held_out_lesions_come_with_their_own_names_and_masks(folder):
 
 
 def test_a_missing_classifier_is_trained_as_the_command_does_and_kept(folder, capfd, monkeypatch):
-    monkeypatch.setitem(classifiers.OPTIONS, "lesions", "--turned --epochs 2 --batch 4 --backbone thin_resnet10")
+    few = "--turned --epochs 2 --batch 4 --backbone thin_resnet10 --device cpu"
+    monkeypatch.setitem(classifiers.OPTIONS, "lesions", few)
     study = Run("a", "small", folder, folder / "out")
     model = classifiers.trained(study, "lesions")
     assert "is not there: trained now" in capfd.readouterr().err

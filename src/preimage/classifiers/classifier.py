@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from preimage.classifiers.arguments import class_names, height_and_width, in_one_line, mean_and_std, suggestion
 from preimage.errors import InputError
+from preimage.images.ranges import ValueRange
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _LUMA = (0.299, 0.587, 0.114)
@@ -44,6 +45,7 @@ class Classifier(nn.Module):
         mean, std: of the normalization, for images in 0 to 1: three numbers each, or one number each, as (0.5,), for a model of
             gray images.
         size: side, or (height, width), in pixels, to which images are resized first; None: as they are.
+        values: the file values that were black and white in training, for files of their dtype; None: those of the dtype.
         copy: False: the classifier takes the module itself, which is frozen from then on (saves the memory of a copy, 98 MiB
             for a ResNet-50).
 
@@ -63,6 +65,7 @@ class Classifier(nn.Module):
         size: int | tuple[int, int] | None = None,
         *,
         copy: bool = True,
+        values: ValueRange | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(model, nn.Module):
@@ -74,10 +77,11 @@ class Classifier(nn.Module):
         self.classes: tuple[str, ...] = class_names(classes)
         statistics = mean_and_std(mean, std)
         self.size: tuple[int, int] | None = height_and_width(size)
+        self.values: ValueRange | None = values
         self.model: nn.Module = (_copied(model) if copy else model).eval().requires_grad_(False)
         place = next(chain(self.model.parameters(), self.model.buffers()), torch.zeros(0)).device
-        for name, values in zip(("mean", "std"), statistics, strict=True):
-            self.register_buffer(name, torch.tensor(values, dtype=torch.float32, device=place).reshape(1, -1, 1, 1))
+        for name, numbers in zip(("mean", "std"), statistics, strict=True):
+            self.register_buffer(name, torch.tensor(numbers, dtype=torch.float32, device=place).reshape(1, -1, 1, 1))
 
     def train(self, mode: bool = True) -> Classifier:
         """Stay in evaluation mode: a classifier that is explained must not change."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
+import math
+import os
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,17 +17,21 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
-from preimage.engine.devices import free_memory
 from preimage.errors import InputError
+from preimage.images.files import open_file, read_text
+from preimage.images.formats import SUFFIXES
+from preimage.images.memory import check_free
+from preimage.images.ranges import EIGHT_BITS, ValueRange
+from preimage.images.stacks import Reading, Stack, check_stack, resized, side_of, stacked_files
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif")
 TABLES = (".csv", ".tsv")
 TRAIN, TEST = "train", "test"
 LABELS = "class_index"  # the column of the class, unless another is named
 _TESTS = ("test", "val", "valid", "validation")  # folders and values of the test part, the first that exists
 LARGEST_SHORT_SIDE = 120  # to which larger images are reduced unless a size is specified
+_MOST_TABLE = 2**30  # bytes
+_ARRAYS = ("x_train", "y_train", "x_test", "y_test", "x", "y", "class_names")
 _SAMPLES = 64  # files whose sizes decide the size of all
 
 Size = int | tuple[int, int] | None
@@ -33,9 +40,9 @@ Size = int | tuple[int, int] | None
 
 @dataclass(frozen=True, eq=False)
 class DataSet:
-    """What a data set says of its images; `stack` reads them, (n, 3, h, w) uint8 of a size. The rest is as in Labelled."""
+    """What a data set says of its images; `stack` reads them. The rest is as in Labelled."""
 
-    stack: Callable[[Size], torch.Tensor]
+    stack: Callable[[Size, Reading], Stack]
     labels: list[int]
     groups: list[str]
     parts: list[str]
@@ -65,7 +72,11 @@ def read_folder(path: Path) -> DataSet:
 
 
 def read_table(
-    path: Path, label_column: str = LABELS, split_column: str | None = None, group: str | None = None
+    path: Path,
+    label_column: str = LABELS,
+    split_column: str | None = None,
+    group: str | None = None,
+    data_root: Path | None = None,
 ) -> DataSet:
     """A CSV or TSV, in UTF-8, with a column `filename`, relative to it; the other arguments are those of read_labelled.
 
@@ -88,16 +99,30 @@ def read_table(
     labels = [names.index(each) for each in values]
     parts = [TRAIN if split_column is None else _part(row[split_column] or "", path) for row in rows]
     groups = [(group and row[group]) or row["filename"] for row in rows]
-    files = [path.parent / row["filename"] for row in rows]
+    files = [_below(path, row["filename"], data_root, number) for number, row in enumerate(rows, 2)]
     return DataSet(partial(_stacked_files, files), labels, groups, parts, _class_names(names, rows, label_column))
+
+
+def _below(table: Path, name: str, root: Path | None, line: int) -> Path:
+    """The file of a row, which must be below the table's folder, or below the root that allows others."""
+    file, allowed = table.parent / name, table.parent if root is None else root
+    # A link in the folder is its owner's; behind one, ".." leads elsewhere than it seems.
+    placed = os.path.realpath if ".." in Path(name).parts else os.path.abspath
+    if not Path(placed(file)).is_relative_to(placed(allowed)):
+        outside = f"{table}, line {line}: {name} is outside of the folder {allowed}"
+        raise InputError(f"{outside}: allow one that holds all images by --data-root FOLDER", code="option")
+    return file
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ","))
-    except (UnicodeDecodeError, csv.Error) as error:
+        text = io.StringIO(read_text(path, most=_MOST_TABLE), newline="")
+        rows = list(csv.DictReader(text, delimiter="\t" if path.suffix.lower() == ".tsv" else ","))
+    except csv.Error as error:
         raise InputError(f"{path} is not a table of text: give a CSV in UTF-8", code="unreadable") from error
+    if any(None in row for row in rows):
+        number = next(number for number, row in enumerate(rows, 2) if None in row)
+        raise InputError(f"{path}, line {number}: more columns than the header has: correct it", code="unreadable")
     if not rows:
         raise InputError(f"{path} has no rows: give a header and a line per image", code="unreadable")
     return rows
@@ -136,58 +161,93 @@ def read_npz(path: Path) -> DataSet:
     if not parts:
         way = "give x_train, y_train, x_test, y_test, or x, y"
         raise InputError(f"{path} has arrays {', '.join(arrays)}: {way}", code="unreadable")
-    x = np.concatenate([images for _, images, _ in parts])
-    y = np.concatenate([labels for _, _, labels in parts]).astype(int).ravel()
-    if x.dtype != np.uint8 or x.ndim not in (3, 4) or len(x) != len(y):
+    x = np.concatenate([images for _, images, _ in parts]) if len(parts) > 1 else parts[0][1]
+    y = np.concatenate([_labels(labels, path) for _, _, labels in parts])
+    if x.dtype != np.uint8 or x.ndim not in (3, 4) or len(x) != len(y) or x.shape[3:] not in ((), (1,), (3,)):
         raise InputError(
             f"{path}: images must be (n, h, w, 3) uint8, got {x.shape} {x.dtype} and {len(y)} labels: convert them",
             code="type" if x.dtype != np.uint8 else "shape",
         )
-    x = np.repeat(x[..., None], 3, -1) if x.ndim == 3 else x
-    classes = [str(name) for name in arrays.get("class_names", range(int(y.max()) + 1))]
-    if y.min() < 0 or y.max() >= len(classes):
-        limits = f"labels must be 0 to {len(classes) - 1}, got {y.min()} to {y.max()}"
+    x = x[..., None] if x.ndim == 3 else x
+    most = len(arrays["class_names"]) if "class_names" in arrays else len(y)  # each class has an image
+    if not len(y) or y.min() < 0 or y.max() >= most:
+        limits = f"labels must be 0 to {most - 1}, got {y.min()} to {y.max()}" if len(y) else "there are no labels"
         raise InputError(f"{path}: {limits}: correct them or class_names", code="class")
-    sides = [part for part, _, labels in parts for _ in labels]
+    classes = [str(name) for name in arrays.get("class_names", range(int(y.max()) + 1))]
+    sides = [part for part, _, labels in parts for _ in range(labels.size)]
     return DataSet(partial(_stacked_array, x), y.tolist(), [str(i) for i in range(len(y))], sides, classes)
 
 
+def _labels(labels: NDArray[Any], path: Path) -> NDArray[np.int64]:
+    if labels.dtype.kind not in "iu" or (labels.size and int(labels.max()) >= 2**62):
+        given = f"got {labels.dtype}: number the classes from 0"
+        raise InputError(f"{path}: labels must be whole numbers, {given}, and name them in class_names", code="type")
+    return labels.astype(np.int64).ravel()
+
+
 def _arrays(path: Path) -> dict[str, Any]:
+    """The arrays that a data set consists of; their sizes are known, and held against the free memory, before they are read."""
     try:
-        with np.load(path, allow_pickle=False) as held:
-            return {name: held[name] for name in held.files}
-    except (ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        with open_file(path) as file, zipfile.ZipFile(file) as archive:
+            known = [f"{name}.npy" for name in _ARRAYS]
+            chosen = [each for each in archive.infolist() if each.filename in known]
+            # Read once, joined from two parts, and resized into a stack.
+            check_free(3 * sum(each.file_size for each in chosen), str(path), "give a part of it")
+            return {each.filename.removesuffix(".npy"): _array(archive, each) for each in chosen} or {
+                each.filename.removesuffix(".npy"): None for each in archive.infolist()[:20]
+            }
+    except InputError:
+        raise
+    except (
+        ValueError,
+        TypeError,
+        AttributeError,
+        EOFError,
+        zipfile.BadZipFile,
+        zlib.error,
+        OSError,
+        RuntimeError,
+    ) as error:
         raise InputError(f"{path} is no npz of plain arrays: make one by np.savez", code="unreadable") from error
+    except (NotImplementedError, SyntaxError, RecursionError, KeyError, OverflowError, MemoryError) as error:
+        raise InputError(f"{path} is no npz of plain arrays: make one by np.savez", code="unreadable") from error
+
+
+def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> NDArray[Any]:
+    """An array whose header claims no more than the archive holds for it."""
+    with archive.open(entry) as file:
+        version = np.lib.format.read_magic(file)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read_header(file)
+        if dtype.hasobject or min(shape, default=1) < 0 or math.prod(shape) * dtype.itemsize > entry.file_size:
+            raise ValueError(f"{entry.filename} claims {shape} {dtype}")
+    with archive.open(entry) as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
 
 
 # ---------------------------------------------------------------------- images
 
 
-def _stacked_files(files: Sequence[Path], size: Size) -> torch.Tensor:
-    sides = [_side(file) for file in files[:: max(1, len(files) // _SAMPLES)]]
-    return _stacked(len(files), _common_size(size, sides), lambda i: _opened(files[i]))
+def _stacked_files(files: Sequence[Path], size: Size, reading: Reading) -> Stack:
+    sides = (
+        [] if isinstance(size, tuple) else [side_of(file, reading) for file in files[:: max(1, len(files) // _SAMPLES)]]
+    )
+    return stacked_files(files, _common_size(size, sides), reading)
 
 
-def _stacked_array(images: NDArray[np.uint8], size: Size) -> torch.Tensor:
-    """Of images (n, h, w, 3)."""
+def _stacked_array(images: NDArray[np.uint8], size: Size, reading: Reading) -> Stack:
+    """Of images (n, h, w, 1 or 3)."""
     common = _common_size(size, [(images.shape[1], images.shape[2])])
-    if common == images.shape[1:3]:
-        return torch.from_numpy(images).movedim(-1, 1).contiguous()
-    return _stacked(len(images), common, lambda i: Image.fromarray(images[i]))
-
-
-def _opened(file: Path) -> Any:
-    try:
-        return Image.open(file)
-    except FileNotFoundError as error:
-        raise InputError(f"{file} does not exist: correct or remove its line", code="not-found") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file} cannot be read as an image: replace or remove it", code="unreadable") from error
-
-
-def _side(file: Path) -> tuple[int, int]:
-    with _opened(file) as image:
-        return image.height, image.width
+    check_stack(len(images), common)
+    values = (
+        EIGHT_BITS
+        if reading.value_range is None
+        else ValueRange(float(reading.value_range[0]), float(reading.value_range[1]), "uint8")
+    )
+    whole = torch.empty(len(images), 3, *common, dtype=torch.uint8)
+    for place, image in zip(whole, images, strict=True):
+        place.copy_(torch.from_numpy(resized(image, common, values)).movedim(-1, 0))
+    return Stack(whole, values)
 
 
 def _common_size(size: Size, sides: Sequence[tuple[int, int]]) -> tuple[int, int]:
@@ -199,27 +259,3 @@ def _common_size(size: Size, sides: Sequence[tuple[int, int]]) -> tuple[int, int
         return height, width
     factor = (size or LARGEST_SHORT_SIDE) / min(height, width)
     return 4 * round(height * factor / 4), 4 * round(width * factor / 4)
-
-
-def _stacked(count: int, size: tuple[int, int], opened: Callable[[int], Any]) -> torch.Tensor:
-    height, width = size
-    needed, free = count * 3 * height * width, free_memory(torch.device("cpu"))
-    if free is not None and needed > free / 2:
-        need = f"{count} images of {width} x {height} need {needed / 1e9:.1f} of {free / 1e9:.1f} GB"
-        raise InputError(f"{need}: take a smaller --size", code="memory")
-    whole = torch.empty(count, 3, height, width, dtype=torch.uint8)
-
-    def fill(i: int) -> None:
-        with opened(i) as image:
-            try:
-                image.draft("RGB", (width, height))
-                upright = ImageOps.exif_transpose(image).convert("RGB")
-            except OSError as error:
-                name = getattr(image, "filename", i)
-                raise InputError(f"{name} is damaged: replace or remove it", code="unreadable") from error
-        array = np.asarray(upright.resize((width, height), Image.Resampling.BICUBIC))
-        whole[i] = torch.from_numpy(array.copy()).movedim(-1, 0)
-
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(fill, range(count)))
-    return whole

@@ -13,9 +13,10 @@ import torch
 
 from preimage.classifiers.augmentation import sent
 from preimage.classifiers.data_sets import LABELS, TABLES, TEST, TRAIN, DataSet, Size, read_folder, read_npz, read_table
-from preimage.classifiers.data_sets import SUFFIXES as SUFFIXES
 from preimage.engine.devices import free_memory
 from preimage.errors import InputError
+from preimage.images.ranges import EIGHT_BITS, ValueRange
+from preimage.images.stacks import Reading
 from preimage.rng import is_whole
 
 TEST_SHARE = VALIDATION_SHARE = 0.15
@@ -39,6 +40,8 @@ class Labelled:
         groups: of each image what must not be in two parts (a patient, a lesion); its own name if nothing is specified.
         parts: "train" or "test" of each.
         classes, name: the names of the classes, and that of the data set.
+        values: the file values that are 0 and 255 in pictures.
+        remarks: what is to be said of how the files were read.
     """
 
     pictures: torch.Tensor
@@ -47,6 +50,8 @@ class Labelled:
     parts: tuple[str, ...]
     classes: tuple[str, ...]
     name: str
+    values: ValueRange = EIGHT_BITS
+    remarks: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -106,6 +111,8 @@ def read_labelled(
     split_column: str | None = None,
     group: str | None = None,
     seed: int = 0,
+    reading: Reading = Reading(),  # noqa: B008 (a frozen value)
+    data_root: str | Path | None = None,
 ) -> Labelled:
     """Read labeled images of a folder (one folder per class, below `train/` and `test/` or not), a CSV, or an npz.
 
@@ -125,6 +132,8 @@ def read_labelled(
         split_column: of a CSV: a column that holds train and test (or val).
         group: of a CSV: a column with the group that no split may divide.
         seed: random seed of the test part that is drawn.
+        reading: value range, and whether files that are cut off are read as far as they go.
+        data_root: of a CSV: the folder that its images must be below; None: its own.
 
     Raises:
         InputError: nothing there, a missing column, a file that is no image, fewer than two classes, a group on two sides of
@@ -132,7 +141,7 @@ def read_labelled(
     """
     path = Path(data)
     _check_size(size)
-    found = _read(path, label_column, split_column, group)
+    found = _read(path, label_column, split_column, group, None if data_root is None else Path(data_root))
     if len(found.classes) < 2 or len(set(found.labels)) < 2:
         raise InputError(f"{path} has images of {len(set(found.labels))} class: give images of 2 or more", code="class")
     if TEST not in found.parts:
@@ -141,12 +150,13 @@ def read_labelled(
     elif TRAIN not in found.parts:
         raise InputError(f"{path} has no training part: name it train", code="not-found")
     _check_parts(found, path)
-    pictures, labels = found.stack(size), torch.tensor(found.labels)
-    height, width = pictures.shape[-2:]
+    stack, labels = found.stack(size, reading), torch.tensor(found.labels)
+    height, width = stack.pictures.shape[-2:]
     if min(height, width) < SMALLEST_SIDE:
         way = f"give a size of {SMALLEST_SIDE} pixels or more"
         raise InputError(f"{path} has images of {width} x {height}: {way}", code="size")
-    return Labelled(pictures, labels, tuple(found.groups), tuple(found.parts), tuple(found.classes), path.name)
+    own = tuple(found.groups), tuple(found.parts), tuple(found.classes), path.name
+    return Labelled(stack.pictures, labels, *own, stack.values, stack.remarks)
 
 
 def _check_size(size: Any) -> None:
@@ -157,15 +167,17 @@ def _check_size(size: Any) -> None:
         raise InputError(f"size must be whole pixels, at least {SMALLEST_SIDE}, got {size}", code="size")
 
 
-def _read(path: Path, label_column: str, split_column: str | None, group: str | None) -> DataSet:
+def _read(
+    path: Path, label_column: str, split_column: str | None, group: str | None, data_root: Path | None
+) -> DataSet:
     ways = "give a folder with one folder per class, a CSV or an npz"
     if not path.exists():
         raise InputError(f"{path} does not exist: {ways}", code="not-found")
     suffix = path.suffix.lower()
-    if suffix in TABLES and path.is_file():
-        return read_table(path, label_column, split_column, group)
-    if (split_column, group, label_column) != (None, None, LABELS):
-        raise InputError(f"{path} is no CSV: leave label, split and group columns out", code="option")
+    if suffix in TABLES and not path.is_dir():
+        return read_table(path, label_column, split_column, group, data_root)
+    if (split_column, group, label_column, data_root) != (None, None, LABELS, None):
+        raise InputError(f"{path} is no CSV: leave its columns and the data root out", code="option")
     if path.is_dir():
         return read_folder(path)
     if suffix == ".npz":

@@ -12,6 +12,7 @@ from torch import nn
 from preimage.classifiers.arguments import in_one_line, suggestion
 from preimage.classifiers.classifier import Classifier
 from preimage.errors import InputError, MissingExtra
+from preimage.images.files import check_file
 from preimage.rng import drawing_from
 
 NO_WEIGHTS = "none"
@@ -106,8 +107,9 @@ def _take(model: nn.Module, weights: str | None, name: str) -> None:
     if weights in (None, NO_WEIGHTS):
         return
     path = Path(str(weights))
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f"{path} does not exist: give the weights of {name} as {name}@FILE", code="not-found")
+    check_file(path)
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file  # pyright: ignore[reportMissingImports]

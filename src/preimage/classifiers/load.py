@@ -16,8 +16,9 @@ from torch import nn
 from preimage.classifiers.arguments import in_one_line
 from preimage.classifiers.classifier import Classifier
 from preimage.classifiers.libraries import LIBRARIES, NO_WEIGHTS, from_library
-from preimage.classifiers.model_file import Backbone, TrainedModel, estimator_of, read_held
+from preimage.classifiers.model_file import Backbone, TrainedModel, built, estimator_of, read_held, values_of
 from preimage.errors import InputError
+from preimage.images.ranges import ValueRange
 from preimage.rng import drawing_from
 
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -83,6 +84,17 @@ def load_model(spec: str | Path, *, backbone: str | Function | None = None) -> T
     raise InputError(f"there is no classifier {text!r}: give {_WAYS}", code="not-found")
 
 
+def values_of_model(spec: Any) -> ValueRange | None:
+    """The value range in the model file of a specification or path; None for any other, or one that cannot be read."""
+    file = Path(str(spec).rpartition("@")[2])
+    if isinstance(spec, nn.Module) or file.suffix not in (".pt", ".pth") or not file.is_file():
+        return None
+    try:
+        return values_of(read_held(file), file)
+    except InputError:
+        return None  # weights alone, or what loading the classifier will say
+
+
 def read_model(path: Path, *, backbone: str | Function | None = None) -> TrainedModel:
     """Read a model file, as `load_model`. It is data alone: nothing that it names is imported or called.
 
@@ -95,9 +107,11 @@ def read_model(path: Path, *, backbone: str | Function | None = None) -> Trained
     try:
         model.load_state_dict(held["weights"])
         size = None if held["size"] is None else (held["size"][0], held["size"][1])
-        classifier = Classifier(model, held["classes"], held["mean"], held["std"], size, copy=False)
+        classifier = Classifier(
+            model, held["classes"], held["mean"], held["std"], size, copy=False, values=values_of(held, path)
+        )
         return TrainedModel(classifier, estimator_of(held), held["about"], origin)
-    except (RuntimeError, TypeError, KeyError, AttributeError, IndexError) as error:
+    except (RuntimeError, TypeError, KeyError, AttributeError, IndexError, AssertionError) as error:
         named = origin.name if isinstance(origin, Backbone) else origin
         raise InputError(f"{path} does not fit its backbone {named}: train it anew", code="classifier") from error
 
@@ -123,7 +137,13 @@ def _architecture(
     elif isinstance(name, str):
         origin = Backbone(name, bool(held["small"]))
         with drawing_from(torch.Generator().manual_seed(0)):
-            return origin.build(len(held["classes"])), origin
+            classes = len(held["classes"])
+            try:
+                return built(lambda: origin.build(classes), held["weights"]), origin
+            except RuntimeError as error:
+                raise InputError(
+                    f"{path} does not fit its backbone {name}: train it anew", code="classifier"
+                ) from error
     raise InputError(f"{path} names no backbone that its weights could belong to: train it anew", code="classifier")
 
 

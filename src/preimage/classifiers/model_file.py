@@ -6,10 +6,13 @@ By its fingerprint a checkpoint, a table or a threshold knows its classifier.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+import math
+from collections.abc import Callable
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -19,6 +22,9 @@ from preimage.classifiers.loss_estimator import LossEstimator
 from preimage.classifiers.thin_resnet import BLOCKS, ThinResNet
 from preimage.errors import InputError
 from preimage.images.atomic import write_bytes_atomically
+from preimage.images.files import check_file
+from preimage.images.ranges import EIGHT_BITS, ValueRange
+from preimage.images.sealed import sealed, unsealed
 from preimage.version import __version__
 
 KIND, FORMAT = "preimage model", 2
@@ -115,6 +121,7 @@ def write_model(path: Path, model: TrainedModel, *, overwrite: bool = False) -> 
         "mean": classifier.mean.flatten().tolist(),
         "std": classifier.std.flatten().tolist(),
         "size": None if classifier.size is None else list(classifier.size),
+        "values": None if classifier.values is None else list(astuple(classifier.values)),
         "weights": _weights(classifier.model),
         "estimator": None,
         "about": model.about,
@@ -122,7 +129,7 @@ def write_model(path: Path, model: TrainedModel, *, overwrite: bool = False) -> 
     if estimator is not None:
         own = _weights(estimator)
         held["estimator"] = {"channels": estimator.channels, "units": estimator.units, "weights": own}
-    return write_bytes_atomically(path, lambda file: torch.save(held, file), overwrite=overwrite)
+    return write_bytes_atomically(path, sealed(lambda file: torch.save(held, file)), overwrite=overwrite)
 
 
 def _weights(module: nn.Module) -> dict[str, torch.Tensor]:
@@ -131,31 +138,89 @@ def _weights(module: nn.Module) -> dict[str, torch.Tensor]:
 
 def read_held(path: Path) -> dict[str, Any]:
     """The contents of a file of `write_model`."""
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f"{path} does not exist: `preimage train DATA -o {path}` makes it", code="not-found")
+    check_file(path)
     way = "`preimage train DATA -o FILE.pt` makes one"
+    other = f"{path} is damaged, or no model file of this version (weights alone are given as torchvision:NAME@{path})"
     try:
-        held = torch.load(path, map_location="cpu", weights_only=True)
+        content = unsealed(path.read_bytes())
+        held = None if content is None else torch.load(content, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip: each raises its own
         raise InputError(f"{path} cannot be read as a model file of preimage: {way}", code="unreadable") from error
     if not isinstance(held, dict) or KIND not in (held.get("kind"), held.get("format")):
-        reason = f"{path} is no model file of preimage (weights alone are given as torchvision:NAME@{path})"
-        raise InputError(f"{reason}: {way}", code="unreadable")
+        raise InputError(f"{other}: {way}", code="unreadable")
     if held.get("format") != FORMAT:
         number = held.get("version") if held.get("format") == KIND else held.get("format")
         reason = f"{path} is a model file of format {number}, this version reads {FORMAT}"
         raise InputError(f"{reason}: make it anew by `preimage train`", code="format")
     if missing := ", ".join(sorted(_KEYS - held.keys())):
         raise InputError(f"{path} lacks {missing}: make it anew by `preimage train`", code="unreadable")
+    if wrong := next((name for name, sound in _SOUND.items() if not sound(held[name])), None):
+        raise InputError(f"{path} has {wrong} that cannot be: make it anew by `preimage train`", code="unreadable")
     return held
+
+
+def _are_finite(values: Any) -> bool:
+    return isinstance(values, dict) and all(
+        isinstance(name, str)
+        and isinstance(value, torch.Tensor)
+        and not value.is_complex()
+        and bool(value.isfinite().all())
+        for name, value in values.items()
+    )
+
+
+def _are_numbers(values: Any, *, least: float = -math.inf) -> bool:
+    return isinstance(values, list) and all(isinstance(v, float) and least < v < math.inf for v in values)
+
+
+_SOUND: dict[str, Callable[[Any], bool]] = {  # of each part, whether it can be
+    "classes": lambda v: isinstance(v, list) and 0 < len(v) <= 10**6 and all(isinstance(each, str) for each in v),
+    "mean": _are_numbers,
+    "std": lambda v: _are_numbers(v, least=0),
+    "size": lambda v: v is None or (len(v) == 2 and all(isinstance(side, int) and 0 < side < 2**16 for side in v)),
+    "weights": _are_finite,
+    "estimator": lambda v: v is None or (isinstance(v, dict) and _are_finite(v.get("weights"))),
+    "about": lambda v: isinstance(v, dict),
+}
+
+
+def built(make: Callable[[], nn.Module], weights: dict[str, torch.Tensor]) -> nn.Module:
+    """A module with these weights. It is made without memory first: what a file says of it may be out of all proportion.
+
+    Raises:
+        RuntimeError: weights that do not fit.
+    """
+    with torch.device("meta"):
+        wanted = {name: value.shape for name, value in make().state_dict().items()}
+    if wanted != {name: value.shape for name, value in weights.items()}:
+        raise RuntimeError("weights of other names or shapes")
+    module = make()
+    module.load_state_dict(weights)
+    return module
+
+
+def values_of(held: dict[str, Any], path: Path) -> ValueRange | None:
+    """The value range in the contents of a file; None in one of a version that did not store it."""
+    values = held.get("values")
+    if values is None:
+        return None
+    try:
+        low, high, dtype = values
+        return ValueRange(float(low), float(high), str(np.dtype(dtype).name))
+    except (TypeError, ValueError) as error:
+        wrong = f"{path} has the value range {str(values)[:60]}"
+        raise InputError(f"{wrong}: make it anew by `preimage train`", code="unreadable") from error
 
 
 def estimator_of(held: dict[str, Any]) -> LossEstimator | None:
     """The loss estimator in the contents of a file, if there is one."""
     if held["estimator"] is None:
         return None
-    estimator = LossEstimator(held["estimator"]["channels"], held["estimator"]["units"])
-    estimator.load_state_dict(held["estimator"]["weights"])
+    stated = held["estimator"]
+    estimator = built(lambda: LossEstimator(stated["channels"], stated["units"]), stated["weights"])
+    assert isinstance(estimator, LossEstimator)
     return estimator.eval().requires_grad_(False)
 
 
@@ -172,6 +237,8 @@ def model_fingerprint(*models: nn.Module | None) -> str:
         digest.update(type(model).__name__.encode())
         if isinstance(model, Classifier):
             digest.update(repr((model.classes, model.size, type(model.model).__name__)).encode())
+            if model.values not in (None, EIGHT_BITS):  # hashes of 8 bits are as they were
+                digest.update(repr(model.values).encode())
         held = model.state_dict()
         transient = {name: buffer for name, buffer in model.named_buffers() if name not in held}  # persistent=False
         for name, value in (*held.items(), *transient.items()):

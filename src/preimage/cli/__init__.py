@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Sequence
+
+from preimage.errors import SalvageWarning
 
 
 def main(tokens: Sequence[str] | None = None) -> int:
@@ -18,6 +21,8 @@ def main(tokens: Sequence[str] | None = None) -> int:
     """
     try:
         # Within the try, for Ctrl-C may come while the many modules of the libraries underneath are read.
+        # What was salvaged is said with the other remarks, and is in the report.
+        warnings.filterwarnings("ignore", category=SalvageWarning)
         from preimage.cli.command import call
         from preimage.cli.failures import report_failure
 

@@ -60,7 +60,7 @@ def build() -> App:
         help_epilogue=_EXAMPLES,
         help_format="plaintext",
         version=__version__,
-        default_parameter=Parameter(negative=()),
+        default_parameter=Parameter(negative=(), json_list=False, json_dict=False),  # a name "[scan] 1.png" is no JSON
         suppress_keyboard_interrupt=False,  # which would end the program without a word; `main` says one
     )
     for name in TASKS:
@@ -82,6 +82,9 @@ def call(tokens: list[str]) -> int:
         raise InputError(_too_many(tokens[0], what), code="option") from error
     except CycloptsError as error:
         text = " ".join(str(error).split())
+        named = next((token for token in tokens if token.startswith("-") and Path(token).exists()), None)
+        if named is not None:
+            text += f" (if the file {named} is meant: ./{named})"
         raise InputError(f"{text} (preimage --help lists commands and options)", code="option") from error
     return code if isinstance(code, int) else 0
 

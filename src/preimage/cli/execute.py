@@ -41,7 +41,11 @@ class Command:
         """The command of the arguments of its function; only what differs from the defaults is kept."""
         declared: Any = task.options
         defaults = {each.name: each.default for each in fields(declared)}
-        own = {name: given[name] for name in described(task.options) if name in given}
+        own = {
+            name: given[name]
+            for name, each in described(task.options).items()
+            if name in given and each.kind != "python"
+        }
         options = {name: value for name, value in own.items() if value != defaults[name]}
         written = {each.name: given.get(f"write_{each.name}") for each in task.outputs}
         outputs = {name: path for name, path in written.items() if path is not None}

@@ -31,6 +31,7 @@ class InspectOptions(TaskOptions):
     calibrate: str | Path | None = option(
         None, help="Folder of unattacked images, 19 or more, to calibrate a threshold on; without INPUT.", kind="file"
     )
+    salvage: bool = option(False, help="Read what is there of files that are cut off.", kind="python")
     thresholds: str | Path | None = option(
         None, help="Thresholds file written by --calibrate (default: a score without a verdict).", kind="file"
     )

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from preimage.classifiers import Classifier
-from preimage.classifiers.labelled import SUFFIXES
 from preimage.classifiers.model_file import model_fingerprint, short_fingerprint
 from preimage.defend.inspect import InspectOptions
 from preimage.defend.inspection import Inspecting, Inspection, Threshold
@@ -22,6 +21,7 @@ from preimage.engine.step import Step
 from preimage.errors import InputError
 from preimage.explain.inputs import as_model, at_working_size, one_picture
 from preimage.images import Picture
+from preimage.images.formats import SUFFIXES
 from preimage.recipes import RecipeLike
 from preimage.series.parts import Series
 
@@ -90,8 +90,8 @@ class InspectionRun(Inspecting):
     """The inspection of one image: an iterator of the Steps of its fit."""
 
     def __init__(self, image: Any, options: InspectOptions) -> None:
-        self.shown: Picture = one_picture(image)
         self.classifier: Classifier = as_model(options.classifier).classifier
+        self.shown: Picture = one_picture(image, values=self.classifier.values)
         self.threshold: Threshold | None = None
         if options.thresholds is not None:
             recipe: Any = options.recipe
@@ -116,7 +116,7 @@ class CalibrationRun(Series):
     """The inspection of a folder of unattacked images, some of one size at a time: an iterator of Steps."""
 
     task = "inspect"
-    remarks = ()
+    remarks: tuple[str, ...] = ()
 
     def __init__(self, options: InspectOptions) -> None:
         self.options = options
@@ -132,7 +132,9 @@ class CalibrationRun(Series):
         # All images are decoded once before the first fit, which may take hours.
         by_shape: dict[tuple[int, ...], list[Path]] = {}
         for path in self.paths:
-            by_shape.setdefault(tuple(one_picture(path).tensor.shape), []).append(path)
+            picture = self._read(path)
+            self.remarks += picture.remarks
+            by_shape.setdefault(tuple(picture.tensor.shape), []).append(path)
         self.groups: list[list[Path]] = []
         self.total: int = 0
         for shape, paths in by_shape.items():
@@ -158,8 +160,11 @@ class CalibrationRun(Series):
         return self.current.size
 
     def made(self, turn: int) -> Inspecting:
-        seen = torch.cat([one_picture(path).tensor for path in self.groups[turn]])
+        seen = torch.cat([self._read(path).tensor for path in self.groups[turn]])
         return Inspecting(**_arguments(seen, self.classifier, self.options))
+
+    def _read(self, path: Path) -> Picture:
+        return one_picture(path, values=self.classifier.values, salvage=self.options.salvage)
 
     def end(self, result: Any) -> dict[str, Any]:
         return {"scores": [found.score for found in result], "seconds": self.current.seconds}

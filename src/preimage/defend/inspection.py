@@ -29,6 +29,8 @@ from preimage.engine.recipe import Recipe
 from preimage.engine.step import Step
 from preimage.errors import InputError
 from preimage.images import write_bytes_atomically
+from preimage.images.files import read_text
+from preimage.images.sealed import has_digest, with_digest
 from preimage.problem import Problem
 from preimage.recipes import RecipeLike
 from preimage.rng import is_whole
@@ -232,7 +234,7 @@ class Threshold:
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write it as JSON, whole or not at all."""
         held = {"kind": KIND, "format": FORMAT, "written_by": __version__, **asdict(self)}
-        content = json.dumps(held, indent=2, allow_nan=False)
+        content = json.dumps(with_digest(held), indent=2, allow_nan=False)
         return write_bytes_atomically(path, f"{content}\n".encode(), overwrite=overwrite)
 
     @classmethod
@@ -241,17 +243,18 @@ class Threshold:
         way = f"`preimage inspect --calibrate FOLDER --classifier ... -o {path}` makes one"
         held: Any = None
         try:
-            held = json.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            code = "not-found" if isinstance(error, FileNotFoundError) else "unreadable"
-            raise InputError(f"{path} cannot be read ({error.strerror}): {way}", code=code) from error
-        except ValueError:
+            held = json.loads(read_text(path))
+        except InputError as error:
+            raise InputError(f"{error} ({way})", code=error.code) from error
+        except (ValueError, RecursionError):
             pass  # another file, as one of other JSON
         if not isinstance(held, dict) or KIND not in (held.get("kind"), held.get("format")):
             raise InputError(f"{path} is not a file of thresholds: {way}", code="unreadable")
         if held.get("format") != FORMAT:
             written = f"was written by preimage {held.get('written_by')}, in another format than {FORMAT}"
             raise InputError(f"{path} {written}: {way}", code="format")
+        if not has_digest(held):
+            raise InputError(f"{path} is not as it was written, by its hash: {way}", code="unreadable")
         try:
             values = {field.name: held[field.name] for field in fields(cls)}
             return cls(**values | {"value": float(held["value"]), "scores": tuple(map(float, held["scores"]))})

@@ -22,6 +22,7 @@ from preimage.engine.devices import choose_device
 from preimage.errors import InputError
 from preimage.explain.inputs import as_model, one_picture
 from preimage.images import Picture, as_picture, write_bytes_atomically, write_float_tiff
+from preimage.modes import in_own_modes
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,8 +107,8 @@ class SaliencyRun(StepwiseRun[Progress, SaliencyResult]):
     def __init__(self, image: Any, options: SaliencyOptions) -> None:
         device = choose_device(options.device)
         self.methods: tuple[Method, ...] = methods_of(options.method)
-        self.picture: Picture = one_picture(image)
         self.classifier: Classifier = on_device(as_model(options.classifier).classifier, device)
+        self.picture: Picture = one_picture(image, values=self.classifier.values)
         self.options: SaliencyOptions = replace(options, classifier=self.classifier)
         self.maps: list[EvaluatedMap] = []
 
@@ -123,6 +124,7 @@ class SaliencyRun(StepwiseRun[Progress, SaliencyResult]):
         """Whether the maps of all methods are computed."""
         return len(self.maps) == len(self.methods)
 
+    @in_own_modes
     def __next__(self) -> Progress:
         """Compute the map of the next method, and its curves."""
         if self.finished:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from preimage.errors import InputError
+from preimage.images.files import read_bytes
 
 Row = dict[str, str]
 # A row is identified by its image, the attack and the defense.
@@ -58,8 +59,10 @@ class Table:
     def rows(self) -> list[Row]:
         """All whole rows; one that was cut off in the midst of writing counts for nothing."""
         try:
-            content = self.path.read_bytes()
-        except FileNotFoundError:
+            content = read_bytes(self.path)
+        except InputError as error:
+            if error.code != "not-found":
+                raise
             return []
         begun = b"" if _whole(content) else content  # of the header alone, if it is ours
         lines = csv.reader(io.StringIO(content[: _whole(content)].decode("utf-8", errors="replace"), newline=""))

@@ -48,6 +48,20 @@ class TrainOptions(SeededOptions):
         None, help="Column of a CSV that holds train and test (default: a test part is drawn)."
     )
     group: str | None = option(None, help="Column of a CSV with the group (patient, lesion) that no split may divide.")
+    data_root: Path | None = option(
+        None,
+        help="Folder that the images of a CSV must be below (default: the CSV's own).",
+        group="Files",
+        kind="file",
+        metavar="FOLDER",
+    )
+    value_range: tuple[float, float] | None = option(
+        None,
+        help="LOW HIGH: file values of black and white in all images (default: 0 and the depth of the data set, or its ends).",
+        group="Files",
+        flags=("--range",),
+    )
+    salvage: bool = option(False, help="Read what is there of files that are cut off.", kind="python")
     size: int | None = option(
         None,
         help="Short side (default: the images' own, at most 120, or the --classifier's).",

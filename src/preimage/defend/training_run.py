@@ -16,6 +16,9 @@ from preimage.defend.progress import Progress, StepwiseRun
 from preimage.defend.train import TrainOptions, settings_of
 from preimage.errors import InputError
 from preimage.explain.inputs import as_model
+from preimage.images.ranges import EIGHT_BITS
+from preimage.images.stacks import Reading
+from preimage.modes import in_own_modes
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class TrainingRun(StepwiseRun[TrainingStep, TrainedModel]):
         self.remarks: tuple[str, ...] = tuple(_remarks(read, self.training))
         self._steps = self._all_steps()
 
+    @in_own_modes
     def __next__(self) -> TrainingStep:
         return next(self._steps)
 
@@ -125,6 +129,8 @@ def _read(data: str | Path | Labelled | None, options: TrainOptions, classifier:
         split_column=options.split_column,
         group=options.group,
         seed=options.seed,
+        reading=Reading(options.value_range, None if classifier is None else classifier.values, options.salvage),
+        data_root=options.data_root,
     )
 
 
@@ -134,6 +140,9 @@ def _remarks(read: Labelled, training: Training) -> Iterator[str]:
     counts = ((training.learned, "training"), (training.validation, "validation"), (read.part(TEST), "the test"))
     parts = ", ".join(f"{len(part)} for {name}" for part, name in counts)
     yield f"{read.name}: {len(read)} images of {width} x {height} in {len(read.classes)} classes: {parts}"
+    if read.values != EIGHT_BITS:
+        yield f"values {read.values} are black to white in all images, and will be for the classifier"
+    yield from read.remarks
     classes = training.data.classes
     if sorted(name.lower() for name in read.classes) != sorted(name.lower() for name in classes):
         pairs = ", ".join(f"{own} is {other}" for own, other in zip(read.classes, classes, strict=True))

@@ -18,6 +18,7 @@ from preimage.differences import first_difference
 from preimage.engine.run import Run
 from preimage.errors import InputError
 from preimage.images import write_bytes_atomically
+from preimage.images.files import read_bytes
 from preimage.images.sealed import sealed, unsealed
 
 FORMAT = 2
@@ -69,19 +70,15 @@ def read(path: str | Path) -> dict[str, Any]:
         InputError: nothing there ("not-found"), no right to read it ("unreadable"), too large for the memory ("memory"), or
             not a checkpoint of this format ("checkpoint").
     """
+    if Path(path).is_dir():
+        raise InputError(f"{path} is a folder, not a checkpoint: name the file", code="checkpoint")
     try:
-        content = unsealed(Path(path).read_bytes())
+        content = unsealed(read_bytes(path, "checkpoint"))
         if content is None:
             raise InputError(f"{path} is damaged, or no checkpoint of this version: {REMEDY}", code="checkpoint")
         saved = torch.load(content, map_location="cpu", weights_only=True)
     except InputError:
         raise
-    except FileNotFoundError as error:
-        raise InputError(f"checkpoint {path} does not exist: start without resuming", code="not-found") from error
-    except IsADirectoryError as error:
-        raise InputError(f"{path} is a folder, not a checkpoint: name the file", code="checkpoint") from error
-    except OSError as error:
-        raise InputError(f"checkpoint {path} cannot be read ({error.strerror})", code="unreadable") from error
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "memory" not in str(error):
             raise InputError(f"{path} is not a readable checkpoint: {REMEDY}", code="checkpoint") from error

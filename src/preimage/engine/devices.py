@@ -6,12 +6,12 @@ import ctypes
 import os
 import sys
 import threading
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from preimage.errors import InputError
+from preimage.images import memory as images
 
 # Below this many pixels a bf16 convolution on a CPU costs more in conversions than it saves (measured at 32 and 128 px).
 SMALLEST_BF16_PIXELS = 96 * 96
@@ -74,15 +74,7 @@ def free_memory(device: torch.device) -> int | None:
         return torch.cuda.mem_get_info(device)[0] + kept
     if device.type != "cpu":
         return None
-    import psutil
-
-    free = psutil.virtual_memory().available
-    try:  # cgroup v2: a container may have less than the machine
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
-    except (OSError, ValueError):
-        return free
-    return free if limit == "max" else min(free, max(0, int(limit) - used))
+    return images.free_memory()
 
 
 def keep_freed_memory() -> None:

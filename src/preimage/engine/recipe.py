@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from preimage.codes import Code, Noise, channels_of
-from preimage.engine.devices import choose_device, choose_precision
+from preimage.engine.devices import choose_device, choose_precision, free_memory
 from preimage.errors import InputError
 from preimage.modes import in_own_modes
 from preimage.networks import SkipNet
@@ -27,6 +27,7 @@ from preimage.rng import is_whole
 Precision = Literal["auto", "float32", "bfloat16"]
 Stop = Literal["auto", "steps"]
 FORMAT = 2
+MOST_RESTARTS = 10_000
 
 
 def _counts(value: Any) -> bool:
@@ -77,6 +78,7 @@ class Recipe:
         checks = (
             ("steps", _counts(self.steps), "a whole number, at least 1"),
             ("restarts", _counts(self.restarts), "a whole number, at least 1"),
+            ("restarts", not _counts(self.restarts) or self.restarts <= MOST_RESTARTS, f"at most {MOST_RESTARTS}"),
             ("rate", 0 < self.rate < float("inf"), "above 0"),
             ("operator_rate", 0 < self.operator_rate < float("inf"), "above 0"),
             ("averaging", 0 <= self.averaging < 1, "from 0 to below 1"),
@@ -114,6 +116,7 @@ class Recipe:
             raise InputError(f"a picture must have 1 to 16 channels, got {channels}")
         place = choose_device(device)
         inner = channels_of(self.code if code is None else code, channels)
+        self._check_memory(inner, channels, size, members, place)
         prior = Prior(
             partial(self.network, inner, channels, *size),
             self.code if code is None else code,
@@ -128,6 +131,22 @@ class Recipe:
         )
         prior.set_image(torch.zeros(1, channels, *size))  # until the fit sets the target
         return prior
+
+    def _check_memory(
+        self, inner: int, channels: int, size: tuple[int, int], members: int, place: torch.device
+    ) -> None:
+        """Raise InputError if the weights and codes alone do not fit, before any of them is made."""
+        try:
+            with torch.device("meta"):
+                weights = sum(each.numel() for each in self.network(inner, channels, *size).parameters())
+        except (RuntimeError, NotImplementedError, TypeError):
+            return  # a network of one's own that the meta device cannot build
+        code = inner * size[0] * size[1]
+        needed = 4 * (members * (weights + code) + 2 * code * (self.jitter_pool or 0))
+        if needed > 2**28 and (free := free_memory(place)) is not None and needed > free:
+            what = f"{members} networks of {weights} weights need {needed / 1e9:.1f} GB of memory"
+            way = "take fewer restarts, a thinner network or a smaller image"
+            raise InputError(f"{what} and {free / 1e9:.1f} GB is free: {way}", code="memory")
 
     def ema_weight(self, count: int) -> float:
         """The EMA weight of the latest of so many outputs: 1 for the first."""

@@ -59,7 +59,9 @@ class CounterfactualOptions(FeatureOptions, PriorOptions):
         help="Independently trained classifier with the same classes; the report says whether its prediction changes too.",
         kind="classifier",
     )
-    count: int = option(1, help="Number of counterfactuals from different seeds, at least 1.", minimum=1)
+    count: int = option(
+        1, help="Number of counterfactuals from different seeds, 1 to 10000.", minimum=1, maximum=10_000
+    )
 
     def __post_init__(self) -> None:
         from preimage.rng import is_whole

@@ -21,6 +21,7 @@ from preimage.engine.devices import choose_device
 from preimage.errors import InputError
 from preimage.explain.forward import InputJitter
 from preimage.images import Picture, as_picture, read
+from preimage.images.ranges import ValueRange
 from preimage.images.tiff_reading import SeveralPages
 
 AnyClassifier = Classifier | TrainedModel | str | Path
@@ -75,7 +76,7 @@ def given_by(image: Any, classifier: AnyClassifier, device: str | torch.device =
     """
     place = choose_device(device)
     model = model_on(classifier, place)
-    picture = one_picture(image)
+    picture = one_picture(image, values=model.classifier.values)
     x0 = at_working_size(picture.tensor, model.classifier)
     given = Given(model, x0, x0.to(place), picture)
     model.classifier.check_gradient(given.on_device)
@@ -109,11 +110,19 @@ def model_on(classifier: AnyClassifier, device: torch.device) -> TrainedModel:
     return replace(model, classifier=on_device(model.classifier, device), estimator=estimator)
 
 
-def one_picture(image: Any, value_range: tuple[float, float] | None = None, *, page: int | None = None) -> Picture:
+def one_picture(
+    image: Any,
+    value_range: tuple[float, float] | None = None,
+    *,
+    page: int | None = None,
+    values: ValueRange | None = None,
+    salvage: bool = False,
+) -> Picture:
     """A single image of one or three channels, whose black and white are those of its kind of values.
 
     16 bits go from 0 to 65535, floats within 0 to 1 from 0 to 1: stretched to its own values, as for a restoration, an image
     would have another contrast than those the classifier was trained on. A Picture is taken as it was read. page: from 1.
+    values: the range of the classifier's training, to which images of its dtype are clipped. salvage: as for `images.read`.
 
     Example:
         >>> one_picture(np.zeros((32, 40), np.uint8)).tensor.shape
@@ -122,9 +131,10 @@ def one_picture(image: Any, value_range: tuple[float, float] | None = None, *, p
     Raises:
         InputError: several pages, or another number of channels.
     """
-    picture = _one_page(image, value_range, page=page)
+    picture = _one_page(image, value_range, page=page, salvage=salvage)
     if value_range is None and not isinstance(image, Picture):
-        picture = _with_range_of_type(picture)
+        fits = values is not None and values.dtype == picture.dtype.name
+        picture = _within(picture, values) if values is not None and fits else _with_range_of_type(picture)
     pages, channels = picture.tensor.shape[:2]
     if pages != 1:
         raise InputError(f"{picture.name} has {pages} pages, and one image is explained at a time", code="shape")
@@ -135,16 +145,29 @@ def one_picture(image: Any, value_range: tuple[float, float] | None = None, *, p
     return picture
 
 
-def _one_page(image: Any, value_range: tuple[float, float] | None = None, *, page: int | None = None) -> Picture:
+def _one_page(
+    image: Any, value_range: tuple[float, float] | None = None, *, page: int | None = None, salvage: bool = False
+) -> Picture:
     try:
-        if page is not None:
-            return read(image, page=page, value_range=value_range)
+        if isinstance(image, str | Path):
+            return read(image, page=page, value_range=value_range, salvage=salvage)
         return as_picture(image, value_range=value_range)
     except SeveralPages as error:
         message = (
             f"{error.name} has {error.count} pages, and one image is explained at a time: choose it with --page N "
         )
         raise InputError(message + "(from 1), in Python read(path, page=N)", code="shape") from error
+
+
+def _within(picture: Picture, values: ValueRange) -> Picture:
+    """The picture in the value range of a classifier's training."""
+    low, high = picture.units()
+    scaled = (low + picture.tensor.double() * (high - low) - values.low) / (values.high - values.low)
+    remarks = picture.remarks
+    if bool(((scaled < 0) | (scaled > 1)).any()):
+        remarks += (f"{picture.name} has values outside of {values}, the range of the classifier: they were clipped",)
+    tensor = scaled.clamp(0, 1).float()
+    return replace(picture, tensor=tensor, low=values.low, high=values.high, remarks=remarks)
 
 
 def _with_range_of_type(picture: Picture) -> Picture:

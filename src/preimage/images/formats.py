@@ -40,7 +40,11 @@ WEBP = Format("WebP", ("uint8",), (1, 3), alpha=True, longest_side=16_383)
 BMP = Format("BMP", ("uint8",), (1, 3))
 TIFF = Format("TIFF", _ANY_REAL, tuple(range(1, 17)), alpha=True, pages=True)
 
+READ_BY_PILLOW = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+"""All that Pillow is asked for, beside TIFF; it knows many more (PostScript runs a program)."""
 EXTENSIONS = {".png": PNG, ".jpg": JPEG, ".jpeg": JPEG, ".webp": WEBP, ".bmp": BMP, ".tif": TIFF, ".tiff": TIFF}
+SUFFIXES = (*EXTENSIONS, ".gif")
+"""Of the files that are taken for pictures in a folder."""
 
 
 def check_holds(path: str | Path, *, dtype: np.dtype, channels: int, alpha: bool, pages: int, side: int) -> Format:

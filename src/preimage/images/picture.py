@@ -18,7 +18,7 @@ from preimage.images.atomic import check_place, write_bytes_atomically
 from preimage.images.formats import EXTENSIONS, TIFF, Format, check_holds
 from preimage.images.pixel_size import enlarged_exif
 from preimage.images.ranges import choose_range, fill_missing, from_unit, quantize, to_unit
-from preimage.images.raster import encode_raster
+from preimage.images.raster_writing import encode_raster
 from preimage.images.samples import SMALLEST_SIDE, Metadata, Samples, as_stored, check_size, check_values, upright
 from preimage.images.tiff_writing import write_tiff
 
@@ -40,7 +40,7 @@ class Picture:
     upright, in dtype. low and high are the values, in file units, that are 0 and 1 in the tensor. orientation is the
     EXIF value that was applied: 1 if the file has the rows and columns as they are in the tensor. missing, of a picture
     read with missing=True, is (b, c, h, w) bool, True where the value was NaN and the tensor holds the mean of the valid values
-    of that page and channel; None if no value is missing.
+    of that page and channel; None if no value is missing. remarks say what was not read as it stands in the file.
     """
 
     tensor: torch.Tensor = field(repr=False)
@@ -54,6 +54,7 @@ class Picture:
     orientation: int = 1
     metadata: Metadata = field(default_factory=Metadata, repr=False)
     missing: torch.Tensor | None = field(default=None, repr=False)
+    remarks: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -276,6 +277,7 @@ def picture_from(
         orientation=samples.orientation,
         metadata=samples.metadata,
         missing=fill_missing(tensor) if missing and samples.pages.dtype.kind == "f" else None,
+        remarks=samples.remarks,
     )
 
 

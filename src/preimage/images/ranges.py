@@ -6,7 +6,9 @@ to about seven digits of the range for floats (float64 data included).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,52 @@ from preimage.errors import InputError
 
 _ROWS = 512  # bands: the float64 arithmetic of a big picture never needs a second copy of it
 _WIDEST_EXACT = 2**23
+_DEPTHS = (8, 10, 12, 14, 16, 24, 32, 64)  # bits of cameras and files
+
+
+@dataclass(frozen=True)
+class ValueRange:
+    """The file values that are black and white in all pictures of a data set, and their dtype.
+
+    Example:
+        >>> ValueRange.of(np.dtype(np.uint16), 12, 3900)
+        ValueRange(low=0.0, high=4095.0, dtype='uint16')
+
+    Raises InputError unless low and high are finite and low < high.
+    """
+
+    low: float
+    high: float
+    dtype: str
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.high - self.low) and self.low < self.high):
+            wrong = f"got {self.low:g} and {self.high:g}"
+            raise InputError(f"value_range must be two finite numbers, low < high, {wrong}", code="range")
+
+    @classmethod
+    def of(cls, dtype: np.dtype[Any], lowest: float, highest: float) -> ValueRange:
+        """That of pictures with these ends: the depth of a camera, 0 to 1 for floats within, else the ends themselves.
+
+        A picture that comes later has another brightest value, and the same depth.
+        """
+        low, high = 0.0, 1.0
+        if dtype.kind == "u" or (dtype.kind == "i" and lowest >= 0):
+            high = float(next(2**bits - 1 for bits in _DEPTHS if highest < 2**bits))
+        elif dtype.kind != "b" and not (dtype.kind == "f" and lowest >= 0 and highest <= 1):
+            low, high = lowest, highest if highest > lowest else lowest + max(1.0, abs(lowest) * 2**-10)
+        return cls(low, high, dtype.newbyteorder("=").name)
+
+    def units(self, pages: NDArray[Any]) -> NDArray[np.float32]:
+        """Values of these units as 0 to 1, clipped."""
+        scaled = (pages.astype(np.float64) - self.low) / (self.high - self.low)
+        return np.clip(scaled, 0, 1).astype(np.float32)
+
+    def __str__(self) -> str:
+        return f"{self.low:g} to {self.high:g} ({self.dtype})"
+
+
+EIGHT_BITS = ValueRange(0.0, 255.0, "uint8")
 
 
 def choose_range(pages: NDArray[Any], value_range: tuple[float, float] | None, name: str) -> tuple[float, float]:

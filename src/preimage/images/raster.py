@@ -1,78 +1,124 @@
-"""PNG, JPEG, WebP, BMP and GIF files <-> samples: Pillow, and OpenCV for the 16-bit PNG that Pillow would cut to 8."""
+"""PNG, JPEG, WebP, BMP and GIF files -> samples: Pillow, and OpenCV for the 16-bit PNG that Pillow would cut to 8."""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import os
 import struct
 import threading
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from preimage.errors import InputError
-from preimage.images.formats import JPEG, PNG, WEBP, Format
+from preimage.images.files import open_file
+from preimage.images.formats import READ_BY_PILLOW
 from preimage.images.jpeg_coding import jpeg_coding_of
-from preimage.images.samples import Metadata, Samples, check_size
+from preimage.images.memory import check_free
+from preimage.images.salvage import jpeg_lacks, mended
+from preimage.images.samples import Metadata, Samples, check_density, check_size
 
 if TYPE_CHECKING:
     from PIL import Image
 
-_READABLE = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 _NAMES = {"WEBP": "WebP", "MPO": "JPEG"}  # a phone's MPO is a JPEG followed by other views of it
 _CONVERTED = {"1": "L", "La": "LA", "P": "RGB", "PA": "RGBA", "RGBX": "RGB"}
 _EXIF_HEADER = b"Exif\x00\x00"
 _ORIENTATION_TAG = 274
-_JPEG_QUALITY = 95
-_PNG_IHDR_END = 33  # the signature and the first chunk are of fixed length
+SALVAGING = ", or read what is there (--salvage, salvage=True)"
 _lock = threading.Lock()
 
 
-def read_raster(path: Path, name: str) -> Samples:
+@dataclass
+class _Unguarded:
+    users: int = 0
+    limit: int | None = None
+    warnings: Any = None
+
+
+_unguarded = _Unguarded()
+
+
+def read_raster(path: Path, name: str, *, salvage: bool = False, at_least: tuple[int, int] | None = None) -> Samples:
     """Decode a file of one picture.
 
+    salvage: of a file that is cut off, what is there. at_least: (width, height) below which no side needs to be: a JPEG may be
+    decoded at a half, a quarter or an eighth of its size.
     Raises InputError if it is none of the formats, damaged, truncated, animated, too large or not grey or RGB.
     """
+    with open_file(path) as file, pillow_unguarded():
+        with _opened(file, name) as image:
+            form, frames = image.format or "", _frames(image, name)
+            size = os.fstat(file.fileno()).st_size
+            check_size(image.width, image.height, len(image.getbands()), name)
+            check_density(image.width * image.height, size, name)
+            needed = image.width * image.height * len(image.getbands()) * (4 if at_least else 7) + size
+            check_free(needed, name, "cut it, or reduce it first")
+            pixels = image.width * image.height
+        if frames > 1:
+            way_out = "save the frame to be restored as a PNG"
+            raise InputError(f"{name} is an animation of {frames} frames: {way_out}", code="unreadable")
+        file.seek(0)
+        data = file.read()
+        try:
+            return _decoded(data, name, form, at_least)
+        except InputError as error:
+            whole = mended(data, form, pixels) if salvage and error.code == "unreadable" else None
+            if whole is None:
+                raise
+        what = "is cut off: what is missing was read as gray or black"
+        return replace(_decoded(whole, name, form, None, whole=False), remarks=(f"{name} {what}",))
+
+
+def _decoded(data: bytes, name: str, form: str, at_least: tuple[int, int] | None, *, whole: bool = True) -> Samples:
+    if whole and form in ("JPEG", "MPO") and (lacks := jpeg_lacks(data)):
+        raise damaged(name, ValueError(lacks), form)
+    with _opened(io.BytesIO(data), name) as image:
+        coding = coding_of(image)
+        if at_least is not None and form in ("JPEG", "MPO"):
+            image.draft("RGB", at_least)
+        try:
+            image.load()
+        except Exception as error:
+            raise damaged(name, error, form) from error
+        return samples_of_image(image, name, _NAMES.get(form, form), coding=coding, data=data)
+
+
+def _opened(file: BinaryIO, name: str) -> Image.Image:
     from PIL import Image, UnidentifiedImageError
 
-    with pillow_unguarded():
-        try:
-            image = Image.open(path, formats=_READABLE)
-        except UnidentifiedImageError as error:
-            problem = f"{name} is no picture that can be read, or is damaged"
-            way_out = "give a PNG, JPEG, WebP, BMP, GIF or TIFF file"
-            raise InputError(f"{problem}: {way_out}", code="unreadable") from error
-        except Exception as error:
-            raise damaged(name, error) from error
-        with image:
-            form = image.format or ""
-            check_size(image.width, image.height, len(image.getbands()), name)
-            coding = coding_of(image)
-            try:
-                frames = 1 if form == "MPO" else int(getattr(image, "n_frames", 1))
-                if frames == 1:
-                    image.load()
-            except Exception as error:
-                raise damaged(name, error) from error
-            if frames > 1:
-                way_out = "save the frame to be restored as a PNG"
-                raise InputError(f"{name} is an animation of {frames} frames: {way_out}", code="unreadable")
-            return samples_of_image(image, name, _NAMES.get(form, form), coding=coding, path=path)
+    try:
+        return Image.open(file, formats=READ_BY_PILLOW)
+    except UnidentifiedImageError as error:
+        problem = f"{name} is no picture that can be read, or is damaged"
+        way_out = "give a PNG, JPEG, WebP, BMP, GIF or TIFF file"
+        raise InputError(f"{problem}: {way_out}", code="unreadable") from error
+    except Exception as error:
+        raise damaged(name, error) from error
+
+
+def _frames(image: Image.Image, name: str) -> int:
+    try:
+        return 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
+    except Exception as error:
+        raise damaged(name, error, image.format or "") from error
 
 
 def samples_of_image(
-    image: Image.Image, name: str, form: str, *, coding: str = "", path: Path | None = None
+    image: Image.Image, name: str, form: str, *, coding: str = "", data: bytes | None = None
 ) -> Samples:
     """A loaded Pillow image -> samples.
 
-    coding is `coding_of` the image before it was loaded; path lets all 16 bits of a PNG be read.
+    coding is `coding_of` the image before it was loaded; data, the file, lets all 16 bits of a PNG be read.
     """
-    if path is not None and coding.endswith("16B"):
-        pixels, alpha = _decode_png16(image, path, coding, name)
+    if data is not None and coding.endswith("16B"):
+        pixels, alpha = _decode_png16(image, data, coding, name)
     else:
         pixels, alpha = _decode(image, coding, name)
     metadata = _metadata(image)
@@ -86,28 +132,37 @@ def coding_of(image: Image.Image) -> str:
     return str(arguments[0] if isinstance(arguments, tuple) and arguments else arguments)
 
 
-def damaged(name: str, error: Exception) -> InputError:
+def damaged(name: str, error: Exception, form: str = "") -> InputError:
     """The error for a file whose header was understood and whose rest was not."""
     reason = " ".join(str(error).split())[:200] or type(error).__name__
     problem = f"is damaged or truncated and cannot be decoded ({reason})"
-    return InputError(f"{name} {problem}: get or save it again", code="unreadable")
+    rest = SALVAGING if form in ("JPEG", "MPO", "PNG", "BMP") else ""
+    return InputError(f"{name} {problem}: get or save it again{rest}", code="unreadable")
 
 
 @contextlib.contextmanager
 def pillow_unguarded() -> Iterator[None]:
     """Without Pillow's own limit, which lies below real pictures, and its warnings: check_size has the limit.
 
-    Both are settings of the whole process, hence the lock.
+    Both are settings of the whole process: the first of several threads makes them, the last puts them back.
     """
     from PIL import Image
 
-    with _lock, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            yield
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
+    with _lock:
+        if not _unguarded.users:
+            _unguarded.limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            _unguarded.warnings = warnings.catch_warnings()
+            _unguarded.warnings.__enter__()
+            warnings.simplefilter("ignore")
+        _unguarded.users += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _unguarded.users -= 1
+            if not _unguarded.users:
+                _unguarded.warnings.__exit__(None, None, None)
+                Image.MAX_IMAGE_PIXELS = _unguarded.limit
 
 
 def _decode(image: Image.Image, coding: str, name: str) -> tuple[NDArray[Any], NDArray[Any] | None]:
@@ -129,10 +184,10 @@ def _decode(image: Image.Image, coding: str, name: str) -> tuple[NDArray[Any], N
     return pixels.reshape(*pixels.shape[:2], -1), None
 
 
-def _decode_png16(image: Image.Image, path: Path, coding: str, name: str) -> tuple[NDArray[Any], NDArray[Any] | None]:
+def _decode_png16(image: Image.Image, data: bytes, coding: str, name: str) -> tuple[NDArray[Any], NDArray[Any] | None]:
     import cv2
 
-    decoded = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if decoded is None or decoded.dtype != np.uint16 or decoded.shape[:2] != (image.height, image.width):
         raise damaged(name, ValueError("its 16-bit pixels could not be decoded"))
     if decoded.ndim == 2:
@@ -182,82 +237,3 @@ def _orientation(exif: bytes | None) -> int:
         value = tags.get(_ORIENTATION_TAG, 1)
         return value if value in range(1, 9) else 1
     return 1
-
-
-def encode_raster(samples: Samples, form: Format, name: str) -> bytes:
-    """The bytes of a file of one page; equal samples give equal bytes.
-
-    Raises InputError if the encoder refuses them, naming the reason.
-    """
-    pixels = samples.pages[0]
-    if samples.alpha is not None:
-        pixels = np.concatenate([pixels, samples.alpha[0, ..., None]], axis=2)
-    try:
-        if pixels.dtype == np.uint16:
-            return _encode_png16(pixels, samples.metadata)
-        return _encode_by_pillow(pixels, form, samples.metadata)
-    except (ValueError, OSError) as error:  # such as a profile or EXIF block longer than JPEG allows
-        problem = f"{name} cannot be encoded as {form.name} ({error})"
-        raise InputError(f"{problem}: use .png or .tif", code="format") from error
-
-
-def _encode_by_pillow(pixels: NDArray[Any], form: Format, metadata: Metadata) -> bytes:
-    from PIL import Image
-
-    icc, dpi = metadata.icc, metadata.dpi
-    if form is WEBP and pixels.shape[2] < 3:  # WebP knows no grey: three equal channels, and no profile for one
-        pixels = np.concatenate([pixels[..., :1]] * 3 + [pixels[..., 1:]], axis=2)
-        icc = None if icc is not None and icc[16:20] == b"GRAY" else icc
-    # JPEG counts whole dots per inch in 16 bits, the others dots per meter in 31: a microscope may have more.
-    most_dots = 2**16 - 1 if form is JPEG else 2**31 * 0.0254
-    optional = {
-        "comment": metadata.comment if form is JPEG else None,
-        "icc_profile": icc,
-        "exif": metadata.exif,
-        "xmp": metadata.xmp if form in (JPEG, WEBP) else None,
-        "dpi": dpi if dpi and min(dpi) >= 1 and max(dpi) < most_dots else None,
-    }
-    options: dict[str, Any] = {key: value for key, value in optional.items() if value}
-    if form is JPEG:
-        options |= {"quality": _JPEG_QUALITY, "subsampling": 0}
-    elif form is WEBP:
-        options |= {"lossless": True, "exact": True}  # exact: the colors under transparent pixels too
-    elif form is PNG:
-        options["pnginfo"] = _png_info(metadata)
-    image = Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
-    buffer = io.BytesIO()
-    image.save(buffer, format=form.name.upper(), **options)
-    return buffer.getvalue()
-
-
-def _png_info(metadata: Metadata) -> Any:
-    from PIL.PngImagePlugin import PngInfo, iTXt
-
-    info = PngInfo()
-    for code, data in metadata.png_chunks:
-        info.add(code, data)
-    for key, value in metadata.text:
-        if isinstance(value, iTXt):
-            info.add_itxt(key, str(value), str(value.lang or ""), str(value.tkey or ""))
-        else:
-            info.add_text(key, value)
-    if metadata.xmp and "XML:com.adobe.xmp" not in dict(metadata.text):
-        info.add_itxt("XML:com.adobe.xmp", metadata.xmp.decode("utf-8", "replace"))
-    return info
-
-
-def _encode_png16(pixels: NDArray[Any], metadata: Metadata) -> bytes:
-    import cv2
-
-    if pixels.shape[2] == 2:  # OpenCV writes no grey with alpha: three equal channels with alpha
-        pixels = pixels[..., [0, 0, 0, 1]]
-    order = {1: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[pixels.shape[2]]  # OpenCV has blue first
-    _, encoded = cv2.imencode(".png", np.ascontiguousarray(pixels[..., order]))
-    data = encoded.tobytes()
-    # Neither library writes 16-bit RGB and text: Pillow writes the metadata around one pixel, and its chunks, all of
-    # which may stand between the header and the pixels, are put in there.
-    pixel = np.zeros((1, 1, 1 if pixels.shape[2] == 1 else 3), np.uint8)
-    bare = _encode_by_pillow(pixel, PNG, Metadata())
-    dressed = _encode_by_pillow(pixel, PNG, metadata)
-    chunks = dressed[_PNG_IHDR_END : len(dressed) - len(bare) + _PNG_IHDR_END]
-    return data[:_PNG_IHDR_END] + chunks + data[_PNG_IHDR_END:]

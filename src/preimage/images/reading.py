@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from preimage.errors import InputError
+from preimage.errors import InputError, SalvageWarning
+from preimage.images.files import open_file
 from preimage.images.picture import Layout, Picture, picture_from
 from preimage.images.ranges import known_ends
-from preimage.images.raster import coding_of, read_raster, samples_of_image
+from preimage.images.raster import SALVAGING, coding_of, read_raster, samples_of_image
 from preimage.images.samples import Samples, check_size, check_values
 from preimage.images.tiff_reading import SIGNATURES, no_such_page, read_tiff
 
@@ -28,6 +29,7 @@ def read(
     page: int | Literal["all"] | None = None,
     value_range: tuple[float, float] | None = None,
     missing: bool = False,
+    salvage: bool | None = False,
 ) -> Picture:
     """Read a picture file: PNG, JPEG, WebP, BMP, a still GIF, or TIFF.
 
@@ -38,25 +40,51 @@ def read(
     page is 1 to the number of pages, or "all", which become the axis b; a file of several pages needs it. value_range
     are the values that become 0 and 1; by default 0 and 255 for 8 bits, else the least and greatest of the pages read.
     With missing, NaN marks missing values: they are left out of the value range, and `Picture.missing` is their mask.
+    With salvage, of a JPEG, PNG or BMP that is cut off what is there is read, and a SalvageWarning says so; with None, that is
+    not proposed.
     Raises InputError, one line with the way out, for a file that does not exist, is damaged or no picture of real
     numbers, for infinite values, and for NaN unless missing.
+    """
+    samples = read_samples(path, page=page, salvage=salvage)
+    for remark in samples.remarks:
+        warnings.warn(remark, SalvageWarning, stacklevel=2)
+    try:
+        return picture_from(samples, str(path), value_range=value_range, path=Path(path), missing=missing)
+    except MemoryError as error:
+        raise _too_large(path) from error
+
+
+def read_samples(
+    path: str | Path,
+    *,
+    page: int | Literal["all"] | None = None,
+    salvage: bool | None = False,
+    at_least: tuple[int, int] | None = None,
+) -> Samples:
+    """The samples of a picture file as stored, not yet turned upright: what `read` makes a Picture of.
+
+    Arguments and errors are those of `read`; at_least: (width, height) below which no side of a JPEG needs to be.
     """
     path = Path(path)
     name = str(path)
     if page is not None and page != "all" and (isinstance(page, bool) or not isinstance(page, int) or page < 1):
         raise InputError(f'page must be a number from 1 or "all", got {page!r}')
-    head = _head(path)
     try:
-        if head in SIGNATURES:
-            samples = read_tiff(path, name, page)
-        else:
-            samples = read_raster(path, name)
-            if page not in (None, "all", 1):
-                raise no_such_page(name, page, 1)
-        return picture_from(samples, name, value_range=value_range, path=path, missing=missing)
+        if _head(path) in SIGNATURES:
+            return read_tiff(path, name, page)
+        if page not in (None, "all", 1):
+            raise no_such_page(name, page, 1)
+        return read_raster(path, name, salvage=bool(salvage), at_least=at_least)
+    except InputError as error:
+        if salvage is None and SALVAGING in str(error):
+            raise InputError(str(error).replace(SALVAGING, ""), code=error.code) from error
+        raise
     except MemoryError as error:
-        way_out = "cut it, or read one page"
-        raise InputError(f"{name} is too large for the memory of this machine: {way_out}", code="memory") from error
+        raise _too_large(path) from error
+
+
+def _too_large(path: str | Path) -> InputError:
+    return InputError(f"{path} is too large for the memory of this machine: cut it, or read one page", code="memory")
 
 
 def as_picture(
@@ -100,21 +128,8 @@ def as_picture(
 
 
 def _head(path: Path) -> bytes:
-    try:
-        if path.is_dir():
-            raise InputError(f"{path} is a folder: give the name of one picture file in it", code="unreadable")
-        if path.exists() and not path.is_file():
-            raise InputError(f"{path} is a device or a pipe: give the name of a file", code="unreadable")
-        with path.open("rb") as file:
-            head = file.read(4)
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist: check the name", code="not-found") from error
-    except PermissionError as error:
-        problem = f"{path} cannot be read, permission denied"
-        raise InputError(f"{problem}: change its permissions or copy it", code="unreadable") from error
-    except (OSError, ValueError) as error:
-        reason = "the name is too long" if getattr(error, "errno", 0) == errno.ENAMETOOLONG else str(error)
-        raise InputError(f"{path} cannot be read ({reason}): check the name", code="unreadable") from error
+    with open_file(path) as file:
+        head = file.read(4)
     if not head:
         raise InputError(f"{path} is empty (0 bytes): get or save it again", code="unreadable")
     return head

@@ -16,6 +16,10 @@ MOST_CHANNELS = 16
 MOST_PIXELS = 20_000 * 10_000
 """Pixels of one page beyond which a header is taken for a decompression bomb, or a picture for one to be cut."""
 
+DENSEST = 10_000
+"""Pixels a byte that no coding of a picture comes to: deflate has 8,000 of one bit, LZW 3,000."""
+_DENSE_FROM = 2**24  # pixels below which it does not matter
+
 Rational = tuple[int, int]
 
 
@@ -82,6 +86,7 @@ class Samples:
     alpha: NDArray[Any] | None = None
     orientation: int = 1
     metadata: Metadata = field(default_factory=Metadata)
+    remarks: tuple[str, ...] = ()  # of a file that was not read as a whole
 
 
 def upright(pages: NDArray[Any], orientation: int) -> NDArray[Any]:
@@ -112,6 +117,13 @@ def check_size(width: int, height: int, channels: int, name: str) -> None:
     if channels > MOST_CHANNELS:
         most = f"{MOST_CHANNELS} is the most"
         raise InputError(f"{name} has {channels} channels, and {most}: choose some of them first", code="shape")
+
+
+def check_density(pixels: int, size: int, name: str) -> None:
+    """Raise InputError for a file of so many bytes that cannot hold so many pixels, or only if all of them are equal."""
+    if pixels > _DENSE_FROM and pixels > DENSEST * size:
+        held = f"{name} claims {pixels} pixels in {size} bytes, more than {DENSEST} in each"
+        raise InputError(f"{held}: it holds no picture, get or save it again", code="size")
 
 
 def check_values(pages: NDArray[Any], name: str, *, missing: bool = False) -> None:

@@ -22,12 +22,17 @@ class _Hashing(io.RawIOBase):
         self.file = file
         self.sha256 = hashlib.sha256()
         self.length = 0
+        self.failure: OSError | None = None  # torch.save makes an error without a cause of it
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any, /) -> int:
-        self.file.write(data)
+        try:
+            self.file.write(data)
+        except OSError as error:
+            self.failure = error
+            raise
         self.sha256.update(data)
         self.length += memoryview(data).nbytes
         return memoryview(data).nbytes
@@ -45,7 +50,10 @@ def sealed(write: Callable[[Any], object]) -> Callable[[BinaryIO], None]:
 
     def both(file: BinaryIO) -> None:
         hashing = _Hashing(file)
-        write(hashing)
+        try:
+            write(hashing)
+        except Exception as error:
+            raise hashing.failure or error from None
         file.write(_seal(hashing.sha256.hexdigest(), hashing.length))
 
     return both

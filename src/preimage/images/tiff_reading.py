@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preimage.errors import InputError
-from preimage.images.raster import damaged, pillow_unguarded
-from preimage.images.samples import Metadata, Samples, TiffLayout, as_stored, check_size, page_count, split_axes
+from preimage.images.raster import damaged
+from preimage.images.samples import Metadata, Samples, TiffLayout, check_size, page_count, split_axes
+from preimage.images.tiff_bounds import check_claims, check_decoding, check_series, check_stored, names_of
+from preimage.images.tiff_decoding import decode_page
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage, TiffPageSeries
@@ -49,10 +52,15 @@ def read_tiff(path: Path, name: str, page: int | Literal["all"] | None) -> Sampl
     propagate, logger.propagate = logger.propagate, False
     try:
         # Geographic tags are carried, not interpreted: damaged ones must not keep a picture from being read.
-        with tifffile.TiffFile(path, is_geotiff=False) as tif:
+        # Of Micro-Manager's kinds an index leads to other files: each is a plain, ImageJ or OME TIFF as well.
+        with tifffile.TiffFile(path, is_geotiff=False, is_ndtiff=False, is_mmstack=False) as tif:
+            check_claims(tif, path, name)
             choice = _choose(tif, page, name)
             if record.lost_pages:
                 raise ValueError(record.lost_pages)
+            if record.lost_planes:
+                reason = "its ImageJ text counts planes that are not in the file"
+                raise InputError(f"{name}: {reason}: it is cut off or forged, export it again", code="unreadable")
             return _read_choice(tif, choice, path, name)
     except (InputError, MemoryError):
         raise
@@ -64,16 +72,20 @@ def read_tiff(path: Path, name: str, page: int | Literal["all"] | None) -> Sampl
 
 
 class _Record(logging.Handler):
-    """Remembers the one message that means pages are missing; the others concern entries that are not needed."""
+    """Remembers the messages that mean pages are missing; the others concern entries that are not needed."""
 
     lost_pages = ""
+    lost_planes = False
 
     def emit(self, record: logging.LogRecord) -> None:
         if "invalid page offset" in record.getMessage():
             self.lost_pages = record.getMessage()
+        self.lost_planes |= "ImageJ series metadata invalid" in record.getMessage()
 
 
 def _choose(tif: TiffFile, page: int | Literal["all"] | None, name: str) -> _Choice:
+    for series in tif.series:
+        check_series(series, name)
     every = [
         _Choice(series, number, index, complete=False)
         for number, series in enumerate(tif.series)
@@ -121,6 +133,9 @@ def _read_choice(tif: TiffFile, choice: _Choice, path: Path, name: str) -> Sampl
     if color is None:
         problem = f"{name} is a {getattr(first.photometric, 'name', first.photometric)} picture, neither grey nor RGB"
         raise InputError(f"{problem}: convert it to RGB first", code="unreadable")
+    planes, pages = _stored(choice)
+    check_stored(pages, planes, first, name)
+    check_decoding(len(planes), first, name, path.stat().st_size)
     array, axes, stored = _decode(tif, choice, path, name)
     layout = _layout(tif, choice, axes, array.shape, stored, color)
     pages = split_axes(array, axes)
@@ -133,6 +148,22 @@ def _read_choice(tif: TiffFile, choice: _Choice, path: Path, name: str) -> Sampl
     pages, alpha = _apart(pages, layout)
     orientation = int(first.tags.valueof(_ORIENTATION, 1))
     return Samples(pages, "TIFF", alpha, orientation if orientation in range(1, 9) else 1, _metadata(first, layout))
+
+
+def _stored(choice: _Choice) -> tuple[list[str], list[Any]]:
+    """The planes that a choice consists of, by name, and the page of each; None for one that is not in the file."""
+    series = choice.series
+    held: list[Any] = series._pages
+    planes = math.prod(series.shape) // max(1, math.prod(series.keyframe.shape))
+    inner = series.keyframe.ndim
+    lead_axes, lead = series.axes[:-inner], series.shape[:-inner]
+    if math.prod(lead) != planes:  # not one page a plane
+        return [f"page {i + 1}" for i in range(len(held))], held
+    numbers = np.arange(planes).reshape(lead)
+    names = np.array(names_of(numbers, lead_axes, lead), dtype=object).reshape(lead)
+    numbers, names = (np.ravel(_chosen(each, lead_axes, choice.index)[0]) for each in (numbers, names))
+    # Of planes that lie one after another in the file there is the first page alone.
+    return names.tolist(), [held[i] if len(held) == planes else held[0] for i in numbers.tolist()]
 
 
 def _decode(tif: TiffFile, choice: _Choice, path: Path, name: str) -> tuple[NDArray[Any], str, str]:
@@ -156,7 +187,7 @@ def _decode(tif: TiffFile, choice: _Choice, path: Path, name: str) -> tuple[NDAr
             if "imagecodecs" not in str(error):
                 raise
     pages: Any = series.pages
-    decoded = [_decode_page(path, pages[int(plane)].index, keyframe, name) for plane in planes.ravel()]
+    decoded = [decode_page(path, pages[int(plane)].index, keyframe, name) for plane in planes.ravel()]
     return np.stack(decoded).reshape(shape), axes, stored
 
 
@@ -168,57 +199,6 @@ def _chosen(array: NDArray[Any], axes: str, index: int | None) -> tuple[NDArray[
     rest = [i for i in range(array.ndim) if i not in counting]
     pages = array.transpose(counting + rest).reshape(-1, *(array.shape[i] for i in rest))
     return pages[index], "".join(axes[i] for i in rest)
-
-
-def _decode_page(path: Path, index: int, keyframe: TiffPage, name: str) -> NDArray[Any]:
-    """The samples of a page of keyframe's kind in the shape and dtype tifffile would give.
-
-    Pillow decodes 8 bits, since OpenCV would multiply colors by their alpha; OpenCV decodes the others, which Pillow
-    would cut to 8.
-    """
-    decoded = _by_pillow(path, index, keyframe) if keyframe.dtype == np.uint8 else _by_opencv(path, index)
-    if decoded is not None and keyframe.axes == "SYX" and decoded.ndim == 3:
-        decoded = decoded.transpose(2, 0, 1)
-    if decoded is None or decoded.dtype != keyframe.dtype or decoded.shape != keyframe.shape:
-        compression = getattr(keyframe.compression, "name", keyframe.compression)
-        page = f"a {keyframe.dtype} page of shape {keyframe.shape} in {compression} compression"
-        way_out = "install imagecodecs, or save it uncompressed or with Deflate"
-        raise InputError(f"{name}: {page} cannot be decoded, or is damaged: {way_out}", code="unreadable")
-    return decoded
-
-
-def _by_pillow(path: Path, index: int, keyframe: TiffPage) -> NDArray[Any] | None:
-    from PIL import Image
-
-    with pillow_unguarded(), Image.open(path, formats=["TIFF"]) as image:
-        image.seek(index)
-        image.load()
-        mode = {"La": "LA", "RGBa": "RGBA", "YCbCr": "RGB"}.get(image.mode, image.mode)
-        if mode not in ("L", "LA", "RGB", "RGBA", "P"):
-            return None
-        pixels = np.asarray(image if mode == image.mode else image.convert(mode))
-    # Pillow turns a TIFF upright by itself, and shows what is white at zero as it looks; we do so later.
-    pixels = as_stored(pixels[None], int(keyframe.tags.valueof(_ORIENTATION, 1)))[0]
-    return 255 - pixels if int(keyframe.photometric) == 0 else pixels
-
-
-def _by_opencv(path: Path, index: int) -> NDArray[Any] | None:
-    import cv2
-
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    try:
-        done, pages = cv2.imreadmulti(str(path), index, 1, flags=cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        return None
-    finally:
-        cv2.utils.logging.setLogLevel(level)
-    if not done or len(pages) != 1:
-        return None
-    pixels = np.asarray(pages[0])
-    if pixels.ndim == 3 and pixels.shape[2] in (3, 4):  # OpenCV has blue first
-        pixels = np.ascontiguousarray(pixels[..., [2, 1, 0, 3][: pixels.shape[2]]])
-    return pixels
 
 
 def _through_palette(pages: NDArray[Any], first: TiffPage) -> NDArray[Any]:

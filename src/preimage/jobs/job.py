@@ -32,6 +32,9 @@ class RunOptions(TaskOptions):
         group="Files",
         flags=("--range",),
     )
+    salvage: bool = option(
+        False, help="Read what is there of a JPEG, PNG or BMP that is cut off, and say so.", group="Files"
+    )
     reference: Path | None = option(
         None,
         help="Ground truth, or a folder with a file of the input's name: for PSNR and SSIM in the report, never for the fit.",
@@ -62,6 +65,8 @@ def run_options_of(task: TaskSpec[..., Any]) -> tuple[str, ...]:
     names = ["overwrite", "report", "threads"]
     if task.inputs in ("images", "image"):
         names += ["page", "value_range"]
+    if task.inputs != "none":
+        names += ["salvage"]
     if is_resumable(task):
         names += ["resume"] if task.inputs == "data" else ["autosave", "resume"]
     if restores(task):
@@ -191,10 +196,13 @@ def _from_plain(values: dict[str, Any], options: Any, owner: str) -> dict[str, A
 
 def sha256_of(path: Path) -> str:
     """The hash of a file's bytes, in hexadecimal digits."""
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}): check the name", code="not-found") from error
+    from preimage.images.files import open_file
+
+    with open_file(path) as file:
+        digest = hashlib.sha256()
+        while part := file.read(2**20):
+            digest.update(part)
+        return digest.hexdigest()
 
 
 def _plain(value: Any) -> Any:

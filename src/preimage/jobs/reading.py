@@ -34,14 +34,17 @@ def read_input(job: Job, places: Places) -> Picture | None:
     if job.input_sha256 is not None and sha256_of(path) != job.input_sha256:
         raise InputError(f"{path} is not the file that the job was made for: make the job anew", code="format")
     if restores(spec):
-        picture = read(path, page=run.page, value_range=run.value_range, missing=spec.fills_missing)
+        ways: Any = {"value_range": run.value_range, "missing": spec.fills_missing, "salvage": run.salvage}
+        picture = read(path, page=run.page, **ways)
         picture.check_destination(places.output or path, overwrite=places.may_replace)
         return picture
+    from preimage.classifiers.load import values_of_model
     from preimage.explain.inputs import one_picture
 
     if run.page == "all":
         raise InputError(f"{job.task} takes one page at a time: give --page N, from 1", code="option")
-    return one_picture(path, run.value_range, page=run.page)
+    values = values_of_model(job.options["classifier"]) if "classifier" in job.options else None
+    return one_picture(path, run.value_range, page=run.page, values=values, salvage=run.salvage)
 
 
 def options_of(job: Job, places: Places, whole: Picture | None, initial: Any = None) -> Any:
@@ -58,19 +61,21 @@ def options_of(job: Job, places: Places, whole: Picture | None, initial: Any = N
             found[name] = _companion(in_folder(Path(value), job.input), job, whole)
     if initial is not None:
         found["initial"] = initial
+    if job.run.salvage and "salvage" in declared:  # what a folder or table holds
+        found["salvage"] = True
     return job.spec.options(**found)
 
 
 def _companion(path: Path, job: Job, whole: Picture | None) -> Any:
     """An image beside the input: its page of a file of several pages, its middle for a preview."""
-    page, preview = job.run.page, job.run.preview
+    page, preview, salvage = job.run.page, job.run.preview, job.run.salvage
     if page is None and not preview:
-        return path
+        return read(path, page="all", salvage=True) if salvage else path
     try:
-        picture = read(path, page=page or 1)
+        picture = read(path, page=page or 1, salvage=salvage)
     except InputError as error:
         try:
-            picture = read(path)  # there is one page only
+            picture = read(path, salvage=salvage)  # there is one page only
         except InputError:
             raise error from None
     if preview and whole is not None:

@@ -18,6 +18,7 @@ from preimage.engine.result import Result
 from preimage.errors import InputError
 from preimage.figures.restoration import display_range
 from preimage.images import Picture, read, write_bytes_atomically, write_float_tiff
+from preimage.images.files import read_text
 from preimage.jobs.job import Job, sha256_of
 from preimage.jobs.places import Places
 from preimage.metrics import psnr, ssim
@@ -168,7 +169,7 @@ def read_reference(path: Path, picture: Picture, page: Any) -> torch.Tensor:
     Raises:
         InputError: a file of another kind of values, whose scale cannot be known.
     """
-    reference = read(path, page=page)
+    reference = read(path, page=page, salvage=None)  # gray that was made up is no ground truth
     if reference.dtype != picture.dtype and not reference.dtype.kind == picture.dtype.kind == "f":
         kinds = f"{reference.dtype} and the input {picture.dtype}"
         raise InputError(f"the reference {path} holds {kinds}: convert one of them", code="type")
@@ -211,8 +212,8 @@ def write_report(report: Report | list[Report], path: Path, *, overwrite: bool) 
 def reports_in(path: Path | None) -> list[Report]:
     """What earlier commands left in a report: of one input or of several; nothing if it is no report."""
     try:
-        content = None if path is None else json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        content = None if path is None else json.loads(read_text(path))
+    except (InputError, ValueError, RecursionError):
         return []
     return [each for each in (content if isinstance(content, list) else [content]) if isinstance(each, dict)]
 

@@ -110,7 +110,9 @@ class Running:
         self.resumed: bool = resumes is not None
         if resumes is not None:
             checkpoint.load(self.run, resumes, self.observers)
-        self.remarks: tuple[*tuple[Any, ...], str] = tuple(self.run.remarks)
+        pictures = [each for each in (whole, *vars(options).values()) if isinstance(each, Picture)]
+        read = [remark for each in pictures for remark in each.remarks]
+        self.remarks: tuple[str, ...] = tuple(dict.fromkeys([*read, *self.run.remarks]))
         if begun_from is not None:
             self.remarks += (f"resumed from {resumes}" if self.resumed else f"begun from {begun_from}",)
         self.setup: float = time.perf_counter() - begin

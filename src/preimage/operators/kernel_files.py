@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ from numpy.typing import NDArray
 
 from preimage.errors import InputError
 from preimage.images import read
+from preimage.images.files import open_file, read_bytes, read_text
+from preimage.images.formats import READ_BY_PILLOW
 
 _TABLES = (".txt", ".csv")
 _SMALLEST_PICTURE = 16
+_MOST = 2**26  # bytes of a kernel
 
 
 def read_kernel(source: torch.Tensor | NDArray[Any] | str | Path) -> torch.Tensor:
@@ -68,19 +72,23 @@ def _from_file(path: Path) -> NDArray[Any]:
     suffix = path.suffix.lower()
     if suffix == ".npy" or suffix in _TABLES:
         try:
-            return np.load(path, allow_pickle=False) if suffix == ".npy" else _table(path.read_text("utf-8-sig"))
-        except FileNotFoundError as error:
-            raise InputError(f"{path} does not exist: check the name", code="not-found") from error
-        except (OSError, ValueError, EOFError) as error:
+            return _array(path) if suffix == ".npy" else _table(read_text(path, most=_MOST))
+        except InputError:
+            raise
+        except Exception as error:  # of a header that is nested, say
             reason = " ".join(str(error).split()) or type(error).__name__
             told = f"{path} cannot be read as a kernel ({reason[:200]}): check the file"
             raise InputError(told, code="unreadable") from error
     small = _small_picture(path)
     if small is not None:
         return small
-    picture = read(path)
+    picture = read(path, salvage=None)  # half a kernel is none
     low, high = picture.units()
     return low + picture.tensor[0].mean(0).double().numpy() * (high - low)
+
+
+def _array(path: Path) -> NDArray[Any]:
+    return np.load(io.BytesIO(read_bytes(path, most=_MOST)), allow_pickle=False)
 
 
 def _table(text: str) -> NDArray[Any]:
@@ -96,7 +104,7 @@ def _small_picture(path: Path) -> NDArray[Any] | None:
     from PIL import Image
 
     try:
-        with Image.open(path, formats=("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")) as image:
+        with open_file(path) as file, Image.open(file, formats=(*READ_BY_PILLOW, "TIFF")) as image:
             pages = int(getattr(image, "n_frames", 1))
             if min(image.size) >= _SMALLEST_PICTURE or pages > 1:
                 return None

@@ -142,9 +142,9 @@ def test_pictures_that_are_there_are_not_made_again_and_the_rest_is_as_it_would_
 
 def test_folders_that_cannot_be_are_one_line(tmp_path):
     images, labels = pictures(3)
-    with pytest.raises(InputError, match="labels must be from 0 to 1, got 0 to 2"):
+    with pytest.raises(InputError, match="2 classes, 0 to 1, got 0 to 2"):
         write_image_folder(tmp_path, images, labels, CLASSES[:2])
-    with pytest.raises(InputError, match="a label and a name of its own"):
+    with pytest.raises(InputError, match="class index of each of 3 images"):
         write_image_folder(tmp_path, images, labels[:2], CLASSES)
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be made"):
@@ -177,12 +177,12 @@ class Dangerous:
 @pytest.mark.parametrize(
     ("images", "labels", "said"),
     [
-        (torch.rand(2, 3, 8, 8) * 255, torch.arange(2), "pictures are from 0 to 1"),
-        (torch.full((2, 3, 8, 8), torch.nan), torch.arange(2), "pictures are from 0 to 1"),
-        (torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.arange(2), "pictures are floats"),
-        (torch.rand(2, 8, 8), torch.arange(2), r"holds \(2, 8, 8\)"),
-        (torch.rand(2, 3, 8, 8), torch.arange(3), "for each of 2 pictures"),
-        (torch.rand(2, 3, 8, 8), torch.rand(2), "for each of 2 pictures"),
+        (torch.rand(2, 3, 8, 8) * 255, torch.arange(2), "must be from 0 to 1"),
+        (torch.full((2, 3, 8, 8), torch.nan), torch.arange(2), "not finite"),
+        (torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.arange(2), "must be floats"),
+        (torch.rand(2, 8, 8), torch.arange(2), r"got shape \(2, 8, 8\)"),
+        (torch.rand(2, 3, 8, 8), torch.arange(3), "class index of each of 2 images"),
+        (torch.rand(2, 3, 8, 8), torch.rand(2), "class index of each of 2 images"),
         ("text", torch.arange(2), "holds no tensors"),
         ({"a": 1}, torch.arange(2), "holds no tensors"),
         (Dangerous(), torch.arange(2), "holds no tensors"),
