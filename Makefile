@@ -7,7 +7,7 @@ ifneq ($(wildcard $(DATA)/README.md),)
 export PREIMAGE_DATA ?= $(DATA)
 endif
 
-.PHONY: demo test test-long check bench study clean
+.PHONY: demo test test-long torture check bench study clean
 
 demo: .venv/installed
 	@$(BIN)/preimage demo --output out/demo.png --figure out/demo-figure.png --overwrite
@@ -19,6 +19,10 @@ test: .venv/installed-test
 # The tests marked long: minutes each.
 test-long: .venv/installed-test
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal -m long
+
+# Kills, hostile files, damaged checkpoints and models, streams, signals, limits, names: under 45 minutes on 2 cores.
+torture: .venv/installed-test
+	$(BIN)/python -m tests.robustness
 
 check: .venv/installed-test
 	$(BIN)/ruff format --check .
