@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import cv2
@@ -15,7 +17,7 @@ from PIL import Image
 
 from preimage.errors import InputError, SalvageWarning
 from preimage.images import read
-from preimage.images.salvage import jpeg_lacks
+from preimage.images.salvage import jpeg_lacks, png_lacks
 
 RANDOM = np.random.default_rng(0)
 ROWS, COLUMNS = np.mgrid[:120, :200]
@@ -133,3 +135,27 @@ def test_what_does_not_fit_into_memory_is_said_before_decoding(tmp_path: Path, m
     with pytest.raises(InputError, match=r"a.png needs about") as caught:
         read(tmp_path / "a.png")
     assert caught.value.code == "memory"
+
+
+def with_rows(data: bytes, rows: int) -> bytes:
+    """A PNG whose header counts so many rows."""
+    size = data[16:20] + struct.pack(">I", rows) + data[24:29]
+    return data[:16] + size + struct.pack(">I", zlib.crc32(b"IHDR" + size)) + data[33:]
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "1", "I;16"])
+@pytest.mark.parametrize("more", [0, 1, 7])
+def test_a_png_with_fewer_rows_than_its_header_counts_is_refused(tmp_path, mode, more):
+    pixels = Image.fromarray(PHOTO[:40, :48, 0].astype(np.uint16) if mode == "I;16" else PHOTO[:40, :48])
+    buffer = io.BytesIO()
+    (pixels if mode == "I;16" else pixels.convert(mode)).save(buffer, "PNG")
+    data = with_rows(buffer.getvalue(), 40 + more)
+    path = tmp_path / "a.png"
+    path.write_bytes(data)
+    assert bool(png_lacks(data)) == bool(more)
+    if more:
+        with pytest.raises(InputError, match="its header counts") as caught:
+            read(path)
+        assert caught.value.code == "unreadable"
+        with pytest.warns(SalvageWarning, match="is cut off"):
+            assert read(path, salvage=True).tensor.shape[-2:] == (40 + more, 48)

@@ -150,3 +150,29 @@ def test_a_forged_entry_is_refused_at_once(tmp_path, compression, change):
 def test_strips_that_are_not_listed_are_not_black(tmp_path):
     path = patched(written(tmp_path / "a.tif", "a", compression="zlib"), 278, 1)  # rows of a strip
     assert "1 strips or tiles, and 32 are needed" in refused(path)
+
+
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize("end", ["whole", "loop", "beyond"])
+def test_a_chain_of_pages_that_does_not_end_is_said(tmp_path, big, end):
+    pages = np.random.default_rng(0).integers(0, 255, (3, 24, 32), dtype=np.uint8)
+    path = tmp_path / "pages.tif"
+    with tifffile.TiffWriter(path, bigtiff=big) as writer:
+        for page in pages:
+            writer.write(page, metadata=None, contiguous=False)
+    with tifffile.TiffFile(path) as tif:
+        tiff, first, second = tif.tiff, tif.pages[0].offset, tif.pages[1].offset
+        place = second + tiff.tagnosize + len(tif.pages[1].tags) * tiff.tagsize
+    data = bytearray(path.read_bytes())
+    target = {"whole": None, "loop": first, "beyond": len(data) + 100}[end]
+    if target is not None:
+        struct.pack_into(tiff.offsetformat, data, place, target)
+    path.write_bytes(data)
+    if target is None:
+        assert read(path, page="all").tensor.shape[0] == 3
+    else:
+        with pytest.raises(InputError, match=r"page after page 2|page offset") as caught:
+            read(path, page="all")
+        assert caught.value.code == "unreadable"
+    if end != "beyond":
+        assert read(path, page=2).tensor.shape[0] == 1

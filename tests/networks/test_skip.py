@@ -10,6 +10,7 @@ import torch
 
 from preimage.codes import Noise
 from preimage.engine.members import Members
+from preimage.errors import InputError
 from preimage.networks import SkipNet
 from preimage.prior import Prior
 
@@ -149,3 +150,9 @@ def test_linear_output_leaves_the_range():
 def test_errors_name_the_constraint(settings, message):
     with pytest.raises(ValueError, match=message):
         SkipNet(4, 3, **settings)
+
+
+@pytest.mark.parametrize("widths", [{"down": (0, 4)}, {"up": (4, 0)}, {"skip": (2, -1)}, {"down": (4.5, 4)}])
+def test_a_level_without_channels_is_refused(widths):
+    with pytest.raises(InputError, match=next(iter(widths))):
+        SkipNet.Config(**{"down": (4, 4), "up": (4, 4), "skip": (2, 2), **widths})

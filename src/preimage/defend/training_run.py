@@ -20,6 +20,8 @@ from preimage.images.ranges import EIGHT_BITS
 from preimage.images.stacks import Reading
 from preimage.modes import in_own_modes
 
+SMALLEST_OF_TIMM = 32  # pixels a side: most of its networks halve five times, and on maps below a pixel results vary
+
 
 @dataclass(frozen=True)
 class TrainingStep(Progress):
@@ -59,6 +61,9 @@ class TrainingRun(StepwiseRun[TrainingStep, TrainedModel]):
         )
         given = None if self.finished_classifier is None else self.finished_classifier.classifier
         read = _read(data, options, given)
+        if settings.backbone.startswith("timm:") and given is None and min(read.size) < SMALLEST_OF_TIMM:
+            side = f"{settings.backbone} on images of {min(read.size)} px keeps less than a pixel of them"
+            raise InputError(f"{side}: --size {SMALLEST_OF_TIMM} or more, or --backbone thin_resnet10", code="size")
         if options.adversarial is not None:
             self.training: Training = AdversarialTraining(
                 read, settings, eps=options.adversarial, device=options.device

@@ -20,7 +20,7 @@ from preimage.errors import InputError
 from preimage.images.files import open_file
 from preimage.images.formats import READ_BY_PILLOW
 from preimage.images.jpeg_coding import jpeg_coding_of
-from preimage.images.salvage import jpeg_lacks, mended
+from preimage.images.salvage import jpeg_lacks, mended, png_lacks
 from preimage.images.samples import Metadata, Samples, check_density, check_size
 from preimage.memory import check_free
 
@@ -77,7 +77,8 @@ def read_raster(path: Path, name: str, *, salvage: bool = False, at_least: tuple
 
 
 def _decoded(data: bytes, name: str, form: str, at_least: tuple[int, int] | None, *, whole: bool = True) -> Samples:
-    if whole and form in ("JPEG", "MPO") and (lacks := jpeg_lacks(data)):
+    lacking = {"JPEG": jpeg_lacks, "MPO": jpeg_lacks, "PNG": png_lacks}.get(form)
+    if whole and lacking is not None and (lacks := lacking(data)):
         raise damaged(name, ValueError(lacks), form)
     with _opened(io.BytesIO(data), name) as image:
         coding = coding_of(image)

@@ -159,8 +159,18 @@ def mended(data: bytes, form: str, size: int) -> bytes | None:
     return data + bytes(4 * size + 4096) if form == "BMP" else None
 
 
-def _mended_png(data: bytes) -> bytes | None:
-    """The same chunks, with as many rows of black as are missing."""
+def png_lacks(data: bytes) -> str:
+    """What a PNG lacks of the pixels that its header counts, in words; "" for a whole one. Decoders leave such rows black."""
+    found = _png(data)
+    if found is None:
+        return ""  # the decoder itself will say so
+    _, compressed, wanted = found
+    held = len(_unpacked(compressed, wanted))
+    return f"{held} bytes of pixels, and its header counts {wanted}" if held < wanted else ""
+
+
+def _png(data: bytes) -> tuple[list[tuple[bytes, bytes]], list[bytes], int] | None:
+    """The other chunks, the compressed pixels, and how many bytes these are by the header."""
     kept, compressed, at = [], [], len(_PNG)
     while at + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
@@ -170,7 +180,7 @@ def _mended_png(data: bytes) -> bytes | None:
         elif kind != b"IEND" and len(body) == length:
             kept.append((kind, body))
         at += length + 12
-    if not kept or kept[0][0] != b"IHDR" or not compressed:
+    if not kept or kept[0][0] != b"IHDR" or len(kept[0][1]) < 13 or not compressed:
         return None
     width, height, depth, color, _, _, interlaced = struct.unpack(">IIBBBBB", kept[0][1][:13])
     passes = _ADAM7 if interlaced else ((0, 0, 1, 1),)
@@ -178,15 +188,29 @@ def _mended_png(data: bytes) -> bytes | None:
     for top, left, down, across in passes:
         rows, columns = -(-(height - top) // down), -(-(width - left) // across)
         wanted += max(0, rows) * (1 + -(-columns * bits // 8)) if columns > 0 else 0
-    unpacked, reader = b"", zlib.decompressobj()
+    return kept, compressed, wanted
+
+
+def _unpacked(compressed: list[bytes], wanted: int) -> bytes:
+    """So many bytes of the pixels, or as many as there are."""
+    unpacked, reader = bytearray(), zlib.decompressobj()
     for part in compressed:
+        if len(unpacked) >= wanted:
+            break
         try:
-            unpacked += reader.decompress(part, max(1, wanted - len(unpacked)))
+            unpacked += reader.decompress(part, wanted - len(unpacked))
         except zlib.error:
             break
-    if not unpacked:
+    return bytes(unpacked)
+
+
+def _mended_png(data: bytes) -> bytes | None:
+    """The same chunks, with as many rows of black as are missing."""
+    found = _png(data)
+    if found is None or not (unpacked := _unpacked(found[1], found[2])):
         return None
-    pixels = zlib.compress(unpacked[:wanted].ljust(wanted, b"\0"), 1)
+    kept, _, wanted = found
+    pixels = zlib.compress(unpacked.ljust(wanted, b"\0"), 1)
     chunks = [*kept, (b"IDAT", pixels), (b"IEND", b"")]
     framed = (struct.pack(">I", len(b)) + k + b + struct.pack(">I", zlib.crc32(k + b)) for k, b in chunks)
     return _PNG + b"".join(framed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,29 @@ def check_claims(tif: TiffFile, path: Path, name: str) -> None:
         _check_ome(tif.ome_metadata or "", most, path, name)
     if tif.is_stk and first.tags.valueof(33629) is not None:
         _check_count(int(first.tags[33629].count), most, name, "its STK tag")
+
+
+def check_chain(tif: TiffFile, name: str) -> None:
+    """Raise InputError for a chain of pages that does not end: it leads back to one of them, or beyond the end of the file.
+
+    The reader of the file ends there without a word, and takes the pages before it for all.
+    """
+    if tif.is_ndpi:  # whose offsets are longer than those of its kind of file
+        return
+    tiff, file, seen = tif.tiff, tif.filehandle, set[int]()
+    file.seek(8 if tiff.offsetsize == 8 else 4)
+    offset = struct.unpack(tiff.offsetformat, file.read(tiff.offsetsize))[0]
+    while offset:
+        if offset in seen or offset + tiff.tagnosize > file.size:
+            where = "leads back to one before it" if offset in seen else "is not in the file"
+            way_out = "take those before it, --page 1 and so on"
+            raise InputError(f"{name}: the page after page {len(seen)} {where}: {way_out}", code="unreadable")
+        seen.add(offset)
+        file.seek(offset)
+        count = struct.unpack(tiff.tagnoformat, file.read(tiff.tagnosize))[0]
+        file.seek(offset + tiff.tagnosize + count * tiff.tagsize)
+        following = file.read(tiff.offsetsize)
+        offset = struct.unpack(tiff.offsetformat, following)[0] if len(following) == tiff.offsetsize else 0
 
 
 def check_series(series: TiffPageSeries, name: str) -> None:

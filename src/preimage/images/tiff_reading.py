@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from preimage.errors import InputError
 from preimage.images.raster import damaged
 from preimage.images.samples import Metadata, Samples, TiffLayout, check_size, page_count, split_axes
-from preimage.images.tiff_bounds import check_claims, check_decoding, check_series, check_stored, names_of
+from preimage.images.tiff_bounds import check_chain, check_claims, check_decoding, check_series, check_stored, names_of
 from preimage.images.tiff_decoding import decode_page
 
 if TYPE_CHECKING:
@@ -84,6 +84,8 @@ class _Record(logging.Handler):
 
 
 def _choose(tif: TiffFile, page: int | Literal["all"] | None, name: str) -> _Choice:
+    if not isinstance(page, int):
+        check_chain(tif, name)
     for series in tif.series:
         check_series(series, name)
     every = [

@@ -223,6 +223,14 @@ def check_choices(config: Any, **choices: object) -> None:
             raise InputError(f"{name} must be {' or '.join(known)}, got {value!r}")
 
 
+def check_widths(config: Any, **least: int) -> None:
+    """Raise InputError for a setting with channels of a level that are no whole number, or fewer than so many."""
+    for name, lowest in least.items():
+        value = getattr(config, name)
+        if any(not isinstance(each, int) or each < lowest for each in value):
+            raise InputError(f"{name} must be whole numbers, at least {lowest}, got {value!r}")
+
+
 def halvings(side: int, smallest: int = 4) -> int:
     """How often a side can be halved so that at least `smallest` pixels remain, at least 1.
 

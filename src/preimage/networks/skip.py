@@ -23,6 +23,7 @@ from preimage.networks.layers import (
     PerLevel,
     Upsample,
     check_choices,
+    check_widths,
     halvings,
     of_doubled,
     per_level,
@@ -75,6 +76,8 @@ class SkipNet(nn.Module):
 
         def __post_init__(self) -> None:
             check_choices(self, downsample=Downsample, upsample=Upsample, padding=Padding, output=Output)
+            check_widths(self, down=1, up=1, skip=0)
+            check_widths(self, down=1, up=1, skip=0)
 
         def __call__(self, in_channels: int, out_channels: int, height: int, width: int) -> SkipNet:
             levels = min(len(self.down), halvings(min(height, width)))
