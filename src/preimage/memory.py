@@ -7,6 +7,7 @@ import ctypes
 import os
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,18 @@ def give_back_memory() -> None:
         library = _c_library()
         if _users == 0 and library is not None:
             library.malloc_trim(0)
+
+
+@contextlib.contextmanager
+def keeping_freed_memory(*, wanted: bool = True) -> Iterator[None]:
+    """Both, before and after what is within."""
+    if wanted:
+        keep_freed_memory()
+    try:
+        yield
+    finally:
+        if wanted:
+            give_back_memory()
 
 
 def _c_library() -> Any:

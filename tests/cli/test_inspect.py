@@ -15,6 +15,7 @@ from PIL import Image
 
 from preimage.cli.progress import Progress
 from preimage.engine.step import Step
+from preimage.images.sealed import with_digest
 
 OWN = ("--classifier", "classifiers.small:own_classifier")
 BRIEF = ("--recipe", "tiny.json", "--device", "cpu", "--seed", "3")
@@ -67,10 +68,10 @@ def test_a_verdict_at_the_threshold(calibrated, run):
     assert report["threshold"] == held["value"]
     assert report["verdict"] == ("suspicious" if report["score"] > held["value"] else "nothing strange")
     assert report["classifier_fingerprint"] == held["classifier"]
-    calibrated.write_text(json.dumps(held | {"value": -1.0}))
+    calibrated.write_text(json.dumps(with_digest(held | {"value": -1.0})))
     ran = run(*INSPECT, "--thresholds", "t.json")
     assert "suspicious" in ran.out
-    calibrated.write_text(json.dumps(held | {"value": 1.0}))
+    calibrated.write_text(json.dumps(with_digest(held | {"value": 1.0})))
     assert "suspicious" not in run(*INSPECT, "--thresholds", "t.json").out
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
-from PIL import Image
+
+from preimage.images import reading
+from preimage.images.raster import read_raster
 
 EXTRAS = {"--report": "r.json", "--figure": "f.png", "--film": "f.gif", "--uncertainty": "u.tif", "-o": "o.png"}
 
@@ -46,13 +49,12 @@ def test_two_outputs_of_one_name(here, run):
 def test_each_input_is_decoded_once(here, run, monkeypatch, names):
     shutil.copy("noisy.png", "second.png")
     decoded: list[str] = []
-    opened = Image.open
 
-    def counted(path: object, *args: object, **options: object) -> object:
+    def counted(path: Path, *args: Any, **options: Any) -> Any:
         decoded.append(str(path))
-        return opened(path, *args, **options)  # pyright: ignore
+        return read_raster(path, *args, **options)
 
-    monkeypatch.setattr(Image, "open", counted)
+    monkeypatch.setattr(reading, "read_raster", counted)
     ran = run("denoise", *names, "--recipe", "tiny.json", "--steps", "2", "--json")
     assert ran.code == 0, ran.err
     assert sorted(name for name in decoded if name in names) == sorted(names)
@@ -125,7 +127,8 @@ def test_a_resumed_command_keeps_the_reports_of_what_was_done(here, run):
     Path("second-denoise.png").unlink()
     first, second = json.loads(Path("r.json").read_text())
     ran = run(*tokens, "--resume")
-    assert ran.failed_in_one_line("noisy-denoise.png", code="exists")
+    assert ran.code == 0
+    assert "noisy-denoise.png is there" in ran.out
     kept, again = json.loads(Path("r.json").read_text())
     assert kept == first
     assert again["output"] == second["output"] == "second-denoise.png"

@@ -27,6 +27,7 @@ KEYS |= {
     "peak_memory_bytes",
     "remarks",
     "events",
+    "warnings",
     "reason_code",
     "sha256",
 }

@@ -78,12 +78,12 @@ def test_a_folder_becomes_a_model_and_a_table(colors, run):
 
 
 def test_a_csv_with_its_columns_and_json(colors, run):
-    columns = ("--label-column", "word", "--split-column", "split", "--group", "who", "--size", 24, "--turned")
+    columns = ("--label-column", "word", "--split-column", "split", "--group", "who", "--size", 32, "--turned")
     ran = run("train", "labels.csv", *columns, "-o", "model.pt", "--json", "--quiet", *BRIEF)
     assert (ran.code, ran.err) == (0, "")
     report = json.loads(ran.out)
     assert report["pictures"] == {"train": 18, "validation": 6, "test": 12}
-    assert (report["size"], report["settings"]["upright"]) == ([24, 24], False)
+    assert (report["size"], report["settings"]["upright"]) == ([32, 32], False)
     ran = run("train", "labels.csv", "-o", "other.pt", "--json", *BRIEF)
     assert json.loads(ran.out)["classes"] == list(COLORS)
     assert ran.err
@@ -165,7 +165,7 @@ def test_a_signal_leaves_the_last_whole_epoch_and_says_how_to_go_on(colors, run,
     assert "--resume" in ran.err
     assert "model.pt.checkpoint" in ran.err
     assert not Path("model.pt").exists()
-    for changed in (("--rate", 0.1), ("--size", 16)):
+    for changed in (("--rate", 0.1), ("--size", 40)):
         refused = run("train", "colors", "-o", "model.pt", "--resume", "--quiet", *BRIEF, *changed)
         assert refused.failed_in_one_line("model.pt.checkpoint", code="checkpoint"), refused
     seen: list[int] = []

@@ -110,7 +110,7 @@ def test_one_seed_one_picture():
         (torch.rand(1, 3, 12, 32), {}, "16"),
         (2 * torch.rand(1, 3, 32, 32) + 1, {}, "0 to 1"),
         (torch.rand(1, 3, 16, 16), {"steps": 0}, "steps must be at least 1, got 0"),
-        (torch.rand(1, 3, 16, 16), {"restarts": 0}, "restarts must be at least 1"),
+        (torch.rand(1, 3, 16, 16), {"restarts": 0}, "restarts must be from 1 to 10000, got 0"),
         (torch.rand(1, 3, 16, 16), {"seed": -1}, "seed must be"),
         (torch.rand(1, 3, 16, 16), {"device": "abacus"}, "abacus"),
         ("nowhere.png", {}, "nowhere.png does not exist"),

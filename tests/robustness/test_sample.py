@@ -12,11 +12,7 @@ import pytest
 from tests.robustness.server import ROOT
 
 # Kind and name of trials of the sample that still go wrong; one that does not any more must be taken out.
-KNOWN = {
-    ("hostile", "327 input pages.tif: next page at 8"),  # a chain of pages that bites its tail loses the others
-    ("limit", "16 MB more, train"),  # "can't start new thread" is called a defect
-    ("settings", "job with classifier 'evil:run@model.pt'"),  # @FILE hides the function from the check of jobs
-}
+KNOWN: set[tuple[str, str]] = set()
 
 
 @pytest.mark.long

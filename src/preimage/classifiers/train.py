@@ -29,7 +29,7 @@ from preimage.classifiers.settings import Settings, optimizers, update_average
 from preimage.engine.checkpoint import fingerprint
 from preimage.engine.devices import choose_device, has_native_bfloat16
 from preimage.errors import InputError
-from preimage.memory import give_back_memory, keep_freed_memory
+from preimage.memory import keeping_freed_memory
 from preimage.rng import drawing_from
 
 AUXILIARY = 0.5  # b2 of eq. 3
@@ -110,14 +110,9 @@ class Training:
         """
         if self._before_epoch is not None:
             self.load_state_dict(self._before_epoch)
-        if self.device.type == "cpu":
-            keep_freed_memory()
-        try:
+        with keeping_freed_memory(wanted=self.device.type == "cpu"):
             while self.index < self.epochs:
                 yield from self._epoch()
-        finally:
-            if self.device.type == "cpu":
-                give_back_memory()
 
     def run(self) -> TrainedModel:
         """All epochs, and the result."""

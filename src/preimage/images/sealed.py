@@ -79,12 +79,13 @@ def with_digest(values: Mapping[str, Any]) -> dict[str, Any]:
         >>> has_digest(with_digest({"threshold": 0.3})), has_digest({"threshold": 0.3})
         (True, False)
     """
-    return {**values, "sha256": _digest(values)}
+    own = {name: value for name, value in values.items() if name != "sha256"}
+    return {**own, "sha256": _digest(own)}
 
 
 def has_digest(values: Mapping[str, Any]) -> bool:
     """Whether plain data are what `with_digest` made."""
-    return values.get("sha256") == _digest({name: value for name, value in values.items() if name != "sha256"})
+    return values.get("sha256") == with_digest(values)["sha256"]
 
 
 def _digest(values: Mapping[str, Any]) -> str:
