@@ -176,3 +176,18 @@ def test_a_chain_of_pages_that_does_not_end_is_said(tmp_path, big, end):
         assert caught.value.code == "unreadable"
     if end != "beyond":
         assert read(path, page=2).tensor.shape[0] == 1
+
+
+@pytest.mark.parametrize("value", [0, 3, 65535])
+def test_pixels_that_are_arranged_in_no_known_way_are_refused(tmp_path, value):
+    path = tmp_path / "a.tif"
+    pixels = np.random.default_rng(0).integers(0, 255, (24, 32, 3), dtype=np.uint8)
+    tifffile.imwrite(path, pixels, photometric="rgb", compression="zlib")
+    with tifffile.TiffFile(path) as tif:
+        place, order = tif.pages.first.tags["PlanarConfiguration"].valueoffset, tif.byteorder
+    data = bytearray(path.read_bytes())
+    struct.pack_into(f"{order}H", data, place, value)
+    path.write_bytes(data)
+    with pytest.raises(InputError) as caught:
+        read(path)
+    assert caught.value.code == "unreadable"

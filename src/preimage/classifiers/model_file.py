@@ -5,7 +5,6 @@ By its fingerprint a checkpoint, a table or a threshold knows its classifier.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import math
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from preimage.classifiers.classifier import Classifier
 from preimage.classifiers.libraries import imported_timm
@@ -32,6 +32,8 @@ KIND, FORMAT = "preimage model", 2
 _KEYS = {"backbone", "small", "spec", "classes", "mean", "std", "size", "weights", "estimator", "about"}
 # Below it ResNets begin with a 3x3 convolution of stride 1, without max-pooling; VGGs halve only four times.
 SMALL_SIDE = 96
+_UNUSED = 600 * 2**20  # bytes that a module may make and drop: the layers of a VGG that its smaller ones replace
+_LARGEST = 1e5  # mean or deviation of a channel
 
 
 @dataclass(frozen=True)
@@ -173,19 +175,21 @@ def _are_finite(values: Any) -> bool:
     return isinstance(values, dict) and all(
         isinstance(name, str)
         and isinstance(value, torch.Tensor)
-        and value.layout == torch.strided
+        and (value.layout, value.device.type) == (torch.strided, "cpu")
         and not (value.is_complex() or value.is_quantized)
+        and value.nbytes <= value.untyped_storage().nbytes()  # expanded, it could be of any size
         and bool(value.isfinite().all())
         for name, value in values.items()
     )
 
 
-def _are_numbers(values: Any, *, least: float = -math.inf) -> bool:
-    return isinstance(values, list) and all(isinstance(v, float) and least < v < math.inf for v in values)
+def _are_numbers(values: Any, *, least: float = -_LARGEST) -> bool:
+    return isinstance(values, list) and all(isinstance(v, float) and least < v < _LARGEST for v in values)
 
 
 _SOUND: dict[str, Callable[[Any], bool]] = {  # of each part, whether it can be
     "classes": lambda v: isinstance(v, list) and 0 < len(v) <= 10**6 and all(isinstance(each, str) for each in v),
+    "small": lambda v: isinstance(v, bool),
     "mean": _are_numbers,
     "std": lambda v: _are_numbers(v, least=0),
     "size": lambda v: v is None or (len(v) == 2 and all(isinstance(side, int) and 0 < side <= 4096 for side in v)),
@@ -195,18 +199,33 @@ _SOUND: dict[str, Callable[[Any], bool]] = {  # of each part, whether it can be
 }
 
 
+class _Bounded(TorchFunctionMode):
+    """Within it no more is made than so many bytes: what a file says of a module may be out of all proportion to its weights."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.left = most
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if func in (torch.empty, torch.zeros, torch.ones, torch.randn, torch.rand) and isinstance(made, torch.Tensor):
+            self.left -= made.nbytes
+            if self.left < 0:
+                raise RuntimeError("fewer weights than the module has")
+        return made
+
+
 def built(make: Callable[[], nn.Module], weights: dict[str, torch.Tensor]) -> nn.Module:
-    """A module with these weights. It is made without memory first: what a file says of it may be out of all proportion.
+    """A module with these weights.
 
     Raises:
         RuntimeError: weights that do not fit.
     """
-    wanted = None
-    with contextlib.suppress(NotImplementedError, TypeError), torch.device("meta"):  # not every module can be made so
-        wanted = {name: value.shape for name, value in make().state_dict().items()}
-    if wanted is not None and wanted != {name: value.shape for name, value in weights.items()}:
-        raise RuntimeError("weights of other names or shapes")
-    module = make()
+    with _Bounded(2 * sum(value.nbytes for value in weights.values()) + _UNUSED):
+        module = make()
+    wanted = {name: (value.shape, value.dtype) for name, value in module.state_dict().items()}
+    if wanted != {name: (value.shape, value.dtype) for name, value in weights.items()}:
+        raise RuntimeError("weights of other names, shapes or types")
     module.load_state_dict(weights)
     return module
 

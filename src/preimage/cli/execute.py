@@ -112,6 +112,7 @@ def _planned(command: Command) -> tuple[list[Places], dict[str | None, Picture],
             if places.is_there and (report := report_of_done(job, places, earlier)) is not None:
                 done += [report] if report else []
                 file = places.output
+                _check_weights(command, job, file)
                 _print((f"{file} is there, without a checkpoint: finished (--overwrite computes it anew)",), command)
                 continue
             picture = read_input(job, places) if command.several else None
@@ -134,6 +135,16 @@ def _planned(command: Command) -> tuple[list[Places], dict[str | None, Picture],
         again = {str(places.output) for places in found}
         done = [each for each in earlier if each.get("output") not in again]
     return found, pictures, done, code
+
+
+def _check_weights(command: Command, job: Job, file: Path | None) -> None:
+    """Raise InputError if an input begins from the weights of this one, which is finished: they are gone with its checkpoint."""
+    following = command.inputs[command.inputs.index(Path(str(job.input))) + 1 :]
+    if command.options.get("warm_start") and following:
+        next_one = checked(command.job(following[0]))
+        if next_one.resumes is None and not next_one.is_there:
+            gone = f"the weights that {following[0]} begins from are gone"
+            raise InputError(f"{file} exists already, and {gone}: start anew with --overwrite", code="exists")
 
 
 def _check_sizes(sizes: Mapping[Path, str]) -> None:

@@ -67,6 +67,10 @@ def load(run: Run, path: str | Path, observers: Mapping[str, Remembers] | None =
 def _check(state: Any, *, weights: bool = False) -> None:
     """Raise ValueError for weights, or numbers of their optimizers, that no fit can have, wherever they are in a state."""
     if isinstance(state, dict):
+        if {"state", "param_groups"} <= state.keys():  # of an optimizer
+            known = {number for group in state["param_groups"] for number in group["params"]}
+            if not state["state"].keys() <= known:
+                raise ValueError("an optimizer of other parameters")
         for name, value in state.items():
             _check(value, weights=weights or name == "theta")
     elif isinstance(state, list | tuple):
@@ -105,7 +109,8 @@ def read(path: str | Path) -> dict[str, Any]:
             f"{path} is a checkpoint of format {saved['format']}, this version reads {FORMAT}: make it anew without resuming",
             code="format",
         )
-    if not {"task", "fingerprint", "state", "observers"} <= saved.keys():
+    parts = [saved.get(name) for name in ("fingerprint", "state", "observers")]
+    if "task" not in saved or not all(isinstance(part, dict) for part in parts):
         raise InputError(f"{path} is not a whole checkpoint: {REMEDY}", code="checkpoint")
     return saved
 

@@ -56,14 +56,16 @@ def check_chain(tif: TiffFile, name: str) -> None:
     file.seek(8 if tiff.offsetsize == 8 else 4)
     offset = struct.unpack(tiff.offsetformat, file.read(tiff.offsetsize))[0]
     while offset:
-        if offset in seen or offset + tiff.tagnosize > file.size:
+        file.seek(offset)
+        counted = file.read(tiff.tagnosize)
+        count = struct.unpack(tiff.tagnoformat, counted)[0] if len(counted) == tiff.tagnosize else 0
+        end = offset + tiff.tagnosize + count * tiff.tagsize
+        if offset in seen or not count or end > file.size:
             where = "leads back to one before it" if offset in seen else "is not in the file"
             way_out = "take those before it, --page 1 and so on"
             raise InputError(f"{name}: the page after page {len(seen)} {where}: {way_out}", code="unreadable")
         seen.add(offset)
-        file.seek(offset)
-        count = struct.unpack(tiff.tagnoformat, file.read(tiff.tagnosize))[0]
-        file.seek(offset + tiff.tagnosize + count * tiff.tagsize)
+        file.seek(end)
         following = file.read(tiff.offsetsize)
         offset = struct.unpack(tiff.offsetformat, following)[0] if len(following) == tiff.offsetsize else 0
 
@@ -108,6 +110,11 @@ def check_stored(pages: Sequence[Any], names: Sequence[str], keyframe: TiffPage,
 
 def check_decoding(pages: int, keyframe: TiffPage, name: str, size: int) -> None:
     """Raise InputError if so many pages of a kind do not fit into memory, or hold far more pixels than their bytes can."""
+    arranged = keyframe.planarconfig
+    if arranged not in (1, 2):  # decoders take it for either
+        raise InputError(
+            f"{name} is damaged, its planar configuration is {arranged}: get or save it again", code="unreadable"
+        )
     pixels = keyframe.imagewidth * keyframe.imagelength
     check_density(pixels * pages, size, name)
     values = math.prod(keyframe.shape) * pages

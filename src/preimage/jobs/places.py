@@ -58,8 +58,7 @@ class Places:
     def is_there(self) -> bool:
         """Whether a job that is to go on has nothing to go on from, and all of its files: an earlier one has finished it."""
         run, files = self.job.run, self.written.values()
-        # The weights that the next input begins from are gone with the checkpoint.
-        begun = self.resumes is not None or run.overwrite or bool(self.job.options.get("warm_start"))
+        begun = self.resumes is not None or run.overwrite
         return run.resume and not begun and bool(files) and all(path.is_file() for path in files)
 
     def check(self) -> None:

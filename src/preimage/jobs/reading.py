@@ -5,6 +5,7 @@ A preview is of the middle of an image alone: in seconds, and it tells how long 
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from preimage.jobs.places import PREVIEW_SIDE, Places, in_folder
 from preimage.series.layout import Region, cut, cut_out
 from preimage.tasks import described
 
+_CODE = re.compile(r"(?!torchvision:|timm:|hf:)[A-Za-z_][\w.]*:[A-Za-z_]\w*(@.*)?", re.DOTALL)
 GRID = 16  # the blocks of a JPEG of 4:2:0 stay whole
 
 
@@ -112,3 +114,14 @@ def projected(seconds: float, shape: tuple[int, ...]) -> str:
     whole = seconds / (rows * columns / (pages * height * width))
     words = f"{whole:.0f} s" if whole < 120 else f"{whole / 60:.0f} minutes"
     return f"the middle {columns} x {rows} pixels; the whole will take about {words}"
+
+
+def refuse_code(job: Job) -> None:
+    """Raise InputError for a classifier that would import a module."""
+    for name, stated in described(job.spec.options).items():
+        value = job.options.get(name)
+        named = str(value).strip() if isinstance(value, str | Path) else ""
+        if stated.kind == "classifier" and _CODE.fullmatch(named):
+            raise InputError(
+                f"{name} {value} would import a module, which this job may not: give a model file", code="classifier"
+            )

@@ -8,11 +8,9 @@ running.settle()                                # or, in one go: run_job(job)
 from __future__ import annotations
 
 import contextlib
-import re
 import time
 from collections.abc import Iterator
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,7 +20,7 @@ from preimage.errors import InputError
 from preimage.images import Picture
 from preimage.jobs.job import Job, Outcome, restores
 from preimage.jobs.places import Places, checked, in_folder, places_of
-from preimage.jobs.reading import middle_of, middle_of_reference, options_of, projected, read_input
+from preimage.jobs.reading import middle_of, middle_of_reference, options_of, projected, read_input, refuse_code
 from preimage.jobs.report import (
     Watched,
     hashes_of,
@@ -35,9 +33,7 @@ from preimage.jobs.report import (
 )
 from preimage.observe import observe
 from preimage.series.parts import together
-from preimage.tasks import TaskSpec, described
-
-_CODE = re.compile(r"(?!torchvision:|timm:|hf:)[A-Za-z_][\w.]*:[A-Za-z_]\w*(@.*)?", re.DOTALL)
+from preimage.tasks import TaskSpec
 
 
 def run_job(job: Job, *, allow_code: bool = False) -> Outcome:
@@ -95,7 +91,7 @@ class Running:
         self.job = job
         self.spec: TaskSpec[..., Any] = job.spec
         if not allow_code:
-            _refuse_code(job)
+            refuse_code(job)
         self.places: Places = checked(job)
         whole = read_input(job, self.places) if picture is None else picture
         self.picture: Picture | None = middle_of(whole) if whole is not None and job.run.preview else whole
@@ -145,7 +141,7 @@ class Running:
         path, every = self.places.checkpoint, self.job.run.autosave
         # Sizes are compared before any observer computes with them.
         looking_on = [] if self.watched is None else [self.watched, *self.observers.values()]
-        for step in observe(self.run, *looking_on):
+        for step in self._going_on(observe(self.run, *looking_on)):
             # A training is saved after each epoch, and never within one; any other run whenever it was specified.
             completes_epoch = getattr(step, "completes_epoch", None)
             self._may_save = completes_epoch is not False
@@ -153,6 +149,21 @@ class Running:
                 self.save()
             self.begun = True
             yield step
+
+    def _going_on(self, steps: Iterator[Any]) -> Iterator[Any]:
+        """The steps. A resumed run that cannot take its first one was edited, in a way that loading does not see."""
+        if self.resumed:
+            try:
+                first = next(steps, None)
+            except (RuntimeError, TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+                if isinstance(error, InputError) or "memory" in str(error):
+                    raise
+                wrong = f"{self.places.resumes} holds no state of this job: remove it, or start anew without resuming"
+                raise InputError(wrong, code="checkpoint") from error
+            if first is None:
+                return
+            yield first
+        yield from steps
 
     def save(self) -> bool:
         """Save a checkpoint. One that cannot be written is a warning, said once, and tried again at its next turn."""
@@ -270,16 +281,6 @@ def as_written(run: Any, picture: Picture) -> Picture:
         return whole
     part = getattr(run.current, "picture", None) or picture
     return part if len(part.tensor) == len(picture.tensor) else together(picture, [part] * len(picture.tensor))
-
-
-def _refuse_code(job: Job) -> None:
-    for name, stated in described(job.spec.options).items():
-        value = job.options.get(name)
-        named = str(value).strip() if isinstance(value, str | Path) else ""
-        if stated.kind == "classifier" and _CODE.fullmatch(named):
-            raise InputError(
-                f"{name} {value} would import a module, which this job may not: give a model file", code="classifier"
-            )
 
 
 @contextlib.contextmanager
