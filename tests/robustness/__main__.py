@@ -21,6 +21,7 @@ import hashlib
 import io
 import re
 import shutil
+import signal
 import struct
 import sys
 import tempfile
@@ -60,6 +61,9 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--keep", action="store_true", help="keep the folders of the trials")
     asked = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # under `nohup` and the like they are ignored
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     server.imports()
     trials = [each for kind in asked.kind or COUNTS for each in trials_of(kind, asked.seed, asked.count)]
     trials = [each for each in trials if re.search(asked.only, each.name)]

@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from preimage.defend.checks import importing_toolbox
 from preimage.defend.defence import BATCH, Purification, random_source, straight_through
-from preimage.errors import InputError, MissingExtra
+from preimage.errors import InputError
 from preimage.recipes import RecipeLike
 
-try:
+with importing_toolbox("art.defences.preprocessor.preprocessor"):
     from art.defences.preprocessor.preprocessor import PreprocessorPyTorch
-except ImportError as error:
-    raise MissingExtra.of("adversarial-robustness-toolbox", "defend") from error
 
 
 _ROUNDING = 1e-3  # of the range: how far the toolbox's own images are outside of it, even in half precision

@@ -18,9 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from preimage.defend.checks import checked_images, checked_labels, checked_model, whole_number
+from preimage.defend.checks import checked_images, checked_labels, checked_model, importing_toolbox, whole_number
 from preimage.defend.users_model import at_rest, check_gradient, device_of, logits_of
-from preimage.errors import InputError, MissingExtra
+from preimage.errors import InputError
 from preimage.rng import checked_seed
 
 AttackName = Literal["fgsm", "bi", "llci", "pgd", "autoattack"]
@@ -144,17 +144,16 @@ def checked_eps(eps: float) -> float:
 
 def _classifier(model: nn.Module, images: torch.Tensor, classes: int) -> Any:
     """The toolbox's view of a classifier of such images."""
-    try:
+    with importing_toolbox("art.estimators.classification"):
         from art.estimators.classification import PyTorchClassifier
-    except ImportError as error:
-        raise MissingExtra.of("adversarial-robustness-toolbox", "defend") from error
     place, shape = "gpu" if images.is_cuda else "cpu", tuple(images.shape[1:])
     return PyTorchClassifier(model, nn.CrossEntropyLoss(), shape, classes, clip_values=(0.0, 1.0), device_type=place)
 
 
 def _toolbox_attack(name: AttackName, classifier: Any, eps: float, steps: int | None, batch: int) -> Callable[..., Any]:
     """The toolbox's function (x, y) -> adversarial examples of an attack, with the settings of `attack`."""
-    from art.attacks.evasion import BasicIterativeMethod, FastGradientMethod, ProjectedGradientDescent
+    with importing_toolbox("art.attacks.evasion"):
+        from art.attacks.evasion import BasicIterativeMethod, FastGradientMethod, ProjectedGradientDescent
 
     if name == "autoattack":
         return partial(_auto_attack, classifier, eps, steps or AUTO_STEPS, batch)
@@ -178,7 +177,8 @@ def _auto_attack(
 
     The toolbox's own needs a package for several processes even for one, and drops what DeepFool finds beyond eps.
     """
-    from art.attacks.evasion import AutoProjectedGradientDescent, DeepFool, SquareAttack
+    with importing_toolbox("art.attacks.evasion"):
+        from art.attacks.evasion import AutoProjectedGradientDescent, DeepFool, SquareAttack
 
     def correct(x: NDArray[np.float32], y: NDArray[np.int64]) -> NDArray[np.int64]:
         return np.flatnonzero(classifier.predict(x, batch_size=batch).argmax(1) == y)

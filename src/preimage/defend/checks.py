@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import operator
-from collections.abc import Sequence
+import os
+import random
+import sys
+from collections.abc import Iterator, Sequence
 from numbers import Real
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from preimage.classifiers import Classifier
-from preimage.errors import InputError
+from preimage.errors import InputError, MissingExtra
 from preimage.rng import is_whole
 
 Target = int | str | torch.Tensor | Sequence[int | str] | None
@@ -109,3 +114,28 @@ def noise_level(value: Any, name: str) -> float:
     if not isinstance(value, Real) or isinstance(value, bool) or not 0 <= float(value) < math.inf:
         raise InputError(f"{name} must be a number, at least 0, got {value!r}: 0 adds no noise")
     return float(value)
+
+
+@contextlib.contextmanager
+def importing_toolbox(module: str) -> Iterator[None]:
+    """Within it a module of the adversarial-robustness-toolbox is imported; what that does to the process is undone.
+
+    It draws from Python's generator and sets variables of the environment, when it is imported first.
+
+    Raises:
+        MissingExtra: if it is not installed.
+    """
+    if module in sys.modules:
+        yield
+        return
+    environment, python, arrays = dict(os.environ), random.getstate(), np.random.get_state()
+    try:
+        yield
+    except ImportError as error:
+        raise MissingExtra.of("adversarial-robustness-toolbox", "defend") from error
+    finally:
+        random.setstate(python)
+        np.random.set_state(arrays)
+        for name in os.environ.keys() - environment.keys():
+            del os.environ[name]
+        os.environ.update(environment)
