@@ -219,3 +219,16 @@ def test_lost_pages_of_a_truncated_stack_are_noticed(tmp_path: Path) -> None:
     for part in (0.4, 0.6, 0.8):
         (tmp_path / "cut.tif").write_bytes(data[: int(len(data) * part)])
         assert "is damaged or truncated" in refusal(tmp_path / "cut.tif", page="all")
+
+
+def test_a_png_of_colors_by_number_without_its_palette_is_damaged(tmp_path):
+    buffer = io.BytesIO()
+    Image.fromarray(np.arange(1024, dtype=np.uint8).reshape(32, 32)).convert("P").save(buffer, "PNG")
+    whole = buffer.getvalue()
+    at = whole.index(b"PLTE") - 4
+    length = int.from_bytes(whole[at : at + 4], "big") + 12
+    path = tmp_path / "a.png"
+    path.write_bytes(whole[:at] + whole[at + length :])
+    with pytest.raises(InputError, match="palette") as caught:
+        read(path)
+    assert caught.value.code == "unreadable"

@@ -86,9 +86,11 @@ def _decoded(data: bytes, name: str, form: str, at_least: tuple[int, int] | None
             image.draft("RGB", at_least)
         try:
             image.load()
-        except Exception as error:
+            return samples_of_image(image, name, _NAMES.get(form, form), coding=coding, data=data)
+        except InputError:
+            raise
+        except Exception as error:  # decoders raise their own, of any kind
             raise damaged(name, error, form) from error
-        return samples_of_image(image, name, _NAMES.get(form, form), coding=coding, data=data)
 
 
 def _opened(file: BinaryIO, name: str) -> Image.Image:
@@ -173,6 +175,8 @@ def _decode(image: Image.Image, coding: str, name: str) -> tuple[NDArray[Any], N
         # Pillow widens 2 and 4 bits to 8, but not the transparent one among their values.
         transparent = image.info["transparency"] * {"L;2": 85, "L;4": 17}.get(coding, 1)
         return grey[..., None], np.where(grey == transparent, 0, 255).astype(np.uint8)
+    if mode in ("P", "PA") and image.palette is None:
+        raise damaged(name, ValueError("it has no palette"))
     with_alpha = mode in ("P", "PA", "RGB", "RGBa") and image.has_transparency_data
     wanted = "RGBA" if with_alpha else _CONVERTED.get(mode, mode)
     if wanted not in ("L", "RGB", "F", "I", "LA", "RGBA") and not wanted.startswith("I;16"):

@@ -63,7 +63,9 @@ def check_chain(tif: TiffFile, name: str) -> None:
         if offset in seen or not count or end > file.size:
             where = "leads back to one before it" if offset in seen else "is not in the file"
             way_out = "take those before it, --page 1 and so on"
-            raise InputError(f"{name}: the page after page {len(seen)} {where}: {way_out}", code="unreadable")
+            raise InputError(
+                f"{name} is damaged or truncated, the page after page {len(seen)} {where}: {way_out}", code="unreadable"
+            )
         seen.add(offset)
         file.seek(end)
         following = file.read(tiff.offsetsize)
