@@ -93,7 +93,7 @@ def test_describe_names_everything_that_a_fit_depends_on():
         ({"network": {"kind": "ResNet", "width": 0}}, "width must be at least 1, got 0"),
         ({"network": {"kind": "ResNet", "blocks": "many"}}, "no network can be built"),
         ({"network": {"kind": "SkipNet", "down": [8] * 3, "up": [8] * 2, "skip": [0] * 3}}, "one entry for each"),
-        ({"network": {"kind": "SkipNet", "down": 8}}, "no network can be built"),
+        ({"network": {"kind": "SkipNet", "down": 8}}, "down must be a whole number for each level"),
         ({"network": {"kind": "SkipNet", "down_kernel": 4}}, "kernel size must be odd"),
         ({"network": {"kind": "DeepDecoder", "widths": []}}, "at least one layer"),
         ({"code": {"kind": "Noise", "channels": 0}}, "at least 1 channel, got 0"),

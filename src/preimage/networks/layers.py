@@ -227,8 +227,9 @@ def check_widths(config: Any, **least: int) -> None:
     """Raise InputError for a setting with channels of a level that are no whole number, or fewer than so many."""
     for name, lowest in least.items():
         value = getattr(config, name)
-        if any(not isinstance(each, int) or each < lowest for each in value):
-            raise InputError(f"{name} must be whole numbers, at least {lowest}, got {value!r}")
+        numbers = isinstance(value, list | tuple) and all(isinstance(each, int) and each >= lowest for each in value)
+        if not numbers:
+            raise InputError(f"{name} must be a whole number for each level, at least {lowest}, got {value!r}")
 
 
 def halvings(side: int, smallest: int = 4) -> int:
