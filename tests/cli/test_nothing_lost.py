@@ -53,6 +53,19 @@ def test_interrupted_without_a_checkpoint_the_picture_is_written(here, run, unwr
     assert Path("out.png").exists()
 
 
+def test_an_output_that_came_to_be_meanwhile_costs_no_checkpoint(here, run, monkeypatch):
+    def signalled(progress, step) -> None:
+        if step.index == 4:
+            Path("out.png").write_bytes(b"another's")
+            os.kill(os.getpid(), 2)
+
+    monkeypatch.setattr("preimage.cli.progress.Progress.show", signalled)
+    ran = run("denoise", "noisy.png", *OPTIONS, "-o", "out.png", "--autosave", "2")
+    assert ran.errors == ("exists",)
+    assert Path("out.png").read_bytes() == b"another's"
+    assert Path("out.png.checkpoint").exists()
+
+
 def test_under_a_limit_of_file_sizes_the_picture_is_there(here):
     tokens = ["denoise", "noisy.png", *OPTIONS, "-o", "out.png", "--autosave", "2"]
     ran = subprocess.run(

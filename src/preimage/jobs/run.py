@@ -240,10 +240,12 @@ class Running:
         try:
             self._write(result)
         except InputError as error:
-            if path is not None and self.saves and not self.finished and self.resumable:
+            if error.code == "unwritable" and path is not None and not self.finished and self.saves and self.resumable:
                 path.unlink()
-                self._write(result)
-                self._save_rest()
+                try:
+                    self._write(result)
+                finally:
+                    self._save_rest()
             elif self.saves and self.save():
                 raise InputError(f"{error} (the fit is kept: go on with --resume)", code=error.code) from error
             else:
