@@ -7,6 +7,7 @@ import importlib
 import re
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,14 @@ def values_of_model(spec: Any) -> ValueRange | None:
     file = Path(str(spec).rpartition("@")[2])
     if isinstance(spec, nn.Module) or file.suffix not in (".pt", ".pth") or not file.is_file():
         return None
+    found = file.stat()
+    return _values_in(file.resolve(), found.st_mtime_ns, found.st_size)
+
+
+@lru_cache(maxsize=8)
+def _values_in(file: Path, modified: int, size: int) -> ValueRange | None:
+    """The same for a file as it is now: a batch of images asks for each of them, and the weights are read every time."""
+    del modified, size
     try:
         return values_of(read_held(file), file)
     except InputError:
@@ -105,13 +114,12 @@ def read_model(path: Path, *, backbone: str | Function | None = None) -> Trained
     held = read_held(path)
     model, origin = _architecture(held, path, backbone)
     try:
-        model.load_state_dict(held["weights"])
         size = None if held["size"] is None else (held["size"][0], held["size"][1])
         classifier = Classifier(
             model, held["classes"], held["mean"], held["std"], size, copy=False, values=values_of(held, path)
         )
         return TrainedModel(classifier, estimator_of(held), held["about"], origin)
-    except (RuntimeError, TypeError, KeyError, AttributeError, IndexError, AssertionError) as error:
+    except (RuntimeError, TypeError, KeyError, AttributeError, IndexError) as error:
         named = origin.name if isinstance(origin, Backbone) else origin
         raise InputError(f"{path} does not fit its backbone {named}: train it anew", code="classifier") from error
 
@@ -119,14 +127,15 @@ def read_model(path: Path, *, backbone: str | Function | None = None) -> Trained
 def _architecture(
     held: dict[str, Any], path: Path, backbone: str | Function | None
 ) -> tuple[nn.Module, Backbone | str]:
-    """The untrained module that the weights of a model file belong to, and how it was made."""
+    """The module of a model file with its weights, and how it was made."""
     spec, name = held["spec"], held["backbone"]
     if isinstance(spec, str) and _FUNCTION.fullmatch(spec) and spec.partition(":")[0] not in LIBRARIES:
         if backbone is None:
             reason = f"{path} was trained on the classifier of {spec}, a function that no model file may call"
             raise InputError(f"{reason}: give both, --classifier {spec}@{path}", code="classifier")
         made = _of_function(backbone) if isinstance(backbone, str) else _called(backbone, spec)
-        return copy.deepcopy(made.model), backbone if isinstance(backbone, str) else spec
+        origin = backbone if isinstance(backbone, str) else spec
+        return _built(lambda: copy.deepcopy(made.model), held, path, origin), origin
     if backbone is not None:
         raise InputError(f"{path} names its own backbone: leave the backbone out", code="option")
     if isinstance(spec, str):

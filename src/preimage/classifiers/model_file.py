@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -23,11 +23,12 @@ from preimage.classifiers.loss_estimator import LossEstimator
 from preimage.classifiers.thin_resnet import BLOCKS, ThinResNet
 from preimage.errors import InputError
 from preimage.images.atomic import write_bytes_atomically
-from preimage.images.files import check_file
+from preimage.images.files import read_bytes
 from preimage.images.ranges import EIGHT_BITS, ValueRange
 from preimage.images.sealed import sealed, unsealed
 from preimage.version import __version__
 
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 KIND, FORMAT = "preimage model", 2
 _KEYS = {"backbone", "small", "spec", "classes", "mean", "std", "size", "weights", "estimator", "about"}
 # Below it ResNets begin with a 3x3 convolution of stride 1, without max-pooling; VGGs halve only four times.
@@ -143,11 +144,11 @@ def read_held(path: Path) -> dict[str, Any]:
     """The contents of a file of `write_model`."""
     if not path.exists():
         raise InputError(f"{path} does not exist: `preimage train DATA -o {path}` makes it", code="not-found")
-    check_file(path)
+    data = read_bytes(path)
     way = "`preimage train DATA -o FILE.pt` makes one"
     other = f"{path} is damaged, or no model file of this version (weights alone are given as torchvision:NAME@{path})"
     try:
-        content = unsealed(path.read_bytes())
+        content = unsealed(data)
         held = None if content is None else torch.load(content, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip: each raises its own
         raise InputError(f"{path} cannot be read as a model file of preimage: {way}", code="unreadable") from error
@@ -215,7 +216,7 @@ class _Bounded(TorchFunctionMode):
         return made
 
 
-def built(make: Callable[[], nn.Module], weights: dict[str, torch.Tensor]) -> nn.Module:
+def built(make: Callable[[], ModuleT], weights: dict[str, torch.Tensor]) -> ModuleT:
     """A module with these weights.
 
     Raises:
@@ -249,7 +250,6 @@ def estimator_of(held: dict[str, Any]) -> LossEstimator | None:
         return None
     stated = held["estimator"]
     estimator = built(lambda: LossEstimator(stated["channels"], stated["units"]), stated["weights"])
-    assert isinstance(estimator, LossEstimator)
     return estimator.eval().requires_grad_(False)
 
 

@@ -20,9 +20,9 @@ def main(tokens: Sequence[str] | None = None) -> int:
         0
     """
     try:
-        # Within the try, for Ctrl-C may come while the many modules of the libraries underneath are read.
         # What was salvaged is said with the other remarks, and is in the report.
         warnings.filterwarnings("ignore", category=SalvageWarning)
+        # Within the try, for Ctrl-C may come while the many modules of the libraries underneath are read.
         from preimage.cli.command import call
         from preimage.cli.failures import report_failure
 

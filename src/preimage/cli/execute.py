@@ -202,7 +202,7 @@ def _one(
         what = "ended before the first step, nothing was written"
         if running.begun:
             what = "interrupted, nothing was written"
-            if kept is not None and kept.exists():
+            if running.resumable:
                 what = f"interrupted; go on with --resume from {kept}"
         say(f"preimage: {job.input or job.task}: {what}")
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -168,9 +168,6 @@ class CalibrationRun(Series):
 
     def end(self, result: Any) -> dict[str, Any]:
         return {"scores": [found.score for found in result], "seconds": self.current.seconds}
-
-    def whole(self) -> Callable[[torch.Tensor], torch.Tensor]:
-        return lambda image: image
 
     def __next__(self) -> Step:
         step, turn = super().__next__(), len(self.done)

@@ -131,9 +131,6 @@ class Layers(Series):
     def end(self, result: Result) -> dict[str, Any]:
         return {name: getattr(result, name) for name in ("panels", "numbers", "steps", "seconds")}
 
-    def whole(self) -> Callable[[torch.Tensor], torch.Tensor]:
-        return lambda image: image
-
     def run(self) -> Explanation:
         """All layers; the Explanation."""
         return super().run()

@@ -18,6 +18,7 @@ _EOI = b"\xff\xd9"
 _HUFFMAN = (0xC0, 0xC1, 0xC2)  # sequential, extended, progressive; arithmetic coding may leave zeros out at its end
 _GRAY = 128  # what a decoder makes of blocks that are not there
 _LARGE = 2**24
+_PIECE = 2**20
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
@@ -165,7 +166,7 @@ def png_lacks(data: bytes) -> str:
     if found is None:
         return ""  # the decoder itself will say so
     _, compressed, wanted = found
-    held = len(_unpacked(compressed, wanted))
+    held = sum(map(len, _unpacked(compressed, wanted)))
     return f"{held} bytes of pixels, and its header counts {wanted}" if held < wanted else ""
 
 
@@ -191,23 +192,27 @@ def _png(data: bytes) -> tuple[list[tuple[bytes, bytes]], list[bytes], int] | No
     return kept, compressed, wanted
 
 
-def _unpacked(compressed: list[bytes], wanted: int) -> bytes:
-    """So many bytes of the pixels, or as many as there are."""
-    unpacked, reader = bytearray(), zlib.decompressobj()
+def _unpacked(compressed: list[bytes], wanted: int) -> Iterator[bytes]:
+    """So many bytes of the pixels, or as many as there are, in pieces: only their number may matter."""
+    reader, left = zlib.decompressobj(), wanted
     for part in compressed:
-        if len(unpacked) >= wanted:
-            break
-        try:
-            unpacked += reader.decompress(part, wanted - len(unpacked))
-        except zlib.error:
-            break
-    return bytes(unpacked)
+        while left > 0:
+            most = min(left, _PIECE)
+            try:
+                piece = reader.decompress(part, most)
+            except zlib.error:
+                return
+            yield piece
+            left -= len(piece)
+            part = reader.unconsumed_tail
+            if not part and len(piece) < most:
+                break
 
 
 def _mended_png(data: bytes) -> bytes | None:
     """The same chunks, with as many rows of black as are missing."""
     found = _png(data)
-    if found is None or not (unpacked := _unpacked(found[1], found[2])):
+    if found is None or not (unpacked := b"".join(_unpacked(found[1], found[2]))):
         return None
     kept, _, wanted = found
     pixels = zlib.compress(unpacked.ljust(wanted, b"\0"), 1)

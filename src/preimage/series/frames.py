@@ -97,14 +97,14 @@ class Frames(Series):
         spreads = [part["uncertainty"] for part in parts if part["uncertainty"] is not None]
         written = [*self.written, last.picture or self.pages[self.page], *self.pages[len(parts) :]]
         return replace(
-            self.joined(last, parts),
+            self.joined(last, parts, self._summary(parts)),
             image=self.whole()(last.image),
             uncertainty=torch.cat(spreads) if len(spreads) == self.count else None,
             picture=together(self.picture, written),
             operators=[operator for part in parts for operator in operators_of(part, last.operators)],
         )
 
-    def summary(self, parts: list[dict[str, Any]]) -> str:
+    def _summary(self, parts: list[dict[str, Any]]) -> str:
         kept = ", ".join(str(statistics.median_low(part["kept_step"])) for part in parts)
         return f"{self.count} pages, kept steps {kept}; the first: {parts[0]['reason']}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -36,21 +37,17 @@ class Series(Run):
         self.offset: int = 0  # steps before the fit at hand
         self.done: list[dict[str, Any]] = []
 
+    @abstractmethod
     def made(self, turn: int) -> Fit:
         """The fit of a turn, 0 for the first."""
-        raise NotImplementedError
 
+    @abstractmethod
     def end(self, result: Result) -> dict[str, Any]:
         """Take over the result of the fit at hand; returns what is kept of it as a part."""
-        raise NotImplementedError
 
     def whole(self) -> Callable[[torch.Tensor], torch.Tensor]:
         """What turns an image of the fit at hand into one of all, as it is now whenever it is called."""
-        raise NotImplementedError
-
-    def summary(self, parts: list[dict[str, Any]]) -> str:
-        """Why it ended, once all fits are done."""
-        raise NotImplementedError
+        return lambda image: image
 
     @property
     def index(self) -> int:
@@ -83,9 +80,8 @@ class Series(Run):
             finish=lambda mean: whole((mean if finish is None else finish(mean)).cpu()),
         )
 
-    def joined(self, last: Result, parts: list[dict[str, Any]]) -> Result:
-        """The last result with what is told of all parts: reason, steps, time and history."""
-        reason = self.summary(parts)
+    def joined(self, last: Result, parts: list[dict[str, Any]], reason: str) -> Result:
+        """The last result with what is told of all parts: steps, time, history, and the reason, `reason` if all fits are done."""
         if not self.finished:
             rest = f"; the {self.word}s after it are as given" if len(parts) < self.count else ""
             reason = f"ended on {self.word} {len(parts)} of {self.count}: {parts[-1]['reason']}{rest}"

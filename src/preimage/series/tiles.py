@@ -255,9 +255,10 @@ class Tiles(Series):
         are those of the last tile, `operators` those that were fitted; `uncertainty` is blended as the picture is.
         """
         last = self.current.result()
+        parts = [*self.done, part_of(last)]
         whole = self._blended(self.canvas, self.places[self.number], last.image, last.uncertainty)
         return replace(
-            self.joined(last, [*self.done, part_of(last)]),
+            self.joined(last, parts, self._summary(parts)),
             image=whole["image"],
             uncertainty=whole.get("uncertainty"),
             seed=self.seed,
@@ -265,7 +266,7 @@ class Tiles(Series):
             operators=self._fitted_operators() if self.shared else last.operators,
         )
 
-    def summary(self, parts: list[dict[str, Any]]) -> str:
+    def _summary(self, parts: list[dict[str, Any]]) -> str:
         if self.count == 1:
             return parts[0]["reason"]
         kept = sorted(step for part in parts for step in part["kept_step"])
