@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import sys
 
 import numpy as np
 import pytest
@@ -148,7 +149,13 @@ def test_bad_input_is_one_line(changes, code):
     assert (raised.value.code, "\n" in str(raised.value)) == (code, False)
 
 
-def test_without_the_toolbox_the_extra_is_named(monkeypatch):
+@pytest.mark.parametrize("imported_before", [False, True])
+def test_without_the_toolbox_the_extra_is_named(monkeypatch, imported_before):
+    module = "art.estimators.classification"
+    if imported_before:
+        monkeypatch.setitem(sys.modules, module, sys)
+    else:
+        monkeypatch.delitem(sys.modules, module, raising=False)
     find = builtins.__import__
 
     def missing(name, *rest, **options):

@@ -125,17 +125,16 @@ def importing_toolbox(module: str) -> Iterator[None]:
     Raises:
         MissingExtra: if it is not installed.
     """
-    if module in sys.modules:
-        yield
-        return
+    first = module not in sys.modules
     environment, python, arrays = dict(os.environ), random.getstate(), np.random.get_state()
     try:
         yield
     except ImportError as error:
         raise MissingExtra.of("adversarial-robustness-toolbox", "defend") from error
     finally:
-        random.setstate(python)
-        np.random.set_state(arrays)
-        for name in os.environ.keys() - environment.keys():
-            del os.environ[name]
-        os.environ.update(environment)
+        if first:
+            random.setstate(python)
+            np.random.set_state(arrays)
+            for name in os.environ.keys() - environment.keys():
+                del os.environ[name]
+            os.environ.update(environment)
