@@ -12,7 +12,6 @@ Explaining a classifier: Phi is one of its layers, and R contains the target cla
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
 
 from preimage.registry import TASKS, task_named
 from preimage.version import __version__ as __version__
@@ -46,10 +45,10 @@ _TASKS = {name.replace("-", "_"): name for name in TASKS}
 __all__ = sorted(["__version__", *_PLACES, *_TASKS])  # pyright: ignore[reportUnsupportedDunderAll]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """A public name is imported when it is first used: `import preimage` costs nothing."""
     if name in _TASKS:
-        value: Any = task_named(_TASKS[name])
+        value: object = task_named(_TASKS[name])
     elif name in _PLACES:
         value = getattr(import_module(f"preimage.{_PLACES[name]}"), name)
     else:
