@@ -131,6 +131,14 @@ def test_a_link_that_leads_to_itself_is_found_before_the_fit(here, run):
     assert ran.failed_in_one_line("loop.png", code="unwritable")
 
 
+@pytest.mark.parametrize("target", ["out.png.checkpoint", "unmounted/disk"])
+def test_a_checkpoint_that_is_a_link_to_nothing_is_not_passed_over(here, run, target):
+    Path("out.png.checkpoint").symlink_to(target)
+    ran = run("denoise", "noisy.png", *OPTIONS, "-o", "out.png", "--resume")
+    assert ran.failed_in_one_line("out.png.checkpoint", "mount or remove it", code="checkpoint")
+    assert not Path("out.png").exists()
+
+
 def test_what_a_killed_writer_left_goes_when_the_file_is_written_next(tmp_path):
     target = tmp_path / "out.png"
     orphan, other = atomic._partial_name(target), atomic._partial_name(tmp_path / "other.png")

@@ -146,13 +146,15 @@ def test_a_link_keeps_pointing_to_what_it_names(tmp_path: Path) -> None:
     assert (tmp_path / "target").read_bytes() == b"new"
 
 
-@pytest.mark.parametrize("name", ["missing/a.png", "file/a.png", "folder", "null.png", "a" * 300 + ".png"])
+@pytest.mark.parametrize("name", ["missing/a.png", "away.png", "file/a.png", "folder", "null.png", "a" * 300 + ".png"])
 def test_places_that_cannot_be_written_to(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "folder").mkdir()
     (tmp_path / "null.png").symlink_to(os.devnull)
+    (tmp_path / "away.png").symlink_to(tmp_path / "gone" / "a.png")
     expected = {
         "missing/a.png": "the folder .*missing does not exist: create it first",
+        "away.png": "the folder .*gone does not exist: create it first",
         "file/a.png": "is a file, not a folder|cannot be written",
         "folder": "is a folder: give the name of a file in it",
         "null.png": "is a device or a pipe: give the name of a file",

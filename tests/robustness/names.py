@@ -89,8 +89,18 @@ def _placed(where: str, kind: str, arena: Arena) -> Fault | None:
         rows = [f"colors/red/{i}.png,{i % 2}" for i in range(8)]
         arena.file("table.csv").write_text("\n".join(["filename,class_index", *rows, f"{name},1"]))
     output = ("-o", "out.pt" if argv[0] == "train" else "out.png") if where != "thresholds" else ()
-    ran = arena.run(*(name if token == "PLACE" else token for token in argv), *output, makes=("nowhere",))
-    if ran.code == 0 and not (kind == "dangling" and where in ("output", "report")):
+    # A link to a file that is to be written leads to it; a folder as output is where the picture is written.
+    may = {
+        ("dangling", "output"): "nowhere",
+        ("dangling", "report"): "nowhere",
+        ("folder", "output"): "out.png/noisy-denoise.png",
+    }
+    made = may.get((kind, where))
+    makes = {made, "out.png"} if where == "report" and made else {made} if made else ()
+    ran = arena.run(*(name if token == "PLACE" else token for token in argv), *output, makes=makes)
+    if made and (ran.code or not arena.file(made).is_file()):
+        return "lost", f"exit {ran.code}: {ran.err.strip()[-110:]!r}"
+    if ran.code == 0 and not made:
         return "wrong", "accepted"
     if ran.code == 2 and "step 1 of" in ran.err:
         return "lost", "found only after the fit"

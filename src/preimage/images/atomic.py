@@ -92,7 +92,8 @@ def check_place(path: str | Path, *, overwrite: bool = False) -> None:
         if target.is_symlink():
             raise InputError(f"{path} is a link that leads to itself: remove it", code="unwritable")
         if not folder.exists():
-            raise InputError(f"{path}: the folder {path.parent} does not exist: create it first", code="unwritable")
+            named = folder if path.is_symlink() else path.parent
+            raise InputError(f"{path}: the folder {named} does not exist: create it first", code="unwritable")
         if not folder.is_dir():
             raise InputError(f"{path}: {path.parent} is a file, not a folder: choose another folder", code="unwritable")
         if target.exists() and not target.is_file():

@@ -69,6 +69,8 @@ class Places:
                 f"{checkpoint} of an interrupted run exists: go on from it with --resume, or start anew with --overwrite",
                 code="exists",
             )
+        if run.resume and checkpoint is not None and checkpoint.is_symlink() and not checkpoint.exists():
+            raise InputError(f"{checkpoint} is a link that leads nowhere: mount or remove it", code="checkpoint")
         taken = {_key(path): f"what {option} reads" for path, option in self.read.items()}
         files = {f"--{name}": path for name, path in self.written.items()}
         if run.report is not None:
