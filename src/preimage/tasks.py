@@ -125,7 +125,9 @@ class TaskOptions:
             stated.check(name, getattr(self, name))
 
 
-RuleName = Literal["steps", "risk", "held-out", "windowed-variance", "moving-variance", "discrepancy", "plateau"]
+RuleName = Literal[
+    "steps", "risk", "held-out", "windowed-variance", "moving-variance", "discrepancy", "plateau", "residual-noise"
+]
 PriorName = Literal["skip", "deep-decoder", "pixels"]
 
 

@@ -32,14 +32,19 @@ FAINT = 2 / 255  # noise of a lower deviation cannot be distinguished from textu
 class DenoiseOptions(FitOptions):
     """Options of denoising."""
 
-    noise: Literal["auto", "gaussian", "poisson", "speckle", "impulse"] = option(
-        "auto", help="Kind of noise; auto: estimated from the image."
+    noise: Literal["auto", "gaussian", "poisson", "speckle", "impulse", "camera"] = option(
+        "auto", help="Kind of noise; auto: estimated from the image; camera: correlated between pixels."
     )
     sigma: float | None = option(
         None,
         help="Standard deviation of Gaussian noise in units of the input, 0 to 255 for 8 bits (default: estimated).",
         minimum=0,
         exclusive=True,
+    )
+    luma: float = option(1.0, help="Share of the luma noise that is removed, 0 to 1.", minimum=0, maximum=1)
+    chroma: float = option(1.0, help="Share of the chroma noise that is removed, 0 to 1.", minimum=0, maximum=1)
+    grain: float = option(
+        0.0, help="Share of the removed luma noise that is put back as grain, 0 to 1.", minimum=0, maximum=1
     )
     tv: float = option(
         0.0,
@@ -109,28 +114,45 @@ def plan(picture: Picture, options: DenoiseOptions, choice: RecipeChoice) -> Pla
     from preimage.noise.estimation import estimate_noise, impulse_mask, is_clipped
     from preimage.noise.likelihood import noise_problem
     from preimage.regularizers import total_variation
+    from preimage.restore.camera_noise import camera_problem, for_camera, is_cameras, returned_of_weak, strengths
     from preimage.series.plan import Plan
-    from preimage.stopping import holds_out
+    from preimage.stopping import holds_out, residual_noise
 
     low, high = picture.units()
     relative = None if options.sigma is None else options.sigma / (high - low)
-    found = estimate_noise(picture.tensor, kind=options.noise, sigma=relative)
-    recipe = choice.adapted(lambda name, base: adapted(name, base, found, picture.tensor.shape[1]))
+    found = estimate_noise(picture.tensor, kind="auto" if options.noise == "camera" else options.noise, sigma=relative)
+    can_be = choice.base.stop != "steps" and options.prior == "skip" and not holds_out(options.stop)
+    camera = can_be and (options.noise == "camera" or (options.noise == "auto" and is_cameras(picture, found)))
+
+    def of(name: str, base: Recipe) -> Recipe:
+        if camera:
+            return for_camera(base, (picture.tensor.shape[-2], picture.tensor.shape[-1]))
+        return adapted(name, base, found, picture.tensor.shape[1])
+
+    recipe = choice.adapted(of)
     # The published settings fit the measurement as it is; held-out pixels validate only a loss that does not mix pixels.
     fitted_as_is = recipe.stop == "steps"
     clipped = not fitted_as_is and is_clipped(picture.tensor)
     whiten = bool(found.length) and not fitted_as_is and not holds_out(options.stop)
+    returned = strengths(picture.tensor, options, relative)
 
     def problem(part: Picture) -> Problem:
-        stated = noise_problem(part.tensor, found, impulses=part.missing, clipped=clipped, whiten=whiten)
+        if camera:
+            stated = camera_problem(part, returned)
+        else:
+            stated = noise_problem(part.tensor, found, impulses=part.missing, clipped=clipped, whiten=whiten)
+            if not fitted_as_is:
+                stated = replace(stated, finish=returned_of_weak(part, found, returned))
         return replace(stated, regularizers=((options.tv, total_variation),)) if options.tv else stated
 
     return Plan(
         problem,
         recipe,
-        rule=lambda problem: default_rule(problem, recipe, found),
+        rule=lambda problem: residual_noise() if camera else default_rule(problem, recipe, found),
         missing=impulse_mask(picture.tensor) if found.kind == "impulse" else None,
-        remarks=(found.explanation, _in_units(found.sigma, low, high), *_advice(found, options.sigma is not None)),
+        remarks=_said_of_camera(relative)
+        if camera
+        else _said_of(found, low, high, specified=options.sigma is not None),
     )
 
 
@@ -158,8 +180,17 @@ def default_rule(problem: Problem, recipe: Recipe, noise: Noise | None = None) -
     return held_out() if problem.weight is None else risk(min_delta=0.03)
 
 
-def _in_units(sigma: float, low: float, high: float) -> str:
-    return f"sigma is {sigma * (high - low):.4g} in units of the input, {sigma:.4f} in 0..1"
+def _said_of(found: Noise, low: float, high: float, *, specified: bool) -> tuple[str, ...]:
+    in_units = f"sigma is {found.sigma * (high - low):.4g} in units of the input, {found.sigma:.4f} in 0..1"
+    return (found.explanation, in_units, *_advice(found, specified))
+
+
+def _said_of_camera(sigma: float | None) -> tuple[str, ...]:
+    level = "" if sigma is None else f" of standard deviation {sigma:.4f} ({255 * sigma:.1f} of 255), as stated"
+    return (
+        f"Noise of a camera{level}: no noise was found that is independent from pixel to pixel. It is measured in what a fit "
+        "leaves, by brightness and in luma and chroma apart; what is left beyond it is put back.",
+    )
 
 
 def _advice(found: Noise, specified: bool) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from preimage.errors import InputError
 from preimage.stopping.held_out import HeldOut, Risk, holds_out
+from preimage.stopping.residual import ResidualNoise
 from preimage.stopping.rule import EitherRule, StoppingRule
 from preimage.stopping.thresholds import After, Discrepancy, Plateau
 from preimage.stopping.tracker import ScoreTracker, Tracker
@@ -24,6 +25,7 @@ held_out = HeldOut
 risk = Risk
 discrepancy = Discrepancy
 plateau = Plateau
+residual_noise = ResidualNoise
 
 _RULES: dict[str, Callable[[], StoppingRule]] = {
     "steps": After,
@@ -33,6 +35,7 @@ _RULES: dict[str, Callable[[], StoppingRule]] = {
     "moving-variance": MovingVariance,
     "discrepancy": Discrepancy,
     "plateau": Plateau,
+    "residual-noise": ResidualNoise,
 }
 NAMES = tuple(_RULES)
 """The rules by their names on the command line."""
@@ -58,6 +61,7 @@ __all__ = [
     "HeldOut",
     "MovingVariance",
     "Plateau",
+    "ResidualNoise",
     "Risk",
     "ScoreTracker",
     "StoppingRule",
@@ -70,6 +74,7 @@ __all__ = [
     "holds_out",
     "moving_variance",
     "plateau",
+    "residual_noise",
     "risk",
     "windowed_variance",
 ]

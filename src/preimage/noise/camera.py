@@ -1,0 +1,149 @@
+"""Noise of a camera: its variance at each brightness, and its spectrum, in luma and chroma apart.
+
+A camera's noise is no longer independent from pixel to pixel: the raw samples were interpolated, the chroma smoothed, the whole
+compressed; and its variance depends on the brightness. From one image it is hardly told from texture. It is measured where it
+shows: on what a fit has left, in blocks in which the fit is smooth. What a fit from noise has left after some hundred steps is
+nearly all noise, except in fine texture, whose blocks are not smooth.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from preimage.noise.blocks import SIDE, block_means, from_planes, to_blocks, to_planes
+
+_GROUPS, _OF_GROUP = 8, 96  # groups of brightness, and the blocks that one has at least
+_FLATTEST = 0.2  # the share of the blocks of a group in which the noise is measured
+_FEWEST = 32  # blocks that are measured in a group
+_SATURATED = 0.1  # blocks with more of their values at 0 or 1 say nothing of the noise
+_MANY = 2**17  # pixels of an image of which every second block is enough
+_MEDIAN = 0.4549  # of the square of a standard normal value
+_STEP = 1 / 255
+# The power at the highest frequencies over that at the middle ones, in luma: up to 0.07 for the noise of a camera, whose raw
+# samples were interpolated; 0.13 and more for texture, or what else is no camera's. MEASURED in benchmarks/camera.py.
+_HIGH, _MIDDLE = (18, 24), (6, 10)  # sums of row and column of a coefficient
+_CAMERAS, _OTHERS = 0.08, 0.13
+
+
+@dataclass(frozen=True, eq=False)
+class CameraNoise:
+    """Noise by brightness and spatial frequency, in luma and chroma (`to_planes`; other images have a plane a channel).
+
+    Example:
+        >>> noise = CameraNoise.white(0.1, planes=3)
+        >>> noise.sample(torch.full((1, 3, 64, 64), 0.5), torch.Generator().manual_seed(0)).std()
+        tensor(0.1001)
+
+    Args:
+        brightness: (g,), ascending, 0 to 1.
+        variance: (g, p), of each plane at that brightness.
+        spectrum: (p, 16, 16), the power of the cosine coefficients of a block, of which the mean without the first is 1.
+    """
+
+    brightness: Tensor
+    variance: Tensor
+    spectrum: Tensor
+
+    @classmethod
+    def white(cls, sigma: float, *, planes: int) -> CameraNoise:
+        """Noise of one deviation, independent from value to value."""
+        return cls(torch.tensor([0.5]), torch.full((1, planes), sigma**2), torch.ones(planes, SIDE, SIDE))
+
+    def variance_at(self, brightness: Tensor) -> Tensor:
+        """The variance of each plane, (..., p), between the measured ones by interpolation."""
+        if len(self.brightness) == 1:
+            return self.variance[0].expand(*brightness.shape, -1)
+        right = torch.searchsorted(self.brightness, brightness.contiguous()).clamp(1, len(self.brightness) - 1)
+        low, high = self.brightness[right - 1], self.brightness[right]
+        along = ((brightness - low) / (high - low).clamp_min(1e-6)).clamp(0, 1)
+        return torch.lerp(self.variance[right - 1], self.variance[right], along[..., None])
+
+    def sigmas(self, image: Tensor) -> tuple[float, float]:
+        """The deviation of luma and of chroma, each a root mean square over all values of an image, (1, c, h, w)."""
+        planes = self.variance_at(image.mean(1)).mean((0, 1, 2)) / self.variance.shape[1]
+        if image.shape[1] != 3:
+            return math.sqrt(float(planes.sum())), 0.0
+        return math.sqrt(float(planes[0])), math.sqrt(float(planes[1:].sum()))
+
+    def sigma(self, image: Tensor) -> float:
+        """The deviation of all values of an image."""
+        return math.hypot(*self.sigmas(image))
+
+    @property
+    def certainty(self) -> float:
+        """How sure it is that this is the noise of a camera rather than texture, from 0 to 1, by its spectrum."""
+        diagonal = torch.arange(SIDE)[:, None] + torch.arange(SIDE)
+        high, middle = (
+            float(self.spectrum[0].cpu()[(diagonal >= low) & (diagonal < end)].mean()) for low, end in (_HIGH, _MIDDLE)
+        )
+        return min(max((_OTHERS - high / max(middle, 1e-12)) / (_OTHERS - _CAMERAS), 0.0), 1.0)
+
+    def scaled(self, factor: float) -> CameraNoise:
+        """The same noise of so many times the deviation."""
+        return replace(self, variance=self.variance * factor**2)
+
+    def power(self, brightness: Tensor) -> Tensor:
+        """The expected square of each coefficient of blocks of these mean brightnesses, (n,) -> (p, n, 16, 16)."""
+        return self.variance_at(brightness).T[..., None, None] * self.spectrum[:, None]
+
+    def sample(self, clean: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Noise for a clean image, (b, c, h, w) in 0 to 1, of the same shape; neither clipped nor rounded."""
+        white = torch.randn(clean.shape, generator=generator, device=clean.device)
+        h, w = clean.shape[-2:]
+        # Frequency k of a block's cosines is k / 32 of a cycle in each pixel.
+        rows, columns = torch.fft.fftfreq(h).abs() * 2 * SIDE, torch.fft.fftfreq(w).abs() * 2 * SIDE
+        grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij")[::-1], -1) / (SIDE - 1) * 2 - 1
+        power = F.grid_sample(
+            self.spectrum[None], grid[None].to(self.spectrum), align_corners=True, padding_mode="border"
+        )
+        colored = torch.fft.ifft2(torch.fft.fft2(white) * (power / power.mean((2, 3), keepdim=True)).sqrt()).real
+        return from_planes(colored * self.variance_at(clean.mean(1)).movedim(-1, 1).sqrt())
+
+
+def estimate_camera_noise(image: Tensor, fitted: Tensor) -> CameraNoise | None:
+    """The noise of an image from what a fit has left of it; None where too little of the image is usable.
+
+    Args:
+        image, fitted: (1, c, h, w) in 0 to 1: the noisy image, and an output of a fit.
+
+    Source: flat blocks by brightness as in Ponomarenko et al., IGARSS 2007, and a spectrum for each as in Colom, Lebrun, Buades
+    and Morel, "A non-parametric approach for the estimation of intensity-frequency dependent noise", ICIP 2014; both of them
+    measure the image itself, this the residual of a fit.
+    """
+    h, w = image.shape[-2:]
+    if min(h, w) < SIDE:
+        return None
+    stride = SIDE // 4 if h * w <= _MANY else SIDE // 2
+    usable = block_means(((image < _STEP / 2) | (image > 1 - _STEP / 2)).float().amax(1)[0], stride) <= _SATURATED
+    if int(usable.sum()) < 2 * _FEWEST:
+        return None
+    squares = to_blocks(to_planes(image - fitted)[0], stride)[:, usable].square()
+    luma = fitted.mean(1)[0]
+    brightness, slope = block_means(luma, stride)[usable], block_means(_slope(luma), stride)[usable]
+    groups = max(1, min(_GROUPS, len(brightness) // _OF_GROUP))
+    points: list[float] = []
+    powers: list[Tensor] = []
+    counts: list[int] = []
+    for group in brightness.argsort().chunk(groups):
+        count = min(len(group), max(_FEWEST, int(_FLATTEST * len(group))))
+        flat = group[slope[group].topk(count, largest=False).indices]
+        powers.append(squares[:, flat].median(1).values / _MEDIAN)
+        points.append(float(brightness[group].mean()))
+        counts.append(len(group))
+    power = torch.stack(powers)  # (g, p, 16, 16)
+    share = torch.tensor(counts).to(power) / sum(counts)
+    spectrum = (power * share[:, None, None, None]).sum(0)
+    level = spectrum.flatten(1)[:, 1:].mean(1).clamp_min(1e-12)
+    variance = power.flatten(2)[..., 1:].mean(2)
+    return CameraNoise(torch.tensor(points).to(power), variance, spectrum / level[:, None, None])
+
+
+def _slope(plane: Tensor) -> Tensor:
+    """The squared slope of a plane, (h, w)."""
+    down, along = plane.diff(dim=0).square(), plane.diff(dim=1).square()
+    return F.pad(down, (0, 0, 0, 1)) + F.pad(along, (0, 1, 0, 0))
