@@ -12,7 +12,16 @@ from studies.harness import SCALES, Run, Scale, StudyError
 from studies.harness.study import run_study, section
 
 STUDIES = (  # in the order of docs/results.md
-    *("paper_curve", "noise_impedance", "denoising", "real_noise", "gallery", "prior_effect", "architecture"),
+    *(
+        "paper_curve",
+        "noise_impedance",
+        "denoising",
+        "camera_noise",
+        "real_noise",
+        "gallery",
+        "prior_effect",
+        "architecture",
+    ),
     *("super_resolution", "deblurring", "flash", "inpainting", "demosaicing", "jpeg"),
     *("blindness", "quality", "loss_estimator", "feature_inversion", "preimage_recovery"),
     *("activation_maximization", "adversary_curves", "architecture_sensitivity", "robust_features"),

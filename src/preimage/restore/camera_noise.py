@@ -10,28 +10,27 @@ import torch
 from preimage.engine.recipe import Recipe
 from preimage.images import Picture
 from preimage.noise.camera import CameraNoise
-from preimage.noise.chroma import chroma_sigma
 from preimage.noise.estimation import Noise
 from preimage.noise.likelihood import noise_problem
 from preimage.noise.returned import Returned
+from preimage.noise.whiteness import white_sigma
 from preimage.problem import Problem
 from preimage.restore.recipes import NEAREST
 
-SMALLEST = 48  # pixels of a side: smaller images hold too few blocks for its noise to be measured
 LENGTH = 3.0  # pixels over which it is correlated, for whitening: the exact value is of no account
-STEPS = 190  # of an image of 256 x 256; MEASURED in benchmarks/camera.py
+STEPS = 200  # of an image of 256 x 256; MEASURED in the study camera_noise
 WHITE = 1.2 / 255  # white noise of a lower deviation is rounding, or what a scanner leaves
-FAINT = 2 / 255  # noise of a lower deviation cannot be distinguished from texture by the image alone
 WEAK = 12 / 255  # hiding a value costs about as much as noise of this deviation
+TEXTURED = 1.5  # the estimate from flat parts over that from the highest frequencies, above which it is of texture
 
 
 def is_cameras(picture: Picture, noise: Noise) -> bool:
     """Whether an image is to be taken as a camera's, given what is found of noise that is white."""
-    if min(picture.tensor.shape[-2:]) < SMALLEST or noise.kind == "impulse":
+    white = white_sigma(picture.tensor)
+    if white is None or noise.kind == "impulse":
         return False
-    if picture.tensor.shape[1] == 3:
-        return bool(noise.length) or chroma_sigma(picture.tensor) < WHITE
-    return bool(noise.length) or (noise.kind == "gaussian" and noise.sigma < FAINT)
+    strong = picture.tensor.shape[1] != 3 and noise.sigma >= WEAK
+    return bool(noise.length) or (white < WHITE and not strong)
 
 
 def for_camera(recipe: Recipe, size: tuple[int, int]) -> Recipe:
@@ -39,7 +38,8 @@ def for_camera(recipe: Recipe, size: tuple[int, int]) -> Recipe:
     from preimage.restore.denoise import from_noise
 
     steps = round(STEPS * (size[0] * size[1]) ** 0.25 / 16)
-    return replace(from_noise(recipe), network=NEAREST, restarts=recipe.restarts, steps=steps)
+    # Two fits over-fit other noise: their mean is better by more than twice the steps are.
+    return replace(from_noise(recipe), network=NEAREST, restarts=max(recipe.restarts, 2), steps=steps)
 
 
 def camera_problem(part: Picture, returned: Returned) -> Problem:
@@ -55,7 +55,10 @@ def returned_of_weak(part: Picture, noise: Noise, returned: Returned) -> Returne
     """What is returned of an image with weak white noise: hiding a value costs a fit from a masked code more than its noise."""
     if noise.kind != "gaussian" or noise.length or noise.sigma >= WEAK:
         return None
-    white = CameraNoise.white(noise.sigma, planes=part.tensor.shape[1])
+    sigma, seen = noise.sigma, white_sigma(part.tensor)
+    if returned.sigma is None and seen and sigma > TEXTURED * seen:
+        sigma = seen
+    white = CameraNoise.white(sigma, planes=part.tensor.shape[1])
     return replace(returned, image=part.tensor, noise=white, sigma=None, missing=part.missing)
 
 

@@ -1,4 +1,4 @@
-"""White noise from the highest frequencies of chroma, which hold hardly any of a photograph."""
+"""White noise from the highest frequencies: of chroma, which hold hardly any of a photograph, or of an image without."""
 
 from __future__ import annotations
 
@@ -11,34 +11,40 @@ from preimage.noise.blocks import SIDE, block_means, to_blocks, to_planes
 
 _HIGHEST = 20  # row and column of a cosine coefficient add up to at least this
 _LEAST, _MIDDLE = 0.05, 0.5  # quantiles of the blocks
-_EVEN = 1.3  # of the deviation in the middle block over that in the least: 1.03 for noise, 1.6 and more for texture
+_EVEN = 1.3  # of the deviation in the middle block over that in the least: 1.03 for noise, 1.5 and more for texture
 _SATURATED = 0.1  # blocks with more of their values at 0 or 1 say nothing of the noise
 _FEWEST = 32  # blocks
 _STEP = 1 / 255
 
 
-def chroma_sigma(image: Tensor) -> float:
-    """The deviation of noise that is independent from pixel to pixel and alike everywhere, of an image (1, 3, h, w) in 0 to 1.
+def white_sigma(image: Tensor) -> float | None:
+    """The deviation of noise that is independent from pixel to pixel and alike everywhere; None of an image that is too small.
 
-    It is 0 where there is none: also where the chroma of the image itself is as fine as that.
+    It is 0 where there is none, and where the highest frequencies are uneven, as those of texture are.
 
     Example:
         >>> noise = 0.1 * torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-        >>> round(chroma_sigma(0.5 + noise), 2), chroma_sigma(torch.full((1, 3, 64, 64), 0.5))
+        >>> round(white_sigma(0.5 + noise), 2), white_sigma(torch.full((1, 3, 64, 64), 0.5))
         (0.1, 0.0)
+
+    image: (1, c, h, w), 0 to 1.
     """
-    if image.shape[1] != 3 or min(image.shape[-2:]) < 2 * SIDE:
-        return 0.0
+    if min(image.shape[-2:]) < SIDE:
+        return None
     stride = SIDE // 2
     usable = block_means(((image < _STEP / 2) | (image > 1 - _STEP / 2)).float().amax(1)[0], stride) <= _SATURATED
     if int(usable.sum()) < _FEWEST:
-        return 0.0
+        return None
+    planes = to_planes(image)[0]
     diagonal = torch.arange(SIDE)[:, None] + torch.arange(SIDE)
-    high = to_blocks(to_planes(image)[0, 1:], stride)[:, usable][..., diagonal >= _HIGHEST].square().mean((0, 2))
+    squares = to_blocks(planes[1:] if len(planes) == 3 else planes, stride)[:, usable][
+        ..., diagonal >= _HIGHEST
+    ].square()
+    high = squares.mean((0, 2))
     least, middle = (float(torch.quantile(high, each)) for each in (_LEAST, _MIDDLE))
     if least <= 0:
         return 0.0
     # Of a mean of so many squares of normal values the quantile is this much below the mean (Wilson and Hilferty 1931).
-    spread = 2 / (9 * 2 * int((diagonal >= _HIGHEST).sum()))
+    spread = 2 / (9 * squares.shape[0] * squares.shape[2])
     least /= (1 - spread - 1.645 * math.sqrt(spread)) ** 3
     return math.sqrt(least) if math.sqrt(middle / least) < _EVEN else 0.0
