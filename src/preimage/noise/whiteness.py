@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 
 import torch
 from torch import Tensor
@@ -13,14 +14,14 @@ _HIGHEST = 20  # row and column of a cosine coefficient add up to at least this
 _LEAST, _MIDDLE = 0.05, 0.5  # quantiles of the blocks
 _EVEN = 1.3  # of the deviation in the middle block over that in the least: 1.03 for noise, 1.5 and more for texture
 _SATURATED = 0.1  # blocks with more of their values at 0 or 1 say nothing of the noise
-_FEWEST = 32  # blocks
+_FEWEST, _GROUPS = 32, 4  # blocks, and groups of them by brightness
 _STEP = 1 / 255
 
 
 def white_sigma(image: Tensor) -> float | None:
-    """The deviation of noise that is independent from pixel to pixel and alike everywhere; None of an image that is too small.
+    """The deviation of noise that is independent from pixel to pixel; None of an image that is too small.
 
-    It is 0 where there is none, and where the highest frequencies are uneven, as those of texture are.
+    It is 0 where there is none, and where the highest frequencies are uneven at one brightness, as those of texture are.
 
     Example:
         >>> noise = 0.1 * torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -41,10 +42,13 @@ def white_sigma(image: Tensor) -> float | None:
         ..., diagonal >= _HIGHEST
     ].square()
     high = squares.mean((0, 2))
-    least, middle = (float(torch.quantile(high, each)) for each in (_LEAST, _MIDDLE))
-    if least <= 0:
-        return 0.0
     # Of a mean of so many squares of normal values the quantile is this much below the mean (Wilson and Hilferty 1931).
     spread = 2 / (9 * squares.shape[0] * squares.shape[2])
-    least /= (1 - spread - 1.645 * math.sqrt(spread)) ** 3
-    return math.sqrt(least) if math.sqrt(middle / least) < _EVEN else 0.0
+    below = (1 - spread - 1.645 * math.sqrt(spread)) ** 3
+    found, uneven = [], []
+    for group in block_means(image.mean(1)[0], stride)[usable].argsort().chunk(min(_GROUPS, len(high) // _FEWEST)):
+        least, middle = (float(torch.quantile(high[group], each)) for each in (_LEAST, _MIDDLE))
+        found.append(least / below)
+        uneven.append(math.sqrt(middle / max(found[-1], 1e-12)))
+    even = statistics.median(uneven) < _EVEN
+    return math.sqrt(statistics.fmean(found)) if even else 0.0

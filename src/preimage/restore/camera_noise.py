@@ -29,8 +29,7 @@ def is_cameras(picture: Picture, noise: Noise) -> bool:
     white = white_sigma(picture.tensor)
     if white is None or noise.kind == "impulse":
         return False
-    strong = picture.tensor.shape[1] != 3 and noise.sigma >= WEAK
-    return bool(noise.length) or (white < WHITE and not strong)
+    return bool(noise.length) or (white < WHITE and noise.sigma < WEAK)
 
 
 def for_camera(recipe: Recipe, size: tuple[int, int]) -> Recipe:
