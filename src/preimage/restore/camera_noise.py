@@ -27,9 +27,9 @@ TEXTURED = 1.5  # the estimate from flat parts over that from the highest freque
 def is_cameras(picture: Picture, noise: Noise) -> bool:
     """Whether an image is to be taken as a camera's, given what is found of noise that is white."""
     white = white_sigma(picture.tensor)
-    if white is None or noise.kind == "impulse":
+    if white is None or noise.kind == "impulse" or noise.length:
         return False
-    return bool(noise.length) or (white < WHITE and noise.sigma < WEAK)
+    return white < WHITE and noise.sigma < WEAK
 
 
 def for_camera(recipe: Recipe, size: tuple[int, int]) -> Recipe:
