@@ -28,6 +28,7 @@ class Returned:
         image: what was given, (1, c, h, w), 0 to 1.
         noise: known noise; None: measured in the residual of what is given to be finished.
         sigma: the deviation of the noise if it is known, 0 to 1; None: as measured, as far as it is certain to be noise.
+        blended: whether what the fit has not reached is put back; False: the fit itself is what the noise was removed from.
         missing: True where the image is not valid, (1, 1 or c, h, w).
         luma, chroma: the share of the noise that is removed, 0 to 1.
         grain: the share of the removed luma noise that is put back, 0 to 1.
@@ -36,10 +37,16 @@ class Returned:
     image: Tensor
     noise: CameraNoise | None = None
     sigma: float | None = None
+    blended: bool = True
     missing: Tensor | None = None
     luma: float = 1.0
     chroma: float = 1.0
     grain: float = 0.0
+
+    @property
+    def changes(self) -> bool:
+        """Whether any noise is kept."""
+        return (self.luma, self.chroma, self.grain) != (1, 1, 0)
 
     def __call__(self, fitted: Tensor) -> Tensor:
         return torch.cat([self._one(each[None].float()) for each in fitted]).to(fitted)
@@ -48,19 +55,21 @@ class Returned:
         image = self.image.to(fitted)
         if self.missing is not None:
             image = torch.where(self.missing.to(fitted.device), fitted, image)
-        noise = self.noise or estimate_camera_noise(image, fitted)
-        if noise is None:
-            restored = fitted
-        else:
-            known = self.noise is not None and self.sigma is None
-            restored = blend(image, fitted, noise if known else noise.scaled(self._factor(noise, image)))
-        if (self.luma, self.chroma, self.grain) == (1, 1, 0):
+        restored = self._restored(image, fitted) if self.blended else fitted
+        if not self.changes:
             return restored
         removed = to_planes(image - restored)
         kept = torch.full_like(removed, 1 - self.luma * (1 - self.grain))
         if removed.shape[1] == 3:
             kept[:, 1:] = 1 - self.chroma
         return restored + from_planes(removed * kept)
+
+    def _restored(self, image: Tensor, fitted: Tensor) -> Tensor:
+        noise = self.noise or estimate_camera_noise(image, fitted)
+        if noise is None:
+            return fitted
+        known = self.noise is not None and self.sigma is None
+        return blend(image, fitted, noise if known else noise.scaled(self._factor(noise, image)))
 
     def _factor(self, noise: CameraNoise, image: Tensor) -> float:
         if self.sigma is not None:

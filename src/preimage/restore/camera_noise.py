@@ -50,15 +50,16 @@ def camera_problem(part: Picture, returned: Returned) -> Problem:
     return replace(problem, noise_level=None, weight=weight, finish=finish)
 
 
-def returned_of_weak(part: Picture, noise: Noise, returned: Returned) -> Returned | None:
-    """What is returned of an image with weak white noise: hiding a value costs a fit from a masked code more than its noise."""
+def returned_of_white(part: Picture, noise: Noise, returned: Returned) -> Returned | None:
+    """What is returned of an image with white noise: if it is weak, hiding a value costs a fit more than its noise, and a blend
+    of both is returned; None: the fit."""
+    here = replace(returned, image=part.tensor, missing=part.missing, sigma=None)
     if noise.kind != "gaussian" or noise.length or noise.sigma >= WEAK:
-        return None
+        return replace(here, blended=False) if returned.changes else None
     sigma, seen = noise.sigma, white_sigma(part.tensor)
     if returned.sigma is None and seen and sigma > TEXTURED * seen:
         sigma = seen
-    white = CameraNoise.white(sigma, planes=part.tensor.shape[1])
-    return replace(returned, image=part.tensor, noise=white, sigma=None, missing=part.missing)
+    return replace(here, noise=CameraNoise.white(sigma, planes=part.tensor.shape[1]))
 
 
 def strengths(image: torch.Tensor, options: Any, sigma: float | None) -> Returned:

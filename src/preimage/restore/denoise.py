@@ -114,7 +114,7 @@ def plan(picture: Picture, options: DenoiseOptions, choice: RecipeChoice) -> Pla
     from preimage.noise.estimation import estimate_noise, impulse_mask, is_clipped
     from preimage.noise.likelihood import noise_problem
     from preimage.regularizers import total_variation
-    from preimage.restore.camera_noise import camera_problem, for_camera, is_cameras, returned_of_weak, strengths
+    from preimage.restore.camera_noise import camera_problem, for_camera, is_cameras, returned_of_white, strengths
     from preimage.series.plan import Plan
     from preimage.stopping import holds_out, residual_noise
 
@@ -142,7 +142,7 @@ def plan(picture: Picture, options: DenoiseOptions, choice: RecipeChoice) -> Pla
         else:
             stated = noise_problem(part.tensor, found, impulses=part.missing, clipped=clipped, whiten=whiten)
             if not fitted_as_is:
-                stated = replace(stated, finish=returned_of_weak(part, found, returned))
+                stated = replace(stated, finish=returned_of_white(part, found, returned))
         return replace(stated, regularizers=((options.tv, total_variation),)) if options.tv else stated
 
     return Plan(

@@ -1,0 +1,78 @@
+"""Where the noise of the residual has settled."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+from sequences import follow, started, step_of
+
+from preimage.errors import InputError
+from preimage.problem import Problem
+from preimage.stopping import by_name, residual_noise
+
+SIDE, TOTAL = 64, 400
+NOISE = torch.randn(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+PROBLEM = Problem(0.5 + 0.05 * NOISE)
+
+
+def steps(left):
+    """Averages of which the residual is so many times the noise, by step."""
+    return [step_of(i, 0.5 + 0.05 * (1 - left(i)) * NOISE, total=TOTAL) for i in range(1, TOTAL + 1)]
+
+
+def test_it_stops_where_the_noise_falls_no_longer_and_keeps_the_last():
+    rule = started(residual_noise(), PROBLEM, total=TOTAL)
+    stopped = follow(rule, steps(lambda i: max(3 - i / 80, 1) - i / 1e5))
+    assert stopped == [220]
+    assert rule.kept_step == [220]
+    assert rule.reason_code(0) == "noise-level"
+    assert "luma" in rule.reason(0)
+
+
+def test_a_rest_before_the_first_judged_step_is_none():
+    rule = started(residual_noise(begin=120), PROBLEM, total=TOTAL)
+    assert follow(rule, steps(lambda i: 3.0 if i < 120 else max(3 - (i - 120) / 60, 1)))[0] > 220
+
+
+def test_noise_that_falls_to_the_end_takes_all_steps():
+    rule = started(residual_noise(), PROBLEM, total=TOTAL)
+    assert follow(rule, steps(lambda i: math.exp(-i / 100))) == [0]
+    assert rule.kept_step == [TOTAL]
+    assert rule.reason_code(0) == "all-steps"
+
+
+def test_what_cannot_be_told_from_texture_is_said_with_the_way_out():
+    rule = started(residual_noise(), PROBLEM, total=TOTAL)
+    follow(rule, steps(lambda i: 1 - i / 1e5))
+    assert "texture" in rule.reason(0)
+    assert "specify sigma" in rule.reason(0)
+
+
+def test_an_image_too_small_to_measure_keeps_the_last():
+    rule = started(residual_noise(), Problem(torch.zeros(1, 3, 8, 8)), total=150)
+    follow(rule, [step_of(i, torch.zeros(1, 3, 8, 8), total=150) for i in range(1, 151)])
+    assert rule.kept_step == [150]
+    assert "could not be measured" in rule.reason(0)
+
+
+def test_a_copy_and_a_state_go_on_alike():
+    rule = started(residual_noise(), PROBLEM, total=TOTAL)
+    some = steps(lambda i: max(3 - i / 80, 1) - i / 1e5)
+    follow(rule, some[:160])
+    twin = started(residual_noise(), PROBLEM, total=TOTAL)
+    twin.load_state_dict(copy.deepcopy(rule.state_dict()))
+    assert follow(twin, some[160:]) == follow(rule, some[160:])
+    assert twin.reason(0) == rule.reason(0)
+
+
+def test_by_its_name():
+    assert by_name("residual-noise") == residual_noise()
+
+
+def test_begin_is_a_step():
+    with pytest.raises(InputError) as caught:
+        residual_noise(begin=0)
+    assert caught.value.code == "invalid-value"
