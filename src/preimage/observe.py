@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import math
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -216,12 +216,21 @@ class Film:
         every: steps between two frames, 1 or more; the first step always has one.
         display: the values that are black and white.
         side: longest side in pixels.
+        shown: what makes gray or color of an image (c, h, w), if it is neither (`Picture.shown`).
     """
 
-    def __init__(self, every: int, *, display: tuple[float, float] = (0.0, 1.0), side: int = 480) -> None:
+    def __init__(
+        self,
+        every: int,
+        *,
+        display: tuple[float, float] = (0.0, 1.0),
+        side: int = 480,
+        shown: Callable[[torch.Tensor], torch.Tensor] = torch.clone,
+    ) -> None:
         self.every = every
         self.display = display
         self.side = side
+        self.shown = shown
         self.frames: list[torch.Tensor] = []
 
     def note(self, run: Run, step: Step) -> None:
@@ -232,6 +241,7 @@ class Film:
 
     def frame(self, image: torch.Tensor) -> torch.Tensor:
         """An image (c, h, w) as a frame, (h, w, 3) uint8."""
+        image = self.shown(image)
         longest = max(image.shape[-2:])
         if longest > self.side:
             image = functional.interpolate(image[None], scale_factor=self.side / longest, mode="area")[0]

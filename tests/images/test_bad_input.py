@@ -114,13 +114,16 @@ def test_damaged_pixels_of_png(tmp_path: Path) -> None:
     assert "is damaged or truncated" in refusal(tmp_path / "a.png")
 
 
-@pytest.mark.parametrize("mode", ["CMYK", "LAB"])
+@pytest.mark.parametrize("mode", ["LAB", "YCbCr", "HSV"])
 def test_colors_that_are_not_rgb(tmp_path: Path, mode: str) -> None:
     image = Image.new(mode, (40, 48))
-    suffixes = [".tif", ".jpg"] if mode == "CMYK" else [".tif"]
-    for suffix in suffixes:
-        image.save(tmp_path / f"a{suffix}")
-        assert "neither grey nor RGB: convert it to RGB first" in refusal(tmp_path / f"a{suffix}")
+    if mode == "LAB":
+        image.save(tmp_path / "a.tif")
+        assert "neither grey nor RGB: convert it to RGB first" in refusal(tmp_path / "a.tif")
+        for photometric in (9, 10):  # ICCLab, ITULab
+            with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as tif:
+                tif.pages.first.tags[262].overwrite(photometric)
+            assert "neither grey nor RGB: convert it to RGB first" in refusal(tmp_path / "a.tif")
     with pytest.raises(InputError, match="convert it to RGB first"):
         as_picture(image)
 

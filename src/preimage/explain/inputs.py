@@ -140,7 +140,8 @@ def one_picture(
         raise InputError(f"{picture.name} has {pages} pages, and one image is explained at a time", code="shape")
     if channels not in (1, 3):
         raise InputError(
-            f"{picture.name} has {channels} channels: a classifier takes 1 or 3, gray or color", code="shape"
+            f"{picture.name} has {channels} channels: a classifier takes 1 or 3, gray or color: convert it first",
+            code="shape",
         )
     return picture
 

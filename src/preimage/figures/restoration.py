@@ -48,9 +48,10 @@ def restoration_figure(
     before = None if result.picture is None else result.picture.tensor[0]
     limits = (0.0, 1.0) if result.picture is None else display_range(result.picture)
     shown = [("before", before), ("after", after), ("reference", None if reference is None else reference[0].cpu())]
-    panels = [(title, displayed(picture, limits)) for title, picture in shown if picture is not None]
+    as_shown = (lambda each: each) if result.picture is None else result.picture.shown
+    panels = [(title, displayed(as_shown(picture), limits)) for title, picture in shown if picture is not None]
     if before is not None and before.shape == after.shape:
-        panels.insert(2, ("difference", _difference(after - before)))
+        panels.insert(2, ("difference", _difference(as_shown(after) - as_shown(before))))
     figure, places, curves = figure_of_panels((3.2 * len(panels), 6.0), (3, 2), 1, len(panels))
     for axes, (title, picture) in zip(places, panels, strict=True):
         show_panel(axes, picture, title, fontsize=10, sharp=True)

@@ -121,7 +121,7 @@ def _new_partial(target: Path) -> tuple[Path, BinaryIO]:
     """A new file beside the target, open and locked: what is not locked, nobody is writing any more."""
     while True:
         partial = _partial_name(target)
-        file = partial.open("xb")
+        file = partial.open("x+b")  # what a writer refers to is read again
         with contextlib.suppress(OSError):  # some network folders know no locks
             _lock(file)
         if fcntl is None or partial.exists():  # else it was taken for an orphan before it was locked

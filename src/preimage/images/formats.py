@@ -19,13 +19,14 @@ class Format:
     channels: tuple[int, ...]
     alpha: bool = False
     pages: bool = False
+    cmyk: bool = False
     longest_side: int = 2**31 - 1
 
-    def lacks(self, dtype: np.dtype, channels: int, alpha: bool, pages: int, side: int) -> list[str]:
+    def lacks(self, dtype: np.dtype, channels: int, alpha: bool, pages: int, side: int, cmyk: bool) -> list[str]:
         """What such an image has and the format cannot hold; side is the longest, in pixels."""
         beyond = {
             f"{dtype.name} values": dtype.name not in self.dtypes,
-            f"{channels} channels": channels not in self.channels,
+            "CMYK colors" if cmyk else f"{channels} channels": not self.cmyk if cmyk else channels not in self.channels,
             "transparency": alpha and not self.alpha,
             f"{pages} pages": pages > 1 and not self.pages,
             f"a side of {side} pixels": side > self.longest_side,
@@ -35,10 +36,10 @@ class Format:
 
 _ANY_REAL = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float16", "float32", "float64")
 PNG = Format("PNG", ("uint8", "uint16"), (1, 3), alpha=True)
-JPEG = Format("JPEG", ("uint8",), (1, 3), longest_side=65_500)  # libjpeg's limit
+JPEG = Format("JPEG", ("uint8",), (1, 3), cmyk=True, longest_side=65_500)  # libjpeg's limit
 WEBP = Format("WebP", ("uint8",), (1, 3), alpha=True, longest_side=16_383)
 BMP = Format("BMP", ("uint8",), (1, 3))
-TIFF = Format("TIFF", _ANY_REAL, tuple(range(1, 17)), alpha=True, pages=True)
+TIFF = Format("TIFF", _ANY_REAL, tuple(range(1, 17)), alpha=True, pages=True, cmyk=True)
 
 READ_BY_PILLOW = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 """All that Pillow is asked for, beside TIFF; it knows many more (PostScript runs a program)."""
@@ -47,7 +48,9 @@ SUFFIXES = (*EXTENSIONS, ".gif")
 """Of the files that are taken for pictures in a folder."""
 
 
-def check_holds(path: str | Path, *, dtype: np.dtype, channels: int, alpha: bool, pages: int, side: int) -> Format:
+def check_holds(
+    path: str | Path, *, dtype: np.dtype, channels: int, alpha: bool, pages: int, side: int, cmyk: bool = False
+) -> Format:
     """The format that the extension of path names, if it can hold such an image.
 
     Example:
@@ -62,9 +65,9 @@ def check_holds(path: str | Path, *, dtype: np.dtype, channels: int, alpha: bool
         way_out = f"use {_alternatives(list(EXTENSIONS))}"
         raise InputError(f"{path}: {found} names no format that is written: {way_out}", code="format")
     chosen = EXTENSIONS[suffix]
-    lacks = chosen.lacks(dtype, channels, alpha, pages, side)
+    lacks = chosen.lacks(dtype, channels, alpha, pages, side, cmyk)
     if lacks:
-        able = [each for each, form in EXTENSIONS.items() if not form.lacks(dtype, channels, alpha, pages, side)]
+        able = [each for each, form in EXTENSIONS.items() if not form.lacks(dtype, channels, alpha, pages, side, cmyk)]
         way_out = f"use {_alternatives(able)}" if able else "convert it to float32 or uint16 first"
         raise InputError(f"{path}: {chosen.name} cannot hold {' and '.join(lacks)}: {way_out}", code="format")
     return chosen

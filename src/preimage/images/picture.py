@@ -98,6 +98,10 @@ class Picture:
         brightest = float(brightness.max())
         return brightness > 0.5 * brightest if brightest > 0 else torch.zeros_like(brightness, dtype=torch.bool)
 
+    def shown(self, image: torch.Tensor) -> torch.Tensor:
+        """An image (c, h, w) of this kind as it is to be looked at: CMYK as the light that is left by inks and black, (3, h, w)."""
+        return image[:3] * image[3:4] if self.metadata.cmyk else image
+
     def opaque(self) -> Picture:
         """This picture with all of its alpha fully opaque, to write a result whose transparent part was filled.
 
@@ -123,10 +127,12 @@ class Picture:
 
         tensor is (b, c, h, w) or (c, h, w), 0 to 1; h and w may differ from the picture's (super-resolution: alpha is
         enlarged too). What came as an array or a tensor comes back arranged as it came. A file or PIL image comes back
-        (h, w) or (h, w, c), alpha as the last channel, with b in front if several pages were read.
+        (h, w) or (h, w, c), alpha as the last channel, with b in front if several pages were read; CMYK as inks.
         Raises InputError if pages or channels differ from the picture's, or values are not finite.
         """
         pages, alpha = self._in_kind(tensor, self.dtype, self.low, self.high)
+        if self.metadata.cmyk and pages.dtype.kind == "u":
+            pages = np.iinfo(pages.dtype).max - pages
         if self.layout == "tensor hw":
             return pages[0, ..., 0]
         if self.layout in ("chw", "bchw"):
@@ -205,7 +211,8 @@ class Picture:
             dtype, low, high = np.dtype(np.uint8), 0.0, 255.0
         b, c, h, w = shape
         alpha = self.alpha is not None
-        form = check_holds(path, dtype=dtype, channels=c, alpha=alpha, pages=b, side=max(h, w))
+        cmyk = bool(self.metadata.cmyk)
+        form = check_holds(path, dtype=dtype, channels=c, alpha=alpha, pages=b, side=max(h, w), cmyk=cmyk)
         return form, dtype, low, high
 
     def _four_axes(self, tensor: torch.Tensor) -> torch.Tensor:

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -179,11 +179,13 @@ def _decode(image: Image.Image, coding: str, name: str) -> tuple[NDArray[Any], N
         raise damaged(name, ValueError("it has no palette"))
     with_alpha = mode in ("P", "PA", "RGB", "RGBa") and image.has_transparency_data
     wanted = "RGBA" if with_alpha else _CONVERTED.get(mode, mode)
-    if wanted not in ("L", "RGB", "F", "I", "LA", "RGBA") and not wanted.startswith("I;16"):
+    if wanted not in ("L", "RGB", "F", "I", "LA", "RGBA", "CMYK") and not wanted.startswith("I;16"):
         raise InputError(
             f"{name} is a {mode} picture, neither grey nor RGB: convert it to RGB first", code="unreadable"
         )
     pixels = np.asarray(image if wanted == mode else image.convert(wanted))
+    if _cmyk(image) == "adobe":  # what is not "plain" Pillow has as inks; a plain JPEG it takes for one of Adobe's
+        pixels = 255 - pixels
     if wanted in ("LA", "RGBA"):
         return pixels[..., :-1], pixels[..., -1]
     return pixels.reshape(*pixels.shape[:2], -1), None
@@ -217,8 +219,15 @@ def _metadata(image: Image.Image) -> Metadata:
         text=tuple(getattr(image, "text", {}).items()) if image.format == "PNG" else (),
         png_chunks=_png_chunks(info) if image.format == "PNG" else (),
         comment=info.get("comment") if image.format in ("JPEG", "MPO") else None,
+        cmyk=_cmyk(image),
         quantization=jpeg_coding_of(image),
     )
+
+
+def _cmyk(image: Image.Image) -> Literal["", "adobe", "plain"]:
+    if image.mode != "CMYK":
+        return ""
+    return "plain" if image.format in ("JPEG", "MPO") and "adobe" not in image.info else "adobe"
 
 
 def _png_chunks(info: dict[Any, Any]) -> tuple[tuple[bytes, bytes], ...]:

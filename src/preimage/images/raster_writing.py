@@ -13,6 +13,7 @@ from preimage.images.formats import JPEG, PNG, WEBP, Format
 from preimage.images.samples import Metadata, Samples
 
 _JPEG_QUALITY = 95
+_ADOBE = b"\xff\xee\x00\x0eAdobe"  # and seven bytes
 _PNG_IHDR_END = 33  # the signature and the first chunk are of fixed length
 
 
@@ -56,10 +57,19 @@ def _encode_by_pillow(pixels: NDArray[Any], form: Format, metadata: Metadata) ->
         options |= {"lossless": True, "exact": True}  # exact: the colors under transparent pixels too
     elif form is PNG:
         options["pnginfo"] = _png_info(metadata)
-    image = Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
+    if metadata.cmyk == "adobe":
+        pixels = 255 - pixels  # inks
+    pixels = np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    image = Image.frombuffer("CMYK", pixels.shape[1::-1], pixels) if metadata.cmyk else Image.fromarray(pixels)
     buffer = io.BytesIO()
     image.save(buffer, format=form.name.upper(), **options)
-    return buffer.getvalue()
+    return _without_adobe(buffer.getvalue()) if metadata.cmyk == "plain" else buffer.getvalue()
+
+
+def _without_adobe(data: bytes) -> bytes:
+    """A JPEG without the marker that says its inks are inverted."""
+    at = data.index(_ADOBE)
+    return data[:at] + data[at + len(_ADOBE) + 7 :]
 
 
 def _png_info(metadata: Metadata) -> Any:

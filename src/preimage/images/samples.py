@@ -21,6 +21,8 @@ DENSEST = 10_000
 _DENSE_FROM = 2**24  # pixels below which it does not matter
 
 Rational = tuple[int, int]
+COLORS = {"rgb": 3, "separated": 4}
+"""Channels of what is not grey, beside alpha."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class TiffLayout:
     shape: tuple[int, ...]  # along axes, of the pages that were read
     page_axes: str  # the last of axes: those of one stored page, YX, YXS or SYX
     byteorder: Literal["<", ">"]
-    photometric: Literal["minisblack", "miniswhite", "rgb"]
+    photometric: Literal["minisblack", "miniswhite", "rgb", "separated"]
     extrasamples: tuple[int, ...] = ()
     deflate: bool = False
     bigtiff: bool = False
@@ -74,6 +76,8 @@ class Metadata:
     png_chunks: tuple[tuple[bytes, bytes], ...] = ()  # gAMA, cHRM, sRGB
     comment: bytes | None = None
     tiff: TiffLayout | None = None
+    cmyk: Literal["", "adobe", "plain"] = ""
+    """Of inks, which are held as the light that they leave: how a JPEG has them, inverted with Adobe's marker, or without it."""
     quantization: JpegCoding | None = None  # of the JPEG it was read from; only read, no writer takes it
 
 

@@ -138,5 +138,7 @@ def _one_page(file: Path, reading: Reading, at_least: tuple[int, int] | None) ->
     check_values(samples.pages, str(file))
     channels = samples.pages.shape[3]
     if channels not in (1, 3):
-        raise InputError(f"{file} has {channels} channels: a classifier takes 1 or 3, gray or color", code="shape")
+        raise InputError(
+            f"{file} has {channels} channels: a classifier takes 1 or 3, gray or color: convert it first", code="shape"
+        )
     return samples

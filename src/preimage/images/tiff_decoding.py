@@ -42,7 +42,7 @@ def _by_pillow(path: Path, index: int, keyframe: TiffPage) -> NDArray[Any] | Non
         image.seek(index)
         image.load()
         mode = {"La": "LA", "RGBa": "RGBA", "YCbCr": "RGB"}.get(image.mode, image.mode)
-        if mode not in ("L", "LA", "RGB", "RGBA", "P"):
+        if mode not in ("L", "LA", "RGB", "RGBA", "P", "CMYK"):
             return None
         pixels = np.asarray(image if mode == image.mode else image.convert(mode))
     # Pillow turns a TIFF upright by itself, and shows what is white at zero as it looks; we do so later.

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preimage.errors import InputError
+from preimage.images.exif import block_of, of_tiff
 from preimage.images.raster import damaged
-from preimage.images.samples import Metadata, Samples, TiffLayout, check_size, page_count, split_axes
+from preimage.images.samples import COLORS, Metadata, Samples, TiffLayout, check_size, page_count, split_axes
 from preimage.images.tiff_bounds import check_chain, check_claims, check_decoding, check_series, check_stored, names_of
 from preimage.images.tiff_decoding import decode_page
 
@@ -21,11 +22,12 @@ if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage, TiffPageSeries
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_COLORS = {0: "miniswhite", 1: "minisblack", 2: "rgb", 3: "palette", 6: "ycbcr"}
+_COLORS = {0: "miniswhite", 1: "minisblack", 2: "rgb", 3: "palette", 5: "cmyk", 6: "ycbcr"}
+_WRITTEN: dict[str, Any] = {"rgb": "rgb", "ycbcr": "rgb", "miniswhite": "miniswhite", "cmyk": "separated"}
 # Document and page names, camera, software, date, artist, copyright, IPTC, geography: carried as they are.
 _KEPT_TAGS = (269, 271, 272, 285, 305, 306, 315, 316, 33432, 33723, 33550, 33922, 34264, 34735, 34736, 34737)
 _KEPT_TAGS += (42112, 42113)
-_ORIENTATION, _XMP, _ICC = 274, 700, 34675
+_ORIENTATION, _INK_SET, _XMP, _ICC = 274, 332, 700, 34675
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ def _read_choice(tif: TiffFile, choice: _Choice, path: Path, name: str) -> Sampl
     check_size(sizes["X"], sizes["Y"], sizes.get("C", 1) * sizes.get("S", 1), name)
     first = series.keyframe
     color = _COLORS.get(int(first.photometric))
-    if color is None:
+    if color is None or (color == "cmyk" and (first.tags.valueof(_INK_SET, 1) != 1 or first.samplesperpixel < 4)):
         problem = f"{name} is a {getattr(first.photometric, 'name', first.photometric)} picture, neither grey nor RGB"
         raise InputError(f"{problem}: convert it to RGB first", code="unreadable")
     planes, pages = _stored(choice)
@@ -145,11 +147,12 @@ def _read_choice(tif: TiffFile, choice: _Choice, path: Path, name: str) -> Sampl
         pages = _through_palette(pages, first)
     if pages.dtype == np.bool_:
         pages = pages.astype(np.uint8) * 255
-    if color == "miniswhite" and pages.dtype.kind == "u":
-        pages = np.iinfo(pages.dtype).max - pages
     pages, alpha = _apart(pages, layout)
+    if color in ("miniswhite", "cmyk") and pages.dtype.kind == "u":
+        pages = np.iinfo(pages.dtype).max - pages
     orientation = int(first.tags.valueof(_ORIENTATION, 1))
-    return Samples(pages, "TIFF", alpha, orientation if orientation in range(1, 9) else 1, _metadata(first, layout))
+    orientation = orientation if orientation in range(1, 9) else 1
+    return Samples(pages, "TIFF", alpha, orientation, _metadata(tif, first, layout, orientation))
 
 
 def _stored(choice: _Choice) -> tuple[list[str], list[Any]]:
@@ -212,7 +215,7 @@ def _through_palette(pages: NDArray[Any], first: TiffPage) -> NDArray[Any]:
 
 def _apart(pages: NDArray[Any], layout: TiffLayout) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Colors and alpha, if the last of the samples is declared as such."""
-    colors = 3 if layout.photometric == "rgb" else 1
+    colors = COLORS.get(layout.photometric, 1)
     declared = layout.extrasamples in ((1,), (2,)) and "S" in layout.axes and "C" not in layout.axes
     if not declared or pages.shape[3] != colors + 1:
         return pages, None
@@ -247,7 +250,7 @@ def _layout(tif: TiffFile, choice: _Choice, axes: str, shape: tuple[int, ...], s
         shape=shape,
         page_axes=stored,
         byteorder=tif.byteorder,
-        photometric="rgb" if color in ("rgb", "ycbcr") else "miniswhite" if color == "miniswhite" else "minisblack",
+        photometric=_WRITTEN.get(color, "minisblack"),
         extrasamples=tuple(int(value) for value in first.extrasamples),
         deflate=int(first.compression) != 1,
         bigtiff=tif.is_bigtiff,
@@ -272,11 +275,20 @@ def _escaped(value: Any) -> Any:
     return "".join(letter if letter.isascii() else f"\\u{ord(letter):04X}" for letter in value)
 
 
-def _metadata(first: TiffPage, layout: TiffLayout) -> Metadata:
+def _metadata(tif: TiffFile, first: TiffPage, layout: TiffLayout, orientation: int) -> Metadata:
     dpi = None
     if layout.resolution is not None and layout.resolution_unit in (2, 3):
         inch = 1.0 if layout.resolution_unit == 2 else 2.54
         x, y = (inch * top / bottom for top, bottom in layout.resolution)
         dpi = (x, y)
     icc, xmp = first.tags.valueof(_ICC), first.tags.valueof(_XMP)
-    return Metadata(icc=icc or None, xmp=xmp or None, dpi=dpi, tiff=layout)
+    found = of_tiff(tif.filehandle, first.offset, tif.byteorder, big=tif.is_bigtiff)
+    exif = None if found is None else block_of(found, orientation)
+    return Metadata(
+        icc=icc or None,
+        exif=exif,
+        xmp=xmp or None,
+        dpi=dpi,
+        tiff=layout,
+        cmyk="adobe" if layout.photometric == "separated" else "",
+    )

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from preimage.errors import InputError
 from preimage.images.atomic import write_bytes_atomically
+from preimage.images.exif import CAMERA, DESCRIPTION, append_directories, of_block
 from preimage.images.pixel_size import enlarged_layout, rational
-from preimage.images.samples import Samples, TiffLayout, check_values, pages_first
+from preimage.images.samples import COLORS, Samples, TiffLayout, check_values, pages_first
 
 _LARGEST_CLASSIC = 2**32 - 2**25  # offsets of 32 bits, and room for the tags
 _ORIENTATION, _XMP = 274, 700
-_SHORT, _BYTE = 3, 1
+_BYTE, _ASCII, _SHORT = 1, 2, 3
 
 
 def write_tiff(samples: Samples, file: BinaryIO, name: str) -> None:
@@ -31,12 +32,12 @@ def write_tiff(samples: Samples, file: BinaryIO, name: str) -> None:
     import tifffile
 
     pages = samples.pages
-    if samples.alpha is not None:
-        pages = np.concatenate([pages, samples.alpha[..., None]], axis=3)
     layout = samples.metadata.tiff or _new_layout(samples)
     layout = enlarged_layout(layout, (pages.shape[1], pages.shape[2]))
-    if layout.photometric == "miniswhite" and pages.dtype.kind == "u":
+    if layout.photometric in ("miniswhite", "separated") and pages.dtype.kind == "u":
         pages = np.iinfo(pages.dtype).max - pages
+    if samples.alpha is not None:
+        pages = np.concatenate([pages, samples.alpha[..., None]], axis=3)
     as_imagej = layout.kind == "imagej" and set(layout.axes) <= set("TZCYXS")  # else its description as it was
     big = (layout.bigtiff or pages.nbytes > _LARGEST_CLASSIC) and not as_imagej
     try:
@@ -51,6 +52,8 @@ def write_tiff(samples: Samples, file: BinaryIO, name: str) -> None:
                 tif.write(array, metadata=layout.metadata, **options)
             else:
                 _write_pages(tif, array, layout, options)
+        if samples.metadata.exif is not None:
+            append_directories(file, samples.metadata.exif, layout.byteorder, big=big)
     except (ValueError, TypeError, KeyError, struct.error) as error:  # such as an entry its writer does not take
         raise InputError(f"{name} cannot be encoded as TIFF ({error}): use another format", code="format") from error
 
@@ -92,17 +95,21 @@ def _join_axes(pages: NDArray[Any], layout: TiffLayout) -> NDArray[Any]:
 def _new_layout(samples: Samples) -> TiffLayout:
     b, h, w, c = samples.pages.shape
     total = c + (samples.alpha is not None)
-    dpi = samples.metadata.dpi
+    dpi, exif = samples.metadata.dpi, samples.metadata.exif
+    found = None if exif is None else of_block(exif)
+    texts = {} if found is None else {each.tag: each.value.rstrip(b"\0") for each in found.main if each.kind == _ASCII}
     return TiffLayout(
         kind="plain",
         axes="QYX" if total == 1 else "QYXS",
         shape=(b, h, w) if total == 1 else (b, h, w, total),
         page_axes="YX" if total == 1 else "YXS",
         byteorder="<",
-        photometric="rgb" if c == 3 else "minisblack",
+        photometric="separated" if samples.metadata.cmyk else "rgb" if c == 3 else "minisblack",
         extrasamples=(2,) if samples.alpha is not None else (),
         resolution=None if dpi is None else (rational(Fraction(dpi[0])), rational(Fraction(dpi[1]))),
         resolution_unit=1 if dpi is None else 2,
+        description=texts.get(DESCRIPTION, b"").decode("utf-8", "replace") or None,
+        tags=tuple((tag, _ASCII, 0, texts[tag], True) for tag in CAMERA if texts.get(tag)),
     )
 
 
@@ -128,7 +135,7 @@ def _options(samples: Samples, layout: TiffLayout, array: NDArray[Any]) -> dict[
 
 def _extrasamples(samples: Samples, layout: TiffLayout, array: NDArray[Any]) -> tuple[int, ...] | None:
     stored = array.shape[layout.axes.index("S")] if "S" in layout.page_axes else 1
-    extra = stored - (3 if layout.photometric == "rgb" else 1)
+    extra = stored - COLORS.get(layout.photometric, 1)
     if extra <= 0:
         return None
     if len(layout.extrasamples) == extra:

@@ -48,7 +48,8 @@ class Watched:
         self.reference = reference
         self.strength = strength
         self.curves: Curves = Curves()
-        self.film: Film | None = None if film_every is None else Film(film_every, display=display_range(picture))
+        display = display_range(picture)
+        self.film: Film | None = None if film_every is None else Film(film_every, display=display, shown=picture.shown)
         self.oracle: OraclePeak | None = None
         if reference is not None:
             blended = picture.tensor if strength != 1 else None

@@ -50,6 +50,8 @@ def jpeg_coding(picture: Picture, quality: int | None) -> tuple[JpegCoding | Non
                 f"a JPEG has 1 or 3 channels, and {picture.name} has {channels}: leave jpeg_quality out", code="shape"
             )
         coding = as_picture(_encoded(quality, channels)).metadata.quantization
+    if coding is None and picture.metadata.cmyk:
+        return None, "how a JPEG of inks was rounded is not used: only the prior is used"
     if coding is None:
         return None, "no quantization table is known (no JPEG file, and no quality): only the prior is used"
     _counted(picture)
