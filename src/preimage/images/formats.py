@@ -20,12 +20,15 @@ class Format:
     alpha: bool = False
     pages: bool = False
     cmyk: bool = False
+    depths: tuple[int, ...] = ()  # bits of a value between 8 and 16
     longest_side: int = 2**31 - 1
 
-    def lacks(self, dtype: np.dtype, channels: int, alpha: bool, pages: int, side: int, cmyk: bool) -> list[str]:
+    def lacks(
+        self, dtype: np.dtype, channels: int, alpha: bool, pages: int, side: int, cmyk: bool, bits: int
+    ) -> list[str]:
         """What such an image has and the format cannot hold; side is the longest, in pixels."""
         beyond = {
-            f"{dtype.name} values": dtype.name not in self.dtypes,
+            f"{dtype.name} values": dtype.name not in self.dtypes and not (dtype == np.uint16 and bits in self.depths),
             "CMYK colors" if cmyk else f"{channels} channels": not self.cmyk if cmyk else channels not in self.channels,
             "transparency": alpha and not self.alpha,
             f"{pages} pages": pages > 1 and not self.pages,
@@ -39,17 +42,28 @@ PNG = Format("PNG", ("uint8", "uint16"), (1, 3), alpha=True)
 JPEG = Format("JPEG", ("uint8",), (1, 3), cmyk=True, longest_side=65_500)  # libjpeg's limit
 WEBP = Format("WebP", ("uint8",), (1, 3), alpha=True, longest_side=16_383)
 BMP = Format("BMP", ("uint8",), (1, 3))
+AVIF = Format("AVIF", ("uint8",), (1, 3), alpha=True, longest_side=65_536)
+HEIC = Format("HEIC", ("uint8",), (1, 3), alpha=True, longest_side=16_384, depths=(10, 12))
 TIFF = Format("TIFF", _ANY_REAL, tuple(range(1, 17)), alpha=True, pages=True, cmyk=True)
 
-READ_BY_PILLOW = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+READ_BY_PILLOW = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "AVIF")
 """All that Pillow is asked for, beside TIFF; it knows many more (PostScript runs a program)."""
 EXTENSIONS = {".png": PNG, ".jpg": JPEG, ".jpeg": JPEG, ".webp": WEBP, ".bmp": BMP, ".tif": TIFF, ".tiff": TIFF}
+EXTENSIONS |= {".avif": AVIF, ".heic": HEIC, ".heif": HEIC}
 SUFFIXES = (*EXTENSIONS, ".gif")
 """Of the files that are taken for pictures in a folder."""
 
 
 def check_holds(
-    path: str | Path, *, dtype: np.dtype, channels: int, alpha: bool, pages: int, side: int, cmyk: bool = False
+    path: str | Path,
+    *,
+    dtype: np.dtype,
+    channels: int,
+    alpha: bool,
+    pages: int,
+    side: int,
+    cmyk: bool = False,
+    bits: int = 0,
 ) -> Format:
     """The format that the extension of path names, if it can hold such an image.
 
@@ -65,9 +79,10 @@ def check_holds(
         way_out = f"use {_alternatives(list(EXTENSIONS))}"
         raise InputError(f"{path}: {found} names no format that is written: {way_out}", code="format")
     chosen = EXTENSIONS[suffix]
-    lacks = chosen.lacks(dtype, channels, alpha, pages, side, cmyk)
+    lacks = chosen.lacks(dtype, channels, alpha, pages, side, cmyk, bits)
     if lacks:
-        able = [each for each, form in EXTENSIONS.items() if not form.lacks(dtype, channels, alpha, pages, side, cmyk)]
+        common = {each: form for each, form in EXTENSIONS.items() if form not in (AVIF, HEIC)}
+        able = [each for each, f in common.items() if not f.lacks(dtype, channels, alpha, pages, side, cmyk, bits)]
         way_out = f"use {_alternatives(able)}" if able else "convert it to float32 or uint16 first"
         raise InputError(f"{path}: {chosen.name} cannot hold {' and '.join(lacks)}: {way_out}", code="format")
     return chosen

@@ -99,7 +99,7 @@ class Picture:
         return brightness > 0.5 * brightest if brightest > 0 else torch.zeros_like(brightness, dtype=torch.bool)
 
     def shown(self, image: torch.Tensor) -> torch.Tensor:
-        """An image (c, h, w) of this kind as it is to be looked at: CMYK as the light that is left by inks and black, (3, h, w)."""
+        """An image (c, h, w) of this kind as it is to be looked at: CMYK as the light that inks and black leave, (3, h, w)."""
         return image[:3] * image[3:4] if self.metadata.cmyk else image
 
     def opaque(self) -> Picture:
@@ -190,7 +190,9 @@ class Picture:
         form, dtype, low, high = self._destination(path, tuple(self._four_axes(tensor).shape))
         pages, alpha = self._in_kind(tensor, dtype, low, high)
         # A format without a place for the orientation gets the picture upright.
-        keeps = form is TIFF or (self.metadata.exif is not None and form.name in ("PNG", "JPEG", "WebP"))
+        keeps = form is TIFF or (
+            self.metadata.exif is not None and form.name in ("PNG", "JPEG", "WebP", "AVIF", "HEIC")
+        )
         orientation = self.orientation if keeps else 1
         metadata = self._metadata_for(pages.shape[1:3], orientation)
         alpha = None if alpha is None else as_stored(alpha, orientation)
@@ -210,9 +212,8 @@ class Picture:
         if dtype == np.bool_ or customary:
             dtype, low, high = np.dtype(np.uint8), 0.0, 255.0
         b, c, h, w = shape
-        alpha = self.alpha is not None
-        cmyk = bool(self.metadata.cmyk)
-        form = check_holds(path, dtype=dtype, channels=c, alpha=alpha, pages=b, side=max(h, w), cmyk=cmyk)
+        color: Any = {"alpha": self.alpha is not None, "cmyk": bool(self.metadata.cmyk), "bits": self.metadata.bits}
+        form = check_holds(path, dtype=dtype, channels=c, pages=b, side=max(h, w), **color)
         return form, dtype, low, high
 
     def _four_axes(self, tensor: torch.Tensor) -> torch.Tensor:

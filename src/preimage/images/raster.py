@@ -1,4 +1,4 @@
-"""PNG, JPEG, WebP, BMP and GIF files -> samples: Pillow, and OpenCV for the 16-bit PNG that Pillow would cut to 8."""
+"""PNG, JPEG, WebP, BMP, GIF and AVIF files -> samples: Pillow, and OpenCV for the 16-bit PNG that Pillow would cut to 8."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from preimage.errors import InputError
+from preimage.errors import InputError, MissingExtra
 from preimage.images.files import open_file
 from preimage.images.formats import READ_BY_PILLOW
+from preimage.images.heif import deepened, depth_of_avif, kind_of
 from preimage.images.jpeg_coding import jpeg_coding_of
 from preimage.images.salvage import jpeg_lacks, mended, png_lacks
 from preimage.images.samples import Metadata, Samples, check_density, check_size
@@ -53,6 +54,7 @@ def read_raster(path: Path, name: str, *, salvage: bool = False, at_least: tuple
     Raises InputError if it is none of the formats, damaged, truncated, animated, too large or not grey or RGB.
     """
     with open_file(path) as file, pillow_unguarded():
+        check_free(os.fstat(file.fileno()).st_size, name, "check the file")
         with _opened(file, name) as image:
             form, frames = image.format or "", _frames(image, name)
             size = os.fstat(file.fileno()).st_size
@@ -73,7 +75,7 @@ def read_raster(path: Path, name: str, *, salvage: bool = False, at_least: tuple
             if whole is None:
                 raise
         what = "is cut off: what is missing was read as gray or black"
-        return replace(_decoded(whole, name, form, None, whole=False), remarks=(f"{name} {what}",))
+        return replace(_decoded(whole, name, form, None, whole=False), remarks=(f"{name} {what}",), salvaged=True)
 
 
 def _decoded(data: bytes, name: str, form: str, at_least: tuple[int, int] | None, *, whole: bool = True) -> Samples:
@@ -94,16 +96,25 @@ def _decoded(data: bytes, name: str, form: str, at_least: tuple[int, int] | None
 
 
 def _opened(file: BinaryIO, name: str) -> Image.Image:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError, features
 
     try:
         return Image.open(file, formats=READ_BY_PILLOW)
     except UnidentifiedImageError as error:
+        if kind_of(_start(file)) == "AVIF" and not features.check("avif"):
+            raise MissingExtra(
+                f"{name} is an AVIF picture, which this Pillow does not read: pip install -U pillow"
+            ) from error
         problem = f"{name} is no picture that can be read, or is damaged"
-        way_out = "give a PNG, JPEG, WebP, BMP, GIF or TIFF file"
+        way_out = "give a PNG, JPEG, WebP, BMP, GIF, AVIF, HEIC or TIFF file"
         raise InputError(f"{problem}: {way_out}", code="unreadable") from error
     except Exception as error:
         raise damaged(name, error) from error
+
+
+def _start(file: BinaryIO) -> bytes:
+    file.seek(0)
+    return file.read(64)
 
 
 def _frames(image: Image.Image, name: str) -> int:
@@ -120,11 +131,15 @@ def samples_of_image(
 
     coding is `coding_of` the image before it was loaded; data, the file, lets all 16 bits of a PNG be read.
     """
-    if data is not None and coding.endswith("16B"):
-        pixels, alpha = _decode_png16(image, data, coding, name)
+    deep = depth_of_avif(data) if data is not None and image.format == "AVIF" else 8
+    if deep > 8 and data is not None:
+        pixels, alpha = _decode_16(image, data, coding, name)
+        pixels, alpha = deepened(pixels, deep), None if alpha is None else deepened(alpha, deep)
+    elif data is not None and coding.endswith("16B"):
+        pixels, alpha = _decode_16(image, data, coding, name)
     else:
         pixels, alpha = _decode(image, coding, name)
-    metadata = _metadata(image)
+    metadata = replace(_metadata(image), bits=deep if deep > 8 else 0)
     return Samples(pixels[None], form, None if alpha is None else alpha[None], _orientation(metadata.exif), metadata)
 
 
@@ -191,7 +206,7 @@ def _decode(image: Image.Image, coding: str, name: str) -> tuple[NDArray[Any], N
     return pixels.reshape(*pixels.shape[:2], -1), None
 
 
-def _decode_png16(image: Image.Image, data: bytes, coding: str, name: str) -> tuple[NDArray[Any], NDArray[Any] | None]:
+def _decode_16(image: Image.Image, data: bytes, coding: str, name: str) -> tuple[NDArray[Any], NDArray[Any] | None]:
     import cv2
 
     decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)

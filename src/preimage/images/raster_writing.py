@@ -1,4 +1,4 @@
-"""Samples -> PNG, JPEG, WebP and BMP files: Pillow, and OpenCV for the 16-bit PNG that Pillow does not write."""
+"""Samples -> PNG, JPEG, WebP, BMP, AVIF and HEIC files: Pillow, and OpenCV for the 16-bit PNG that Pillow does not write."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from preimage.errors import InputError
-from preimage.images.formats import JPEG, PNG, WEBP, Format
+from preimage.errors import InputError, MissingExtra
+from preimage.images.formats import AVIF, HEIC, JPEG, PNG, WEBP, Format
+from preimage.images.heif import encode_heic
 from preimage.images.samples import Metadata, Samples
 
 _JPEG_QUALITY = 95
@@ -26,9 +27,13 @@ def encode_raster(samples: Samples, form: Format, name: str) -> bytes:
     if samples.alpha is not None:
         pixels = np.concatenate([pixels, samples.alpha[0, ..., None]], axis=2)
     try:
+        if form is HEIC:
+            return encode_heic(pixels, samples.metadata, name)
         if pixels.dtype == np.uint16:
             return _encode_png16(pixels, samples.metadata)
         return _encode_by_pillow(pixels, form, samples.metadata)
+    except MissingExtra:
+        raise
     except (ValueError, OSError) as error:  # such as a profile or EXIF block longer than JPEG allows
         problem = f"{name} cannot be encoded as {form.name} ({error})"
         raise InputError(f"{problem}: use .png or .tif", code="format") from error
@@ -47,7 +52,7 @@ def _encode_by_pillow(pixels: NDArray[Any], form: Format, metadata: Metadata) ->
         "comment": metadata.comment if form is JPEG else None,
         "icc_profile": icc,
         "exif": metadata.exif,
-        "xmp": metadata.xmp if form in (JPEG, WEBP) else None,
+        "xmp": metadata.xmp if form in (JPEG, WEBP, AVIF) else None,
         "dpi": dpi if dpi and min(dpi) >= 1 and max(dpi) < most_dots else None,
     }
     options: dict[str, Any] = {key: value for key, value in optional.items() if value}
@@ -55,6 +60,8 @@ def _encode_by_pillow(pixels: NDArray[Any], form: Format, metadata: Metadata) ->
         options |= {"quality": _JPEG_QUALITY, "subsampling": 0}
     elif form is WEBP:
         options |= {"lossless": True, "exact": True}  # exact: the colors under transparent pixels too
+    elif form is AVIF:
+        options |= {"quality": 100, "subsampling": "4:0:0" if pixels.shape[2] == 1 else "4:4:4"}
     elif form is PNG:
         options["pnginfo"] = _png_info(metadata)
     if metadata.cmyk == "adobe":

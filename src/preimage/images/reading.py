@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from preimage.errors import InputError, SalvageWarning
 from preimage.images.files import open_file
+from preimage.images.heif import kind_of, read_heic
 from preimage.images.picture import Layout, Picture, picture_from
 from preimage.images.ranges import known_ends
 from preimage.images.raster import SALVAGING, coding_of, read_raster, samples_of_image
@@ -31,7 +32,7 @@ def read(
     missing: bool = False,
     salvage: bool | None = False,
 ) -> Picture:
-    """Read a picture file: PNG, JPEG, WebP, BMP, a still GIF, or TIFF.
+    """Read a picture file: PNG, JPEG, WebP, BMP, a still GIF or AVIF, HEIC, or TIFF.
 
     Example:
         >>> read("cells.tif", page="all").tensor.shape
@@ -46,7 +47,7 @@ def read(
     numbers, for infinite values, and for NaN unless missing.
     """
     samples = read_samples(path, page=page, salvage=salvage)
-    for remark in samples.remarks:
+    for remark in samples.remarks if samples.salvaged else ():
         warnings.warn(remark, SalvageWarning, stacklevel=2)
     try:
         return picture_from(samples, str(path), value_range=value_range, path=Path(path), missing=missing)
@@ -70,10 +71,13 @@ def read_samples(
     if page is not None and page != "all" and (isinstance(page, bool) or not isinstance(page, int) or page < 1):
         raise InputError(f'page must be a number from 1 or "all", got {page!r}')
     try:
-        if _head(path) in SIGNATURES:
+        head = _head(path)
+        if head[:4] in SIGNATURES:
             return read_tiff(path, name, page)
         if page not in (None, "all", 1):
             raise no_such_page(name, page, 1)
+        if kind_of(head) == "HEIC":
+            return read_heic(path, name)
         return read_raster(path, name, salvage=bool(salvage), at_least=at_least)
     except InputError as error:
         if salvage is None and SALVAGING in str(error):
@@ -129,7 +133,7 @@ def as_picture(
 
 def _head(path: Path) -> bytes:
     with open_file(path) as file:
-        head = file.read(4)
+        head = file.read(64)
     if not head:
         raise InputError(f"{path} is empty (0 bytes): get or save it again", code="unreadable")
     return head

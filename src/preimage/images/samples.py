@@ -73,7 +73,8 @@ class Metadata:
     xmp: bytes | None = None
     dpi: tuple[float, float] | None = None  # along the stored columns, along the stored rows
     text: tuple[tuple[str, str], ...] = ()
-    png_chunks: tuple[tuple[bytes, bytes], ...] = ()  # gAMA, cHRM, sRGB
+    png_chunks: tuple[tuple[bytes, bytes], ...] = ()  # gAMA, cHRM, sRGB, cICP
+    bits: int = 0  # of a value, 10 or 12, where they are held in 16; 0: as many as the dtype has
     comment: bytes | None = None
     tiff: TiffLayout | None = None
     cmyk: Literal["", "adobe", "plain"] = ""
@@ -90,7 +91,8 @@ class Samples:
     alpha: NDArray[Any] | None = None
     orientation: int = 1
     metadata: Metadata = field(default_factory=Metadata)
-    remarks: tuple[str, ...] = ()  # of a file that was not read as a whole
+    remarks: tuple[str, ...] = ()  # of what was not read as it stands in the file
+    salvaged: bool = False  # the file is cut off
 
 
 def upright(pages: NDArray[Any], orientation: int) -> NDArray[Any]:
