@@ -240,6 +240,43 @@ def test_a_folder_of_masks(here, run):
         assert (pixels(f"out/{name}-inpaint.png")[~known] != pixels(f"{name}.png")[~known]).any()
 
 
+@pytest.mark.parametrize("kind", ["mask", "flash", "reference"])
+def test_a_folder_of_companions_in_another_format(here, run, kind):
+    """JPEG photographs, PNG beside them: paired by stem, each with its own."""
+    Path("photos").mkdir()
+    Path("beside").mkdir()
+    for number, name in enumerate(("noisy", "clean")):
+        Image.fromarray(pixels(f"{name}.png")).save(f"photos/{name}.jpg", quality=95)
+        beside = (
+            pixels("mask.png")[:: (1, -1)[number]] if kind == "mask" else np.full((20, 24, 3), 90 + number, np.uint8)
+        )
+        Image.fromarray(beside).save(f"beside/{name}.png")
+    task, options = {
+        "mask": ("inpaint", ["--mask", "beside", "--mask-white", "missing"]),
+        "flash": ("flash-no-flash", ["--flash", "beside"]),
+        "reference": ("denoise", ["--reference", "beside"]),
+    }[kind]
+    common = (*options, *TINY, "-o", "out", "--report", "r.json")
+    ran = run(task, "photos/noisy.jpg", "photos/clean.jpg", *common)
+    assert ran.code == 0, ran.err
+    if kind == "mask":
+        filled = [each for each in ran.out.splitlines() if "will be filled" in each]
+        assert len(filled) == 2
+    if kind == "reference":
+        first, second = (each["psnr"] for each in json.loads(Path("r.json").read_text()))
+        assert first != second
+    Image.new("RGB", (24, 20)).save("beside/clean.bmp")
+    common = (*options, *TINY, "-o", "out", "--overwrite")
+    assert run(task, "photos/noisy.jpg", "photos/clean.jpg", *common).failed_in_one_line(
+        "clean.bmp and clean.png", code="option"
+    )
+    Path("beside/clean.bmp").unlink()
+    Path("beside/clean.png").unlink()
+    assert run(task, "photos/noisy.jpg", "photos/clean.jpg", *common).failed_in_one_line(
+        "photos/clean.jpg", "beside", code="not-found"
+    )
+
+
 def test_a_mask_for_each_page(here, run):
     ran = run("inpaint", "stack.tif", "--page", "all", "--mask", "masks.tif", "--mask-white", "missing", *TINY)
     assert ran.code == 0, ran.err

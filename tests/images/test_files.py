@@ -12,7 +12,7 @@ import pytest
 
 from preimage.errors import InputError
 from preimage.images import read
-from preimage.images.files import check_file, open_file, read_bytes, read_text
+from preimage.images.files import check_file, in_folder, open_file, read_bytes, read_text
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of POSIX"),
@@ -88,3 +88,44 @@ def test_a_text_has_a_bound_and_a_coding(tmp_path):
     with pytest.raises(InputError) as caught:
         read_bytes(path)
     assert caught.value.code == "memory"
+
+
+def folder_of(tmp_path: Path, *names: str) -> Path:
+    folder = tmp_path / "beside"
+    folder.mkdir()
+    for name in names:
+        (folder / name).touch()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("names", "source", "found"),
+    [
+        (["a.png", "b.png"], "photos/a.jpg", "a.png"),
+        (["a.png", "a.jpg"], "photos/a.jpg", "a.jpg"),  # an equal name comes first
+        (["a.TIF", "ab.png", "a"], "a.png", "a.TIF"),
+        (["a.1.png", "a.2.png", "a.png"], "a.2.jpeg", "a.2.png"),  # all but the extension is the stem
+        (["a.png", "a.txt", "a.xmp"], "a.jpg", "a.png"),  # no images are no companions
+        (["._a.png", "a.webp"], "a.bmp", "a.webp"),
+    ],
+)
+def test_a_folder_stands_for_the_file_of_the_input_s_name_or_stem(tmp_path, names, source, found):
+    folder = folder_of(tmp_path, *names)
+    assert in_folder(folder, source) == folder / found
+    assert in_folder(folder / names[0], source) == folder / names[0]  # a file serves every input
+    assert in_folder(folder, None) == folder
+
+
+@pytest.mark.parametrize(
+    ("names", "code", "words"),
+    [
+        (["a.png", "a.tif"], "option", ["a.png and a.tif", "leave one"]),
+        ([], "not-found", ["a.jpg", "a with another extension"]),
+        (["b.png", "a_mask.png", "a.txt"], "not-found", ["a.jpg", "a with another extension"]),
+    ],
+)
+def test_none_or_several_of_one_stem_are_one_line(tmp_path, names, code, words):
+    with pytest.raises(InputError) as caught:
+        in_folder(folder_of(tmp_path, *names), "photos/a.jpg")
+    assert caught.value.code == code
+    assert all(word in str(caught.value) for word in (*words, "photos/a.jpg"))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from preimage.errors import InputError
+from preimage.images.formats import SUFFIXES
 from preimage.memory import check_free
 
 MOST_TEXT = 64 * 2**20
@@ -97,3 +98,31 @@ def _refusal(error: Exception, shown: str) -> InputError:
     too_long = getattr(error, "errno", 0) == errno.ENAMETOOLONG
     reason = "the name is too long" if too_long else getattr(error, "strerror", None) or str(error)
     return InputError(f"{shown} cannot be read ({reason}): check the name", code="unreadable")
+
+
+def in_folder(path: Path, source: str | Path | None) -> Path:
+    """The file that belongs to an input: path itself, or, of a folder, the file of the input's name, else of its stem.
+
+    Example:
+        >>> in_folder(Path("masks"), "photos/shot1.jpg")
+        PosixPath('masks/shot1.png')
+
+    Raises InputError for a folder without such a file ("not-found"), or with several that differ in their extension ("option").
+    """
+    if source is None or not path.is_dir():
+        return path
+    name, stem = Path(source).name, Path(source).stem
+    if (path / name).exists():
+        return path / name
+    alike = sorted(each for each in path.iterdir() if each.stem == stem and each.suffix.lower() in SUFFIXES)
+    if not alike:
+        raise InputError(
+            f"{path} has no image for {source}, neither {name} nor {stem} with another extension: name it so",
+            code="not-found",
+        )
+    if len(alike) > 1:
+        raise InputError(
+            f"{path} has several images for {source}, {' and '.join(each.name for each in alike)}: leave one of them there",
+            code="option",
+        )
+    return alike[0]

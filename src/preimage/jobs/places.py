@@ -12,6 +12,7 @@ from typing import Any
 
 from preimage.errors import InputError
 from preimage.images import check_place
+from preimage.images.files import in_folder
 from preimage.images.formats import EXTENSIONS
 from preimage.jobs.job import Job, is_resumable
 from preimage.tasks import Output, described
@@ -153,11 +154,6 @@ def _read(job: Job) -> dict[Path, str]:
     if isinstance(recipe, str) and recipe.endswith(".json"):
         read[Path(recipe)] = "--recipe"
     return read
-
-
-def in_folder(path: Path, source: str | None) -> Path:
-    """A file that belongs to an input: itself, or, of a folder, the file in it that has the input's name."""
-    return path / Path(source).name if source is not None and path.is_dir() else path
 
 
 def _place_of(output: Output, given: str, job: Job) -> Path:

@@ -14,8 +14,9 @@ import torch
 from preimage.engine import checkpoint
 from preimage.errors import InputError
 from preimage.images import Picture, read
+from preimage.images.files import in_folder
 from preimage.jobs.job import Job, restores, sha256_of
-from preimage.jobs.places import PREVIEW_SIDE, Places, in_folder
+from preimage.jobs.places import PREVIEW_SIDE, Places
 from preimage.series.layout import Region, cut, cut_out
 from preimage.tasks import described
 

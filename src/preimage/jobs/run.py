@@ -18,8 +18,9 @@ import torch
 from preimage.engine import checkpoint
 from preimage.errors import InputError
 from preimage.images import Picture
+from preimage.images.files import in_folder
 from preimage.jobs.job import Job, Outcome, restores
-from preimage.jobs.places import Places, checked, in_folder, places_of
+from preimage.jobs.places import Places, checked, places_of
 from preimage.jobs.reading import middle_of, middle_of_reference, options_of, projected, read_input, refuse_code
 from preimage.jobs.report import (
     Watched,

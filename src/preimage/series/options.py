@@ -11,6 +11,7 @@ import numpy as np
 from preimage.codes import Noise
 from preimage.errors import InputError
 from preimage.images import Picture, as_picture
+from preimage.images.files import in_folder
 from preimage.networks import DeepDecoder, Pixels
 from preimage.optimizers import adam
 from preimage.series.layout import check_companions, checked, pages_of
@@ -88,8 +89,8 @@ def companions(options: FitOptions, picture: Picture) -> dict[str, Picture]:
         value = getattr(options, name)
         if stated.kind != "image" or value is None:
             continue
-        if isinstance(value, str | Path) and Path(value).is_dir() and picture.path is not None:
-            value = Path(value) / picture.path.name
+        if isinstance(value, str | Path):
+            value = in_folder(Path(value), picture.path)
         found[name] = as_picture(value)
     check_companions(picture, found)
     return found
