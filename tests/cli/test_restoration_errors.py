@@ -32,7 +32,7 @@ BAD = [
     ("inpaint", ["--mask", "full.png", "--mask-white", "missing"], ["noisy.png"]),
     ("inpaint", ["--mask", "full.png", "--mask-white", "valid"], ["noisy.png"]),
     ("inpaint", ["--mask", "nowhere.png", "--mask-white", "valid"], ["nowhere.png"]),
-    ("inpaint", ["--mask", "out", "--mask-white", "valid"], ["out/noisy.png", "does not exist"]),
+    ("inpaint", ["--mask", "out", "--mask-white", "valid"], ["out", "no image for noisy.png"]),
     ("inpaint", ["--mask", "mask.png", "--mask-white", "valid", "--gap", "blob"], ["--gap", "blob"]),
     ("deblur", [], ["--kernel"]),
     ("deblur", ["--kernel", "even.npy"], ["4 x 4"]),

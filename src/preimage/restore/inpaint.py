@@ -29,13 +29,14 @@ class InpaintOptions(FitOptions):
 
     mask: ImageLike | None = option(
         None,
-        help="Black and white image of the input's height and width, or a folder with one of the input's name (default: "
-        "transparent pixels and NaNs of the input are missing).",
+        help="Black and white image of the input's height and width, a copy of the input in which what is missing is painted "
+        "over, or a folder with one of the input's name (default: transparent pixels and NaNs of the input are missing).",
         kind="image",
         metavar="FILE",
     )
     mask_white: Literal["valid", "missing"] | None = option(
-        None, help="Meaning of white pixels of the mask: valid or missing (no default: both conventions are in use)."
+        None,
+        help="Meaning of white pixels of a black and white mask: valid or missing (no default: both conventions are in use).",
     )
     gap: Literal["auto", "text", "region", "hole", "scattered", "sparse"] = option(
         "auto",
@@ -119,9 +120,11 @@ def plan(picture: Picture, options: InpaintOptions, choice: RecipeChoice) -> Pla
     from preimage.problem import Problem
     from preimage.regularizers import total_variation
     from preimage.restore.missing import describe, kind_of_gap, missing_of
+    from preimage.restore.painted import shape_of
     from preimage.series.plan import Plan
 
-    missing, picture = missing_of(picture, options.mask, options.mask_white)
+    mask, white, said = shape_of(options.mask, picture, options.mask_white)
+    missing, picture = missing_of(picture, mask, white)
     if options.gap not in ("auto", *get_args(Gap)):
         raise InputError(f"gap must be auto, {', '.join(get_args(Gap))}, got {options.gap!r}", code="option")
     gap: Gap = kind_of_gap(missing) if options.gap == "auto" else options.gap
@@ -157,7 +160,7 @@ def plan(picture: Picture, options: InpaintOptions, choice: RecipeChoice) -> Pla
         missing=missing,
         picture=picture,
         fingerprint={"missing": fingerprint(missing)},
-        remarks=describe(missing, gap),
+        remarks=(*said, *describe(missing, gap)),
     )
 
 
