@@ -7,6 +7,7 @@ nn.Modules: `.to(device)` moves them, and one with `trainable=True` is fitted to
 kernels k are plain tensors (kh, kw) of unit sum, made by the functions of `kernels` or read by `read_kernel`.
 """
 
+from preimage.operators.beads import without_background
 from preimage.operators.blur import Blur
 from preimage.operators.compose import Composed, compose, noiseless
 from preimage.operators.downsample import Downsample
@@ -31,4 +32,5 @@ __all__ = [
     "noiseless",
     "read_kernel",
     "rounded",
+    "without_background",
 ]

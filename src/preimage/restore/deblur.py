@@ -74,7 +74,7 @@ def recipes() -> Mapping[str, Recipe]:
 def plan(picture: Picture, options: DeblurOptions, choice: RecipeChoice) -> Plan:
     """State the blur, with a margin that is cut off the result, and estimate the noise."""
     from preimage.noise.estimation import estimate_noise
-    from preimage.operators import Blur, check_kernel
+    from preimage.operators import Blur, check_kernel, without_background
     from preimage.problem import Problem
     from preimage.regularizers import total_variation
     from preimage.series.plan import Plan
@@ -82,6 +82,7 @@ def plan(picture: Picture, options: DeblurOptions, choice: RecipeChoice) -> Plan
 
     target = picture.tensor
     weights, fitted = blur_kernel(options.kernel, options.kernel_size)
+    weights, removed = without_background(weights)
     check_kernel(weights, (target.shape[-2], target.shape[-1]), odd=True)
     rows, columns = Blur(weights, boundary="valid").margin
     low, high = picture.units()
@@ -114,7 +115,11 @@ def plan(picture: Picture, options: DeblurOptions, choice: RecipeChoice) -> Plan
         margin=(rows, columns),
         shares_kernel=fitted,
         fingerprint={"kernel": weights.tolist(), "fitted": fitted},
-        remarks=(f"blur kernel of {weights.shape[1]} x {weights.shape[0]} pixels, {stated}", found.explanation),
+        remarks=(
+            f"blur kernel of {weights.shape[1]} x {weights.shape[0]} pixels, {stated}",
+            *removed,
+            found.explanation,
+        ),
     )
 
 

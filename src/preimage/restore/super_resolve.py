@@ -63,7 +63,7 @@ def adapted(name: str, recipe: Recipe, factor: int) -> Recipe:
 
 def plan(picture: Picture, options: SuperResolveOptions, choice: RecipeChoice) -> Plan:
     """State the down-sampling."""
-    from preimage.operators import Downsample, check_kernel
+    from preimage.operators import Downsample, check_kernel, without_background
     from preimage.problem import Problem
     from preimage.regularizers import total_variation
     from preimage.series.plan import Plan
@@ -73,6 +73,7 @@ def plan(picture: Picture, options: SuperResolveOptions, choice: RecipeChoice) -
         raise InputError(f"factor must be a whole number from 2 to 16, got {factor!r}")
     height, width = (side * factor for side in picture.tensor.shape[-2:])
     weights, fitted = down_kernel(options.kernel, factor)
+    weights, removed = without_background(weights, odd=factor % 2 == 1)
     check_kernel(weights, (height, width), odd=False)
 
     def problem(part: Picture, learned: torch.Tensor | None = None) -> Problem:
@@ -89,7 +90,7 @@ def plan(picture: Picture, options: SuperResolveOptions, choice: RecipeChoice) -
         scale=factor,
         shares_kernel=fitted,
         fingerprint={"kernel": weights.tolist(), "fitted": fitted},
-        remarks=(f"{factor} times as large: {width} x {height} pixels, kernel {kernel}",),
+        remarks=(f"{factor} times as large: {width} x {height} pixels, kernel {kernel}", *removed),
     )
 
 
