@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,32 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preimage.errors import InputError
-from preimage.images.exif import block_of, of_tiff
 from preimage.images.raster import damaged
-from preimage.images.samples import COLORS, Metadata, Samples, TiffLayout, check_size, page_count, split_axes
+from preimage.images.samples import COLORS, Samples, TiffLayout, check_size, page_count, split_axes
 from preimage.images.tiff_bounds import check_chain, check_claims, check_decoding, check_series, check_stored, names_of
 from preimage.images.tiff_decoding import decode_page
+from preimage.images.tiff_layout import Choice, layout_of, metadata_of
 
 if TYPE_CHECKING:
-    from tifffile import TiffFile, TiffPage, TiffPageSeries
+    from tifffile import TiffFile, TiffPage
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _COLORS = {0: "miniswhite", 1: "minisblack", 2: "rgb", 3: "palette", 5: "cmyk", 6: "ycbcr"}
-_WRITTEN: dict[str, Any] = {"rgb": "rgb", "ycbcr": "rgb", "miniswhite": "miniswhite", "cmyk": "separated"}
-# Document and page names, camera, software, date, artist, copyright, IPTC, geography: carried as they are.
-_KEPT_TAGS = (269, 271, 272, 285, 305, 306, 315, 316, 33432, 33723, 33550, 33922, 34264, 34735, 34736, 34737)
-_KEPT_TAGS += (42112, 42113)
-_ORIENTATION, _INK_SET, _XMP, _ICC = 274, 332, 700, 34675
-
-
-@dataclass(frozen=True)
-class _Choice:
-    """One page of a series, or all of them (index None)."""
-
-    series: TiffPageSeries
-    number: int
-    index: int | None
-    complete: bool
+_ORIENTATION, _INK_SET = 274, 332
 
 
 def read_tiff(path: Path, name: str, page: int | Literal["all"] | None) -> Samples:
@@ -85,13 +70,13 @@ class _Record(logging.Handler):
         self.lost_planes |= "ImageJ series metadata invalid" in record.getMessage()
 
 
-def _choose(tif: TiffFile, page: int | Literal["all"] | None, name: str) -> _Choice:
+def _choose(tif: TiffFile, page: int | Literal["all"] | None, name: str) -> Choice:
     if not isinstance(page, int):
         check_chain(tif, name)
     for series in tif.series:
         check_series(series, name)
     every = [
-        _Choice(series, number, index, complete=False)
+        Choice(series, number, index, complete=False)
         for number, series in enumerate(tif.series)
         for index in range(page_count(series.axes, series.shape))
     ]
@@ -103,7 +88,7 @@ def _choose(tif: TiffFile, page: int | Literal["all"] | None, name: str) -> _Cho
         if len(tif.series) > 1:
             unlike = f"{name} has {len(every)} pages of different sizes or kinds"
             raise InputError(f"{unlike}: choose one with --page N", code="option")
-        return _Choice(tif.series[0], 0, None, complete=True)
+        return Choice(tif.series[0], 0, None, complete=True)
     if page is None:
         raise SeveralPages(name, len(every))
     return every[page - 1]
@@ -125,7 +110,7 @@ def no_such_page(name: str, page: object, count: int) -> InputError:
     return InputError(f"{name} has {held}, got page {page}: choose from 1 to {count}")
 
 
-def _read_choice(tif: TiffFile, choice: _Choice, path: Path, name: str) -> Samples:
+def _read_choice(tif: TiffFile, choice: Choice, path: Path, name: str) -> Samples:
     series = choice.series
     sizes = dict(zip(series.axes, series.shape, strict=True))
     if series.axes.count("Y") != 1 or series.axes.count("X") != 1:
@@ -141,7 +126,7 @@ def _read_choice(tif: TiffFile, choice: _Choice, path: Path, name: str) -> Sampl
     check_stored(pages, planes, first, name)
     check_decoding(len(planes), first, name, path.stat().st_size)
     array, axes, stored = _decode(tif, choice, path, name)
-    layout = _layout(tif, choice, axes, array.shape, stored, color)
+    layout = layout_of(tif, choice, axes, array.shape, stored, color)
     pages = split_axes(array, axes)
     if color == "palette" and not tif.is_imagej:  # ImageJ's palettes color a measurement, others are the picture
         pages = _through_palette(pages, first)
@@ -152,12 +137,18 @@ def _read_choice(tif: TiffFile, choice: _Choice, path: Path, name: str) -> Sampl
         pages = np.iinfo(pages.dtype).max - pages
     orientation = int(first.tags.valueof(_ORIENTATION, 1))
     orientation = orientation if orientation in range(1, 9) else 1
-    return Samples(pages, "TIFF", alpha, orientation, _metadata(tif, first, layout, orientation))
+    return Samples(pages, "TIFF", alpha, orientation, metadata_of(tif, first, layout, orientation))
 
 
-def _stored(choice: _Choice) -> tuple[list[str], list[Any]]:
+def _index_of_planes(choice: Choice) -> int | None:
+    """The index of a choice among the stored planes; None where one of them holds several pages, as planes of a color."""
+    within = choice.series.axes[-choice.series.keyframe.ndim :]
+    return choice.index if set(within) <= set("CYXS") else None
+
+
+def _stored(choice: Choice) -> tuple[list[str], list[Any]]:
     """The planes that a choice consists of, by name, and the page of each; None for one that is not in the file."""
-    series = choice.series
+    series, index = choice.series, _index_of_planes(choice)
     held: list[Any] = series._pages
     planes = math.prod(series.shape) // max(1, math.prod(series.keyframe.shape))
     inner = series.keyframe.ndim
@@ -166,14 +157,17 @@ def _stored(choice: _Choice) -> tuple[list[str], list[Any]]:
         return [f"page {i + 1}" for i in range(len(held))], held
     numbers = np.arange(planes).reshape(lead)
     names = np.array(names_of(numbers, lead_axes, lead), dtype=object).reshape(lead)
-    numbers, names = (np.ravel(_chosen(each, lead_axes, choice.index)[0]) for each in (numbers, names))
+    numbers, names = (np.ravel(_chosen(each, lead_axes, index)[0]) for each in (numbers, names))
     # Of planes that lie one after another in the file there is the first page alone.
     return names.tolist(), [held[i] if len(held) == planes else held[0] for i in numbers.tolist()]
 
 
-def _decode(tif: TiffFile, choice: _Choice, path: Path, name: str) -> tuple[NDArray[Any], str, str]:
-    """The chosen pages as an array, its axes, and those of one stored page; no other page is decoded if it can be."""
-    series, keyframe = choice.series, choice.series.keyframe
+def _decode(tif: TiffFile, choice: Choice, path: Path, name: str) -> tuple[NDArray[Any], str, str]:
+    """The chosen pages as an array, its axes, and those of one stored page; no other page is decoded if it can be.
+
+    The axes are the series', which know what a file is of; its planes may be stored as those of a color.
+    """
+    series, keyframe, index = choice.series, choice.series.keyframe, _index_of_planes(choice)
     inner = keyframe.ndim
     lead_axes, lead = series.axes[:-inner], series.shape[:-inner]
     stored = "".join(axis for axis in keyframe.axes if axis in "YXS")
@@ -181,19 +175,28 @@ def _decode(tif: TiffFile, choice: _Choice, path: Path, name: str) -> tuple[NDAr
     if not regular or len(series.pages) != int(np.prod(lead)):
         array, axes = _chosen(series.asarray(), series.axes, choice.index)
         return array, axes, "".join(axis for axis in axes if axis in "YXS")
-    planes, lead_axes = _chosen(np.arange(int(np.prod(lead))).reshape(lead), lead_axes, choice.index)
-    axes, shape = lead_axes + keyframe.axes, (*planes.shape, *keyframe.shape)
+    planes, lead_axes = _chosen(np.arange(int(np.prod(lead))).reshape(lead), lead_axes, index)
+    axes, shape = lead_axes + series.axes[-inner:], (*planes.shape, *keyframe.shape)
+    array = _decoded(tif, choice, planes, path, name).reshape(shape)
+    if index is None and choice.index is not None:  # a page within a stored plane
+        array, axes = _chosen(array, axes, choice.index)
+        stored = stored if "S" in axes else "YX"
+    return array, axes, stored
+
+
+def _decoded(tif: TiffFile, choice: Choice, planes: NDArray[Any], path: Path, name: str) -> NDArray[Any]:
+    """The planes of these numbers, one after another."""
+    series, keyframe = choice.series, choice.series.keyframe
     if _COLORS.get(int(keyframe.photometric)) != "ycbcr":  # which needs imagecodecs
         try:
-            if choice.index is None:
-                return series.asarray().reshape(shape), axes, stored
-            return tif.asarray(key=planes.ravel().tolist(), series=choice.number).reshape(shape), axes, stored
+            if choice.index is None or _index_of_planes(choice) is None:
+                return series.asarray()
+            return tif.asarray(key=planes.ravel().tolist(), series=choice.number)
         except (ValueError, NotImplementedError, ImportError) as error:
             if "imagecodecs" not in str(error):
                 raise
     pages: Any = series.pages
-    decoded = [decode_page(path, pages[int(plane)].index, keyframe, name) for plane in planes.ravel()]
-    return np.stack(decoded).reshape(shape), axes, stored
+    return np.stack([decode_page(path, pages[int(plane)].index, keyframe, name) for plane in planes.ravel()])
 
 
 def _chosen(array: NDArray[Any], axes: str, index: int | None) -> tuple[NDArray[Any], str]:
@@ -220,75 +223,3 @@ def _apart(pages: NDArray[Any], layout: TiffLayout) -> tuple[NDArray[Any], NDArr
     if not declared or pages.shape[3] != colors + 1:
         return pages, None
     return pages[..., :colors], pages[..., colors]
-
-
-def _layout(tif: TiffFile, choice: _Choice, axes: str, shape: tuple[int, ...], stored: str, color: str) -> TiffLayout:
-    first = choice.series.keyframe
-    kind: Literal["plain", "shaped", "imagej", "ome"] = "plain"
-    description: str | None = first.description or None
-    metadata: dict[str, Any] = {}
-    if tif.is_ome and choice.series.kind == "ome":
-        kind, description = "ome", tif.ome_metadata
-    elif tif.is_imagej:
-        kind, metadata = "imagej", {key: _escaped(value) for key, value in (tif.imagej_metadata or {}).items()}
-        if not choice.complete:
-            metadata.pop("Labels", None)  # they are counted by plane
-    elif choice.series.kind == "shaped":
-        described = tif.shaped_metadata
-        kind, description, metadata = "shaped", None, dict(described[choice.number]) if described else {}
-        metadata = {key: value for key, value in metadata.items() if key not in ("shape", "truncated")}
-        if "axes" in metadata and not choice.complete:
-            metadata["axes"] = "".join(axis for axis in choice.series.axes if axis in "CYXS")
-    if color == "palette" and not tif.is_imagej:
-        axes, shape, stored, color = axes + "S", (*shape, 3), stored + "S", "rgb"
-    # Inches are the default of the format, but of a file without a resolution there is nothing to count in them.
-    resolution, unit = (first.tags.valueof(282), first.tags.valueof(283)), int(first.tags.valueof(296, 2))
-    sized = all(isinstance(value, tuple) and min(value) > 0 for value in resolution)
-    return TiffLayout(
-        kind=kind,
-        axes=axes,
-        shape=shape,
-        page_axes=stored,
-        byteorder=tif.byteorder,
-        photometric=_WRITTEN.get(color, "minisblack"),
-        extrasamples=tuple(int(value) for value in first.extrasamples),
-        deflate=int(first.compression) != 1,
-        bigtiff=tif.is_bigtiff,
-        description=description,
-        metadata=metadata,
-        resolution=resolution if sized else None,
-        resolution_unit=unit if sized and unit in (1, 2, 3, 4, 5) else 1,
-        tags=tuple(
-            (tag.code, int(tag.dtype), tag.count, tag.value.encode() if isinstance(tag.value, str) else tag.value, True)
-            for tag in first.tags
-            if tag.code in _KEPT_TAGS and not (tag.code == 305 and str(tag.value).startswith("tifffile"))
-        ),
-        series=choice.number,
-        complete=choice.complete,
-    )
-
-
-def _escaped(value: Any) -> Any:
-    """ImageJ's own way to write other letters than ASCII, as in the unit \\u00B5m."""
-    if not isinstance(value, str):
-        return value
-    return "".join(letter if letter.isascii() else f"\\u{ord(letter):04X}" for letter in value)
-
-
-def _metadata(tif: TiffFile, first: TiffPage, layout: TiffLayout, orientation: int) -> Metadata:
-    dpi = None
-    if layout.resolution is not None and layout.resolution_unit in (2, 3):
-        inch = 1.0 if layout.resolution_unit == 2 else 2.54
-        x, y = (inch * top / bottom for top, bottom in layout.resolution)
-        dpi = (x, y)
-    icc, xmp = first.tags.valueof(_ICC), first.tags.valueof(_XMP)
-    found = of_tiff(tif.filehandle, first.offset, tif.byteorder, big=tif.is_bigtiff)
-    exif = None if found is None else block_of(found, orientation)
-    return Metadata(
-        icc=icc or None,
-        exif=exif,
-        xmp=xmp or None,
-        dpi=dpi,
-        tiff=layout,
-        cmyk="adobe" if layout.photometric == "separated" else "",
-    )

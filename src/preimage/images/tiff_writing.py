@@ -134,7 +134,8 @@ def _options(samples: Samples, layout: TiffLayout, array: NDArray[Any]) -> dict[
 
 
 def _extrasamples(samples: Samples, layout: TiffLayout, array: NDArray[Any]) -> tuple[int, ...] | None:
-    stored = array.shape[layout.axes.index("S")] if "S" in layout.page_axes else 1
+    # By its place, for an axis that is stored as samples may be one of channels, slices or times.
+    stored = array.shape[layout.page_axes.index("S") - len(layout.page_axes)] if "S" in layout.page_axes else 1
     extra = stored - COLORS.get(layout.photometric, 1)
     if extra <= 0:
         return None
