@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from preimage.errors import InputError
 
-SOURCES = ("weights", "code", "jitter", "hold-out")
+SOURCES = ("weights", "code", "jitter", "hold-out", "stand-in")
 LARGEST_SEED = 2**31 - 1
 
 

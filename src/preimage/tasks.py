@@ -237,7 +237,7 @@ class TaskSpec(Generic[P, R]):
         inputs: "images": several, each restored alone; "image": one; "none"; "data": a folder or table of images.
         outputs: the files it can write, the main one first.
         recipes: `recipes()` -> the recipes by name; None where nothing is fitted.
-        fills_missing: NaNs and transparent pixels of the input are what it fills in; elsewhere they are an error.
+        fills_missing: missing values and transparent pixels of the input are what it fills in; else they stay as they are.
         report: `report(result)` -> plain data for the report, beside what every report has.
         summary_lines: `summary_lines(result)` -> lines for people.
     """

@@ -117,7 +117,7 @@ def test_a_tile_does_not_depend_on_its_neighbours():
 
 
 def test_equal_parts_have_errors_of_their_own():
-    flat = torch.full((1, 3, 32, 64), 0.5)
+    flat = 0.5 + 1e-4 * noisy(32).repeat(1, 1, 1, 2)
     result = tiles_of(flat, overlap=0).run()
     assert not torch.equal(result.image[..., :32], result.image[..., 32:])
     again = tiles_of(flat, overlap=0).run()
@@ -133,7 +133,7 @@ def test_tiles_stop_by_themselves():
     def make(part, *, page, seed):
         return alone(part, page=page, seed=seed, stop=after(2 + int(4 * float(part.tensor.mean() > 0.5))))
 
-    image = torch.cat([torch.full((1, 3, 32, 32), 0.1), torch.full((1, 3, 32, 32), 0.9)], -1)
+    image = torch.cat([0.1 + 1e-4 * noisy(32), 0.9 + 1e-4 * noisy(32)], -1)
     run = tiles_of(image, make=make, overlap=0)
     steps = list(run)
     result = run.result()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -17,9 +17,14 @@ from preimage.errors import InputError
 from preimage.images.atomic import check_place, write_bytes_atomically
 from preimage.images.formats import EXTENSIONS, TIFF, Format, check_holds
 from preimage.images.pixel_size import enlarged_exif
-from preimage.images.ranges import choose_range, fill_missing, from_unit, quantize, to_unit
+from preimage.images.ranges import from_unit, quantize
 from preimage.images.raster_writing import encode_raster
-from preimage.images.samples import SMALLEST_SIDE, Metadata, Samples, as_stored, check_size, check_values, upright
+from preimage.images.samples import (
+    SMALLEST_SIDE,
+    Metadata,
+    Samples,
+    as_stored,
+)
 from preimage.images.tiff_writing import write_tiff
 
 Layout = Literal["file", "hw", "hwc", "tensor hw", "chw", "bchw"]
@@ -39,8 +44,14 @@ class Picture:
     tensor is (b, c, h, w) float32, 0 to 1, upright, without alpha; b is the number of pages read. alpha is (b, h, w),
     upright, in dtype. low and high are the values, in file units, that are 0 and 1 in the tensor. orientation is the
     EXIF value that was applied: 1 if the file has the rows and columns as they are in the tensor. missing, of a picture
-    read with missing=True, is (b, c, h, w) bool, True where the value was NaN and the tensor holds the mean of the valid values
-    of that page and channel; None if no value is missing. remarks say what was not read as it stands in the file.
+    read with missing=True, is (b, c, h, w) bool, True where the value was NaN or the file's mark of a missing one, and the
+    tensor holds the mean of the valid values of that page and channel; None if no value is missing. remarks say what was not
+    read as it stands in the file.
+
+    Of a picture read with missing=True, too: outliers, single values far beyond all others, for which the tensor holds the median
+    around them; bright, values of few and extended sources, which are beyond 0 to 1 in the tensor (both like missing); given, the
+    file's values (b, h, w, c), None where all of them are in the tensor; kept, (b, c or 1, h, w) bool, True where `write` takes
+    the value of `given` instead of the result's.
     """
 
     tensor: torch.Tensor = field(repr=False)
@@ -55,6 +66,21 @@ class Picture:
     metadata: Metadata = field(default_factory=Metadata, repr=False)
     missing: torch.Tensor | None = field(default=None, repr=False)
     remarks: tuple[str, ...] = ()
+    outliers: torch.Tensor | None = field(default=None, repr=False)
+    bright: torch.Tensor | None = field(default=None, repr=False)
+    given: NDArray[Any] | None = field(default=None, repr=False)
+    kept: torch.Tensor | None = field(default=None, repr=False)
+
+    @property
+    def unfitted(self) -> torch.Tensor | None:
+        """Where a value is missing, an outlier or bright, (b, c, h, w) bool; None if it is nowhere.
+
+        Example:
+            >>> int(as_picture(np.full((16, 16), np.nan) * np.eye(16), missing=True).unfitted.sum())    # doctest: +SKIP
+            256
+        """
+        masks = [mask for mask in (self.missing, self.outliers, self.bright) if mask is not None]
+        return functools.reduce(torch.logical_or, masks) if masks else None
 
     @property
     def name(self) -> str:
@@ -165,7 +191,8 @@ class Picture:
         check_place(path, overwrite=overwrite)
         # A corner, encoded with all metadata: a profile too long for the format shows now.
         corner = np.s_[..., :SMALLEST_SIDE, :SMALLEST_SIDE]
-        trial = replace(self, tensor=self.tensor[corner], alpha=None if self.alpha is None else self.alpha[corner])
+        alpha = None if self.alpha is None else self.alpha[corner]
+        trial = replace(self, tensor=self.tensor[corner], alpha=alpha, kept=None)
         trial._encode(trial.tensor, path, io.BytesIO())
 
     def write(self, tensor: torch.Tensor, path: str | Path, *, overwrite: bool = False) -> Path:
@@ -184,7 +211,7 @@ class Picture:
         """
         path = Path(path)
         self._destination(path, tuple(self._four_axes(tensor).shape))
-        return write_bytes_atomically(path, partial(self._encode, tensor, path), overwrite=overwrite)
+        return write_bytes_atomically(path, functools.partial(self._encode, tensor, path), overwrite=overwrite)
 
     def _encode(self, tensor: torch.Tensor, path: Path, file: BinaryIO) -> None:
         form, dtype, low, high = self._destination(path, tuple(self._four_axes(tensor).shape))
@@ -236,7 +263,12 @@ class Picture:
         if bad:
             problem = f"the result for {self.name} has {bad} values that are not finite, of {tensor.numel()}"
             raise InputError(f"{problem}: fit again with a lower learning rate", code="range")
-        return from_unit(tensor, low, high, dtype), self._alpha_of_size(int(tensor.shape[2]), int(tensor.shape[3]))
+        pages = from_unit(tensor, low, high, dtype)
+        if self.kept is not None and self.given is not None and dtype == self.dtype:
+            scale = pages.shape[1] // self.given.shape[1]
+            there, own = (each.repeat(scale, 1).repeat(scale, 2) for each in (_channels_last(self.kept), self.given))
+            pages = np.where(there, own, pages).astype(dtype, copy=False)
+        return pages, self._alpha_of_size(int(tensor.shape[2]), int(tensor.shape[3]))
 
     def _alpha_of_size(self, h: int, w: int) -> NDArray[Any] | None:
         if self.alpha is None or self.alpha.shape[1:] == (h, w):
@@ -259,34 +291,8 @@ class Picture:
         return replace(self.metadata, dpi=dpi, exif=exif)
 
 
-def picture_from(
-    samples: Samples,
-    name: str,
-    *,
-    value_range: tuple[float, float] | None,
-    layout: Layout = "file",
-    path: Path | None = None,
-    missing: bool = False,
-) -> Picture:
-    """Samples -> Picture: checked, turned upright, scaled to 0..1; with missing, NaN is allowed and masked."""
-    check_size(samples.pages.shape[2], samples.pages.shape[1], samples.pages.shape[3], name)
-    check_values(samples.pages, name, missing=missing)
-    low, high = choose_range(samples.pages, value_range, name)
-    tensor = to_unit(upright(samples.pages, samples.orientation), low, high)
-    return Picture(
-        tensor=tensor,
-        low=low,
-        high=high,
-        dtype=samples.pages.dtype.newbyteorder("="),
-        format=samples.format,
-        layout=layout,
-        path=path,
-        alpha=None if samples.alpha is None else upright(samples.alpha, samples.orientation),
-        orientation=samples.orientation,
-        metadata=samples.metadata,
-        missing=fill_missing(tensor) if missing and samples.pages.dtype.kind == "f" else None,
-        remarks=samples.remarks,
-    )
+def _channels_last(mask: torch.Tensor) -> NDArray[np.bool_]:
+    return mask.numpy().transpose(0, 2, 3, 1)
 
 
 def _full_alpha(dtype: np.dtype[Any]) -> int:

@@ -67,17 +67,22 @@ class ValueRange:
 EIGHT_BITS = ValueRange(0.0, 255.0, "uint8")
 
 
-def choose_range(pages: NDArray[Any], value_range: tuple[float, float] | None, name: str) -> tuple[float, float]:
+def choose_range(
+    pages: NDArray[Any],
+    value_range: tuple[float, float] | None,
+    name: str,
+    ends: tuple[float, float] | None = None,
+) -> tuple[float, float]:
     """The values that become 0 and 1: (0, 255) for uint8, (0, 1) for bool, else the data's own ends or value_range.
 
     Example:
         >>> choose_range(np.array([[[[7], [1007]]]], np.uint16), None, "a.tif")
         (7.0, 1007.0)
 
-    NaN is ignored. Raises InputError if value_range is empty or leaves values out, or an integer range is too
-    wide to be kept exactly.
+    NaN is ignored; ends: the least and the greatest value that count. Raises InputError if value_range is empty or leaves
+    values out, or an integer range is too wide to be kept exactly.
     """
-    low, high = lowest, highest = known_ends(pages)
+    low, high = lowest, highest = known_ends(pages) if ends is None else ends
     if value_range is not None:
         low, high = float(value_range[0]), float(value_range[1])
         if not (np.isfinite(low) and np.isfinite(high) and low < high):
@@ -119,7 +124,7 @@ def to_unit(pages: NDArray[Any], low: float, high: float) -> torch.Tensor:
     tensor = torch.empty((b, c, h, w), dtype=torch.float32)
     view = tensor.numpy().transpose(0, 2, 3, 1)
     for band in _bands(b, h):
-        with np.errstate(invalid="ignore"):  # a signaling NaN becomes a quiet one
+        with np.errstate(invalid="ignore", over="ignore"):  # a signaling NaN; a value that stands for a missing one
             view[band] = (pages[band].astype(np.float64) - low) / (high - low)
     return tensor
 

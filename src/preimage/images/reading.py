@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from preimage.errors import InputError, SalvageWarning
 from preimage.images.files import open_file
+from preimage.images.from_samples import picture_from
 from preimage.images.heif import kind_of, read_heic
-from preimage.images.picture import Layout, Picture, picture_from
+from preimage.images.picture import Layout, Picture
 from preimage.images.ranges import known_ends
 from preimage.images.raster import SALVAGING, coding_of, read_raster, samples_of_image
 from preimage.images.samples import Samples, check_size, check_values
@@ -40,7 +41,9 @@ def read(
 
     page is 1 to the number of pages, or "all", which become the axis b; a file of several pages needs it. value_range
     are the values that become 0 and 1; by default 0 and 255 for 8 bits, else the least and greatest of the pages read.
-    With missing, NaN marks missing values: they are left out of the value range, and `Picture.missing` is their mask.
+    With missing, values that say nothing of the scene, or would make all else one gray, are left out of the value range, and
+    masked: NaN and what the file declares as missing in `Picture.missing`, `outliers`, and `bright` sources. A value_range need
+    then not hold all values.
     With salvage, of a JPEG, PNG or BMP that is cut off what is there is read, and a SalvageWarning says so; with None, that is
     not proposed.
     Raises InputError, one line with the way out, for a file that does not exist, is damaged or no picture of real

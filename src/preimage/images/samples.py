@@ -82,6 +82,19 @@ class Metadata:
     quantization: JpegCoding | None = None  # of the JPEG it was read from; only read, no writer takes it
 
 
+_NODATA = 42113  # GDAL's
+
+
+def nodata_of(metadata: Metadata) -> float | None:
+    """The value that a file declares as missing, by GDAL's tag; None if it declares none, or something else than a number."""
+    tags = () if metadata.tiff is None else metadata.tiff.tags
+    found = next((tag[3] for tag in tags if tag[0] == _NODATA), None)
+    try:
+        return None if found is None else float(found)
+    except (TypeError, ValueError):
+        return None
+
+
 @dataclass(frozen=True, eq=False)
 class Samples:
     """Decoded pages as stored: (b, h, w, c) in the file's dtype, alpha (b, h, w) apart, orientation not yet applied."""

@@ -28,7 +28,7 @@ class RunOptions(TaskOptions):
     )
     value_range: tuple[float, float] | None = option(
         None,
-        help="LOW HIGH: file values of black and white (default: 0 255 for 8 bits, else the least and greatest value).",
+        help="LOW HIGH: file values of black and white (default: 0 255 for 8 bits, else the least and greatest but outliers).",
         group="Files",
         flags=("--range",),
     )

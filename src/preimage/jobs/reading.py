@@ -37,7 +37,7 @@ def read_input(job: Job, places: Places) -> Picture | None:
     if job.input_sha256 is not None and sha256_of(path) != job.input_sha256:
         raise InputError(f"{path} is not the file that the job was made for: make the job anew", code="format")
     if restores(spec):
-        ways: Any = {"value_range": run.value_range, "missing": spec.fills_missing, "salvage": run.salvage}
+        ways: Any = {"value_range": run.value_range, "missing": True, "salvage": run.salvage}
         picture = read(path, page=run.page, **ways)
         picture.check_destination(places.output or path, overwrite=places.may_replace)
         return picture

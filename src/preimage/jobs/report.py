@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.nn import functional
 
 from preimage.engine.result import Result
 from preimage.errors import InputError
@@ -23,6 +24,7 @@ from preimage.jobs.job import Job, sha256_of
 from preimage.jobs.places import Places
 from preimage.metrics import psnr, ssim
 from preimage.observe import Curves, Film, OraclePeak
+from preimage.series.parts import resized
 from preimage.version import __version__
 
 if TYPE_CHECKING:
@@ -142,7 +144,8 @@ def _quality(watched: Watched, output: Path) -> Report:
     reference, picture, oracle = watched.reference, watched.picture, watched.oracle
     if reference is None or oracle is None:
         return {}
-    written = in_range_of(read(output, page="all" if reference.shape[0] > 1 else None), picture)
+    again = read(output, page="all" if reference.shape[0] > 1 else None, missing=picture.missing is not None)
+    written = known_alike(in_range_of(again, picture), reference, picture)
     best, step = oracle.peak or (math.nan, 0)
     quality = {
         "psnr": float(psnr(written, reference).mean()),
@@ -164,17 +167,27 @@ def in_range_of(other: Picture, picture: Picture) -> torch.Tensor:
     return ((low - own_low + other.tensor.double() * (high - low)) / (own_high - own_low)).float()
 
 
+def known_alike(image: torch.Tensor, other: torch.Tensor, picture: Picture) -> torch.Tensor:
+    """The image with another's values where the picture's are missing, so that these count in no comparison."""
+    if picture.missing is None or image.shape[:2] != picture.tensor.shape[:2]:
+        return image
+    size = (image.shape[-2], image.shape[-1])
+    missing = functional.interpolate(picture.missing.float(), size=size, mode="nearest") > 0
+    return torch.where(missing, resized(other, size), image)
+
+
 def read_reference(path: Path, picture: Picture, page: Any) -> torch.Tensor:
     """The ground truth in the input's 0 to 1.
 
     Raises:
         InputError: a file of another kind of values, whose scale cannot be known.
     """
-    reference = read(path, page=page, salvage=None)  # gray that was made up is no ground truth
+    missing = picture.missing is not None
+    reference = read(path, page=page, salvage=None, missing=missing)  # gray that was made up is no ground truth
     if reference.dtype != picture.dtype and not reference.dtype.kind == picture.dtype.kind == "f":
         kinds = f"{reference.dtype} and the input {picture.dtype}"
         raise InputError(f"the reference {path} holds {kinds}: convert one of them", code="type")
-    return in_range_of(reference, picture)
+    return known_alike(in_range_of(reference, picture), picture.tensor, picture)
 
 
 def peak_memory(device: str) -> int:

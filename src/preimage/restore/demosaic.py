@@ -85,6 +85,7 @@ def plan(picture: Picture, options: DemosaicOptions, choice: RecipeChoice) -> Pl
 
         mosaic = part.tensor
         mask = bayer_mask(options.pattern, mosaic.shape[-2], mosaic.shape[-1])
+        mask = mask if part.unfitted is None else mask * ~part.unfitted  # a hot pixel is not returned as measured
         return Problem(
             mosaic * mask,
             weight=mask,

@@ -30,7 +30,7 @@ class InpaintOptions(FitOptions):
     mask: ImageLike | None = option(
         None,
         help="Black and white image of the input's height and width, a copy of the input in which what is missing is painted "
-        "over, or a folder with one of the input's name (default: transparent pixels and NaNs of the input are missing).",
+        "over, or a folder with one of the input's name (default: transparent pixels, NaNs and declared missing values).",
         kind="image",
         metavar="FILE",
     )

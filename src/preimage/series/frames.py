@@ -33,6 +33,7 @@ class Frames(Series):
         task: the name of the task.
         warm: whether a page begins from the weights of the last one.
         initial: weights that the first page (all of them, if not `warm`) begins from; None: random ones.
+        constant: whether a page is returned as given, and passes no weights on; None: no page is.
     """
 
     def __init__(
@@ -45,7 +46,9 @@ class Frames(Series):
         task: str = "fit",
         warm: bool = False,
         initial: Any = None,
+        constant: Sequence[bool] | None = None,
     ) -> None:
+        self.constant = constant
         self.make = make
         self.picture = picture
         self.task = task
@@ -79,7 +82,8 @@ class Frames(Series):
 
     def end(self, result: Result) -> dict[str, Any]:
         self.written.append(result.picture or self.pages[self.page])
-        self.initial = result.weights if self.warm else self.initial
+        if self.warm and not (self.constant and self.constant[self.page]):
+            self.initial = result.weights
         return part_of(result)
 
     def whole(self) -> Callable[[torch.Tensor], torch.Tensor]:

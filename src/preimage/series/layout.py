@@ -124,9 +124,15 @@ def cut_out(picture: Picture, region: Region) -> Picture:
     alpha = picture.alpha
     if alpha is not None:
         alpha = alpha[page if len(alpha) > 1 else slice(0, 1), rows, columns]
-    missing = None if picture.missing is None else cut(picture.missing, region)
-    missing = missing if missing is not None and bool(missing.any()) else None
-    return replace(picture, tensor=cut(picture.tensor, region), alpha=alpha, missing=missing)
+    masks: dict[str, torch.Tensor | None] = {}
+    for name in ("missing", "outliers", "bright", "kept"):
+        mask = getattr(picture, name)
+        part = None if mask is None else cut(mask, region)
+        masks[name] = part if part is not None and bool(part.any()) else None
+    given = (
+        None if picture.given is None else picture.given[page if len(picture.given) > 1 else slice(0, 1), rows, columns]
+    )
+    return replace(picture, tensor=cut(picture.tensor, region), alpha=alpha, given=given, **masks)
 
 
 def cut(tensor: torch.Tensor, region: Region) -> torch.Tensor:

@@ -153,12 +153,19 @@ def side_by_side(histories: Sequence[History], word: str) -> History:
 
 
 def together(picture: Picture, pages: Sequence[Picture]) -> Picture:
-    """The picture with the alpha, channels and metadata of its pages, as they will be written."""
+    """The picture with the alpha, channels, kept values and metadata of its pages, as they will be written."""
     channels = max(page.tensor.shape[1] for page in pages)  # a page that is not fitted yet has those of the input
     tensor = torch.cat([page.tensor.expand(-1, channels, -1, -1) for page in pages])
     alphas = [page.alpha for page in pages if page.alpha is not None]
     alpha = np.concatenate(alphas) if alphas and len(alphas) == len(pages) else picture.alpha
-    return replace(picture, tensor=tensor, alpha=alpha, metadata=pages[0].metadata)
+    masks = {name: _masks([getattr(page, name) for page in pages]) for name in ("kept", "bright")}
+    return replace(picture, tensor=tensor, alpha=alpha, metadata=pages[0].metadata, **masks)
+
+
+def _masks(masks: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
+    """Those of all pages as one; None if no page has one."""
+    like = next((mask for mask in masks if mask is not None), None)
+    return None if like is None else torch.cat([torch.zeros_like(like) if mask is None else mask for mask in masks])
 
 
 def resized(tensor: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

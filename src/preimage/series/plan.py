@@ -1,9 +1,9 @@
-"""Plan: what a task decides on one image; and `begin`, which makes a Run of it: a fit, pages in turn, or tiles."""
+"""`begin`, which makes a Run of what a task plans for each page of an image: a fit, pages in turn, or tiles."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,54 +20,24 @@ from preimage.problem import Problem, join
 from preimage.recipes import RecipeChoice, choose
 from preimage.rng import checked_seed
 from preimage.series.frames import Frames
+from preimage.series.given import (
+    constant_in_words,
+    in_words,
+    is_constant,
+    kept_of,
+    planned_on,
+    restated,
+    with_missing,
+)
 from preimage.series.layout import SMALLEST_SIDE, pages_of, reaching, valid_share
 from preimage.series.options import companions, explicit_tiles, of_page, own_settings, recipe_changes, rule_of
 from preimage.series.parts import merged, remarks_of_all, together
+from preimage.series.plans import Plan
 from preimage.series.tiles import Tiles, mean_kernel
-from preimage.stopping import StoppingRule, after
+from preimage.stopping import StoppingRule
 from preimage.tasks import FitOptions
 
 SIDES = (1024, 768, 512, 384, 256)  # of a tile's result, from which auto takes the largest that fits
-
-
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """What a task decides on one image, (1, c, h, w).
-
-    Args:
-        problem: states what is sought, `problem(part)` for the image or a tile of it; with `shares_kernel` also
-            `problem(part, kernel)`, with the kernel that was fitted in the first tile.
-        recipe: adapted to the image.
-        rule: the rule for a problem.
-        channels: of x; None: those of the image.
-        scale, margin: x is so many times as large as the image, and then larger by (rows, columns) on every side.
-        code: an image to start from instead of the recipe's code, (1, c, h, w).
-        missing: (1, 1 or c, h, w), True where a value is not valid; a part has it as `part.missing`.
-        picture: the image as its result is written, if not as it is.
-        shares_kernel: whether the kernel of the operator is fitted, and tiles share it.
-        grid, from_end: where tiles may begin, as in Tiles.
-        fingerprint: plain data by which a checkpoint knows what was decided, beside the options.
-        remarks: what was decided, in plain sentences.
-    """
-
-    problem: Callable[..., Problem]
-    recipe: Recipe
-    rule: Callable[[Problem], StoppingRule] = lambda _: after()
-    channels: int | None = None
-    scale: int = 1
-    margin: tuple[int, int] = (0, 0)
-    code: torch.Tensor | None = None
-    missing: torch.Tensor | None = None
-    picture: Picture | None = None
-    shares_kernel: bool = False
-    grid: int = 1
-    from_end: tuple[bool, bool] = (False, False)
-    fingerprint: dict[str, Any] = field(default_factory=dict)
-    remarks: tuple[str, ...] = ()
-
-    def size_of_x(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width of x for a part of this height and width."""
-        return self.scale * height + 2 * self.margin[0], self.scale * width + 2 * self.margin[1]
 
 
 def begin(
@@ -85,40 +55,57 @@ def begin(
         task, recipes, options: name of the task, its recipes by name, and its options.
         plan: the task's own decisions on one page.
         image: a path, array, tensor, PIL image or Picture.
-        fills_missing: whether NaNs of the input are what it fills in.
+        fills_missing: whether missing values of the input are what it fills in; else they are left out of the fit.
 
     Raises InputError for an image, option or device that cannot be used.
     """
-    picture = as_picture(image, missing=fills_missing)
+    picture = as_picture(image, missing=True)
+    picture = replace(picture, kept=kept_of(picture, fills_missing=fills_missing))
     options = replace(options, stop=rule_of(options), seed=checked_seed(options.seed), **companions(options, picture))
     choice = choose(recipes, options.recipe, recipe_changes(options))
     pages = pages_of(picture)
     plans = []
     for number, page in enumerate(pages):
         try:
-            plans.append(plan(page, of_page(options, number), choice))
+            plans.append(plan(page if fills_missing else planned_on(page), of_page(options, number), choice))
         except InputError as error:
             if len(pages) == 1:
                 raise
             raise InputError(f"page {number + 1}: {error}", code=error.code) from error
-    return _Beginning(task, picture, pages, plans, options).run()
+    return _Beginning(task, picture, pages, plans, options, fills_missing=fills_missing).run()
 
 
 class _Beginning:
     """The plans of all pages, and the Run that they come to."""
 
     def __init__(
-        self, task: str, picture: Picture, pages: Sequence[Picture], plans: Sequence[Plan], options: FitOptions
+        self,
+        task: str,
+        picture: Picture,
+        pages: Sequence[Picture],
+        plans: Sequence[Plan],
+        options: FitOptions,
+        *,
+        fills_missing: bool,
     ) -> None:
-        self.task, self.picture, self.options = task, picture, options
+        self.task, self.picture, self.options, self.fills_missing = task, picture, options, fills_missing
         self.settings = own_settings(options)
         self.pages = [
-            page if own.missing is None else replace(page, missing=own.missing.expand_as(page.tensor))
+            page if own.missing is None else with_missing(page, own.missing, fills_missing=fills_missing)
             for page, own in zip(pages, plans, strict=True)
         ]
-        self.written = [own.picture or page for page, own in zip(pages, plans, strict=True)]
+        self.written = [
+            replace(own.picture or page, kept=page.kept) for page, own in zip(self.pages, plans, strict=True)
+        ]
+        self.constant = [is_constant(page) for page in (self.pages if fills_missing else pages)]
         given: dict[str, Any] = {} if options.stop is None else {"rule": lambda _: options.stop}
         self.plans = [replace(own, picture=page, **given) for page, own in zip(self.written, plans, strict=True)]
+        said = in_words(picture, fills_missing=fills_missing)
+        for number, page in enumerate(self.pages if fills_missing else pages):
+            own, constant = self.plans[number], self.constant[number]
+            decided = () if constant and not fills_missing else own.remarks
+            own = replace(own, remarks=(*decided, *said, *constant_in_words(page)))
+            self.plans[number] = own.as_given() if constant else own
         self.first = self.plans[0]
         codes = [own.code for own in plans if own.code is not None]
         self.codes = torch.cat(codes) if codes else None
@@ -129,7 +116,7 @@ class _Beginning:
             return self._tiles(side, overlap, remarks)
         if len(self.pages) == 1:
             return self.fit(0, self.options.initial)
-        stated = [own.problem(page) for own, page in zip(self.plans, self.pages, strict=True)]
+        stated = [restated(own.problem(page), page) for own, page in zip(self.plans, self.pages, strict=True)]
         rules = [own.rule(problem) for own, problem in zip(self.plans, stated, strict=True)]
         each = zip(self.plans, rules, self.pages, strict=True)
         fingerprints = [self._fingerprint(own, rule, page, self.options.seed) for own, rule, page in each]
@@ -143,6 +130,7 @@ class _Beginning:
                 task=self.task,
                 warm=self.options.warm_start,
                 initial=self.options.initial,
+                constant=self.constant,
             )
         written = together(self.picture, self.written)
         plan = replace(self.first, code=self.codes, picture=written, remarks=remarks_of_all(all_remarks))
@@ -181,9 +169,12 @@ class _Beginning:
         plan, seed = self.plans[page], self.options.seed if seed is None else seed
         if part is not None:
             plan = replace(plan, picture=part, code=plan.code if code is None else code.tensor)
+            plan = plan.as_given() if is_constant(part) else plan
         given = self.pages[page] if part is None else part
-        problem = plan.problem(given) if shared is None else plan.problem(given, shared)
-        if part is not None and problem.regularizers:  # E is a mean over valid values, R one over all
+        problem = restated(plan.problem(given) if shared is None else plan.problem(given, shared), given)
+        if (
+            part is not None and problem.regularizers and not is_constant(part)
+        ):  # E is a mean over valid values, R one over all
             ratio = valid_share(self.pages[page]) / valid_share(part)
             regularizers = tuple((ratio * weight, each) for weight, each in problem.regularizers)
             problem = replace(problem, regularizers=regularizers)
@@ -250,9 +241,15 @@ class _Beginning:
         def make(part: Picture, *, page: int, seed: int, code: Any = None, shared: torch.Tensor | None = None) -> Fit:
             return self.fit(page, self.options.initial, part, seed=seed, code=code, shared=shared)
 
+        of_others = [
+            f"page {number}: {line}"
+            for number, own in enumerate(self.plans[1:], 2)
+            for line in (own.remarks if self.constant[number - 1] else ())
+            if line not in plan.remarks
+        ]
         return Tiles(
             make,
-            replace(self.picture, missing=missing),
+            replace(together(self.picture, self.pages), missing=missing),
             side=side,
             overlap=reaching(side, max(plan.margin)) if overlap is None else overlap,
             grid=plan.grid,
@@ -262,7 +259,8 @@ class _Beginning:
             share=mean_kernel if plan.shares_kernel else None,
             channels=plan.channels,
             written=replace(together(self.picture, self.written), missing=None),
-            remarks=remarks,
+            remarks=(*remarks, *of_others),
+            only_missing=any(own.missing is not None for own in self.plans),
         )
 
     def _needed(self, height: int, width: int) -> int | None:

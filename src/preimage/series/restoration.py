@@ -35,7 +35,7 @@ def restoration(
     Args:
         plan: `plan(picture, options, choice)` -> Plan, for an image of one page.
         recipes: the task's recipes by name.
-        fills_missing: whether NaNs of the input are what it fills in.
+        fills_missing: whether missing values of the input are what it fills in.
     """
 
     def start(image: Any, options: Any) -> Run:

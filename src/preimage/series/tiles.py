@@ -42,8 +42,8 @@ class Tiles(Series):
 
     Args:
         make: `make(tile, page=page, seed=seed)` returns the fit of one tile; pages are numbered from 0.
-        image: a Picture of b pages, a tensor (b, c, h, w), or a path. Where its `missing` says what is not known, tiles in
-            which nothing is missing are returned as given.
+        image: a Picture of b pages, a tensor (b, c, h, w), or a path.
+        only_missing: whether tiles in which nothing is missing are returned as given, where its `missing` says what is.
         side, overlap: in pixels of the input; the picture is divided evenly into tiles of this side that share at least
             the overlap (None: an eighth of the side). A side of the picture that is shorter is taken whole.
         grid: tiles begin at multiples of so many pixels (the blocks of a JPEG), `from_end` where these are counted from
@@ -75,6 +75,7 @@ class Tiles(Series):
         channels: int | None = None,
         written: Picture | None = None,
         remarks: tuple[str, ...] = (),
+        only_missing: bool = True,
     ) -> None:
         self.make = make
         self.seed = seed
@@ -100,7 +101,7 @@ class Tiles(Series):
             for row in range(len(self.axes[0].spans))
             for column in range(len(self.axes[1].spans))
         ]
-        self.order: list[int] = self._order()
+        self.order: list[int] = self._order(only_missing=only_missing)
         super().__init__("tile", len(self.order))
         self.shared: dict[str, Any] = {}
         self.canvas: dict[str, torch.Tensor] = {}
@@ -115,13 +116,14 @@ class Tiles(Series):
 
     # ------------------------------------------------------------------ places
 
-    def _order(self) -> list[int]:
+    def _order(self, *, only_missing: bool) -> list[int]:
         """The numbers of the tiles that are to be fitted, in their turn."""
         order = list(range(len(self.places)))
-        if self.picture.missing is not None:
+        if self.picture.missing is not None and only_missing:
             parts = [cut(self.picture.missing, self._region(place)) for place in self.places]
             for place, part in zip(self.places, parts, strict=True):
-                if bool(part.all()):
+                kept = self.picture.kept
+                if bool(part.all()) and not (kept is not None and bool(cut(kept, self._region(place)).all())):
                     raise InputError(
                         f"{self.picture.name}: nothing is known of {self._described(place)}: the gap is wider than a tile "
                         f"of {self.side} pixels: take a larger tile, or make the picture smaller first",

@@ -1,0 +1,59 @@
+"""Plan: what a task decides on one image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from preimage.engine.recipe import Recipe
+from preimage.images import Picture
+from preimage.problem import Problem
+from preimage.series.given import AsGiven
+from preimage.stopping import StoppingRule, after
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What a task decides on one image, (1, c, h, w).
+
+    Args:
+        problem: states what is sought, `problem(part)` for the image or a tile of it; with `shares_kernel` also
+            `problem(part, kernel)`, with the kernel that was fitted in the first tile.
+        recipe: adapted to the image.
+        rule: the rule for a problem.
+        channels: of x; None: those of the image.
+        scale, margin: x is so many times as large as the image, and then larger by (rows, columns) on every side.
+        code: an image to start from instead of the recipe's code, (1, c, h, w).
+        missing: (1, 1 or c, h, w), True where a value is not valid; a part has it as `part.missing`.
+        picture: the image as its result is written, if not as it is.
+        shares_kernel: whether the kernel of the operator is fitted, and tiles share it.
+        grid, from_end: where tiles may begin, as in Tiles.
+        fingerprint: plain data by which a checkpoint knows what was decided, beside the options.
+        remarks: what was decided, in plain sentences.
+    """
+
+    problem: Callable[..., Problem]
+    recipe: Recipe
+    rule: Callable[[Problem], StoppingRule] = lambda _: after()
+    channels: int | None = None
+    scale: int = 1
+    margin: tuple[int, int] = (0, 0)
+    code: torch.Tensor | None = None
+    missing: torch.Tensor | None = None
+    picture: Picture | None = None
+    shares_kernel: bool = False
+    grid: int = 1
+    from_end: tuple[bool, bool] = (False, False)
+    fingerprint: dict[str, Any] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+
+    def size_of_x(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of x for a part of this height and width."""
+        return self.scale * height + 2 * self.margin[0], self.scale * width + 2 * self.margin[1]
+
+    def as_given(self) -> Plan:
+        """That for an image of which nothing can be restored: a fit of one step, of which nothing is returned."""
+        return replace(self, recipe=replace(self.recipe, steps=1), rule=lambda _: AsGiven())
