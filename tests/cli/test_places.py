@@ -66,7 +66,11 @@ def test_several_inputs_of_which_one_is_bad(here, run):
     ran = run("denoise", "noisy.png", "text.png", "second.png", "--recipe", "tiny.json", "--report", "r.json")
     assert ran.failed_in_one_line("text.png")
     assert Path("noisy-denoise.png").read_bytes() == Path("second-denoise.png").read_bytes()
-    assert [report["input"] for report in json.loads(Path("r.json").read_text())] == ["noisy.png", "second.png"]
+    reports = {report["input"]: report for report in json.loads(Path("r.json").read_text())}
+    assert reports.keys() == {"noisy.png", "text.png", "second.png"}
+    assert (reports["text.png"]["code"], reports["text.png"]["output"]) == ("unreadable", None)
+    assert "text.png" in reports["text.png"]["error"]
+    assert not any("error" in reports[name] for name in ("noisy.png", "second.png"))
     assert not Path("text-denoise.png").exists()
 
 
@@ -97,7 +101,7 @@ def test_equal_names_from_two_folders_do_not_meet(here, run):
         shutil.copy("noisy.png", f"{folder}/x.png")
     ran = run("denoise", "a/x.png", "b/x.png", "--recipe", "tiny.json", "--report", "r.json", "--overwrite")
     assert ran.failed_in_one_line("x-denoise.png", "b/x.png", "a/x.png", code="option")
-    assert [report["input"] for report in json.loads(Path("r.json").read_text())] == ["a/x.png"]
+    assert [report["input"] for report in json.loads(Path("r.json").read_text())] == ["a/x.png", "b/x.png"]
 
 
 def test_autosave_leaves_nothing_behind_and_changes_nothing(here, run):
@@ -132,3 +136,28 @@ def test_a_resumed_command_keeps_the_reports_of_what_was_done(here, run):
     kept, again = json.loads(Path("r.json").read_text())
     assert kept == first
     assert again["output"] == second["output"] == "second-denoise.png"
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_inputs_that_fail_are_in_the_report(here, run, last):
+    """None is there, one is a folder, one a text; and, done again, what was wrong is forgotten."""
+    Path("folder.png").mkdir()
+    Path("text.png").write_text("not a picture")
+    bad = ["none.png", "folder.png", "text.png"]
+    tokens = ("--recipe", "tiny.json", "--steps", "2", "--report", "r.json")
+    assert run("denoise", *bad, *tokens).code == 2  # of nothing but failures
+    found = json.loads(Path("r.json").read_text())
+    assert [(each["input"], each["code"]) for each in found] == list(
+        zip(bad, ["not-found", "unreadable", "unreadable"], strict=True)
+    )
+    shutil.copy("clean.png", "text.png")
+    names = [*bad, "noisy.png"] if last else ["noisy.png", *bad]
+    ran = run("denoise", *names, *tokens, "--resume", "--json")
+    assert ran.code == 2
+    found = json.loads(Path("r.json").read_text())
+    assert found == json.loads(ran.out)
+    assert sorted(each["input"] for each in found) == sorted(names)
+    assert {each["input"] for each in found if "error" in each} == {"none.png", "folder.png"}
+    assert all(
+        each["error"].count(each["input"]) == 1 and each["task"] == "denoise" for each in found if "error" in each
+    )

@@ -39,6 +39,19 @@ def test_plain_lines_are_few(capsys: pytest.CaptureFixture[str]):
     assert capsys.readouterr().err == "photo.png: step 1 of 40, at most 1:18 left, loss 0.25 held out 0.01\n"
 
 
+@pytest.mark.parametrize(("index", "total"), [(41, 40), (660, 600), (1, 0)])
+@pytest.mark.parametrize("terminal", [True, False])
+def test_no_step_is_counted_beyond_the_total(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, index: int, total: int, terminal: bool
+):
+    monkeypatch.setenv("COLUMNS", "150")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    with Progress("photo.png") as progress:
+        progress.show(step(index, total=total))
+    shown = capsys.readouterr().err
+    assert (f"{index}/{index}" if terminal else f"step {index} of {index}, at most 0:00 left") in shown
+
+
 def test_quiet(capsys: pytest.CaptureFixture[str]):
     with Progress("photo.png", quiet=True) as progress:
         progress.show(step(1))

@@ -170,3 +170,26 @@ def test_extreme_floats() -> None:
         np.testing.assert_allclose(picture.to_array(picture.tensor), array, rtol=0, atol=(high - low) * 2.0**-23)
     with pytest.raises(InputError, match="too wide to compute with"):
         as_picture(np.linspace(-1.0, 1.0, 480).reshape(20, 24) * 1.7e308)
+
+
+@pytest.mark.parametrize("shape", [(3, 64, 64), (1, 16, 20), (4, 20, 17), (16, 32, 32), (2, 16, 16), (3, 20, 16)])
+def test_an_array_with_channels_first_is_told_as_that(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError) as caught:
+        as_picture(np.zeros(shape, np.uint8))
+    assert caught.value.code == "shape"
+    assert all(word in str(caught.value) for word in (str(shape), "(c, h, w)", "numpy.moveaxis(array, 0, -1)"))
+    moved = as_picture(np.moveaxis(np.zeros(shape, np.uint8), 0, -1))
+    assert tuple(moved.tensor.shape) == (1, *shape)
+
+
+@pytest.mark.parametrize("shape", [(64, 64, 3), (20, 17, 1), (2, 20, 32, 3)])
+def test_a_tensor_with_channels_last_is_told_as_that(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError) as caught:
+        as_picture(torch.zeros(shape))
+    assert caught.value.code == "shape"
+    assert all(word in str(caught.value) for word in (str(shape), "h, w, c)", "permute("))
+
+
+@pytest.mark.parametrize("shape", [(16, 20, 3), (16, 16, 16), (20, 16, 4), (17, 18)])
+def test_shapes_that_can_be_meant_are_taken_as_they_are(shape: tuple[int, ...]) -> None:
+    assert as_picture(np.zeros(shape, np.uint8)).tensor.shape[-2:] == shape[:2]

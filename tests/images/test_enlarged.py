@@ -154,6 +154,20 @@ def test_exif_of_files(tmp_path: Path, suffix: str, orientation: int) -> None:
         assert image.getexif()[0x0112] == orientation
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_exif_of_a_picture_that_is_written_upright(tmp_path: Path, orientation: int, order: str) -> None:
+    Image.fromarray(noise(20, 24, 3)).save(tmp_path / "a.jpg", exif=camera_exif(order, orientation))
+    picture = read(tmp_path / "a.jpg")
+    with Image.open(picture.write(picture.tensor, tmp_path / "a.png")) as image:
+        assert image.size == ((20, 24) if orientation >= 5 else (24, 20))
+        tags = image.getexif()
+        assert tags[0x0112] == 1
+        assert (tags.get_ifd(0x8769)[0xA002], tags.get_ifd(0x8769)[0xA003]) == image.size
+        assert (tags[0x011A], tags.get_ifd(0x8769)[0x927C]) == (300, b"maker's note")
+        np.testing.assert_array_equal(np.asarray(image), picture.to_array(picture.tensor))
+
+
 def test_resolution_of_tiff(tmp_path: Path) -> None:
     for unit in ("INCH", "CENTIMETER"):
         options = {"resolution": ((720_000, 7), (299, 3)), "resolutionunit": unit, "metadata": None}

@@ -224,3 +224,40 @@ def test_the_second_image_of_an_ome_file(tmp_path: Path) -> None:
         assert 'Name="two"' in (tif.ome_metadata or "")
         assert 'Name="one"' not in (tif.ome_metadata or "")
         np.testing.assert_array_equal(tif.asarray(), second[1])
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("pages", [1, 2])
+def test_a_thumbnail_is_no_page(tmp_path: Path, first: bool, pages: int) -> None:
+    data = np.random.default_rng(0).integers(0, 255, (pages, 32, 40, 3), np.uint8)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tif:
+        if first:
+            tif.write(data[0, ::2, ::2], photometric="rgb", subfiletype=1, metadata=None)
+        for page in data:
+            tif.write(page, photometric="rgb", metadata=None)
+        if not first:
+            tif.write(data[0, ::2, ::2], photometric="rgb", subfiletype=1, metadata=None)
+    picture = read(tmp_path / "a.tif", page="all" if pages > 1 else None)
+    assert (picture.to_array(picture.tensor).reshape(data.shape) == data).all()
+    last = read(tmp_path / "a.tif", page=pages)
+    assert (last.to_array(last.tensor) == data[-1]).all()
+    with pytest.raises(InputError, match=f"has {pages} page"):
+        read(tmp_path / "a.tif", page=pages + 1)
+
+
+def test_thumbnails_alone_are_pages(tmp_path: Path) -> None:
+    data = np.zeros((20, 24), np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", data, subfiletype=1, metadata=None)
+    assert read(tmp_path / "a.tif").tensor.shape == (1, 1, 20, 24)
+
+
+@pytest.mark.parametrize("photometric", ["cfa", "linear_raw"])
+def test_a_raw_file_of_a_camera_says_what_it_is(tmp_path: Path, photometric: str) -> None:
+    raw = np.zeros((32, 40), np.uint16) if photometric == "cfa" else np.zeros((32, 40, 3), np.uint16)
+    tags = [(33421, 3, 2, (2, 2), True), (33422, 1, 4, bytes([0, 1, 1, 2]), True)]
+    with tifffile.TiffWriter(tmp_path / "a.dng") as tif:
+        tif.write(np.zeros((16, 20, 3), np.uint8), photometric="rgb", subfiletype=1, subifds=1, metadata=None)
+        tif.write(raw, photometric=photometric, subfiletype=0, metadata=None, extratags=tags)
+    for page in (None, 1):
+        with pytest.raises(InputError, match="raw values of a camera's sensor: develop it first"):
+            read(tmp_path / "a.dng", page=page)

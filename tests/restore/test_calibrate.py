@@ -143,6 +143,18 @@ def test_trials_are_counted_on_from_fit_to_fit():
     assert all(trial.what in trial.status for trial in trials)
 
 
+@pytest.mark.parametrize("more", [1, 5])
+def test_a_recipe_that_has_more_steps_for_one_image_is_counted(more, monkeypatch):
+    search = calibrate(pictures(), degradation="gaussian:25", recipe=BRIEF, device="cpu")
+    started = search._start
+    longer = replace(BRIEF, steps=BRIEF.steps + more, stop="steps")
+    monkeypatch.setattr(search, "_start", lambda recipe, each: started(longer if recipe is BRIEF else recipe, each))
+    trials = list(search)
+    assert all(trial.index <= trial.total for trial in trials)
+    assert [trial.index for trial in trials] == sorted({trial.index for trial in trials})
+    assert trials[-1].index == trials[-1].total
+
+
 def test_a_checkpoint_goes_on_after_the_fits_that_were_done(tmp_path):
     def made(**changes) -> Search:
         return calibrate(pictures(), degradation="gaussian:25", **({"recipe": BRIEF, "device": "cpu"} | changes))

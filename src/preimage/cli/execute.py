@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from preimage.cli.failures import report_failure
+from preimage.cli.failures import failure_of, report_failure
 from preimage.cli.interrupt import Interrupt
 from preimage.cli.progress import Progress
 from preimage.cli.streams import say
@@ -88,11 +88,12 @@ def execute(command: Command) -> int:
                 _one(command, job, picture, interrupt, passed, reports, last=places is jobs[-1])
             except Exception as error:
                 code = report_failure(error, job.input, command=job.task)
+                _note_failure(command, error, job.input, reports)
             if interrupt.number:
                 code = interrupt.exit_code
                 break
     if command.json and (reports or command.several):
-        print(as_json(reports if command.several else reports[-1]), flush=True)
+        print(as_json(_in_turn(command, reports) if command.several else reports[-1]), flush=True)
     return code
 
 
@@ -102,7 +103,7 @@ def _planned(command: Command) -> tuple[list[Places], dict[str | None, Picture],
     found: list[Places] = []
     pictures: dict[str | None, Picture] = {}
     sizes: dict[Path, str] = {}
-    code, kept = 0, 0
+    code, kept, failed = 0, 0, list[Report]()
     earlier, done = reports_in(command.run.report) if command.run.resume else [], list[Report]()
     for source in command.inputs or (None,):
         try:
@@ -126,6 +127,7 @@ def _planned(command: Command) -> tuple[list[Places], dict[str | None, Picture],
             if not command.several:
                 raise
             code = report_failure(error, source, command=command.task.name)
+            failed.append(failure_of(error, source, command.task.name))
     if command.options.get("warm_start"):
         _check_sizes(sizes)
     if command.several and command.run.report is not None:
@@ -133,8 +135,30 @@ def _planned(command: Command) -> tuple[list[Places], dict[str | None, Picture],
         check_place(command.run.report, overwrite=command.run.overwrite or command.run.resume)
     if command.several:  # what an interrupted command of others left stays as well, but for what is done again
         again = {str(places.output) for places in found}
-        done = [each for each in earlier if each.get("output") not in again]
+        inputs = {str(source) for source in command.inputs}
+        stale = [each for each in earlier if "error" in each and each.get("input") in inputs]
+        done = [each for each in earlier if each.get("output") not in again and each not in stale] + failed
+        if failed and not found:  # no job will write it
+            _write_reports(command, done)
     return found, pictures, done, code
+
+
+def _note_failure(command: Command, error: Exception, source: str | None, reports: list[Report]) -> None:
+    """Of several inputs the report has those that failed as well."""
+    if command.several:
+        reports.append(failure_of(error, source, command.task.name))
+        _write_reports(command, reports)
+
+
+def _write_reports(command: Command, reports: Sequence[Report]) -> None:
+    if command.several and command.run.report is not None:
+        write_report(_in_turn(command, reports), command.run.report, overwrite=True)
+
+
+def _in_turn(command: Command, reports: Sequence[Report]) -> list[Report]:
+    """Those of earlier commands, then each in the turn of its input."""
+    turns = {str(source): turn for turn, source in enumerate(command.inputs)}
+    return sorted(reports, key=lambda report: turns.get(str(report.get("input")), -1))
 
 
 def _check_weights(command: Command, job: Job, file: Path | None) -> None:
@@ -207,8 +231,7 @@ def _one(
         say(f"preimage: {job.input or job.task}: {what}")
         return
     reports.append(outcome.report)
-    if command.several and command.run.report is not None:
-        write_report(reports, command.run.report, overwrite=True)
+    _write_reports(command, reports)
     if passed is not None and not last and running.finished:
         passed.weights, passed.begun_from = running.result.weights, f"the weights of {job.input}"
         passed.checkpoint = kept if running.saves and running.save() else None

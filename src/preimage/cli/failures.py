@@ -32,8 +32,18 @@ def report_failure(error: Exception, subject: object = None, *, command: str = "
     return EXIT_CODE
 
 
+def failure_of(error: Exception, subject: object, command: str) -> dict[str, str | None]:
+    """What a report has of an input that could not be done: plain data."""
+    code = error.code if isinstance(error, InputError) else type(error).__name__
+    return {"task": command, "input": str(subject), "output": None, "error": _line(error, command), "code": code}
+
+
 def explain(error: Exception, command: str = "") -> str:
     """One line that says what to do."""
+    return _line(error, command)
+
+
+def _line(error: Exception, command: str) -> str:
     if isinstance(error, InputError):
         return str(error)  # one line, but for what a name in it holds
     text = " ".join(str(error).split())

@@ -62,13 +62,13 @@ class Progress:
         loss = f"loss {float(step.loss.nanmean()):.3g}" if hasattr(step, "loss") else ""
         spent = getattr(step, "seconds", None)
         spent = time.monotonic() - self._begin if spent is None else spent
-        left = _clock((step.total - step.index) * spent / max(step.index, 1))
+        total = max(step.total, step.index)  # a step counted beyond it was not foreseen
+        left = _clock((total - step.index) * spent / max(step.index, 1))
         if self._bar is None:
-            text = f"{self.name}: step {step.index} of {step.total}, at most {left} left, {loss} {step.status}"
+            text = f"{self.name}: step {step.index} of {total}, at most {left} left, {loss} {step.status}"
             print(" ".join(text.split()), file=sys.stderr)
         else:
-            numbers = {"completed": step.index, "total": max(step.total, step.index)}
-            self._bar.update(self._line, **numbers, left=left, loss=loss, state=step.status)
+            self._bar.update(self._line, completed=step.index, total=total, left=left, loss=loss, state=step.status)
 
 
 def _bar() -> Any:

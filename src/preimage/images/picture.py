@@ -216,10 +216,8 @@ class Picture:
     def _encode(self, tensor: torch.Tensor, path: Path, file: BinaryIO) -> None:
         form, dtype, low, high = self._destination(path, tuple(self._four_axes(tensor).shape))
         pages, alpha = self._in_kind(tensor, dtype, low, high)
-        # A format without a place for the orientation gets the picture upright.
-        keeps = form is TIFF or (
-            self.metadata.exif is not None and form.name in ("PNG", "JPEG", "WebP", "AVIF", "HEIC")
-        )
+        # Programs follow the orientation of one format and not of another: another one gets the picture upright.
+        keeps = form.name == self.format and (form is TIFF or self.metadata.exif is not None)
         orientation = self.orientation if keeps else 1
         metadata = self._metadata_for(pages.shape[1:3], orientation)
         alpha = None if alpha is None else as_stored(alpha, orientation)
@@ -282,7 +280,8 @@ class Picture:
         before, after = tuple(self.tensor.shape[2:]), tuple(size)
         if self.orientation >= 5:  # rows and columns as they were stored
             before, after = before[::-1], after[::-1]
-        exif = None if self.metadata.exif is None else enlarged_exif(self.metadata.exif, before, after)
+        other = orientation if orientation != self.orientation else None
+        exif = None if self.metadata.exif is None else enlarged_exif(self.metadata.exif, before, after, other)
         dpi = self.metadata.dpi
         if dpi is not None:
             dpi = (dpi[0] * after[1] / before[1], dpi[1] * after[0] / before[0])

@@ -20,7 +20,7 @@ _RASTER_TYPE, _PIXEL_IS_POINT = 1025, 2
 # focal plane); one leads to further entries.
 _SIZES = {0x0100: 1, 0x0101: 0, 0xA002: 1, 0xA003: 0}
 _DENSITIES = {0x011A: 1, 0x011B: 0, 0xA20E: 1, 0xA20F: 0}
-_FURTHER = 0x8769
+_FURTHER, _ORIENTATION = 0x8769, 0x0112
 _SHORT, _LONG, _RATIONAL = 3, 4, 5
 _MOST = 2**32 - 1
 
@@ -65,15 +65,18 @@ def rational(value: Fraction) -> Rational:
     return value.numerator, value.denominator
 
 
-def enlarged_exif(exif: bytes, before: tuple[int, ...], after: tuple[int, ...]) -> bytes:
+def enlarged_exif(
+    exif: bytes, before: tuple[int, ...], after: tuple[int, ...], orientation: int | None = None
+) -> bytes:
     """An EXIF block for a picture whose stored (rows, columns) were before and are after.
 
-    Widths, heights and resolutions are written over where they stand, since makers keep entries of their own whose
+    With an orientation, 1, the block is for the picture upright; before and after are still those as stored.
+    Orientation, widths, heights and resolutions are written over where they stand, since makers keep entries of their own whose
     places must not move. A block that cannot be read is returned as it is.
     """
     start = 6 if exif.startswith(b"Exif\x00\x00") else 0
     order = {b"II": "<", b"MM": ">"}.get(exif[start : start + 2])
-    if before == after or order is None:
+    if order is None or (before == after and orientation is None):
         return exif
     block = exif[start:]
     changed = bytearray(block)
@@ -81,16 +84,21 @@ def enlarged_exif(exif: bytes, before: tuple[int, ...], after: tuple[int, ...]) 
         entries = _entries(block, struct.unpack_from(f"{order}I", block, 4)[0], order)
         for place in [entry[4] for entry in entries if entry[1] == _FURTHER][:1]:
             entries += _entries(block, place, order)
+        turned = orientation == 1 and any(
+            tag == _ORIENTATION and struct.unpack_from(f"{order}H", block, at + 8)[0] >= 5 for at, tag, *_ in entries
+        )
         for at, tag, kind, count, value in entries:
             if count != 1:
                 continue
-            if tag in _SIZES:
-                size = after[_SIZES[tag]]
+            if tag == _ORIENTATION and kind == _SHORT and orientation is not None:
+                struct.pack_into(f"{order}H", changed, at + 8, orientation)
+            elif tag in _SIZES and (turned or before != after):
+                size = after[::-1][_SIZES[tag]] if turned else after[_SIZES[tag]]
                 if kind == _LONG:
                     struct.pack_into(f"{order}I", changed, at + 8, size)
                 elif kind == _SHORT and size < 2**16:
                     struct.pack_into(f"{order}H", changed, at + 8, size)
-            elif tag in _DENSITIES and kind == _RATIONAL:
+            elif tag in _DENSITIES and kind == _RATIONAL and before != after:
                 axis = _DENSITIES[tag]
                 top, bottom = struct.unpack_from(f"{order}II", block, value)
                 if top > 0 and bottom > 0:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from preimage.images.heif import kind_of, read_heic
 from preimage.images.picture import Layout, Picture
 from preimage.images.ranges import known_ends
 from preimage.images.raster import SALVAGING, coding_of, read_raster, samples_of_image
-from preimage.images.samples import Samples, check_size, check_values
+from preimage.images.samples import MOST_CHANNELS, SMALLEST_SIDE, Samples, check_size, check_values
 from preimage.images.tiff_reading import SIGNATURES, no_such_page, read_tiff
 
 if TYPE_CHECKING:
@@ -146,15 +147,35 @@ def _from_array(array: NDArray[Any], value_range: tuple[float, float] | None, mi
     if array.ndim not in (2, 3) or array.size == 0:
         expected = "an array (h, w) or (h, w, c)"
         raise InputError(f"expected {expected}, got shape {array.shape}: give one picture", code="shape")
+    if array.ndim == 3 and _has_channels_first(array.shape):
+        _refuse_order(
+            "the array", array.shape, "(h, w, c)", "(c, h, w)", "numpy.moveaxis(array, 0, -1), or give it as a tensor"
+        )
     layout: Layout = "hw" if array.ndim == 2 else "hwc"
     samples = Samples(array.reshape(1, *array.shape[:2], -1), "array")
     return picture_from(samples, "the array", value_range=value_range, layout=layout, missing=missing)
+
+
+def _has_channels_first(shape: tuple[int, ...]) -> bool:
+    """Whether (h, w, c) cannot be meant, and (c, h, w) can."""
+    cannot = min(shape[:2]) < SMALLEST_SIDE or shape[2] > MOST_CHANNELS
+    return cannot and 1 <= shape[0] <= MOST_CHANNELS and min(shape[1:]) >= SMALLEST_SIDE
+
+
+def _refuse_order(name: str, shape: Sequence[int], expected: str, found: str, way_out: str) -> NoReturn:
+    raise InputError(
+        f"{name} must be {expected}, got shape {tuple(shape)}, which seems to be {found}: give {way_out}", code="shape"
+    )
 
 
 def _from_tensor(tensor: torch.Tensor, value_range: tuple[float, float] | None, missing: bool) -> Picture:
     if tensor.ndim not in (2, 3, 4) or tensor.numel() == 0:
         expected = "a tensor (h, w), (c, h, w) or (b, c, h, w)"
         raise InputError(f"expected {expected}, got shape {tuple(tensor.shape)}: give one picture", code="shape")
+    height, width, last = tensor.shape[-3:] if tensor.ndim > 2 else (0, 0, 0)
+    if _has_channels_first((last, width, height)):
+        moved = "permute(2, 0, 1)" if tensor.ndim == 3 else "permute(0, 3, 1, 2)"
+        _refuse_order("the tensor", tensor.shape, "([b,] c, h, w)", "([b,] h, w, c)", f"tensor.{moved}")
     layouts: dict[int, Layout] = {2: "tensor hw", 3: "chw", 4: "bchw"}
     four = tensor.detach().cpu().reshape(*[1] * (4 - tensor.ndim), *tensor.shape)
     pages = (four.float() if four.dtype == torch.bfloat16 else four).numpy().transpose(0, 2, 3, 1)

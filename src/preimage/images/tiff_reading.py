@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_RAW = (32803, 34892)  # of DNG: a color filter array, linear
 _COLORS = {0: "miniswhite", 1: "minisblack", 2: "rgb", 3: "palette", 5: "cmyk", 6: "ycbcr"}
 _ORIENTATION, _INK_SET = 274, 332
 
@@ -75,9 +76,12 @@ def _choose(tif: TiffFile, page: int | Literal["all"] | None, name: str) -> Choi
         check_chain(tif, name)
     for series in tif.series:
         check_series(series, name)
+    # A smaller view of another page (the thumbnail of a camera) is no page.
+    whole = [(number, series) for number, series in enumerate(tif.series) if not series.keyframe.is_reduced]
+    whole = whole or list(enumerate(tif.series))
     every = [
         Choice(series, number, index, complete=False)
-        for number, series in enumerate(tif.series)
+        for number, series in whole
         for index in range(page_count(series.axes, series.shape))
     ]
     if not every:
@@ -85,10 +89,10 @@ def _choose(tif: TiffFile, page: int | Literal["all"] | None, name: str) -> Choi
     if isinstance(page, int) and page > len(every):
         raise no_such_page(name, page, len(every))
     if len(every) == 1 or page == "all":
-        if len(tif.series) > 1:
+        if len(whole) > 1:
             unlike = f"{name} has {len(every)} pages of different sizes or kinds"
             raise InputError(f"{unlike}: choose one with --page N", code="option")
-        return Choice(tif.series[0], 0, None, complete=True)
+        return Choice(whole[0][1], whole[0][0], None, complete=True)
     if page is None:
         raise SeveralPages(name, len(every))
     return every[page - 1]
@@ -119,6 +123,9 @@ def _read_choice(tif: TiffFile, choice: Choice, path: Path, name: str) -> Sample
     check_size(sizes["X"], sizes["Y"], sizes.get("C", 1) * sizes.get("S", 1), name)
     first = series.keyframe
     color = _COLORS.get(int(first.photometric))
+    if int(first.photometric) in _RAW:
+        way_out = "develop it first, to a TIFF of 16 bits"
+        raise InputError(f"{name} holds the raw values of a camera's sensor: {way_out}", code="unreadable")
     if color is None or (color == "cmyk" and (first.tags.valueof(_INK_SET, 1) != 1 or first.samplesperpixel < 4)):
         problem = f"{name} is a {getattr(first.photometric, 'name', first.photometric)} picture, neither grey nor RGB"
         raise InputError(f"{problem}: convert it to RGB first", code="unreadable")

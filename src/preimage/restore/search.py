@@ -107,6 +107,7 @@ class Search:
         self.curves: dict[tuple[int, int], list[float]] = {}
         self.compared: dict[int, HeldOut] = {}
         self._trials: Iterator[Trial] | None = None
+        self._last: int = 0  # the number of the last step
 
     # ------------------------------------------------------------------ a Run
 
@@ -225,9 +226,12 @@ class Search:
         """The steps of a fit, counted on from those before it: each has as many numbers as it may have steps."""
         tried = [each.steps for each in self.candidates for _ in self.tuning]
         counts = tried + [max(tried), self.base.steps] * len(self.held_out)
-        before = sum(counts[:number])
+        # A recipe that is adapted to each image may have more steps for this one.
+        counts[number] = max(counts[number], run.current.recipe.steps)
+        before = max(sum(counts[:number]), self._last)
         for step in run:
-            yield Trial(before + step.index, sum(counts), number + 1, len(counts), what, step)
+            self._last = before + step.index
+            yield Trial(self._last, before + sum(counts[number:]), number + 1, len(counts), what, step)
 
     # ------------------------------------------------------------------ the choice
 
