@@ -238,6 +238,7 @@ class TaskSpec(Generic[P, R]):
         outputs: the files it can write, the main one first.
         recipes: `recipes()` -> the recipes by name; None where nothing is fitted.
         fills_missing: missing values and transparent pixels of the input are what it fills in; else they stay as they are.
+        takes_mosaic: of a camera's raw file it takes the mosaic; elsewhere it is developed.
         report: `report(result)` -> plain data for the report, beside what every report has.
         summary_lines: `summary_lines(result)` -> lines for people.
     """
@@ -251,6 +252,7 @@ class TaskSpec(Generic[P, R]):
     outputs: tuple[Output, ...] = ()
     recipes: Callable[[], Mapping[str, Recipe]] | None = None
     fills_missing: bool = False
+    takes_mosaic: bool = False
     report: Callable[[Any], dict[str, Any]] | None = None
     summary_lines: Callable[[Any], list[str]] | None = None
 

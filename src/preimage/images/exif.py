@@ -18,7 +18,7 @@ _TELLING = {271, 272, 315, 33432, *FURTHER}  # software and date alone are of an
 _SHORT, _LONG, _LONG8 = 3, 4, 16
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _WORDS = _SIZES | {5: 4, 10: 4}  # bytes that are swapped together
-_NOT_CARRIED = (40965, 330)  # lead to further directories
+_NOT_CARRIED = (40965,)  # lead to further directories
 _MOST_BYTES, _MOST_ENTRIES = 2**15, 500
 
 
@@ -29,6 +29,10 @@ class Entry:
     tag: int
     kind: int
     value: bytes
+
+    def number(self, order: str) -> int:
+        """Its value as one whole number."""
+        return int.from_bytes(self.value, "little" if order == "<" else "big")
 
     def swapped(self, before: str, after: str) -> Entry:
         """The same value in another byte order."""
@@ -68,6 +72,18 @@ def of_tiff(file: Any, place: int, order: str, *, big: bool = False) -> Director
 
     with contextlib.suppress(struct.error, OSError, ValueError, OverflowError):
         return _directories(read, place, order, big=big)
+    return None
+
+
+def directories_of(file: BinaryIO) -> Directories | None:
+    """Those of an open TIFF file, from its start; None for any other file."""
+    with contextlib.suppress(struct.error, OSError):
+        file.seek(0)
+        mark = file.read(16)
+        order, big = {b"II": "<", b"MM": ">"}.get(mark[:2]), mark[2:4] in (b"+\0", b"\0+")
+        if order is not None:
+            place = struct.unpack_from(f"{order}{'Q' if big else 'I'}", mark, 8 if big else 4)[0]
+            return of_tiff(file, place, order, big=big)
     return None
 
 
@@ -122,7 +138,7 @@ def _directories(read: Callable[[int, int], bytes], place: int, order: str, *, b
     leads = {entry.tag: entry for entry in main if entry.tag in FURTHER and entry.kind in (_LONG, 13, 16, 18)}
     further = {}
     for tag, entry in leads.items():
-        at = int.from_bytes(entry.value, "little" if order == "<" else "big")
+        at = entry.number(order)
         with contextlib.suppress(struct.error, OSError, ValueError, OverflowError):
             if entries := _entries(read, at, order, big=big):
                 further[tag] = tuple(entries)

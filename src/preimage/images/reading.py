@@ -19,6 +19,7 @@ from preimage.images.heif import kind_of, read_heic
 from preimage.images.picture import Layout, Picture
 from preimage.images.ranges import known_ends
 from preimage.images.raster import SALVAGING, coding_of, read_raster, samples_of_image
+from preimage.images.raw import is_raw, read_raw
 from preimage.images.samples import MOST_CHANNELS, SMALLEST_SIDE, Samples, check_size, check_values
 from preimage.images.tiff_reading import SIGNATURES, no_such_page, read_tiff
 
@@ -33,6 +34,7 @@ def read(
     value_range: tuple[float, float] | None = None,
     missing: bool = False,
     salvage: bool | None = False,
+    mosaic: bool = False,
 ) -> Picture:
     """Read a picture file: PNG, JPEG, WebP, BMP, a still GIF or AVIF, HEIC, or TIFF.
 
@@ -46,11 +48,11 @@ def read(
     masked: NaN and what the file declares as missing in `Picture.missing`, `outliers`, and `bright` sources. A value_range need
     then not hold all values.
     With salvage, of a JPEG, PNG or BMP that is cut off what is there is read, and a SalvageWarning says so; with None, that is
-    not proposed.
+    not proposed. A camera's raw file (DNG and others) is developed or, with mosaic, its Bayer mosaic is read.
     Raises InputError, one line with the way out, for a file that does not exist, is damaged or no picture of real
     numbers, for infinite values, and for NaN unless missing.
     """
-    samples = read_samples(path, page=page, salvage=salvage)
+    samples = read_samples(path, page=page, salvage=salvage, mosaic=mosaic)
     for remark in samples.remarks if samples.salvaged else ():
         warnings.warn(remark, SalvageWarning, stacklevel=2)
     try:
@@ -65,6 +67,7 @@ def read_samples(
     page: int | Literal["all"] | None = None,
     salvage: bool | None = False,
     at_least: tuple[int, int] | None = None,
+    mosaic: bool = False,
 ) -> Samples:
     """The samples of a picture file as stored, not yet turned upright: what `read` makes a Picture of.
 
@@ -75,11 +78,13 @@ def read_samples(
     if page is not None and page != "all" and (isinstance(page, bool) or not isinstance(page, int) or page < 1):
         raise InputError(f'page must be a number from 1 or "all", got {page!r}')
     try:
-        head = _head(path)
-        if head[:4] in SIGNATURES:
+        head, raw = _head(path)
+        if head[:4] in SIGNATURES and not raw:
             return read_tiff(path, name, page)
         if page not in (None, "all", 1):
             raise no_such_page(name, page, 1)
+        if raw:
+            return read_raw(path, name, mosaic=mosaic)
         if kind_of(head) == "HEIC":
             return read_heic(path, name)
         return read_raster(path, name, salvage=bool(salvage), at_least=at_least)
@@ -100,6 +105,7 @@ def as_picture(
     *,
     value_range: tuple[float, float] | None = None,
     missing: bool = False,
+    mosaic: bool = False,
 ) -> Picture:
     """A Picture of whatever holds the pixels.
 
@@ -109,7 +115,7 @@ def as_picture(
 
     A numpy array is (h, w) or (h, w, c) of bool, integers or floats; its channels are all data, none is alpha. A tensor
     is (h, w), (c, h, w) or (b, c, h, w): uint8, or float within 0 to 1 unless value_range is given. Strings and paths
-    are read, a Picture is passed on. missing is as for `read`.
+    are read, a Picture is passed on. missing and mosaic are as for `read`.
     Raises InputError for anything else, and for a Picture with missing values unless missing.
     """
     if isinstance(image, Picture):
@@ -121,7 +127,7 @@ def as_picture(
             raise InputError(f"{lacks}: fill them first (inpaint does)", code="range")
         return image
     if isinstance(image, (str, Path)):
-        return read(image, value_range=value_range, missing=missing)
+        return read(image, value_range=value_range, missing=missing, mosaic=mosaic)
     if isinstance(image, torch.Tensor):
         return _from_tensor(image, value_range, missing)
     if isinstance(image, np.ndarray):
@@ -135,12 +141,14 @@ def as_picture(
     raise InputError(f"expected {expected}, got {type(image).__name__}", code="type")
 
 
-def _head(path: Path) -> bytes:
+def _head(path: Path) -> tuple[bytes, bool]:
+    """The first bytes of a file, and whether it holds a camera's raw values."""
     with open_file(path) as file:
         head = file.read(64)
+        raw = is_raw(path, head, file)
     if not head:
         raise InputError(f"{path} is empty (0 bytes): get or save it again", code="unreadable")
-    return head
+    return head, raw
 
 
 def _from_array(array: NDArray[Any], value_range: tuple[float, float] | None, missing: bool) -> Picture:

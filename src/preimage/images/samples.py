@@ -74,6 +74,7 @@ class Metadata:
     dpi: tuple[float, float] | None = None  # along the stored columns, along the stored rows
     text: tuple[tuple[str, str], ...] = ()
     png_chunks: tuple[tuple[bytes, bytes], ...] = ()  # gAMA, cHRM, sRGB, cICP
+    pattern: str = ""  # of a Bayer mosaic, as it lies in an upright picture: RGGB
     bits: int = 0  # of a value, 10 or 12, where they are held in 16; 0: as many as the dtype has
     comment: bytes | None = None
     tiff: TiffLayout | None = None

@@ -37,7 +37,12 @@ def read_input(job: Job, places: Places) -> Picture | None:
     if job.input_sha256 is not None and sha256_of(path) != job.input_sha256:
         raise InputError(f"{path} is not the file that the job was made for: make the job anew", code="format")
     if restores(spec):
-        ways: Any = {"value_range": run.value_range, "missing": True, "salvage": run.salvage}
+        ways: Any = {
+            "value_range": run.value_range,
+            "missing": True,
+            "salvage": run.salvage,
+            "mosaic": spec.takes_mosaic,
+        }
         picture = read(path, page=run.page, **ways)
         picture.check_destination(places.output or path, overwrite=places.may_replace)
         return picture

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from preimage.recipes import RecipeChoice
     from preimage.series.plan import Plan
 
-Pattern = Literal["RGGB", "BGGR", "GRBG", "GBRG"]
+Pattern = Literal["auto", "RGGB", "BGGR", "GRBG", "GBRG"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,8 @@ class DemosaicOptions(FitOptions):
     """Options of demosaicing."""
 
     pattern: Pattern = option(
-        "RGGB", help="Colors of the upper left 2 x 2 pixels, row by row: RGGB, BGGR, GRBG or GBRG."
+        "auto",
+        help="Colors of the upper left 2 x 2 pixels, row by row: RGGB, BGGR, GRBG or GBRG; auto: a raw file's own, else RGGB.",
     )
 
 
@@ -49,7 +50,7 @@ def recipes() -> Mapping[str, Recipe]:
     return {**qualities(fast), "paper": paper_recipes()["scattered"]}
 
 
-def bayer_mask(pattern: Pattern, height: int, width: int) -> torch.Tensor:
+def bayer_mask(pattern: str, height: int, width: int) -> torch.Tensor:
     """Where each color is measured: (1, 3, height, width), 1 or 0, red, green and blue.
 
     Example:
@@ -72,8 +73,11 @@ def plan(picture: Picture, options: DemosaicOptions, choice: RecipeChoice) -> Pl
     from preimage.problem import Problem
     from preimage.series.plan import Plan
 
-    if options.pattern not in ("RGGB", "BGGR", "GRBG", "GBRG"):
+    if options.pattern not in ("auto", "RGGB", "BGGR", "GRBG", "GBRG"):
         raise InputError(f"pattern must be RGGB, BGGR, GRBG or GBRG, got {options.pattern!r}", code="option")
+    own = picture.metadata.pattern
+    pattern = (own or "RGGB") if options.pattern == "auto" else options.pattern
+    said = f", while the file says {own}" if own not in ("", pattern) else ", as the file says" if own else ""
     channels = picture.tensor.shape[1]
     if channels != 1:
         raise InputError(
@@ -84,7 +88,7 @@ def plan(picture: Picture, options: DemosaicOptions, choice: RecipeChoice) -> Pl
         import torch
 
         mosaic = part.tensor
-        mask = bayer_mask(options.pattern, mosaic.shape[-2], mosaic.shape[-1])
+        mask = bayer_mask(pattern, mosaic.shape[-2], mosaic.shape[-1])
         mask = mask if part.unfitted is None else mask * ~part.unfitted  # a hot pixel is not returned as measured
         return Problem(
             mosaic * mask,
@@ -104,7 +108,8 @@ def plan(picture: Picture, options: DemosaicOptions, choice: RecipeChoice) -> Pl
             tensor=picture.tensor.expand(-1, 3, -1, -1),
             metadata=replace(picture.metadata, tiff=None),
         ),
-        remarks=(f"Bayer pattern {options.pattern}: a third of the values is measured",),
+        fingerprint={"pattern": pattern},
+        remarks=(f"Bayer pattern {pattern}{said}: a third of the values is measured",),
     )
 
 
@@ -113,7 +118,8 @@ demosaic = TaskSpec(
     "Turn a Bayer mosaic into a color image.",
     "preimage demosaic raw.tif --pattern RGGB -o color.tif",
     DemosaicOptions,
-    restoration("demosaic", plan, recipes),
+    restoration("demosaic", plan, recipes, takes_mosaic=True),
     recipes=recipes,
     outputs=IMAGE_OUTPUTS,
+    takes_mosaic=True,
 )

@@ -48,6 +48,7 @@ def begin(
     options: FitOptions,
     *,
     fills_missing: bool = False,
+    takes_mosaic: bool = False,
 ) -> Run:
     """The Run of a restoration: each page is planned by itself; pages that were planned alike are members of one fit.
 
@@ -56,10 +57,11 @@ def begin(
         plan: the task's own decisions on one page.
         image: a path, array, tensor, PIL image or Picture.
         fills_missing: whether missing values of the input are what it fills in; else they are left out of the fit.
+        takes_mosaic: whether of a raw file it takes the mosaic.
 
     Raises InputError for an image, option or device that cannot be used.
     """
-    picture = as_picture(image, missing=True)
+    picture = as_picture(image, missing=True, mosaic=takes_mosaic)
     picture = replace(picture, kept=kept_of(picture, fills_missing=fills_missing))
     options = replace(options, stop=rule_of(options), seed=checked_seed(options.seed), **companions(options, picture))
     choice = choose(recipes, options.recipe, recipe_changes(options))

@@ -29,6 +29,7 @@ def restoration(
     recipes: Callable[[], Mapping[str, Recipe]],
     *,
     fills_missing: bool = False,
+    takes_mosaic: bool = False,
 ) -> Callable[[Any, Any], Run]:
     """The `start` of the restoration task of this name.
 
@@ -36,11 +37,12 @@ def restoration(
         plan: `plan(picture, options, choice)` -> Plan, for an image of one page.
         recipes: the task's recipes by name.
         fills_missing: whether missing values of the input are what it fills in.
+        takes_mosaic: whether of a raw file it takes the mosaic.
     """
 
     def start(image: Any, options: Any) -> Run:
         from preimage.series.plan import begin
 
-        return begin(name, plan, recipes(), image, options, fills_missing=fills_missing)
+        return begin(name, plan, recipes(), image, options, fills_missing=fills_missing, takes_mosaic=takes_mosaic)
 
     return start
