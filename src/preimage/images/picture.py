@@ -19,12 +19,7 @@ from preimage.images.formats import EXTENSIONS, TIFF, Format, check_holds
 from preimage.images.pixel_size import enlarged_exif
 from preimage.images.ranges import from_unit, quantize
 from preimage.images.raster_writing import encode_raster
-from preimage.images.samples import (
-    SMALLEST_SIDE,
-    Metadata,
-    Samples,
-    as_stored,
-)
+from preimage.images.samples import SMALLEST_SIDE, Metadata, Samples, as_stored
 from preimage.images.tiff_writing import write_tiff
 
 Layout = Literal["file", "hw", "hwc", "tensor hw", "chw", "bchw"]
