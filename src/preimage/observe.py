@@ -142,7 +142,7 @@ class OraclePeak:
         shown, truth = shown_by(fit, step), run.part(self.reference)
         if self.strength != 1 and self.input is not None:
             shown = torch.lerp(run.part(self.input), shown, self.strength)
-        values: list[float] = psnr(shown.clamp(0, 1), truth).tolist()
+        values: list[float] = psnr(_within(shown, truth), truth).tolist()
         for i, value in enumerate(values):
             key = run.number + i
             if value > self.peaks.get(key, (-math.inf, 0))[0]:
@@ -193,7 +193,8 @@ class Curves:
         if score is not None:
             self.score.append((fit.index, score))
         if self.reference is not None:
-            value = psnr(shown_by(fit, step).clamp(0, 1), run.part(self.reference)).mean()
+            truth = run.part(self.reference)
+            value = psnr(_within(shown_by(fit, step), truth), truth).mean()
             self.psnr.append((fit.index, float(value)))
 
     def state_dict(self) -> dict[str, Any]:
@@ -269,6 +270,11 @@ class Film:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
         self.frames = list(state["frames"])
+
+
+def _within(image: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """An image clipped to 0 to 1, or to the truth where that is beyond: a bright source that is returned with its own values."""
+    return image.clamp(truth.clamp(max=0), truth.clamp(min=1))
 
 
 def shown_by(fit: Fit, step: Step) -> torch.Tensor:

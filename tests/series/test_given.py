@@ -16,7 +16,9 @@ from specimens import THIN, noisy
 from preimage import deblur, demosaic, denoise, flash_no_flash, inpaint, remove_jpeg_artifacts, super_resolve
 from preimage.distances import filtered
 from preimage.images import as_picture
+from preimage.metrics import psnr
 from preimage.noise.estimation import estimate_noise
+from preimage.observe import OraclePeak, observe
 from preimage.problem import name_of
 from preimage.series.given import planned_on
 from preimage.series.layout import pages_of
@@ -87,6 +89,19 @@ def test_bright_sources_have_their_own_values(task: str) -> None:
     small = written if task != "super-resolve" else written.reshape(32, 2, 32, 2).mean((1, 3))
     np.testing.assert_allclose(small[beyond], values[beyond], rtol=1e-4)
     assert any("bright sources: not fitted, and returned with their own values" in line for line in result.remarks)
+
+
+def test_the_oracle_peak_is_that_of_the_values_that_are_returned() -> None:
+    y, x = np.mgrid[0:32, 0:32]
+    values = 100 + 50000 * np.exp(-((y - 14.2) ** 2 + (x - 17.4) ** 2) / 2.5)
+    values = (values + np.random.default_rng(0).standard_normal((32, 32))).astype(np.float32)
+    run = denoise(values, **OPTIONS)
+    truth = as_picture(values, missing=True).tensor
+    oracle = OraclePeak(truth)
+    for _ in observe(run, oracle):
+        pass
+    assert oracle.peak is not None
+    assert oracle.peak[0] >= float(psnr(run.result().image, truth)) - 1e-3 > 0
 
 
 def test_inpaint_returns_an_outlier_outside_of_its_mask_as_it_was() -> None:
