@@ -98,3 +98,16 @@ def test_the_guard_passes_a_minimum_before_anything_was_learned(make):
     assert ends[0] == [guarded.kept_step[0] + 60]
     assert guarded.best is not None
     assert torch.equal(guarded.best, steps[guarded.kept_step[0] - 1].average)
+
+
+@pytest.mark.parametrize(("deviation", "kept"), [(0.1, range(40, 61)), (0.02, range(190, 201))])
+def test_nothing_counts_once_strong_noise_of_a_known_level_is_fitted(deviation, kept):
+    """Outputs that vary ever less while they fit the noise: its error is below 3/4 of the noise's from step 58 on."""
+    noise = deviation * torch.randn(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    level = float(noise.square().mean())
+    rule = started(moving_variance(patience=30), Problem(0.5 + noise, noise_level=level), total=200)
+    outputs = [0.5 + (-0.98) ** i * noise for i in range(1, 201)]
+    averages = [0.5 + (1 - (1 - 1 / 400) ** i) * noise for i in range(1, 201)]
+    both = enumerate(zip(averages, outputs, strict=True), 1)
+    follow(rule, [step_of(i, average, image=output, total=200) for i, (average, output) in both])
+    assert rule.kept_step[0] in kept
