@@ -135,8 +135,14 @@ class Picture:
         """
         if self.alpha is None:
             return self
+        return replace(self, alpha=np.full_like(self.alpha, self.opaque_alpha()))
+
+    def opaque_alpha(self) -> float:
+        """The value of alpha that is fully opaque."""
+        if self.alpha is None:
+            return 1
         greatest = np.fmax.reduce(self.alpha, axis=None)  # more than 1 in a float file that counts to 255
-        return replace(self, alpha=np.full_like(self.alpha, max(_full_alpha(self.alpha.dtype), greatest)))
+        return max(_full_alpha(self.alpha.dtype), greatest)
 
     def to_array(self, tensor: torch.Tensor) -> NDArray[Any]:
         """A result as a numpy array with the dtype and layout of this image, upright.
@@ -261,9 +267,10 @@ class Picture:
             scale = pages.shape[1] // self.given.shape[1]
             there, own = (each.repeat(scale, 1).repeat(scale, 2) for each in (_channels_last(self.kept), self.given))
             pages = np.where(there, own, pages).astype(dtype, copy=False)
-        return pages, self._alpha_of_size(int(tensor.shape[2]), int(tensor.shape[3]))
+        return pages, self.alpha_of_size(int(tensor.shape[2]), int(tensor.shape[3]))
 
-    def _alpha_of_size(self, h: int, w: int) -> NDArray[Any] | None:
+    def alpha_of_size(self, h: int, w: int) -> NDArray[Any] | None:
+        """Alpha, (b, h, w) in its dtype, as it is or interpolated; None if there is none."""
         if self.alpha is None or self.alpha.shape[1:] == (h, w):
             return self.alpha
         values = torch.from_numpy(self.alpha.astype(np.float64))[:, None]

@@ -66,6 +66,7 @@ def plan(picture: Picture, options: SuperResolveOptions, choice: RecipeChoice) -
     from preimage.operators import Downsample, check_kernel, without_background
     from preimage.problem import Problem
     from preimage.regularizers import total_variation
+    from preimage.series.alpha import colors_and_alpha
     from preimage.series.plan import Plan
 
     factor, tv = options.factor, options.tv
@@ -76,17 +77,22 @@ def plan(picture: Picture, options: SuperResolveOptions, choice: RecipeChoice) -
     weights, removed = without_background(weights, odd=factor % 2 == 1)
     check_kernel(weights, (height, width), odd=False)
 
+    has_alpha, channels = picture.transparent() is not None, picture.tensor.shape[1]
+
     def problem(part: Picture, learned: torch.Tensor | None = None) -> Problem:
         return Problem(
-            part.tensor,
+            colors_and_alpha(part) if has_alpha else part.tensor,
             operator=Downsample(weights if learned is None else learned, factor, trainable=fitted and learned is None),
             regularizers=((tv, total_variation),) if tv else (),
+            finish=(lambda x: x[:, :channels]) if has_alpha else None,
         )
 
     kernel = str(options.kernel) if isinstance(options.kernel, str | Path) else "as specified"
     return Plan(
         problem,
         choice.adapted(lambda name, base: adapted(name, base, factor)),
+        channels=channels + 1 if has_alpha else None,
+        has_alpha=has_alpha,
         scale=factor,
         shares_kernel=fitted,
         fingerprint={"kernel": weights.tolist(), "fitted": fitted},

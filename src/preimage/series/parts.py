@@ -156,7 +156,10 @@ def together(picture: Picture, pages: Sequence[Picture]) -> Picture:
     """The picture with the alpha, channels, kept values and metadata of its pages, as they will be written."""
     channels = max(page.tensor.shape[1] for page in pages)  # a page that is not fitted yet has those of the input
     tensor = torch.cat([page.tensor.expand(-1, channels, -1, -1) for page in pages])
-    alphas = [page.alpha for page in pages if page.alpha is not None]
+    sizes = [
+        page.alpha.shape[1:] for page in pages if page.alpha is not None
+    ]  # of pages that are not fitted yet as given
+    alphas = [each for page in pages if (each := page.alpha_of_size(*max(sizes, default=(0, 0)))) is not None]
     alpha = np.concatenate(alphas) if alphas and len(alphas) == len(pages) else picture.alpha
     masks = {name: _masks([getattr(page, name) for page in pages]) for name in ("kept", "bright")}
     return replace(picture, tensor=tensor, alpha=alpha, metadata=pages[0].metadata, **masks)

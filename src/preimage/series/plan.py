@@ -19,6 +19,7 @@ from preimage.images import Picture, as_picture
 from preimage.problem import Problem, join
 from preimage.recipes import RecipeChoice, choose
 from preimage.rng import checked_seed
+from preimage.series.alpha import AlphaFit, seen
 from preimage.series.frames import Frames
 from preimage.series.given import (
     constant_in_words,
@@ -62,6 +63,7 @@ def begin(
     Raises InputError for an image, option or device that cannot be used.
     """
     picture = as_picture(image, missing=True, mosaic=takes_mosaic)
+    picture, hidden = seen(picture, fills_missing=fills_missing)
     picture = replace(picture, kept=kept_of(picture, fills_missing=fills_missing))
     options = replace(options, stop=rule_of(options), seed=checked_seed(options.seed), **companions(options, picture))
     choice = choose(recipes, options.recipe, recipe_changes(options))
@@ -69,7 +71,8 @@ def begin(
     plans = []
     for number, page in enumerate(pages):
         try:
-            plans.append(plan(page if fills_missing else planned_on(page), of_page(options, number), choice))
+            own = plan(page if fills_missing else planned_on(page), of_page(options, number), choice)
+            plans.append(replace(own, remarks=(*own.remarks, *hidden)))
         except InputError as error:
             if len(pages) == 1:
                 raise
@@ -153,9 +156,8 @@ class _Beginning:
             one_rule = all(rule == rules[0] for rule in rules)
         except RuntimeError:  # rules that hold tensors are not compared
             one_rule = False
-        return one_rule and all(own.recipe == self.first.recipe and not own.shares_kernel for own in self.plans)
-
-    # ------------------------------------------------------------------ fits
+        alike = (self.first.recipe, self.first.has_alpha, False)
+        return one_rule and all((own.recipe, own.has_alpha, own.shares_kernel) == alike for own in self.plans)
 
     def fit(
         self,
@@ -206,7 +208,7 @@ class _Beginning:
             code=plan.code,
             streams=list(range(restarts)) * pages,  # each page draws what it draws alone
         )
-        return Fit(
+        return (AlphaFit if plan.has_alpha else Fit)(
             problem,
             prior,
             recipe=plan.recipe,
@@ -259,7 +261,7 @@ class _Beginning:
             seed=self.options.seed,
             beside=code,
             share=mean_kernel if plan.shares_kernel else None,
-            channels=plan.channels,
+            channels=None if plan.has_alpha else plan.channels,  # alpha is interpolated
             written=replace(together(self.picture, self.written), missing=None),
             remarks=(*remarks, *of_others),
             only_missing=any(own.missing is not None for own in self.plans),
@@ -282,8 +284,7 @@ class _Beginning:
         """Side and overlap of the tiles, None for the image as a whole, and what is to be said of it."""
         if self.options.tile != "auto" or self.options.tile_overlap is not None or self.options.warm_start:
             return *explicit_tiles(self.options), ()
-        height, width = self.picture.tensor.shape[-2:]
-        scale = self.first.scale
+        (height, width), scale = self.picture.tensor.shape[-2:], self.first.scale
         sides = [max(SMALLEST_SIDE, side // scale) for side in SIDES]
         if max(height, width) <= sides[-1]:
             return None, None, ()

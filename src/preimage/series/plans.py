@@ -30,6 +30,7 @@ class Plan:
         missing: (1, 1 or c, h, w), True where a value is not valid; a part has it as `part.missing`.
         picture: the image as its result is written, if not as it is.
         shares_kernel: whether the kernel of the operator is fitted, and tiles share it.
+        has_alpha: whether the last of the channels is alpha, which `problem` has taken in and its `finish` takes off (AlphaFit).
         grid, from_end: where tiles may begin, as in Tiles.
         fingerprint: plain data by which a checkpoint knows what was decided, beside the options.
         remarks: what was decided, in plain sentences.
@@ -45,6 +46,7 @@ class Plan:
     missing: torch.Tensor | None = None
     picture: Picture | None = None
     shares_kernel: bool = False
+    has_alpha: bool = False
     grid: int = 1
     from_end: tuple[bool, bool] = (False, False)
     fingerprint: dict[str, Any] = field(default_factory=dict)
