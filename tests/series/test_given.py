@@ -225,7 +225,7 @@ def test_constant_images_of_the_other_tasks() -> None:
 
 def test_a_channel_of_one_value_stays_so() -> None:
     values = np.dstack([gray(), np.zeros((32, 32)), np.full((32, 32), 77)]).astype(np.uint16)
-    result = denoise(values, **OPTIONS).run()
+    result = denoise(values, sigma=20, **OPTIONS).run()  # by itself it would be hardly changed: faint noise
     written = result.to_array()
     assert (written[..., 1:] == values[..., 1:]).all()
     assert (written[..., 0] != values[..., 0]).any()
