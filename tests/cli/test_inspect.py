@@ -88,7 +88,7 @@ def test_several_pictures_one_of_which_cannot_be_read(here, run):
     Path("out").mkdir()
     ran = run("inspect", "noisy.png", "bad.png", "clean.png", *OWN, *BRIEF, "--json", "--quiet", "--figure", "out")
     assert ran.failed_in_one_line("bad.png")
-    assert [report["input"] for report in json.loads(ran.out)] == ["noisy.png", "clean.png"]
+    assert [report["input"] for report in json.loads(ran.out)] == ["noisy.png", "bad.png", "clean.png"]
     assert sorted(path.name for path in Path("out").iterdir()) == [
         "clean-inspect-figure.png",
         "noisy-inspect-figure.png",

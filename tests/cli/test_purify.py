@@ -24,7 +24,7 @@ def test_a_file_becomes_a_file(here, run):
 
 
 def test_steps_that_are_said_do_not_go_by_the_size(here, run):
-    Image.fromarray(np.full((64, 64, 3), 99, np.uint8)).save("large.png")
+    Image.fromarray(np.arange(64 * 64 * 3).reshape(64, 64, 3).astype(np.uint8)).save("large.png")
     Path("sized.json").write_text(
         json.dumps({"format": 2, "network": json.loads(Path("tiny.json").read_text())["network"]})
     )

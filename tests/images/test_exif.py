@@ -87,7 +87,7 @@ def test_what_a_camera_says_goes_everywhere(tmp_path: Path, source: str, target:
     picture = read(path)
     copy = picture.write(picture.tensor, tmp_path / f"copy{target}")
     found = said(copy)
-    assert found.pop("orientation") == orientation
+    assert found.pop("orientation") == (orientation if source == target else 1), "another format is written upright"
     assert found == EXPECTED
     with Image.open(copy) as image:
         seen = np.asarray(ImageOps.exif_transpose(image)).astype(int)
@@ -111,7 +111,7 @@ def test_a_big_file_of_another_byte_order(tmp_path: Path) -> None:
             assert tags[34853].value["GPSLatitude"] == (47, 1, 22, 1, 3, 2)
             assert (tags[271].value, tags[274].value) == ("A camera", 8)
     found = said(picture.write(picture.tensor, tmp_path / "copy.jpg"))
-    assert found == {**EXPECTED, "orientation": 8}
+    assert found == {**EXPECTED, "orientation": 1}
 
 
 def test_pages_of_a_stack_keep_one_block(tmp_path: Path) -> None:

@@ -249,15 +249,3 @@ def test_thumbnails_alone_are_pages(tmp_path: Path) -> None:
     data = np.zeros((20, 24), np.uint8)
     tifffile.imwrite(tmp_path / "a.tif", data, subfiletype=1, metadata=None)
     assert read(tmp_path / "a.tif").tensor.shape == (1, 1, 20, 24)
-
-
-@pytest.mark.parametrize("photometric", ["cfa", "linear_raw"])
-def test_a_raw_file_of_a_camera_says_what_it_is(tmp_path: Path, photometric: str) -> None:
-    raw = np.zeros((32, 40), np.uint16) if photometric == "cfa" else np.zeros((32, 40, 3), np.uint16)
-    tags = [(33421, 3, 2, (2, 2), True), (33422, 1, 4, bytes([0, 1, 1, 2]), True)]
-    with tifffile.TiffWriter(tmp_path / "a.dng") as tif:
-        tif.write(np.zeros((16, 20, 3), np.uint8), photometric="rgb", subfiletype=1, subifds=1, metadata=None)
-        tif.write(raw, photometric=photometric, subfiletype=0, metadata=None, extratags=tags)
-    for page in (None, 1):
-        with pytest.raises(InputError, match="raw values of a camera's sensor: develop it first"):
-            read(tmp_path / "a.dng", page=page)

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_RAW = (32803, 34892)  # of DNG: a color filter array, linear
 _COLORS = {0: "miniswhite", 1: "minisblack", 2: "rgb", 3: "palette", 5: "cmyk", 6: "ycbcr"}
 _ORIENTATION, _INK_SET = 274, 332
 
@@ -123,9 +122,6 @@ def _read_choice(tif: TiffFile, choice: Choice, path: Path, name: str) -> Sample
     check_size(sizes["X"], sizes["Y"], sizes.get("C", 1) * sizes.get("S", 1), name)
     first = series.keyframe
     color = _COLORS.get(int(first.photometric))
-    if int(first.photometric) in _RAW:
-        way_out = "develop it first, to a TIFF of 16 bits"
-        raise InputError(f"{name} holds the raw values of a camera's sensor: {way_out}", code="unreadable")
     if color is None or (color == "cmyk" and (first.tags.valueof(_INK_SET, 1) != 1 or first.samplesperpixel < 4)):
         problem = f"{name} is a {getattr(first.photometric, 'name', first.photometric)} picture, neither grey nor RGB"
         raise InputError(f"{problem}: convert it to RGB first", code="unreadable")
