@@ -35,6 +35,7 @@ def without_hidden_color(picture: Picture) -> Picture:
     """The picture with the visible color mirrored into its transparent pixels; itself if there are none, or nothing else.
 
     Example:
+        >>> from PIL import Image
         >>> pixels = np.full((16, 16, 4), 200, np.uint8)
         >>> pixels[:8] = 0
         >>> without_hidden_color(as_picture(Image.fromarray(pixels))).tensor.min()
