@@ -25,7 +25,7 @@ _MANY = 2**17  # pixels of an image of which every second block is enough
 _MEDIAN = 0.4549  # of the square of a standard normal value
 _STEP = 1 / 255
 # The power at the highest frequencies over that at the middle ones, in luma: up to 0.09 for the noise of a camera, whose raw
-# samples were interpolated; 0.16 and more for texture, or what else is no camera's. MEASURED in the study camera_noise.
+# samples were interpolated; 0.16 and more for texture, or what else is no camera's. Of the tuned sets of the study camera_noise.
 _HIGH, _MIDDLE = (18, 24), (6, 10)  # sums of row and column of a coefficient
 _CAMERAS, _OTHERS = 0.10, 0.14
 
