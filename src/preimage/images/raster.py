@@ -139,7 +139,8 @@ def samples_of_image(
         pixels, alpha = _decode_16(image, data, coding, name)
     else:
         pixels, alpha = _decode(image, coding, name)
-    metadata = replace(_metadata(image), bits=deep if deep > 8 else 0)
+    metadata = _metadata(image)
+    metadata = replace(metadata, bits=deep) if deep > 8 else metadata
     return Samples(pixels[None], form, None if alpha is None else alpha[None], _orientation(metadata.exif), metadata)
 
 
@@ -235,6 +236,7 @@ def _metadata(image: Image.Image) -> Metadata:
         png_chunks=_png_chunks(info) if image.format == "PNG" else (),
         comment=info.get("comment") if image.format in ("JPEG", "MPO") else None,
         cmyk=_cmyk(image),
+        bits=1 if image.mode == "1" else 0,
         quantization=jpeg_coding_of(image),
     )
 

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preimage.errors import InputError, MissingExtra
-from preimage.images.formats import AVIF, HEIC, JPEG, PNG, WEBP, Format
+from preimage.images.formats import AVIF, BMP, HEIC, JPEG, PNG, WEBP, Format
 from preimage.images.heif import encode_heic
-from preimage.images.samples import Metadata, Samples
+from preimage.images.samples import Metadata, Samples, in_one_bit
 
 _JPEG_QUALITY = 95
 _ADOBE = b"\xff\xee\x00\x0eAdobe"  # and seven bytes
@@ -31,7 +31,8 @@ def encode_raster(samples: Samples, form: Format, name: str) -> bytes:
             return encode_heic(pixels, samples.metadata, name)
         if pixels.dtype == np.uint16:
             return _encode_png16(pixels, samples.metadata)
-        return _encode_by_pillow(pixels, form, samples.metadata)
+        one_bit = form in (PNG, BMP) and in_one_bit(samples)
+        return _encode_by_pillow(pixels > 127 if one_bit else pixels, form, samples.metadata)
     except MissingExtra:
         raise
     except (ValueError, OSError) as error:  # such as a profile or EXIF block longer than JPEG allows

@@ -75,7 +75,7 @@ class Metadata:
     text: tuple[tuple[str, str], ...] = ()
     png_chunks: tuple[tuple[bytes, bytes], ...] = ()  # gAMA, cHRM, sRGB, cICP
     pattern: str = ""  # of a Bayer mosaic, as it lies in an upright picture: RGGB
-    bits: int = 0  # of a value, 10 or 12, where they are held in 16; 0: as many as the dtype has
+    bits: int = 0  # of a value, 10 or 12, where they are held in 16, 1 of black and white; 0: as many as the dtype has
     comment: bytes | None = None
     tiff: TiffLayout | None = None
     cmyk: Literal["", "adobe", "plain"] = ""
@@ -107,6 +107,12 @@ class Samples:
     metadata: Metadata = field(default_factory=Metadata)
     remarks: tuple[str, ...] = ()  # of what was not read as it stands in the file
     salvaged: bool = False  # the file is cut off
+
+
+def in_one_bit(samples: Samples) -> bool:
+    """Whether the source had 1 bit, and these samples can be written so: gray of 8 bits, black and white alone."""
+    plain = samples.metadata.bits == 1 and samples.alpha is None and samples.pages.dtype == np.uint8
+    return plain and samples.pages.shape[3] == 1 and bool(np.isin(samples.pages, (0, 255)).all())
 
 
 def upright(pages: NDArray[Any], orientation: int) -> NDArray[Any]:

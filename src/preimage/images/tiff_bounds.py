@@ -15,13 +15,14 @@ import numpy as np
 
 from preimage.errors import InputError
 from preimage.images.files import check_file
-from preimage.images.samples import SMALLEST_SIDE, check_density, check_size
+from preimage.images.samples import DENSEST, SMALLEST_SIDE, check_density, check_size
 from preimage.memory import check_free
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage, TiffPageSeries
 
 _MOST_AXES = 16
+_FAX = (2, 3, 4)
 _YCBCR = 6  # whose colors may be subsampled
 _NAMEABLE = 4096
 _MOST_NAMED = 4  # planes that are named in a message
@@ -118,7 +119,9 @@ def check_decoding(pages: int, keyframe: TiffPage, name: str, size: int) -> None
             f"{name} is damaged, its planar configuration is {arranged}: get or save it again", code="unreadable"
         )
     pixels = keyframe.imagewidth * keyframe.imagelength
-    check_density(pixels * pages, size, name)
+    # Of fax coding a blank row may have a single bit.
+    denser = max(1, 8 * keyframe.imagewidth // DENSEST) if int(keyframe.compression) in _FAX else 1
+    check_density(pixels * pages, size * denser, name)
     values = math.prod(keyframe.shape) * pages
     itemsize = keyframe.dtype.itemsize if keyframe.dtype is not None else 1
     copies = 1 if itemsize > 1 else 2

@@ -1,4 +1,4 @@
-"""Pages of a TIFF that tifffile leaves to an optional package (LZW, JPEG ...), decoded by Pillow or OpenCV."""
+"""Pages of a TIFF that tifffile leaves to an optional package (LZW, JPEG, Group 4 ...), decoded by Pillow or OpenCV."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ _ORIENTATION = 274
 def decode_page(path: Path, index: int, keyframe: TiffPage, name: str) -> NDArray[Any]:
     """The samples of a page of keyframe's kind in the shape and dtype tifffile would give.
 
-    Pillow decodes 8 bits, since OpenCV would multiply colors by their alpha; OpenCV decodes the others, which Pillow
+    Pillow decodes 1 and 8 bits, since OpenCV would multiply colors by their alpha; OpenCV decodes the others, which Pillow
     would cut to 8.
     """
-    decoded = _by_pillow(path, index, keyframe) if keyframe.dtype == np.uint8 else _by_opencv(path, index)
+    small = keyframe.dtype in (np.uint8, np.bool_)
+    decoded = _by_pillow(path, index, keyframe) if small else _by_opencv(path, index)
     if decoded is not None and keyframe.axes == "SYX" and decoded.ndim == 3:
         decoded = decoded.transpose(2, 0, 1)
     if decoded is None or decoded.dtype != keyframe.dtype or decoded.shape != keyframe.shape:
@@ -42,12 +43,14 @@ def _by_pillow(path: Path, index: int, keyframe: TiffPage) -> NDArray[Any] | Non
         image.seek(index)
         image.load()
         mode = {"La": "LA", "RGBa": "RGBA", "YCbCr": "RGB"}.get(image.mode, image.mode)
-        if mode not in ("L", "LA", "RGB", "RGBA", "P", "CMYK"):
+        if mode not in ("1", "L", "LA", "RGB", "RGBA", "P", "CMYK"):
             return None
         pixels = np.asarray(image if mode == image.mode else image.convert(mode))
     # Pillow turns a TIFF upright by itself, and shows what is white at zero as it looks; we do so later.
     pixels = as_stored(pixels[None], int(keyframe.tags.valueof(_ORIENTATION, 1)))[0]
-    return 255 - pixels if int(keyframe.photometric) == 0 else pixels
+    if int(keyframe.photometric) != 0:
+        return pixels
+    return ~pixels if pixels.dtype == np.bool_ else 255 - pixels
 
 
 def _by_opencv(path: Path, index: int) -> NDArray[Any] | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from preimage.images.exif import block_of, of_tiff
 from preimage.images.samples import Metadata, TiffLayout
 
@@ -107,4 +109,5 @@ def metadata_of(tif: TiffFile, first: TiffPage, layout: TiffLayout, orientation:
         dpi=dpi,
         tiff=layout,
         cmyk="adobe" if layout.photometric == "separated" else "",
+        bits=1 if first.dtype == np.bool_ else 0,
     )

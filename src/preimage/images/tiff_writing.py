@@ -16,7 +16,7 @@ from preimage.errors import InputError
 from preimage.images.atomic import write_bytes_atomically
 from preimage.images.exif import CAMERA, DESCRIPTION, append_directories, of_block
 from preimage.images.pixel_size import enlarged_layout, rational
-from preimage.images.samples import COLORS, Samples, TiffLayout, check_values, pages_first
+from preimage.images.samples import COLORS, Samples, TiffLayout, check_values, in_one_bit, pages_first
 
 _LARGEST_CLASSIC = 2**32 - 2**25  # offsets of 32 bits, and room for the tags
 _ORIENTATION, _XMP = 274, 700
@@ -36,6 +36,8 @@ def write_tiff(samples: Samples, file: BinaryIO, name: str) -> None:
     layout = enlarged_layout(layout, (pages.shape[1], pages.shape[2]))
     if layout.photometric in ("miniswhite", "separated") and pages.dtype.kind == "u":
         pages = np.iinfo(pages.dtype).max - pages
+    if in_one_bit(samples) and layout.kind != "imagej":
+        pages = pages > 127
     if samples.alpha is not None:
         pages = np.concatenate([pages, samples.alpha[..., None]], axis=3)
     as_imagej = layout.kind == "imagej" and set(layout.axes) <= set("TZCYXS")  # else its description as it was

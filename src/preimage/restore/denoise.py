@@ -114,10 +114,13 @@ def plan(picture: Picture, options: DenoiseOptions, choice: RecipeChoice) -> Pla
     from preimage.noise.estimation import estimate_noise, impulse_mask, is_clipped
     from preimage.noise.likelihood import noise_problem
     from preimage.regularizers import total_variation
+    from preimage.restore.bilevel import is_bilevel, plan_bilevel
     from preimage.restore.camera_noise import camera_problem, for_camera, is_cameras, returned_of_white, strengths
     from preimage.series.plan import Plan
     from preimage.stopping import holds_out, residual_noise
 
+    if options.noise == "auto" and options.sigma is None and is_bilevel(picture):
+        return plan_bilevel(picture, choice)
     low, high = picture.units()
     relative = None if options.sigma is None else options.sigma / (high - low)
     found = estimate_noise(picture.tensor, kind="auto" if options.noise == "camera" else options.noise, sigma=relative)
