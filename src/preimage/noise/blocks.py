@@ -12,6 +12,8 @@ from torch import Tensor
 SIDE = (
     16  # pixels of a block: longer than the noise of a camera is correlated in luma, and twice that of most in chroma
 )
+_SATURATED = 0.1  # the share of the values of a block that may be at 0 or 1
+_STEP = 1 / 255
 # Rows of an orthonormal change of color: luma, red against blue, green against both.
 _OPPONENT = ((1, 1, 1), (1, 0, -1), (1, -2, 1))
 
@@ -45,6 +47,11 @@ def from_blocks(blocks: Tensor, size: tuple[int, int], stride: int) -> Tensor:
 def block_means(plane: Tensor, stride: int) -> Tensor:
     """The mean of each block of a plane, (h, w) -> (n,)."""
     return F.avg_pool2d(plane[None, None], SIDE, stride).flatten()
+
+
+def usable_blocks(image: Tensor, stride: int) -> Tensor:
+    """Which blocks of an image (1, c, h, w) are hardly saturated, (n,) bool: others say nothing of the noise."""
+    return block_means(((image < _STEP / 2) | (image > 1 - _STEP / 2)).float().amax(1)[0], stride) <= _SATURATED
 
 
 @cache

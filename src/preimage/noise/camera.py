@@ -15,15 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from preimage.noise.blocks import SIDE, block_means, from_planes, to_blocks, to_planes
+from preimage.noise.blocks import SIDE, block_means, from_planes, to_blocks, to_planes, usable_blocks
 
 _GROUPS, _OF_GROUP = 8, 96  # groups of brightness, and the blocks that one has at least
 _FLATTEST = 0.2  # the share of the blocks of a group in which the noise is measured
 _FEWEST = 32  # blocks that are measured in a group
-_SATURATED = 0.1  # blocks with more of their values at 0 or 1 say nothing of the noise
 _MANY = 2**17  # pixels of an image of which every second block is enough
 _MEDIAN = 0.4549  # of the square of a standard normal value
-_STEP = 1 / 255
 # The power at the highest frequencies over that at the middle ones, in luma: up to 0.09 for the noise of a camera, whose raw
 # samples were interpolated; 0.16 and more for texture, or what else is no camera's. Of the tuned sets of the study camera_noise.
 _HIGH, _MIDDLE = (18, 24), (6, 10)  # sums of row and column of a coefficient
@@ -119,7 +117,7 @@ def estimate_camera_noise(image: Tensor, fitted: Tensor) -> CameraNoise | None:
     if min(h, w) < SIDE:
         return None
     stride = SIDE // 4 if h * w <= _MANY else SIDE // 2
-    usable = block_means(((image < _STEP / 2) | (image > 1 - _STEP / 2)).float().amax(1)[0], stride) <= _SATURATED
+    usable = usable_blocks(image, stride)
     if int(usable.sum()) < 2 * _FEWEST:
         return None
     squares = to_blocks(to_planes(image - fitted)[0], stride)[:, usable].square()

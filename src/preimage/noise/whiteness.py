@@ -8,14 +8,12 @@ import statistics
 import torch
 from torch import Tensor
 
-from preimage.noise.blocks import SIDE, block_means, to_blocks, to_planes
+from preimage.noise.blocks import SIDE, block_means, to_blocks, to_planes, usable_blocks
 
 _HIGHEST = 20  # row and column of a cosine coefficient add up to at least this
 _LEAST, _MIDDLE = 0.05, 0.5  # quantiles of the blocks
 _EVEN = 1.3  # of the deviation in the middle block over that in the least: 1.03 for noise, 1.5 and more for texture
-_SATURATED = 0.1  # blocks with more of their values at 0 or 1 say nothing of the noise
 _FEWEST, _GROUPS = 32, 4  # blocks, and groups of them by brightness
-_STEP = 1 / 255
 
 
 def white_sigma(image: Tensor) -> float | None:
@@ -33,7 +31,7 @@ def white_sigma(image: Tensor) -> float | None:
     if min(image.shape[-2:]) < SIDE:
         return None
     stride = SIDE // 2
-    usable = block_means(((image < _STEP / 2) | (image > 1 - _STEP / 2)).float().amax(1)[0], stride) <= _SATURATED
+    usable = usable_blocks(image, stride)
     if int(usable.sum()) < _FEWEST:
         return None
     planes = to_planes(image)[0]
