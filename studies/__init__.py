@@ -17,6 +17,7 @@ STUDIES = (  # in the order of docs/results.md
         "noise_impedance",
         "denoising",
         "camera_noise",
+        "noise_estimates",
         "real_noise",
         "gallery",
         "prior_effect",

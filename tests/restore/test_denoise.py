@@ -238,7 +238,7 @@ def test_array_image_path_and_picture_are_one(tmp_path):
 
 def test_the_truth_is_nowhere_to_be_given():
     assert {each.name for each in fields(DenoiseOptions)} == {
-        "noise", "sigma", "luma", "chroma", "grain", "tv", "recipe", "steps",
+        "noise", "sigma", "stripes", "luma", "chroma", "grain", "tv", "recipe", "steps",
         "prior", "stop", "restarts", "initial", "warm_start", "seed", "device",
         "tile", "tile_overlap",
     }  # fmt: skip

@@ -41,6 +41,9 @@ class DenoiseOptions(FitOptions):
         minimum=0,
         exclusive=True,
     )
+    stripes: Literal["off", "rows", "columns", "auto"] = option(
+        "auto", help="Offsets of rows or columns of a sensor to remove; auto: where they are found."
+    )
     luma: float = option(1.0, help="Share of the luma noise that is removed, 0 to 1.", minimum=0, maximum=1)
     chroma: float = option(1.0, help="Share of the chroma noise that is removed, 0 to 1.", minimum=0, maximum=1)
     grain: float = option(
@@ -116,11 +119,13 @@ def plan(picture: Picture, options: DenoiseOptions, choice: RecipeChoice) -> Pla
     from preimage.regularizers import total_variation
     from preimage.restore.bilevel import is_bilevel, plan_bilevel
     from preimage.restore.camera_noise import camera_problem, for_camera, is_cameras, returned_of_white, strengths
+    from preimage.restore.striped import without_stripes
     from preimage.series.plan import Plan
     from preimage.stopping import holds_out, residual_noise
 
     if options.noise == "auto" and options.sigma is None and is_bilevel(picture):
         return plan_bilevel(picture, choice)
+    picture, offsets, striped = without_stripes(picture, options.stripes)
     low, high = picture.units()
     relative = None if options.sigma is None else options.sigma / (high - low)
     found = estimate_noise(picture.tensor, kind="auto" if options.noise == "camera" else options.noise, sigma=relative)
@@ -153,9 +158,11 @@ def plan(picture: Picture, options: DenoiseOptions, choice: RecipeChoice) -> Pla
         recipe,
         rule=lambda problem: residual_noise() if camera else default_rule(problem, recipe, found),
         missing=impulse_mask(picture.tensor) if found.kind == "impulse" else None,
-        remarks=_said_of_camera(relative)
-        if camera
-        else _said_of(found, low, high, specified=options.sigma is not None),
+        offsets=offsets,
+        remarks=(
+            *striped,
+            *(_said_of_camera(relative) if camera else _said_of(found, low, high, specified=options.sigma is not None)),
+        ),
     )
 
 

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from preimage.distances import filtered
 from preimage.images import Picture
+from preimage.noise.stripes import remove_stripes
 from preimage.operators import Mask, compose
 from preimage.problem import Problem, name_of
 from preimage.rng import generator
@@ -73,8 +74,15 @@ def kept_of(picture: Picture, *, fills_missing: bool) -> torch.Tensor | None:
     return kept if bool(kept.any()) else None
 
 
-def with_missing(page: Picture, missing: torch.Tensor, *, fills_missing: bool) -> Picture:
-    """The page with what its task takes for missing, too; what it fills is nothing that is kept or bright."""
+def to_fit(
+    page: Picture, missing: torch.Tensor | None, offsets: torch.Tensor | None, *, fills_missing: bool
+) -> Picture:
+    """The page without these offsets, and with what its task takes for missing, too; what it fills is nothing that is kept or
+    bright."""
+    if offsets is not None:
+        page = replace(page, tensor=remove_stripes(page.tensor, offsets))
+    if missing is None:
+        return page
     missing = missing.expand_as(page.tensor)
     missing = missing if page.missing is None else missing | page.missing
     if not fills_missing:

@@ -28,7 +28,7 @@ from preimage.series.given import (
     kept_of,
     planned_on,
     restated,
-    with_missing,
+    to_fit,
 )
 from preimage.series.layout import SMALLEST_SIDE, pages_of, reaching, valid_share
 from preimage.series.options import companions, explicit_tiles, of_page, own_settings, recipe_changes, rule_of
@@ -95,12 +95,11 @@ class _Beginning:
     ) -> None:
         self.task, self.picture, self.options, self.fills_missing = task, picture, options, fills_missing
         self.settings = own_settings(options)
-        self.pages = [
-            page if own.missing is None else with_missing(page, own.missing, fills_missing=fills_missing)
-            for page, own in zip(pages, plans, strict=True)
-        ]
+        each = zip(pages, plans, strict=True)
+        self.pages = [to_fit(page, own.missing, own.offsets, fills_missing=fills_missing) for page, own in each]
         self.written = [
-            replace(own.picture or page, kept=page.kept) for page, own in zip(self.pages, plans, strict=True)
+            replace(own.picture or replace(fitted, tensor=page.tensor), kept=fitted.kept)
+            for page, fitted, own in zip(pages, self.pages, plans, strict=True)
         ]
         self.constant = [is_constant(page) for page in (self.pages if fills_missing else pages)]
         given: dict[str, Any] = {} if options.stop is None else {"rule": lambda _: options.stop}

@@ -28,6 +28,7 @@ class Plan:
         scale, margin: x is so many times as large as the image, and then larger by (rows, columns) on every side.
         code: an image to start from instead of the recipe's code, (1, c, h, w).
         missing: (1, 1 or c, h, w), True where a value is not valid; a part has it as `part.missing`.
+        offsets: what is taken off the image before it is fitted, (1, c, h or 1, w or 1); parts are cut out of what is left.
         picture: the image as its result is written, if not as it is.
         shares_kernel: whether the kernel of the operator is fitted, and tiles share it.
         has_alpha: whether the last of the channels is alpha, which `problem` has taken in and its `finish` takes off (AlphaFit).
@@ -44,6 +45,7 @@ class Plan:
     margin: tuple[int, int] = (0, 0)
     code: torch.Tensor | None = None
     missing: torch.Tensor | None = None
+    offsets: torch.Tensor | None = None
     picture: Picture | None = None
     shares_kernel: bool = False
     has_alpha: bool = False
