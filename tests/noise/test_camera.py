@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from preimage.noise.blend import blend
+from preimage.noise.blend import blend, early_where_settled
 from preimage.noise.blocks import from_blocks, from_planes, to_blocks, to_planes
 from preimage.noise.camera import CameraNoise, estimate_camera_noise
 from preimage.noise.returned import Returned
@@ -108,6 +108,26 @@ def test_a_perfect_fit_stays_nearly_perfect():
     noise = CameraNoise.white(0.05, planes=3)
     image = clean + noise.sample(clean, draws())
     assert psnr(blend(image, clean, noise), clean) > psnr(image, clean) + 8
+
+
+def test_in_settled_blocks_less_of_the_noise_is_put_back():
+    clean, noise = ramp(), cameras()
+    image = clean + noise.sample(clean, draws())
+    by_coefficient, by_block = (blend(image, clean, noise, settled=settled) for settled in (0.0, 1.0))
+    assert psnr(by_block, clean) > psnr(by_coefficient, clean) + 3
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_early_where_settled_is_late_where_more_than_noise_is_left(channels):
+    clean = ramp(channels)
+    clean[..., : SIDE // 2, :] += 0.2 * (torch.arange(SIDE) % 8 >= 4).float()
+    noise = cameras(channels)
+    image = clean + noise.sample(clean, draws())
+    early, late = ramp(channels), 0.5 * (clean + image)
+    kept = early_where_settled(image, early, late, noise, settled=1.0)
+    detailed, smooth = kept[..., : SIDE // 2 - 16, :], kept[..., SIDE // 2 + 16 :, :]
+    assert psnr(detailed, late[..., : SIDE // 2 - 16, :]) > 30
+    assert psnr(smooth, early[..., SIDE // 2 + 16 :, :]) > psnr(smooth, late[..., SIDE // 2 + 16 :, :]) + 3
 
 
 def test_without_noise_the_image_comes_back():

@@ -26,14 +26,14 @@ def steps(left):
 def test_it_stops_where_the_noise_falls_no_longer_and_keeps_the_last():
     rule = started(residual_noise(), PROBLEM, total=TOTAL)
     stopped = follow(rule, steps(lambda i: max(3 - i / 80, 1) - i / 1e5))
-    assert stopped == [220]
-    assert rule.kept_step == [220]
+    assert stopped == [340]
+    assert rule.kept_step == [340]
     assert rule.reason_code(0) == "noise-level"
     assert "luma" in rule.reason(0)
 
 
 def test_a_rest_before_the_first_judged_step_is_none():
-    rule = started(residual_noise(begin=120), PROBLEM, total=TOTAL)
+    rule = started(residual_noise(early=0.3), PROBLEM, total=TOTAL)
     assert follow(rule, steps(lambda i: 3.0 if i < 120 else max(3 - (i - 120) / 60, 1)))[0] > 220
 
 
@@ -49,6 +49,22 @@ def test_what_cannot_be_told_from_texture_is_said_with_the_way_out():
     follow(rule, steps(lambda i: 1 - i / 1e5))
     assert "texture" in rule.reason(0)
     assert "specify sigma" in rule.reason(0)
+
+
+def test_smooth_parts_are_kept_as_they_were_early_and_details_as_they_are_late():
+    detail = torch.zeros(1, 3, SIDE, SIDE)
+    detail[..., 32:] = 0.2 * (torch.arange(32) // 2 % 2)
+    problem = Problem(0.5 + detail + 0.02 * NOISE)
+
+    def averages(i):
+        late = i > 0.8 * TOTAL  # all noise is fitted by then, and the detail
+        return 0.5 + (detail + 0.02 * NOISE if late else 0.0 * NOISE)
+
+    rule = started(residual_noise(), problem, total=TOTAL)
+    follow(rule, [step_of(i, averages(i), total=TOTAL) for i in range(1, TOTAL + 1)])
+    error = (rule.best - 0.5 - detail).square().mean((0, 1, 2)).sqrt()
+    assert float(error[:24].max()) < 0.01, "half of the noise at most where nothing is left to be fitted"
+    assert float(error[40:].max()) < 0.06, "the detail is there"
 
 
 def test_an_image_too_small_to_measure_keeps_the_last():
@@ -72,7 +88,8 @@ def test_by_its_name():
     assert by_name("residual-noise") == residual_noise()
 
 
-def test_begin_is_a_step():
+@pytest.mark.parametrize("early", [0.0, 1.5])
+def test_early_is_a_share(early):
     with pytest.raises(InputError) as caught:
-        residual_noise(begin=0)
+        residual_noise(early=early)
     assert caught.value.code == "invalid-value"

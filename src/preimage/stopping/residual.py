@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import compress
 
 import torch
 
 from preimage.engine.step import Step
 from preimage.errors import InputError
+from preimage.noise.blend import early_where_settled
 from preimage.noise.camera import estimate_camera_noise
 from preimage.problem import Problem
 from preimage.stopping.rule import StoppingRule, fixed
 from preimage.stopping.tracker import ScoreTracker, Tracker, wide
+
+_SETTLED = (
+    0.75  # deviation up to which a block's residual is all noise; MEASURED on the tuned sets of the study camera_noise
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,17 +26,19 @@ class ResidualNoise(StoppingRule):
     """Stops when the noise that is measured in the residual falls no longer: what is left then is noise, or fine texture.
 
     While an image is fitted, its residual in smooth parts falls fast. Then it rests at the noise, until that is fitted, slowly.
+    Smooth parts are best early, details late: the last average is kept where the early one has left more than noise, the early
+    one elsewhere (`early_where_settled`).
 
     Example:
-        >>> ResidualNoise().begin
-        120
+        >>> ResidualNoise().early
+        0.7
 
     Args:
-        begin: the first step that is judged: before it a fit has rests of its own.
+        early: the share of the maximum number of steps at which the early average is held; from then on steps are judged.
         min_delta: fraction of the deviation by which it must fall within `patience` steps for the fit to go on.
     """
 
-    begin: int = 120
+    early: float = 0.7
     patience: int | None = 60
     min_delta: float = 0.1
     every: int = 20
@@ -41,8 +49,8 @@ class ResidualNoise(StoppingRule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.begin < 1:
-            raise InputError(f"begin must be at least 1 step, got {self.begin}")
+        if not 0 < self.early <= 1:
+            raise InputError(f"early must be above 0 and at most 1, got {self.early}")
 
     def tracker(self, problem: Problem, *, members: int, total: int) -> Tracker:
         return ResidualNoiseTracker(self, problem, members=members, total=total)
@@ -53,15 +61,16 @@ class ResidualNoiseTracker(ScoreTracker):
 
     rule: ResidualNoise
     n_statistics = 5  # score, loss, and luma, chroma and certainty of the noise
-    remembers = ("found",)
+    remembers = ("found", "early")
 
     def __init__(self, rule: ResidualNoise, problem: Problem, *, members: int, total: int) -> None:
         super().__init__(rule, members=members, total=total)
         self.problem = problem
         self.found: list[list[float]] = []  # luma, chroma and certainty, of each member
+        self.early: torch.Tensor | None = None  # the average of each member at the first judged step
 
     def skips(self, step: Step) -> bool:
-        return step.index < min(self.rule.begin, step.total) or super().skips(step)
+        return step.index < self.rule.early * step.total or super().skips(step)
 
     def measure(self, step: Step) -> torch.Tensor:
         nothing = wide(step.loss.new_full((self.n_statistics, len(step.active)), math.nan))
@@ -69,9 +78,8 @@ class ResidualNoiseTracker(ScoreTracker):
             return nothing
         nothing[1] = step.loss.to(nothing)
         with torch.no_grad():
-            target = self.problem.target
             for i, fitted in enumerate(self.problem.apply(step.average)):
-                image = target[i % len(target)][None]
+                image = self._image(i)
                 noise = estimate_camera_noise(image, fitted[None]) if bool(fitted.isfinite().all()) else None
                 if noise is not None:
                     luma, chroma = noise.sigmas(image)
@@ -84,7 +92,23 @@ class ResidualNoiseTracker(ScoreTracker):
             now = [list(each) for each in zip(*numbers[2:], strict=True)]
             old = self.found or now
             self.found = [new if active else kept for active, new, kept in zip(step.active, now, old, strict=True)]
+            self.early = step.average.clone() if self.early is None else self.early
         return super().decide(step, numbers[:2])
+
+    def take(self, step: Step, members: list[bool]) -> None:
+        """Hold of some members the early average where it has left nothing but noise, the latest elsewhere."""
+        super().take(step, members)
+        if self.early is not None and self.best is not None:
+            for i in compress(range(len(members)), members):
+                self.best[i] = self._settled(i, self.early[i][None], self.best[i][None])[0]
+
+    def _settled(self, member: int, early: torch.Tensor, late: torch.Tensor) -> torch.Tensor:
+        image = self._image(member).to(late)
+        noise = estimate_camera_noise(image, early) if image.shape == late.shape else None
+        return late if noise is None else early_where_settled(image, early, late, noise, settled=_SETTLED)
+
+    def _image(self, member: int) -> torch.Tensor:
+        return self.problem.target[member % len(self.problem.target)][None]
 
     def reason(self, member: int) -> str:
         """Why this member stopped, what the noise is, and what was done with it."""
