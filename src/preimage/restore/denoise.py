@@ -63,7 +63,7 @@ def recipes() -> Mapping[str, Recipe]:
     from preimage.restore.recipes import BILINEAR, NEAREST
 
     # MEASURED on set12 and kodak24 (benchmarks/LOG.md): with the noisy image itself as a masked code a fit is 0.5 to 2 dB
-    # better than from noise, and over-fits slowly; with masked values filled in from their neighbors it is 0.15 to 0.35 dB
+    # better than from noise, and over-fits slowly; with masked values filled in from their neighbors it is 0.1 to 0.5 dB
     # better still; Muon needs ten times fewer steps than Adam.
     fast = Recipe(
         network=NEAREST,
