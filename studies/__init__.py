@@ -16,6 +16,7 @@ STUDIES = (  # in the order of docs/results.md
         "paper_curve",
         "noise_impedance",
         "denoising",
+        "white_noise",
         "camera_noise",
         "noise_estimates",
         "real_noise",

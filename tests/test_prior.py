@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from specimens import THIN, THIN_ADAM, THIN_MASKED, noisy
+from torch.nn import functional
 
 from preimage.codes import Masked, Mesh, Noise, reflected
 from preimage.engine.members import Members
@@ -273,6 +275,33 @@ def test_a_masked_code_is_what_is_visible_and_where():
     assert torch.equal(loss_mask, 1 - visible)
 
 
+def test_a_filled_code_has_the_mean_of_visible_neighbors_and_the_same_masks():
+    image, valid = noisy(40)[..., :30, :33], torch.ones(1, 3, 30, 33)
+    plain, filled = (
+        Masked(0.4, each).draw(image, valid, torch.Generator().manual_seed(0)).chunk(2, 1) for each in (False, True)
+    )
+    assert torch.equal(plain[1], filled[1])
+    seen = plain[1] > 0
+    assert torch.equal(filled[0][seen], image[seen])
+    kernel = torch.tensor([[0.0, 1, 0], [1, 0, 1], [0, 1, 0]]).expand(3, 1, 3, 3)
+    total, count = (functional.conv2d(x, kernel, padding=1, groups=3) for x in plain)
+    assert torch.allclose(filled[0][~seen], (total / count.clamp(min=1))[~seen], atol=1e-6)
+    alone = ~seen & (count == 0)
+    assert 0 < int(alone.sum()) < int((~seen).sum())
+    assert not filled[0][alone].any()
+
+
+def test_nothing_that_has_no_weight_is_filled_in():
+    """A value that is never visible is in no mean: the code is the same whatever it is."""
+    weight = (torch.rand(1, 1, 30, 33, generator=torch.Generator().manual_seed(0)) < 0.5).float()
+    drawn: list[torch.Tensor] = []
+    for hidden in (0.0, 9.0):
+        prior = replace(THIN_MASKED, code=Masked(0.7, filled=True)).prior(3, (30, 33), device="cpu")
+        prior.set_image(torch.where(weight > 0, noisy(40)[..., :30, :33], hidden), weight)
+        drawn.append(prior.inputs([0]).codes[0])
+    assert torch.equal(*drawn)
+
+
 def test_masks_are_new_at_each_step_and_of_each_member_and_repeat_with_the_seed():
     prior = masked_prior()
     (first, other), (second, _) = prior.inputs([0, 1]).codes, prior.inputs([0, 1]).codes
@@ -309,11 +338,12 @@ def test_a_loss_mask_belongs_to_its_output():
     assert THIN.prior(3, (32, 32), device="cpu")()[1] is None
 
 
-def test_masks_do_not_depend_on_how_members_are_computed():
-    inputs = []
+@pytest.mark.parametrize("filled", [False, True])
+def test_masks_do_not_depend_on_how_members_are_computed(filled):
+    inputs: list[torch.Tensor] = []
     for stacked in (True, False):
         network = SkipNet.Config(down=(16, 16), up=(16, 16), skip=(4, 4))
-        prior = Prior(lambda n=network: n(6, 3, 32, 32), Masked(0.5), (32, 32), members=2)
+        prior = Prior(lambda n=network: n(6, 3, 32, 32), Masked(0.5, filled), (32, 32), members=2)
         Members(prior, stacked)
         prior.set_image(noisy(32))
         inputs.append(prior.inputs([1]).codes[0])

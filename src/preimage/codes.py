@@ -61,23 +61,41 @@ class Masked:
 
     Args:
         keep: the fraction of the values that stays visible, between 0 and 1; any other is an InputError.
+        filled: whether a masked value is the mean of its visible neighbors (above, below, left, right) instead of 0.
 
     Source: Batson and Royer, Noise2Self, ICML 2019; Quan et al., Self2Self, CVPR 2020.
     """
 
     keep: float = 0.7
+    filled: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.keep < 1:
             raise InputError(f"the visible fraction of a masked code must be between 0 and 1, got {self.keep}")
+        if not isinstance(self.filled, bool):
+            raise InputError(f"whether a masked code is filled must be true or false, got {self.filled!r}")
 
     def draw(self, image: torch.Tensor, valid: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """(1, 2c, h, w): the visible values of an image (1, c, h, w), 0 elsewhere, and the mask of them, within `valid`."""
+        """(1, 2c, h, w): the visible values of an image (1, c, h, w), 0 or filled elsewhere, and the mask of them, in `valid`."""
         # Filled in one memory order, whatever that of the image: masks must not depend on how members are computed.
         draws = torch.empty_like(image, device=generator.device, memory_format=torch.channels_last)
         draws.bernoulli_(self.keep, generator=generator)
         visible = draws.to(image.device) * valid
-        return torch.cat([image * visible, visible], 1)
+        seen = image * visible
+        if self.filled:
+            # Where no neighbor is visible the sum is 0, and stays it.
+            seen = torch.where(visible > 0, seen, beside(seen) / beside(visible).clamp(min=1))
+        return torch.cat([seen, visible], 1)
+
+
+def beside(x: torch.Tensor) -> torch.Tensor:
+    """The sum of the four neighbors of each value of (b, c, h, w), 0 beyond the edge.
+
+    Added one by one, so that the bits do not depend on the memory order.
+    """
+    padded = functional.pad(x, (1, 1, 1, 1))
+    columns = padded[..., 1:-1, :-2] + padded[..., 1:-1, 2:]
+    return padded[..., :-2, 1:-1] + padded[..., 2:, 1:-1] + columns
 
 
 Code = Noise | Mesh | Masked

@@ -74,7 +74,16 @@ def blind_beside_peak(start: Callable[[], Fitting], score: Score | None = None) 
 def beside_rivals(
     start: Callable[[], Fitting], score: Score | None, rivals: Mapping[str, torch.Tensor | Callable[[], torch.Tensor]]
 ) -> tuple[dict[str, Any], list[tuple[str, torch.Tensor]], Result]:
-    """A row with dB of the input and of its rivals by column, and of this library; and all pictures with their titles.
+    """A row with dB of the input and of its rivals by column, and of this library; and all pictures with their titles."""
+    row, panels = of_rivals(score, rivals)
+    result, fitted = blind_beside_peak(start, score)
+    return row | fitted, [*panels, (figures.with_dB("ours", fitted["blind"]), result.image)], result
+
+
+def of_rivals(
+    score: Score | None, rivals: Mapping[str, torch.Tensor | Callable[[], torch.Tensor]]
+) -> tuple[dict[str, Any], list[tuple[str, torch.Tensor]]]:
+    """dB of pictures and rivals by column, and their pictures with titles.
 
     The dB of a rival are NaN, said on stderr, if what it needs is not installed.
     """
@@ -87,8 +96,7 @@ def beside_rivals(
             panels.append((figures.with_dB(column, row[column]), picture))
         except MissingExtra as error:
             print(f"{error}; the column {column} stays empty", file=sys.stderr)
-    result, fitted = blind_beside_peak(start, score)
-    return row | fitted, [*panels, (figures.with_dB("ours", fitted["blind"]), result.image)], result
+    return row, panels
 
 
 def fit_of(problem: Problem, recipe: Recipe) -> Fit:

@@ -4,6 +4,7 @@ Noise: non-local means and total variation of scikit-image, CBM3D. Enlarging: Pi
 equations. Blur: Richardson-Lucy and unsupervised Wiener of scikit-image, total variation of deepinv.
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -16,24 +17,32 @@ from studies.harness.imaging import center_window, pillow_of, tensor_of
 Array = NDArray[np.float64]
 # The best mean PSNR on 13 tuning pictures (8 of kodak24, 5 of set12; 256-pixel crops, sigma 25).
 NLM_STRENGTH, TV_STRENGTH = 0.6, 0.7
+TV_WEIGHTS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.95, 1.1, 1.3, 1.5)  # among which an oracle chooses
 
 
-def non_local_means(noisy: torch.Tensor) -> torch.Tensor:
-    """Non-local means (Buades et al. 2005) of scikit-image, sigma estimated: (1, c, h, w) -> (1, c, h, w)."""
+def non_local_means(noisy: torch.Tensor, sigma: float | None = None) -> torch.Tensor:
+    """Non-local means (Buades et al. 2005) of scikit-image, sigma (0..1) estimated if None: (1, c, h, w) -> the same size."""
     from skimage.restoration import denoise_nl_means
 
     image, axis = _array(noisy)
-    sigma = _estimated_sigma(image, axis)
+    sigma = _estimated_sigma(image, axis) if sigma is None else sigma
     settings = {"patch_size": 5, "patch_distance": 6, "h": NLM_STRENGTH * sigma, "sigma": sigma, "fast_mode": True}
     return _tensor(denoise_nl_means(image, channel_axis=axis, **settings))
 
 
-def tv_denoising(noisy: torch.Tensor) -> torch.Tensor:
-    """Total variation (Chambolle 2004) of scikit-image, its weight in proportion to the estimated sigma."""
+def tv_denoising(noisy: torch.Tensor, weight: float | None = None) -> torch.Tensor:
+    """Total variation (Chambolle 2004) of scikit-image; weight None: in proportion to the estimated sigma."""
     from skimage.restoration import denoise_tv_chambolle
 
     image, axis = _array(noisy)
-    return _tensor(denoise_tv_chambolle(image, weight=TV_STRENGTH * _estimated_sigma(image, axis), channel_axis=axis))
+    weight = TV_STRENGTH * _estimated_sigma(image, axis) if weight is None else weight
+    return _tensor(denoise_tv_chambolle(image, weight=weight, channel_axis=axis))
+
+
+def tv_oracle_weight(noisy: torch.Tensor, clean: torch.Tensor, sigma: float) -> torch.Tensor:
+    """Total variation of that weight, of TV_WEIGHTS times sigma (0..1), whose result is nearest to the clean picture."""
+    made = (tv_denoising(noisy, factor * sigma) for factor in TV_WEIGHTS)
+    return min(made, key=lambda image: float((image - clean).square().mean()))
 
 
 def bm3d_oracle_sigma(noisy: torch.Tensor, sigma: float) -> torch.Tensor:
@@ -44,6 +53,19 @@ def bm3d_oracle_sigma(noisy: torch.Tensor, sigma: float) -> torch.Tensor:
         raise MissingExtra.of("bm3d", "bench") from error
     image, axis = _array(noisy)
     return _tensor(np.asarray(bm3d.bm3d(image, sigma) if axis is None else bm3d.bm3d_rgb(image, sigma)))
+
+
+def bm3d_of_counts(noisy: torch.Tensor, peak: float) -> torch.Tensor:
+    """BM3D or CBM3D of Poisson noise, counts of `peak` at white: after Anscombe's transformation sigma is 1, and known.
+
+    Source: the inverse in closed form, Makitalo and Foi, IEEE TIP 2011, equation 10.
+    """
+    stable = 2 * (peak * noisy + 3 / 8).sqrt()
+    whole = 2 * math.sqrt(peak + 3 / 8)
+    d = bm3d_oracle_sigma(stable / whole, 1 / whole).double().mul(whole).clamp(min=2 * math.sqrt(3 / 8))
+    root = math.sqrt(3 / 2)
+    counts = d.square() / 4 + root / (4 * d) - 11 / (8 * d.square()) + 5 * root / (8 * d**3) - 1 / 8
+    return (counts / peak).float().clamp(0, 1)
 
 
 def bicubic_enlarged(small: torch.Tensor, factor: int) -> torch.Tensor:

@@ -71,6 +71,7 @@ def test_describe_names_everything_that_a_fit_depends_on():
         ({"network": {"kind": "Transformer"}}, "'network' cannot be"),
         ({"network": {"kind": "Noise"}}, "'network' cannot be"),
         ({"code": {"kind": "SkipNet"}}, "'code' cannot be"),
+        ({"code": {"kind": "Masked", "filled": "no"}}, "filled must be true or false, got 'no'"),
         ({"network": {"down": [8]}}, "'network' cannot be .*: 'kind'"),
         ({"network": "SkipNet"}, "'network' cannot be 'SkipNet'"),
         ({"network": {"kind": "SkipNet", "wide": 3}}, "unexpected keyword argument 'wide'"),

@@ -13,19 +13,26 @@ from benchmarks import rival_settings
 from preimage.errors import MissingExtra
 from preimage.metrics import psnr
 from preimage.operators import gaussian, motion
+from preimage.recipes import NamedRecipe
 from preimage.restore.denoise import denoise
-from studies import deblurring
+from studies import deblurring, white_noise
 from studies.deblurring import blurred, inner
-from studies.harness import fits
-from studies.harness.imaging import generated_picture
+from studies.harness import fits, rivals
+from studies.harness.imaging import generated_picture, with_gaussian_noise
 from studies.harness.rivals import (
+    TV_WEIGHTS,
     bicubic_enlarged,
     biharmonic,
+    bm3d_of_counts,
+    non_local_means,
     richardson_lucy,
     tapered,
     tv_deconvolution,
+    tv_denoising,
+    tv_oracle_weight,
     unsupervised_wiener,
 )
+from studies.harness.rows import Row
 from studies.harness.study import Run
 from studies.super_resolution import luma, luma_psnr, tv_enlarged
 
@@ -179,3 +186,70 @@ def test_settings_are_tried_on_pictures_that_no_study_reports(monkeypatch, capsy
     ]
     each, mean = lines[0].rsplit(", mean ", 1)
     assert float(mean) == pytest.approx(sum(map(float, each.split(": ")[-1].split())) / 3, abs=0.01)
+
+
+# ---------------------------------------------------------------------- noise
+
+
+def test_an_oracle_takes_the_weight_of_total_variation_that_is_best():
+    clean = generated_picture(32)
+    noisy = with_gaussian_noise(clean, 0.1)
+    made = [float(psnr(tv_denoising(noisy, factor * 0.1), clean)) for factor in TV_WEIGHTS]
+    assert float(psnr(tv_oracle_weight(noisy, clean, 0.1), clean)) == max(made) > min(made)
+    assert max(made) >= float(psnr(tv_denoising(noisy, 0.7 * 0.1), clean))
+
+
+def test_non_local_means_uses_the_sigma_that_it_is_given():
+    clean = generated_picture(32)
+    noisy = with_gaussian_noise(clean, 0.1)
+    right, faint = (float(psnr(non_local_means(noisy, sigma), clean)) for sigma in (0.1, 0.01))
+    assert right > faint + 3
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_counts_are_brought_to_sigma_1_and_back_without_a_bias(monkeypatch, channels):
+    """A stand-in for BM3D that knows the mean of what it is given: the inverse of the mean is the mean of the counts."""
+    clean, told = torch.full((1, channels, 256, 256), 0.4), []
+
+    def averaging(noisy: torch.Tensor, sigma: float) -> torch.Tensor:
+        told.append(float(noisy.std()) / sigma)
+        return noisy.mean((2, 3), keepdim=True).expand_as(noisy)
+
+    monkeypatch.setattr(rivals, "bm3d_oracle_sigma", averaging)
+    counts = torch.poisson(30 * clean, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(bm3d_of_counts(counts / 30, 30), clean, atol=2e-3)
+    assert told == pytest.approx([1], abs=0.03)
+
+
+def test_without_bm3d_the_column_is_empty_and_the_blind_one_is_not(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "bm3d", None)
+    monkeypatch.setitem(white_noise.SIDE, "small", 32)
+    monkeypatch.setattr(Run, "picture", lambda run, name, smoke, channels: generated_picture(32, channels))
+    monkeypatch.setattr(fits, "named", lambda smoke, task, steps: NamedRecipe("fast", {"steps": 3}))
+    row = white_noise.measure(Run("white_noise", "small"), "Set12", "sigma 25", "01")
+    assert math.isnan(row["bm3d"])
+    assert row["blind"] > 5
+    assert (
+        "bm3d is not installed: pip install 'preimage[bench]'; the column bm3d stays empty" in capsys.readouterr().err
+    )
+
+
+# ---------------------------------------------------------------------- whole sets
+
+
+def test_each_picture_has_noise_of_its_own_in_8_bits_and_the_same_again():
+    run = Run("white_noise", "smoke")
+    for kind in white_noise.KINDS:
+        clean, noisy = white_noise.specimen(run, "Kodak24", kind, "01")
+        assert torch.equal(noisy, white_noise.specimen(run, "Kodak24", kind, "01")[1])
+        assert not torch.equal(noisy, white_noise.specimen(run, "Kodak24", kind, "02")[1])
+        assert torch.equal((noisy * 255).round() / 255, noisy)
+        assert 0 <= float(noisy.min()) < float(noisy.max()) <= 1
+        assert 0.04 < float((noisy - clean).std()) < 0.2
+
+
+def test_a_mean_of_24_is_one_of_all_24():
+    rows = [Row(set="Kodak24", noise="sigma 25", picture=f"{n:02d}", blind=float(n)) for n in range(1, 25)]
+    assert white_noise.whole(rows, "sigma 25", "blind") == 12.5
+    assert math.isnan(white_noise.whole(rows[1:], "sigma 25", "blind"))
+    assert [row["picture"] for row in white_noise.unseen(rows)] == ["04", "08", "15", "19", "21", "23"]

@@ -283,6 +283,8 @@ def recipe_data(recipe: Any) -> dict[str, Any]:
     network = found["network"]
     if isinstance(network, dict):
         found["network"] = network | {"kind": NETWORKS.get(network["kind"], network["kind"])}
+    if found["code"].get("filled") is False:  # the first library's masked values were 0 always
+        del found["code"]["filled"]
     return found
 
 
