@@ -22,9 +22,11 @@ class Projection:
     """An observer that knows after four steps when a run will have ended.
 
     Example:
+        >>> from preimage.observe import observe
         >>> projection = Projection()
-        >>> for step in observe(denoise("large.png"), projection):
-        ...     print(projection.seconds_left)  # None until the fourth step
+        >>> for step in observe(denoise("noisy.png", steps=5), projection): pass
+        >>> projection.seconds_left is None  # it was before the fourth step
+        False
 
     Attributes:
         seconds_left: from the fourth step to the end; None before, and of a run that has fewer steps.
