@@ -1,7 +1,9 @@
-"""Large pictures in tiles: the memory that they need, and whether the seams can be seen.
+"""Large pictures in tiles: the memory that they need, whether the seams can be seen, and what handing weights on gains.
 
 python -m benchmarks.tiles memory --tiles 2    # 6000 x 4000 pixels, the first 2 tiles, 10 steps each
 python -m benchmarks.tiles seams               # kodim01 in tiles that stop at different steps
+python -m benchmarks.tiles large               # four pictures of 2 megapixels, tiles handed on and of their own (hours)
+python -m benchmarks.tiles large --size 4000 3000 --ways handed-on --pictures 1
 """
 
 from __future__ import annotations
@@ -9,21 +11,27 @@ from __future__ import annotations
 import argparse
 import csv
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from preimage.images import read
+from preimage.jobs.projection import FIRST, Projection
 from preimage.jobs.report import peak_memory
 from preimage.metrics import psnr
+from preimage.observe import observe
 from preimage.recipes import recipe
 from preimage.restore.denoise import denoise, recipes
 from preimage.series.tiles import Tiles
-from studies.harness.imaging import center_crop, with_gaussian_noise
+from studies.harness.imaging import center_crop, eight_bit, with_gaussian_noise
 from studies.harness.study import Run
 
-TABLE = Path("docs/results/tiles-seams.csv")
+TABLE, LARGE = Path("docs/results/tiles-seams.csv"), Path("docs/results/tiles-large.csv")
+WAYS = ("handed-on", "own")
 STEPS, MOST_STEPS = 10, recipes()["fast"].steps
 
 
@@ -96,13 +104,73 @@ def seams(steps: int, side: int, crop: int | None) -> None:
         "seconds": f"{result.seconds:.0f}",
         "threads": result.threads,
     }
-    new = not TABLE.exists()
-    with TABLE.open("a", newline="") as file:
+    write_row(TABLE, row)
+
+
+def write_row(table: Path, row: dict[str, Any]) -> None:
+    """Add a row to a table, as soon as it is known."""
+    new = not table.exists()
+    with table.open("a", newline="") as file:
         writer = csv.DictWriter(file, list(row), lineterminator="\n")
         if new:
             writer.writeheader()
         writer.writerow(row)
-    print(row)
+    print(row, flush=True)
+
+
+def mosaic(number: int, width: int, height: int) -> torch.Tensor:
+    """A large color picture, (1, 3, height, width): kodak24 side by side, 500 pixels each, begun elsewhere for each number."""
+    study = Run("tiles", "small")
+    files = sorted(study.path("restoration/kodak24").glob("*.png"))
+    if not files:
+        raise SystemExit("the pictures of kodak24 are not there: set PREIMAGE_DATA")
+    rows, columns = -(-height // 500), -(-width // 500)
+    first = number * len(files) // 4
+    chosen = [read(files[(first + k) % len(files)]).tensor for k in range(rows * columns)]
+    flipped = [one.flip(-1) if k // len(files) % 2 else one for k, one in enumerate(chosen)]  # where one comes again
+    lines = [torch.cat(flipped[r * columns : (r + 1) * columns], -1) for r in range(rows)]
+    return torch.cat(lines, -2)[..., :height, :width]
+
+
+def large(numbers: range, size: tuple[int, int], ways: Sequence[str], side: int) -> None:
+    """A row for each picture and way: PSNR of the whole and of the worst tile, steps and seconds."""
+    known = list(csv.DictReader(LARGE.open())) if LARGE.exists() else []
+    for number in numbers:
+        clean = mosaic(number, *size)
+        noisy = eight_bit(with_gaussian_noise(clean, 25 / 255))
+        for way in ways:
+            named = {"picture": f"mosaic {number + 1}", "size": f"{size[0]} x {size[1]}", "way": way, "side": str(side)}
+            if any(named.items() <= row.items() for row in known):
+                continue
+            # A recipe by value is used as it is, in every tile.
+            given = recipe("fast") if way == "handed-on" else recipes()["fast"]
+            run = denoise(noisy, noise="gaussian", sigma=25 / 255, tile=side, recipe=given)
+            assert isinstance(run, Tiles)
+            projection = Projection()
+            for step in observe(run, projection):
+                if step.index == FIRST or step.index % 100 == 0:
+                    print(f"step {step.index}, {step.status}, {step.seconds:.0f} s", flush=True)
+            result = run.result()
+            found, each = result.image.clamp(0, 1), []
+            for place in run.places:
+                _, rows, columns = run._region(place)
+                each.append(float(psnr(found[..., rows, columns], clean[..., rows, columns])))
+            write_row(
+                LARGE,
+                named
+                | {
+                    "overlap": run.overlap,
+                    "tiles": len(run.places),
+                    "psnr": f"{float(psnr(found, clean)):.3f}",
+                    "psnr_of_tiles": " ".join(f"{value:.2f}" for value in each),
+                    "steps": result.steps,
+                    "kept_steps": " ".join(map(str, result.kept_step)),
+                    "seconds": f"{result.seconds:.0f}",
+                    "projected": f"{projection.seconds_left or 0:.0f}",
+                    "threads": result.threads,
+                    "minutes_of_12_megapixels": f"{result.seconds / 60 * 12e6 / (size[0] * size[1]):.1f}",
+                },
+            )
 
 
 def seam_ratio(image: torch.Tensor, run: Tiles) -> float:
@@ -124,16 +192,23 @@ def seam_ratio(image: torch.Tensor, run: Tiles) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["memory", "seams"])
+    parser.add_argument("what", choices=["memory", "seams", "large"])
     parser.add_argument("--tiles", type=int, help="only the first so many, memory")
-    parser.add_argument("--tile", type=int, help="side; by default what auto takes for memory, 256 for seams")
-    parser.add_argument("--size", type=int, nargs=2, default=(6000, 4000), help="width and height, memory")
+    parser.add_argument(
+        "--tile", type=int, help="side; by default what auto takes for memory, 256 for seams, 512 for large"
+    )
+    parser.add_argument("--size", type=int, nargs=2, help="width and height, memory (6000 4000) and large (2000 1000)")
+    parser.add_argument("--pictures", type=int, default=4, help="how many, large")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, help="large")
     parser.add_argument("--steps", type=int, default=MOST_STEPS, help="at most, seams")
     parser.add_argument("--crop", type=int, help="side of the middle that is taken, seams")
     given = parser.parse_args()
     if given.what == "memory":
-        width, height = given.size
+        width, height = given.size or (6000, 4000)
         memory(width, height, given.tile, given.tiles)
+    elif given.what == "large":
+        width, height = given.size or (2000, 1000)
+        large(range(given.pictures), (width, height), given.ways, given.tile or 512)
     else:
         seams(given.steps, given.tile or 256, given.crop)
 

@@ -13,6 +13,8 @@ from torch import nn
 
 from preimage.codes import Code, Jitter, Masked, Mesh, Noise, reflected
 from preimage.errors import InputError
+from preimage.modes import in_own_modes
+from preimage.networks.carried import with_statistics, without_statistics
 from preimage.networks.loading import copied, load_alike
 from preimage.rng import checked_seed, drawing_from, generator
 
@@ -200,17 +202,31 @@ class Prior:
             for network, code in zip(self.networks, self.codes, strict=True)
         ]
 
+    @in_own_modes
+    def function(self) -> list[dict[str, Any]]:
+        """The same as functions of their input (`networks.carried`), with which a fit of another image begins where this one
+        has come to. Draws the next inputs."""
+        each = zip(range(len(self)), self.networks, self.codes, strict=True)
+        states = [(without_statistics(network, lambda i=i: self([i])), code) for i, network, code in each]
+        return [{"network": n, "code": code.detach().to("cpu", copy=True), "carried": True} for n, code in states]
+
+    @in_own_modes
     def start_from(self, weights: Sequence[dict[str, Any]]) -> None:
         """Load weights, and drawn codes where they have this size; fewer members than here are used in turn.
 
         Raises:
             InputError: weights of another network.
         """
+        carried = False
         for i, network in enumerate(self.networks):
             saved = weights[i % len(weights)]
             load_alike(network, saved["network"], "network")
+            carried = carried or bool(saved.get("carried"))
             if self.draws and saved["code"].shape == self.codes[i].shape:  # an image is this very fit's own
                 self.codes[i].copy_(saved["code"])
+        if carried:
+            for i, network in enumerate(self.networks):
+                with_statistics(network, lambda i=i: self([i]))
 
 
 def _fresh(network: NetworkFactory, seed: int, member: int) -> nn.Module:

@@ -187,7 +187,7 @@ class FitOptions(RecipeOptions):
     )
     tile: int | tuple[int, int] | Literal["auto", "none"] | None = option(
         "auto",
-        help="Side in pixels (16 or more) of tiles that are fitted one by one and blended; auto: only if memory demands it.",
+        help="Side in pixels (16 or more) of tiles that are fitted one by one and blended; auto: if memory or time demands it.",
         group="Fit",
     )
     tile_overlap: int | None = option(

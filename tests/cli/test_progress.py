@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 
 import pytest
@@ -9,6 +11,7 @@ import torch
 
 from preimage.cli.progress import Progress
 from preimage.engine.step import Step
+from preimage.jobs import projection
 
 
 def step(index: int, **given: object) -> Step:
@@ -56,3 +59,32 @@ def test_quiet(capsys: pytest.CaptureFixture[str]):
     with Progress("photo.png", quiet=True) as progress:
         progress.show(step(1))
     assert capsys.readouterr().err == ""
+
+
+# ---------------------------------------------------------------------- how long it will take
+
+TWELVE = ("denoise", "noisy.png", "--recipe", "tiny.json", "--stop", "steps")
+LINE = re.compile(r"noisy\.png: about \d+ s on this machine\n")
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_what_takes_long_is_said_once_after_a_few_steps(here, run, monkeypatch, terminal: bool):
+    monkeypatch.setenv("COLUMNS", "150")
+    monkeypatch.setattr(projection, "WORTH_SAYING", 0.0)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    ran = run(*TWELVE)
+    assert ran.code == 0, ran.err
+    assert len(LINE.findall(re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\r", "", ran.err))) == 1
+    assert "on this machine" not in ran.out
+
+
+def test_what_is_short_is_not(here, run):
+    assert "on this machine" not in run(*TWELVE).err
+
+
+def test_quiet_and_json_are_kept(here, run, monkeypatch):
+    monkeypatch.setattr(projection, "WORTH_SAYING", 0.0)
+    ran = run(*TWELVE, "--json")
+    assert json.loads(ran.out)["steps"] == 12
+    assert len(LINE.findall(ran.err)) == 1
+    assert run(*TWELVE, "--quiet", "--overwrite").err == ""

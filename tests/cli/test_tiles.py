@@ -19,7 +19,7 @@ from preimage.engine.step import Step
 from preimage.images import read
 from preimage.recipes import read_recipe
 from preimage.restore.denoise import denoise, recipes
-from preimage.series import plan
+from preimage.series import tiling
 from preimage.stopping import after
 
 RECIPE = read_recipe({**TINY, "steps": 4}, recipes()["fast"])
@@ -189,15 +189,15 @@ def test_resumed_tiles_give_the_same_bytes(here, run):
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX systems")
 def test_auto_goes_on_as_it_began_whatever_is_free_then(here, run, monkeypatch):
     tokens = ("denoise", "wide.png", *COMMON, "--autosave", 2, "-o", "out.png", "--overwrite")
-    monkeypatch.setattr(plan, "SIDES", (24,))
-    monkeypatch.setattr(plan, "free_memory", lambda device: 1000)
+    monkeypatch.setattr(tiling, "SIDES", (24,))
+    monkeypatch.setattr(tiling, "free_memory", lambda device: 1000)
     end(run, *tokens, "--report", "r.json", at=6)
     assert report()["tiles"]["side"] == 24
-    monkeypatch.setattr(plan, "free_memory", lambda device: 10**12)
+    monkeypatch.setattr(tiling, "free_memory", lambda device: 10**12)
     ran = run(*tokens, "--resume", "--report", "r.json")
     assert ran.code == 0, ran.err
     assert report()["tiles"]["count"] == 3
     end(run, *tokens, at=2)
-    monkeypatch.setattr(plan, "free_memory", lambda device: 1000)
+    monkeypatch.setattr(tiling, "free_memory", lambda device: 1000)
     assert run(*tokens, "--resume", "--report", "r.json").code == 0
     assert "tiles" not in report()

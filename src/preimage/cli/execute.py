@@ -216,6 +216,7 @@ def _one(
     warned = 0
     with Progress(name, quiet=command.quiet) as progress:
         for step in running if not interrupt.number else ():
+            progress.foretell(running.projection)
             progress.show(step)
             warned = _warn(running, warned)
             if interrupt.number:

@@ -28,6 +28,7 @@ class Progress:
         self._last = float("-inf")
         self._begin = time.monotonic()
         self._unseen: Any = None
+        self._foretold = False
 
     def __enter__(self) -> Progress:
         if not self.quiet and sys.stderr.isatty():
@@ -42,17 +43,28 @@ class Progress:
                 self._draw(self._unseen)
             self._bar.stop()
 
+    def foretell(self, projection: Any) -> None:
+        """Say once how long it will take, as soon as that is known, if it is long."""
+        if self.quiet or self._foretold or projection.seconds_left is None:
+            return
+        self._foretold = True
+        if (line := projection.line(self.name)) is not None:
+            self._say(line)
+
+    def _say(self, text: str) -> None:
+        """A line that stays to be read, beside a bar as well."""
+        if self._bar is None:
+            print(text, file=sys.stderr)
+        else:
+            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
     def show(self, step: Any) -> None:
         """Say where the fit is, unless that was said just now."""
         if self.quiet:
             return
         now, self._unseen = time.monotonic(), step
         if getattr(step, "completes_epoch", False):  # its numbers stay to be read, beside a bar as well
-            text = f"{self.name}: {step.status}"
-            if self._bar is None:
-                print(text, file=sys.stderr)
-            else:
-                self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self._say(f"{self.name}: {step.status}")
         elif now - self._last >= (_PLAIN_EVERY if self._bar is None else _LIVE_EVERY):
             self._last = now
             self._draw(step)

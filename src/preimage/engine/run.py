@@ -15,12 +15,13 @@ class Run(Iterator[Step], Protocol):
     """An iterator of Steps that ends in a Result: a Fit, or a composition of Runs. Looking at `.result()` changes nothing.
 
     `current` is the Fit at hand (of a Fit itself), `number` which of them it is, and `part` cuts out of an image (b, c, h, w) of
-    the result's size what that one makes.
+    the result's size what that one makes. `usual_steps` is where most such runs end; None: not known, `Step.total` is the limit.
     """
 
     task: str
     fingerprint: dict[str, Any]
     remarks: tuple[str, ...]
+    usual_steps: int | None = None
 
     @property
     def size(self) -> tuple[int, int]: ...

@@ -21,6 +21,7 @@ from preimage.images import Picture
 from preimage.images.files import in_folder
 from preimage.jobs.job import Job, Outcome, restores
 from preimage.jobs.places import Places, checked, places_of
+from preimage.jobs.projection import Projection
 from preimage.jobs.reading import middle_of, middle_of_reference, options_of, projected, read_input, refuse_code
 from preimage.jobs.report import (
     Watched,
@@ -102,6 +103,7 @@ class Running:
         if begun_from is not None:
             self.run.fingerprint = {**self.run.fingerprint, "begun_from": "the last input"}
         self.watched: Watched | None = self._watched(whole)
+        self.projection: Projection = Projection()
         self.observers: dict[str, Any] = {} if self.watched is None else self.watched.observers
         resumes = self.places.resumes
         self.resumed: bool = resumes is not None
@@ -141,7 +143,7 @@ class Running:
     def __iter__(self) -> Iterator[Any]:
         path, every = self.places.checkpoint, self.job.run.autosave
         # Sizes are compared before any observer computes with them.
-        looking_on = [] if self.watched is None else [self.watched, *self.observers.values()]
+        looking_on = [] if self.watched is None else [self.watched, self.projection, *self.observers.values()]
         for step in self._going_on(observe(self.run, *looking_on)):
             # A training is saved after each epoch, and never within one; any other run whenever it was specified.
             completes_epoch = getattr(step, "completes_epoch", None)

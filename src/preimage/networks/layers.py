@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeVar, cast, get_args
 
 import torch
@@ -23,6 +23,7 @@ Upsample = Literal["bilinear", "nearest"]
 Output = Literal["sigmoid", "linear"]
 PerLevel = int | tuple[int, ...]
 T = TypeVar("T")
+EPSILON = 1e-5  # of a norm, added to the variance
 
 
 class Norm(nn.Module):
@@ -32,17 +33,25 @@ class Norm(nn.Module):
     these two (`affine=False`) it is the instance norm of one image, which keeps channels_last as PyTorch's own does not.
     """
 
+    seen: Callable[[Norm, torch.Tensor, int], None] | None = (
+        None  # is called with what is normalized, and its first channel
+    )
+
     def __init__(self, channels: int, *, affine: bool = True) -> None:
         super().__init__()
         self.weight: nn.Parameter | None = nn.Parameter(torch.ones(channels)) if affine else None
         self.bias: nn.Parameter | None = nn.Parameter(torch.zeros(channels)) if affine else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.seen is not None:
+            self.seen(self, x, 0)
         return _normed(x, self.weight, self.bias)
 
     def of_channels(self, x: torch.Tensor, first: int) -> torch.Tensor:
         """The norm of some neighboring channels alone, from `first` on: each channel is normalized independently."""
         last = first + x.shape[1]
+        if self.seen is not None:
+            self.seen(self, x, first)
         weight, bias = (None if p is None else p[..., first:last] for p in (self.weight, self.bias))
         return _normed(x, weight, bias)
 
@@ -183,7 +192,7 @@ def _pointwise(x: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor | None)
 def _normed(x: torch.Tensor, weight: torch.Tensor | None, bias: torch.Tensor | None) -> torch.Tensor:
     """Each picture by its own statistics, times weight plus bias, (c,) or of several members (b, c)."""
     weight, bias = (None if p is None else p.flatten() for p in (weight, bias))
-    return _apart(functional.batch_norm(_beside(x), None, None, weight, bias, training=True), len(x))
+    return _apart(functional.batch_norm(_beside(x), None, None, weight, bias, training=True, eps=EPSILON), len(x))
 
 
 def takes_members(network: nn.Module) -> bool:

@@ -100,6 +100,23 @@ def spans(length: int, side: int, overlap: int, *, grid: int = 1, from_end: bool
     return [(length - stop, length - start) for start, stop in reversed(found)] if from_end else found
 
 
+def multiple(given: tuple[int, int], size: tuple[int, int]) -> int:
+    """How many times as large as the (height, width) that was given a tile's result is."""
+    height, width = size
+    if height % given[0] or size != tuple(height // given[0] * side for side in given):
+        raise InputError(
+            f"a tile of {given[1]} x {given[0]} pixels became {width} x {height}: expected as many, or a whole multiple"
+        )
+    return height // given[0]
+
+
+def in_words(region: Region, pages: int) -> str:
+    """Where a region of one of so many pages is."""
+    page, rows, columns = region
+    where = f"page {page.start + 1}, " if pages > 1 else ""
+    return f"{where}columns {columns.start} to {columns.stop - 1}, rows {rows.start} to {rows.stop - 1}"
+
+
 def tile_seed(seed: int, number: int) -> int:
     """The seed of one tile: streams that never meet, from one seed."""
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0]) >> 1

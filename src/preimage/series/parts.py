@@ -55,6 +55,18 @@ class Series(Run):
         return self.offset + self.current.index
 
     @property
+    def usual_steps(self) -> int | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The step at which all fits have ended, as a rule; None if that is not known of the fit at hand."""
+        usual = self.current.usual_steps
+        if usual is None:
+            return None
+        return self.offset + max(usual, self.current.index) + (self.count - len(self.done) - 1) * self.later(usual)
+
+    def later(self, steps: int) -> int:
+        """How many steps each of the fits takes whose turn has not come, if the one at hand takes so many."""
+        return steps
+
+    @property
     def finished(self) -> bool:
         """Whether the result of every fit stands."""
         return len(self.done) + 1 == self.count and self.current.finished
@@ -73,7 +85,7 @@ class Series(Run):
         return replace(
             step,
             index=self.offset + step.index,
-            total=self.offset + step.total * (self.count - turn),
+            total=self.offset + step.total + self.later(step.total) * (self.count - turn - 1),
             seconds=step.seconds + sum(part["seconds"] for part in self.done),
             status=f"{self.word} {turn + 1} of {self.count}" + (f": {step.status}" if step.status else ""),
             events=tuple(f"{self.word} {turn + 1}, {event}" for event in step.events),

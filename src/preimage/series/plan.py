@@ -9,9 +9,7 @@ from typing import Any
 import torch
 
 from preimage.engine.checkpoint import fingerprint
-from preimage.engine.devices import choose_device, free_memory
 from preimage.engine.fit import Fit
-from preimage.engine.memory import expected_bytes
 from preimage.engine.recipe import Recipe
 from preimage.engine.run import Run
 from preimage.errors import InputError
@@ -30,15 +28,14 @@ from preimage.series.given import (
     restated,
     to_fit,
 )
-from preimage.series.layout import SMALLEST_SIDE, pages_of, reaching, valid_share
-from preimage.series.options import companions, explicit_tiles, of_page, own_settings, recipe_changes, rule_of
+from preimage.series.layout import pages_of, reaching, valid_share
+from preimage.series.options import companions, of_page, own_settings, recipe_changes, rule_of
 from preimage.series.parts import merged, remarks_of_all, together
 from preimage.series.plans import Plan
-from preimage.series.tiles import Tiles, mean_kernel
+from preimage.series.tiles import Tiles
+from preimage.series.tiling import hands_on, mean_kernel, tiling
 from preimage.stopping import StoppingRule
 from preimage.tasks import FitOptions
-
-SIDES = (1024, 768, 512, 384, 256)  # of a tile's result, from which auto takes the largest that fits
 
 
 def begin(
@@ -77,7 +74,8 @@ def begin(
             if len(pages) == 1:
                 raise
             raise InputError(f"page {number + 1}: {error}", code=error.code) from error
-    return _Beginning(task, picture, pages, plans, options, fills_missing=fills_missing).run()
+    beginning = _Beginning(task, picture, pages, plans, options, fills_missing=fills_missing)
+    return beginning.run(warm=hands_on(plans, options, named=choice.name is not None))
 
 
 class _Beginning:
@@ -102,7 +100,7 @@ class _Beginning:
             for page, fitted, own in zip(pages, self.pages, plans, strict=True)
         ]
         self.constant = [is_constant(page) for page in (self.pages if fills_missing else pages)]
-        given: dict[str, Any] = {} if options.stop is None else {"rule": lambda _: options.stop}
+        given: dict[str, Any] = {} if options.stop is None else {"rule": lambda _: options.stop, "usual_steps": None}
         self.plans = [replace(own, picture=page, **given) for page, own in zip(self.written, plans, strict=True)]
         said = in_words(picture, fills_missing=fills_missing)
         for number, page in enumerate(self.pages if fills_missing else pages):
@@ -114,10 +112,11 @@ class _Beginning:
         codes = [own.code for own in plans if own.code is not None]
         self.codes = torch.cat(codes) if codes else None
 
-    def run(self) -> Run:
-        side, overlap, remarks = self._tiling()
+    def run(self, *, warm: bool) -> Run:
+        """`warm`: whether tiles begin from the weights of the tile before."""
+        side, overlap, remarks = tiling(self.first, self.picture, self.options, warm=warm)
         if side is not None and max(self.picture.tensor.shape[-2:]) > side:
-            return self._tiles(side, overlap, remarks)
+            return self._tiles(side, overlap, remarks, warm=warm)
         if len(self.pages) == 1:
             return self.fit(0, self.options.initial)
         stated = [restated(own.problem(page), page) for own, page in zip(self.plans, self.pages, strict=True)]
@@ -167,9 +166,11 @@ class _Beginning:
         seed: int | None = None,
         code: Picture | None = None,
         shared: torch.Tensor | None = None,
+        warm: bool = False,
     ) -> Fit:
-        """The fit of a page, or of a part of it."""
-        plan, seed = self.plans[page], self.options.seed if seed is None else seed
+        """The fit of a page, or of a part of it; `warm`: `initial` are the weights of the tile before."""
+        plan = self.plans[page].warmed() if warm else self.plans[page]
+        seed = self.options.seed if seed is None else seed
         if part is not None:
             plan = replace(plan, picture=part, code=plan.code if code is None else code.tensor)
             plan = plan.as_given() if is_constant(part) else plan
@@ -207,7 +208,7 @@ class _Beginning:
             code=plan.code,
             streams=list(range(restarts)) * pages,  # each page draws what it draws alone
         )
-        return (AlphaFit if plan.has_alpha else Fit)(
+        fit = (AlphaFit if plan.has_alpha else Fit)(
             problem,
             prior,
             recipe=plan.recipe,
@@ -219,6 +220,8 @@ class _Beginning:
             fingerprint=fingerprint,
             remarks=plan.remarks,
         )
+        fit.usual_steps = plan.steps_expected(rule)
+        return fit
 
     def _fingerprint(self, plan: Plan, rule: StoppingRule, part: Picture, seed: int) -> dict[str, Any]:
         return {
@@ -232,7 +235,7 @@ class _Beginning:
 
     # ------------------------------------------------------------------ tiles
 
-    def _tiles(self, side: int, overlap: int | None, remarks: tuple[str, ...]) -> Tiles:
+    def _tiles(self, side: int, overlap: int | None, remarks: tuple[str, ...], *, warm: bool) -> Tiles:
         plan, missing = self.first, None
         if any(page.missing is not None for page in self.pages):
             none = torch.zeros_like(self.pages[0].tensor, dtype=torch.bool)
@@ -241,8 +244,17 @@ class _Beginning:
             {} if self.codes is None else {"code": replace(self.picture, tensor=self.codes, alpha=None, missing=None)}
         )
 
-        def make(part: Picture, *, page: int, seed: int, code: Any = None, shared: torch.Tensor | None = None) -> Fit:
-            return self.fit(page, self.options.initial, part, seed=seed, code=code, shared=shared)
+        def make(
+            part: Picture,
+            *,
+            page: int,
+            seed: int,
+            code: Any = None,
+            shared: torch.Tensor | None = None,
+            initial: Any = None,
+        ) -> Fit:
+            begun = self.options.initial if initial is None else initial
+            return self.fit(page, begun, part, seed=seed, code=code, shared=shared, warm=initial is not None)
 
         of_others = [
             f"page {number}: {line}"
@@ -260,39 +272,9 @@ class _Beginning:
             seed=self.options.seed,
             beside=code,
             share=mean_kernel if plan.shares_kernel else None,
+            warm_steps=plan.warm.recipe.steps if warm and plan.warm else None,
             channels=None if plan.has_alpha else plan.channels,  # alpha is interpolated
             written=replace(together(self.picture, self.written), missing=None),
             remarks=(*remarks, *of_others),
             only_missing=any(own.missing is not None for own in self.plans),
         )
-
-    def _needed(self, height: int, width: int) -> int | None:
-        """Bytes that a fit of a part takes."""
-        plan = self.first
-        whole = (height, width) == tuple(self.picture.tensor.shape[-2:])
-        return expected_bytes(
-            plan.recipe,
-            plan.channels or self.picture.tensor.shape[1],
-            plan.size_of_x(height, width),
-            members=plan.recipe.restarts * (len(self.pages) if whole else 1),
-            device=self.options.device,
-            code=plan.code is not None,
-        )
-
-    def _tiling(self) -> tuple[int | None, int | None, tuple[str, ...]]:
-        """Side and overlap of the tiles, None for the image as a whole, and what is to be said of it."""
-        if self.options.tile != "auto" or self.options.tile_overlap is not None or self.options.warm_start:
-            return *explicit_tiles(self.options), ()
-        (height, width), scale = self.picture.tensor.shape[-2:], self.first.scale
-        sides = [max(SMALLEST_SIDE, side // scale) for side in SIDES]
-        if max(height, width) <= sides[-1]:
-            return None, None, ()
-        device = choose_device(self.options.device)
-        free, whole = free_memory(device), self._needed(height, width)
-        if free is None or whole is None or whole <= free:
-            return None, None, ()
-        # Beside the fit: the mean so far and its weights, a copy of them, and the spread over the restarts.
-        canvas = 0 if device.type != "cpu" else 5 * self.picture.tensor.numel() * scale**2 * 4
-        side = next((side for side in sides if (self._needed(side, side) or 0) + canvas <= free), sides[-1])
-        memory = f"needs about {whole / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB is free"
-        return side, None, (f"cut into tiles of {side} pixels, for the image as a whole {memory}",)

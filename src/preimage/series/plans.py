@@ -12,7 +12,22 @@ from preimage.engine.recipe import Recipe
 from preimage.images import Picture
 from preimage.problem import Problem
 from preimage.series.given import AsGiven
-from preimage.stopping import StoppingRule, after
+from preimage.stopping import After, StoppingRule, after
+
+
+@dataclass(frozen=True, eq=False)
+class WarmStart:
+    """How a tile is fitted that begins from the weights of the tile before it: a part of the way is done.
+
+    Args:
+        recipe: of such a tile; its network is the plan's.
+        rule: the rule for its problem.
+        usual_steps: as in Plan.
+    """
+
+    recipe: Recipe
+    rule: Callable[[Problem], StoppingRule]
+    usual_steps: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +39,8 @@ class Plan:
             `problem(part, kernel)`, with the kernel that was fitted in the first tile.
         recipe: adapted to the image.
         rule: the rule for a problem.
+        warm: how tiles after the first are fitted, from the weights of the tile before; None: each begins anew.
+        usual_steps: steps after which the rule ends most fits; None: not known, all steps of the recipe are expected.
         channels: of x; None: those of the image.
         scale, margin: x is so many times as large as the image, and then larger by (rows, columns) on every side.
         code: an image to start from instead of the recipe's code, (1, c, h, w).
@@ -40,6 +57,8 @@ class Plan:
     problem: Callable[..., Problem]
     recipe: Recipe
     rule: Callable[[Problem], StoppingRule] = lambda _: after()
+    warm: WarmStart | None = None
+    usual_steps: int | None = None
     channels: int | None = None
     scale: int = 1
     margin: tuple[int, int] = (0, 0)
@@ -61,3 +80,14 @@ class Plan:
     def as_given(self) -> Plan:
         """That for an image of which nothing can be restored: a fit of one step, of which nothing is returned."""
         return replace(self, recipe=replace(self.recipe, steps=1), rule=lambda _: AsGiven())
+
+    def steps_expected(self, rule: StoppingRule) -> int | None:
+        """How many steps a fit with this rule takes, as a rule; None if that is not known."""
+        usual = rule.steps or self.recipe.steps if isinstance(rule, After) else self.usual_steps
+        return None if usual is None else min(usual, self.recipe.steps)
+
+    def warmed(self) -> Plan:
+        """That for a tile which begins from the weights of the tile before."""
+        if self.warm is None:
+            return self
+        return replace(self, recipe=self.warm.recipe, rule=self.warm.rule, usual_steps=self.warm.usual_steps)

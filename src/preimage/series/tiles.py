@@ -16,9 +16,11 @@ import torch
 
 from preimage.engine.checkpoint import fingerprint
 from preimage.engine.fit import Fit
+from preimage.engine.recipe import Recipe
 from preimage.engine.result import Result
 from preimage.errors import InputError
 from preimage.images import Picture, as_picture
+from preimage.series.given import AsGiven
 from preimage.series.layout import (
     Axis,
     Place,
@@ -28,6 +30,8 @@ from preimage.series.layout import (
     cut,
     cut_out,
     detail,
+    in_words,
+    multiple,
     spans,
     tile_seed,
 )
@@ -37,7 +41,8 @@ from preimage.series.parts import Series, part_of, resized
 class Tiles(Series):
     """The tiles of a picture, fitted in turn.
 
-    A tile has weights, code, random numbers and a stopping step of its own. Step numbers continue from tile to tile.
+    A tile has weights, code, random numbers and a stopping step of its own; with `warm_steps` its weights are at first those
+    of the tile before, on the same page. Step numbers continue from tile to tile.
     `Step.picture`, read before the next step, is the whole image: finished tiles, the current one, and the input elsewhere.
 
     Args:
@@ -52,6 +57,8 @@ class Tiles(Series):
         beside: further images of the same size, cut at the same places and passed to `make` by name: {"flash": flash}.
         share: `share(result)` is a tensor of the first tile's result (a kernel); the others are made with it,
             `make(tile, ..., shared=tensor)`, and the tile with the most detail is the first.
+        warm_steps: tiles after the first of a page are made with the weights of the one before, `make(tile, ...,
+            initial=weights)`, and take at most so many steps; the tiles with the most detail come first. None: each begins anew.
         channels: of the result; None: those of the picture.
         written: the picture as the result is written; None: as it is.
         remarks: beside those of the fits.
@@ -72,6 +79,7 @@ class Tiles(Series):
         seed: int = 0,
         beside: Mapping[str, Any] | None = None,
         share: Callable[[Result], torch.Tensor] | None = None,
+        warm_steps: int | None = None,
         channels: int | None = None,
         written: Picture | None = None,
         remarks: tuple[str, ...] = (),
@@ -80,6 +88,7 @@ class Tiles(Series):
         self.make = make
         self.seed = seed
         self.share = share
+        self.warm_steps = warm_steps
         self.picture: Picture = as_picture(image, missing=True)
         self.channels: int = channels or self.picture.tensor.shape[1]
         self.written: Picture = written or replace(self.picture, missing=None)
@@ -87,9 +96,7 @@ class Tiles(Series):
             name: as_picture(given, missing=True) for name, given in (beside or {}).items()
         }
         check_companions(self.picture, self.beside)
-        sides: tuple[int, int] = checked(side, overlap)
-        self.side: int = sides[0]
-        self.overlap: int = sides[1]
+        self.side, self.overlap = checked(side, overlap)
         self.side = max(grid, self.side // grid * grid)
         self.axes: list[Axis] = [
             Axis(length, spans(length, self.side, self.overlap, grid=grid, from_end=end), self.overlap)
@@ -105,13 +112,16 @@ class Tiles(Series):
         super().__init__("tile", len(self.order))
         self.shared: dict[str, Any] = {}
         self.canvas: dict[str, torch.Tensor] = {}
+        self.last: dict[str, Any] = {}  # the weights of the last tile that was fitted, and its page
         self.current: Any = self.made(0)
+        self.recipe: Recipe = self.current.recipe  # later tiles may have fewer steps
         self.scale: int = self._scale()
         self.task: str = self.current.task
         rest = f", {self.not_fitted} of them as given, for nothing is missing there" if self.not_fitted else ""
         said = f"{len(self.places)} tiles of {self.side} pixels that share {self.overlap} or more with the next{rest}"
         self.remarks: tuple[str, ...] = (*self.current.remarks, *remarks, said)
         own = {"tile": self.side, "overlap": self.overlap, "seed": seed, "input": fingerprint(self.picture.tensor)}
+        own |= {} if warm_steps is None else {"warm_steps": warm_steps}
         self.fingerprint: dict[str, Any] = {**self.current.fingerprint, **own}
 
     # ------------------------------------------------------------------ places
@@ -124,26 +134,22 @@ class Tiles(Series):
             for place, part in zip(self.places, parts, strict=True):
                 kept = self.picture.kept
                 if bool(part.all()) and not (kept is not None and bool(cut(kept, self._region(place)).all())):
+                    where = in_words(self._region(place), len(self.picture.tensor))
                     raise InputError(
-                        f"{self.picture.name}: nothing is known of {self._described(place)}: the gap is wider than a tile "
-                        f"of {self.side} pixels: take a larger tile, or make the picture smaller first",
+                        f"{self.picture.name}: nothing is known of {where}: the gap is wider than a tile of {self.side} pixels: "
+                        "take a larger tile, or make the picture smaller first",
                         code="mask",
                     )
             order = [number for number, part in enumerate(parts) if bool(part.any())] or [0]
-        if self.share is not None:
+        if self.share is not None or self.warm_steps is not None:
             details = {number: detail(cut(self.picture.tensor, self._region(self.places[number]))) for number in order}
-            order.sort(key=lambda number: -details[number])
+            order.sort(key=lambda number: (self.share is None and self.places[number].page, -details[number]))
         return order
 
     def _region(self, place: Place, scale: int = 1) -> Region:
         (top, bottom), (left, right) = self.axes[0].spans[place.row], self.axes[1].spans[place.column]
         rows, columns = slice(scale * top, scale * bottom), slice(scale * left, scale * right)
         return slice(place.page, place.page + 1), rows, columns
-
-    def _described(self, place: Place) -> str:
-        _, rows, columns = self._region(place)
-        page = f"page {place.page + 1}, " if len(self.picture.tensor) > 1 else ""
-        return f"{page}columns {columns.start} to {columns.stop - 1}, rows {rows.start} to {rows.stop - 1}"
 
     def _scale(self) -> int:
         """How many times as large as the input the result is."""
@@ -152,11 +158,7 @@ class Tiles(Series):
         blank = torch.zeros(1, self.channels, *self.current.size, device=self.current.prior.device)
         finish = self.current.problem.finish
         height, width = (blank if finish is None else finish(blank)).shape[-2:]
-        if height % given[0] or (height, width) != tuple(height // given[0] * side for side in given):
-            raise InputError(
-                f"a tile of {given[1]} x {given[0]} pixels became {width} x {height}: expected as many, or a whole multiple"
-            )
-        return height // given[0]
+        return multiple(given, (height, width))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -200,12 +202,17 @@ class Tiles(Series):
         number = self.order[turn]
         page, region = self.places[number].page, self._region(self.places[number])
         beside = {name: cut_out(picture, region) for name, picture in self.beside.items()}
-        shared = {"shared": self.shared["value"]} if self.shared else {}
-        return self.make(
-            cut_out(self.picture, region), page=page, seed=tile_seed(self.seed, number), **beside, **shared
-        )
+        given = {"shared": self.shared["value"]} if self.shared else {}
+        if self.last.get("page") == page:
+            given |= {"initial": self.last["weights"]}
+        return self.make(cut_out(self.picture, region), page=page, seed=tile_seed(self.seed, number), **beside, **given)
+
+    def later(self, steps: int) -> int:
+        return steps if self.warm_steps is None else min(steps, self.warm_steps)
 
     def end(self, result: Result) -> dict[str, Any]:
+        if self.warm_steps is not None and not isinstance(self.current.rule, AsGiven):
+            self.last = {"page": self.page, "weights": self.current.prior.function()}
         self.canvas = self._blended(self.canvas, self.places[self.number], result.image, result.uncertainty)
         if self.share is not None and not self.done:
             operators = [operator.state_dict() for operator in result.operators]
@@ -264,6 +271,7 @@ class Tiles(Series):
             image=whole["image"],
             uncertainty=whole.get("uncertainty"),
             seed=self.seed,
+            recipe=self.recipe,
             picture=self.written,
             operators=self._fitted_operators() if self.shared else last.operators,
         )
@@ -285,14 +293,8 @@ class Tiles(Series):
         return alike
 
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "shared": self.shared, "canvas": self.canvas}
+        return {**super().state_dict(), "shared": self.shared, "canvas": self.canvas, "last": self.last}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.shared, self.canvas = state["shared"], state["canvas"]
+        self.shared, self.canvas, self.last = state["shared"], state["canvas"], state.get("last", {})
         super().load_state_dict(state)
-
-
-def mean_kernel(result: Result) -> torch.Tensor:
-    """The kernel that the restarts of one tile agreed on."""
-    kernels: list[Any] = [operator.kernel for operator in result.operators]  # pyright: ignore[reportAttributeAccessIssue]
-    return torch.stack(kernels).detach().mean(0).cpu()
