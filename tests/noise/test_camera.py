@@ -176,3 +176,12 @@ def test_where_values_are_missing_the_fit_is_returned():
     image[..., 40:44, 40:44] = 0
     returned = Returned(image, missing=missing)(clean)
     assert torch.allclose(returned, clean, atol=1e-3)
+
+
+def test_a_smaller_fit_is_enlarged_before_anything_is_put_back():
+    clean = ramp()
+    image = clean + cameras().sample(clean, draws())
+    small = F.interpolate(clean, size=(SIDE // 2, SIDE // 2), mode="area")
+    returned = Returned(image)(small)
+    assert returned.shape == image.shape
+    assert psnr(returned, clean) > psnr(image, clean) + 3

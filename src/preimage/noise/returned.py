@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from preimage.noise.blend import blend
@@ -19,6 +20,8 @@ _PART, _WHOLE = 0.75, 0.85
 @dataclass(frozen=True, eq=False)
 class Returned:
     """A `Problem.finish` for denoising: the blend of image and fit by the noise, and strengths for luma and chroma apart.
+
+    A fit that is smaller than the image is enlarged to its size first.
 
     Example:
         >>> image = torch.rand(1, 3, 64, 64)
@@ -55,6 +58,8 @@ class Returned:
 
     def _one(self, fitted: Tensor) -> Tensor:
         image = self.image.to(fitted)
+        if fitted.shape[-2:] != image.shape[-2:]:
+            fitted = F.interpolate(fitted, size=(image.shape[-2], image.shape[-1]), mode="bicubic", align_corners=False)
         if self.missing is not None:
             image = torch.where(self.missing.to(fitted.device), fitted, image)
         restored = self._restored(image, fitted) if self.blended else fitted

@@ -123,7 +123,14 @@ def plan(picture: Picture, options: DenoiseOptions, choice: RecipeChoice) -> Pla
     from preimage.noise.likelihood import noise_problem
     from preimage.regularizers import total_variation
     from preimage.restore.bilevel import is_bilevel, plan_bilevel
-    from preimage.restore.camera_noise import camera_problem, for_camera, is_cameras, returned_of_white, strengths
+    from preimage.restore.camera_noise import (
+        camera_problem,
+        for_camera,
+        is_cameras,
+        returned_of_white,
+        shrinking,
+        strengths,
+    )
     from preimage.restore.striped import without_stripes
     from preimage.series.plan import Plan
     from preimage.stopping import holds_out, residual_noise
@@ -137,9 +144,12 @@ def plan(picture: Picture, options: DenoiseOptions, choice: RecipeChoice) -> Pla
     can_be = choice.base.stop != "steps" and options.prior == "skip" and not holds_out(options.stop)
     camera = can_be and (options.noise == "camera" or (options.noise == "auto" and is_cameras(picture, found)))
 
+    size = (picture.tensor.shape[-2], picture.tensor.shape[-1])
+    shrink = shrinking(size) if camera else 1
+
     def of(name: str, base: Recipe) -> Recipe:
         if camera:
-            return for_camera(base, (picture.tensor.shape[-2], picture.tensor.shape[-1]))
+            return for_camera(base, size, options)
         return adapted(name, base, found, picture.tensor.shape[1])
 
     recipe = choice.adapted(of)
@@ -151,7 +161,7 @@ def plan(picture: Picture, options: DenoiseOptions, choice: RecipeChoice) -> Pla
 
     def problem(part: Picture) -> Problem:
         if camera:
-            stated = camera_problem(part, returned)
+            stated = camera_problem(part, returned, shrink)
         else:
             stated = noise_problem(part.tensor, found, impulses=part.missing, clipped=clipped, whiten=whiten)
             if not fitted_as_is:
@@ -166,6 +176,7 @@ def plan(picture: Picture, options: DenoiseOptions, choice: RecipeChoice) -> Pla
         warm=warm_start(recipe) if not camera else None,
         usual_steps=USUAL_STEPS if not camera and isinstance(recipe.code, Masked) else None,
         offsets=offsets,
+        shrink=shrink,
         remarks=(
             *striped,
             *(_said_of_camera(relative) if camera else _said_of(found, low, high, specified=options.sigma is not None)),

@@ -42,6 +42,7 @@ class Plan:
         warm: how tiles after the first are fitted, from the weights of the tile before; None: each begins anew.
         usual_steps: steps after which the rule ends most fits; None: not known, all steps of the recipe are expected.
         channels: of x; None: those of the image.
+        shrink: x is so many times smaller than the image, rounded up, and `finish` of the problem enlarges it.
         scale, margin: x is so many times as large as the image, and then larger by (rows, columns) on every side.
         code: an image to start from instead of the recipe's code, (1, c, h, w).
         missing: (1, 1 or c, h, w), True where a value is not valid; a part has it as `part.missing`.
@@ -60,6 +61,7 @@ class Plan:
     warm: WarmStart | None = None
     usual_steps: int | None = None
     channels: int | None = None
+    shrink: int = 1
     scale: int = 1
     margin: tuple[int, int] = (0, 0)
     code: torch.Tensor | None = None
@@ -75,7 +77,8 @@ class Plan:
 
     def size_of_x(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of x for a part of this height and width."""
-        return self.scale * height + 2 * self.margin[0], self.scale * width + 2 * self.margin[1]
+        rows, columns = (self.scale * -(-side // self.shrink) for side in (height, width))
+        return rows + 2 * self.margin[0], columns + 2 * self.margin[1]
 
     def as_given(self) -> Plan:
         """That for an image of which nothing can be restored: a fit of one step, of which nothing is returned."""

@@ -22,6 +22,18 @@ SIDES = (1024, 768, 512, 384, 256)  # of a tile's result, from which auto takes 
 HANDED_ON, LARGE = 512, 4_000_000
 
 
+def is_large(size: tuple[int, int], options: FitOptions) -> bool:
+    """Whether an image of this height and width is fitted faster in tiles than as a whole, where a task can hand on or shrink."""
+    return choose_device(options.device).type == "cpu" and size[0] * size[1] > LARGE
+
+
+def tile_side(size: tuple[int, int], options: FitOptions) -> int:
+    """The side of what is fitted at a time of a large image; its longer side where memory does not demand tiles."""
+    if isinstance(options.tile, int):
+        return options.tile
+    return HANDED_ON if options.tile == "auto" and is_large(size, options) else max(size)
+
+
 def tiling(
     plan: Plan, picture: Picture, options: FitOptions, *, warm: bool = False
 ) -> tuple[int | None, int | None, tuple[str, ...]]:
@@ -37,8 +49,9 @@ def tiling(
         return None, None, ()
     device = choose_device(options.device)
     free, whole = free_memory(device), _needed(plan, picture, options, (height, width), pages)
-    faster = warm and device.type == "cpu" and height * width > LARGE
-    sides = [side for side in sides if side <= HANDED_ON] if warm and device.type == "cpu" else sides
+    small = warm or plan.shrink > 1
+    faster = small and is_large((height, width), options)
+    sides = [side for side in sides if side <= HANDED_ON] if small and device.type == "cpu" else sides
     if free is None or whole is None or (whole <= free and not faster):
         return None, None, ()
     # Beside the fit: the mean so far and its weights, a copy of them, and the spread over the restarts.
@@ -47,7 +60,9 @@ def tiling(
     side = next(fits, sides[-1])
     because = f"for the image as a whole needs about {whole / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB is free"
     if whole <= free:
-        because = "each begun from the one before, for the image as a whole takes three times as long"
+        because = "for the image as a whole takes more steps"
+        if warm:
+            because = "each begun from the one before, for the image as a whole takes three times as long"
     return side, None, (f"cut into tiles of {side} pixels, {because}",)
 
 
