@@ -4,6 +4,7 @@ python -m benchmarks.tiles memory --tiles 2    # 6000 x 4000 pixels, the first 2
 python -m benchmarks.tiles seams               # kodim01 in tiles that stop at different steps
 python -m benchmarks.tiles large               # four pictures of 2 megapixels, tiles handed on and of their own (hours)
 python -m benchmarks.tiles large --size 4000 3000 --ways handed-on --pictures 1
+python -m benchmarks.tiles large --size 4000 3000 --ways camera --pictures 1      # the photographs of CC side by side, blind
 """
 
 from __future__ import annotations
@@ -118,13 +119,14 @@ def write_row(table: Path, row: dict[str, Any]) -> None:
     print(row, flush=True)
 
 
-def mosaic(number: int, width: int, height: int) -> torch.Tensor:
-    """A large color picture, (1, 3, height, width): kodak24 side by side, 500 pixels each, begun elsewhere for each number."""
-    study = Run("tiles", "small")
-    files = sorted(study.path("restoration/kodak24").glob("*.png"))
+def mosaic(number: int, width: int, height: int, pattern: str = "restoration/kodak24/*.png") -> torch.Tensor:
+    """A large color picture, (1, 3, height, width): smaller ones of one size side by side, begun elsewhere for each number."""
+    folder, _, names = pattern.rpartition("/")
+    files = sorted(Run("tiles", "small").path(folder).glob(names))
     if not files:
-        raise SystemExit("the pictures of kodak24 are not there: set PREIMAGE_DATA")
-    rows, columns = -(-height // 500), -(-width // 500)
+        raise SystemExit(f"there is no {pattern}: set PREIMAGE_DATA")
+    side = read(files[0]).tensor.shape[-1]
+    rows, columns = -(-height // side), -(-width // side)
     first = number * len(files) // 4
     chosen = [read(files[(first + k) % len(files)]).tensor for k in range(rows * columns)]
     flipped = [one.flip(-1) if k // len(files) % 2 else one for k, one in enumerate(chosen)]  # where one comes again
@@ -136,15 +138,18 @@ def large(numbers: range, size: tuple[int, int], ways: Sequence[str], side: int)
     """A row for each picture and way: PSNR of the whole and of the worst tile, steps and seconds."""
     known = list(csv.DictReader(LARGE.open())) if LARGE.exists() else []
     for number in numbers:
-        clean = mosaic(number, *size)
-        noisy = eight_bit(with_gaussian_noise(clean, 25 / 255))
         for way in ways:
+            photographed = way == "camera"
+            clean = mosaic(number, *size, "real_noise/cc/*_mean.png" if photographed else "restoration/kodak24/*.png")
+            noisy = eight_bit(with_gaussian_noise(clean, 25 / 255))
+            noisy = mosaic(number, *size, "real_noise/cc/*_real.png") if photographed else noisy
             named = {"picture": f"mosaic {number + 1}", "size": f"{size[0]} x {size[1]}", "way": way, "side": str(side)}
             if any(named.items() <= row.items() for row in known):
                 continue
             # A recipe by value is used as it is, in every tile.
-            given = recipe("fast") if way == "handed-on" else recipes()["fast"]
-            run = denoise(noisy, noise="gaussian", sigma=25 / 255, tile=side, recipe=given)
+            given = recipes()["fast"] if way == "own" else recipe("fast")
+            known_noise: dict[str, Any] = {} if photographed else {"noise": "gaussian", "sigma": 25 / 255}
+            run = denoise(noisy, tile=side, recipe=given, **known_noise)
             assert isinstance(run, Tiles)
             projection = Projection()
             for step in observe(run, projection):
@@ -161,6 +166,7 @@ def large(numbers: range, size: tuple[int, int], ways: Sequence[str], side: int)
                 | {
                     "overlap": run.overlap,
                     "tiles": len(run.places),
+                    "noisy": f"{float(psnr(noisy, clean)):.3f}",
                     "psnr": f"{float(psnr(found, clean)):.3f}",
                     "psnr_of_tiles": " ".join(f"{value:.2f}" for value in each),
                     "steps": result.steps,
@@ -199,7 +205,7 @@ def main() -> None:
     )
     parser.add_argument("--size", type=int, nargs=2, help="width and height, memory (6000 4000) and large (2000 1000)")
     parser.add_argument("--pictures", type=int, default=4, help="how many, large")
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, help="large")
+    parser.add_argument("--ways", nargs="+", choices=(*WAYS, "camera"), default=WAYS, help="large")
     parser.add_argument("--steps", type=int, default=MOST_STEPS, help="at most, seams")
     parser.add_argument("--crop", type=int, help="side of the middle that is taken, seams")
     given = parser.parse_args()
