@@ -341,6 +341,17 @@ def test_what_a_header_claims_is_held_against_the_file(
     assert caught.value.code == code
 
 
+def test_a_header_with_other_characters_than_it_may_have(tmp_path: Path) -> None:
+    data = image(SKY.astype(np.int16))
+    (tmp_path / "a.fits").write_bytes(data.replace(b"'M 31    '", b"'M\xb031\0   '"))
+    picture = read(tmp_path / "a.fits")
+    assert stored(picture.write(picture.tensor, tmp_path / "copy.fits"))[1]["OBJECT"] == "M?31?"
+    (tmp_path / "a.fits").write_bytes(
+        data.replace(b"BITPIX  =                   16", b"BITPIX  = '\n\x1b[31m 16'       ")
+    )
+    refusal(tmp_path / "a.fits")
+
+
 @pytest.mark.parametrize("packed", [False, True])
 def test_flipped_bytes_are_a_picture_or_a_line(tmp_path: Path, packed: bool) -> None:
     sky = SKY.astype(np.int16)

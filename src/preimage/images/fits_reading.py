@@ -10,6 +10,7 @@ import contextlib
 import gzip
 import io
 import math
+import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -29,6 +30,7 @@ from preimage.memory import check_free
 
 _BLOCK, _CARD = 2880, 80
 _LONGEST_HEADER, _MOST_UNITS = 2**22, 1000  # bytes, and headers with data, beyond which a file is no picture's
+_UNPRINTABLE = re.compile("[^ -~]")
 _GZIP, _CHUNK = b"\x1f\x8b", 2**24
 _DENSEST_GZIP, _DENSE_FROM = 200, 2**26  # bytes of a packed one, and the size below which it does not matter
 _LARGEST_TILE = 2**24  # values that a compressed tile may have in any case
@@ -190,7 +192,8 @@ def _units(fits: Any, data: bytes, name: str) -> Iterator[_Unit]:
 
 def _unit(fits: Any, data: bytes, start: int, name: str) -> _Unit:
     body = _end_of_header(data, start, name)
-    header = fits.Header.fromstring(data[start:body].decode("ascii", "replace").replace("\ufffd", "?"))
+    text = _UNPRINTABLE.sub("?", data[start:body].decode("latin-1"))  # the standard has printable characters alone
+    header = fits.Header.fromstring(text)
     packed = header.get("ZIMAGE") is True
     axes = _axes(header, "", name)
     bits = _whole(header, "BITPIX", name, tuple(DTYPES))
