@@ -44,12 +44,13 @@ WEBP = Format("WebP", ("uint8",), (1, 3), alpha=True, longest_side=16_383)
 BMP = Format("BMP", ("uint8",), (1, 3))
 AVIF = Format("AVIF", ("uint8",), (1, 3), alpha=True, longest_side=65_536)
 HEIC = Format("HEIC", ("uint8",), (1, 3), alpha=True, longest_side=16_384, depths=(10, 12))
+FITS = Format("FITS", (*(each for each in _ANY_REAL if each != "float16"), "int64", "uint64"), (1,), pages=True)
 TIFF = Format("TIFF", _ANY_REAL, tuple(range(1, 17)), alpha=True, pages=True, cmyk=True)
 
 READ_BY_PILLOW = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "AVIF")
 """All that Pillow is asked for, beside TIFF; it knows many more (PostScript runs a program)."""
 EXTENSIONS = {".png": PNG, ".jpg": JPEG, ".jpeg": JPEG, ".webp": WEBP, ".bmp": BMP, ".tif": TIFF, ".tiff": TIFF}
-EXTENSIONS |= {".avif": AVIF, ".heic": HEIC, ".heif": HEIC}
+EXTENSIONS |= {".avif": AVIF, ".heic": HEIC, ".heif": HEIC, ".fits": FITS, ".fit": FITS, ".fts": FITS}
 SUFFIXES = (*EXTENSIONS, ".gif")
 """Of the files that are taken for pictures in a folder."""
 
@@ -81,7 +82,7 @@ def check_holds(
     chosen = EXTENSIONS[suffix]
     lacks = chosen.lacks(dtype, channels, alpha, pages, side, cmyk, bits)
     if lacks:
-        common = {each: form for each, form in EXTENSIONS.items() if form not in (AVIF, HEIC)}
+        common = {each: form for each, form in EXTENSIONS.items() if form not in (AVIF, HEIC, FITS)}
         able = [each for each, f in common.items() if not f.lacks(dtype, channels, alpha, pages, side, cmyk, bits)]
         way_out = f"use {_alternatives(able)}" if able else "convert it to float32 or uint16 first"
         raise InputError(f"{path}: {chosen.name} cannot hold {' and '.join(lacks)}: {way_out}", code="format")

@@ -1,4 +1,4 @@
-"""Samples -> PNG, JPEG, WebP, BMP, AVIF and HEIC files: Pillow, and OpenCV for the 16-bit PNG that Pillow does not write."""
+"""Samples -> PNG, JPEG, WebP, BMP, AVIF, HEIC and FITS files: Pillow, and OpenCV for 16-bit PNG, which Pillow does not write."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preimage.errors import InputError, MissingExtra
-from preimage.images.formats import AVIF, BMP, HEIC, JPEG, PNG, WEBP, Format
+from preimage.images.fits_writing import encode_fits
+from preimage.images.formats import AVIF, BMP, FITS, HEIC, JPEG, PNG, WEBP, Format
 from preimage.images.heif import encode_heic
 from preimage.images.samples import Metadata, Samples, in_one_bit
 
@@ -19,10 +20,12 @@ _PNG_IHDR_END = 33  # the signature and the first chunk are of fixed length
 
 
 def encode_raster(samples: Samples, form: Format, name: str) -> bytes:
-    """The bytes of a file of one page; equal samples give equal bytes.
+    """The bytes of a file of one page, or of a FITS file of several; equal samples give equal bytes.
 
     Raises InputError if the encoder refuses them, naming the reason.
     """
+    if form is FITS:
+        return encode_fits(samples, name)
     pixels = samples.pages[0]
     if samples.alpha is not None:
         pixels = np.concatenate([pixels, samples.alpha[0, ..., None]], axis=2)

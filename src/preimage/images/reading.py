@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from preimage.errors import InputError, SalvageWarning
 from preimage.images.files import open_file
+from preimage.images.fits_reading import is_fits, read_fits
 from preimage.images.from_samples import picture_from
 from preimage.images.heif import kind_of, read_heic
 from preimage.images.picture import Layout, Picture
@@ -36,7 +37,7 @@ def read(
     salvage: bool | None = False,
     mosaic: bool = False,
 ) -> Picture:
-    """Read a picture file: PNG, JPEG, WebP, BMP, a still GIF or AVIF, HEIC, or TIFF.
+    """Read a picture file: PNG, JPEG, WebP, BMP, a still GIF or AVIF, HEIC, FITS, or TIFF.
 
     Example:
         >>> read("cells.tif", page="all").tensor.shape
@@ -81,6 +82,8 @@ def read_samples(
         head, raw = _head(path)
         if head[:4] in SIGNATURES and not raw:
             return read_tiff(path, name, page)
+        if is_fits(path, head):
+            return read_fits(path, name, page)
         if page not in (None, "all", 1):
             raise no_such_page(name, page, 1)
         if raw:

@@ -48,6 +48,20 @@ class TiffLayout:
     complete: bool = True  # all pages of the file were read
 
 
+@dataclass(frozen=True)
+class FitsLayout:
+    """How a FITS file held its image, so that it can be written in the same way."""
+
+    header: str = ""  # of the image, in cards of 80 characters
+    primary: str = ""  # of the file, where the image is in an extension
+    shape: tuple[int, ...] = ()  # of what was read, rows and columns last
+    bits: int = 0  # BITPIX: of a value, negative for floats
+    zero: float = 0.0  # BZERO and BSCALE
+    scale: float = 1.0
+    blank: int | None = None  # the stored integer that is missing
+    missing: float | None = None  # as a value of the picture; None where that is NaN
+
+
 def pages_first(axes: str) -> list[int]:
     """The order in which axes are (pages, h, w, channels): C and S are channels, all but Y and X count pages."""
     return sorted(range(len(axes)), key=lambda i: {"Y": 1, "X": 2, "C": 3, "S": 3}.get(axes[i], 0))
@@ -78,6 +92,7 @@ class Metadata:
     bits: int = 0  # of a value, 10 or 12, where they are held in 16, 1 of black and white; 0: as many as the dtype has
     comment: bytes | None = None
     tiff: TiffLayout | None = None
+    fits: FitsLayout | None = None
     cmyk: Literal["", "adobe", "plain"] = ""
     """Of inks, which are held as the light that they leave: how a JPEG has them, inverted with Adobe's marker, or without it."""
     quantization: JpegCoding | None = None  # of the JPEG it was read from; only read, no writer takes it
@@ -87,7 +102,9 @@ _NODATA = 42113  # GDAL's
 
 
 def nodata_of(metadata: Metadata) -> float | None:
-    """The value that a file declares as missing, by GDAL's tag; None if it declares none, or something else than a number."""
+    """The value that a file declares as missing, by GDAL's tag or BLANK; None if it declares none, or no number."""
+    if metadata.fits is not None:
+        return metadata.fits.missing
     tags = () if metadata.tiff is None else metadata.tiff.tags
     found = next((tag[3] for tag in tags if tag[0] == _NODATA), None)
     try:

@@ -169,13 +169,20 @@ def _place_of(output: Output, given: str, job: Job) -> Path:
 
 
 def _usual_name(output: Output, job: Job) -> str:
-    stem, kind = ("class", ".png") if job.input is None else (Path(job.input).stem, Path(job.input).suffix)
+    stem, kind = ("class", ".png") if job.input is None else _stem_and_suffix(Path(job.input))
     suffix = kind if kind.lower() in EXTENSIONS else ".png"
     if output.name == "output":
         named = (output.default or "{stem}-{task}{suffix}").format(stem=stem, task=job.task, suffix=suffix)
         return f"{Path(named).stem}-preview{Path(named).suffix}" if job.run.preview else named
     ending = "" if output.name == "film" else f"-{output.name}"
     return f"{stem}-{job.task}{ending}{(output.suffixes or ('.png',))[0]}"
+
+
+def _stem_and_suffix(path: Path) -> tuple[str, str]:
+    """Of sky.fits.gz and sky.fits.fz those of what is packed."""
+    inner = Path(path.stem)
+    packed = path.suffix.lower() in (".gz", ".fz") and inner.suffix.lower() in EXTENSIONS
+    return (inner.stem, inner.suffix) if packed else (path.stem, path.suffix)
 
 
 def check_report(path: Path) -> None:
