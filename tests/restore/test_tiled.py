@@ -22,7 +22,7 @@ from preimage.restore.flash_no_flash import flash_no_flash
 from preimage.restore.inpaint import inpaint
 from preimage.restore.remove_jpeg_artifacts import remove_jpeg_artifacts
 from preimage.restore.super_resolve import super_resolve
-from preimage.series import plan as planning
+from preimage.series import tiling
 from preimage.series.tiles import Tiles
 
 SHORT = replace(THIN, steps=4, stop="steps")
@@ -51,11 +51,11 @@ def test_auto_cuts_what_does_not_fit_into_memory(monkeypatch):
     image = torch.rand(1, 1, 600, 300)
     make = partial(denoise, image, noise="gaussian", sigma=0.1, **common)
     assert isinstance(make(), Fit)
-    expected = partial(planning.expected_bytes, SHORT, 1, members=1, device="cpu")
+    expected = partial(tiling.expected_bytes, SHORT, 1, members=1, device="cpu")
     canvas = 5 * 4 * image.numel()
     for side, size in ((512, 550), (384, 400), (256, 300), (256, 20)):
         free = (expected(size=(size, size)) or 0) + canvas  # pyright: ignore[reportCallIssue]
-        monkeypatch.setattr(planning, "free_memory", lambda device, free=free: min(free, 10**9))
+        monkeypatch.setattr(tiling, "free_memory", lambda device, free=free: min(free, 10**9))
         run = make()
         if (expected(size=(600, 300)) or 0) <= free:  # pyright: ignore[reportCallIssue]
             continue
@@ -65,7 +65,7 @@ def test_auto_cuts_what_does_not_fit_into_memory(monkeypatch):
         assert len(run.remarks) == len(run.current.remarks) + 2
         assert f"{side} pixels" in run.remarks[-2]
         assert isinstance(make(tile=None), Fit)
-    monkeypatch.setattr(planning, "free_memory", lambda device: None)
+    monkeypatch.setattr(tiling, "free_memory", lambda device: None)
     assert isinstance(make(), Fit)
 
 
