@@ -53,6 +53,8 @@ def test_a_halved_fit_returns_an_image_of_the_size_that_was_given(halved, size):
     result = run.run()
     assert result.image.shape == given.shape
     assert bool(result.image.isfinite().all())
+    assert any("half its width and height" in remark for remark in result.remarks)
+    assert "nearly as it was given" not in result.reason
 
 
 def test_tiles_of_a_halved_fit_meet(halved):

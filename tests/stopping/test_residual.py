@@ -51,6 +51,13 @@ def test_what_cannot_be_told_from_texture_is_said_with_the_way_out():
     assert "specify sigma" in rule.reason(0)
 
 
+def test_of_a_reduced_target_nothing_is_said_of_texture():
+    rule = started(residual_noise(tells_texture=False), PROBLEM, total=TOTAL)
+    follow(rule, steps(lambda i: 1 - i / 1e5))
+    assert "texture" not in rule.reason(0)
+    assert "measured in the residual" in rule.reason(0)
+
+
 def test_smooth_parts_are_kept_as_they_were_early_and_details_as_they_are_late():
     detail = torch.zeros(1, 3, SIDE, SIDE)
     detail[..., 32:] = 0.2 * (torch.arange(32) // 2 % 2)

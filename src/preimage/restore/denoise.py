@@ -171,7 +171,9 @@ def plan(picture: Picture, options: DenoiseOptions, choice: RecipeChoice) -> Pla
     return Plan(
         problem,
         recipe,
-        rule=lambda problem: residual_noise() if camera else default_rule(problem, recipe, found),
+        rule=lambda problem: (
+            residual_noise(tells_texture=shrink == 1) if camera else default_rule(problem, recipe, found)
+        ),
         missing=impulse_mask(picture.tensor) if found.kind == "impulse" else None,
         warm=warm_start(recipe) if not camera else None,
         usual_steps=USUAL_STEPS if not camera and isinstance(recipe.code, Masked) else None,
@@ -179,7 +181,11 @@ def plan(picture: Picture, options: DenoiseOptions, choice: RecipeChoice) -> Pla
         shrink=shrink,
         remarks=(
             *striped,
-            *(_said_of_camera(relative) if camera else _said_of(found, low, high, specified=options.sigma is not None)),
+            *(
+                _said_of_camera(relative, shrink)
+                if camera
+                else _said_of(found, low, high, specified=options.sigma is not None)
+            ),
         ),
     )
 
@@ -229,11 +235,18 @@ def _said_of(found: Noise, low: float, high: float, *, specified: bool) -> tuple
     return (found.explanation, in_units, *_advice(found, specified))
 
 
-def _said_of_camera(sigma: float | None) -> tuple[str, ...]:
+_HALVED = (
+    "fitted at half its width and height, for it has more than 512 x 512 pixels; soft texture may be taken for noise: luma or "
+    "strength below 1 keeps a part of it",
+)
+
+
+def _said_of_camera(sigma: float | None, shrink: int) -> tuple[str, ...]:
     level = "" if sigma is None else f" of standard deviation {sigma:.4f} ({255 * sigma:.1f} of 255), as stated"
     return (
         f"Noise of a camera{level}: no noise was found that is independent from pixel to pixel. It is measured in what a fit "
         "leaves, by brightness and in luma and chroma apart; what is left beyond it is put back.",
+        *(_HALVED if shrink > 1 else ()),
     )
 
 

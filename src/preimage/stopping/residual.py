@@ -35,10 +35,13 @@ class ResidualNoise(StoppingRule):
 
     Args:
         early: the share of the maximum number of steps at which the early average is held; from then on steps are judged.
+        tells_texture: whether the reason says where the noise cannot be told from texture. The spectrum of a reduced target does
+            not tell.
         min_delta: fraction of the deviation by which it must fall within `patience` steps for the fit to go on.
     """
 
     early: float = 0.7
+    tells_texture: bool = True
     patience: int | None = 60
     min_delta: float = 0.1
     every: int = 20
@@ -119,7 +122,7 @@ class ResidualNoiseTracker(ScoreTracker):
         end = fall if self.stopped_at[member] else "was still falling at the last step"
         noise = f"noise of {255 * luma:.1f} of 255 in luma, {255 * chroma:.1f} in chroma"
         said = f"{self.rule.name}: {noise}, measured in the residual, {end}; kept step {self.kept_step[member]}"
-        if certainty >= 1:
+        if certainty >= 1 or not self.rule.tells_texture:
             return said
         doubt = "nearly as it was given" if certainty < 0.1 else "with a part of it"
         return f"{said}; it cannot be told from texture, so that the image comes back {doubt}: specify sigma if it is noise"
