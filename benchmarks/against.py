@@ -57,7 +57,7 @@ TASKS = {
     "saliency": "p.saliency(clean, **{by: classifier})",
 }
 CASE = """
-import hashlib, inspect, io, json, sys
+import hashlib, io, json, sys
 import torch, torchvision
 import torch.nn.functional as F
 from PIL import Image

@@ -28,7 +28,8 @@ from preimage.noise.returned import Returned
 from preimage.restore.camera_noise import camera_problem
 from preimage.restore.denoise import from_noise, recipes
 from preimage.restore.recipes import NEAREST
-from studies.camera_noise import pair
+from preimage.stopping.residual import SETTLED
+from studies.camera_noise import pair, tuned
 from studies.harness.imaging import dB
 from studies.harness.study import Run
 
@@ -48,7 +49,6 @@ COLUMNS: tuple[str, ...] = (
     "measured",
 )
 PAIRS = ((100, 140), (140, 200), (160, 240), (200, 280), (220, 320))
-SETTLED = 0.75
 
 
 def averages(given: Tensor, half: bool) -> dict[int, Tensor]:
@@ -96,16 +96,12 @@ def main() -> None:
     parser.add_argument("--half", action="store_true", help="fit at half the width and height")
     options = parser.parse_args()
     run = Run("camera_noise", "small", None, None)
-    root = run.path("real_noise")
-    names = [path.stem.removesuffix("_real") for path in sorted((root / "cc").glob("*_1_real.png"))]
-    if options.set == "polyu":
-        names = [path.stem for path in sorted((root / "polyu/noisy").iterdir())[:12]]
     begun = TABLE.exists()
     with TABLE.open("a", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         if not begun:
             writer.writeheader()
-        for name in names:
+        for name in tuned(run)[options.set]:
             given, clean = pair(run, f"{options.set}-tuned", name)
             for row in gains(given, clean, options.half):
                 shown: dict[str, Any] = {

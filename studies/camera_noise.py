@@ -37,9 +37,16 @@ def cases(run: Run) -> list[tuple[str, str]]:
     found = [("cc-reported", name) for name in cc if name.endswith("_2")]
     found += [("polyu-reported", name) for name in polyu[12:]]
     found += [("clean", name) for name in CLEAN]
-    found += [("cc-tuned", name) for name in cc if name.endswith("_1")]
+    found += [("cc-tuned", name) for name in tuned(run)["cc"]]
     found += [("clean-512", f"early_stopping/clean/{name}.png") for name in WHOLE]
-    return found + [("polyu-tuned", name) for name in polyu[:12]]
+    return found + [("polyu-tuned", name) for name in tuned(run)["polyu"]]
+
+
+def tuned(run: Run) -> dict[str, list[str]]:
+    """The photographs that settings were tuned on, by their set."""
+    root = run.path("real_noise")
+    cc = [path.stem.removesuffix("_real") for path in sorted((root / "cc").glob("*_1_real.png"))]
+    return {"cc": cc, "polyu": [path.stem for path in sorted((root / "polyu/noisy").iterdir())[:12]]}
 
 
 def pair(run: Run, kind: str, name: str):

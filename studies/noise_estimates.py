@@ -15,6 +15,7 @@ from preimage.noise.returned import Returned
 from preimage.restore.denoise import denoise
 from preimage.restore.striped import without_stripes
 from studies.camera_noise import pair as photographed
+from studies.camera_noise import tuned
 from studies.harness import Measured, Run, Study, by_scale, fits, imaging, tables
 from studies.harness.camera import Camera, film_grain, scan
 from studies.harness.rows import Row
@@ -50,10 +51,7 @@ COLUMNS |= {
 def cases(run: Run) -> list[tuple[str, str]]:
     if run.smoke:
         return [(group, "generated") for group in ("camera-90", "white-25", "clean")]
-    root = run.path("real_noise")
-    cc = [path.stem.removesuffix("_real") for path in sorted((root / "cc").glob("*_1_real.png"))]
-    found = [("cc", name) for name in cc]
-    found += [("polyu", path.stem) for path in sorted((root / "polyu/noisy").iterdir())[:12]]
+    found = [(group, name) for group, names in tuned(run).items() for name in names]
     found += [(f"camera-{quality}", f"{name}@{iso}") for quality in QUALITY for name in SHARP for iso in ISO]
     found += [(group, name) for group in ("grain", "scan", *(f"white-{s}" for s in SIGMA)) for name in SHARP]
     return found + [("clean", name) for name in CLEAN]

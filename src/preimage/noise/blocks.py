@@ -49,9 +49,14 @@ def block_means(plane: Tensor, stride: int) -> Tensor:
     return F.avg_pool2d(plane[None, None], SIDE, stride).flatten()
 
 
+def is_cut_off(image: Tensor) -> Tensor:
+    """Where values are black or white, at which noise is cut off: bool, of the image's shape."""
+    return (image < _STEP / 2) | (image > 1 - _STEP / 2)
+
+
 def usable_blocks(image: Tensor, stride: int) -> Tensor:
     """Which blocks of an image (1, c, h, w) are hardly saturated, (n,) bool: others say nothing of the noise."""
-    return block_means(((image < _STEP / 2) | (image > 1 - _STEP / 2)).float().amax(1)[0], stride) <= _SATURATED
+    return block_means(is_cut_off(image).float().amax(1)[0], stride) <= _SATURATED
 
 
 @cache

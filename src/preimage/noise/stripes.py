@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from preimage.errors import InputError
+from preimage.noise.blocks import is_cut_off
 
 Direction = Literal["rows", "columns"]
 
@@ -115,8 +116,7 @@ def remove_stripes(image: Tensor, offsets: Tensor) -> Tensor:
 
     image: (b, c, h, w), 0 to 1; offsets: what it can be broadcast with.
     """
-    inside = (image > _STEP / 2) & (image < 1 - _STEP / 2)
-    return torch.where(inside, (image - offsets.to(image)).clamp(0, 1), image)
+    return torch.where(is_cut_off(image), image, (image - offsets.to(image)).clamp(0, 1))
 
 
 def _checked(image: Tensor) -> Tensor:
@@ -138,8 +138,7 @@ def _changes(image: Tensor) -> Tensor | None:
     image = image[:, :, ::stride]
     width = image.shape[2]
     parts = min(max(width // _PART_WIDTH, _PARTS[0]), _PARTS[1])
-    cut_off = (image < _STEP / 2) | (image > 1 - _STEP / 2)
-    changes = image.masked_fill(cut_off, torch.nan).diff(dim=1)[..., : width // parts * parts]
+    changes = image.masked_fill(is_cut_off(image), torch.nan).diff(dim=1)[..., : width // parts * parts]
     changes = _robust_mean(changes.unflatten(2, (parts, -1)))
     return None if bool(changes.isnan().float().mean() > 0.5) else changes.nan_to_num(0).mT
 

@@ -16,7 +16,7 @@ from preimage.problem import Problem
 from preimage.stopping.rule import StoppingRule, fixed
 from preimage.stopping.tracker import ScoreTracker, Tracker, wide
 
-_SETTLED = (
+SETTLED = (
     0.75  # deviation up to which a block's residual is all noise; MEASURED on the tuned sets of the study camera_noise
 )
 
@@ -108,7 +108,7 @@ class ResidualNoiseTracker(ScoreTracker):
     def _settled(self, member: int, early: torch.Tensor, late: torch.Tensor) -> torch.Tensor:
         image = self._image(member).to(late)
         noise = estimate_camera_noise(image, early) if image.shape == late.shape else None
-        return late if noise is None else early_where_settled(image, early, late, noise, settled=_SETTLED)
+        return late if noise is None else early_where_settled(image, early, late, noise, settled=SETTLED)
 
     def _image(self, member: int) -> torch.Tensor:
         return self.problem.target[member % len(self.problem.target)][None]
