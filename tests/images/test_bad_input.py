@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -235,3 +236,23 @@ def test_a_png_of_colors_by_number_without_its_palette_is_damaged(tmp_path):
     with pytest.raises(InputError, match="palette") as caught:
         read(path)
     assert caught.value.code == "unreadable"
+
+
+def test_reading_changes_nothing_of_the_reader_s_logger_for_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = encoded()["TIFF LZW"]
+    (tmp_path / "cut").write_bytes(data[: len(data) // 10])
+    logger, opened = logging.getLogger("tifffile"), tifffile.TiffFile
+
+    def open_while_another_thread_warns(*args: Any, **options: Any) -> Any:
+        assert (logger.propagate, logger.handlers) == before
+        with ThreadPoolExecutor(1) as another:
+            another.submit(logger.warning, "of another file").result()
+        return opened(*args, **options)
+
+    before = logger.propagate, list(logger.handlers)
+    monkeypatch.setattr(tifffile, "TiffFile", open_while_another_thread_warns)
+    refusal(tmp_path / "cut")
+    logger.warning("afterwards")
+    assert [record.getMessage() for record in caplog.records] == ["of another file", "afterwards"]

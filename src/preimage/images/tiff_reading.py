@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -33,19 +34,18 @@ def read_tiff(path: Path, name: str, page: int | Literal["all"] | None) -> Sampl
     """
     import tifffile
 
-    record = _Record()
-    logger = logging.getLogger("tifffile")
-    logger.addHandler(record)  # what the reader would print
-    propagate, logger.propagate = logger.propagate, False
+    logging.getLogger("tifffile").addFilter(_REMARKS)  # once: adding it again changes nothing
+    remarks = _Remarks()
+    token = _HEARD.set(remarks)
     try:
         # Geographic tags are carried, not interpreted: damaged ones must not keep a picture from being read.
         # Of Micro-Manager's kinds an index leads to other files: each is a plain, ImageJ or OME TIFF as well.
         with tifffile.TiffFile(path, is_geotiff=False, is_ndtiff=False, is_mmstack=False) as tif:
             check_claims(tif, path, name)
             choice = _choose(tif, page, name)
-            if record.lost_pages:
-                raise ValueError(record.lost_pages)
-            if record.lost_planes:
+            if remarks.lost_pages:
+                raise ValueError(remarks.lost_pages)
+            if remarks.lost_planes:
                 reason = "its ImageJ text counts planes that are not in the file"
                 raise InputError(f"{name}: {reason}: it is cut off or forged, export it again", code="unreadable")
             return _read_choice(tif, choice, path, name)
@@ -54,20 +54,39 @@ def read_tiff(path: Path, name: str, page: int | Literal["all"] | None) -> Sampl
     except Exception as error:
         raise damaged(name, error) from error
     finally:
-        logger.removeHandler(record)
-        logger.propagate = propagate
+        _HEARD.reset(token)
 
 
-class _Record(logging.Handler):
-    """Remembers the messages that mean pages are missing; the others concern entries that are not needed."""
+class _Remarks:
+    """The reader's remarks that mean pages are missing; the others concern entries that are not needed."""
 
     lost_pages = ""
     lost_planes = False
 
-    def emit(self, record: logging.LogRecord) -> None:
-        if "invalid page offset" in record.getMessage():
-            self.lost_pages = record.getMessage()
-        self.lost_planes |= "ImageJ series metadata invalid" in record.getMessage()
+    def add(self, text: str) -> None:
+        if "invalid page offset" in text:
+            self.lost_pages = text
+        self.lost_planes |= "ImageJ series metadata invalid" in text
+
+
+_HEARD: ContextVar[_Remarks | None] = ContextVar("_HEARD", default=None)
+
+
+class _Listener(logging.Filter):
+    """Keeps what the reader would print for the file that this thread reads, and lets pass what others make it say.
+
+    The logger belongs to the whole process: nothing of it is changed for the time of one file.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        remarks = _HEARD.get()
+        if remarks is None:
+            return True
+        remarks.add(record.getMessage())
+        return False
+
+
+_REMARKS = _Listener()
 
 
 def _choose(tif: TiffFile, page: int | Literal["all"] | None, name: str) -> Choice:
