@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from preimage.noise.blend import blend, early_where_settled
 from preimage.noise.blocks import from_blocks, from_planes, to_blocks, to_planes
-from preimage.noise.camera import CameraNoise, estimate_camera_noise
+from preimage.noise.camera import CameraNoise, estimate_camera_noise, likely_noise
 from preimage.noise.returned import Returned
 
 SIDE = 96
@@ -92,6 +92,26 @@ def test_too_small_an_image_says_nothing(size):
 def test_a_saturated_image_says_nothing():
     image = torch.ones(1, 3, 64, 64)
     assert estimate_camera_noise(image, 0.9 * image) is None
+
+
+def test_of_what_cannot_be_measured_the_image_comes_back():
+    image = torch.ones(1, 3, 64, 64)
+    assert torch.equal(Returned(image)(0.9 * image), image)
+    assert torch.equal(Returned(image, sigma=0.1)(0.9 * image), 0.9 * image)
+
+
+@pytest.mark.parametrize(
+    ("early", "late", "likely"), [(0.0, 0.0, 1.0), (0.1, 0.15, 1.0), (0.5, 0.9, 0.0), (0.1, 0.7, 0.0)]
+)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_is_fitted_fast_is_texture(early, late, likely, channels):
+    fine = 0.05 * torch.randn(1, channels, 64, 64, generator=draws())
+    assert likely_noise(0.5 + fine, 0.5 + early * fine, 0.5 + late * fine) == likely
+
+
+def test_of_too_small_an_image_nothing_speaks_against_noise():
+    image = torch.rand(1, 3, 15, 40, generator=draws())
+    assert likely_noise(image, image, image) == 1
 
 
 def test_a_blend_puts_back_what_the_fit_has_not_reached():

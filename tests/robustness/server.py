@@ -31,7 +31,7 @@ CANARY = "foreign-code-ran"
 # The worst first, of which a trial has one; broken: the harness itself failed.
 VERDICTS = ("broken", "code", "hang", "wrong", "lost", "memory", "defect", "leftover", "words", "fine")
 CODES = {0, 2, 128 + signal.SIGHUP, 128 + signal.SIGINT, 128 + signal.SIGTERM}
-_OWN = re.compile(r"preimage: |.*: (step|epoch) \d+ of \d+|\s*$")
+_OWN = re.compile(r"preimage: |.*: (step|epoch) \d+ of \d+|.*: (about|at most) [\d.]+ \w+ on this machine|\s*$")
 _DEFECT = ("(a defect;", "Traceback (most recent call last)", "Exception ignored", "Fatal Python error", "core dumped")
 Fault = tuple[str, str]  # verdict, and why
 Event = tuple[float | str, int]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,10 @@ _MEDIAN = 0.4549  # of the square of a standard normal value
 # samples were interpolated; 0.16 and more for texture, or what else is no camera's. Of the tuned sets of the study camera_noise.
 _HIGH, _MIDDLE = (18, 24), (6, 10)  # sums of row and column of a coefficient
 _CAMERAS, _OTHERS = 0.10, 0.14
+# The fitted share of the energy of these frequencies less that to which the residual has fallen: up to -0.18 for a camera's
+# noise, -0.14 and more for texture that is soft, as that of an enlarged picture. Of the same sets, and of enlarged pictures.
+_FINE = (12, 18)
+_NOISES, _TEXTURES = -0.22, -0.13
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,10 +80,7 @@ class CameraNoise:
     @property
     def certainty(self) -> float:
         """How sure it is that this is the noise of a camera rather than texture, from 0 to 1, by its spectrum."""
-        diagonal = torch.arange(SIDE)[:, None] + torch.arange(SIDE)
-        high, middle = (
-            float(self.spectrum[0].cpu()[(diagonal >= low) & (diagonal < end)].mean()) for low, end in (_HIGH, _MIDDLE)
-        )
+        high, middle = (float(self.spectrum[0].cpu()[_between(*band)].mean()) for band in (_HIGH, _MIDDLE))
         return min(max((_OTHERS - high / max(middle, 1e-12)) / (_OTHERS - _CAMERAS), 0.0), 1.0)
 
     def scaled(self, factor: float) -> CameraNoise:
@@ -113,32 +115,76 @@ def estimate_camera_noise(image: Tensor, fitted: Tensor) -> CameraNoise | None:
     and Morel, "A non-parametric approach for the estimation of intensity-frequency dependent noise", ICIP 2014; both of them
     measure the image itself, this the residual of a fit.
     """
-    h, w = image.shape[-2:]
-    if min(h, w) < SIDE:
+    groups = _smooth_blocks(image, fitted, stride := _stride(image))
+    if not groups:
         return None
-    stride = SIDE // 4 if h * w <= _MANY else SIDE // 2
-    usable = usable_blocks(image, stride)
-    if int(usable.sum()) < 2 * _FEWEST:
-        return None
-    squares = to_blocks(to_planes(image - fitted)[0], stride)[:, usable].square()
-    luma = fitted.mean(1)[0]
-    brightness, slope = block_means(luma, stride)[usable], block_means(_slope(luma), stride)[usable]
-    groups = max(1, min(_GROUPS, len(brightness) // _OF_GROUP))
-    points: list[float] = []
-    powers: list[Tensor] = []
-    counts: list[int] = []
-    for group in brightness.argsort().chunk(groups):
-        count = min(len(group), max(_FEWEST, int(_FLATTEST * len(group))))
-        flat = group[slope[group].topk(count, largest=False).indices]
-        powers.append(squares[:, flat].median(1).values / _MEDIAN)
-        points.append(float(brightness[group].mean()))
-        counts.append(len(group))
-    power = torch.stack(powers)  # (g, p, 16, 16)
-    share = torch.tensor(counts).to(power) / sum(counts)
+    squares = to_blocks(to_planes(image - fitted)[0], stride).square()
+    power = torch.stack([squares[:, group.smooth].median(1).values / _MEDIAN for group in groups])  # (g, p, 16, 16)
+    points = torch.tensor([group.brightness for group in groups]).to(power)
+    share = torch.tensor([group.share for group in groups]).to(power)
     spectrum = (power * share[:, None, None, None]).sum(0)
     level = spectrum.flatten(1)[:, 1:].mean(1).clamp_min(1e-12)
     variance = power.flatten(2)[..., 1:].mean(2)
-    return CameraNoise(torch.tensor(points).to(power), variance, spectrum / level[:, None, None])
+    return CameraNoise(points, variance, spectrum / level[:, None, None])
+
+
+def likely_noise(image: Tensor, early: Tensor, late: Tensor) -> float:
+    """How likely what is fine in smooth parts of an image is noise rather than texture, 0 to 1, by two outputs of one fit.
+
+    A network takes up what is of an image faster than noise of the same frequencies ("noise impedance", Ulyanov et al., "Deep
+    Image Prior", CVPR 2018, section 2). So it is noise if little of the energy there has been fitted, and what is left falls
+    slowly.
+
+    Args:
+        image, early, late: (1, c, h, w) in 0 to 1.
+    """
+    groups = _smooth_blocks(image, early, stride := _stride(image))
+    if not groups:
+        return 1.0
+    fine = _between(*_FINE).to(image.device)
+    smooth = torch.cat([group.smooth for group in groups])
+    given, first, last = (
+        to_blocks(to_planes(each)[:1, 0], stride)[0, smooth][:, fine] for each in (image, early, late)
+    )
+    fitted = float((given * last).sum() / given.square().sum().clamp_min(1e-12))
+    before, after = (float((given - each).square().median(0).values.sum()) for each in (first, last))
+    taken = fitted - after / max(before, 1e-12)
+    return min(max((_TEXTURES - taken) / (_TEXTURES - _NOISES), 0.0), 1.0)
+
+
+def _stride(image: Tensor) -> int:
+    return SIDE // 4 if image.shape[-2] * image.shape[-1] <= _MANY else SIDE // 2
+
+
+class _Group(NamedTuple):
+    """Blocks of similar brightness: its mean, their share of all blocks, and which of all blocks are the smoothest of them."""
+
+    brightness: float
+    share: float
+    smooth: Tensor
+
+
+def _smooth_blocks(image: Tensor, fitted: Tensor, stride: int) -> list[_Group]:
+    """The blocks in which a fit is smoothest, by brightness; none if too little of the image is usable."""
+    if min(image.shape[-2:]) < SIDE:
+        return []
+    usable = usable_blocks(image, stride).nonzero()[:, 0]
+    if len(usable) < 2 * _FEWEST:
+        return []
+    luma = fitted.mean(1)[0]
+    brightness, slope = block_means(luma, stride)[usable], block_means(_slope(luma), stride)[usable]
+    found: list[_Group] = []
+    for group in brightness.argsort().chunk(max(1, min(_GROUPS, len(brightness) // _OF_GROUP))):
+        count = min(len(group), max(_FEWEST, int(_FLATTEST * len(group))))
+        smooth = usable[group[slope[group].topk(count, largest=False).indices]]
+        found.append(_Group(float(brightness[group].mean()), len(group) / len(usable), smooth))
+    return found
+
+
+def _between(low: int, end: int) -> Tensor:
+    """The coefficients of a block of which the sum of row and column is so much, (16, 16) bool."""
+    diagonal = torch.arange(SIDE)[:, None] + torch.arange(SIDE)
+    return (diagonal >= low) & (diagonal < end)
 
 
 def _slope(plane: Tensor) -> Tensor:

@@ -74,7 +74,7 @@ class Returned:
     def _restored(self, image: Tensor, fitted: Tensor) -> Tensor:
         noise = self.noise or estimate_camera_noise(image, fitted)
         if noise is None:
-            return fitted
+            return image if self.sigma is None else fitted
         if self.noise is not None and self.sigma is None:
             return blend(image, fitted, noise)
         if self.sigma is not None:

@@ -11,7 +11,7 @@ import torch
 from preimage.engine.step import Step
 from preimage.errors import InputError
 from preimage.noise.blend import early_where_settled
-from preimage.noise.camera import estimate_camera_noise
+from preimage.noise.camera import estimate_camera_noise, likely_noise
 from preimage.problem import Problem
 from preimage.stopping.rule import StoppingRule, fixed
 from preimage.stopping.tracker import ScoreTracker, Tracker, wide
@@ -35,8 +35,7 @@ class ResidualNoise(StoppingRule):
 
     Args:
         early: the share of the maximum number of steps at which the early average is held; from then on steps are judged.
-        tells_texture: whether the reason says where the noise cannot be told from texture. The spectrum of a reduced target does
-            not tell.
+        tells_texture: whether the spectrum of the noise tells it from texture; that of a reduced target does not.
         min_delta: fraction of the deviation by which it must fall within `patience` steps for the fit to go on.
     """
 
@@ -86,7 +85,10 @@ class ResidualNoiseTracker(ScoreTracker):
                 noise = estimate_camera_noise(image, fitted[None]) if bool(fitted.isfinite().all()) else None
                 if noise is not None:
                     luma, chroma = noise.sigmas(image)
-                    values = [math.hypot(luma, chroma), luma, chroma, noise.certainty]
+                    certainty = noise.certainty if self.rule.tells_texture else 1.0
+                    if self.early is not None:
+                        certainty *= likely_noise(image, self.early[i][None], fitted[None])
+                    values = [math.hypot(luma, chroma), luma, chroma, certainty]
                     nothing[[0, 2, 3, 4], i] = torch.tensor(values).to(nothing)
         return nothing
 
@@ -99,7 +101,10 @@ class ResidualNoiseTracker(ScoreTracker):
         return super().decide(step, numbers[:2])
 
     def take(self, step: Step, members: list[bool]) -> None:
-        """Hold of some members the early average where it has left nothing but noise, the latest elsewhere."""
+        """Hold of some members the early average where it has left nothing but noise, the latest elsewhere.
+
+        And as far as the noise may be texture, the image itself.
+        """
         super().take(step, members)
         if self.early is not None and self.best is not None:
             for i in compress(range(len(members)), members):
@@ -108,7 +113,10 @@ class ResidualNoiseTracker(ScoreTracker):
     def _settled(self, member: int, early: torch.Tensor, late: torch.Tensor) -> torch.Tensor:
         image = self._image(member).to(late)
         noise = estimate_camera_noise(image, early) if image.shape == late.shape else None
-        return late if noise is None else early_where_settled(image, early, late, noise, settled=SETTLED)
+        if noise is None:
+            return late
+        held = early_where_settled(image, early, late, noise, settled=SETTLED)
+        return image.lerp(held, likely_noise(image, early, late))
 
     def _image(self, member: int) -> torch.Tensor:
         return self.problem.target[member % len(self.problem.target)][None]
@@ -116,13 +124,16 @@ class ResidualNoiseTracker(ScoreTracker):
     def reason(self, member: int) -> str:
         """Why this member stopped, what the noise is, and what was done with it."""
         if not self.found or math.isnan(self.found[member][0]):
-            return f"the noise of the residual could not be measured; kept step {self.kept_step[member]}"
+            return (
+                f"too little of the image is neither black nor white to measure the noise of the residual; "
+                f"kept step {self.kept_step[member]}; the image comes back as it was given: specify sigma if it is noisy"
+            )
         luma, chroma, certainty = self.found[member]
         fall = f"fell by less than {100 * self.rule.min_delta:.0f} % in {self.limit} steps"
         end = fall if self.stopped_at[member] else "was still falling at the last step"
         noise = f"noise of {255 * luma:.1f} of 255 in luma, {255 * chroma:.1f} in chroma"
         said = f"{self.rule.name}: {noise}, measured in the residual, {end}; kept step {self.kept_step[member]}"
-        if certainty >= 1 or not self.rule.tells_texture:
+        if certainty >= 1:
             return said
         doubt = "nearly as it was given" if certainty < 0.1 else "with a part of it"
         return f"{said}; it cannot be told from texture, so that the image comes back {doubt}: specify sigma if it is noise"
