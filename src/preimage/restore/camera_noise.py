@@ -18,7 +18,7 @@ from preimage.noise.returned import Returned
 from preimage.noise.whiteness import white_sigma
 from preimage.problem import Problem
 from preimage.restore.recipes import NEAREST
-from preimage.series.tiling import is_large, tile_side
+from preimage.series.tiling import tile_side
 from preimage.tasks import FitOptions
 
 LENGTH = 3.0  # pixels over which it is correlated, for whitening: the exact value is of no account
@@ -49,11 +49,10 @@ def for_camera(recipe: Recipe, size: tuple[int, int], options: FitOptions) -> Re
     """A recipe as it serves this noise: noise as code, and steps by the root of the side of what is fitted at a time."""
     from preimage.restore.denoise import from_noise
 
-    large, side = is_large(size, options), tile_side(size, options)
+    side = tile_side(size, options)
     h, w = (min(length, side) / shrinking(size) for length in size)
     steps = round((STEPS if shrinking(size) == 1 else HALVED_STEPS) * (h * w) ** 0.25 / 16)
-    # Two fits over-fit other noise: their mean is better by more than twice the steps are.
-    return replace(from_noise(recipe), network=NEAREST, restarts=max(recipe.restarts, 1 if large else 2), steps=steps)
+    return replace(from_noise(recipe), network=NEAREST, restarts=recipe.restarts, steps=steps)
 
 
 def camera_problem(part: Picture, returned: Returned, shrink: int = 1) -> Problem:
