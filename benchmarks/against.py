@@ -46,11 +46,11 @@ print(json.dumps({"psnr": psnr, "kept": result.kept_step[0], "steps": result.ste
 # A case of each study that is not of denoising, by the default of its task: `clean` is the middle of a picture, 128 x 128.
 TASKS = {
     "super_resolve": "p.super_resolve(F.avg_pool2d(clean, 4), factor=4)",
-    "inpaint": "p.inpaint(clean, mask=half)",
+    "inpaint": "p.inpaint(clean, mask=half, mask_white='missing')",
     "deblur": "p.deblur(blurred, kernel='gaussian:2')",
     "remove_jpeg_artifacts": "p.remove_jpeg_artifacts(as_jpeg)",
     "flash_no_flash": "p.flash_no_flash(noisy, flash=clean)",
-    "invert": "p.invert(clean, layers='layer2', **{by: classifier})",
+    "invert": "p.invert(clean, **{by: classifier, layer: 'layer2'})",
     "maximize": "p.maximize(target=3, size=(96, 96), **{by: classifier})",
     "counterfactual": "p.counterfactual(clean, target=3, **{by: classifier})",
     "purify": "p.purify(noisy)",
@@ -79,7 +79,7 @@ open(sys.argv[3] + ".jpg", "wb").write(file.getvalue())
 as_jpeg = sys.argv[3] + ".jpg"
 torch.manual_seed(0)
 classifier = torchvision.models.resnet18(weights=None, num_classes=5).eval()
-by = "classifier" if hasattr(p, "Classifier") else "predictor"
+by, layer = ("classifier", "layers") if hasattr(p, "Classifier") else ("predictor", "layer")
 classifier = getattr(p, by.capitalize())(classifier, classes=[str(i) for i in range(5)], size=96)
 started = eval(sys.argv[2])
 result = started.run() if hasattr(started, "run") else started
