@@ -3,17 +3,16 @@
 import math
 import statistics
 from collections import Counter
-from dataclasses import replace
 from typing import Any
 
 import torch
 
 from preimage.images import as_picture
-from preimage.noise.camera import estimate_camera_noise
 from preimage.noise.estimation import estimate_noise
 from preimage.noise.returned import Returned
 from preimage.restore.denoise import denoise
 from preimage.restore.striped import without_stripes
+from preimage.stopping.residual import ResidualNoiseTracker
 from studies.camera_noise import pair as photographed
 from studies.camera_noise import tuned
 from studies.harness import Measured, Run, Study, by_scale, fits, imaging, tables
@@ -79,15 +78,14 @@ def pair(run: Run, group: str, name: str) -> tuple[torch.Tensor, torch.Tensor]:
 def estimated(given: torch.Tensor, fit: Any) -> tuple[str, float, float]:
     """The kind of noise that the default takes it for, its deviation, and how sure it is to be noise, of a fit that has ended.
 
-    A camera's is measured in what the fit itself leaves, before anything is put back, and counts as far as it is sure to be one.
+    A camera's is what the rule says of it, and counts as far as it is sure to be one.
     """
     finish = fit.problem.finish
     if isinstance(finish, Returned) and finish.noise is not None:
         return "weak white", finish.noise.sigma(given), 1.0
-    if isinstance(finish, Returned):
-        fit.problem = replace(fit.problem, finish=None)
-        found = estimate_camera_noise(finish.image, fit.result().image)
-        return ("none", 0.0, 1.0) if found is None else ("camera", found.sigma(finish.image), found.certainty)
+    if isinstance(fit.tracker, ResidualNoiseTracker):
+        luma, chroma, certainty = fit.tracker.found[0]
+        return ("none", 0.0, 1.0) if math.isnan(luma) else ("camera", math.hypot(luma, chroma), certainty)
     noise = estimate_noise(without_stripes(as_picture(given), "auto")[0].tensor)
     return f"{noise.kind}, correlated" if noise.length else noise.kind, noise.sigma, 1.0
 

@@ -83,6 +83,19 @@ def test_scaled_is_of_so_many_times_the_deviation():
     assert cameras().scaled(2.5).sigma(clean) == pytest.approx(2.5 * cameras().sigma(clean))
 
 
+@pytest.mark.parametrize("taken_up", [0.0, 0.3, 0.6])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_a_fit_has_taken_up_of_the_noise_is_counted(taken_up, channels):
+    clean = ramp()[:, :channels]
+    noise = 0.03 * torch.randn(clean.shape, generator=draws())
+    whole = estimate_camera_noise(clean + noise, clean + taken_up * noise, whole=True)
+    left = estimate_camera_noise(clean + noise, clean + taken_up * noise)
+    assert whole is not None
+    assert left is not None
+    assert whole.sigma(clean) == pytest.approx(0.03, rel=0.1)
+    assert left.sigma(clean) == pytest.approx((1 - taken_up) * 0.03, rel=0.1)
+
+
 @pytest.mark.parametrize("size", [(15, 40), (20, 20)])
 def test_too_small_an_image_says_nothing(size):
     image = torch.rand(1, 3, *size, generator=draws())

@@ -56,7 +56,7 @@ def test_the_spectrum_of_a_reduced_target_says_nothing_of_texture():
     rule = started(residual_noise(tells_texture=False), PROBLEM, total=TOTAL)
     follow(rule, steps(lambda i: 1 - i / 1e5))
     assert "texture" not in rule.reason(0)
-    assert "measured in the residual" in rule.reason(0)
+    assert "by what the fit leaves" in rule.reason(0)
 
 
 @pytest.mark.parametrize("tells_texture", [True, False])

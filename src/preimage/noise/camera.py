@@ -105,11 +105,13 @@ class CameraNoise:
         return from_planes(colored * self.variance_at(clean.mean(1)).movedim(-1, 1).sqrt())
 
 
-def estimate_camera_noise(image: Tensor, fitted: Tensor) -> CameraNoise | None:
+def estimate_camera_noise(image: Tensor, fitted: Tensor, *, whole: bool = False) -> CameraNoise | None:
     """The noise of an image from what a fit has left of it; None where too little of the image is usable.
 
     Args:
         image, fitted: (1, c, h, w) in 0 to 1: the noisy image, and an output of a fit.
+        whole: the noise of the image, with what the fit has taken up of it; False: the noise of the residual. Of a coefficient
+            n of the noise a fit leaves r = (1 - a) n. Where there is little else, in smooth parts, (E n r)^2 / E r^2 is E n^2.
 
     Source: flat blocks by brightness as in Ponomarenko et al., IGARSS 2007, and a spectrum for each as in Colom, Lebrun, Buades
     and Morel, "A non-parametric approach for the estimation of intensity-frequency dependent noise", ICIP 2014; both of them
@@ -118,14 +120,25 @@ def estimate_camera_noise(image: Tensor, fitted: Tensor) -> CameraNoise | None:
     groups = _smooth_blocks(image, fitted, stride := _stride(image))
     if not groups:
         return None
-    squares = to_blocks(to_planes(image - fitted)[0], stride).square()
-    power = torch.stack([squares[:, group.smooth].median(1).values / _MEDIAN for group in groups])  # (g, p, 16, 16)
+    left = to_blocks(to_planes(image - fitted)[0], stride)
+    if whole:
+        given = to_blocks(to_planes(image)[0], stride)
+        powers = [_taken_up_too(given[:, group.smooth], left[:, group.smooth]) for group in groups]
+    else:
+        powers = [left[:, group.smooth].square().median(1).values / _MEDIAN for group in groups]
+    power = torch.stack(powers)  # (g, p, 16, 16)
     points = torch.tensor([group.brightness for group in groups]).to(power)
     share = torch.tensor([group.share for group in groups]).to(power)
     spectrum = (power * share[:, None, None, None]).sum(0)
     level = spectrum.flatten(1)[:, 1:].mean(1).clamp_min(1e-12)
     variance = power.flatten(2)[..., 1:].mean(2)
     return CameraNoise(points, variance, spectrum / level[:, None, None])
+
+
+def _taken_up_too(given: Tensor, left: Tensor) -> Tensor:
+    """(p, n, 16, 16) of the image and of the residual -> (p, 16, 16): at most the energy of the image."""
+    energy, both = left.square().mean(1).clamp_min(1e-12), (given * left).mean(1)
+    return (both.square() / energy).minimum(given.square().mean(1))
 
 
 def likely_noise(image: Tensor, early: Tensor, late: Tensor) -> float:

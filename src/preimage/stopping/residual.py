@@ -62,7 +62,7 @@ class ResidualNoiseTracker(ScoreTracker):
     """Scores by the deviation of the noise of target - Phi(average); NaN where it cannot be measured."""
 
     rule: ResidualNoise
-    n_statistics = 5  # score, loss, and luma, chroma and certainty of the noise
+    n_statistics = 5  # score, loss, and luma and chroma of the image's noise, and its certainty
     remembers = ("found", "early")
 
     def __init__(self, rule: ResidualNoise, problem: Problem, *, members: int, total: int) -> None:
@@ -83,12 +83,12 @@ class ResidualNoiseTracker(ScoreTracker):
             for i, fitted in enumerate(self.problem.apply(step.average)):
                 image = self._image(i)
                 noise = estimate_camera_noise(image, fitted[None]) if bool(fitted.isfinite().all()) else None
-                if noise is not None:
-                    luma, chroma = noise.sigmas(image)
+                whole = None if noise is None else estimate_camera_noise(image, fitted[None], whole=True)
+                if noise is not None and whole is not None:
                     certainty = noise.certainty if self.rule.tells_texture else 1.0
                     if self.early is not None:
                         certainty *= likely_noise(image, self.early[i][None], fitted[None])
-                    values = [math.hypot(luma, chroma), luma, chroma, certainty]
+                    values = [noise.sigma(image), *whole.sigmas(image), certainty]
                     nothing[[0, 2, 3, 4], i] = torch.tensor(values).to(nothing)
         return nothing
 
@@ -132,7 +132,7 @@ class ResidualNoiseTracker(ScoreTracker):
         fall = f"fell by less than {100 * self.rule.min_delta:.0f} % in {self.limit} steps"
         end = fall if self.stopped_at[member] else "was still falling at the last step"
         noise = f"noise of {255 * luma:.1f} of 255 in luma, {255 * chroma:.1f} in chroma"
-        said = f"{self.rule.name}: {noise}, measured in the residual, {end}; kept step {self.kept_step[member]}"
+        said = f"{self.rule.name}: {noise}, by what the fit leaves, which {end}; kept step {self.kept_step[member]}"
         if certainty >= 1:
             return said
         doubt = "nearly as it was given" if certainty < 0.1 else "with a part of it"
