@@ -37,8 +37,8 @@ def cases(run: Run) -> list[tuple[str, str]]:
     found = [("cc-reported", name) for name in cc if name.endswith("_2")]
     found += [("polyu-reported", name) for name in polyu[12:]]
     found += [("clean", name) for name in CLEAN]
-    found += [("cc-tuned", name) for name in tuned(run)["cc"]]
     found += [("clean-512", f"early_stopping/clean/{name}.png") for name in WHOLE]
+    found += [("cc-tuned", name) for name in tuned(run)["cc"]]
     return found + [("polyu-tuned", name) for name in tuned(run)["polyu"]]
 
 

@@ -2,6 +2,7 @@
 
 import math
 import statistics
+import time
 from collections import Counter
 from typing import Any
 
@@ -76,14 +77,15 @@ def pair(run: Run, group: str, name: str) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def estimated(given: torch.Tensor, fit: Any) -> tuple[str, float, float]:
-    """The kind of noise that the default takes it for, its deviation, and how sure it is to be noise, of a fit that has ended.
+    """The kind of noise that the default takes it for, its deviation, and how sure it is to be noise.
 
-    A camera's is what the rule says of it, and counts as far as it is sure to be one.
+    A camera's is what the rule says of it at the end of the fit, and counts as far as it is sure to be one.
     """
     finish = fit.problem.finish
     if isinstance(finish, Returned) and finish.noise is not None:
         return "weak white", finish.noise.sigma(given), 1.0
     if isinstance(fit.tracker, ResidualNoiseTracker):
+        fit.run()
         luma, chroma, certainty = fit.tracker.found[0]
         return ("none", 0.0, 1.0) if math.isnan(luma) else ("camera", math.hypot(luma, chroma), certainty)
     noise = estimate_noise(without_stripes(as_picture(given), "auto")[0].tensor)
@@ -93,8 +95,9 @@ def estimated(given: torch.Tensor, fit: Any) -> tuple[str, float, float]:
 def measure(run: Run, group: str, name: str) -> dict[str, Any]:
     given, clean = pair(run, group, name)
     fit = denoise(as_picture(given), recipe=fits.named(run.smoke, denoise, 20))
-    seconds = fit.run().seconds
+    begin = time.perf_counter()
     kind, measured, certainty = estimated(given, fit)
+    seconds = time.perf_counter() - begin
     sigma = measured * certainty**0.5
     deviation = 255 * float((given - clean).square().mean().sqrt())
     row = {"size": imaging.size_of(given), "kind": kind, "deviation": deviation}
