@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -229,3 +230,18 @@ def test_constant_pages_are_left_out_of_the_range() -> None:
     pages = np.stack([np.zeros((SIDE, SIDE), np.uint16), cells(), np.full((SIDE, SIDE), 60000, np.uint16)])
     assert screened(pages[..., None]).ends == (cells().min(), cells().max())
     assert screened(pages[[0, 2], ..., None]).ends == (0, 60000)
+
+
+@pytest.mark.parametrize(("dtype", "nodata", "moved"), [("uint8", 0, 1), ("uint8", 255, 254), ("int16", -9999, -9998)])
+def test_a_result_that_equals_the_mark_of_missing_by_chance_is_not_missing(tmp_path, dtype, nodata, moved):
+    values = np.full((32, 32), 10, dtype)
+    values[:2], values[5], values[7] = nodata, 3, 20
+    tifffile.imwrite(tmp_path / "a.tif", values, extratags=[(42113, "s", 0, str(nodata), True)])
+    picture = read(tmp_path / "a.tif", missing=True, value_range=(-10_000, 300) if dtype == "int16" else None)
+    result = picture.tensor.clone()
+    result[..., 10, 10] = (nodata - picture.low) / (picture.high - picture.low)
+    replace(picture, kept=picture.missing).write(result, tmp_path / "b.tif")
+    written = tifffile.imread(tmp_path / "b.tif")
+    assert written[10, 10] == moved
+    assert (written[:2] == nodata).all()
+    assert int((written == nodata).sum()) == 64

@@ -19,7 +19,7 @@ from preimage.images.formats import EXTENSIONS, TIFF, Format, check_holds
 from preimage.images.pixel_size import enlarged_exif
 from preimage.images.ranges import from_unit, quantize
 from preimage.images.raster_writing import encode_raster
-from preimage.images.samples import SMALLEST_SIDE, Metadata, Samples, as_stored
+from preimage.images.samples import SMALLEST_SIDE, Metadata, Samples, apart_from, as_stored, nodata_of
 from preimage.images.tiff_writing import write_tiff
 
 Layout = Literal["file", "hw", "hwc", "tensor hw", "chw", "bchw"]
@@ -266,7 +266,7 @@ class Picture:
         if self.kept is not None and self.given is not None and dtype == self.dtype:
             scale = pages.shape[1] // self.given.shape[1]
             there, own = (each.repeat(scale, 1).repeat(scale, 2) for each in (_channels_last(self.kept), self.given))
-            pages = np.where(there, own, pages).astype(dtype, copy=False)
+            pages = np.where(there, own, apart_from(pages, nodata_of(self.metadata))).astype(dtype, copy=False)
         return pages, self.alpha_of_size(int(tensor.shape[2]), int(tensor.shape[3]))
 
     def alpha_of_size(self, h: int, w: int) -> NDArray[Any] | None:

@@ -101,6 +101,20 @@ class Metadata:
 _NODATA = 42113  # GDAL's
 
 
+def apart_from(values: NDArray[Any], nodata: float | None) -> NDArray[Any]:
+    """Integers of which none equals by chance what their file declares as missing: those are one further, or one less.
+
+    Example:
+        >>> apart_from(np.array([0, 7], np.uint8), 0.0).tolist()
+        [1, 7]
+    """
+    if nodata is None or values.dtype.kind not in "iu":
+        return values
+    return np.where(values == nodata, nodata + (1 if nodata < np.iinfo(values.dtype).max else -1), values).astype(
+        values.dtype
+    )
+
+
 def nodata_of(metadata: Metadata) -> float | None:
     """The value that a file declares as missing, by GDAL's tag or BLANK; None if it declares none, or no number."""
     if metadata.fits is not None:
