@@ -118,8 +118,13 @@ def test_of_what_cannot_be_measured_the_image_comes_back():
 )
 @pytest.mark.parametrize("channels", [1, 3])
 def test_what_is_fitted_fast_is_texture(early, late, likely, channels):
-    fine = 0.05 * torch.randn(1, channels, 64, 64, generator=draws())
+    fine = 0.05 * torch.randn(1, 1, 64, 64, generator=draws()) * torch.tensor([1.0, 0.8, 0.5])[:channels, None, None]
     assert likely_noise(0.5 + fine, 0.5 + early * fine, 0.5 + late * fine) == likely
+
+
+def test_what_is_fitted_fast_and_is_another_in_each_color_is_noise():
+    fine = 0.05 * torch.randn(1, 3, 64, 64, generator=draws())
+    assert likely_noise(0.5 + fine, 0.5 + 0.5 * fine, 0.5 + 0.9 * fine) == 1
 
 
 def test_of_too_small_an_image_nothing_speaks_against_noise():

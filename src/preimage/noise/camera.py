@@ -31,6 +31,11 @@ _CAMERAS, _OTHERS = 0.10, 0.14
 # noise, -0.14 and more for texture that is soft, as that of an enlarged picture. Of the same sets, and of enlarged pictures.
 _FINE = (12, 18)
 _NOISES, _TEXTURES = -0.22, -0.13
+# What a median block of the residual has in common in luma and chroma, see `_shared`: up to 2.7 for noise, strong noise that is
+# taken up fast included, 3.2 and more for texture that is. Of the same sets, and of the synthetic camera of `noise_estimates`.
+_COLORED = (8, 16)
+_NOISES_SHARE, _TEXTURES_SHARE = 2.8, 3.2
+_GRAY = 0.01  # the energy of the chroma of a residual, in that of its luma, below which the image is gray
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +151,7 @@ def likely_noise(image: Tensor, early: Tensor, late: Tensor) -> float:
 
     A network takes up what is of an image faster than noise of the same frequencies ("noise impedance", Ulyanov et al., "Deep
     Image Prior", CVPR 2018, section 2). So it is noise if little of the energy there has been fitted, and what is left falls
-    slowly.
+    slowly. Strong noise is taken up fast as well; but in luma and chroma it is another, while texture has them in common.
 
     Args:
         image, early, late: (1, c, h, w) in 0 to 1.
@@ -161,8 +166,32 @@ def likely_noise(image: Tensor, early: Tensor, late: Tensor) -> float:
     )
     fitted = float((given * last).sum() / given.square().sum().clamp_min(1e-12))
     before, after = (float((given - each).square().median(0).values.sum()) for each in (first, last))
-    taken = fitted - after / max(before, 1e-12)
-    return min(max((_TEXTURES - taken) / (_TEXTURES - _NOISES), 0.0), 1.0)
+    slowly = _falling(fitted - after / max(before, 1e-12), _NOISES, _TEXTURES)
+    if slowly == 1 or image.shape[1] != 3:
+        return slowly
+    return max(slowly, _falling(_shared(image, late, stride), _NOISES_SHARE, _TEXTURES_SHARE))
+
+
+def _falling(value: float, begin: float, end: float) -> float:
+    """1 up to `begin`, 0 from `end` on."""
+    return min(max((end - value) / (end - begin), 0.0), 1.0)
+
+
+def _shared(image: Tensor, fitted: Tensor, stride: int) -> float:
+    """What luma and the two chroma planes of a median block of the residual have in common.
+
+    The mean squared correlation of each two of them, times the number of coefficients: about 1 if they are independent. Infinite
+    where there is hardly any chroma, which then says nothing.
+    """
+    usable = usable_blocks(image, stride)
+    left = to_blocks(to_planes(image - fitted)[0], stride)[:, usable][:, :, _between(*_COLORED).to(image.device)]
+    energy = left.square().sum((1, 2))
+    if energy[1:].sum() < _GRAY * energy[0]:
+        return math.inf
+    left = left / left.square().mean(1, keepdim=True).clamp_min(1e-14).sqrt()
+    left = left / left.square().sum(2, keepdim=True).clamp_min(1e-14).sqrt()
+    pairs = [(left[i] * left[j]).sum(1).square() for i, j in ((0, 1), (0, 2), (1, 2))]
+    return float(torch.stack(pairs).mean(0).median()) * left.shape[2]
 
 
 def _stride(image: Tensor) -> int:
