@@ -139,13 +139,15 @@ def large(numbers: range, size: tuple[int, int], ways: Sequence[str], side: int)
     known = list(csv.DictReader(LARGE.open())) if LARGE.exists() else []
     for number in numbers:
         for way in ways:
-            photographed = way == "camera"
-            clean = mosaic(number, *size, "real_noise/cc/*_mean.png" if photographed else "restoration/kodak24/*.png")
-            noisy = eight_bit(with_gaussian_noise(clean, 25 / 255))
-            noisy = mosaic(number, *size, "real_noise/cc/*_real.png") if photographed else noisy
             named = {"picture": f"mosaic {number + 1}", "size": f"{size[0]} x {size[1]}", "way": way, "side": str(side)}
             if any(named.items() <= row.items() for row in known):
                 continue
+            photographed = way == "camera"
+            clean = mosaic(number, *size, "real_noise/cc/*_mean.png" if photographed else "restoration/kodak24/*.png")
+            if photographed:
+                noisy = mosaic(number, *size, "real_noise/cc/*_real.png")
+            else:
+                noisy = eight_bit(with_gaussian_noise(clean, 25 / 255))
             # A recipe by value is used as it is, in every tile.
             given = recipes()["fast"] if way == "own" else recipe("fast")
             known_noise: dict[str, Any] = {} if photographed else {"noise": "gaussian", "sigma": 25 / 255}

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from preimage.errors import InputError
 from preimage.images import as_picture, read
+from preimage.images.samples import apart_from
 from preimage.images.screening import screened
 
 Array = NDArray[Any]
@@ -245,3 +246,9 @@ def test_a_result_that_equals_the_mark_of_missing_by_chance_is_not_missing(tmp_p
     assert written[10, 10] == moved
     assert (written[:2] == nodata).all()
     assert int((written == nodata).sum()) == 64
+
+
+@pytest.mark.parametrize("nodata", [0, 2**63 - 1, float("nan")])
+def test_large_integers_beside_the_mark_of_missing_stay_exact(nodata):
+    values = np.array([2**62 + 1, 5, 0], np.int64)
+    assert apart_from(values, nodata).tolist() == [2**62 + 1, 5, 1 if nodata == 0 else 0]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preimage.errors import MissingExtra
-from preimage.images.samples import FitsLayout
+from preimage.images.samples import FitsLayout, apart_from
 
 DTYPES = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 """By BITPIX."""
@@ -75,6 +75,6 @@ def _scaled_back(pages: NDArray[Any], layout: FitsLayout) -> NDArray[Any]:
     codes = np.rint((np.where(missing, layout.zero, pages).astype(np.float64) - layout.zero) / layout.scale)
     stored = np.clip(codes, limits.min, np.nextafter(limits.max + 1.0, 0)).astype(dtype)
     if layout.blank is not None:
-        stored[stored == layout.blank] += 1 if layout.blank < limits.max else -1  # is not missing
+        stored = apart_from(stored, layout.blank)
         stored[missing] = layout.blank
     return stored

@@ -108,11 +108,11 @@ def apart_from(values: NDArray[Any], nodata: float | None) -> NDArray[Any]:
         >>> apart_from(np.array([0, 7], np.uint8), 0.0).tolist()
         [1, 7]
     """
-    if nodata is None or values.dtype.kind not in "iu":
+    if nodata is None or values.dtype.kind not in "iu" or not (equal := values == nodata).any():
         return values
-    return np.where(values == nodata, nodata + (1 if nodata < np.iinfo(values.dtype).max else -1), values).astype(
-        values.dtype
-    )
+    moved = values.copy()
+    moved[equal] = int(nodata) + (1 if nodata < np.iinfo(values.dtype).max else -1)
+    return moved
 
 
 def nodata_of(metadata: Metadata) -> float | None:

@@ -34,7 +34,7 @@ def read_tiff(path: Path, name: str, page: int | Literal["all"] | None) -> Sampl
     """
     import tifffile
 
-    logging.getLogger("tifffile").addFilter(_REMARKS)  # once: adding it again changes nothing
+    logging.getLogger("tifffile").addFilter(_LISTENER)  # once: adding it again changes nothing
     remarks = _Remarks()
     token = _HEARD.set(remarks)
     try:
@@ -86,7 +86,7 @@ class _Listener(logging.Filter):
         return False
 
 
-_REMARKS = _Listener()
+_LISTENER = _Listener()
 
 
 def _choose(tif: TiffFile, page: int | Literal["all"] | None, name: str) -> Choice:

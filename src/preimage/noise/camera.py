@@ -86,7 +86,7 @@ class CameraNoise:
     def certainty(self) -> float:
         """How sure it is that this is the noise of a camera rather than texture, from 0 to 1, by its spectrum."""
         high, middle = (float(self.spectrum[0].cpu()[_between(*band)].mean()) for band in (_HIGH, _MIDDLE))
-        return min(max((_OTHERS - high / max(middle, 1e-12)) / (_OTHERS - _CAMERAS), 0.0), 1.0)
+        return _falling(high / max(middle, 1e-12), _CAMERAS, _OTHERS)
 
     def scaled(self, factor: float) -> CameraNoise:
         """The same noise of so many times the deviation."""
@@ -152,6 +152,11 @@ def likely_noise(image: Tensor, early: Tensor, late: Tensor) -> float:
     A network takes up what is of an image faster than noise of the same frequencies ("noise impedance", Ulyanov et al., "Deep
     Image Prior", CVPR 2018, section 2). So it is noise if little of the energy there has been fitted, and what is left falls
     slowly. Strong noise is taken up fast as well; but in luma and chroma it is another, while texture has them in common.
+
+    Example:
+        >>> texture = 0.05 * torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+        >>> likely_noise(0.5 + texture, 0.5 + 0.5 * texture, 0.5 + 0.9 * texture)
+        0.0
 
     Args:
         image, early, late: (1, c, h, w) in 0 to 1.
