@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from preimage.classifiers.classifier import check_answer, gradient_of
+from preimage.classifiers.classifier import check_answer, gradient_of, takes_unit_range
 from preimage.defend.checks import whole_number
 from preimage.errors import InputError
 
@@ -67,6 +67,11 @@ def device_of(model: nn.Module, otherwise: torch.device = _CPU) -> torch.device:
     return next((tensor.device for tensor in (*model.parameters(), *model.buffers())), otherwise)
 
 
+def in_range_of(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """Noisy images, clipped to 0 to 1 for a model that takes no others, as one that purifies them."""
+    return images.clamp(0, 1) if takes_unit_range(model) else images
+
+
 def same_weights(model: nn.Module) -> nn.Module:
     """A copy with modules and hooks of its own on the very same parameters and buffers, for methods that register hooks.
 
@@ -104,10 +109,23 @@ def logits_of(model: nn.Module, images: torch.Tensor, *, fewest: int = 2) -> tor
     return logits
 
 
+def probabilities_of(model: nn.Module, logits: torch.Tensor) -> torch.Tensor:
+    """The class probabilities of a model's logits (b, classes): a Classifier knows its own, others have their softmax."""
+    own: Any = getattr(model, "probabilities_of", None)
+    return logits.softmax(1) if own is None else own(logits)
+
+
+def check_exclusive(model: nn.Module) -> None:
+    """Raise InputError for a classifier of independent labels, where one class is to be the right one."""
+    if getattr(model, "independent", False):
+        way = "classifier.of_label(NAME) is the classifier of one of them"
+        raise InputError(f"the labels of this classifier do not exclude one another: {way}", code="class")
+
+
 def probability_of(model: nn.Module, x: torch.Tensor, targets: Sequence[int] | None) -> torch.Tensor:
-    """softmax(F)_t of images (b, c, h, w), (b,), t each image's target; of a model with one output its sigmoid."""
+    """The probability of each image's target, (b,), of images (b, c, h, w): of F_t; of a model with one output its sigmoid."""
     logits = logits_of(model, x, fewest=1).float()
-    return _of_targets(logits.softmax(1) if logits.shape[1] > 1 else logits.sigmoid(), targets)
+    return _of_targets(probabilities_of(model, logits) if logits.shape[1] > 1 else logits.sigmoid(), targets)
 
 
 def target_gradient(model: nn.Module, x: torch.Tensor, targets: Sequence[int] | None) -> torch.Tensor:
@@ -139,4 +157,4 @@ def check_gradient(model: nn.Module, images: torch.Tensor) -> None:
         x = images[:1].detach().clone().requires_grad_()
         logits = logits_of(model, x)
         gradient_of(logits.sum(), x)
-        check_answer(logits.detach().softmax(1))
+        check_answer(probabilities_of(model, logits.detach()))
