@@ -89,8 +89,11 @@ class Classifier(nn.Module):
         self.training: bool = False
         self.model: nn.Module = model
         place = next(chain(self.model.parameters(), self.model.buffers()), torch.zeros(0)).device
-        for name, numbers in zip(("mean", "std"), statistics, strict=True):
-            self.register_buffer(name, torch.tensor(numbers, dtype=torch.float32, device=place).reshape(1, -1, 1, 1))
+        with torch.inference_mode(False):
+            for name, numbers in zip(("mean", "std"), statistics, strict=True):
+                self.register_buffer(
+                    name, torch.tensor(numbers, dtype=torch.float32, device=place).reshape(1, -1, 1, 1)
+                )
 
     def train(self, mode: bool = True) -> Classifier:
         """Stay in evaluation mode: a classifier that is explained must not change."""

@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 from preimage.classifiers.classifier import Classifier
 from preimage.classifiers.libraries import imported_timm
 from preimage.classifiers.loss_estimator import LossEstimator
+from preimage.classifiers.modules import constants_of
 from preimage.classifiers.thin_resnet import BLOCKS, ThinResNet
 from preimage.errors import InputError
 from preimage.images.atomic import write_bytes_atomically
@@ -274,7 +275,7 @@ def model_fingerprint(*models: nn.Module | None) -> str:
                 digest.update(repr((model.output, model.label)).encode())
         held = model.state_dict()
         transient = {name: buffer for name, buffer in model.named_buffers() if name not in held}  # persistent=False
-        for name, value in (*held.items(), *transient.items()):
+        for name, value in (*held.items(), *transient.items(), *constants_of(model)):
             digest.update(name.encode())
             if isinstance(value, torch.Tensor):
                 digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)

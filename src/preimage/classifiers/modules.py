@@ -97,6 +97,16 @@ def called(model: nn.Module, x: torch.Tensor) -> Any:
         raise InputError(f"{reason}: {_way_out(text)}", code="classifier") from error
 
 
+def constants_of(model: nn.Module) -> list[tuple[str, torch.Tensor]]:
+    """The weights of frozen scripted parts (torch.jit.freeze), which are neither parameters nor buffers, by name."""
+    found: list[tuple[str, torch.Tensor]] = []
+    for name, part in model.named_modules():
+        if isinstance(part, torch.jit.ScriptModule) and not part.state_dict() and hasattr(part, "forward"):
+            held: Any = part.code_with_constants[1].const_mapping
+            found += [(f"{name}.{key}", each) for key, each in held.items() if isinstance(each, torch.Tensor)]
+    return found
+
+
 def layers_of(model: nn.Module) -> list[str]:
     """The names of the modules whose outputs can be seen, in the order of the model's own listing."""
     hidden = tuple(f"{name}." if name else "" for name, part in model.named_modules() if _kind_of_closed(part))
@@ -128,7 +138,8 @@ def _kind_of_closed(part: nn.Module) -> str:
 
 def _copied(model: nn.Module) -> nn.Module:
     try:
-        with torch.no_grad():  # the weights of a copied scripted module would be no leaves
+        # The weights of a copied scripted module would be no leaves, those made in inference mode would have no gradient.
+        with torch.inference_mode(False), torch.no_grad():
             return deepcopy(model)
     except Exception as error:  # whatever the parts of a module raise
         reason = f"{type(model).__name__} cannot be copied ({in_one_line(error, 120)})"
@@ -154,8 +165,15 @@ def _unflattened(program: Any) -> nn.Module:
     for part in model.modules():
         graph = getattr(part, "graph", None)
         for node in graph.nodes if isinstance(graph, torch.fx.Graph) else ():
-            node.meta = {}  # tensors without data, which cannot be copied
+            node.meta = _Shared(node.meta)  # its tensors have no data, and cannot be copied
     return model
+
+
+class _Shared(dict[str, Any]):
+    """What is known of a node of a graph, by which it checks the shape of its inputs; copies of the graph share it."""
+
+    def __deepcopy__(self, memo: Any) -> _Shared:
+        return self
 
 
 def _way_out(text: str) -> str:

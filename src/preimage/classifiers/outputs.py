@@ -189,12 +189,12 @@ def _confirmed(
 ) -> Literal["probabilities", "sigmoid"] | None:
     """The kind of probabilities that the values of noise are, too, if that cannot be by chance."""
     rows, named = [values.detach()], False
-    for probe in probes:
-        with torch.inference_mode(False), torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad():
+        for probe in probes:
             found = again(probe.requires_grad_())
-        named = named or _ends_in(found, ("Softmax", "Sigmoid"))
-        if bool(found.isfinite().all()):
-            rows.append(found.detach())
+            named = named or _ends_in(found, ("Softmax", "Sigmoid"))
+            if bool(found.isfinite().all()):
+                rows.append(found.detach())
     of_all = torch.cat(rows)
     kind = _looks_like(of_all)
     if kind is None or named:
