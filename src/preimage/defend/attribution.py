@@ -223,9 +223,8 @@ def guided_backprop(question: Question) -> Attributed:
 
 def gradcam(question: Question) -> Attributed:
     layer = _last_spatial(question) if question.options.layer is None else question.options.layer
-    if question.options.layer is not None and layer in question.classifier.layers():
-        if layer not in question.classifier.shapes(question.x):
-            raise InputError(f"gradcam needs a layer that returns one tensor, and {layer!r} is none", code="layer")
+    if layer in question.classifier.layers() and layer not in question.classifier.shapes(question.x):
+        raise InputError(f"gradcam needs a layer that returns one tensor, and {layer!r} is none", code="layer")
     copy: Any = same_weights(question.classifier)
     shape = tuple(copy.features(question.x, layer).shape)
     if len(shape) != 4:
