@@ -13,6 +13,8 @@ from torch import nn
 from preimage.classifiers import Classifier
 from preimage.classifiers.model_file import model_fingerprint
 from preimage.defend.attribution import saliency_map
+from preimage.defend.faithfulness import insertion
+from preimage.defend.migsg import MIGSG
 from preimage.defend.saliency import SaliencyOptions
 from preimage.explain.inputs import as_model, given_by
 from preimage.explain.maximize import maximize
@@ -403,3 +405,25 @@ def test_the_fingerprint_of_a_frozen_module_covers_its_weights():
 
     assert fingerprint(0.5) == fingerprint(0.5)
     assert len({fingerprint(bias) for bias in (0.5, 0.25, 0.125)}) == 3
+
+
+def test_what_follows_an_exported_part_is_in_evaluation_mode_as_well():
+    model = nn.Sequential(nn.Sequential(exported(), nn.Dropout()), nn.Linear(3, 3), nn.Dropout())
+    classifier = classifier_of(model)
+    assert not any(part.training for part in classifier.model.modules())
+    torch.testing.assert_close(classifier(PICTURES), classifier(PICTURES), rtol=0, atol=0)
+    assert model.training
+
+
+@pytest.mark.parametrize("make", [scripted, traced, exported])
+def test_attacks_and_curves_take_a_module_of_any_kind_and_leave_its_mode(make):
+    model = make()
+    kept = [parameter.requires_grad for parameter in model.parameters()]
+    maps = torch.rand(2, 1, 24, 24)
+    torch.testing.assert_close(
+        insertion(model, PICTURES, maps, 1, steps=3).probabilities,
+        insertion(Plain().eval(), PICTURES, maps, 1, steps=3).probabilities,
+    )
+    found = MIGSG(model).attribute(PICTURES, target=1, n_steps=2, n_samples=1)
+    torch.testing.assert_close(found, MIGSG(Plain()).attribute(PICTURES, target=1, n_steps=2, n_samples=1))
+    assert [parameter.requires_grad for parameter in model.parameters()] == kept

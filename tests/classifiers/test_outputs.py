@@ -8,6 +8,7 @@ from typing import get_args
 import pytest
 import torch
 from classifiers.small import Tiny, refused, tiny
+from classifiers.test_classifier import hooks_of
 from torch import nn
 
 from preimage.classifiers import Classifier, TrainedModel, load_classifier, load_model
@@ -102,6 +103,31 @@ def test_no_probability_of_0_or_1_is_an_infinite_logit_or_a_gradient_that_is_non
     assert bool(logits.isfinite().all())
     assert bool(torch.autograd.grad(logits.sum(), values)[0].isfinite().all())
     assert logits.argmax(1).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("function", "output"),
+    [(nn.Softmax(1), "probabilities"), (nn.Sigmoid(), "sigmoid"), (nn.Sigmoid(), "label-probabilities")],
+)
+@pytest.mark.parametrize("classes", [1, 3])
+def test_probabilities_that_are_rounded_to_1_by_a_last_module_have_the_gradient_of_their_logits(
+    function, output, classes
+):
+    if classes == 1 and output != "sigmoid":
+        output, function = "probabilities", nn.Sigmoid()
+    names = 2 if classes == 1 else 3
+    model = Ends(function, classes, contrast=-3000.0)
+    classifier = Classifier(model, names, **HALVES, output=output)
+    with torch.no_grad():
+        assert float(function(model.logits(classifier.prepared(PICTURES))).amax()) == 1
+    x = PICTURES.clone().requires_grad_()
+    z = model.logits(classifier.prepared(x))
+    found = classifier(x)
+    wanted = torch.cat([-z / 2, z / 2], 1) if classes == 1 else z.log_softmax(1) if output == "probabilities" else z
+    torch.testing.assert_close(found, wanted, atol=1e-2, rtol=1e-4)
+    slopes = [torch.autograd.grad(each[:, 0].sum(), x, retain_graph=True)[0] for each in (found, wanted)]
+    torch.testing.assert_close(slopes[0], slopes[1], atol=1e-3, rtol=1e-3)
+    assert hooks_of(classifier) == 0
 
 
 # ---------------------------------------------------------------------- logits that look like probabilities
@@ -394,3 +420,10 @@ def test_transformers_say_themselves_that_their_labels_are_independent(tmp_path)
     ViTForImageClassification(config).save_pretrained(tmp_path)
     ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
     assert load_classifier(f"hf:{tmp_path}").independent
+
+
+@pytest.mark.parametrize("output", [None, "labels", "probabilities", "sigmoid", "label-probabilities"])
+def test_a_wrong_statement_is_refused_where_the_picture_has_a_gradient_as_well(output):
+    right = softmax if output != "probabilities" else sigmoid
+    function = (lambda z: z) if output in ("sigmoid", "label-probabilities") else right
+    refused("classifier", Classifier(Ends(function), 3, **HALVES, output=output), PICTURES.clone().requires_grad_())

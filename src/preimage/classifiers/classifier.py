@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from preimage.classifiers import modules, outputs
+from preimage.classifiers.answers import Answers
 from preimage.classifiers.arguments import class_names, class_number, height_and_width, mean_and_std, suggestion
 from preimage.classifiers.outputs import OutputKind, tensor_in
 from preimage.errors import InputError
@@ -27,7 +28,7 @@ _LUMA = (0.299, 0.587, 0.114)
 Model = TypeVar("Model", bound=nn.Module)
 
 
-class Classifier(nn.Module):
+class Classifier(Answers, nn.Module):
     """A classifier of images (b, 1 or 3, h, w) in 0 to 1 that returns logits (b, classes), differentiably.
 
     It holds a frozen copy of the model, in evaluation mode: the model itself stays as it is, and what happens to it later has
@@ -44,8 +45,8 @@ class Classifier(nn.Module):
     Args:
         model: a module that takes normalized images and returns logits, or a tuple that starts with them, a dict with
             "logits" or "out", or an object with `.logits` (transformers). A single logit is that of the second of two classes.
-            Compiled (torch.compile) it is explained as the module that it was made of, in half precision with its weights in
-            single precision, exported (also an ExportedProgram) and scripted as it is, without layers where it hides them.
+            Compiled it is explained as the module that it was made of, in half precision with its weights in single precision,
+            exported (also an ExportedProgram) or scripted as it is, without layers where it hides them.
         classes: their names, or their number.
         mean, std: of the normalization, for images in 0 to 1: three numbers each, or one number each, as (0.5,), for a model of
             gray images.
@@ -86,14 +87,13 @@ class Classifier(nn.Module):
         self.label: int | None = None  # the one of `of_label`
         self._count: int = len(self.classes)  # of what the model returns
         self._output_is_known: bool = False
-        self.training: bool = False
+        self.training = False
         self.model: nn.Module = model
         place = next(chain(self.model.parameters(), self.model.buffers()), torch.zeros(0)).device
         with torch.inference_mode(False):
             for name, numbers in zip(("mean", "std"), statistics, strict=True):
-                self.register_buffer(
-                    name, torch.tensor(numbers, dtype=torch.float32, device=place).reshape(1, -1, 1, 1)
-                )
+                held = torch.tensor(numbers, dtype=torch.float32, device=place)
+                self.register_buffer(name, held.reshape(1, -1, 1, 1))
 
     def train(self, mode: bool = True) -> Classifier:
         """Stay in evaluation mode: a classifier that is explained must not change."""
@@ -103,46 +103,11 @@ class Classifier(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(b, 1 or 3, h, w) in 0 to 1 -> logits (b, classes)."""
-        own = self.prepared(x)
-        return self._logits(modules.called(self.model, own), own).to(x.device)
+        return self._logits(self._forward(own := self.prepared(x)), own).to(x.device)
 
     def probabilities(self, x: torch.Tensor) -> torch.Tensor:
         """The class probabilities, (b, classes): the softmax of the logits, or of independent labels the sigmoid of each."""
         return self.probabilities_of(self(x))
-
-    @property
-    def independent(self) -> bool:
-        """Whether the classes are labels that do not exclude one another."""
-        return self.output in outputs.INDEPENDENT and self.label is None
-
-    def probabilities_of(self, logits: torch.Tensor) -> torch.Tensor:
-        """The class probabilities of logits (b, classes), as by `probabilities`."""
-        return logits.sigmoid() if self.independent else logits.softmax(1)
-
-    def predicts(self, probabilities: torch.Tensor, index: int) -> torch.Tensor:
-        """Whether the class is predicted by probabilities (b, classes), (b,): the most probable one, a label from 0.5 on."""
-        if self.independent:
-            return probabilities[:, index] >= outputs.PRESENT
-        return probabilities.argmax(1) == index
-
-    def predicted(self, probabilities: torch.Tensor) -> str:
-        """The name of the predicted class of probabilities (classes,); of independent labels those of all, or "none"."""
-        if not self.independent:
-            return self.classes[int(probabilities.argmax())]
-        present = (name for k, name in enumerate(self.classes) if float(probabilities[k]) >= outputs.PRESENT)
-        return ", ".join(present) or "none"
-
-    def in_words(self, probabilities: torch.Tensor) -> str:
-        """The predicted class of probabilities (classes,) with its own; of independent labels the three most probable present.
-
-        Example:
-            >>> Classifier(nn.Flatten(), ["effusion", "mass"], output="labels").in_words(torch.tensor([0.91, 0.2]))
-            'effusion 0.91'
-        """
-        most = probabilities.argsort(descending=True).tolist()[: 3 if self.independent else 1]
-        present = [k for k in most if not self.independent or float(probabilities[k]) >= outputs.PRESENT]
-        named = ", ".join(f"{self.classes[k]} {float(probabilities[k]):.2f}" for k in present or most[:1])
-        return named if present else f"none, {named}"
 
     def with_output(self, output: OutputKind | None) -> Classifier:
         """The same classifier, of the same weights, where the model returns something else; None: itself."""
@@ -197,7 +162,7 @@ class Classifier(nn.Module):
 
         with suppress(_FoundError):
             self._forward(self.prepared(x), [layer], stop)
-        return _outputs(found, [layer], x.device)[layer]
+        return self._features(found, [layer], x)[layer]
 
     def logits_and_features(
         self, x: torch.Tensor, layers: Sequence[str]
@@ -209,9 +174,8 @@ class Classifier(nn.Module):
             # A copy: what follows may change the tensor in place, as nn.ReLU(inplace=True) does.
             found[layer] = tensor_in(output, f"layer {layer}").clone()
 
-        own = self.prepared(x)
-        logits = self._logits(self._forward(own, layers, keep), own)
-        return logits.to(x.device), _outputs(found, layers, x.device)
+        logits = self._logits(self._forward(own := self.prepared(x), layers, keep), own).to(x.device)
+        return logits, self._features(found, layers, x)
 
     @torch.no_grad()
     def shapes(self, x: torch.Tensor) -> dict[str, tuple[int, ...]]:
@@ -226,7 +190,9 @@ class Classifier(nn.Module):
         self._forward(self.prepared(x), self.layers(), note)
         return found
 
-    def _forward(self, x: torch.Tensor, layers: Sequence[str], receive: Callable[[str, Any], None]) -> Any:
+    def _forward(
+        self, x: torch.Tensor, layers: Sequence[str] = (), receive: Callable[[str, Any], None] | None = None
+    ) -> outputs.Returned:
         """What the model returns for its input; `receive` takes name and output of each of the layers on the way."""
         parts, thread = dict(self.model.named_modules()), get_ident()
         if layers:
@@ -238,12 +204,12 @@ class Classifier(nn.Module):
 
         def hook(layer: str, module: nn.Module, inputs: Any, output: Any) -> None:
             del module, inputs
-            if get_ident() == thread:  # else another thread's forward pass through the same classifier
+            if receive is not None and get_ident() == thread:  # else another thread's pass through the same classifier
                 receive(layer, output)
 
         handles = [parts[layer].register_forward_hook(partial(hook, layer)) for layer in layers]
         try:
-            return modules.called(self.model, x)
+            return outputs.returned(self.model, self.output, x)
         finally:
             for handle in handles:
                 handle.remove()
@@ -268,26 +234,33 @@ class Classifier(nn.Module):
             logits = self(torch.linspace(0, 1, x.shape[-1]).expand(1, *x.shape[1:]).to(x))
         check_answer(self.probabilities_of(logits))
 
-    def _logits(self, output: Any, x: torch.Tensor) -> torch.Tensor:
+    def _logits(self, returned: outputs.Returned, x: torch.Tensor) -> torch.Tensor:
         """The logits (b, classes) of what the model returned for its input x."""
-        values = self._values(output, len(x))
+        values = self._values(returned.output, len(x))
         if not self._output_is_known and not torch.compiler.is_compiling():
-            probes = outputs.Probes(x, unit=takes_unit_range(self.model))
-            outputs.check_output(
-                self.output, values, lambda x: self._values(modules.called(self.model, x), len(x)), probes
-            )
-            self._output_is_known = True
-        if self.label is not None:
-            values = values[:, self.label : self.label + 1]
-        return outputs.logits_from(values, self.output)
+            probes = outputs.Probes(x, unit=modules.takes_unit_range(self.model))
+            again = partial(self._again, len(x))
+            self._output_is_known = outputs.check_output(self.output, values, again, probes)
+        logits = outputs.logits_from(values, self.output) if returned.logits is None else returned.logits
+        return logits if self.label is None else outputs.of_two_classes(logits[:, self.label])
+
+    def _features(
+        self, found: dict[str, torch.Tensor], layers: Sequence[str], x: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """The outputs of layers for images x; of a model that averages over samples of each image their mean, as its logits."""
+        if unused := [layer for layer in layers if layer not in found]:
+            raise InputError(f"a forward pass does not use the layer {unused[0]!r}: take another", code="layer")
+        samples, images = getattr(self.model, "averaged_samples", 1), len(x)
+        for layer, value in found.items() if samples > 1 else ():
+            if len(value) == samples * images:
+                found[layer] = value.unflatten(0, (images, samples)).mean(1)
+        return {layer: found[layer].to(x.device) for layer in layers}
+
+    def _again(self, images: int, x: torch.Tensor) -> torch.Tensor:
+        return self._values(modules.called(self.model, x), images)
 
     def _values(self, output: Any, images: int) -> torch.Tensor:
         return outputs.rows_in(output, images, self._count, self.output)
-
-
-def takes_unit_range(model: nn.Module) -> bool:
-    """Whether a module, or a part of it, takes images in 0 to 1 alone, as one that purifies them: it has `takes_unit_range`."""
-    return any(getattr(part, "takes_unit_range", False) is True for part in model.modules())
 
 
 def luma(x: torch.Tensor) -> torch.Tensor:
@@ -322,13 +295,6 @@ def on_device(model: Model, device: torch.device) -> Model:
     place = torch.empty(0, device=device).device  # with its index
     is_there = all(tensor.device == place for tensor in (*model.parameters(), *model.buffers()))
     return model if is_there else deepcopy(model).to(device)
-
-
-def _outputs(found: dict[str, torch.Tensor], layers: Sequence[str], device: torch.device) -> dict[str, torch.Tensor]:
-    for layer in layers:
-        if layer not in found:
-            raise InputError(f"a forward pass does not use the layer {layer!r}: take another", code="layer")
-    return {layer: output.to(device) for layer, output in found.items()}
 
 
 class _FoundError(Exception):

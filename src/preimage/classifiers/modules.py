@@ -66,8 +66,10 @@ def in_evaluation_mode(model: nn.Module) -> None:
     """Put a module into evaluation mode; an exported one has none, and is as it was exported."""
     try:
         model.train(False)
-    except NotImplementedError:
+    except NotImplementedError:  # of the module, or of one in it
         model.training = False
+        for part in model.children():
+            in_evaluation_mode(part)
 
 
 def precision_of(model: nn.Module) -> torch.dtype | None:
@@ -95,6 +97,11 @@ def called(model: nn.Module, x: torch.Tensor) -> Any:
         height, width = x.shape[-2:]
         reason = f"the classifier cannot process images of {width} x {height} ({type(error).__name__}: {text})"
         raise InputError(f"{reason}: {_way_out(text)}", code="classifier") from error
+
+
+def takes_unit_range(model: nn.Module) -> bool:
+    """Whether a module, or a part of it, takes images in 0 to 1 alone, as one that purifies them: it has `takes_unit_range`."""
+    return any(getattr(part, "takes_unit_range", False) is True for part in model.modules())
 
 
 def constants_of(model: nn.Module) -> list[tuple[str, torch.Tensor]]:

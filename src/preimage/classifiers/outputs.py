@@ -14,15 +14,19 @@ each class has a gradient.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Iterator
+from threading import get_ident
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
+from torch import nn
 
+from preimage.classifiers.modules import called
 from preimage.errors import InputError
 
 OutputKind = Literal["logits", "probabilities", "sigmoid", "labels", "label-probabilities"]
 INDEPENDENT = ("labels", "label-probabilities")
+_STATED = ("probabilities", "sigmoid", "label-probabilities")
 PRESENT = 0.5  # the probability from which on an independent label is predicted
 
 _SUM, _SATURATED = 1e-3, 1e-3  # how far from 1 a sum may be; how near to 0 or 1 no logit comes by chance
@@ -96,6 +100,48 @@ def rows_in(output: Any, images: int, classes: int, kind: OutputKind | None) -> 
     return values if values.dtype == torch.float64 else values.float()
 
 
+class Returned(NamedTuple):
+    """What a model returned, and the logits (b, classes) of which its last module made that; None: it ends in no such module."""
+
+    output: Any
+    logits: torch.Tensor | None
+
+
+def returned(model: nn.Module, kind: OutputKind | None, x: torch.Tensor) -> Returned:
+    """What a model returns for its input; of probabilities by nn.Softmax or nn.Sigmoid as its last module also their logits.
+
+    A probability that is rounded to 1 has lost its gradient; what the module was given has not.
+    """
+    if kind not in _STATED:
+        return Returned(called(model, x), None)
+    found: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+    thread = get_ident()
+
+    def keep(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
+        if get_ident() == thread:  # else another thread's pass through the same model
+            found[id(output)] = output, inputs[0]
+
+    ends = [part for part in model.modules() if isinstance(part, nn.Softmax | nn.Sigmoid)]
+    handles = [part.register_forward_hook(keep) for part in ends]
+    try:
+        output = called(model, x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    _, before = found.get(id(tensor_in(output, "the classifier")), (None, None))
+    if before is None or before.ndim != 2:
+        return Returned(output, None)
+    before = before if before.dtype == torch.float64 else before.float()
+    if before.shape[1] == 1:
+        return Returned(output, of_two_classes(before[:, 0]))
+    return Returned(output, before.log_softmax(1) if kind == "probabilities" else before)
+
+
+def of_two_classes(z: torch.Tensor) -> torch.Tensor:
+    """The logits (b, 2) of two classes, of the logit z (b,) of the second: their softmax is (1 - sigmoid z, sigmoid z)."""
+    return torch.stack([-z / 2, z / 2], 1)
+
+
 def logits_from(values: torch.Tensor, kind: OutputKind | None) -> torch.Tensor:
     """The logits F (b, classes) of values (b, classes), or (b, 1) of the second of two classes.
 
@@ -112,7 +158,7 @@ def logits_from(values: torch.Tensor, kind: OutputKind | None) -> torch.Tensor:
         values = p.log() - (-p).log1p()
     elif kind == "probabilities":
         values = values.clamp_min(torch.finfo(values.dtype).tiny).log()
-    return torch.cat([-values / 2, values / 2], 1) if single else values
+    return of_two_classes(values[:, 0]) if single else values
 
 
 # ---------------------------------------------------------------------- what the values look like
@@ -120,7 +166,7 @@ def logits_from(values: torch.Tensor, kind: OutputKind | None) -> torch.Tensor:
 
 def check_output(
     kind: OutputKind | None, values: torch.Tensor, again: Callable[[torch.Tensor], torch.Tensor], probes: Probes
-) -> None:
+) -> bool:
     """Check that the values (b, classes) of a model are what they are stated to be; None: logits, unless they cannot be.
 
     Range and sums of these images are evidence for logits at once. Those that look like probabilities are confirmed by noise.
@@ -130,27 +176,31 @@ def check_output(
         again: the values of further inputs of the model.
         probes: these inputs.
 
+    Returns:
+        Whether that is known now: values that are not finite say nothing.
+
     Raises:
         InputError: probabilities where logits are stated or nothing is, or values that are no probabilities where these are.
     """
-    if not bool(values.isfinite().all()) or kind == "logits":
-        return
+    values = values.detach()
+    if kind == "logits" or not bool(values.isfinite().all()):
+        return kind == "logits"
     found = _looks_like(values)
-    if kind in ("probabilities", "sigmoid", "label-probabilities"):
+    if kind in _STATED:
         one = values.shape[1] == 1
         if found is None or (kind == "probabilities" and not one and found != "probabilities"):
             low, high = (float(end) for end in values.aminmax())
             wanted = "rows from 0 to 1 of sum 1" if kind == "probabilities" and not one else "values from 0 to 1"
             reason = f"output {kind!r} is of {wanted}, and the classifier returns values from {low:.3g} to {high:.3g}"
             raise InputError(f"{reason}{_sums(values)}: state what it returns, logits for example", code="classifier")
-        return
+        return True
     found = None if found is None else _confirmed(values, again, probes)
     if found is None:
-        return
+        return True
     rest = " of sum 1" if found == "probabilities" else ""
     way = "'probabilities'" if rest else "'sigmoid', or 'label-probabilities' for independent labels"
     reason = f"the classifier returns no logits but values from 0 to 1{rest}"
-    raise InputError(f"{reason}: state output={way} (--classifier-output)", code="classifier")
+    raise InputError(f"{reason}: state output={way} of its Classifier (--classifier-output)", code="classifier")
 
 
 class Probes:
@@ -165,7 +215,7 @@ class Probes:
         self.like = like.detach()
         self.unit = unit
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[torch.Tensor]:
         generator = torch.Generator().manual_seed(0)
         for amplitude in _AMPLITUDES:
             for _ in range(-(-_PROBES // len(self.like))):
@@ -177,10 +227,10 @@ class Probes:
 
 def _looks_like(values: torch.Tensor) -> Literal["probabilities", "sigmoid"] | None:
     """By range and sums alone."""
-    low, high = (float(end) for end in values.detach().aminmax())
+    low, high = (float(end) for end in values.aminmax())
     if low < 0 or high > 1 + _SUM:
         return None
-    of_sum_one = values.shape[1] > 1 and bool(((values.detach().sum(1) - 1).abs() < _SUM).all())
+    of_sum_one = values.shape[1] > 1 and bool(((values.sum(1) - 1).abs() < _SUM).all())
     return "probabilities" if of_sum_one else "sigmoid" if high <= 1 else None
 
 
@@ -188,7 +238,7 @@ def _confirmed(
     values: torch.Tensor, again: Callable[[torch.Tensor], torch.Tensor], probes: Probes
 ) -> Literal["probabilities", "sigmoid"] | None:
     """The kind of probabilities that the values of noise are, too, if that cannot be by chance."""
-    rows, named = [values.detach()], False
+    rows, named = [values], False
     with torch.inference_mode(False), torch.enable_grad():
         for probe in probes:
             found = again(probe.requires_grad_())

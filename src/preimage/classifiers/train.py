@@ -294,8 +294,8 @@ class Training:
         sample = images[:: max(1, len(images) // _SAMPLES)].cpu().float() / 255
         mean, std = sample.mean((0, 2, 3)), sample.std((0, 2, 3)).clamp_min(1e-3)
         # No size yet: crops of the images are classified as they are.
-        names, values, own = self.data.classes, self.data.values, (mean.tolist(), std.tolist())
-        return Classifier(model, names, *own, copy=False, values=values, output="logits")
+        own = {"mean": mean.tolist(), "std": std.tolist(), "values": self.data.values, "output": "logits"}
+        return Classifier(model, self.data.classes, copy=False, **own)
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=has_native_bfloat16(self.device))

@@ -16,7 +16,8 @@ import torch
 from torch.nn import functional
 
 from preimage.classifiers import Classifier
-from preimage.classifiers.classifier import check_answer, on_device, takes_unit_range
+from preimage.classifiers.classifier import check_answer, on_device
+from preimage.classifiers.modules import takes_unit_range
 from preimage.defend.checks import noise_level, whole_number
 from preimage.defend.faithfulness import blurred
 from preimage.defend.migsg import MIGSG, SAMPLES, baseline_like

@@ -143,6 +143,11 @@ class DefendedClassifier(nn.Module):
             purified = straight_through(repeated, purified)
         return logits_of(self.model, purified).unflatten(0, (-1, self.samples)).mean(1)
 
+    @property
+    def averaged_samples(self) -> int:
+        """How many rows of a layer's output belong to each image."""
+        return self.samples
+
     def probabilities_of(self, logits: torch.Tensor) -> torch.Tensor:
         """The class probabilities of logits (b, classes), as of the model."""
         return probabilities_of(self.model, logits)

@@ -22,7 +22,7 @@ from preimage.classifiers.model_file import short_fingerprint
 from preimage.defend.checks import checked_images, checked_model
 from preimage.defend.defence import random_source
 from preimage.defend.purification import adapted, as_given, prior_of
-from preimage.defend.users_model import at_rest, device_of, logits_of, probabilities_of
+from preimage.defend.users_model import at_rest, check_logits, device_of, logits_of, probabilities_of
 from preimage.differences import first_difference
 from preimage.engine.fit import Fit
 from preimage.engine.recipe import Recipe
@@ -120,6 +120,8 @@ class Inspecting(Fit):
         self.model: nn.Module = on_device(model, self.place)
         known, streams = random_source(len(images), seed)
         self.given: torch.Tensor = self._probabilities(images if seen is None else checked_images(seen, "seen"))
+        with at_rest(self.model), torch.no_grad():
+            check_logits(self.model, images.to(self.place))
         self.classified: dict[str, list[Any]] = {"steps": [], "early": [], "outputs": []}  # as in Inspection
         prior = prior_of(images, recipe, known, streams, self.place)
         problem, rule = Problem(images.detach().float()), After()

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 
 from preimage.classifiers import Classifier
-from preimage.classifiers.classifier import on_device, takes_unit_range
+from preimage.classifiers.classifier import on_device
 from preimage.classifiers.model_file import model_fingerprint
+from preimage.classifiers.modules import takes_unit_range
 from preimage.classifiers.untrained import looks_untrained
 from preimage.defend.attribution import NOISY, SaliencyMap, saliency_map
 from preimage.defend.faithfulness import Curve, deletion, insertion

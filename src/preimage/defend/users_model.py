@@ -16,7 +16,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from preimage.classifiers.classifier import check_answer, gradient_of, takes_unit_range
+from preimage.classifiers.classifier import Classifier, check_answer, gradient_of
+from preimage.classifiers.modules import in_evaluation_mode, takes_unit_range
+from preimage.classifiers.outputs import Probes, check_output
 from preimage.defend.checks import whole_number
 from preimage.errors import InputError
 
@@ -47,8 +49,9 @@ def at_rest(model: nn.Module) -> Iterator[None]:
             names = ("training",) if isinstance(part, nn.Module) else ("requires_grad", "grad")
             before, borrowers = _BORROWED.get(id(part), ({name: getattr(part, name) for name in names}, 0))
             _BORROWED[id(part)] = before, borrowers + 1
-        model.eval()
-        model.requires_grad_(False)
+        in_evaluation_mode(model)
+        for parameter in model.parameters():  # a scripted module has no requires_grad_
+            parameter.requires_grad_(False)
     try:
         yield
     finally:
@@ -113,6 +116,14 @@ def probabilities_of(model: nn.Module, logits: torch.Tensor) -> torch.Tensor:
     """The class probabilities of a model's logits (b, classes): a Classifier knows its own, others have their softmax."""
     own: Any = getattr(model, "probabilities_of", None)
     return logits.softmax(1) if own is None else own(logits)
+
+
+def check_logits(model: nn.Module, images: torch.Tensor) -> None:
+    """Raise InputError for a module whose outputs for images (b, c, h, w) are probabilities; a Classifier knows its own."""
+    if isinstance(model, Classifier):
+        return
+    values = logits_of(model, images[:1], fewest=1)
+    check_output(None, values, lambda x: logits_of(model, x, fewest=1), Probes(images[:1], unit=True))
 
 
 def check_exclusive(model: nn.Module) -> None:

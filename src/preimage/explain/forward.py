@@ -15,8 +15,8 @@ import torch
 from torch.nn import functional
 
 from preimage.classifiers import Classifier, LossEstimator
-from preimage.classifiers.classifier import takes_unit_range
 from preimage.classifiers.model_file import TrainedModel
+from preimage.classifiers.modules import takes_unit_range
 from preimage.errors import InputError
 from preimage.explain.options import UncertaintyKind
 from preimage.problem import Regularizer
