@@ -97,7 +97,6 @@ class Classifier(Answers, nn.Module):
 
     def train(self, mode: bool = True) -> Classifier:
         """Stay in evaluation mode: a classifier that is explained must not change."""
-        del mode
         modules.in_evaluation_mode(self.model)
         return self
 
