@@ -236,7 +236,7 @@ class Classifier(Answers, nn.Module):
     def _logits(self, returned: outputs.Returned, x: torch.Tensor) -> torch.Tensor:
         """The logits (b, classes) of what the model returned for its input x."""
         values = self._values(returned.output, len(x))
-        if not self._output_is_known and not torch.compiler.is_compiling():
+        if not (self._output_is_known or self.model.training or torch.compiler.is_compiling()):
             probes = outputs.Probes(x, unit=modules.takes_unit_range(self.model))
             again = partial(self._again, len(x))
             self._output_is_known = outputs.check_output(self.output, values, again, probes)

@@ -294,8 +294,7 @@ class Training:
         sample = images[:: max(1, len(images) // _SAMPLES)].cpu().float() / 255
         mean, std = sample.mean((0, 2, 3)), sample.std((0, 2, 3)).clamp_min(1e-3)
         # No size yet: crops of the images are classified as they are.
-        own = {"mean": mean.tolist(), "std": std.tolist(), "values": self.data.values, "output": "logits"}
-        return Classifier(model, self.data.classes, copy=False, **own)
+        return Classifier(model, self.data.classes, mean.tolist(), std.tolist(), copy=False, values=self.data.values)
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=has_native_bfloat16(self.device))
