@@ -67,7 +67,7 @@ class CounterfactualOptions(FeatureOptions, PriorOptions):
         kind="classifier",
     )
     second_classifier_output: ClassifierOutput | None = option(
-        None, help="What the second classifier returns, as --classifier-output."
+        None, help="Output of the second classifier, as --classifier-output."
     )
     count: int = option(
         1, help="Number of counterfactuals from different seeds, 1 to 10000.", minimum=1, maximum=10_000

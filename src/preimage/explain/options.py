@@ -24,8 +24,8 @@ CLASSIFIER = (
     "weights)."
 )
 OUTPUT = (
-    "What the classifier returns: logits, probabilities (their softmax), sigmoid (of each logit), labels (logits of independent "
-    "labels) or label-probabilities (the sigmoid of each of these); default: logits, and an error where they cannot be any."
+    "Output of the classifier: logits, probabilities (their softmax), sigmoid (of each logit), labels (logits of independent "
+    "labels) or label-probabilities (the sigmoid of each of these); default: logits, and an error where it cannot be any."
 )
 PAGE = "Self-contained HTML page: images, numbers, settings, limits."
 ClassifierOutput = Literal["logits", "probabilities", "sigmoid", "labels", "label-probabilities"]
