@@ -31,6 +31,30 @@ def class_names(classes: Any) -> tuple[str, ...]:
     return names
 
 
+def class_number(name: Any, classes: Sequence[str]) -> int:
+    """The index of a class by its name, in whatever case, by one of its names (ImageNet's "tench, Tinca tinca"), or its index.
+
+    Example:
+        >>> class_number("Tench", ["goldfish", "tench, Tinca tinca"]), class_number(0, ["no", "yes"])
+        (1, 0)
+
+    Raises:
+        InputError: an unknown one, with those near it.
+    """
+    if isinstance(name, str):
+        lower, wanted = [each.lower() for each in classes], name.lower().strip()
+        for names, own in ((list(classes), name), (lower, wanted)):
+            if own in names:
+                return names.index(own)
+        found = [k for k, each in enumerate(lower) if wanted in (part.strip() for part in each.split(","))]
+        if wanted and len(found) == 1:
+            return found[0]
+    if str(name).isdecimal() and int(name) < len(classes):
+        return int(name)
+    near = f"{suggestion(str(name), classes)} (its indices are 0 to {len(classes) - 1})"
+    raise InputError(f"the classifier has no class {name!r}{near}", code="class")
+
+
 def mean_and_std(mean: Any, std: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """The mean and standard deviation of each channel, which are 1 or 3.
 

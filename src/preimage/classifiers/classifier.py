@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy as copying
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from copy import deepcopy
@@ -14,7 +15,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from preimage.classifiers.arguments import class_names, height_and_width, in_one_line, mean_and_std, suggestion
+from preimage.classifiers import modules, outputs
+from preimage.classifiers.answers import Answers
+from preimage.classifiers.arguments import class_names, class_number, height_and_width, mean_and_std, suggestion
+from preimage.classifiers.outputs import OutputKind, tensor_in
 from preimage.errors import InputError
 from preimage.images.ranges import ValueRange
 
@@ -24,7 +28,7 @@ _LUMA = (0.299, 0.587, 0.114)
 Model = TypeVar("Model", bound=nn.Module)
 
 
-class Classifier(nn.Module):
+class Classifier(Answers, nn.Module):
     """A classifier of images (b, 1 or 3, h, w) in 0 to 1 that returns logits (b, classes), differentiably.
 
     It holds a frozen copy of the model, in evaluation mode: the model itself stays as it is, and what happens to it later has
@@ -41,10 +45,15 @@ class Classifier(nn.Module):
     Args:
         model: a module that takes normalized images and returns logits, or a tuple that starts with them, a dict with
             "logits" or "out", or an object with `.logits` (transformers). A single logit is that of the second of two classes.
+            Compiled it is explained as the module that it was made of, in half precision with its weights in single precision,
+            exported (also an ExportedProgram) or scripted as it is, without layers where it hides them.
         classes: their names, or their number.
         mean, std: of the normalization, for images in 0 to 1: three numbers each, or one number each, as (0.5,), for a model of
             gray images.
         size: side, or (height, width), in pixels, to which images are resized first; None: as they are.
+        output: what the model returns: "logits"; "probabilities", their softmax; "sigmoid", that of each logit; "labels", logits
+            of labels that are independent of each other; "label-probabilities", the sigmoid of each of these. None: logits,
+            and an error at the first call where they cannot be any.
         values: the file values that were black and white in training, for files of their dtype; None: those of the dtype.
         copy: False: the classifier takes the module itself, which is frozen from then on (saves the memory of a copy, 98 MiB
             for a ResNet-50).
@@ -66,35 +75,58 @@ class Classifier(nn.Module):
         *,
         copy: bool = True,
         values: ValueRange | None = None,
+        output: OutputKind | None = None,
     ) -> None:
         super().__init__()
-        if not isinstance(model, nn.Module):
-            raise InputError(
-                f"model must be an nn.Module from images to logits, got {type(model).__name__}: make a function the forward of "
-                "one; load_classifier takes a specification",
-                code="type",
-            )
+        model = modules.taken(model, copy=copy)
         self.classes: tuple[str, ...] = class_names(classes)
         statistics = mean_and_std(mean, std)
         self.size: tuple[int, int] | None = height_and_width(size)
         self.values: ValueRange | None = values
-        self.model: nn.Module = (_copied(model) if copy else model).eval().requires_grad_(False)
+        self.output: OutputKind | None = outputs.checked_output(output)
+        self.label: int | None = None  # the one of `of_label`
+        self._count: int = len(self.classes)  # of what the model returns
+        self._output_is_known: bool = False
+        self.training = False
+        self.model: nn.Module = model
         place = next(chain(self.model.parameters(), self.model.buffers()), torch.zeros(0)).device
-        for name, numbers in zip(("mean", "std"), statistics, strict=True):
-            self.register_buffer(name, torch.tensor(numbers, dtype=torch.float32, device=place).reshape(1, -1, 1, 1))
+        with torch.inference_mode(False):
+            for name, numbers in zip(("mean", "std"), statistics, strict=True):
+                held = torch.tensor(numbers, dtype=torch.float32, device=place)
+                self.register_buffer(name, held.reshape(1, -1, 1, 1))
 
     def train(self, mode: bool = True) -> Classifier:
         """Stay in evaluation mode: a classifier that is explained must not change."""
-        del mode
-        return super().train(False)
+        modules.in_evaluation_mode(self.model)
+        return self
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(b, 1 or 3, h, w) in 0 to 1 -> logits (b, classes)."""
-        return self._logits(self.model(self.prepared(x))).to(x.device)
+        return self._logits(self._forward(own := self.prepared(x)), own).to(x.device)
 
     def probabilities(self, x: torch.Tensor) -> torch.Tensor:
-        """The softmax of the logits, (b, classes)."""
-        return self(x).softmax(1)
+        """The class probabilities, (b, classes): the softmax of the logits, or of independent labels the sigmoid of each."""
+        return self.probabilities_of(self(x))
+
+    def with_output(self, output: OutputKind | None) -> Classifier:
+        """The same classifier, of the same weights, where the model returns something else; None: itself."""
+        if outputs.checked_output(output) in (None, self.output):
+            return self
+        other = copying.copy(self)
+        other.output, other._output_is_known = output, False
+        return other
+
+    def of_label(self, name: str | int) -> Classifier:
+        """The classifier, of the same weights, of one independent label: of two classes, "no NAME" and NAME.
+
+        Raises:
+            InputError: an unknown label, or classes that exclude one another.
+        """
+        if not self.independent:
+            raise InputError("the classes exclude one another: of_label is of output='labels'", code="class")
+        index, other = self.class_index(name), copying.copy(self)
+        other.label, other.classes = index, (f"no {self.classes[index]}", self.classes[index])
+        return other
 
     def prepared(self, x: torch.Tensor) -> torch.Tensor:
         """The input of the model itself, on its device: resized and normalized, in its number of channels."""
@@ -112,8 +144,8 @@ class Classifier(nn.Module):
         return (x - self.mean) / self.std
 
     def layers(self) -> list[str]:
-        """The names of all layers, in the order of the model's own listing."""
-        return [name for name, _ in self.model.named_modules() if name]
+        """The names of all layers, in the order of the model's own listing; none of what is scripted or exported."""
+        return modules.layers_of(self.model)
 
     def features(self, x: torch.Tensor, layer: str) -> torch.Tensor:
         """The output of a layer for images (b, 1 or 3, h, w) in 0 to 1; nothing after the layer is computed.
@@ -124,12 +156,12 @@ class Classifier(nn.Module):
         found: dict[str, torch.Tensor] = {}
 
         def stop(name: str, output: Any) -> None:
-            found[name] = _tensor_in(output, f"layer {name}")
+            found[name] = tensor_in(output, f"layer {name}")
             raise _FoundError
 
         with suppress(_FoundError):
-            self._forward(x, [layer], stop)
-        return _outputs(found, [layer], x.device)[layer]
+            self._forward(self.prepared(x), [layer], stop)
+        return self._features(found, [layer], x)[layer]
 
     def logits_and_features(
         self, x: torch.Tensor, layers: Sequence[str]
@@ -138,10 +170,11 @@ class Classifier(nn.Module):
         found: dict[str, torch.Tensor] = {}
 
         def keep(layer: str, output: Any) -> None:
-            found[layer] = _tensor_in(output, f"layer {layer}")
+            # A copy: what follows may change the tensor in place, as nn.ReLU(inplace=True) does.
+            found[layer] = tensor_in(output, f"layer {layer}").clone()
 
-        logits = self._logits(self._forward(x, layers, keep))
-        return logits.to(x.device), _outputs(found, layers, x.device)
+        logits = self._logits(self._forward(own := self.prepared(x), layers, keep), own).to(x.device)
+        return logits, self._features(found, layers, x)
 
     @torch.no_grad()
     def shapes(self, x: torch.Tensor) -> dict[str, tuple[int, ...]]:
@@ -152,39 +185,37 @@ class Classifier(nn.Module):
             if isinstance(output, torch.Tensor):
                 found[layer] = tuple(output.shape)
 
-        self._forward(x, self.layers(), note)
+        modules.check_layers(self.model)
+        self._forward(self.prepared(x), self.layers(), note)
         return found
 
-    def _forward(self, x: torch.Tensor, layers: Sequence[str], receive: Callable[[str, Any], None]) -> Any:
-        """What the model returns; `receive` takes the name and the output of each of the layers on the way."""
-        modules, thread = dict(self.model.named_modules()), get_ident()
+    def _forward(
+        self, x: torch.Tensor, layers: Sequence[str] = (), receive: Callable[[str, Any], None] | None = None
+    ) -> outputs.Returned:
+        """What the model returns for its input; `receive` takes name and output of each of the layers on the way."""
+        parts, thread = dict(self.model.named_modules()), get_ident()
+        if layers:
+            modules.check_layers(self.model)
+        known = self.layers() if layers else []
         for layer in layers:
-            if layer not in modules or not layer:
-                near = suggestion(layer, self.layers())
-                raise InputError(f"the classifier has no layer {layer!r}{near}", code="layer")
+            if layer not in known:
+                raise InputError(f"the classifier has no layer {layer!r}{suggestion(layer, known)}", code="layer")
 
         def hook(layer: str, module: nn.Module, inputs: Any, output: Any) -> None:
             del module, inputs
-            if get_ident() == thread:  # else another thread's forward pass through the same classifier
+            if receive is not None and get_ident() == thread:  # else another thread's pass through the same classifier
                 receive(layer, output)
 
-        handles = [modules[layer].register_forward_hook(partial(hook, layer)) for layer in layers]
+        handles = [parts[layer].register_forward_hook(partial(hook, layer)) for layer in layers]
         try:
-            return self.model(self.prepared(x))
+            return outputs.returned(self.model, self.output, x)
         finally:
             for handle in handles:
                 handle.remove()
 
     def class_index(self, name: str | int) -> int:
         """The index of a class by its name, in whatever case, or by its index; InputError names those near an unknown one."""
-        if isinstance(name, str):
-            for names, wanted in ((self.classes, name), ([c.lower() for c in self.classes], name.lower())):
-                if wanted in names:
-                    return names.index(wanted)
-        if str(name).isdecimal() and int(name) < len(self.classes):
-            return int(name)
-        near = f"{suggestion(str(name), self.classes)} (its indices are 0 to {len(self.classes) - 1})"
-        raise InputError(f"the classifier has no class {name!r}{near}", code="class")
+        return class_number(name, self.classes)
 
     def check_gradient(self, x: torch.Tensor) -> None:
         """Check that the logits of images (b, 1 or 3, h, w) are finite and differentiable in the image.
@@ -197,23 +228,38 @@ class Classifier(nn.Module):
             logits = self(probe)
             gradient_of(logits.sum(), probe)
         logits = logits.detach()
-        if not bool(logits.softmax(1).isfinite().all()) and bool(probe.min() == probe.max()):
+        if not bool(self.probabilities_of(logits).isfinite().all()) and bool(probe.min() == probe.max()):
             # One that divides by the image's own standard deviation is sound, and undefined for a constant image.
             logits = self(torch.linspace(0, 1, x.shape[-1]).expand(1, *x.shape[1:]).to(x))
-        check_answer(logits.softmax(1))
+        check_answer(self.probabilities_of(logits))
 
-    def _logits(self, output: Any) -> torch.Tensor:
-        logits = _tensor_in(output, "the classifier")
-        if logits.ndim == 1:
-            logits = logits[:, None]
-        if logits.shape[1:] == (1,) and len(self.classes) == 2:
-            logits = torch.cat([torch.zeros_like(logits), logits], 1)
-        if logits.ndim != 2 or logits.shape[1] != len(self.classes):
-            got, count = tuple(logits.shape), len(self.classes)
-            raise InputError(
-                f"the classifier must return logits (b, {count}), got {got}: correct it", code="classifier"
-            )
-        return logits
+    def _logits(self, returned: outputs.Returned, x: torch.Tensor) -> torch.Tensor:
+        """The logits (b, classes) of what the model returned for its input x."""
+        values = self._values(returned.output, len(x))
+        if not (self._output_is_known or self.model.training or torch.compiler.is_compiling()):
+            probes = outputs.Probes(x, unit=modules.takes_unit_range(self.model))
+            again = partial(self._again, len(x))
+            self._output_is_known = outputs.check_output(self.output, values, again, probes)
+        logits = outputs.logits_from(values, self.output) if returned.logits is None else returned.logits
+        return logits if self.label is None else outputs.of_two_classes(logits[:, self.label])
+
+    def _features(
+        self, found: dict[str, torch.Tensor], layers: Sequence[str], x: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """The outputs of layers for images x; of a model that averages over samples of each image their mean, as its logits."""
+        if unused := [layer for layer in layers if layer not in found]:
+            raise InputError(f"a forward pass does not use the layer {unused[0]!r}: take another", code="layer")
+        samples, images = getattr(self.model, "averaged_samples", 1), len(x)
+        for layer, value in found.items() if samples > 1 else ():
+            if len(value) == samples * images:
+                found[layer] = value.unflatten(0, (images, samples)).mean(1)
+        return {layer: found[layer].to(x.device) for layer in layers}
+
+    def _again(self, images: int, x: torch.Tensor) -> torch.Tensor:
+        return self._values(modules.called(self.model, x), images)
+
+    def _values(self, output: Any, images: int) -> torch.Tensor:
+        return outputs.rows_in(output, images, self._count, self.output)
 
 
 def luma(x: torch.Tensor) -> torch.Tensor:
@@ -248,40 +294,6 @@ def on_device(model: Model, device: torch.device) -> Model:
     place = torch.empty(0, device=device).device  # with its index
     is_there = all(tensor.device == place for tensor in (*model.parameters(), *model.buffers()))
     return model if is_there else deepcopy(model).to(device)
-
-
-def _copied(model: nn.Module) -> nn.Module:
-    try:
-        return deepcopy(model)
-    except Exception as error:  # whatever the parts of a module raise
-        reason = f"{type(model).__name__} cannot be copied ({in_one_line(error, 120)})"
-        way = "give copy=False to hand it over, frozen from then on"
-        raise InputError(f"{reason}: {way}", code="classifier") from error
-
-
-def _tensor_in(output: Any, what: str) -> torch.Tensor:
-    """The tensor that matters in what a model or a layer returns: itself, the first of a tuple, "logits" or "out" of a dict."""
-    if isinstance(output, torch.Tensor):
-        return output
-    named = [getattr(output, "logits", None)]  # transformers, GoogLeNet
-    if isinstance(output, dict):
-        named += [output.get(name) for name in ("logits", "out", "last_hidden_state")]
-    for value in named:
-        if isinstance(value, torch.Tensor):
-            return value
-    if isinstance(output, tuple | list) and output:
-        return _tensor_in(output[0], what)
-    raise InputError(
-        f"{what} returned {type(output).__name__}: return a tensor, a tuple, a dict with 'logits' or an object with .logits",
-        code="classifier",
-    )
-
-
-def _outputs(found: dict[str, torch.Tensor], layers: Sequence[str], device: torch.device) -> dict[str, torch.Tensor]:
-    for layer in layers:
-        if layer not in found:
-            raise InputError(f"a forward pass does not use the layer {layer!r}: take another", code="layer")
-    return {layer: output.to(device) for layer, output in found.items()}
 
 
 class _FoundError(Exception):

@@ -74,7 +74,9 @@ def _transformers(name: str, weights: str | None) -> Classifier:
         _take(model, weights, name)
     processor = read(transformers.AutoImageProcessor, use_fast=False)
     labels = _distinct([str(model.config.id2label[i]) for i in range(model.config.num_labels)])
-    return Classifier(model, labels, processor.image_mean, processor.image_std, _side_of(processor), copy=False)
+    output: Any = "labels" if model.config.problem_type == "multi_label_classification" else None
+    mean, std = processor.image_mean, processor.image_std
+    return Classifier(model, labels, mean, std, _side_of(processor), copy=False, output=output)
 
 
 def _side_of(processor: Any) -> int | tuple[int, int] | None:

@@ -7,6 +7,7 @@ import importlib
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from preimage.classifiers.arguments import in_one_line
 from preimage.classifiers.classifier import Classifier
 from preimage.classifiers.libraries import LIBRARIES, NO_WEIGHTS, from_library
 from preimage.classifiers.model_file import Backbone, TrainedModel, built, estimator_of, read_held, values_of
+from preimage.classifiers.outputs import OutputKind
 from preimage.errors import InputError
 from preimage.images.ranges import ValueRange
 from preimage.rng import drawing_from
@@ -33,7 +35,11 @@ Function = Callable[[], Classifier]
 
 
 def load_classifier(
-    spec: str | Path, *, backbone: str | Function | None = None, device: str | torch.device = "cpu"
+    spec: str | Path,
+    *,
+    backbone: str | Function | None = None,
+    output: OutputKind | None = None,
+    device: str | torch.device = "cpu",
 ) -> Classifier:
     """Load the classifier of a specification, with its classes and normalization.
 
@@ -47,16 +53,19 @@ def load_classifier(
             `module.path:function`, your function without arguments that returns a Classifier.
         backbone: for a FILE.pt trained on the classifier of your function: that function again, or its `module.path:function`.
             A file never imports or calls anything.
+        output: what it returns, as of a Classifier; None: what the library, the file or your function says.
         device: where it runs.
 
     Raises:
         InputError: nothing of that name, weights that cannot be downloaded or do not fit, a package that is not installed, a
             function of yours that fails, a file that needs a backbone.
     """
-    return load_model(spec, backbone=backbone).classifier.to(device)
+    return load_model(spec, backbone=backbone, output=output).classifier.to(device)
 
 
-def load_model(spec: str | Path, *, backbone: str | Function | None = None) -> TrainedModel:
+def load_model(
+    spec: str | Path, *, backbone: str | Function | None = None, output: OutputKind | None = None
+) -> TrainedModel:
     """Load a classifier, as `load_classifier`, together with its loss estimator; on the CPU.
 
     Example:
@@ -65,6 +74,9 @@ def load_model(spec: str | Path, *, backbone: str | Function | None = None) -> T
 
     Arguments and errors are those of `load_classifier`; only a `FILE.pt` of `preimage train` has an estimator and `about`.
     """
+    if output is not None:
+        model = load_model(spec, backbone=backbone)
+        return replace(model, classifier=model.classifier.with_output(output))
     _check_specification(spec)
     text = str(spec)
     function, _, file = text.rpartition("@")
@@ -116,7 +128,14 @@ def read_model(path: Path, *, backbone: str | Function | None = None) -> Trained
     try:
         size = None if held["size"] is None else (held["size"][0], held["size"][1])
         classifier = Classifier(
-            model, held["classes"], held["mean"], held["std"], size, copy=False, values=values_of(held, path)
+            model,
+            held["classes"],
+            held["mean"],
+            held["std"],
+            size,
+            copy=False,
+            values=values_of(held, path),
+            output=held.get("output"),
         )
         return TrainedModel(classifier, estimator_of(held), held["about"], origin)
     except (RuntimeError, TypeError, KeyError, AttributeError, IndexError) as error:

@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 from preimage.classifiers.classifier import Classifier
 from preimage.classifiers.libraries import imported_timm
 from preimage.classifiers.loss_estimator import LossEstimator
+from preimage.classifiers.modules import constants_of
 from preimage.classifiers.thin_resnet import BLOCKS, ThinResNet
 from preimage.errors import InputError
 from preimage.images.atomic import write_bytes_atomically
@@ -112,7 +113,7 @@ def write_model(path: Path, model: TrainedModel, *, overwrite: bool = False) -> 
         InputError: a file that exists, a place that cannot be written, a model of unknown origin.
     """
     classifier, estimator, origin = model.classifier, model.estimator, model.origin
-    if origin is None:
+    if origin is None or classifier.label is not None:
         raise InputError("a file without origin cannot be read again: give TrainedModel one", code="classifier")
     held: dict[str, Any] = {
         "format": FORMAT,
@@ -130,6 +131,8 @@ def write_model(path: Path, model: TrainedModel, *, overwrite: bool = False) -> 
         "estimator": None,
         "about": model.about,
     }
+    if classifier.output not in (None, "logits"):
+        held["output"] = classifier.output
     if estimator is not None:
         own = _weights(estimator)
         held["estimator"] = {"channels": estimator.channels, "units": estimator.units, "weights": own}
@@ -268,9 +271,11 @@ def model_fingerprint(*models: nn.Module | None) -> str:
             digest.update(repr((model.classes, model.size, type(model.model).__name__)).encode())
             if model.values not in (None, EIGHT_BITS):  # hashes of 8 bits are as they were
                 digest.update(repr(model.values).encode())
+            if model.output not in (None, "logits"):
+                digest.update(repr((model.output, model.label)).encode())
         held = model.state_dict()
         transient = {name: buffer for name, buffer in model.named_buffers() if name not in held}  # persistent=False
-        for name, value in (*held.items(), *transient.items()):
+        for name, value in (*held.items(), *transient.items(), *constants_of(model)):
             digest.update(name.encode())
             if isinstance(value, torch.Tensor):
                 digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)

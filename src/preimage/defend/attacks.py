@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from preimage.defend.checks import checked_images, checked_labels, checked_model, importing_toolbox, whole_number
-from preimage.defend.users_model import at_rest, check_gradient, device_of, logits_of
+from preimage.defend.users_model import at_rest, check_exclusive, check_gradient, check_logits, device_of, logits_of
 from preimage.errors import InputError
 from preimage.rng import checked_seed
 
@@ -103,10 +103,12 @@ def attackable(
     """
     checked_eps(eps)
     place = device_of(checked_model(model))
+    check_exclusive(model)
     with at_rest(model):
         with torch.inference_mode(False), torch.no_grad():
             given = checked_images(images).detach().float().clone().to(place)
             classes = logits_of(model, given[:1]).shape[1]
+            check_logits(model, given)
         labels = checked_labels(labels, len(given), classes).to(place)
         if eps:
             check_gradient(model, given)

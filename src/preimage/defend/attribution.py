@@ -17,11 +17,12 @@ from torch.nn import functional
 
 from preimage.classifiers import Classifier
 from preimage.classifiers.classifier import check_answer, on_device
+from preimage.classifiers.modules import takes_unit_range
 from preimage.defend.checks import noise_level, whole_number
 from preimage.defend.faithfulness import blurred
 from preimage.defend.migsg import MIGSG, SAMPLES, baseline_like
 from preimage.defend.saliency import Baseline, Method, SaliencyOptions, methods_of
-from preimage.defend.users_model import at_rest, images_per_pass, same_weights, target_gradient
+from preimage.defend.users_model import at_rest, images_per_pass, in_range_of, same_weights, target_gradient
 from preimage.engine.devices import choose_device
 from preimage.errors import InputError
 from preimage.explain.inputs import as_model, one_picture
@@ -29,6 +30,7 @@ from preimage.explain.similarity import heat_map
 
 # These distinguish evidence for the class from evidence against it; the others are magnitudes only.
 SIGNED = ("input-x-gradient", "integrated-gradients", "gradcam", "occlusion")
+NOISY = ("mig-sg", "smoothgrad")
 SMOOTHGRAD_SAMPLES = 50  # as its paper
 WINDOWS = 8  # of occlusion along the short side; each overlaps the next by half
 _GRAYS: dict[str, float] = {"black": 0.0, "gray": 0.5, "white": 1.0}
@@ -46,7 +48,7 @@ class SaliencyMap:
     target: int
     target_class: str
     confidence: float  # the probability of the target, 0 to 1
-    prediction: str  # the predicted class
+    prediction: str  # the predicted class, or all labels that are
     method: Method
     settings: dict[str, Any]
 
@@ -78,7 +80,7 @@ def saliency_map(image: Any, options: SaliencyOptions, method: Method | None = N
     """
     method = method or methods_of(options.method)[0]
     place = choose_device(options.device)
-    model = on_device(as_model(options.classifier).classifier, place)
+    model = on_device(as_model(options.classifier, output=options.classifier_output).classifier, place)
     picture = one_picture(image, values=model.values).tensor
     baseline, size = _number_or_word(options.baseline), picture.shape[-2:]
     reduced = model.size is not None and size.numel() > model.size[0] * model.size[1]
@@ -106,7 +108,7 @@ def saliency_map(image: Any, options: SaliencyOptions, method: Method | None = N
         target=target,
         target_class=model.classes[target],
         confidence=float(probabilities[target]),
-        prediction=model.classes[predicted],
+        prediction=model.predicted(probabilities),
         method=method,
         settings=settings,
     )
@@ -164,7 +166,8 @@ class Question:
         """The settings of the noise; `samples` if the options name no number of them."""
         given = self.options.n_samples
         count = samples if given is None else whole_number(given, "n_samples")
-        return {"n_samples": count, "sigma": noise_level(self.options.sigma, "sigma"), "seed": self.options.seed}
+        own = {"n_samples": count, "sigma": noise_level(self.options.sigma, "sigma"), "seed": self.options.seed}
+        return {**own, "clipped": True} if takes_unit_range(self.classifier) else own
 
 
 def mig_sg(question: Question) -> Attributed:
@@ -202,7 +205,8 @@ def smoothgrad(question: Question) -> Attributed:
     for first in range(0, samples, size):
         copies = x.repeat_interleave(min(size, samples - first), 0)
         noise = torch.normal(0.0, torch.full_like(copies, settings["sigma"]), generator=generator)
-        slopes = target_gradient(question.classifier, copies + noise, [question.target] * len(copies))
+        points = in_range_of(question.classifier, copies + noise)
+        slopes = target_gradient(question.classifier, points, [question.target] * len(copies))
         total = total + slopes.sum(0, keepdim=True)
     return total / samples, settings
 
@@ -220,6 +224,8 @@ def guided_backprop(question: Question) -> Attributed:
 
 def gradcam(question: Question) -> Attributed:
     layer = _last_spatial(question) if question.options.layer is None else question.options.layer
+    if layer in question.classifier.layers() and layer not in question.classifier.shapes(question.x):
+        raise InputError(f"gradcam needs a layer that returns one tensor, and {layer!r} is none", code="layer")
     copy: Any = same_weights(question.classifier)
     shape = tuple(copy.features(question.x, layer).shape)
     if len(shape) != 4:

@@ -16,12 +16,13 @@ from torch import nn
 
 from preimage.defend.checks import checked_images, checked_model, whole_number
 from preimage.defend.purification import adapted, as_given, fitting, purifying
-from preimage.defend.users_model import device_of, logits_of
+from preimage.defend.users_model import device_of, logits_of, probabilities_of
 from preimage.errors import InputError
 from preimage.recipes import RecipeLike
 from preimage.rng import LARGEST_SEED, checked_seed
 
 BATCH = 64  # images that are purified side by side
+_ROUNDING = 1e-4
 
 
 class Defence(Protocol):
@@ -107,6 +108,8 @@ class DefendedClassifier(nn.Module):
         InputError: not a classifier, samples, steps, batch or a seed out of range.
     """
 
+    takes_unit_range = True  # noise that is added to its images is clipped
+
     def __init__(
         self,
         model: nn.Module,
@@ -140,17 +143,40 @@ class DefendedClassifier(nn.Module):
             purified = straight_through(repeated, purified)
         return logits_of(self.model, purified).unflatten(0, (-1, self.samples)).mean(1)
 
+    @property
+    def averaged_samples(self) -> int:
+        """How many rows of a layer's output belong to each image."""
+        return self.samples
+
+    def probabilities_of(self, logits: torch.Tensor) -> torch.Tensor:
+        """The class probabilities of logits (b, classes), as of the model."""
+        return probabilities_of(self.model, logits)
+
+    @property
+    def independent(self) -> bool:
+        """Whether the classes are labels that do not exclude one another."""
+        return bool(getattr(self.model, "independent", False))
+
     def purified(self, images: torch.Tensor) -> torch.Tensor:
         """The images that are classified: (b, 3, h, w) in 0 to 1; (b * samples, 3, h, w), side by side, of several samples."""
         return self._defended(images.detach().repeat_interleave(self.samples, 0), self.seed, None)
 
     def _defended(self, repeated: torch.Tensor, seed: int | None, streams: Sequence[int] | None) -> torch.Tensor:
         """(b * samples, 3, h, w) purified on the classifier's device, each sample with random numbers of its own."""
-        checked_images(repeated)
+        repeated = checked_images(rounded_into_range(repeated))
         if seed is not None:
             own = [0] * (len(repeated) // self.samples) if streams is None else streams
             streams = [stream * self.samples + sample for stream in own for sample in range(self.samples)]
         return self.defence(repeated.to(device_of(self.model)), seed, streams)
+
+
+def rounded_into_range(images: torch.Tensor) -> torch.Tensor:
+    """Images that leave 0 to 1 by rounding alone (after a blur, on a path between two) clipped to it; others as they are."""
+    if not images.is_floating_point() or not images.numel():
+        return images
+    low, high = (float(end) for end in images.detach().aminmax())
+    beyond = low < 0 or high > 1
+    return images.clamp(0, 1) if beyond and low > -_ROUNDING and high < 1 + _ROUNDING else images
 
 
 class _StraightThrough(torch.autograd.Function):

@@ -24,7 +24,7 @@ from preimage.defend.checks import checked_images, checked_labels, checked_model
 from preimage.defend.defence import Defence, DefendedClassifier
 from preimage.defend.table import COLUMNS, KEY, Accuracy, Row, Table, accuracies
 from preimage.defend.threat import NONE, UNATTACKED, Threat
-from preimage.defend.users_model import at_rest, check_gradient, device_of, logits_of
+from preimage.defend.users_model import at_rest, check_exclusive, check_gradient, check_logits, device_of, logits_of
 from preimage.engine.checkpoint import fingerprint
 from preimage.errors import InputError
 from preimage.rng import checked_seed
@@ -87,10 +87,12 @@ def evaluate_defence(
         raise InputError(f"attacks must be Threats, got {other[0]!r}: Threat('pgd', 8), for example", code="type")
     checked_images(images)
     seed = checked_seed(seed)
-    with at_rest(checked_model(model)):
+    check_exclusive(checked_model(model))
+    with at_rest(model):
         first_image = images[:1].to(device_of(model))
         with torch.no_grad():
             logits = logits_of(model, first_image)
+            check_logits(model, first_image)
         check_answer(logits.softmax(1))
         labels = checked_labels(labels, len(images), logits.shape[1]).cpu()  # read one by one
         if any(threat.eps for threat in threats):

@@ -15,7 +15,7 @@ from torch import nn
 
 from preimage.defend.checks import Target, checked_images, checked_model, target_numbers, whole_number
 from preimage.defend.saliency import Deleted
-from preimage.defend.users_model import at_rest, device_of, images_per_pass, probability_of
+from preimage.defend.users_model import at_rest, check_logits, device_of, images_per_pass, probability_of
 from preimage.errors import InputError
 from preimage.operators.blur import Blur
 from preimage.operators.kernels import gaussian
@@ -119,6 +119,7 @@ def _curve(
     owners = torch.arange(len(before)).repeat_interleave(len(counts))
     size, probabilities = images_per_pass(before.shape), []
     with at_rest(model), torch.no_grad():
+        check_logits(model, after)
         for own, count in zip(owners.split(size), counts.repeat(len(before)).split(size), strict=True):
             changed = ranks[own] < count.to(ranks.device).reshape(-1, 1, 1, 1)
             shown = torch.where(changed, after[own], before[own])

@@ -11,6 +11,7 @@ import torch
 
 from preimage.classifiers import Classifier
 from preimage.classifiers.model_file import model_fingerprint, short_fingerprint
+from preimage.classifiers.untrained import looks_untrained
 from preimage.defend.inspect import InspectOptions
 from preimage.defend.inspection import Inspecting, Inspection, Threshold
 from preimage.defend.purification import adapted, as_given
@@ -56,6 +57,7 @@ class InspectedImage:
             "confidence": float(found.given[found.predicted]),
             "early_class": names[found.early_predicted],
             "early_confidence": float(found.mean[found.early_predicted]),
+            **(self._labels() if found.independent else {}),
             "score": found.score,
             "threshold": None if threshold is None else threshold.value,
             "verdict": {None: None, True: "suspicious", False: "nothing strange"}[self.suspicious],
@@ -70,6 +72,11 @@ class InspectedImage:
             "seed": self.seed,
             "seconds": round(self.seconds, 3),
         }
+
+    def _labels(self) -> dict[str, Any]:
+        """The probability of each independent label, for the image and on the mean of its early outputs."""
+        rows = {"labels": self.inspection.given, "early_labels": self.inspection.mean}
+        return {name: dict(zip(self.classes, row.tolist(), strict=True)) for name, row in rows.items()}
 
     def summary_lines(self) -> list[str]:
         """The predictions, then the verdict, for people."""
@@ -90,13 +97,16 @@ class InspectionRun(Inspecting):
     """The inspection of one image: an iterator of the Steps of its fit."""
 
     def __init__(self, image: Any, options: InspectOptions) -> None:
-        self.classifier: Classifier = as_model(options.classifier).classifier
+        self.classifier: Classifier = as_model(options.classifier, output=options.classifier_output).classifier
         self.shown: Picture = one_picture(image, values=self.classifier.values)
         self.threshold: Threshold | None = None
         if options.thresholds is not None:
             recipe: Any = options.recipe
             self.threshold = Threshold.read(options.thresholds).checked(self.classifier, recipe, options.every)
-        super().__init__(**_arguments(self.shown.tensor, self.classifier, options))
+        arguments = _arguments(self.shown.tensor, self.classifier, options)
+        super().__init__(**arguments)
+        if warning := looks_untrained(self.classifier, arguments["images"]):
+            self.remarks = (*self.remarks, warning)
         self.fingerprint = {
             "input": fingerprint(self.shown.tensor),
             "classifier": model_fingerprint(self.classifier),
@@ -128,7 +138,7 @@ class CalibrationRun(Series):
         if not self.paths:
             what = f"holds no image ({', '.join(SUFFIXES)})" if folder.is_dir() else "is not a folder"
             raise InputError(f"--calibrate {folder} {what}: give a folder of unattacked images", code="not-found")
-        self.classifier: Classifier = as_model(options.classifier).classifier
+        self.classifier: Classifier = as_model(options.classifier, output=options.classifier_output).classifier
         # All images are decoded once before the first fit, which may take hours.
         by_shape: dict[tuple[int, ...], list[Path]] = {}
         for path in self.paths:

@@ -22,7 +22,7 @@ from preimage.classifiers.model_file import short_fingerprint
 from preimage.defend.checks import checked_images, checked_model
 from preimage.defend.defence import random_source
 from preimage.defend.purification import adapted, as_given, prior_of
-from preimage.defend.users_model import at_rest, device_of, logits_of
+from preimage.defend.users_model import at_rest, check_logits, device_of, logits_of, probabilities_of
 from preimage.differences import first_difference
 from preimage.engine.fit import Fit
 from preimage.engine.recipe import Recipe
@@ -52,6 +52,7 @@ class Inspection:
     early: torch.Tensor  # (n, classes): the class probabilities of these outputs
     outputs: torch.Tensor  # (n, c, h, w): the outputs themselves
     counted: int  # the step from which on outputs count for the score
+    independent: bool = False  # whether the classes are labels that do not exclude one another
 
     @property
     def mean(self) -> torch.Tensor:
@@ -60,8 +61,12 @@ class Inspection:
 
     @property
     def score(self) -> float:
-        """The total variation distance of `given` and `mean`, half the sum of their differences: 0 (consistent) to 1."""
-        return min(1.0, 0.5 * float((self.given - self.mean).abs().sum()))
+        """The total variation distance of `given` and `mean`, half the sum of their differences: 0 (consistent) to 1.
+
+        Of independent labels it is that of the label for which it is largest.
+        """
+        differences = (self.given - self.mean).abs()
+        return float(differences.max()) if self.independent else min(1.0, 0.5 * float(differences.sum()))
 
     @property
     def predicted(self) -> int:
@@ -115,6 +120,8 @@ class Inspecting(Fit):
         self.model: nn.Module = on_device(model, self.place)
         known, streams = random_source(len(images), seed)
         self.given: torch.Tensor = self._probabilities(images if seen is None else checked_images(seen, "seen"))
+        with at_rest(self.model), torch.no_grad():
+            check_logits(self.model, images.to(self.place))
         self.classified: dict[str, list[Any]] = {"steps": [], "early": [], "outputs": []}  # as in Inspection
         prior = prior_of(images, recipe, known, streams, self.place)
         problem, rule = Problem(images.detach().float()), After()
@@ -134,7 +141,8 @@ class Inspecting(Fit):
             raise InputError("an inspection ends with the last step: iterate to the end, or call run()")
         steps, early, outputs = self.classified.values()
         each = zip(self.given, torch.stack(early, 1), torch.stack(outputs, 1), strict=True)
-        return [Inspection(given, tuple(steps), rows, images, self.counted) for given, rows, images in each]
+        shared = self.counted, bool(getattr(self.model, "independent", False))
+        return [Inspection(given, tuple(steps), rows, images, *shared) for given, rows, images in each]
 
     def state_dict(self) -> dict[str, Any]:
         """The state of the fit, and the outputs that are classified so far."""
@@ -150,7 +158,8 @@ class Inspecting(Fit):
     @torch.no_grad()
     def _probabilities(self, images: torch.Tensor) -> torch.Tensor:
         with at_rest(self.model):
-            probabilities = logits_of(self.model, images.to(self.place)).softmax(1).float().cpu()
+            logits = logits_of(self.model, images.to(self.place)).float()
+            probabilities = probabilities_of(self.model, logits).cpu()
         check_answer(probabilities)
         return probabilities
 

@@ -17,7 +17,7 @@ from captum.attr import Attribution
 from torch import nn
 
 from preimage.defend.checks import Target, checked_images, checked_model, noise_level, target_numbers, whole_number
-from preimage.defend.users_model import at_rest, device_of, images_per_pass, target_gradient
+from preimage.defend.users_model import at_rest, device_of, images_per_pass, in_range_of, target_gradient
 from preimage.errors import InputError
 from preimage.rng import checked_seed
 
@@ -73,7 +73,8 @@ class MIGSG(Attribution):
                 output.
             n_steps: m, the steps from the baseline to the input, at least 1.
             n_samples: N, noisy copies at each of the m + 1 points, at least 1.
-            stdevs: sigma of the noise, in units of the inputs; 0: none, and n_samples changes nothing.
+            stdevs: sigma of the noise, in units of the inputs; 0: none, and n_samples changes nothing. Where the model takes
+                images in 0 to 1 alone, as a DefendedClassifier, noisy ones are clipped to that.
             internal_batch_size: images in one pass, which bounds the memory and changes nothing else; None: a million pixels.
             seed: random seed of the noise, for all inputs or one for each. Each input draws its noise from a stream of its own,
                 the same at any place in any batch and on any device.
@@ -101,6 +102,7 @@ class MIGSG(Attribution):
                 points = x0[owners] + along * (x[owners] - x0[owners])
                 if sigma:
                     points += sigma * torch.stack([next(noises) for _ in rows]).to(points)
+                points = in_range_of(self.model, points)
                 sizes = target_gradient(self.model, points, targets and [targets[owner] for owner in owners]).abs()
                 for owner in range(owners[0], owners[-1] + 1):
                     first, last = owners.index(owner), len(owners) - owners[::-1].index(owner)

@@ -13,14 +13,16 @@ import torch
 from preimage.classifiers import Classifier
 from preimage.classifiers.classifier import on_device
 from preimage.classifiers.model_file import model_fingerprint
-from preimage.defend.attribution import SaliencyMap, saliency_map
+from preimage.classifiers.modules import takes_unit_range
+from preimage.classifiers.untrained import looks_untrained
+from preimage.defend.attribution import NOISY, SaliencyMap, saliency_map
 from preimage.defend.faithfulness import Curve, deletion, insertion
 from preimage.defend.progress import Progress, StepwiseRun
 from preimage.defend.saliency import Deleted, Method, SaliencyOptions, methods_of
 from preimage.engine.checkpoint import fingerprint
 from preimage.engine.devices import choose_device
 from preimage.errors import InputError
-from preimage.explain.inputs import as_model, one_picture
+from preimage.explain.inputs import as_model, at_working_size, one_picture
 from preimage.images import Picture, as_picture, write_bytes_atomically, write_float_tiff
 from preimage.modes import in_own_modes
 
@@ -107,15 +109,23 @@ class SaliencyRun(StepwiseRun[Progress, SaliencyResult]):
     def __init__(self, image: Any, options: SaliencyOptions) -> None:
         device = choose_device(options.device)
         self.methods: tuple[Method, ...] = methods_of(options.method)
-        self.classifier: Classifier = on_device(as_model(options.classifier).classifier, device)
+        self.classifier: Classifier = on_device(
+            as_model(options.classifier, output=options.classifier_output).classifier, device
+        )
         self.picture: Picture = one_picture(image, values=self.classifier.values)
         self.options: SaliencyOptions = replace(options, classifier=self.classifier)
         self.maps: list[EvaluatedMap] = []
+        image = at_working_size(self.picture.tensor, self.classifier).clamp(0, 1)
+        if warning := looks_untrained(self.classifier, image.to(device)):
+            self.remarks = (warning,)
+        if takes_unit_range(self.classifier) and set(NOISY) & set(self.methods) and options.sigma:
+            self.remarks += ("the classifier takes images in 0 to 1 alone: the noise of the method is clipped to that",)
 
     @property
     def fingerprint(self) -> dict[str, Any]:
         """What identifies the job: image, classifier and options."""
-        own = {name: value for name, value in vars(self.options).items() if name not in ("classifier", "device")}
+        elsewhere = ("classifier", "classifier_output", "device")  # or nowhere
+        own = {name: value for name, value in vars(self.options).items() if name not in elsewhere}
         own["baseline"] = str(own["baseline"])
         return {**own, "input": fingerprint(self.picture.tensor), "classifier": model_fingerprint(self.classifier)}
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from preimage.errors import InputError
+from preimage.explain.options import OUTPUT, ClassifierOutput
 from preimage.tasks import Output, SeededOptions, TaskSpec, option
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ class TrainOptions(SeededOptions):
         group="Fit",
         kind="classifier",
     )
+    classifier_output: ClassifierOutput | None = option(None, help=OUTPUT, group="Fit")
     freeze: bool = option(False, help="Fit only the loss estimator, to the --classifier as it is.", group="Fit")
     adversarial: float | None = option(
         None,

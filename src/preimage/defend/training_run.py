@@ -57,9 +57,14 @@ class TrainingRun(StepwiseRun[TrainingStep, TrainedModel]):
         settings = settings_of(options)
         self.options = options
         self.finished_classifier: TrainedModel | None = (
-            None if options.classifier is None else as_model(options.classifier)
+            None if options.classifier is None else as_model(options.classifier, output=options.classifier_output)
         )
         given = None if self.finished_classifier is None else self.finished_classifier.classifier
+        if given is not None and given.independent:
+            way = "explain it with --uncertainty entropy or energy"
+            raise InputError(
+                f"a loss estimator is of classes that exclude one another, not of labels: {way}", code="class"
+            )
         read = _read(data, options, given)
         if settings.backbone.startswith("timm:") and given is None and min(read.size) < SMALLEST_OF_TIMM:
             side = f"{settings.backbone} on images of {min(read.size)} px keeps less than a pixel of them"

@@ -16,7 +16,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from preimage.classifiers.classifier import check_answer, gradient_of
+from preimage.classifiers.classifier import Classifier, check_answer, gradient_of
+from preimage.classifiers.modules import in_evaluation_mode, takes_unit_range
+from preimage.classifiers.outputs import Probes, check_output
 from preimage.defend.checks import whole_number
 from preimage.errors import InputError
 
@@ -47,8 +49,9 @@ def at_rest(model: nn.Module) -> Iterator[None]:
             names = ("training",) if isinstance(part, nn.Module) else ("requires_grad", "grad")
             before, borrowers = _BORROWED.get(id(part), ({name: getattr(part, name) for name in names}, 0))
             _BORROWED[id(part)] = before, borrowers + 1
-        model.eval()
-        model.requires_grad_(False)
+        in_evaluation_mode(model)
+        for parameter in model.parameters():  # a scripted module has no requires_grad_
+            parameter.requires_grad_(False)
     try:
         yield
     finally:
@@ -65,6 +68,11 @@ def at_rest(model: nn.Module) -> Iterator[None]:
 def device_of(model: nn.Module, otherwise: torch.device = _CPU) -> torch.device:
     """The device of a classifier, or `otherwise` if it has neither parameters nor buffers."""
     return next((tensor.device for tensor in (*model.parameters(), *model.buffers())), otherwise)
+
+
+def in_range_of(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """Noisy images, clipped to 0 to 1 for a model that takes no others, as one that purifies them."""
+    return images.clamp(0, 1) if takes_unit_range(model) else images
 
 
 def same_weights(model: nn.Module) -> nn.Module:
@@ -104,10 +112,31 @@ def logits_of(model: nn.Module, images: torch.Tensor, *, fewest: int = 2) -> tor
     return logits
 
 
+def probabilities_of(model: nn.Module, logits: torch.Tensor) -> torch.Tensor:
+    """The class probabilities of a model's logits (b, classes): a Classifier knows its own, others have their softmax."""
+    own: Any = getattr(model, "probabilities_of", None)
+    return logits.softmax(1) if own is None else own(logits)
+
+
+def check_logits(model: nn.Module, images: torch.Tensor) -> None:
+    """Raise InputError for a module whose outputs for images (b, c, h, w) are probabilities; a Classifier knows its own."""
+    if isinstance(model, Classifier):
+        return
+    values = logits_of(model, images[:1], fewest=1)
+    check_output(None, values, lambda x: logits_of(model, x, fewest=1), Probes(images[:1], unit=True))
+
+
+def check_exclusive(model: nn.Module) -> None:
+    """Raise InputError for a classifier of independent labels, where one class is to be the right one."""
+    if getattr(model, "independent", False):
+        way = "classifier.of_label(NAME) is the classifier of one of them"
+        raise InputError(f"the labels of this classifier do not exclude one another: {way}", code="class")
+
+
 def probability_of(model: nn.Module, x: torch.Tensor, targets: Sequence[int] | None) -> torch.Tensor:
-    """softmax(F)_t of images (b, c, h, w), (b,), t each image's target; of a model with one output its sigmoid."""
+    """The probability of each image's target, (b,), of images (b, c, h, w): of F_t; of a model with one output its sigmoid."""
     logits = logits_of(model, x, fewest=1).float()
-    return _of_targets(logits.softmax(1) if logits.shape[1] > 1 else logits.sigmoid(), targets)
+    return _of_targets(probabilities_of(model, logits) if logits.shape[1] > 1 else logits.sigmoid(), targets)
 
 
 def target_gradient(model: nn.Module, x: torch.Tensor, targets: Sequence[int] | None) -> torch.Tensor:
@@ -139,4 +168,4 @@ def check_gradient(model: nn.Module, images: torch.Tensor) -> None:
         x = images[:1].detach().clone().requires_grad_()
         logits = logits_of(model, x)
         gradient_of(logits.sum(), x)
-        check_answer(logits.detach().softmax(1))
+        check_answer(probabilities_of(model, logits.detach()))

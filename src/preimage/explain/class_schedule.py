@@ -29,6 +29,7 @@ class ClassReached(StoppingRule):
     Args:
         probabilities: (n, c, h, w) in 0 to 1 -> (n, classes), of the classifier.
         target: index of the class.
+        absent: whether the target is an independent label that is to disappear: its absence is to have the confidence.
         confidence: the probability to be reached, between 0 and 1.
         wait: steps; None: a fifth of the recipe's.
         tolerance: root mean square by which the average may change between evaluations, in 0 to 1 of the image.
@@ -39,6 +40,7 @@ class ClassReached(StoppingRule):
 
     probabilities: Probabilities = field(kw_only=False)
     target: int = field(kw_only=False)
+    absent: bool = field(default=False, kw_only=True)
     confidence: float = field(default=0.9, kw_only=True)
     wait: int | None = field(default=None, kw_only=True)
     tolerance: float = field(default=0.002, kw_only=True)
@@ -110,7 +112,7 @@ class ClassTracker(ScoreTracker):
         for i in range(0, members, 2):
             if not step.active[i]:
                 continue
-            probability = float(probabilities[i, self.rule.target])
+            probability = self._sought(probabilities, i)
             is_reached = probability >= self.rule.confidence
             settled = is_reached and numbers[-1][i] <= self.rule.tolerance
             self.settled_since[i] = (self.settled_since[i] or step.index) if settled else 0
@@ -127,8 +129,13 @@ class ClassTracker(ScoreTracker):
             stops[i] = stops[i + 1] = ends
         self.take(step, [b or self.best is None for b in better])
         self.stopped_at: list[int] = [step.index if s else old for s, old in zip(stops, self.stopped_at, strict=True)]
-        self.last_score: list[float] = [float(probabilities[i, self.rule.target]) for i in range(members)]
+        self.last_score: list[float] = [self._sought(probabilities, i) for i in range(members)]
         return stops
+
+    def _sought(self, probabilities: torch.Tensor, member: int) -> float:
+        """The probability of the target, or of its absence."""
+        probability = float(probabilities[member, self.rule.target])
+        return 1 - probability if self.rule.absent else probability
 
     def _set_weights(self) -> None:
         # In place: the problem, and a recorded step (a CUDA graph), hold this very tensor.

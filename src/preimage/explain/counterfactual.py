@@ -2,6 +2,9 @@
 
     x* = argmin E(Psi(x), Psi(x0)) + l1 M(x) + l2 CE(F(x), y_t),   x = g_theta(z)
 
+Of independent labels the target is one of them, which is to appear or, where it is present, to disappear; the class term then is
+the cross-entropy of this label, and the divergence of all others from what they were.
+
 Psi is the first residual block, M the uncertainty penalty, F the classifier. A second member with the same initial weights, code
 and jitter is fitted without the class term: the reconstruction. The difference of the two is what the class term changed,
 without what the prior leaves out of any image.
@@ -17,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from preimage.errors import InputError
-from preimage.explain.options import FeatureOptions, PriorOptions, check_finite, explaining, numbered
+from preimage.explain.options import ClassifierOutput, FeatureOptions, PriorOptions, check_finite, explaining, numbered
 from preimage.tasks import Output, option
 
 if TYPE_CHECKING:
@@ -40,9 +43,13 @@ class CounterfactualOptions(FeatureOptions, PriorOptions):
     """Options of `counterfactual`. Pixel priors start from the image itself; with none the change is an adversarial one."""
 
     target: str | int | None = option(
-        None, help="Target class, by name or number from 0 (default: the second most probable)."
+        None,
+        help="Target class, by name or number from 0 (default: the second most probable); of labels the one to appear, or to "
+        "disappear if it is present (default: the most probable).",
     )
-    confidence: float = option(0.9, help="Target probability of the target class, between 0 and 1.")
+    confidence: float = option(
+        0.9, help="Target probability of the target class, or of the absence of a label, between 0 and 1."
+    )
     class_weight: float = option(0.1, help="Weight l2 of the cross-entropy to the target class, at least 0.", minimum=0)
     class_weight_growth: float | None = option(
         None,
@@ -58,6 +65,9 @@ class CounterfactualOptions(FeatureOptions, PriorOptions):
         None,
         help="Independently trained classifier with the same classes; the report says whether its prediction changes too.",
         kind="classifier",
+    )
+    second_classifier_output: ClassifierOutput | None = option(
+        None, help="Output of the second classifier, as --classifier-output."
     )
     count: int = option(
         1, help="Number of counterfactuals from different seeds, 1 to 10000.", minimum=1, maximum=10_000
@@ -92,12 +102,13 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
     from preimage.explain.run import ExplanationRun
     from preimage.problem import Problem
 
-    given = given_by(image, options.classifier, options.device)
+    given = given_by(image, options.classifier, options.device, output=options.classifier_output)
     model, classifier, x0, prior = given.model, given.classifier, given.image, options.prior
     region = None if options.region is None else region_of(options.region, given)
     lesion = None if options.lesion_mask is None else lesion_of(options.lesion_mask, given)
     second = options.second_classifier
-    second = None if second is None else model_on(second, given.device).classifier
+    if second is not None:
+        second = model_on(second, given.device, output=options.second_classifier_output).classifier
     layer = options.layer or first_block(model, given.on_device)
     pixel_changes = {"rate": PIXELS_RATE} if options.initial is None else {}
     recipe, name = chosen(RECOVERY, options.recipe, options.steps, prior, **pixel_changes)
@@ -115,14 +126,19 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
     with torch.no_grad():
         probabilities = classifier.probabilities(given.on_device)[0].cpu()
     prediction, target = int(probabilities.argmax()), _target(classifier, probabilities, options.target)
+    absent = classifier.independent and bool(classifier.predicts(probabilities[None], target))
     if second is not None:
         second.class_index(classifier.classes[target])  # an unknown class is an error before the fit
     rule = ClassReached(
         probabilities=lambda x: classifier.probabilities(forward.composed(x)),
         target=target,
+        absent=absent,
         confidence=options.confidence,
         growth=growth,
     )
+    class_term = partial(cross_entropy, forward, target)
+    if classifier.independent:
+        class_term = partial(label_loss, forward, target, absent, probabilities.to(given.device))
     features = Features(forward, layer, given.on_device)
     penalty.set_reference(forward, given.on_device)
     class_weights = torch.tensor([options.class_weight, 0.0] * options.count)
@@ -130,19 +146,18 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
         features.target,
         operator=features,
         regularizers=(
-            (class_weights, partial(cross_entropy, forward, target)),
+            (class_weights, class_term),
             *penalty.regularizers(forward, options.loss_weight),
             *pixel_regularizers(prior, x0),
         ),
         finish=forward.composed,
     )
-    before, after = ((classifier.classes[i], float(probabilities[i])) for i in (prediction, target))
     return ExplanationRun(
         "counterfactual",
         given,
         options,
         problem,
-        ResultBuilder(given, prediction, target, lesion, second),
+        ResultBuilder(given, prediction, target, lesion, second, absent=absent),
         forward=forward,
         recipe=recipe,
         rule=rule,
@@ -151,6 +166,7 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
         fingerprint={
             "region": None if region is None else fingerprint(region),
             "target": target,
+            "absent": absent,
             "layer": layer,
             "uncertainty": [penalty.kind, penalty.quantile],
             "weights": [options.loss_weight, options.class_weight, growth],
@@ -158,8 +174,8 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
             "count": options.count,
             "prior": prior,
         },
-        remark=f"{before[0]} ({before[1]:.2f}) -> {after[0]} ({after[1]:.2f}); layer {layer}, "
-        f"uncertainty penalty: {penalty.description()}",
+        remark=f"{_change(classifier, probabilities, prediction, target)}; layer {layer}, uncertainty penalty: "
+        f"{penalty.description()}",
     )
 
 
@@ -168,7 +184,36 @@ def cross_entropy(forward: CachedForward, target: int, x: torch.Tensor) -> torch
     return -forward(x).logits.log_softmax(1)[:, target]
 
 
+def label_loss(
+    forward: CachedForward, target: int, absent: bool, probabilities: torch.Tensor, x: torch.Tensor
+) -> torch.Tensor:
+    """-log of the probability that a label is present (or absent), and the divergence of the others, summed, (b,).
+
+    Args:
+        probabilities: (labels,) of the given image, from which all other labels are not to differ: KL(p_0 || p) of each.
+    """
+    from torch.nn.functional import binary_cross_entropy_with_logits as bernoulli
+    from torch.nn.functional import logsigmoid
+
+    logits = forward(x).logits
+    given = probabilities.to(logits).expand_as(logits)
+    divergence = bernoulli(logits, given, reduction="none") - bernoulli(given.logit(1e-6), given, reduction="none")
+    others = divergence.sum(1) - divergence[:, target]
+    return others - logsigmoid(-logits[:, target] if absent else logits[:, target])
+
+
+def _change(classifier: Classifier, probabilities: torch.Tensor, prediction: int, target: int) -> str:
+    """What is to change, in words."""
+    before, after = (f"{classifier.classes[i]} ({float(probabilities[i]):.2f})" for i in (prediction, target))
+    if not classifier.independent:
+        return f"{before} -> {after}"
+    way = "present -> absent" if bool(classifier.predicts(probabilities[None], target)) else "absent -> present"
+    return f"label {after}: {way}, all others as they are"
+
+
 def _target(classifier: Classifier, probabilities: torch.Tensor, target: str | int | None) -> int:
+    if classifier.independent:
+        return int(probabilities.argmax()) if target is None else classifier.class_index(target)
     prediction, runner_up = probabilities.argsort(descending=True)[:2].tolist()
     if target is None:
         return runner_up

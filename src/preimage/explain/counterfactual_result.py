@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 
 from preimage.classifiers import Classifier
+from preimage.classifiers.outputs import PRESENT
 from preimage.engine.result import Result
 from preimage.explain.class_schedule import ClassTracker
 from preimage.explain.explanation import STRENGTHS, Counterfactual, extended
@@ -31,6 +32,7 @@ class ResultBuilder:
     Args:
         prediction, target: indices of the predicted class of the input and of the target class.
         lesion: where the change is expected, (1, 1, h, w) bool; None: unknown.
+        absent: whether the target is an independent label that was present and is to disappear.
         second: an independently trained classifier, on the same device; None: there is none.
     """
 
@@ -39,6 +41,7 @@ class ResultBuilder:
     target: int
     lesion: torch.Tensor | None = None
     second: Classifier | None = None
+    absent: bool = False
 
     def __call__(self, result: Result, tracker: Tracker) -> Counterfactual:
         """That of the first seed, with the others in it and, of several, how alike they are."""
@@ -54,7 +57,9 @@ class ResultBuilder:
             "stability_of_heat_maps": alike.heat_map,
         }
         panels = first.panels | {
-            f"counterfactual {k}: {first.classes[self.target]} {each.confidence:.2f}": each.changed[0]
+            f"counterfactual {k}: {'no ' * self.absent}{first.classes[self.target]} {each.confidence:.2f}": each.changed[
+                0
+            ]
             for k, each in enumerate(others, 2)
         }
         return replace(first, numbers=numbers, panels=panels, others=tuple(others))
@@ -68,7 +73,9 @@ class ResultBuilder:
         with torch.no_grad():
             rows = classifier.probabilities(torch.cat(images).to(self.given.device)).float().cpu()
         probabilities = dict(zip(("given", "reconstruction", "counterfactual"), rows[:3], strict=True))
-        confidence, valid = float(rows[2, self.target]), int(rows[2].argmax()) == self.target
+        confidence, valid = float(rows[2, self.target]), bool(classifier.predicts(rows[2:3], self.target)[0])
+        if self.absent:
+            confidence, valid = 1 - confidence, not valid
         lines = dict.fromkeys([self.prediction, self.target, *rows[2].argsort(descending=True)[:2].tolist()])
         interrupted = result.reason_code == "interrupted"
         return extended(
@@ -90,18 +97,19 @@ class ResultBuilder:
             along_strengths=tuple(rows[3:, self.target].tolist()),
             limits=LIMITS,
             panels={
-                f"input: {names[self.prediction]} {float(rows[0, self.prediction]):.2f}": x0[0],
-                f"reconstruction: {_top_class(rows[1], names)}": reconstruction[0],
-                f"counterfactual: {_top_class(rows[2], names)}": changed[0],
+                f"input: {classifier.in_words(rows[0])}": x0[0],
+                f"reconstruction: {classifier.in_words(rows[1])}": reconstruction[0],
+                f"counterfactual: {classifier.in_words(rows[2])}": changed[0],
                 "difference, magnified": magnified(change)[0],
                 "difference, heat map": heat_map(change)[0],
             },
             curves={"probability": {names[i]: tracker.curve(member, i) for i in lines}},
             numbers={
                 "valid": valid,
-                "prediction": names[self.prediction],
+                "prediction": classifier.predicted(rows[0]),
                 "target": names[self.target],
                 "confidence": confidence,
+                **(self._of_labels(rows) if classifier.independent else {}),
                 "class_weight_factor": tracker.factors[member],
                 **self._quality(reconstruction, changed),
                 "probabilities": {
@@ -109,6 +117,19 @@ class ResultBuilder:
                 },
             },
         )
+
+    def _of_labels(self, rows: torch.Tensor) -> dict[str, Any]:
+        """What became of the target, and of the labels that were to stay as they were; rows: input, reconstruction, changed."""
+        names, changes = self.given.classifier.classes, (rows[2] - rows[0]).abs()
+        changes[self.target] = 0
+        most, flipped = int(changes.argmax()), ((rows[2] >= PRESENT) != (rows[0] >= PRESENT)).nonzero().flatten()
+        return {
+            "target_is_to_be": "absent" if self.absent else "present",
+            "target_probability": float(rows[2, self.target]),
+            "other_labels_flipped": [names[k] for k in flipped.tolist() if k != self.target],
+            "largest_change_of_another_label": float(changes[most]),
+            "other_label_changed_most": names[most],
+        }
 
     def _at_full_size(self, changed: torch.Tensor, change: torch.Tensor) -> torch.Tensor:
         """The changed image; of an input larger than that, the input with the enlarged change added."""
@@ -130,9 +151,6 @@ class ResultBuilder:
             estimator=self.given.model.estimator,
             mask=self.lesion,
             second=self.second,
+            absent=self.absent,
             signs=self.lesion is not None and x0.shape[1] == 3,
         )[0]
-
-
-def _top_class(probabilities: torch.Tensor, names: tuple[str, ...]) -> str:
-    return f"{names[int(probabilities.argmax())]} {float(probabilities.max()):.2f}"

@@ -51,8 +51,8 @@ class Counterfactual(Explanation):
         changed, reconstruction: with and without the class term, (1, c, h, w), at the size at which it was explained.
         classes: the classifier's.
         prediction, target: indices of the predicted class of the input, and of the target class.
-        valid: whether the classifier predicts the target for `changed`.
-        confidence: the probability of the target there, 0 to 1.
+        valid: whether the classifier predicts the target for `changed`; of an independent label that was present: no more.
+        confidence: the probability of the target there, 0 to 1, or of the absence of such a label.
         probabilities: {"given", "reconstruction", "counterfactual"}: (classes,) each.
         along_strengths: the probability of the target for each image of `strengths()`.
         others: those of further seeds.

@@ -12,9 +12,11 @@ from itertools import product
 from typing import NamedTuple, get_args
 
 import torch
+from torch.nn import functional
 
 from preimage.classifiers import Classifier, LossEstimator
 from preimage.classifiers.model_file import TrainedModel
+from preimage.classifiers.modules import takes_unit_range
 from preimage.errors import InputError
 from preimage.explain.options import UncertaintyKind
 from preimage.problem import Regularizer
@@ -110,6 +112,8 @@ class CachedForward:
         self.image = image
         self.region = region
         self.jitter = jitter
+        # Pixel priors leave 0 to 1, and a classifier that purifies its images refuses such.
+        self.is_clipped: bool = takes_unit_range(classifier)
         self._input: torch.Tensor | None = None
         self._output: ForwardPass | None = None
 
@@ -129,6 +133,7 @@ class CachedForward:
         """Logits and features of images (b, c, h, w) in 0 to 1."""
         if self._output is None or x is not self._input:
             composed = self.composed(x)
+            composed = composed.clamp(0, 1) if self.is_clipped else composed
             shifted = composed if self.jitter is None else self.jitter(composed)
             logits, features = self.classifier.logits_and_features(shifted, self.layers)
             self._input = x
@@ -221,7 +226,7 @@ class UncertaintyPenalty:
     def set_reference(self, forward: CachedForward, image: torch.Tensor) -> None:
         """Take the energy of the given image as reference."""
         if self.kind == "energy":
-            self.reference_energy = float(-forward(image).logits.logsumexp(1))
+            self.reference_energy = float(_energy(forward, image))
 
     def regularizers(self, forward: CachedForward, weight: float) -> tuple[tuple[float, Regularizer], ...]:
         """M with its weight as a term of the loss, or no term."""
@@ -233,13 +238,21 @@ class UncertaintyPenalty:
         return self.relative_loss(forward(x)).square()
 
     def predictive_entropy(self, forward: CachedForward, x: torch.Tensor) -> torch.Tensor:
-        """The entropy of the class probabilities over its maximum, squared, (b,): 0 to 1."""
+        """The entropy of the class probabilities over its maximum, squared, (b,): 0 to 1; of independent labels their mean."""
+        if forward.classifier.independent:
+            logits = forward(x).logits
+            entropies = functional.softplus(logits) - logits * logits.sigmoid()
+            return (entropies.mean(1) / math.log(2)).square()
         log_probabilities = forward(x).logits.log_softmax(1)
         return (-(log_probabilities.exp() * log_probabilities).sum(1) / math.log(log_probabilities.shape[1])).square()
 
     def energy(self, forward: CachedForward, x: torch.Tensor) -> torch.Tensor:
-        """How far -logsumexp(logits) is above that of the given image, relative, squared, (b,) (Liu et al., NeurIPS 2020)."""
-        energy = -forward(x).logits.logsumexp(1)
+        """How far the energy is above that of the given image, relative, squared, (b,).
+
+        It is -logsumexp(logits) (Liu et al., NeurIPS 2020), of independent labels the sum of -log(1 + exp(logit)) (Wang et al.,
+        NeurIPS 2021).
+        """
+        energy = _energy(forward, x)
         return ((energy - self.reference_energy) / (abs(self.reference_energy) + 1)).clamp_min(0).square()
 
     def relative_loss(self, forward_pass: ForwardPass) -> torch.Tensor:
@@ -254,3 +267,8 @@ class UncertaintyPenalty:
             "entropy": "predictive entropy (no loss estimator)",
             "energy": "energy (no loss estimator)",
         }.get(self.kind, "none")
+
+
+def _energy(forward: CachedForward, x: torch.Tensor) -> torch.Tensor:
+    logits = forward(x).logits
+    return -functional.softplus(logits).sum(1) if forward.classifier.independent else -logits.logsumexp(1)

@@ -17,6 +17,8 @@ from preimage.classifiers.classifier import on_device
 from preimage.classifiers.load import load_model
 from preimage.classifiers.loss_estimator import block_layers
 from preimage.classifiers.model_file import TrainedModel
+from preimage.classifiers.modules import original
+from preimage.classifiers.outputs import OutputKind
 from preimage.engine.devices import choose_device
 from preimage.errors import InputError
 from preimage.explain.forward import InputJitter
@@ -68,14 +70,16 @@ class Given:
         return InputJitter(self.size, self.device) if (not published if wanted is None else wanted) else None
 
 
-def given_by(image: Any, classifier: AnyClassifier, device: str | torch.device = "auto") -> Given:
+def given_by(
+    image: Any, classifier: AnyClassifier, device: str | torch.device = "auto", *, output: OutputKind | None = None
+) -> Given:
     """What an explaining task is given, checked.
 
     Raises:
         InputError: no classifier or one without gradient, no single image, or an unknown device.
     """
     place = choose_device(device)
-    model = model_on(classifier, place)
+    model = model_on(classifier, place, output=output)
     picture = one_picture(image, values=model.classifier.values)
     x0 = at_working_size(picture.tensor, model.classifier)
     given = Given(model, x0, x0.to(place), picture)
@@ -83,18 +87,21 @@ def given_by(image: Any, classifier: AnyClassifier, device: str | torch.device =
     return given
 
 
-def as_model(classifier: AnyClassifier) -> TrainedModel:
-    """A classifier however it is given, with its loss estimator if it has one.
+def as_model(classifier: AnyClassifier, *, output: OutputKind | None = None) -> TrainedModel:
+    """A classifier however it is given, with its loss estimator if it has one; output: what it returns, if that is stated.
 
     Raises:
         InputError: something that is no classifier.
     """
-    if isinstance(classifier, TrainedModel):
-        return classifier
-    if isinstance(classifier, Classifier):
-        return TrainedModel(classifier)
-    if isinstance(classifier, str | Path):
-        return load_model(classifier)
+    found: Any = (
+        original(classifier) if isinstance(classifier, nn.Module) else classifier
+    )  # torch.compile(Classifier(...))
+    if isinstance(found, Classifier):
+        found = TrainedModel(found)
+    if isinstance(found, TrainedModel):
+        return replace(found, classifier=found.classifier.with_output(output))
+    if isinstance(found, str | Path):
+        return load_model(found, output=output)
     way_out = " (wrap it: Classifier(model, classes, mean, std, size))" if isinstance(classifier, nn.Module) else ""
     raise InputError(
         "classifier must be a Classifier, a model of load_model, or a text as for load_classifier, got "
@@ -103,9 +110,9 @@ def as_model(classifier: AnyClassifier) -> TrainedModel:
     )
 
 
-def model_on(classifier: AnyClassifier, device: torch.device) -> TrainedModel:
+def model_on(classifier: AnyClassifier, device: torch.device, *, output: OutputKind | None = None) -> TrainedModel:
     """A model on a device: the one that is given if it is there, else a copy, for it stays where its owner has it."""
-    model = as_model(classifier)
+    model = as_model(classifier, output=output)
     estimator = None if model.estimator is None else on_device(model.estimator, device)
     return replace(model, classifier=on_device(model.classifier, device), estimator=estimator)
 

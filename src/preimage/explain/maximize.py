@@ -67,7 +67,7 @@ def start(image: None, options: MaximizeOptions) -> ExplanationRun[Explanation]:
     if image is not None:
         raise InputError("maximize makes an image and takes none: leave it out", code="option")
     place = choose_device(options.device)
-    model = model_on(options.classifier, place)
+    model = model_on(options.classifier, place, output=options.classifier_output)
     classifier, prior, channel, window = model.classifier, options.prior, options.channel, options.window
     _check_unit(options)
     index = None if options.target is None else classifier.class_index(options.target)
@@ -95,7 +95,7 @@ def start(image: None, options: MaximizeOptions) -> ExplanationRun[Explanation]:
         numbers: dict[str, Any] = {"maximized": maximized, "excitation": excited, "prior": prior}
         if index is not None:
             numbers["confidence"] = float(probabilities[index])
-        numbers["prediction"] = classifier.classes[int(probabilities.argmax())]
+        numbers["prediction"] = classifier.predicted(probabilities)
         panels = {f"{maximized}: {excited:.1f}": found[0]}
         return extended(result, Explanation, numbers=numbers, panels=panels, limits=LIMITS)
 

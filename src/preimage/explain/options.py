@@ -23,7 +23,12 @@ CLASSIFIER = (
     "Classifier: FILE.pt of preimage train, torchvision:NAME, timm:NAME, hf:NAME or module.path:function (each with @FILE of "
     "weights)."
 )
+OUTPUT = (
+    "Output of the classifier: logits, probabilities (their softmax), sigmoid (of each logit), labels (logits of independent "
+    "labels) or label-probabilities (the sigmoid of each of these); default: logits, and an error where it cannot be any."
+)
 PAGE = "Self-contained HTML page: images, numbers, settings, limits."
+ClassifierOutput = Literal["logits", "probabilities", "sigmoid", "labels", "label-probabilities"]
 UncertaintyKind = Literal["auto", "loss", "entropy", "energy", "none"]
 ImagePrior = Literal["deep", "tv", "alpha", "none"]
 
@@ -33,6 +38,7 @@ class ExplainOptions(RecipeOptions):
     """Options of every explaining task."""
 
     classifier: Classifier | TrainedModel | str | Path = option(help=CLASSIFIER, kind="classifier")
+    classifier_output: ClassifierOutput | None = option(None, help=OUTPUT)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,15 +56,18 @@ class Transfer(NamedTuple):
 
 
 @torch.no_grad()
-def transfer(second: Classifier, before: torch.Tensor, after: torch.Tensor, target: str | int) -> Transfer:
+def transfer(
+    second: Classifier, before: torch.Tensor, after: torch.Tensor, target: str | int, *, absent: bool = False
+) -> Transfer:
     """Whether a second, independently trained classifier follows the change: real ones transfer, adversarial ones rarely.
 
-    Of the classifier that was explained itself it gives validity and confidence. target: a class that both have, by name.
+    Of the classifier that was explained itself it gives validity and confidence. target: a class that both have, by name;
+    absent: it is an independent label, reached where it is no more predicted.
     """
     check_alike(after, before)
     index = second.class_index(target)
     first, last = second.probabilities(before), second.probabilities(after)
-    return Transfer(first[:, index], last[:, index], last.argmax(1) == index)
+    return Transfer(first[:, index], last[:, index], second.predicts(last, index) != absent)
 
 
 @torch.no_grad()
@@ -86,6 +89,7 @@ def judge(
     other_masks: torch.Tensor | Sequence[torch.Tensor] | None = None,
     second: Classifier | None = None,
     signs: bool = False,
+    absent: bool = False,
 ) -> list[dict[str, Any]]:
     """All numbers for which the arguments suffice, by name, of each of some images that were changed towards a class.
 
@@ -104,6 +108,7 @@ def judge(
         estimator: of the classifier's loss, settled.
         mask: bool (h, w) or (b, 1, h, w), where the change should be; other_masks: those of other images, (h, w) each.
         second: an independently trained classifier that has the target among its classes.
+        absent: the target is an independent label that is to disappear.
         signs: also the ABCD signs, of color images of lesions.
 
     Raises:
@@ -115,7 +120,7 @@ def judge(
     check_alike(after, before)
     check_alike(after, base)
     change = after - base
-    own = transfer(classifier, before, after, target)
+    own = transfer(classifier, before, after, target, absent=absent)
     columns: dict[str, torch.Tensor] = {
         "valid": own.reached,
         "confidence_before": own.before,
@@ -130,8 +135,9 @@ def judge(
     if other_masks is not None:
         columns["inside_share_of_others"] = inside_share_of_others(change, other_masks)
     if second is not None:
-        columns["feature_distance"] = feature_distance(second, after, before)
-        followed = transfer(second, before, after, target)._asdict()
+        if second.layers():  # none of what is scripted or exported
+            columns["feature_distance"] = feature_distance(second, after, before)
+        followed = transfer(second, before, after, target, absent=absent)._asdict()
         columns |= {f"transfer_{name}": column for name, column in followed.items()}
     pairs = {"before": before, "after": after}
     if estimator is not None:

@@ -46,7 +46,7 @@ def start(image: Any, options: RecoverOptions) -> ExplanationRun[Explanation]:
     from preimage.metrics import psnr
     from preimage.problem import Problem
 
-    given = given_by(image, options.classifier, options.device)
+    given = given_by(image, options.classifier, options.device, output=options.classifier_output)
     x0, layer, weight = given.image, options.layer or first_block(given.model, given.on_device), options.loss_weight
     recipe, name = chosen(RECOVERY, options.recipe, options.steps)
     penalty = UncertaintyPenalty(
@@ -61,11 +61,10 @@ def start(image: Any, options: RecoverOptions) -> ExplanationRun[Explanation]:
         found = result.image.clamp(0, 1)
         with torch.no_grad():
             passed = forward(torch.cat([x0, found]).to(given.device))
-            probabilities = passed.logits.softmax(1).float().cpu()
+            probabilities = given.classifier.probabilities_of(passed.logits).float().cpu()
             losses = [] if penalty.estimator is None else penalty.relative_loss(passed).float().cpu().tolist()
-        names = given.classifier.classes
-        predictions = [names[int(row.argmax())] for row in probabilities]
-        titles = [f"{each} {float(row.max()):.2f}" for each, row in zip(predictions, probabilities, strict=True)]
+        predictions = [given.classifier.predicted(row) for row in probabilities]
+        titles = [given.classifier.in_words(row) for row in probabilities]
         numbers: dict[str, Any] = {
             "layer": layer,
             "uncertainty": penalty.kind,

@@ -11,6 +11,7 @@ import torch
 from preimage.classifiers import Classifier
 from preimage.classifiers.loss_estimator import block_layers
 from preimage.classifiers.model_file import model_fingerprint
+from preimage.classifiers.untrained import looks_untrained
 from preimage.engine.checkpoint import fingerprint as content
 from preimage.engine.fit import Fit
 from preimage.engine.recipe import Recipe
@@ -25,6 +26,7 @@ from preimage.problem import Problem
 from preimage.series.parts import Series
 from preimage.stopping import After, StoppingRule, Tracker
 
+CLIPPED = "the classifier takes images in 0 to 1 alone: it is given the pixels clipped to that"
 Built = TypeVar("Built", bound=Explanation)
 
 
@@ -62,6 +64,9 @@ class ExplanationRun(Fit, Generic[Built]):
         recognized = {**fingerprint, "model": model, "recipe": recipe.describe(), "rule": rule.name, "seed": seed}
         if given.picture is not None:
             recognized |= {"input": content(given.picture.tensor), "input_jitter": forward.jitter is not None}
+        remarks = [remark, looks_untrained(given.classifier, given.on_device)]
+        if forward.is_clipped and getattr(options, "prior", "deep") != "deep":
+            remarks.append(CLIPPED)
         super().__init__(
             problem,
             recipe.prior(channels, given.size, members=count, seed=seed, device=given.device, streams=streams),
@@ -73,7 +78,7 @@ class ExplanationRun(Fit, Generic[Built]):
             picture=given.picture,
             task=task,
             fingerprint=recognized,
-            remarks=(remark,),
+            remarks=tuple(filter(None, remarks)),
         )
 
     def __next__(self) -> Step:
@@ -123,7 +128,7 @@ class Layers(Series):
         self.current: ExplanationRun[Explanation] = make(self.layers[0])
         self.task: str = self.current.task
         self.fingerprint: dict[str, Any] = {**self.current.fingerprint, "layer": self.layers}
-        self.remarks: tuple[str, ...] = (f"layers {', '.join(self.layers)}",)
+        self.remarks: tuple[str, ...] = (f"layers {', '.join(self.layers)}", *self.current.remarks[1:])
 
     def made(self, turn: int) -> ExplanationRun[Explanation]:
         return self._make(self.layers[turn])
