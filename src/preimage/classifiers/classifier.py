@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from copy import copy as shallow_copy
 from copy import deepcopy
 from functools import partial
 from itertools import chain
 from threading import get_ident
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from preimage.classifiers.arguments import class_names, height_and_width, in_one_line, mean_and_std, suggestion
+from preimage.classifiers.resizing import Mode, Resizing, as_resizing
 from preimage.errors import InputError
 from preimage.images.ranges import ValueRange
 
+ChannelOrder = Literal["rgb", "bgr"]
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _LUMA = (0.299, 0.587, 0.114)
 
@@ -45,6 +47,9 @@ class Classifier(nn.Module):
         mean, std: of the normalization, for images in 0 to 1: three numbers each, or one number each, as (0.5,), for a model of
             gray images.
         size: side, or (height, width), in pixels, to which images are resized first; None: as they are.
+        resizing: how, where the proportions differ: squeeze, crop (the middle), letterbox (all of it, with margins), or a
+            Resizing, which also says the filter and the size before a crop. Libraries' classifiers have that of their preset.
+        channel_order: "bgr" for a model that takes blue first; mean and std are in that order, too.
         values: the file values that were black and white in training, for files of their dtype; None: those of the dtype.
         copy: False: the classifier takes the module itself, which is frozen from then on (saves the memory of a copy, 98 MiB
             for a ResNet-50).
@@ -64,6 +69,8 @@ class Classifier(nn.Module):
         std: Sequence[float] = IMAGENET_STD,
         size: int | tuple[int, int] | None = None,
         *,
+        resizing: Mode | Resizing = "squeeze",
+        channel_order: ChannelOrder = "rgb",
         copy: bool = True,
         values: ValueRange | None = None,
     ) -> None:
@@ -77,6 +84,10 @@ class Classifier(nn.Module):
         self.classes: tuple[str, ...] = class_names(classes)
         statistics = mean_and_std(mean, std)
         self.size: tuple[int, int] | None = height_and_width(size)
+        self.resizing: Resizing = as_resizing(resizing)
+        if channel_order not in get_args(ChannelOrder):
+            raise InputError(f"channel_order must be rgb or bgr, got {channel_order!r}")
+        self.channel_order: ChannelOrder = channel_order
         self.values: ValueRange | None = values
         self.model: nn.Module = (_copied(model) if copy else model).eval().requires_grad_(False)
         place = next(chain(self.model.parameters(), self.model.buffers()), torch.zeros(0)).device
@@ -107,9 +118,17 @@ class Classifier(nn.Module):
             x = (x * luma(x)).sum(1, keepdim=True)
         elif x.shape[1] < channels:
             x = x.expand(-1, channels, -1, -1)
-        if self.size is not None and tuple(x.shape[-2:]) != self.size:
-            x = functional.interpolate(x, size=self.size, mode="bilinear", align_corners=False, antialias=True)
+        if self.channel_order == "bgr":
+            x = x.flip(1)
+        if self.size is not None:
+            x = self.resizing.frame((x.shape[-2], x.shape[-1]), self.size)(x, self.mean)
         return (x - self.mean) / self.std
+
+    def resized_by(self, resizing: Resizing) -> Classifier:
+        """The same classifier, with the same weights, whose images are resized otherwise."""
+        other = shallow_copy(self)
+        other.resizing = resizing
+        return other
 
     def layers(self) -> list[str]:
         """The names of all layers, in the order of the model's own listing."""

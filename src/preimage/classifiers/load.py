@@ -17,7 +17,7 @@ from torch import nn
 from preimage.classifiers.arguments import in_one_line
 from preimage.classifiers.classifier import Classifier
 from preimage.classifiers.libraries import LIBRARIES, NO_WEIGHTS, from_library
-from preimage.classifiers.model_file import Backbone, TrainedModel, built, estimator_of, read_held, values_of
+from preimage.classifiers.model_file import Backbone, TrainedModel, built, estimator_of, preparation_of, read_held, values_of
 from preimage.errors import InputError
 from preimage.images.ranges import ValueRange
 from preimage.rng import drawing_from
@@ -116,7 +116,14 @@ def read_model(path: Path, *, backbone: str | Function | None = None) -> Trained
     try:
         size = None if held["size"] is None else (held["size"][0], held["size"][1])
         classifier = Classifier(
-            model, held["classes"], held["mean"], held["std"], size, copy=False, values=values_of(held, path)
+            model,
+            held["classes"],
+            held["mean"],
+            held["std"],
+            size,
+            **preparation_of(held, path),
+            copy=False,
+            values=values_of(held, path),
         )
         return TrainedModel(classifier, estimator_of(held), held["about"], origin)
     except (RuntimeError, TypeError, KeyError, AttributeError, IndexError) as error:

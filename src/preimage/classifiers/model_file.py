@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable
-from dataclasses import astuple, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 from preimage.classifiers.classifier import Classifier
 from preimage.classifiers.libraries import imported_timm
 from preimage.classifiers.loss_estimator import LossEstimator
+from preimage.classifiers.resizing import Resizing
 from preimage.classifiers.thin_resnet import BLOCKS, ThinResNet
 from preimage.errors import InputError
 from preimage.images.atomic import write_bytes_atomically
@@ -125,6 +126,8 @@ def write_model(path: Path, model: TrainedModel, *, overwrite: bool = False) -> 
         "mean": classifier.mean.flatten().tolist(),
         "std": classifier.std.flatten().tolist(),
         "size": None if classifier.size is None else list(classifier.size),
+        "resizing": asdict(classifier.resizing),
+        "channel_order": classifier.channel_order,
         "values": None if classifier.values is None else list(astuple(classifier.values)),
         "weights": _weights(classifier.model),
         "estimator": None,
@@ -244,6 +247,21 @@ def values_of(held: dict[str, Any], path: Path) -> ValueRange | None:
         raise InputError(f"{wrong}: make it anew by `preimage train`", code="unreadable") from error
 
 
+def preparation_of(held: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Resizing and channel order in the contents of a file, as arguments of a Classifier; none of a version without them."""
+    stated = held.get("resizing")
+    try:
+        before = stated["before"] if stated else None
+        whole = {**stated, "before": tuple(before) if isinstance(before, list) else before} if stated else {}
+        order = held.get("channel_order", "rgb")
+        if order not in ("rgb", "bgr"):
+            raise InputError(f"an order of channels {str(order)[:20]!r}")
+        return {"resizing": Resizing(**whole), "channel_order": order}
+    except (InputError, TypeError, KeyError) as error:
+        wrong = f"{path} has the resizing {str(stated)[:60]}"
+        raise InputError(f"{wrong}: make it anew by `preimage train`", code="unreadable") from error
+
+
 def estimator_of(held: dict[str, Any]) -> LossEstimator | None:
     """The loss estimator in the contents of a file, if there is one."""
     if held["estimator"] is None:
@@ -268,6 +286,8 @@ def model_fingerprint(*models: nn.Module | None) -> str:
             digest.update(repr((model.classes, model.size, type(model.model).__name__)).encode())
             if model.values not in (None, EIGHT_BITS):  # hashes of 8 bits are as they were
                 digest.update(repr(model.values).encode())
+            if (model.resizing, model.channel_order) != (Resizing(), "rgb"):  # and those of squeezed images
+                digest.update(repr((model.resizing, model.channel_order)).encode())
         held = model.state_dict()
         transient = {name: buffer for name, buffer in model.named_buffers() if name not in held}  # persistent=False
         for name, value in (*held.items(), *transient.items()):

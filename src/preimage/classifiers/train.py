@@ -24,6 +24,7 @@ from preimage.classifiers.classifier import Classifier
 from preimage.classifiers.labelled import TEST, TRAIN, VALIDATION_SHARE, Labelled
 from preimage.classifiers.loss_estimator import LossEstimator, ranking_loss, untrained_estimator
 from preimage.classifiers.model_file import SMALL_SIDE, Backbone, TrainedModel, model_fingerprint
+from preimage.classifiers.resizing import Resizing
 from preimage.classifiers.scores import Batch, Epoch, Predictions, score, target_quantile
 from preimage.classifiers.settings import Settings, optimizers, update_average
 from preimage.engine.checkpoint import fingerprint
@@ -85,6 +86,8 @@ class Training:
         self.epochs: int = self.settings.epochs
         self.backbone: Backbone = Backbone(settings.backbone, small=min(data.size) < SMALL_SIDE)
         own = copy.deepcopy(classifier) if classifier is not None else self._untrained()
+        self.resizing: Resizing = own.resizing
+        own.resizing = Resizing()  # the images of the data set have the size of the input already
         self.classifier: Classifier = own.to(self.device)
         self.estimator: LossEstimator = untrained_estimator(
             self.classifier, self.validation.batch([0], self.device), settings.layers, seed=settings.seed + 1
@@ -237,7 +240,7 @@ class Training:
         classifier.cpu().requires_grad_(False)
         estimator.cpu().eval().requires_grad_(False)
         estimator.settle(found.estimates)
-        classifier.size = classifier.size or self.data.size
+        classifier.size, classifier.resizing = classifier.size or self.data.size, self.resizing
         about = {
             "data": self.data.name,
             "size": list(self.data.size),
