@@ -17,7 +17,15 @@ from torch import nn
 from preimage.classifiers.arguments import in_one_line
 from preimage.classifiers.classifier import Classifier
 from preimage.classifiers.libraries import LIBRARIES, NO_WEIGHTS, from_library
-from preimage.classifiers.model_file import Backbone, TrainedModel, built, estimator_of, preparation_of, read_held, values_of
+from preimage.classifiers.model_file import (
+    Backbone,
+    TrainedModel,
+    built,
+    estimator_of,
+    preparation_of,
+    read_held,
+    values_of,
+)
 from preimage.errors import InputError
 from preimage.images.ranges import ValueRange
 from preimage.rng import drawing_from

@@ -69,7 +69,7 @@ def _geometry(processor: Any) -> tuple[Size | None, Resizing]:
     short = size.get("shortest_edge")
     before: Any = int(short) if short else _both(size)
     if kind.startswith("ConvNext"):
-        side = int(short)
+        side = int(size["shortest_edge"])
         percentage = float(getattr(processor, "crop_pct", None) or 224 / 256)
         if side >= _SHORT_OF_CONVNEXT:
             return (side, side), Resizing(filter=by)
@@ -124,7 +124,7 @@ def _of_color(processor: Any, color: tuple[int, int, int]) -> np.ndarray:
 
 def _values(processor: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and deviation, of the channels in the order of the input."""
-    black, white = (_of_color(processor, (value,) * 3) for value in (0, 255))
+    black, white = (_of_color(processor, (value, value, value)) for value in (0, 255))
     std = 1 / (white - black)
     # Of single precision; and no zero has a sign.
     mean, std = (np.round(each, 7) + 0.0 for each in (-black * std, std))

@@ -1,8 +1,8 @@
 """How an image of any size becomes the input of a classifier, differentiably, and where in the image that input is.
 
-    crop       resized until the short side has so many pixels, then the middle is cut out: what lies outside is not classified
-    letterbox  resized until all of it fits, the rest filled with the mean of the normalization
-    squeeze    resized to height and width of the input, whatever the proportions
+crop       resized until the short side has so many pixels, then the middle is cut out: what lies outside is not classified
+letterbox  resized until all of it fits, the rest filled with the mean of the normalization
+squeeze    resized to height and width of the input, whatever the proportions
 """
 
 from __future__ import annotations
@@ -59,8 +59,12 @@ class Resizing:
             if getattr(self, name) not in get_args(kinds):
                 raise InputError(f"resizing: {name} must be {', '.join(get_args(kinds))}, got {getattr(self, name)!r}")
         sides: tuple[Any, ...] = self.before if isinstance(self.before, tuple) else (self.before or 1,)
-        if len(sides) > 2 or not all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides):
-            raise InputError(f"resizing: before must be whole pixels, at least 1, or None, got {self.before!r}: give 256")
+        if len(sides) > 2 or not all(
+            isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides
+        ):
+            raise InputError(
+                f"resizing: before must be whole pixels, at least 1, or None, got {self.before!r}: give 256"
+            )
 
     def frame(self, picture: Size, size: Size) -> Frame:
         """Where an image of (height, width) and an input of that size lie on each other."""
@@ -182,7 +186,9 @@ def with_resizing(classifier: Classifier, choice: Choice) -> Classifier:
         return classifier
     if classifier.size is None:
         way = "leave resizing out, or give the Classifier a size"
-        raise InputError(f"resizing {choice}: the classifier takes images of any size as they are: {way}", code="option")
+        raise InputError(
+            f"resizing {choice}: the classifier takes images of any size as they are: {way}", code="option"
+        )
     return classifier.resized_by(Resizing(choice, filter=classifier.resizing.filter))
 
 

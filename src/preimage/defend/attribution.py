@@ -17,6 +17,8 @@ from torch.nn import functional
 
 from preimage.classifiers import Classifier
 from preimage.classifiers.classifier import check_answer, on_device
+from preimage.classifiers.filters import resampled
+from preimage.classifiers.resizing import Frame, explained_frame, for_input, with_resizing
 from preimage.defend.checks import noise_level, whole_number
 from preimage.defend.faithfulness import blurred
 from preimage.defend.migsg import MIGSG, SAMPLES, baseline_like
@@ -67,9 +69,10 @@ def saliency_map(image: Any, options: SaliencyOptions, method: Method | None = N
         (torch.Size([1, 1, 24, 32]), torch.Size([1, 3, 8, 8]))
 
     An image of more pixels than the classifier's input is first reduced to those, as the classifier itself does it: the noise
-    then has the sigma it should, and the map is interpolated to the image's size. Where an image equals the baseline there is no
-    saliency. Channels are merged by the mean of their magnitudes; for the methods with signs by their mean, of which the positive
-    part is kept. (Chosen here.)
+    then has the sigma it should, and the map is interpolated to the image's size. Of one that the classifier crops or puts in a
+    letterbox the input is explained, and the map comes back at its place, 0 where the classifier sees nothing. Where an image
+    equals the baseline there is no saliency. Channels are merged by the mean of their magnitudes; for the methods with signs by
+    their mean, of which the positive part is kept. (Chosen here.)
 
     Raises:
         InputError: an option that cannot be used, or a method that does not work with this classifier.
@@ -78,12 +81,18 @@ def saliency_map(image: Any, options: SaliencyOptions, method: Method | None = N
     """
     method = method or methods_of(options.method)[0]
     place = choose_device(options.device)
-    model = on_device(as_model(options.classifier).classifier, place)
+    model = with_resizing(on_device(as_model(options.classifier).classifier, place), options.resizing)
     picture = one_picture(image, values=model.values).tensor
     baseline, size = _number_or_word(options.baseline), picture.shape[-2:]
-    reduced = model.size is not None and size.numel() > model.size[0] * model.size[1]
+    frame = explained_frame(model, (size[0], size[1]))
+    if frame is not None:
+        x, model = frame(picture, model.mean.cpu()), for_input(model)
+    elif model.size is not None and size.numel() > model.size[0] * model.size[1]:
+        x = resampled(picture, model.size, model.resizing.filter)
+    else:
+        x = picture
     with at_rest(model):
-        x = (_resized(picture, model.size, antialias=True) if reduced else picture).to(place)
+        x = x.to(place)
         with torch.no_grad():
             probabilities = model.probabilities(x)[0].float().cpu()
         check_answer(probabilities)
@@ -100,7 +109,7 @@ def saliency_map(image: Any, options: SaliencyOptions, method: Method | None = N
         settings["baseline"] = "a tensor" if isinstance(baseline, torch.Tensor) else baseline
     found = merged(attribution, method)
     return SaliencyMap(
-        map=found if found.shape[-2:] == size else _resized(found, size),
+        map=_of_picture(found, (size[0], size[1]), frame),
         attribution=attribution,
         seen=x.cpu(),
         target=target,
@@ -117,8 +126,13 @@ def merged(attribution: torch.Tensor, method: Method) -> torch.Tensor:
     return attribution.mean(1, keepdim=True).clamp_min(0) if method in SIGNED else heat_map(attribution)
 
 
-def _resized(image: torch.Tensor, size: Any, *, antialias: bool = False) -> torch.Tensor:
-    return functional.interpolate(image, tuple(size), mode="bilinear", align_corners=False, antialias=antialias)
+def _of_picture(found: torch.Tensor, size: tuple[int, int], frame: Frame | None) -> torch.Tensor:
+    """A map (1, 1, h', w') of what was classified, at its place in the image, (1, 1, h, w); 0 where nothing was."""
+    if frame is not None:
+        return frame.back(found)
+    if found.shape[-2:] == size:
+        return found
+    return functional.interpolate(found, size, mode="bilinear", align_corners=False)
 
 
 def _number_or_word(given: Any) -> Any:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 # Of pixels initialized with the image: Adam moves each by about its rate even without a gradient to follow.
 PIXELS_RATE = 0.002
 CLASS_WEIGHT_GROWTH = 1.25
+WHOLE = 0.995  # of a mask: what is lost of it is said
 STRENGTHS = "PNG of the change at strengths from 0 to 1, with the probability of the target."
 
 
@@ -87,15 +88,18 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
     from preimage.explain.class_schedule import ClassReached
     from preimage.explain.counterfactual_result import ResultBuilder
     from preimage.explain.forward import CachedForward, Features, UncertaintyPenalty
-    from preimage.explain.inputs import first_block, given_by, lesion_of, model_on, region_of
+    from preimage.explain.inputs import first_block, given_by, lesion_of, model_on, region_of, seen_share
     from preimage.explain.recipes import RECOVERY, chosen, pixel_regularizers
     from preimage.explain.run import ExplanationRun
     from preimage.problem import Problem
 
-    given = given_by(image, options.classifier, options.device)
+    given = given_by(image, options.classifier, options.device, options.resizing)
     model, classifier, x0, prior = given.model, given.classifier, given.image, options.prior
     region = None if options.region is None else region_of(options.region, given)
     lesion = None if options.lesion_mask is None else lesion_of(options.lesion_mask, given)
+    masks = {"region": options.region, "lesion mask": options.lesion_mask}
+    shares = {name: seen_share(mask, given) for name, mask in masks.items() if mask is not None}
+    lost = [f"the classifier sees {share:.0%} of the {name}" for name, share in shares.items() if share < WHOLE]
     second = options.second_classifier
     second = None if second is None else model_on(second, given.device).classifier
     layer = options.layer or first_block(model, given.on_device)
@@ -160,6 +164,7 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
         },
         remark=f"{before[0]} ({before[1]:.2f}) -> {after[0]} ({after[1]:.2f}); layer {layer}, "
         f"uncertainty penalty: {penalty.description()}",
+        further_remarks=lost,
     )
 
 

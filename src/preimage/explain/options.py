@@ -23,6 +23,11 @@ CLASSIFIER = (
     "Classifier: FILE.pt of preimage train, torchvision:NAME, timm:NAME, hf:NAME or module.path:function (each with @FILE of "
     "weights)."
 )
+RESIZING = (
+    "How an image of other proportions becomes the classifier's input: preset (the classifier's own), crop (the middle), "
+    "letterbox (all of it, with margins) or squeeze."
+)
+ResizingChoice = Literal["preset", "crop", "letterbox", "squeeze"]
 PAGE = "Self-contained HTML page: images, numbers, settings, limits."
 UncertaintyKind = Literal["auto", "loss", "entropy", "energy", "none"]
 ImagePrior = Literal["deep", "tv", "alpha", "none"]
@@ -38,6 +43,8 @@ class ExplainOptions(RecipeOptions):
 @dataclass(frozen=True, kw_only=True)
 class JitterOptions(ExplainOptions):
     """Options of the tasks that explain an image that is given."""
+
+    resizing: ResizingChoice = option("preset", help=RESIZING)
 
     input_jitter: bool | None = option(
         None,

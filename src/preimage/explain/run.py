@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -51,15 +51,19 @@ class ExplanationRun(Fit, Generic[Built]):
         recipe: Recipe,
         fingerprint: dict[str, Any],
         remark: str,
+        further_remarks: Sequence[str] = (),
         rule: StoppingRule | None = None,
         initial: Any = None,
         streams: Sequence[int] = (0,),
     ) -> None:
         self.build = build
+        self.given = given
         self.forward = forward
         rule, seed, channels, count = rule or After(), int(options.seed), given.image.shape[1], len(streams)
         model = model_fingerprint(given.model.classifier, given.model.estimator)
         recognized = {**fingerprint, "model": model, "recipe": recipe.describe(), "rule": rule.name, "seed": seed}
+        if given.frame is not None:
+            recognized["frame"] = asdict(given.frame)
         if given.picture is not None:
             recognized |= {"input": content(given.picture.tensor), "input_jitter": forward.jitter is not None}
         super().__init__(
@@ -73,7 +77,7 @@ class ExplanationRun(Fit, Generic[Built]):
             picture=given.picture,
             task=task,
             fingerprint=recognized,
-            remarks=(remark,),
+            remarks=(remark, *given.remarks, *further_remarks),
         )
 
     def __next__(self) -> Step:
@@ -87,7 +91,8 @@ class ExplanationRun(Fit, Generic[Built]):
     def result(self) -> Built:
         """The Explanation by the steps so far, at any time after the first one."""
         self.forward.set_step(None)
-        return self.build(super().result(), self.tracker)
+        found = self.build(super().result(), self.tracker)
+        return replace(found, numbers=found.numbers | self.given.report())
 
 
 # ---------------------------------------------------------------------- several layers
