@@ -89,6 +89,7 @@ class Classifier(nn.Module):
             raise InputError(f"channel_order must be rgb or bgr, got {channel_order!r}")
         self.channel_order: ChannelOrder = channel_order
         self.values: ValueRange | None = values
+        self.measured: dict[str, Any] = {}  # what was found out about it once, by name
         self.model: nn.Module = (_copied(model) if copy else model).eval().requires_grad_(False)
         place = next(chain(self.model.parameters(), self.model.buffers()), torch.zeros(0)).device
         for name, numbers in zip(("mean", "std"), statistics, strict=True):
@@ -143,7 +144,7 @@ class Classifier(nn.Module):
         found: dict[str, torch.Tensor] = {}
 
         def stop(name: str, output: Any) -> None:
-            found[name] = _tensor_in(output, f"layer {name}")
+            found[name] = tensor_in(output, f"layer {name}")
             raise _FoundError
 
         with suppress(_FoundError):
@@ -157,7 +158,7 @@ class Classifier(nn.Module):
         found: dict[str, torch.Tensor] = {}
 
         def keep(layer: str, output: Any) -> None:
-            found[layer] = _tensor_in(output, f"layer {layer}")
+            found[layer] = tensor_in(output, f"layer {layer}")
 
         logits = self._logits(self._forward(x, layers, keep))
         return logits.to(x.device), _outputs(found, layers, x.device)
@@ -173,6 +174,24 @@ class Classifier(nn.Module):
 
         self._forward(x, self.layers(), note)
         return found
+
+    @torch.no_grad()
+    def observed(self, x: torch.Tensor, receive: Callable[[str, Any, Any], None]) -> None:
+        """Call `receive` with name, inputs and output of each layer that images (b, 1 or 3, h, w) pass, in their order."""
+        thread = get_ident()
+
+        def hook(layer: str, module: nn.Module, inputs: Any, output: Any) -> None:
+            del module
+            if get_ident() == thread:
+                receive(layer, inputs, output)
+
+        named = [(name, module) for name, module in self.model.named_modules() if name]
+        handles = [module.register_forward_hook(partial(hook, name)) for name, module in named]
+        try:
+            self.model(self.prepared(x))
+        finally:
+            for handle in handles:
+                handle.remove()
 
     def _forward(self, x: torch.Tensor, layers: Sequence[str], receive: Callable[[str, Any], None]) -> Any:
         """What the model returns; `receive` takes the name and the output of each of the layers on the way."""
@@ -222,7 +241,7 @@ class Classifier(nn.Module):
         check_answer(logits.softmax(1))
 
     def _logits(self, output: Any) -> torch.Tensor:
-        logits = _tensor_in(output, "the classifier")
+        logits = tensor_in(output, "the classifier")
         if logits.ndim == 1:
             logits = logits[:, None]
         if logits.shape[1:] == (1,) and len(self.classes) == 2:
@@ -278,7 +297,7 @@ def _copied(model: nn.Module) -> nn.Module:
         raise InputError(f"{reason}: {way}", code="classifier") from error
 
 
-def _tensor_in(output: Any, what: str) -> torch.Tensor:
+def tensor_in(output: Any, what: str) -> torch.Tensor:
     """The tensor that matters in what a model or a layer returns: itself, the first of a tuple, "logits" or "out" of a dict."""
     if isinstance(output, torch.Tensor):
         return output
@@ -289,7 +308,7 @@ def _tensor_in(output: Any, what: str) -> torch.Tensor:
         if isinstance(value, torch.Tensor):
             return value
     if isinstance(output, tuple | list) and output:
-        return _tensor_in(output[0], what)
+        return tensor_in(output[0], what)
     raise InputError(
         f"{what} returned {type(output).__name__}: return a tensor, a tuple, a dict with 'logits' or an object with .logits",
         code="classifier",

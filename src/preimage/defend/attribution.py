@@ -16,8 +16,9 @@ import torch
 from torch.nn import functional
 
 from preimage.classifiers import Classifier
-from preimage.classifiers.classifier import check_answer, on_device
+from preimage.classifiers.classifier import check_answer, gradient_of, on_device
 from preimage.classifiers.filters import resampled
+from preimage.classifiers.layout import Layout, spatial_outputs
 from preimage.classifiers.resizing import Frame, explained_frame, for_input, with_resizing
 from preimage.defend.checks import noise_level, whole_number
 from preimage.defend.faithfulness import blurred
@@ -233,26 +234,32 @@ def guided_backprop(question: Question) -> Attributed:
 
 
 def gradcam(question: Question) -> Attributed:
-    layer = _last_spatial(question) if question.options.layer is None else question.options.layer
+    """relu(sum over channels of the mean gradient times the features), wherever the layer has its channels."""
+    known = {each.name: each.layout for each in spatial_outputs(question.classifier, question.x.detach())}
+    layer = _last_spatial(known) if question.options.layer is None else question.options.layer
+    # A copy, whose hooks meet no other pass of the classifier.
     copy: Any = same_weights(question.classifier)
-    shape = tuple(copy.features(question.x, layer).shape)
-    if len(shape) != 4:
-        message = f"gradcam needs a layer with spatial channels (b, c, h, w), and {layer!r} gives {shape}"
+    logits, features = copy.logits_and_features(question.x, [layer])
+    if layer not in known or known[layer].axes == "tokens":
+        shape = tuple(features[layer].shape)
+        message = (
+            f"gradcam needs a layer with spatial channels, (b, c, h, w) or (b, h, w, c), and {layer!r} gives {shape}"
+        )
         raise InputError(message, code="layer")
-    found: Any = captum.attr.LayerGradCam(copy, copy.model.get_submodule(layer)).attribute(
-        question.x, target=question.target, relu_attributions=True
-    )
+    slopes = gradient_of(logits[0, question.target], features[layer])
+    own, slopes = (known[layer].channels_first(each.detach()) for each in (features[layer], slopes))
+    found = torch.relu((slopes.mean((2, 3), keepdim=True) * own).sum(1, keepdim=True))
     size = tuple(question.x.shape[-2:])
-    large = captum.attr.LayerAttribution.interpolate(found.detach(), size, "bilinear")
-    return large.expand_as(question.x), {"layer": layer}
+    return functional.interpolate(found, size, mode="bilinear").expand_as(question.x), {"layer": layer}
 
 
-def _last_spatial(question: Question) -> str:
-    shapes = question.classifier.shapes(question.x)
-    if any(len(shape) == 3 for shape in shapes.values()):
+def _last_spatial(known: dict[str, Layout]) -> str:
+    spatial = [name for name, layout in known.items() if layout.axes != "tokens" and min(layout.size or (1, 1)) > 1]
+    names = list(known)
+    after = names[names.index(spatial[-1]) :] if spatial else names
+    if any(known[name].axes == "tokens" and known[name].size is not None for name in after):
         message = "this classifier works on tokens: take another method than gradcam, or name a layer (b, c, h, w)"
         raise InputError(message, code="layer")
-    spatial = [name for name, shape in shapes.items() if len(shape) == 4 and shape[2] * shape[3] > 1]
     if not spatial:
         message = "gradcam needs a layer with spatial channels, and this classifier has none: take another method"
         raise InputError(message, code="layer")

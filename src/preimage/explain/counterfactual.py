@@ -2,9 +2,9 @@
 
     x* = argmin E(Psi(x), Psi(x0)) + l1 M(x) + l2 CE(F(x), y_t),   x = g_theta(z)
 
-Psi is the first residual block, M the uncertainty penalty, F the classifier. A second member with the same initial weights, code
-and jitter is fitted without the class term: the reconstruction. The difference of the two is what the class term changed,
-without what the prior leaves out of any image.
+Psi is the first residual block (of other networks the first block that keeps color and light, psi.py), M the uncertainty penalty,
+F the classifier. A second member with the same initial weights, code and jitter is fitted without the class term: the
+reconstruction. The difference of the two is what the class term changed, without what the prior leaves out of any image.
 
 Source: Narayanaswamy, Thiagarajan, Spanias, ICASSP 2021, eq. 5; how E is normalized is unpublished: here by the mean square
 of the target's features.
@@ -88,7 +88,8 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
     from preimage.explain.class_schedule import ClassReached
     from preimage.explain.counterfactual_result import ResultBuilder
     from preimage.explain.forward import CachedForward, Features, UncertaintyPenalty
-    from preimage.explain.inputs import first_block, given_by, lesion_of, model_on, region_of, seen_share
+    from preimage.explain.inputs import given_by, lesion_of, model_on, region_of, seen_share
+    from preimage.explain.psi import psi_of
     from preimage.explain.recipes import RECOVERY, chosen, pixel_regularizers
     from preimage.explain.run import ExplanationRun
     from preimage.problem import Problem
@@ -102,7 +103,8 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
     lost = [f"the classifier sees {share:.0%} of the {name}" for name, share in shares.items() if share < WHOLE]
     second = options.second_classifier
     second = None if second is None else model_on(second, given.device).classifier
-    layer = options.layer or first_block(model, given.on_device)
+    psi = psi_of(model, given.on_device, options.layer)
+    layer = psi.layer
     pixel_changes = {"rate": PIXELS_RATE} if options.initial is None else {}
     recipe, name = chosen(RECOVERY, options.recipe, options.steps, prior, **pixel_changes)
     growth = options.class_weight_growth
@@ -164,7 +166,7 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
         },
         remark=f"{before[0]} ({before[1]:.2f}) -> {after[0]} ({after[1]:.2f}); layer {layer}, "
         f"uncertainty penalty: {penalty.description()}",
-        further_remarks=lost,
+        further_remarks=(*psi.remarks, *lost),
     )
 
 

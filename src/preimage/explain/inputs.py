@@ -15,7 +15,6 @@ from torch.nn import functional
 from preimage.classifiers import Classifier
 from preimage.classifiers.classifier import on_device
 from preimage.classifiers.load import load_model
-from preimage.classifiers.loss_estimator import block_layers
 from preimage.classifiers.model_file import TrainedModel
 from preimage.classifiers.resizing import Choice, Frame, explained_frame, for_input, frame_of, with_resizing
 from preimage.engine.devices import choose_device
@@ -226,11 +225,6 @@ def at_working_size(image: torch.Tensor, classifier: Classifier) -> torch.Tensor
     factor = math.sqrt(pixels / (height * width))
     size = tuple(max(16, 4 * round(side * factor / 4)) for side in (height, width))
     return functional.interpolate(image, size=size, mode="bilinear", antialias=True, align_corners=False)
-
-
-def first_block(model: TrainedModel, x: torch.Tensor) -> str:
-    """Psi of eq. 4: the first of the loss estimator's layers, or of the classifier's blocks (of a ResNet, residual blocks)."""
-    return model.estimator.layers[0] if model.estimator is not None else block_layers(model.classifier, x)[0]
 
 
 # ---------------------------------------------------------------------- masks

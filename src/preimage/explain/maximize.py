@@ -56,6 +56,7 @@ def start(image: None, options: MaximizeOptions) -> ExplanationRun[Explanation]:
     """
     import torch
 
+    from preimage.classifiers.layout import layout_of
     from preimage.engine.devices import choose_device
     from preimage.explain.explanation import Explanation, extended
     from preimage.explain.forward import CachedForward
@@ -78,14 +79,22 @@ def start(image: None, options: MaximizeOptions) -> ExplanationRun[Explanation]:
     classifier.check_gradient(given.on_device)
     layer = options.layer or ""
     forward = CachedForward(classifier, [layer] if layer else [])
+    layout = None if index is not None else layout_of(classifier, given.on_device, layer)
+
+    def channels_first(features: torch.Tensor) -> torch.Tensor:
+        return features if layout is None else layout.channels_first(features)
+
     if index is None:
-        maximized = _channel(classifier.features(given.on_device, layer).shape, layer, channel, window)
+        shape = channels_first(classifier.features(given.on_device, layer)).shape
+        maximized = _channel(shape, layer, channel, window)
     else:
         maximized = f"class {classifier.classes[index]}"
 
     def excitation(x: torch.Tensor) -> torch.Tensor:
         passed = forward(x)
-        return _mean_of_channel(passed.features[layer], channel, window) if index is None else passed.logits[:, index]
+        if index is not None:
+            return passed.logits[:, index]
+        return _mean_of_channel(channels_first(passed.features[layer]), channel, window)
 
     def build(result: Result, _: Tracker) -> Explanation:
         found = result.image.clamp(0, 1)

@@ -58,7 +58,9 @@ class FeatureOptions(JitterOptions):
     """Options of the tasks that keep the features of an image and the uncertainty penalty M."""
 
     layer: str | None = option(
-        None, help="Layer Psi whose features are kept, as in Classifier.layers() (default: the first residual block)."
+        None,
+        help="Layer Psi whose features are kept, as in Classifier.layers() (default: the first residual block; of other networks "
+        "the first block that keeps color and light).",
     )
     uncertainty: UncertaintyKind = option(
         "auto",

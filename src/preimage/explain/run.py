@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 import torch
 
 from preimage.classifiers import Classifier
-from preimage.classifiers.loss_estimator import block_layers
+from preimage.classifiers.blocks import block_layers
 from preimage.classifiers.model_file import model_fingerprint
 from preimage.engine.checkpoint import fingerprint as content
 from preimage.engine.fit import Fit
