@@ -45,7 +45,7 @@ def stages(classifier: Classifier, x: torch.Tensor) -> list[str]:
 
     def is_inner(each: LayerOutput) -> bool:
         """Whether it is a part of a block that ends at another resolution."""
-        if kernels(each.module) >= KERNELS_OF_BLOCK:
+        if kernels(each.module) >= KERNELS_OF_BLOCK and "down" not in each.name:
             return False
         return any(
             sizes.get(name) not in (None, each.layout.size)

@@ -16,7 +16,8 @@ Filter = Literal["bilinear", "bicubic", "lanczos", "box", "hamming", "nearest"]
 def resampled(x: torch.Tensor, size: tuple[int, int], by: Filter = "bilinear") -> torch.Tensor:
     """Images (b, c, h, w) at another size, reduced with a filter that is as much wider; what size they have stays as it is.
 
-    Bicubic and Lanczos overshoot; values beyond 0 to 1 that the image itself has not are cut off, as in Pillow's 8 bits.
+    Bicubic and Lanczos overshoot; values beyond 0 to 1 that the image itself has not are cut off after the rows and after the
+    columns, as in Pillow's 8 bits.
 
     Example:
         >>> resampled(torch.rand(1, 3, 40, 60), (20, 30), "lanczos").shape
@@ -25,16 +26,32 @@ def resampled(x: torch.Tensor, size: tuple[int, int], by: Filter = "bilinear") -
     if tuple(x.shape[-2:]) == tuple(size):
         return x
     if by == "nearest":
-        return functional.interpolate(x, size=size, mode="nearest-exact")
+        rows, columns = (_nearest(had, wanted).to(x.device) for had, wanted in zip(x.shape[-2:], size, strict=True))
+        return x.index_select(-2, rows).index_select(-1, columns)
     if by == "bilinear":
         return functional.interpolate(x, size=size, mode="bilinear", align_corners=False, antialias=True)
+    low = x.detach().amin((1, 2, 3), keepdim=True).clamp_max(0)
+    high = x.detach().amax((1, 2, 3), keepdim=True).clamp_min(1)
+    x = _along_rows(x, size[1], by).clamp(low, high)
+    return _along_rows(x.mT, size[0], by).mT.clamp(low, high)
+
+
+def _along_rows(x: torch.Tensor, width: int, by: Filter) -> torch.Tensor:
+    if width == x.shape[-1]:
+        return x
     if by == "bicubic":
-        found = functional.interpolate(x, size=size, mode="bicubic", align_corners=False, antialias=True)
-    else:
-        rows, columns = (_weights(had, wanted, by).to(x) for had, wanted in zip(x.shape[-2:], size, strict=True))
-        found = rows @ x @ columns.T
-    low, high = x.detach().amin((1, 2, 3), keepdim=True), x.detach().amax((1, 2, 3), keepdim=True)
-    return found.clamp(low.clamp_max(0), high.clamp_min(1))
+        size = (x.shape[-2], width)
+        return functional.interpolate(x, size=size, mode="bicubic", align_corners=False, antialias=True)
+    return x @ _weights(x.shape[-1], width, by).to(x).T
+
+
+@lru_cache(maxsize=16)
+def _nearest(had: int, wanted: int) -> torch.Tensor:
+    """(wanted,): the index of each pixel of a row; summed up as Pillow does it, by which halves are rounded (Geometry.c)."""
+    scale, found = had / wanted, [0.5 * (had / wanted)]
+    for _ in range(wanted - 1):
+        found.append(found[-1] + scale)
+    return torch.tensor([min(had - 1, int(place)) for place in found])
 
 
 @lru_cache(maxsize=16)

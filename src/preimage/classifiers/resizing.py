@@ -58,7 +58,9 @@ class Resizing:
         for name, kinds in (("mode", Mode), ("filter", Filter), ("rounding", Rounding), ("keep", Keep)):
             if getattr(self, name) not in get_args(kinds):
                 raise InputError(f"resizing: {name} must be {', '.join(get_args(kinds))}, got {getattr(self, name)!r}")
-        sides: tuple[Any, ...] = self.before if isinstance(self.before, tuple) else (self.before or 1,)
+        sides: tuple[Any, ...] = (
+            self.before if isinstance(self.before, tuple) else (1 if self.before is None else self.before,)
+        )
         if len(sides) > 2 or not all(
             isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides
         ):
@@ -125,11 +127,14 @@ class Frame:
     def back(self, x: torch.Tensor, mode: Literal["bilinear", "bicubic"] = "bilinear") -> torch.Tensor:
         """(b, c, *size) of the input at its place in the image, (b, c, h, w); 0 where the classifier sees nothing."""
         (height, width), (rows, columns) = self.resized, self.size
-        whole = functional.pad(x, (self.left, width - columns - self.left, self.top, height - rows - self.top))
+        margins = (self.left, width - columns - self.left, self.top, height - rows - self.top)
+        whole = functional.pad(x, margins)
         if self.resized == self.picture:
             return whole
         smaller = self.picture[0] * self.picture[1] < height * width
-        return functional.interpolate(whole, self.picture, mode=mode, align_corners=False, antialias=smaller)
+        found = functional.interpolate(whole, self.picture, mode=mode, align_corners=False, antialias=smaller)
+        seen = functional.pad(torch.ones_like(x[:1, :1]), margins)  # a kernel reaches further
+        return found * functional.interpolate(seen, self.picture, mode="nearest-exact")
 
     def _moved(self, x: torch.Tensor) -> torch.Tensor:
         (height, width), (rows, columns) = self.resized, self.size

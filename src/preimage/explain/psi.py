@@ -83,6 +83,8 @@ def candidates(classifier: Classifier, x: torch.Tensor) -> list[str]:
     found = stages(classifier, x)
     modules = dict(classifier.model.named_modules())
     late = found[-MOST_LAYERS:]
+    if PUBLISHED in late:
+        return [PUBLISHED]
     first = next((layer for layer in late if kernels(modules[layer]) >= KERNELS_OF_BLOCK), late[0])
     return found[found.index(first) :: -1]
 
