@@ -159,7 +159,7 @@ def test_it_is_written_read_and_told_apart(tmp_path):
 
 @pytest.mark.parametrize("resizing", [{"mode": "stretch"}, {"mode": "crop", "before": -3}, {"mod": 1}, "crop"], ids=str)
 def test_a_file_with_a_resizing_that_cannot_be(resizing, tmp_path):
-    from preimage.classifiers.model_file import preparation_of
+    from preimage.classifiers.load import preparation_of
 
     refused("unreadable", preparation_of, {"resizing": resizing}, tmp_path / "m.pt")
 

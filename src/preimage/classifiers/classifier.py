@@ -143,7 +143,8 @@ class Classifier(nn.Module):
         """
         found: dict[str, torch.Tensor] = {}
 
-        def stop(name: str, output: Any) -> None:
+        def stop(name: str, inputs: Any, output: Any) -> None:
+            del inputs
             found[name] = tensor_in(output, f"layer {name}")
             raise _FoundError
 
@@ -157,7 +158,8 @@ class Classifier(nn.Module):
         """The logits (b, classes) and the outputs of some layers, as by `features`, in one forward pass."""
         found: dict[str, torch.Tensor] = {}
 
-        def keep(layer: str, output: Any) -> None:
+        def keep(layer: str, inputs: Any, output: Any) -> None:
+            del inputs
             found[layer] = tensor_in(output, f"layer {layer}")
 
         logits = self._logits(self._forward(x, layers, keep))
@@ -168,7 +170,8 @@ class Classifier(nn.Module):
         """The shape of the output of each layer that images (b, 1 or 3, h, w) pass through, in the order they do."""
         found: dict[str, tuple[int, ...]] = {}
 
-        def note(layer: str, output: Any) -> None:
+        def note(layer: str, inputs: Any, output: Any) -> None:
+            del inputs
             if isinstance(output, torch.Tensor):
                 found[layer] = tuple(output.shape)
 
@@ -178,23 +181,10 @@ class Classifier(nn.Module):
     @torch.no_grad()
     def observed(self, x: torch.Tensor, receive: Callable[[str, Any, Any], None]) -> None:
         """Call `receive` with name, inputs and output of each layer that images (b, 1 or 3, h, w) pass, in their order."""
-        thread = get_ident()
+        self._forward(x, self.layers(), receive)
 
-        def hook(layer: str, module: nn.Module, inputs: Any, output: Any) -> None:
-            del module
-            if get_ident() == thread:
-                receive(layer, inputs, output)
-
-        named = [(name, module) for name, module in self.model.named_modules() if name]
-        handles = [module.register_forward_hook(partial(hook, name)) for name, module in named]
-        try:
-            self.model(self.prepared(x))
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    def _forward(self, x: torch.Tensor, layers: Sequence[str], receive: Callable[[str, Any], None]) -> Any:
-        """What the model returns; `receive` takes the name and the output of each of the layers on the way."""
+    def _forward(self, x: torch.Tensor, layers: Sequence[str], receive: Callable[[str, Any, Any], None]) -> Any:
+        """What the model returns; `receive` takes name, inputs and output of each of the layers on the way."""
         modules, thread = dict(self.model.named_modules()), get_ident()
         for layer in layers:
             if layer not in modules or not layer:
@@ -202,9 +192,9 @@ class Classifier(nn.Module):
                 raise InputError(f"the classifier has no layer {layer!r}{near}", code="layer")
 
         def hook(layer: str, module: nn.Module, inputs: Any, output: Any) -> None:
-            del module, inputs
+            del module
             if get_ident() == thread:  # else another thread's forward pass through the same classifier
-                receive(layer, output)
+                receive(layer, inputs, output)
 
         handles = [modules[layer].register_forward_hook(partial(hook, layer)) for layer in layers]
         try:

@@ -247,21 +247,6 @@ def values_of(held: dict[str, Any], path: Path) -> ValueRange | None:
         raise InputError(f"{wrong}: make it anew by `preimage train`", code="unreadable") from error
 
 
-def preparation_of(held: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Resizing and channel order in the contents of a file, as arguments of a Classifier; none of a version without them."""
-    stated = held.get("resizing")
-    try:
-        before = stated["before"] if stated else None
-        whole = {**stated, "before": tuple(before) if isinstance(before, list) else before} if stated else {}
-        order = held.get("channel_order", "rgb")
-        if order not in ("rgb", "bgr"):
-            raise InputError(f"an order of channels {str(order)[:20]!r}")
-        return {"resizing": Resizing(**whole), "channel_order": order}
-    except (InputError, TypeError, KeyError) as error:
-        wrong = f"{path} has the resizing {str(stated)[:60]}"
-        raise InputError(f"{wrong}: make it anew by `preimage train`", code="unreadable") from error
-
-
 def estimator_of(held: dict[str, Any]) -> LossEstimator | None:
     """The loss estimator in the contents of a file, if there is one."""
     if held["estimator"] is None:

@@ -78,16 +78,13 @@ class Training:
         self.device: torch.device = choose_device(device)
         self.frozen: bool = classifier is not None
         self.data: Labelled = data if classifier is None else data.with_classes_of(classifier.classes)
-        learned, validation = self.data.part(TRAIN).split(VALIDATION_SHARE, settings.seed)
-        self.learned: Labelled = learned.near(self.device)
-        self.validation: Labelled = validation.near(self.device)
-        self.settings: Settings = settings.of(len(learned))
-        assert self.settings.epochs is not None
-        self.epochs: int = self.settings.epochs
+        parts = self.data.part(TRAIN).split(VALIDATION_SHARE, settings.seed)
+        self.learned, self.validation = (part.near(self.device) for part in parts)
+        self.settings: Settings = settings.of(len(self.learned))
+        self.epochs: int = self.settings.epochs or 0
         self.backbone: Backbone = Backbone(settings.backbone, small=min(data.size) < SMALL_SIDE)
         own = copy.deepcopy(classifier) if classifier is not None else self._untrained()
-        self.resizing: Resizing = own.resizing
-        own.resizing = Resizing()  # the images of the data set have the size of the input already
+        self.resizing, own.resizing = own.resizing, Resizing()  # images of the data set have the input's size already
         self.classifier: Classifier = own.to(self.device)
         self.estimator: LossEstimator = untrained_estimator(
             self.classifier, self.validation.batch([0], self.device), settings.layers, seed=settings.seed + 1
