@@ -14,6 +14,7 @@ from preimage.errors import InputError
 from preimage.explain.counterfactual import counterfactual
 from preimage.explain.inputs import given_by
 from preimage.explain.invert import invert
+from preimage.explain.maximize import maximize
 from preimage.explain.recover import recover
 
 SIZES = ((48, 80), (90, 40), (64, 64))
@@ -110,3 +111,24 @@ def test_a_region_is_where_it_was_painted():
 def test_another_resizing_is_one_line(resizing):
     with pytest.raises(InputError, match="resizing"):
         given_by(picture(), cropping(), "cpu", resizing)
+
+
+def test_of_an_image_that_is_made_nothing_is_cropped():
+    found = maximize(classifier=cropping(), target=1, recipe=BRIEF, device="cpu").run()
+    squeezing = maximize(classifier=cropping(resizing="squeeze"), target=1, recipe=BRIEF, device="cpu").run()
+    assert found.image.shape == (1, 3, 32, 32)
+    assert torch.equal(found.image, squeezing.image)
+
+
+def test_a_second_classifier_judges_what_the_first_one_sees():
+    numbers = [
+        counterfactual(picture(48, 80), classifier=cropping(), second_classifier=cropping(resizing=other), **OPTIONS)
+        .run()
+        .numbers
+        for other in ("squeeze", Resizing("crop", 64))
+    ]
+    assert (
+        numbers[0]["transfer_after"]
+        == numbers[1]["transfer_after"]
+        == pytest.approx(numbers[0]["confidence"], abs=1e-5)
+    )

@@ -84,6 +84,7 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
 
     import torch
 
+    from preimage.classifiers.resizing import for_input
     from preimage.engine.checkpoint import fingerprint
     from preimage.explain.class_schedule import ClassReached
     from preimage.explain.counterfactual_result import ResultBuilder
@@ -103,6 +104,8 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
     lost = [f"the classifier sees {share:.0%} of the {name}" for name, share in shares.items() if share < WHOLE]
     second = options.second_classifier
     second = None if second is None else model_on(second, given.device).classifier
+    if second is not None and given.frame is not None:
+        second = for_input(second)  # it judges what the first one sees, and crops no more of it
     psi = psi_of(model, given.on_device, options.layer)
     layer = psi.layer
     pixel_changes = {"rate": PIXELS_RATE} if options.initial is None else {}

@@ -57,6 +57,7 @@ def start(image: None, options: MaximizeOptions) -> ExplanationRun[Explanation]:
     import torch
 
     from preimage.classifiers.layout import layout_of
+    from preimage.classifiers.resizing import for_input
     from preimage.engine.devices import choose_device
     from preimage.explain.explanation import Explanation, extended
     from preimage.explain.forward import CachedForward
@@ -69,7 +70,8 @@ def start(image: None, options: MaximizeOptions) -> ExplanationRun[Explanation]:
         raise InputError("maximize makes an image and takes none: leave it out", code="option")
     place = choose_device(options.device)
     model = model_on(options.classifier, place)
-    classifier, prior, channel, window = model.classifier, options.prior, options.channel, options.window
+    # The image is the classifier's input: no crop is made of it.
+    classifier, prior, channel, window = for_input(model.classifier), options.prior, options.channel, options.window
     _check_unit(options)
     index = None if options.target is None else classifier.class_index(options.target)
     size = _size((classifier.size or (DEFAULT_SIDE, DEFAULT_SIDE)) if options.size is None else options.size)
