@@ -13,7 +13,7 @@ from classifiers.small import Tiny, own_classifier, refused
 from specimens import save_sealed
 
 from preimage.classifiers import Classifier, LossEstimator, TrainedModel, load_classifier, load_model, read_model
-from preimage.classifiers.loss_estimator import block_layers
+from preimage.classifiers.blocks import block_layers
 from preimage.classifiers.model_file import Backbone, model_fingerprint, write_model
 
 X = torch.rand(1, 3, 40, 50)

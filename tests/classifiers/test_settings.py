@@ -7,7 +7,7 @@ import torch
 from classifiers.small import Tiny, refused
 
 from preimage.classifiers import Classifier
-from preimage.classifiers.loss_estimator import block_layers
+from preimage.classifiers.blocks import block_layers
 from preimage.classifiers.scores import Predictions, score, target_quantile
 from preimage.classifiers.settings import Settings
 

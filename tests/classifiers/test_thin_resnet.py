@@ -7,7 +7,7 @@ import torch
 from classifiers.small import refused
 
 from preimage.classifiers import Classifier, TrainedModel, load_classifier
-from preimage.classifiers.loss_estimator import block_layers
+from preimage.classifiers.blocks import block_layers
 from preimage.classifiers.model_file import Backbone, write_model
 
 

@@ -148,7 +148,7 @@ def test_a_classifier_by_its_word_leaves_the_global_generator_alone():
         ({"seed": -1}, "seed must be a whole number from 0"),
         ({"device": "abacus"}, "abacus"),
         ({"method": "gradcam", "layer": "blok1"}, "no layer 'blok1'"),
-        ({"method": "gradcam", "layer": "head"}, "(b, c, h, w), and 'head' gives (1, 3)"),
+        ({"method": "gradcam", "layer": "head"}, "(b, h, w, c), and 'head' gives (1, 3)"),
         *[({"method": m, "layer": "block1"}, f"got 'block1' for {m}: leave") for m in METHODS if m != "gradcam"],
         *[({"classifier": tiny(output="nan"), "method": m}, "logits are not finite") for m in METHODS],
         ({"image": pictures(2)}, "2 pages"),

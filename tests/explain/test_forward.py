@@ -15,7 +15,8 @@ from preimage.classifiers import Classifier, TrainedModel
 from preimage.classifiers.model_file import model_fingerprint
 from preimage.errors import InputError
 from preimage.explain.forward import CachedForward, Features, UncertaintyPenalty
-from preimage.explain.inputs import at_working_size, first_block, model_on, one_picture
+from preimage.explain.inputs import at_working_size, model_on, one_picture
+from preimage.explain.psi import psi_of
 from preimage.explain.recover import recover
 
 
@@ -166,7 +167,7 @@ def test_pictures_of_every_kind():
 
 def test_the_first_block_is_the_estimator_s_or_found():
     x = picture()[None]
-    assert first_block(estimated(), x) == first_block(TrainedModel(tiny()), x) == "block1"
+    assert psi_of(estimated(), x).layer == psi_of(TrainedModel(tiny()), x).layer == "block1"
 
 
 def test_a_fingerprint_is_of_all_weights_and_buffers():

@@ -9,22 +9,24 @@ from copy import deepcopy
 from functools import partial
 from itertools import chain
 from threading import get_ident
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from preimage.classifiers import modules, outputs
 from preimage.classifiers.answers import Answers
 from preimage.classifiers.arguments import class_names, class_number, height_and_width, mean_and_std, suggestion
 from preimage.classifiers.outputs import OutputKind, tensor_in
+from preimage.classifiers.resizing import Mode, Resizing, as_resizing
 from preimage.errors import InputError
 from preimage.images.ranges import ValueRange
 
+ChannelOrder = Literal["rgb", "bgr"]
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _LUMA = (0.299, 0.587, 0.114)
 
+Receive = Callable[[str, Any, Any], None]
 Model = TypeVar("Model", bound=nn.Module)
 
 
@@ -54,6 +56,9 @@ class Classifier(Answers, nn.Module):
         output: what the model returns: "logits"; "probabilities", their softmax; "sigmoid", that of each logit; "labels", logits
             of labels that are independent of each other; "label-probabilities", the sigmoid of each of these. None: logits,
             and an error at the first call where they cannot be any.
+        resizing: how, where the proportions differ: squeeze, crop (the middle), letterbox (all of it, with margins), or a
+            Resizing, which also says the filter and the size before a crop. Libraries' classifiers have that of their preset.
+        channel_order: "bgr" for a model that takes blue first; mean and std are in that order, too.
         values: the file values that were black and white in training, for files of their dtype; None: those of the dtype.
         copy: False: the classifier takes the module itself, which is frozen from then on (saves the memory of a copy, 98 MiB
             for a ResNet-50).
@@ -73,6 +78,8 @@ class Classifier(Answers, nn.Module):
         std: Sequence[float] = IMAGENET_STD,
         size: int | tuple[int, int] | None = None,
         *,
+        resizing: Mode | Resizing = "squeeze",
+        channel_order: ChannelOrder = "rgb",
         copy: bool = True,
         values: ValueRange | None = None,
         output: OutputKind | None = None,
@@ -82,9 +89,14 @@ class Classifier(Answers, nn.Module):
         self.classes: tuple[str, ...] = class_names(classes)
         statistics = mean_and_std(mean, std)
         self.size: tuple[int, int] | None = height_and_width(size)
+        self.resizing: Resizing = as_resizing(resizing)
+        if channel_order not in get_args(ChannelOrder):
+            raise InputError(f"channel_order must be rgb or bgr, got {channel_order!r}")
+        self.channel_order: ChannelOrder = channel_order
         self.values: ValueRange | None = values
         self.output: OutputKind | None = outputs.checked_output(output)
         self.label: int | None = None  # the one of `of_label`
+        self.measured: dict[str, Any] = {}  # what was found out about it once, by name
         self._count: int = len(self.classes)  # of what the model returns
         self._output_is_known: bool = False
         self.training = False
@@ -139,9 +151,17 @@ class Classifier(Answers, nn.Module):
             x = (x * luma(x)).sum(1, keepdim=True)
         elif x.shape[1] < channels:
             x = x.expand(-1, channels, -1, -1)
-        if self.size is not None and tuple(x.shape[-2:]) != self.size:
-            x = functional.interpolate(x, size=self.size, mode="bilinear", align_corners=False, antialias=True)
+        if self.channel_order == "bgr":
+            x = x.flip(1)
+        if self.size is not None:
+            x = self.resizing.frame((x.shape[-2], x.shape[-1]), self.size)(x, self.mean)
         return (x - self.mean) / self.std
+
+    def resized_by(self, resizing: Resizing) -> Classifier:
+        """The same classifier, with the same weights, whose images are resized otherwise."""
+        other = copying.copy(self)
+        other.resizing = resizing
+        return other
 
     def layers(self) -> list[str]:
         """The names of all layers, in the order of the model's own listing; none of what is scripted or exported."""
@@ -155,7 +175,8 @@ class Classifier(Answers, nn.Module):
         """
         found: dict[str, torch.Tensor] = {}
 
-        def stop(name: str, output: Any) -> None:
+        def stop(name: str, inputs: Any, output: Any) -> None:
+            del inputs
             found[name] = tensor_in(output, f"layer {name}")
             raise _FoundError
 
@@ -169,7 +190,8 @@ class Classifier(Answers, nn.Module):
         """The logits (b, classes) and the outputs of some layers, as by `features`, in one forward pass."""
         found: dict[str, torch.Tensor] = {}
 
-        def keep(layer: str, output: Any) -> None:
+        def keep(layer: str, inputs: Any, output: Any) -> None:
+            del inputs
             # A copy: what follows may change the tensor in place, as nn.ReLU(inplace=True) does.
             found[layer] = tensor_in(output, f"layer {layer}").clone()
 
@@ -181,7 +203,8 @@ class Classifier(Answers, nn.Module):
         """The shape of the output of each layer that images (b, 1 or 3, h, w) pass through, in the order they do."""
         found: dict[str, tuple[int, ...]] = {}
 
-        def note(layer: str, output: Any) -> None:
+        def note(layer: str, inputs: Any, output: Any) -> None:
+            del inputs
             if isinstance(output, torch.Tensor):
                 found[layer] = tuple(output.shape)
 
@@ -189,10 +212,14 @@ class Classifier(Answers, nn.Module):
         self._forward(self.prepared(x), self.layers(), note)
         return found
 
-    def _forward(
-        self, x: torch.Tensor, layers: Sequence[str] = (), receive: Callable[[str, Any], None] | None = None
-    ) -> outputs.Returned:
-        """What the model returns for its input; `receive` takes name and output of each of the layers on the way."""
+    @torch.no_grad()
+    def observed(self, x: torch.Tensor, receive: Receive) -> None:
+        """Call `receive` with name, inputs and output of each layer that images (b, 1 or 3, h, w) pass, in their order."""
+        modules.check_layers(self.model)
+        self._forward(self.prepared(x), self.layers(), receive)
+
+    def _forward(self, x: torch.Tensor, layers: Sequence[str] = (), receive: Receive | None = None) -> outputs.Returned:
+        """What the model returns for its input; `receive` takes name, inputs and output of each of the layers on the way."""
         parts, thread = dict(self.model.named_modules()), get_ident()
         if layers:
             modules.check_layers(self.model)
@@ -202,9 +229,9 @@ class Classifier(Answers, nn.Module):
                 raise InputError(f"the classifier has no layer {layer!r}{suggestion(layer, known)}", code="layer")
 
         def hook(layer: str, module: nn.Module, inputs: Any, output: Any) -> None:
-            del module, inputs
+            del module
             if receive is not None and get_ident() == thread:  # else another thread's pass through the same classifier
-                receive(layer, output)
+                receive(layer, inputs, output)
 
         handles = [parts[layer].register_forward_hook(partial(hook, layer)) for layer in layers]
         try:

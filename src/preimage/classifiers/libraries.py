@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from torch import nn
 
 from preimage.classifiers.arguments import in_one_line, suggestion
 from preimage.classifiers.classifier import Classifier
+from preimage.classifiers.processors import preprocessing_of
+from preimage.classifiers.resizing import Keep, Resizing
 from preimage.errors import InputError, MissingExtra
 from preimage.images.files import check_file
 from preimage.rng import drawing_from
@@ -29,10 +32,14 @@ def _torchvision(name: str, weights: str | None) -> Classifier:
     preset = known.transforms()
     if not hasattr(preset, "crop_size"):
         raise InputError(f"torchvision:{name} is no classifier of images: give resnet18, say", code="classifier")
-    pretrained = known if weights is None else None
-    model = _downloaded(f"torchvision:{name}", known.url, lambda: models.get_model(name, weights=pretrained))
+    pretrained, side = known if weights is None else None, preset.crop_size[0]
+    own = {"image_size": side} if name.startswith("vit_") and pretrained is None else {}
+    model = _downloaded(f"torchvision:{name}", known.url, lambda: models.get_model(name, weights=pretrained, **own))
     _take(model, weights, name)
-    return Classifier(model, known.meta["categories"], preset.mean, preset.std, size=preset.crop_size[0], copy=False)
+    resizing = Resizing("crop", preset.resize_size[0], preset.interpolation.value)
+    return Classifier(
+        model, known.meta["categories"], preset.mean, preset.std, size=side, resizing=resizing, copy=False
+    )
 
 
 def imported_timm() -> Any:
@@ -54,7 +61,22 @@ def _timm(name: str, weights: str | None) -> Classifier:
     if classes == 1000:
         classes = _distinct([str(label) for label in timm.data.ImageNetInfo().label_descriptions()])
     settings = timm.data.resolve_data_config({}, model=model)
-    return Classifier(model, classes, settings["mean"], settings["std"], settings["input_size"][1:], copy=False)
+    return Classifier(
+        model,
+        classes,
+        settings["mean"],
+        settings["std"],
+        settings["input_size"][1:],
+        resizing=_resizing_of_timm(settings),
+        copy=False,
+    )
+
+
+def _resizing_of_timm(settings: dict[str, Any]) -> Resizing:
+    """By crop_pct, crop_mode and interpolation, as timm.data.create_transform."""
+    height, width = (math.floor(side / settings["crop_pct"]) for side in settings["input_size"][1:])
+    keeps: dict[str, Keep] = {"squash": "none", "border": "long"}
+    return Resizing("crop", (height, width), settings["interpolation"], keep=keeps.get(settings["crop_mode"], "short"))
 
 
 def _transformers(name: str, weights: str | None) -> Classifier:
@@ -75,19 +97,8 @@ def _transformers(name: str, weights: str | None) -> Classifier:
     processor = read(transformers.AutoImageProcessor, use_fast=False)
     labels = _distinct([str(model.config.id2label[i]) for i in range(model.config.num_labels)])
     output: Any = "labels" if model.config.problem_type == "multi_label_classification" else None
-    mean, std = processor.image_mean, processor.image_std
-    return Classifier(model, labels, mean, std, _side_of(processor), copy=False, output=output)
-
-
-def _side_of(processor: Any) -> int | tuple[int, int] | None:
-    """The side to which an image processor of transformers crops or resizes images."""
-    for name in ("crop_size", "size"):
-        size = dict(getattr(processor, name, None) or {})
-        if "height" in size:
-            return int(size["height"]), int(size["width"])
-        if "shortest_edge" in size:
-            return int(size["shortest_edge"])
-    return None
+    found = preprocessing_of(processor, f"hf:{name}")
+    return Classifier(model, labels, **vars(found), copy=False, output=output)
 
 
 def _downloaded(spec: str, address: str | None, make: Callable[[], Any]) -> Any:

@@ -20,6 +20,7 @@ from preimage.classifiers.classifier import Classifier
 from preimage.classifiers.libraries import LIBRARIES, NO_WEIGHTS, from_library
 from preimage.classifiers.model_file import Backbone, TrainedModel, built, estimator_of, read_held, values_of
 from preimage.classifiers.outputs import OutputKind
+from preimage.classifiers.resizing import Resizing
 from preimage.errors import InputError
 from preimage.images.ranges import ValueRange
 from preimage.rng import drawing_from
@@ -133,6 +134,7 @@ def read_model(path: Path, *, backbone: str | Function | None = None) -> Trained
             held["mean"],
             held["std"],
             size,
+            **preparation_of(held, path),
             copy=False,
             values=values_of(held, path),
             output=held.get("output"),
@@ -141,6 +143,21 @@ def read_model(path: Path, *, backbone: str | Function | None = None) -> Trained
     except (RuntimeError, TypeError, KeyError, AttributeError, IndexError) as error:
         named = origin.name if isinstance(origin, Backbone) else origin
         raise InputError(f"{path} does not fit its backbone {named}: train it anew", code="classifier") from error
+
+
+def preparation_of(held: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Resizing and channel order in the contents of a file, as arguments of a Classifier; none of a version without them."""
+    stated = held.get("resizing")
+    try:
+        before = stated["before"] if stated else None
+        whole = {**stated, "before": tuple(before) if isinstance(before, list) else before} if stated else {}
+        order = held.get("channel_order", "rgb")
+        if order not in ("rgb", "bgr"):
+            raise InputError(f"an order of channels {str(order)[:20]!r}")
+        return {"resizing": Resizing(**whole), "channel_order": order}
+    except (InputError, TypeError, KeyError) as error:
+        wrong = f"{path} has the resizing {str(stated)[:60]}"
+        raise InputError(f"{wrong}: make it anew by `preimage train`", code="unreadable") from error
 
 
 def _architecture(

@@ -8,20 +8,19 @@ Source: Yoo and Kweon, Learning Loss for Active Learning, CVPR 2019; Narayanaswa
 
 from __future__ import annotations
 
-import re
-from collections import defaultdict
 from collections.abc import Sequence
 
 import torch
 from torch import nn
 
 from preimage.classifiers.arguments import in_one_line
+from preimage.classifiers.blocks import block_layers
 from preimage.classifiers.classifier import Classifier
+from preimage.classifiers.layout import spatial_outputs
 from preimage.errors import InputError
 from preimage.rng import drawing_from
 
 UNITS, MARGIN = 128, 1.0  # of the hidden layers; gamma of eq. 2
-MOST_LAYERS = 4
 LEVELS = 101  # quantiles that are stored, 0 to 1 by hundredths
 
 
@@ -116,7 +115,8 @@ def untrained_estimator(
     except (RuntimeError, AssertionError, ValueError) as error:  # each library has its own
         reason = f"the classifier cannot process images of {width} x {height} ({in_one_line(error, 120)})"
         raise InputError(f"{reason}: give another size or classifier", code="classifier") from error
-    channels = {layer: value.shape[1] if value.ndim in (2, 4) else value.shape[2] for layer, value in features.items()}
+    known = {each.name: each.layout.channels for each in spatial_outputs(classifier, image)}
+    channels = {layer: known.get(layer, value.shape[-1 if value.ndim == 3 else 1]) for layer, value in features.items()}
     with drawing_from(torch.Generator().manual_seed(seed)):
         return LossEstimator(channels)
 
@@ -135,51 +135,6 @@ def pooled(features: torch.Tensor, channels: int) -> torch.Tensor:
         return features
     got = f"the loss estimator expects {channels} channels of a layer, got features {tuple(features.shape)}"
     raise InputError(f"{got}: use it with the classifier that it was trained with", code="shape")
-
-
-def block_layers(classifier: Classifier, x: torch.Tensor) -> list[str]:
-    """The layers for a loss estimator: the last of each resolution, at most four; of a transformer, four spaced evenly.
-
-    Raises:
-        InputError: a classifier without blocks.
-    """
-    shapes = {name: shape[1:] for name, shape in classifier.shapes(x).items()}
-    row = _numbered({name for name, shape in shapes.items() if len(shape) == 2})
-    if len(row) > 2:  # a transformer's blocks, of tokens
-        count = min(MOST_LAYERS, len(row))
-        return [row[round(k * len(row) / count) - 1] for k in range(1, count + 1)]
-    of_size: dict[tuple[int, ...], list[str]] = defaultdict(list)
-    for name, shape in shapes.items():
-        size = _size_in(shape, classifier.size or (x.shape[-2], x.shape[-1]))
-        if size is not None and min(size) > 1:
-            of_size[size].append(name)
-    # Of outputs of one height and width the last is that of a whole block, since it is computed after its parts; the first
-    # layers of the next block, which may still have that size, have longer names.
-    chosen = [
-        [name for name in names if name.count(".") == min(n.count(".") for n in names)][-1]
-        for names in of_size.values()
-    ]
-    if not chosen:
-        raise InputError("the classifier has no blocks for a loss estimator: name layers of it", code="layer")
-    return chosen[-MOST_LAYERS:]
-
-
-def _size_in(shape: tuple[int, ...], size: tuple[int, int]) -> tuple[int, int] | None:
-    """(h, w) of features (c, h, w), or (h, w, c), known by the shape of the image; None: neither."""
-    for height, width in (shape[1:3], shape[:2]) if len(shape) == 3 else ():
-        if abs(height * size[1] - width * size[0]) <= max(size):
-            return height, width
-    return None
-
-
-def _numbered(names: set[str]) -> list[str]:
-    """The longest row of names that differ in a last number alone (blocks.0, blocks.1, ...), the outermost of equals."""
-    rows: dict[str, list[tuple[int, str]]] = defaultdict(list)
-    for name in names:
-        if found := re.fullmatch(r"(.*?)(\d+)", name):
-            rows[found[1]].append((int(found[2]), name))
-    longest = max(rows, key=lambda stem: (len(rows[stem]), -stem.count(".")), default=None)
-    return [] if longest is None else [name for _, name in sorted(rows[longest])]
 
 
 def ranking_loss(estimates: torch.Tensor, losses: torch.Tensor) -> torch.Tensor:

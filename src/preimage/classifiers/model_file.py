@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable
-from dataclasses import astuple, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +21,7 @@ from preimage.classifiers.classifier import Classifier
 from preimage.classifiers.libraries import imported_timm
 from preimage.classifiers.loss_estimator import LossEstimator
 from preimage.classifiers.modules import constants_of
+from preimage.classifiers.resizing import Resizing
 from preimage.classifiers.thin_resnet import BLOCKS, ThinResNet
 from preimage.errors import InputError
 from preimage.images.atomic import write_bytes_atomically
@@ -126,6 +127,8 @@ def write_model(path: Path, model: TrainedModel, *, overwrite: bool = False) -> 
         "mean": classifier.mean.flatten().tolist(),
         "std": classifier.std.flatten().tolist(),
         "size": None if classifier.size is None else list(classifier.size),
+        "resizing": asdict(classifier.resizing),
+        "channel_order": classifier.channel_order,
         "values": None if classifier.values is None else list(astuple(classifier.values)),
         "weights": _weights(classifier.model),
         "estimator": None,
@@ -273,6 +276,8 @@ def model_fingerprint(*models: nn.Module | None) -> str:
                 digest.update(repr(model.values).encode())
             if model.output not in (None, "logits"):
                 digest.update(repr((model.output, model.label)).encode())
+            if (model.resizing, model.channel_order) != (Resizing(), "rgb"):  # and those of squeezed images
+                digest.update(repr((model.resizing, model.channel_order)).encode())
         held = model.state_dict()
         transient = {name: buffer for name, buffer in model.named_buffers() if name not in held}  # persistent=False
         for name, value in (*held.items(), *transient.items(), *constants_of(model)):

@@ -24,6 +24,7 @@ from preimage.classifiers.classifier import Classifier
 from preimage.classifiers.labelled import TEST, TRAIN, VALIDATION_SHARE, Labelled
 from preimage.classifiers.loss_estimator import LossEstimator, ranking_loss, untrained_estimator
 from preimage.classifiers.model_file import SMALL_SIDE, Backbone, TrainedModel, model_fingerprint
+from preimage.classifiers.resizing import Resizing
 from preimage.classifiers.scores import Batch, Epoch, Predictions, score, target_quantile
 from preimage.classifiers.settings import Settings, optimizers, update_average
 from preimage.engine.checkpoint import fingerprint
@@ -77,14 +78,13 @@ class Training:
         self.device: torch.device = choose_device(device)
         self.frozen: bool = classifier is not None
         self.data: Labelled = data if classifier is None else data.with_classes_of(classifier.classes)
-        learned, validation = self.data.part(TRAIN).split(VALIDATION_SHARE, settings.seed)
-        self.learned: Labelled = learned.near(self.device)
-        self.validation: Labelled = validation.near(self.device)
-        self.settings: Settings = settings.of(len(learned))
-        assert self.settings.epochs is not None
-        self.epochs: int = self.settings.epochs
+        parts = self.data.part(TRAIN).split(VALIDATION_SHARE, settings.seed)
+        self.learned, self.validation = (part.near(self.device) for part in parts)
+        self.settings: Settings = settings.of(len(self.learned))
+        self.epochs: int = self.settings.epochs or 0
         self.backbone: Backbone = Backbone(settings.backbone, small=min(data.size) < SMALL_SIDE)
         own = copy.deepcopy(classifier) if classifier is not None else self._untrained()
+        self.resizing, own.resizing = own.resizing, Resizing()  # images of the data set have the input's size already
         self.classifier: Classifier = own.to(self.device)
         self.estimator: LossEstimator = untrained_estimator(
             self.classifier, self.validation.batch([0], self.device), settings.layers, seed=settings.seed + 1
@@ -237,7 +237,7 @@ class Training:
         classifier.cpu().requires_grad_(False)
         estimator.cpu().eval().requires_grad_(False)
         estimator.settle(found.estimates)
-        classifier.size = classifier.size or self.data.size
+        classifier.size, classifier.resizing = classifier.size or self.data.size, self.resizing
         about = {
             "data": self.data.name,
             "size": list(self.data.size),

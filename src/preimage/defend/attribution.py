@@ -16,8 +16,11 @@ import torch
 from torch.nn import functional
 
 from preimage.classifiers import Classifier
-from preimage.classifiers.classifier import check_answer, on_device
+from preimage.classifiers.classifier import check_answer, gradient_of, on_device
+from preimage.classifiers.filters import resampled
+from preimage.classifiers.layout import Layout, spatial_outputs
 from preimage.classifiers.modules import takes_unit_range
+from preimage.classifiers.resizing import Frame, explained_frame, for_input, with_resizing
 from preimage.defend.checks import noise_level, whole_number
 from preimage.defend.faithfulness import blurred
 from preimage.defend.migsg import MIGSG, SAMPLES, baseline_like
@@ -69,9 +72,10 @@ def saliency_map(image: Any, options: SaliencyOptions, method: Method | None = N
         (torch.Size([1, 1, 24, 32]), torch.Size([1, 3, 8, 8]))
 
     An image of more pixels than the classifier's input is first reduced to those, as the classifier itself does it: the noise
-    then has the sigma it should, and the map is interpolated to the image's size. Where an image equals the baseline there is no
-    saliency. Channels are merged by the mean of their magnitudes; for the methods with signs by their mean, of which the positive
-    part is kept. (Chosen here.)
+    then has the sigma it should, and the map is interpolated to the image's size. Of one that the classifier crops or puts in a
+    letterbox the input is explained, and the map comes back at its place, 0 where the classifier sees nothing. Where an image
+    equals the baseline there is no saliency. Channels are merged by the mean of their magnitudes; for the methods with signs by
+    their mean, of which the positive part is kept. (Chosen here.)
 
     Raises:
         InputError: an option that cannot be used, or a method that does not work with this classifier.
@@ -80,12 +84,19 @@ def saliency_map(image: Any, options: SaliencyOptions, method: Method | None = N
     """
     method = method or methods_of(options.method)[0]
     place = choose_device(options.device)
-    model = on_device(as_model(options.classifier, output=options.classifier_output).classifier, place)
+    own = on_device(as_model(options.classifier, output=options.classifier_output).classifier, place)
+    model = with_resizing(own, options.resizing)
     picture = one_picture(image, values=model.values).tensor
     baseline, size = _number_or_word(options.baseline), picture.shape[-2:]
-    reduced = model.size is not None and size.numel() > model.size[0] * model.size[1]
+    frame = explained_frame(model, (size[0], size[1]))
+    if frame is not None:
+        x, model = frame(picture, model.mean.cpu()), for_input(model)
+    elif model.size is not None and size.numel() > model.size[0] * model.size[1]:
+        x = resampled(picture, model.size, model.resizing.filter)
+    else:
+        x = picture
     with at_rest(model):
-        x = (_resized(picture, model.size, antialias=True) if reduced else picture).to(place)
+        x = x.to(place)
         with torch.no_grad():
             probabilities = model.probabilities(x)[0].float().cpu()
         check_answer(probabilities)
@@ -102,7 +113,7 @@ def saliency_map(image: Any, options: SaliencyOptions, method: Method | None = N
         settings["baseline"] = "a tensor" if isinstance(baseline, torch.Tensor) else baseline
     found = merged(attribution, method)
     return SaliencyMap(
-        map=found if found.shape[-2:] == size else _resized(found, size),
+        map=_of_picture(found, (size[0], size[1]), frame),
         attribution=attribution,
         seen=x.cpu(),
         target=target,
@@ -119,8 +130,13 @@ def merged(attribution: torch.Tensor, method: Method) -> torch.Tensor:
     return attribution.mean(1, keepdim=True).clamp_min(0) if method in SIGNED else heat_map(attribution)
 
 
-def _resized(image: torch.Tensor, size: Any, *, antialias: bool = False) -> torch.Tensor:
-    return functional.interpolate(image, tuple(size), mode="bilinear", align_corners=False, antialias=antialias)
+def _of_picture(found: torch.Tensor, size: tuple[int, int], frame: Frame | None) -> torch.Tensor:
+    """A map (1, 1, h', w') of what was classified, at its place in the image, (1, 1, h, w); 0 where nothing was."""
+    if frame is not None:
+        return frame.back(found)
+    if found.shape[-2:] == size:
+        return found
+    return functional.interpolate(found, size, mode="bilinear", align_corners=False)
 
 
 def _number_or_word(given: Any) -> Any:
@@ -223,28 +239,32 @@ def guided_backprop(question: Question) -> Attributed:
 
 
 def gradcam(question: Question) -> Attributed:
-    layer = _last_spatial(question) if question.options.layer is None else question.options.layer
-    if layer in question.classifier.layers() and layer not in question.classifier.shapes(question.x):
-        raise InputError(f"gradcam needs a layer that returns one tensor, and {layer!r} is none", code="layer")
+    """relu(sum over channels of the mean gradient times the features), wherever the layer has its channels."""
+    known = {each.name: each.layout for each in spatial_outputs(question.classifier, question.x.detach())}
+    layer = _last_spatial(known) if question.options.layer is None else question.options.layer
+    # A copy, whose hooks meet no other pass of the classifier.
     copy: Any = same_weights(question.classifier)
-    shape = tuple(copy.features(question.x, layer).shape)
-    if len(shape) != 4:
-        message = f"gradcam needs a layer with spatial channels (b, c, h, w), and {layer!r} gives {shape}"
+    logits, features = copy.logits_and_features(question.x, [layer])
+    if layer not in known or known[layer].axes == "tokens":
+        shape = tuple(features[layer].shape)
+        message = (
+            f"gradcam needs a layer with spatial channels, (b, c, h, w) or (b, h, w, c), and {layer!r} gives {shape}"
+        )
         raise InputError(message, code="layer")
-    found: Any = captum.attr.LayerGradCam(copy, copy.model.get_submodule(layer)).attribute(
-        question.x, target=question.target, relu_attributions=True
-    )
+    slopes = gradient_of(logits[0, question.target], features[layer])
+    own, slopes = (known[layer].channels_first(each.detach()) for each in (features[layer], slopes))
+    found = torch.relu((slopes.mean((2, 3), keepdim=True) * own).sum(1, keepdim=True))
     size = tuple(question.x.shape[-2:])
-    large = captum.attr.LayerAttribution.interpolate(found.detach(), size, "bilinear")
-    return large.expand_as(question.x), {"layer": layer}
+    return functional.interpolate(found, size, mode="bilinear").expand_as(question.x), {"layer": layer}
 
 
-def _last_spatial(question: Question) -> str:
-    shapes = question.classifier.shapes(question.x)
-    if any(len(shape) == 3 for shape in shapes.values()):
+def _last_spatial(known: dict[str, Layout]) -> str:
+    spatial = [name for name, layout in known.items() if layout.axes != "tokens" and min(layout.size or (1, 1)) > 1]
+    names = list(known)
+    after = names[names.index(spatial[-1]) :] if spatial else names
+    if any(known[name].axes == "tokens" and known[name].size is not None for name in after):
         message = "this classifier works on tokens: take another method than gradcam, or name a layer (b, c, h, w)"
         raise InputError(message, code="layer")
-    spatial = [name for name, shape in shapes.items() if len(shape) == 4 and shape[2] * shape[3] > 1]
     if not spatial:
         message = "gradcam needs a layer with spatial channels, and this classifier has none: take another method"
         raise InputError(message, code="layer")

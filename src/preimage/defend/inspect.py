@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from preimage.defend.purify import recipes
 from preimage.errors import InputError
-from preimage.explain.options import CLASSIFIER, OUTPUT, ClassifierOutput
+from preimage.explain.options import CLASSIFIER, OUTPUT, RESIZING, ClassifierOutput, ResizingChoice
 from preimage.tasks import Output, TaskOptions, TaskSpec, option
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class InspectOptions(TaskOptions):
     thresholds: str | Path | None = option(
         None, help="Thresholds file written by --calibrate (default: a score without a verdict).", kind="file"
     )
+    resizing: ResizingChoice = option("preset", help=RESIZING)
     recipe: RecipeLike = option(
         "fast", help="Recipe: fast, paper, or a FILE.json of settings.", group="Fit", flags=("--recipe",)
     )

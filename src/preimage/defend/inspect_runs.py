@@ -11,6 +11,7 @@ import torch
 
 from preimage.classifiers import Classifier
 from preimage.classifiers.model_file import model_fingerprint, short_fingerprint
+from preimage.classifiers.resizing import explained_frame, for_input, with_resizing
 from preimage.classifiers.untrained import looks_untrained
 from preimage.defend.inspect import InspectOptions
 from preimage.defend.inspection import Inspecting, Inspection, Threshold
@@ -97,7 +98,8 @@ class InspectionRun(Inspecting):
     """The inspection of one image: an iterator of the Steps of its fit."""
 
     def __init__(self, image: Any, options: InspectOptions) -> None:
-        self.classifier: Classifier = as_model(options.classifier, output=options.classifier_output).classifier
+        own = as_model(options.classifier, output=options.classifier_output).classifier
+        self.classifier: Classifier = with_resizing(own, options.resizing)
         self.shown: Picture = one_picture(image, values=self.classifier.values)
         self.threshold: Threshold | None = None
         if options.thresholds is not None:
@@ -105,6 +107,9 @@ class InspectionRun(Inspecting):
             self.threshold = Threshold.read(options.thresholds).checked(self.classifier, recipe, options.every)
         arguments = _arguments(self.shown.tensor, self.classifier, options)
         super().__init__(**arguments)
+        height, width = self.shown.tensor.shape[-2:]
+        frame = explained_frame(self.classifier, (height, width))
+        self.remarks += () if frame is None else (frame.remark(),)
         if warning := looks_untrained(self.classifier, arguments["images"]):
             self.remarks = (*self.remarks, warning)
         self.fingerprint = {
@@ -138,7 +143,8 @@ class CalibrationRun(Series):
         if not self.paths:
             what = f"holds no image ({', '.join(SUFFIXES)})" if folder.is_dir() else "is not a folder"
             raise InputError(f"--calibrate {folder} {what}: give a folder of unattacked images", code="not-found")
-        self.classifier: Classifier = as_model(options.classifier, output=options.classifier_output).classifier
+        own = as_model(options.classifier, output=options.classifier_output).classifier
+        self.classifier: Classifier = with_resizing(own, options.resizing)
         # All images are decoded once before the first fit, which may take hours.
         by_shape: dict[tuple[int, ...], list[Path]] = {}
         for path in self.paths:
@@ -149,7 +155,7 @@ class CalibrationRun(Series):
         self.total: int = 0
         for shape, paths in by_shape.items():
             groups = [paths[first : first + TOGETHER] for first in range(0, len(paths), TOGETHER)]
-            size = at_working_size(torch.zeros(shape), self.classifier).shape[-2:]
+            size = _working(torch.zeros(shape), self.classifier)[0].shape[-2:]
             if min(size) < 16:
                 raise InputError(f"{paths[0]} has fewer than 16 pixels a side: leave it out", code="size")
             self.groups += groups
@@ -195,9 +201,17 @@ class CalibrationRun(Series):
 
 def _arguments(seen: torch.Tensor, classifier: Classifier, options: InspectOptions) -> dict[str, Any]:
     """The arguments of Inspecting."""
-    images, device = at_working_size(seen, classifier).clamp(0, 1), choose_device(options.device)
+    (images, model), device = _working(seen, classifier), choose_device(options.device)
     own = {"recipe": options.recipe, "every": options.every, "seed": options.seed, "device": device}
-    return {"images": images, "model": classifier, "seen": seen, **own}
+    return {"images": images, "model": model, "seen": seen if model is classifier else images, **own}
+
+
+def _working(seen: torch.Tensor, classifier: Classifier) -> tuple[torch.Tensor, Classifier]:
+    """Images as they are fitted, and the classifier for those: its input, if it crops images or puts them in a letterbox."""
+    frame = explained_frame(classifier, (seen.shape[-2], seen.shape[-1]))
+    if frame is None:
+        return at_working_size(seen, classifier).clamp(0, 1), classifier
+    return frame(seen, classifier.mean.cpu()).clamp(0, 1), for_input(classifier)
 
 
 # ---------------------------------------------------------------------- files

@@ -8,7 +8,7 @@ from operator import methodcaller
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from preimage.errors import InputError
-from preimage.explain.options import CLASSIFIER, OUTPUT, ClassifierOutput
+from preimage.explain.options import CLASSIFIER, OUTPUT, RESIZING, ClassifierOutput, ResizingChoice
 from preimage.tasks import Output, SeededOptions, TaskSpec, option
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ class SaliencyOptions(SeededOptions):
         help="Baseline of mig-sg, integrated-gradients and occlusion: blur, mean, black, gray, white, or a number from 0 to 1.",
     )
     layer: str | None = option(None, help="Layer of gradcam (default: the last one with spatial dimensions).")
+    resizing: ResizingChoice = option("preset", help=RESIZING)
     deleted: Deleted = option("black", help="Replacement of deleted pixels: black or blur.")
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ from preimage.classifiers import Classifier
 from preimage.classifiers.classifier import on_device
 from preimage.classifiers.model_file import model_fingerprint
 from preimage.classifiers.modules import takes_unit_range
+from preimage.classifiers.resizing import Frame, explained_frame, for_input, with_resizing
 from preimage.classifiers.untrained import looks_untrained
 from preimage.defend.attribution import NOISY, SaliencyMap, saliency_map
 from preimage.defend.faithfulness import Curve, deletion, insertion
@@ -58,6 +59,7 @@ class SaliencyResult:
     picture: Picture
     maps: tuple[EvaluatedMap, ...]
     deleted: Deleted
+    frame: Frame | None = None  # the classifier's input on the image; None: all of the image is its input
 
     @property
     def map(self) -> torch.Tensor:
@@ -77,6 +79,7 @@ class SaliencyResult:
         return {
             "size": list(first.map.shape[-2:]),
             "seen_size": list(first.seen.shape[-2:]),
+            **({} if self.frame is None else self.frame.report()),
             "prediction": first.prediction,
             "target": first.target_class,
             "confidence": first.confidence,
@@ -109,10 +112,12 @@ class SaliencyRun(StepwiseRun[Progress, SaliencyResult]):
     def __init__(self, image: Any, options: SaliencyOptions) -> None:
         device = choose_device(options.device)
         self.methods: tuple[Method, ...] = methods_of(options.method)
-        self.classifier: Classifier = on_device(
-            as_model(options.classifier, output=options.classifier_output).classifier, device
-        )
+        own = on_device(as_model(options.classifier, output=options.classifier_output).classifier, device)
+        self.classifier: Classifier = with_resizing(own, options.resizing)
         self.picture: Picture = one_picture(image, values=self.classifier.values)
+        height, width = self.picture.tensor.shape[-2:]
+        self.frame: Frame | None = explained_frame(self.classifier, (height, width))
+        self.remarks = () if self.frame is None else (self.frame.remark(),)
         self.options: SaliencyOptions = replace(options, classifier=self.classifier)
         self.maps: list[EvaluatedMap] = []
         image = at_working_size(self.picture.tensor, self.classifier).clamp(0, 1)
@@ -143,7 +148,8 @@ class SaliencyRun(StepwiseRun[Progress, SaliencyResult]):
         begin = time.perf_counter()
         found = saliency_map(self.picture, self.options, method)
         seconds = time.perf_counter() - begin
-        classified = self.classifier, found.seen, found.merged, found.target
+        of_seen = self.classifier if self.frame is None else for_input(self.classifier)
+        classified = of_seen, found.seen, found.merged, found.target
         curves = insertion(*classified), deletion(*classified, to=self.options.deleted)
         self.maps.append(EvaluatedMap(found, *curves, seconds))
         return Progress(len(self.maps), len(self.methods), method)
@@ -152,7 +158,7 @@ class SaliencyRun(StepwiseRun[Progress, SaliencyResult]):
         """The maps so far; an InputError if none is computed yet."""
         if not self.maps:
             raise InputError("no map is computed yet: iterate the Run, or call run()", code="option")
-        return SaliencyResult(self.picture, tuple(self.maps), self.options.deleted)
+        return SaliencyResult(self.picture, tuple(self.maps), self.options.deleted, self.frame)
 
     def state_dict(self) -> dict[str, Any]:
         """The maps so far as plain data and tensors."""

@@ -5,9 +5,9 @@
 Of independent labels the target is one of them, which is to appear or, where it is present, to disappear; the class term then is
 the cross-entropy of this label, and the divergence of all others from what they were.
 
-Psi is the first residual block, M the uncertainty penalty, F the classifier. A second member with the same initial weights, code
-and jitter is fitted without the class term: the reconstruction. The difference of the two is what the class term changed,
-without what the prior leaves out of any image.
+Psi is the first residual block (of other networks the first block that keeps color and light, psi.py), M the uncertainty penalty,
+F the classifier. A second member with the same initial weights, code and jitter is fitted without the class term: the
+reconstruction. The difference of the two is what the class term changed, without what the prior leaves out of any image.
 
 Source: Narayanaswamy, Thiagarajan, Spanias, ICASSP 2021, eq. 5; how E is normalized is unpublished: here by the mean square
 of the target's features.
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 # Of pixels initialized with the image: Adam moves each by about its rate even without a gradient to follow.
 PIXELS_RATE = 0.002
 CLASS_WEIGHT_GROWTH = 1.25
+WHOLE = 0.995  # of a mask: what is lost of it is said
 STRENGTHS = "PNG of the change at strengths from 0 to 1, with the probability of the target."
 
 
@@ -93,23 +94,31 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
 
     import torch
 
+    from preimage.classifiers.resizing import for_input
     from preimage.engine.checkpoint import fingerprint
     from preimage.explain.class_schedule import ClassReached
     from preimage.explain.counterfactual_result import ResultBuilder
     from preimage.explain.forward import CachedForward, Features, UncertaintyPenalty
-    from preimage.explain.inputs import first_block, given_by, lesion_of, model_on, region_of
+    from preimage.explain.inputs import given_by, lesion_of, model_on, region_of, seen_share
+    from preimage.explain.psi import psi_of
     from preimage.explain.recipes import RECOVERY, chosen, pixel_regularizers
     from preimage.explain.run import ExplanationRun
     from preimage.problem import Problem
 
-    given = given_by(image, options.classifier, options.device, output=options.classifier_output)
+    given = given_by(image, options.classifier, options.device, options.resizing, output=options.classifier_output)
     model, classifier, x0, prior = given.model, given.classifier, given.image, options.prior
     region = None if options.region is None else region_of(options.region, given)
     lesion = None if options.lesion_mask is None else lesion_of(options.lesion_mask, given)
+    masks = {"region": options.region, "lesion mask": options.lesion_mask}
+    shares = {name: seen_share(mask, given) for name, mask in masks.items() if mask is not None}
+    lost = [f"the classifier sees {share:.0%} of the {name}" for name, share in shares.items() if share < WHOLE]
     second = options.second_classifier
     if second is not None:
         second = model_on(second, given.device, output=options.second_classifier_output).classifier
-    layer = options.layer or first_block(model, given.on_device)
+    if second is not None and given.frame is not None:
+        second = for_input(second)  # it judges what the first one sees, and crops no more of it
+    psi = psi_of(model, given.on_device, options.layer)
+    layer = psi.layer
     pixel_changes = {"rate": PIXELS_RATE} if options.initial is None else {}
     recipe, name = chosen(RECOVERY, options.recipe, options.steps, prior, **pixel_changes)
     growth = options.class_weight_growth
@@ -176,6 +185,7 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
         },
         remark=f"{_change(classifier, probabilities, prediction, target)}; layer {layer}, uncertainty penalty: "
         f"{penalty.description()}",
+        further_remarks=(*psi.remarks, *lost),
     )
 
 

@@ -132,8 +132,10 @@ class ResultBuilder:
         }
 
     def _at_full_size(self, changed: torch.Tensor, change: torch.Tensor) -> torch.Tensor:
-        """The changed image; of an input larger than that, the input with the enlarged change added."""
+        """The changed image; of an input of another size or place, the input with the change added there."""
         whole = self.given.full_size
+        if self.given.frame is not None:
+            return (whole + self.given.frame.back(change, "bicubic")).clamp(0, 1)
         if self.given.image.shape == whole.shape:
             return changed
         enlarged = functional.interpolate(change, size=whole.shape[-2:], mode="bicubic", align_corners=False)

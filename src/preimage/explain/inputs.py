@@ -15,10 +15,10 @@ from torch.nn import functional
 from preimage.classifiers import Classifier
 from preimage.classifiers.classifier import on_device
 from preimage.classifiers.load import load_model
-from preimage.classifiers.loss_estimator import block_layers
 from preimage.classifiers.model_file import TrainedModel
 from preimage.classifiers.modules import original
 from preimage.classifiers.outputs import OutputKind
+from preimage.classifiers.resizing import Choice, Frame, explained_frame, for_input, frame_of, with_resizing
 from preimage.engine.devices import choose_device
 from preimage.errors import InputError
 from preimage.explain.forward import InputJitter
@@ -30,6 +30,7 @@ AnyClassifier = Classifier | TrainedModel | str | Path
 
 # Images of more than so many times the classifier's pixels are explained at the classifier's own size.
 LARGEST = 2.0
+SQUEEZED = 0.05  # difference of proportions from which on it is said
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,12 +42,14 @@ class Given:
         image: (1, c, h, w) at the size at which it is explained, on the CPU; gray where the task makes an image from nothing.
         on_device: the same on the device.
         picture: the image as it was read; None if there was none.
+        frame: where the image lies in the picture, if the classifier crops it or puts it in a letterbox; None: it is the whole.
     """
 
     model: TrainedModel
     image: torch.Tensor
     on_device: torch.Tensor
     picture: Picture | None = None
+    frame: Frame | None = None
 
     @property
     def classifier(self) -> Classifier:
@@ -65,25 +68,56 @@ class Given:
         """The image as it was read, (1, c, h, w)."""
         return self.image if self.picture is None else self.picture.tensor
 
+    def report(self) -> dict[str, Any]:
+        """How the image became the classifier's input, where that changes or loses anything of it; plain data."""
+        if self.frame is not None:
+            return self.frame.report()
+        return {"resizing": "squeeze"} if self._is_squeezed else {}
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """The same in words."""
+        if self.frame is not None:
+            return (self.frame.remark(),)
+        found = frame_of(self.classifier, self.size) if self._is_squeezed else None
+        return () if found is None else (found.remark(),)
+
+    @property
+    def _is_squeezed(self) -> bool:
+        size = self.classifier.size
+        return size is not None and abs(size[0] * self.size[1] - size[1] * self.size[0]) > SQUEEZED * math.prod(size)
+
     def jitter(self, wanted: bool | None, *, published: bool) -> InputJitter | None:
         """The shifts of the classifier's input, by default those of all recipes but the published ones."""
         return InputJitter(self.size, self.device) if (not published if wanted is None else wanted) else None
 
 
 def given_by(
-    image: Any, classifier: AnyClassifier, device: str | torch.device = "auto", *, output: OutputKind | None = None
+    image: Any,
+    classifier: AnyClassifier,
+    device: str | torch.device = "auto",
+    resizing: Choice = "preset",
+    *,
+    output: OutputKind | None = None,
 ) -> Given:
     """What an explaining task is given, checked.
 
+    Where the classifier crops images or puts them in a letterbox, its input is what is explained.
+
     Raises:
-        InputError: no classifier or one without gradient, no single image, or an unknown device.
+        InputError: no classifier or one without gradient, no single image, an unknown device or resizing.
     """
     place = choose_device(device)
     model = model_on(classifier, place, output=output)
-    picture = one_picture(image, values=model.classifier.values)
-    x0 = at_working_size(picture.tensor, model.classifier)
-    given = Given(model, x0, x0.to(place), picture)
-    model.classifier.check_gradient(given.on_device)
+    own = with_resizing(model.classifier, resizing)
+    picture = one_picture(image, values=own.values)
+    frame = explained_frame(own, (picture.tensor.shape[-2], picture.tensor.shape[-1]))
+    if frame is None:
+        x0 = at_working_size(picture.tensor, own)
+    else:
+        x0, own = frame(picture.tensor, own.mean.cpu()), for_input(own)
+    given = Given(replace(model, classifier=own), x0, x0.to(place), picture, frame)
+    own.check_gradient(given.on_device)
     return given
 
 
@@ -203,11 +237,6 @@ def at_working_size(image: torch.Tensor, classifier: Classifier) -> torch.Tensor
     return functional.interpolate(image, size=size, mode="bilinear", antialias=True, align_corners=False)
 
 
-def first_block(model: TrainedModel, x: torch.Tensor) -> str:
-    """Psi of eq. 4: the first of the loss estimator's layers, or of the classifier's blocks (of a ResNet, residual blocks)."""
-    return model.estimator.layers[0] if model.estimator is not None else block_layers(model.classifier, x)[0]
-
-
 # ---------------------------------------------------------------------- masks
 
 
@@ -224,8 +253,18 @@ def region_of(mask: Any, given: Given, name: str = "region") -> torch.Tensor:
             f"the {name} is {columns} x {rows} pixels, the image {width} x {height}: give a mask of the image's size",
             code="shape",
         )
-    white = functional.interpolate(own.float(), size=given.size, mode="area")
+    frame = given.frame
+    white = (
+        functional.interpolate(own.float(), size=given.size, mode="area")
+        if frame is None
+        else frame.of_mask(own.float())
+    )
     if not bool((white > 0.5).any()):
+        if frame is not None and frame.share < 1 and seen_share(mask, given) < 0.5:
+            way = "give resizing letterbox, which shows the whole image"
+            raise InputError(
+                f"the {name} lies outside of what the classifier sees ({frame.remark()}): {way}", code="mask"
+            )
         raise _lost(name, "white", int(own.sum()), given.size)
     return white
 
@@ -240,6 +279,15 @@ def lesion_of(mask: Any, given: Given) -> torch.Tensor:
     if bool(inside.all()):
         raise _lost("lesion mask", "black", int((~_one_page(mask).white().bool()).sum()), given.size)
     return inside
+
+
+def seen_share(mask: Any, given: Given) -> float:
+    """The share of the white part of a mask that the classifier sees, 0 to 1."""
+    if given.frame is None:
+        return 1.0
+    own = _one_page(mask).white().float()
+    whole = functional.interpolate(own, given.frame.resized, mode="area").sum()
+    return float(given.frame.of_mask(own).sum() / whole.clamp_min(1e-6))
 
 
 def _lost(name: str, color: str, count: int, size: tuple[int, int]) -> InputError:

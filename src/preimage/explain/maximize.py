@@ -56,6 +56,8 @@ def start(image: None, options: MaximizeOptions) -> ExplanationRun[Explanation]:
     """
     import torch
 
+    from preimage.classifiers.layout import layout_of
+    from preimage.classifiers.resizing import for_input
     from preimage.engine.devices import choose_device
     from preimage.explain.explanation import Explanation, extended
     from preimage.explain.forward import CachedForward
@@ -68,7 +70,8 @@ def start(image: None, options: MaximizeOptions) -> ExplanationRun[Explanation]:
         raise InputError("maximize makes an image and takes none: leave it out", code="option")
     place = choose_device(options.device)
     model = model_on(options.classifier, place, output=options.classifier_output)
-    classifier, prior, channel, window = model.classifier, options.prior, options.channel, options.window
+    # The image is the classifier's input: no crop is made of it.
+    classifier, prior, channel, window = for_input(model.classifier), options.prior, options.channel, options.window
     _check_unit(options)
     index = None if options.target is None else classifier.class_index(options.target)
     size = _size((classifier.size or (DEFAULT_SIDE, DEFAULT_SIDE)) if options.size is None else options.size)
@@ -78,14 +81,22 @@ def start(image: None, options: MaximizeOptions) -> ExplanationRun[Explanation]:
     classifier.check_gradient(given.on_device)
     layer = options.layer or ""
     forward = CachedForward(classifier, [layer] if layer else [])
+    layout = None if index is not None else layout_of(classifier, given.on_device, layer)
+
+    def channels_first(features: torch.Tensor) -> torch.Tensor:
+        return features if layout is None else layout.channels_first(features)
+
     if index is None:
-        maximized = _channel(classifier.features(given.on_device, layer).shape, layer, channel, window)
+        shape = channels_first(classifier.features(given.on_device, layer)).shape
+        maximized = _channel(shape, layer, channel, window)
     else:
         maximized = f"class {classifier.classes[index]}"
 
     def excitation(x: torch.Tensor) -> torch.Tensor:
         passed = forward(x)
-        return _mean_of_channel(passed.features[layer], channel, window) if index is None else passed.logits[:, index]
+        if index is not None:
+            return passed.logits[:, index]
+        return _mean_of_channel(channels_first(passed.features[layer]), channel, window)
 
     def build(result: Result, _: Tracker) -> Explanation:
         found = result.image.clamp(0, 1)

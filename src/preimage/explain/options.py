@@ -27,6 +27,11 @@ OUTPUT = (
     "Output of the classifier: logits, probabilities (their softmax), sigmoid (of each logit), labels (logits of independent "
     "labels) or label-probabilities (the sigmoid of each of these); default: logits, and an error where it cannot be any."
 )
+RESIZING = (
+    "How an image of other proportions becomes the classifier's input: preset (the classifier's own), crop (the middle), "
+    "letterbox (all of it, with margins) or squeeze."
+)
+ResizingChoice = Literal["preset", "crop", "letterbox", "squeeze"]
 PAGE = "Self-contained HTML page: images, numbers, settings, limits."
 ClassifierOutput = Literal["logits", "probabilities", "sigmoid", "labels", "label-probabilities"]
 UncertaintyKind = Literal["auto", "loss", "entropy", "energy", "none"]
@@ -45,6 +50,8 @@ class ExplainOptions(RecipeOptions):
 class JitterOptions(ExplainOptions):
     """Options of the tasks that explain an image that is given."""
 
+    resizing: ResizingChoice = option("preset", help=RESIZING)
+
     input_jitter: bool | None = option(
         None,
         help="Shift the classifier's input by 0 to 3 pixels, differently at each step, against checkerboard artifacts (default: "
@@ -57,7 +64,9 @@ class FeatureOptions(JitterOptions):
     """Options of the tasks that keep the features of an image and the uncertainty penalty M."""
 
     layer: str | None = option(
-        None, help="Layer Psi whose features are kept, as in Classifier.layers() (default: the first residual block)."
+        None,
+        help="Layer Psi whose features are kept, as in Classifier.layers() (default: the first residual block; of other networks "
+        "the first block that keeps color and light).",
     )
     uncertainty: UncertaintyKind = option(
         "auto",

@@ -39,15 +39,17 @@ def start(image: Any, options: RecoverOptions) -> ExplanationRun[Explanation]:
 
     from preimage.explain.explanation import Explanation, extended
     from preimage.explain.forward import CachedForward, Features, UncertaintyPenalty
-    from preimage.explain.inputs import first_block, given_by
+    from preimage.explain.inputs import given_by
+    from preimage.explain.psi import psi_of
     from preimage.explain.recipes import RECOVERY, chosen
     from preimage.explain.run import ExplanationRun
     from preimage.figures.panels import heat_map, magnified
     from preimage.metrics import psnr
     from preimage.problem import Problem
 
-    given = given_by(image, options.classifier, options.device, output=options.classifier_output)
-    x0, layer, weight = given.image, options.layer or first_block(given.model, given.on_device), options.loss_weight
+    given = given_by(image, options.classifier, options.device, options.resizing, output=options.classifier_output)
+    psi = psi_of(given.model, given.on_device, options.layer)
+    x0, layer, weight = given.image, psi.layer, options.loss_weight
     recipe, name = chosen(RECOVERY, options.recipe, options.steps)
     penalty = UncertaintyPenalty(
         given.model, options.uncertainty if weight else "none", target_loss=options.target_loss
@@ -93,12 +95,13 @@ def start(image: Any, options: RecoverOptions) -> ExplanationRun[Explanation]:
         rule=options.stop,
         fingerprint={"layer": layer, "uncertainty": [penalty.kind, penalty.quantile], "weight": weight},
         remark=f"layer {layer}, uncertainty penalty: {penalty.description()}",
+        further_remarks=psi.remarks,
     )
 
 
 recover = explaining(
     "recover",
-    "Recover an image from its features at the first residual block, such that the classifier is confident.",
+    "Recover an image from its features at an early block, such that the classifier is confident.",
     "preimage recover lesion.jpg --classifier lesions.pt",
     RecoverOptions,
     start,

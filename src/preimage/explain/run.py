@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, Generic, TypeVar
 
 import torch
 
 from preimage.classifiers import Classifier
-from preimage.classifiers.loss_estimator import block_layers
+from preimage.classifiers.blocks import block_layers
 from preimage.classifiers.model_file import model_fingerprint
 from preimage.classifiers.untrained import looks_untrained
 from preimage.engine.checkpoint import fingerprint as content
@@ -53,18 +53,22 @@ class ExplanationRun(Fit, Generic[Built]):
         recipe: Recipe,
         fingerprint: dict[str, Any],
         remark: str,
+        further_remarks: Sequence[str] = (),
         rule: StoppingRule | None = None,
         initial: Any = None,
         streams: Sequence[int] = (0,),
     ) -> None:
         self.build = build
+        self.given = given
         self.forward = forward
         rule, seed, channels, count = rule or After(), int(options.seed), given.image.shape[1], len(streams)
         model = model_fingerprint(given.model.classifier, given.model.estimator)
         recognized = {**fingerprint, "model": model, "recipe": recipe.describe(), "rule": rule.name, "seed": seed}
+        if given.frame is not None:
+            recognized["frame"] = asdict(given.frame)
         if given.picture is not None:
             recognized |= {"input": content(given.picture.tensor), "input_jitter": forward.jitter is not None}
-        remarks = [remark, looks_untrained(given.classifier, given.on_device)]
+        remarks = [remark, *given.remarks, *further_remarks, looks_untrained(given.classifier, given.on_device)]
         if forward.is_clipped and getattr(options, "prior", "deep") != "deep":
             remarks.append(CLIPPED)
         super().__init__(
@@ -92,7 +96,8 @@ class ExplanationRun(Fit, Generic[Built]):
     def result(self) -> Built:
         """The Explanation by the steps so far, at any time after the first one."""
         self.forward.set_step(None)
-        return self.build(super().result(), self.tracker)
+        found = self.build(super().result(), self.tracker)
+        return replace(found, numbers=found.numbers | self.given.report())
 
 
 # ---------------------------------------------------------------------- several layers
