@@ -91,6 +91,14 @@ class Labelled:
         place = torch.tensor([others.index(name) for name in own])
         return replace(self, classes=tuple(classes), labels=place[self.labels])
 
+    def renamed(self, classes: tuple[str, ...] | int | None) -> Labelled:
+        """The same with other names of its classes, in their order; InputError unless these are as many."""
+        count = len(classes) if isinstance(classes, tuple) else classes
+        if count not in (None, len(self.classes)):
+            counts = f"{self.name} has {len(self.classes)} classes, not {count}"
+            raise InputError(f"{counts}: name them in the order of {', '.join(self.classes[:4])}", code="class")
+        return replace(self, classes=classes) if isinstance(classes, tuple) else self
+
     def batch(self, indices: Any, device: torch.device) -> torch.Tensor:
         """The images of some indices, (b, 3, h, w) float32 in 0 to 1 on a device, channels last."""
         chosen = self.pictures[sent(torch.as_tensor(indices), self.pictures.device)]

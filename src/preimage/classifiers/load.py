@@ -6,7 +6,8 @@ import copy
 import importlib
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from preimage.classifiers.arguments import in_one_line
+from preimage.classifiers.arguments import class_names, in_one_line, requested_classes
 from preimage.classifiers.classifier import Classifier
 from preimage.classifiers.libraries import LIBRARIES, NO_WEIGHTS, from_library
 from preimage.classifiers.model_file import Backbone, TrainedModel, built, estimator_of, read_held, values_of
+from preimage.classifiers.weights import module_of
 from preimage.errors import InputError
+from preimage.images.files import open_file
 from preimage.images.ranges import ValueRange
+from preimage.images.sealed import has_seal
 from preimage.rng import drawing_from
 
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -30,10 +34,16 @@ _WAYS = (
 )
 
 Function = Callable[[], Classifier]
+Classes = Sequence[str] | int | str | None
+"""Names of classes, a text that holds them, or their number; None: as they are."""
 
 
 def load_classifier(
-    spec: str | Path, *, backbone: str | Function | None = None, device: str | torch.device = "cpu"
+    spec: str | Path,
+    *,
+    backbone: str | Function | None = None,
+    classes: Classes = None,
+    device: str | torch.device = "cpu",
 ) -> Classifier:
     """Load the classifier of a specification, with its classes and normalization.
 
@@ -47,16 +57,23 @@ def load_classifier(
             `module.path:function`, your function without arguments that returns a Classifier.
         backbone: for a FILE.pt trained on the classifier of your function: that function again, or its `module.path:function`.
             A file never imports or calls anything.
+        classes: their names, as a list or with commas between, or FILE.txt with one on each line; or their number. None: as the
+            library, the file or your function names them. Of weights of a file their number is that of its head.
         device: where it runs.
 
     Raises:
         InputError: nothing of that name, weights that cannot be downloaded or do not fit, a package that is not installed, a
-            function of yours that fails, a file that needs a backbone.
+            function of yours that fails, a file that needs a backbone, another number of classes.
     """
-    return load_model(spec, backbone=backbone).classifier.to(device)
+    return load_model(spec, backbone=backbone, classes=classes).classifier.to(device)
 
 
-def load_model(spec: str | Path, *, backbone: str | Function | None = None) -> TrainedModel:
+def load_model(
+    spec: str | Path,
+    *,
+    backbone: str | Function | None = None,
+    classes: Classes = None,
+) -> TrainedModel:
     """Load a classifier, as `load_classifier`, together with its loss estimator; on the CPU.
 
     Example:
@@ -66,10 +83,40 @@ def load_model(spec: str | Path, *, backbone: str | Function | None = None) -> T
     Arguments and errors are those of `load_classifier`; only a `FILE.pt` of `preimage train` has an estimator and `about`.
     """
     _check_specification(spec)
-    text = str(spec)
+    wanted = requested_classes(classes)
+    model = _loaded(str(spec), backbone, len(wanted) if isinstance(wanted, tuple) else wanted)
+    count, weights = len(model.classifier.classes), str(spec).partition("@")[2]
+    if wanted is None and weights not in ("", NO_WEIGHTS) and model.classifier.classes == class_names(count):
+        model = replace(model, remarks=(*model.remarks, f"the {count} classes have no names: --classes names them"))
+    return with_classes(model, wanted)
+
+
+def with_classes(model: TrainedModel, classes: Classes) -> TrainedModel:
+    """A model whose classes have these names, of which there must be as many; None: as it is.
+
+    Example:
+        >>> with_classes(load_model("torchvision:resnet18@none", classes=2), "benign,malignant").classifier.classes
+        ('benign', 'malignant')
+
+    Raises:
+        InputError: another number of classes.
+    """
+    wanted, own = requested_classes(classes), model.classifier.classes
+    count = len(wanted) if isinstance(wanted, tuple) else wanted
+    if count not in (None, len(own)):
+        way = f"give {len(own)} names, or leave --classes out"
+        raise InputError(f"the classifier has {len(own)} classes, not {count}: {way}", code="class")
+    if not isinstance(wanted, tuple):
+        return model
+    classifier = copy.copy(model.classifier)  # that of a caller keeps its names
+    classifier.classes = wanted
+    return replace(model, classifier=classifier)
+
+
+def _loaded(text: str, backbone: str | Function | None, count: int | None) -> TrainedModel:
     function, _, file = text.rpartition("@")
     if backbone is None and _FUNCTION.fullmatch(function) and function.partition(":")[0] not in LIBRARIES:
-        return read_model(Path(file), backbone=function)
+        return _of_function_and_file(function, Path(file))
     if Path(text).suffix in (".pt", ".pth") and text.partition(":")[0] not in LIBRARIES:
         return read_model(Path(text), backbone=backbone)
     if backbone is not None:
@@ -79,7 +126,8 @@ def load_model(spec: str | Path, *, backbone: str | Function | None = None) -> T
     if kind in LIBRARIES and name:
         # Where the weights are in the model file, none are to be fetched to read it.
         place = str(Path(name).resolve()) if Path(name).is_dir() else name
-        return TrainedModel(from_library(kind, name, weights or None), origin=f"{kind}:{place}@{NO_WEIGHTS}")
+        classifier, remarks = from_library(kind, name, weights or None, count)
+        return TrainedModel(classifier, origin=f"{kind}:{place}@{NO_WEIGHTS}", remarks=remarks)
     if _FUNCTION.fullmatch(text):
         return TrainedModel(_of_function(text), origin=text)
     raise InputError(f"there is no classifier {text!r}: give {_WAYS}", code="not-found")
@@ -141,8 +189,15 @@ def _architecture(
     if isinstance(spec, str):
         kind, _, rest = spec.partition(":")
         if kind in LIBRARIES and rest:
-            own = rest.rpartition("@")[0] or rest
-            module = _built(lambda: from_library(kind, own, NO_WEIGHTS).model, held, path, spec)
+            own, count = rest.rpartition("@")[0] or rest, len(held["classes"])
+
+            def make(outputs: int) -> nn.Module:
+                return from_library(kind, own, NO_WEIGHTS, outputs)[0].model
+
+            try:
+                module = built(lambda: make(count), held["weights"])
+            except RuntimeError:  # one logit is that of the second of two classes
+                module = _built(lambda: make(1 if count == 2 else count), held, path, spec)
             return module, f"{kind}:{own}@{NO_WEIGHTS}"
     elif isinstance(name, str):
         origin, classes = Backbone(name, bool(held["small"])), len(held["classes"])
@@ -156,6 +211,18 @@ def _built(make: Callable[[], nn.Module], held: dict[str, Any], path: Path, name
         return built(make, held["weights"])
     except RuntimeError as error:
         raise InputError(f"{path} does not fit its backbone {name}: train it anew", code="classifier") from error
+
+
+def _of_function_and_file(function: str, path: Path) -> TrainedModel:
+    """A model file on a user's function, or the function's classifier with weights of a file, of its number of classes."""
+    if not path.exists():
+        return read_model(path, backbone=function)
+    with open_file(path) as file:
+        if has_seal(file):
+            return read_model(path, backbone=function)
+    classifier = copy.deepcopy(_of_function(function))
+    taken = module_of(lambda _: classifier.model, path, function, own=len(classifier.classes))
+    return with_classes(TrainedModel(classifier, origin=function, remarks=taken.remarks), taken.classes)
 
 
 def _check_specification(spec: Any) -> None:

@@ -91,12 +91,14 @@ class TrainedModel:
     Args:
         about: numbers and settings of the training, plain data; `target_quantile` among them.
         origin: how its architecture is built: a Backbone, or a specification for `load_classifier`; None: it cannot be written.
+        remarks: what is to be said of how it was loaded.
     """
 
     classifier: Classifier
     estimator: LossEstimator | None = None
     about: dict[str, Any] = field(default_factory=dict)
     origin: Backbone | str | None = None
+    remarks: tuple[str, ...] = ()
 
 
 def write_model(path: Path, model: TrainedModel, *, overwrite: bool = False) -> Path:

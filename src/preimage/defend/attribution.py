@@ -78,7 +78,7 @@ def saliency_map(image: Any, options: SaliencyOptions, method: Method | None = N
     """
     method = method or methods_of(options.method)[0]
     place = choose_device(options.device)
-    model = on_device(as_model(options.classifier).classifier, place)
+    model = on_device(as_model(options.classifier, options.classes).classifier, place)
     picture = one_picture(image, values=model.values).tensor
     baseline, size = _number_or_word(options.baseline), picture.shape[-2:]
     reduced = model.size is not None and size.numel() > model.size[0] * model.size[1]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from preimage.defend.purify import recipes
 from preimage.errors import InputError
-from preimage.explain.options import CLASSIFIER
+from preimage.explain.options import CLASSES, CLASSIFIER
 from preimage.tasks import Output, TaskOptions, TaskSpec, option
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class InspectOptions(TaskOptions):
     """Options of inspection and of its calibration."""
 
     classifier: AnyClassifier = option(help=CLASSIFIER, kind="classifier")
+    classes: tuple[str, ...] | str | int | None = option(None, help=CLASSES)
     calibrate: str | Path | None = option(
         None, help="Folder of unattacked images, 19 or more, to calibrate a threshold on; without INPUT.", kind="file"
     )

@@ -90,13 +90,15 @@ class InspectionRun(Inspecting):
     """The inspection of one image: an iterator of the Steps of its fit."""
 
     def __init__(self, image: Any, options: InspectOptions) -> None:
-        self.classifier: Classifier = as_model(options.classifier).classifier
+        model = as_model(options.classifier, options.classes)
+        self.classifier: Classifier = model.classifier
         self.shown: Picture = one_picture(image, values=self.classifier.values)
         self.threshold: Threshold | None = None
         if options.thresholds is not None:
             recipe: Any = options.recipe
             self.threshold = Threshold.read(options.thresholds).checked(self.classifier, recipe, options.every)
         super().__init__(**_arguments(self.shown.tensor, self.classifier, options))
+        self.remarks = (*model.remarks, *self.remarks)
         self.fingerprint = {
             "input": fingerprint(self.shown.tensor),
             "classifier": model_fingerprint(self.classifier),
@@ -128,7 +130,7 @@ class CalibrationRun(Series):
         if not self.paths:
             what = f"holds no image ({', '.join(SUFFIXES)})" if folder.is_dir() else "is not a folder"
             raise InputError(f"--calibrate {folder} {what}: give a folder of unattacked images", code="not-found")
-        self.classifier: Classifier = as_model(options.classifier).classifier
+        self.classifier: Classifier = as_model(options.classifier, options.classes).classifier
         # All images are decoded once before the first fit, which may take hours.
         by_shape: dict[tuple[int, ...], list[Path]] = {}
         for path in self.paths:

@@ -8,7 +8,7 @@ from operator import methodcaller
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from preimage.errors import InputError
-from preimage.explain.options import CLASSIFIER
+from preimage.explain.options import CLASSES, CLASSIFIER
 from preimage.tasks import Output, SeededOptions, TaskSpec, option
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class SaliencyOptions(SeededOptions):
         "guided-backprop, gradcam, occlusion.",
     )
     _: KW_ONLY
+    classes: tuple[str, ...] | str | int | None = option(None, help=CLASSES)
     n_steps: int = option(
         50, help="Steps from baseline to image, for mig-sg and integrated-gradients.", minimum=1, flags=("--steps",)
     )

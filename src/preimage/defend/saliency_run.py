@@ -107,7 +107,9 @@ class SaliencyRun(StepwiseRun[Progress, SaliencyResult]):
     def __init__(self, image: Any, options: SaliencyOptions) -> None:
         device = choose_device(options.device)
         self.methods: tuple[Method, ...] = methods_of(options.method)
-        self.classifier: Classifier = on_device(as_model(options.classifier).classifier, device)
+        model = as_model(options.classifier, options.classes)
+        self.remarks: tuple[str, ...] = model.remarks
+        self.classifier: Classifier = on_device(model.classifier, device)
         self.picture: Picture = one_picture(image, values=self.classifier.values)
         self.options: SaliencyOptions = replace(options, classifier=self.classifier)
         self.maps: list[EvaluatedMap] = []

@@ -96,6 +96,12 @@ class TrainOptions(SeededOptions):
         group="Fit",
         kind="classifier",
     )
+    classes: tuple[str, ...] | str | int | None = option(
+        None,
+        help="Names of the classes, of the --classifier or of numbered data, with commas between, or FILE.txt with one on each "
+        "line; or the --classifier's number of them.",
+        group="Fit",
+    )
     freeze: bool = option(False, help="Fit only the loss estimator, to the --classifier as it is.", group="Fit")
     adversarial: float | None = option(
         None,

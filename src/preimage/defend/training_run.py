@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from preimage.classifiers.arguments import requested_classes
 from preimage.classifiers.classifier import Classifier
 from preimage.classifiers.labelled import LABELS, TEST, Labelled, read_labelled
 from preimage.classifiers.model_file import TrainedModel, write_model
@@ -57,7 +58,7 @@ class TrainingRun(StepwiseRun[TrainingStep, TrainedModel]):
         settings = settings_of(options)
         self.options = options
         self.finished_classifier: TrainedModel | None = (
-            None if options.classifier is None else as_model(options.classifier)
+            None if options.classifier is None else as_model(options.classifier, options.classes)
         )
         given = None if self.finished_classifier is None else self.finished_classifier.classifier
         read = _read(data, options, given)
@@ -124,8 +125,9 @@ class TrainingRun(StepwiseRun[TrainingStep, TrainedModel]):
 def _read(data: str | Path | Labelled | None, options: TrainOptions, classifier: Classifier | None) -> Labelled:
     if data is None:
         raise InputError("give a folder with one folder per class, a CSV or an npz to train on", code="option")
+    named = None if classifier is not None else requested_classes(options.classes)
     if isinstance(data, Labelled):
-        return data
+        return data.renamed(named)
     own = None if classifier is None else classifier.size
     return read_labelled(
         data,
@@ -136,7 +138,7 @@ def _read(data: str | Path | Labelled | None, options: TrainOptions, classifier:
         seed=options.seed,
         reading=Reading(options.value_range, None if classifier is None else classifier.values, options.salvage),
         data_root=options.data_root,
-    )
+    ).renamed(named)
 
 
 def _remarks(read: Labelled, training: Training) -> Iterator[str]:

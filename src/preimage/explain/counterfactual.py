@@ -92,12 +92,12 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
     from preimage.explain.run import ExplanationRun
     from preimage.problem import Problem
 
-    given = given_by(image, options.classifier, options.device)
+    given = given_by(image, options.classifier, options.device, classes=options.classes)
     model, classifier, x0, prior = given.model, given.classifier, given.image, options.prior
     region = None if options.region is None else region_of(options.region, given)
     lesion = None if options.lesion_mask is None else lesion_of(options.lesion_mask, given)
     second = options.second_classifier
-    second = None if second is None else model_on(second, given.device).classifier
+    second = None if second is None else model_on(second, given.device, classes=options.classes).classifier
     layer = options.layer or first_block(model, given.on_device)
     pixel_changes = {"rate": PIXELS_RATE} if options.initial is None else {}
     recipe, name = chosen(RECOVERY, options.recipe, options.steps, prior, **pixel_changes)

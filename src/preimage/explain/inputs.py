@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from preimage.classifiers import Classifier
 from preimage.classifiers.classifier import on_device
-from preimage.classifiers.load import load_model
+from preimage.classifiers.load import Classes, load_model, with_classes
 from preimage.classifiers.loss_estimator import block_layers
 from preimage.classifiers.model_file import TrainedModel
 from preimage.engine.devices import choose_device
@@ -68,14 +68,16 @@ class Given:
         return InputJitter(self.size, self.device) if (not published if wanted is None else wanted) else None
 
 
-def given_by(image: Any, classifier: AnyClassifier, device: str | torch.device = "auto") -> Given:
+def given_by(
+    image: Any, classifier: AnyClassifier, device: str | torch.device = "auto", *, classes: Classes = None
+) -> Given:
     """What an explaining task is given, checked.
 
     Raises:
         InputError: no classifier or one without gradient, no single image, or an unknown device.
     """
     place = choose_device(device)
-    model = model_on(classifier, place)
+    model = model_on(classifier, place, classes=classes)
     picture = one_picture(image, values=model.classifier.values)
     x0 = at_working_size(picture.tensor, model.classifier)
     given = Given(model, x0, x0.to(place), picture)
@@ -83,18 +85,18 @@ def given_by(image: Any, classifier: AnyClassifier, device: str | torch.device =
     return given
 
 
-def as_model(classifier: AnyClassifier) -> TrainedModel:
-    """A classifier however it is given, with its loss estimator if it has one.
+def as_model(classifier: AnyClassifier, classes: Classes = None) -> TrainedModel:
+    """A classifier however it is given, with its loss estimator if it has one, and with the names of its classes.
 
     Raises:
-        InputError: something that is no classifier.
+        InputError: something that is no classifier, or of another number of classes.
     """
     if isinstance(classifier, TrainedModel):
-        return classifier
+        return with_classes(classifier, classes)
     if isinstance(classifier, Classifier):
-        return TrainedModel(classifier)
+        return with_classes(TrainedModel(classifier), classes)
     if isinstance(classifier, str | Path):
-        return load_model(classifier)
+        return load_model(classifier, classes=classes)
     way_out = " (wrap it: Classifier(model, classes, mean, std, size))" if isinstance(classifier, nn.Module) else ""
     raise InputError(
         "classifier must be a Classifier, a model of load_model, or a text as for load_classifier, got "
@@ -103,9 +105,9 @@ def as_model(classifier: AnyClassifier) -> TrainedModel:
     )
 
 
-def model_on(classifier: AnyClassifier, device: torch.device) -> TrainedModel:
+def model_on(classifier: AnyClassifier, device: torch.device, *, classes: Classes = None) -> TrainedModel:
     """A model on a device: the one that is given if it is there, else a copy, for it stays where its owner has it."""
-    model = as_model(classifier)
+    model = as_model(classifier, classes)
     estimator = None if model.estimator is None else on_device(model.estimator, device)
     return replace(model, classifier=on_device(model.classifier, device), estimator=estimator)
 

@@ -45,7 +45,7 @@ def start(image: Any, options: InvertOptions) -> ExplanationRun[Explanation] | L
     from preimage.explain.inputs import given_by
     from preimage.explain.run import Layers, blocks_of
 
-    given = given_by(image, options.classifier, options.device)
+    given = given_by(image, options.classifier, options.device, classes=options.classes)
     if options.layers == ALL:
         layers = blocks_of(given.classifier, given.on_device)
     elif isinstance(options.layers, str):

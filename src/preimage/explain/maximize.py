@@ -67,7 +67,7 @@ def start(image: None, options: MaximizeOptions) -> ExplanationRun[Explanation]:
     if image is not None:
         raise InputError("maximize makes an image and takes none: leave it out", code="option")
     place = choose_device(options.device)
-    model = model_on(options.classifier, place)
+    model = model_on(options.classifier, place, classes=options.classes)
     classifier, prior, channel, window = model.classifier, options.prior, options.channel, options.window
     _check_unit(options)
     index = None if options.target is None else classifier.class_index(options.target)

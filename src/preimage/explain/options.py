@@ -23,6 +23,7 @@ CLASSIFIER = (
     "Classifier: FILE.pt of preimage train, torchvision:NAME, timm:NAME, hf:NAME or module.path:function (each with @FILE of "
     "weights)."
 )
+CLASSES = "Names of the --classifier's classes, with commas between, FILE.txt with one on each line, or their number."
 PAGE = "Self-contained HTML page: images, numbers, settings, limits."
 UncertaintyKind = Literal["auto", "loss", "entropy", "energy", "none"]
 ImagePrior = Literal["deep", "tv", "alpha", "none"]
@@ -33,6 +34,7 @@ class ExplainOptions(RecipeOptions):
     """Options of every explaining task."""
 
     classifier: Classifier | TrainedModel | str | Path = option(help=CLASSIFIER, kind="classifier")
+    classes: tuple[str, ...] | str | int | None = option(None, help=CLASSES)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,7 +46,7 @@ def start(image: Any, options: RecoverOptions) -> ExplanationRun[Explanation]:
     from preimage.metrics import psnr
     from preimage.problem import Problem
 
-    given = given_by(image, options.classifier, options.device)
+    given = given_by(image, options.classifier, options.device, classes=options.classes)
     x0, layer, weight = given.image, options.layer or first_block(given.model, given.on_device), options.loss_weight
     recipe, name = chosen(RECOVERY, options.recipe, options.steps)
     penalty = UncertaintyPenalty(

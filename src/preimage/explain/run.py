@@ -73,7 +73,7 @@ class ExplanationRun(Fit, Generic[Built]):
             picture=given.picture,
             task=task,
             fingerprint=recognized,
-            remarks=(remark,),
+            remarks=(*given.model.remarks, remark),
         )
 
     def __next__(self) -> Step:
