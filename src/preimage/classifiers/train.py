@@ -21,7 +21,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from preimage.classifiers.augmentation import Targets, augmented, loss_of, mixup, sent
 from preimage.classifiers.classifier import Classifier
-from preimage.classifiers.labelled import TEST, TRAIN, VALIDATION_SHARE, Labelled
+from preimage.classifiers.labelled import TEST, TRAIN, VALIDATION, Labelled
 from preimage.classifiers.loss_estimator import LossEstimator, ranking_loss, untrained_estimator
 from preimage.classifiers.model_file import SMALL_SIDE, Backbone, TrainedModel, model_fingerprint
 from preimage.classifiers.scores import Batch, Epoch, Predictions, score, target_quantile
@@ -52,7 +52,7 @@ class Training:
         {'train': 9, 'validation': 3, 'test': 4}
 
     Args:
-        data: images of a training and a test part; the validation part is taken from the first, by whole groups.
+        data: images of a training and a test part; if it names no validation part, one is taken from the first, by whole groups.
         settings: None: Settings().
         classifier: a finished classifier, which stays as it is: only the loss estimator is fitted to it. Its classes are those of
             the data by name if the names are the same, else by their order.
@@ -77,7 +77,7 @@ class Training:
         self.device: torch.device = choose_device(device)
         self.frozen: bool = classifier is not None
         self.data: Labelled = data if classifier is None else data.with_classes_of(classifier.classes)
-        learned, validation = self.data.part(TRAIN).split(VALIDATION_SHARE, settings.seed)
+        learned, validation = self.data.learned_and_validation(settings.seed)
         self.learned: Labelled = learned.near(self.device)
         self.validation: Labelled = validation.near(self.device)
         self.settings: Settings = settings.of(len(learned))
@@ -246,7 +246,7 @@ class Training:
             "frozen": self.frozen,
             "epoch": self.best["epoch"],
             "seconds": self.seconds,
-            "pictures": {TRAIN: len(self.learned), "validation": len(self.validation), TEST: len(self.data.part(TEST))},
+            "pictures": {TRAIN: len(self.learned), VALIDATION: len(self.validation), TEST: len(self.data.part(TEST))},
             "target_quantile": target_quantile(found),
             "validation": asdict(score(found)),
             "test": asdict(score(self.predictions(self.data.part(TEST)))),

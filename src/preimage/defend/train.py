@@ -42,10 +42,13 @@ class TrainOptions(SeededOptions):
     """
 
     label_column: str | None = option(
-        None, help="Column of a CSV with the class, a number or a word (default: class_index)."
+        None,
+        help="Column of a CSV with the class, a number or a word (default: class_index, dx, label, ..., or one per class).",
     )
     split_column: str | None = option(
-        None, help="Column of a CSV that holds train and test (default: a test part is drawn)."
+        None,
+        help="Column of a CSV that holds train, val and test (default: val and test are drawn); val chooses the epoch and the "
+        "scale of the estimated loss, and is not reported as test.",
     )
     group: str | None = option(None, help="Column of a CSV with the group (patient, lesion) that no split may divide.")
     data_root: Path | None = option(
