@@ -94,7 +94,7 @@ ISIC = ["MEL", "NV", "BCC"]
 
 
 def isic(path: Path, more: tuple[str, ...] = (), *, one: str = "1.0", zero: str = "0.0", file: str = "image") -> Path:
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, str]] = []
     for i, name in enumerate(NAMES):
         bits = {each: one if k == i % 3 else zero for k, each in enumerate(ISIC)}
         rows.append({file: name} | bits | dict.fromkeys(more, zero))

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from preimage.classifiers.augmentation import sent
+from preimage.classifiers.class_matching import indices_of
 from preimage.classifiers.data_sets import TEST, TRAIN, VALIDATION, DataSet, Size, read_folder, read_npz
 from preimage.classifiers.tables import LABELS, TABLES, read_table
 from preimage.engine.devices import free_memory
@@ -83,18 +84,12 @@ class Labelled:
         return (learned, validation) if len(validation) else learned.split(VALIDATION_SHARE, seed)
 
     def with_classes_of(self, classes: Sequence[str]) -> Labelled:
-        """The same with the classes of a classifier: by their names if these are the same, else in their order.
+        """The same with the classes of a classifier, of which it may have a few: by name, synset id or index.
 
         Raises:
-            InputError: another number of classes.
+            InputError: a class that is none of them.
         """
-        if len(classes) != len(self.classes):
-            counts = f"the classifier has {len(classes)} classes, {self.name} has {len(self.classes)}"
-            raise InputError(f"{counts}: give data of its classes", code="class")
-        own, others = ([name.lower() for name in names] for names in (self.classes, classes))
-        if sorted(own) != sorted(others):
-            return replace(self, classes=tuple(classes))
-        place = torch.tensor([others.index(name) for name in own])
+        place = torch.tensor(indices_of(self.classes, classes, self.name))
         return replace(self, classes=tuple(classes), labels=place[self.labels])
 
     def renamed(self, classes: tuple[str, ...] | int | None) -> Labelled:

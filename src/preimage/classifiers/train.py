@@ -54,8 +54,8 @@ class Training:
     Args:
         data: images of a training and a test part; if it names no validation part, one is taken from the first, by whole groups.
         settings: None: Settings().
-        classifier: a finished classifier, which stays as it is: only the loss estimator is fitted to it. Its classes are those of
-            the data by name if the names are the same, else by their order.
+        classifier: a finished classifier, which stays as it is: only the loss estimator is fitted to it. Those of the
+            data may be a few of its classes, by name, synset id or index; as many, none of which is named so, by their order.
         device: "auto", "cpu", "cuda", "mps".
 
     Raises:

@@ -182,7 +182,11 @@ def summary_lines(model: TrainedModel) -> list[str]:
     rows = [("", "test", "validation")]
     rows += [(words, _score(test[name]), _score(validation[name])) for name, words in SCORES.items()]
     recalls = zip(found["classes"], test["recall"], validation["recall"], strict=True)
-    rows += [(f"recall of {name}", _score(own), _score(other)) for name, own, other in recalls]
+    rows += [
+        (f"recall of {name}", _score(own), _score(other))
+        for name, own, other in recalls
+        if (own, other) != (None, None)  # of a few of many classes
+    ]
     lines = [f"{name:{_NAME_WIDTH}}{on_test:>10}{on_validation:>13}" for name, on_test, on_validation in rows]
     if "adversarial" in found:
         attack = found["adversarial"]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from preimage.classifiers.arguments import requested_classes
+from preimage.classifiers.class_matching import indices_of, is_alike
 from preimage.classifiers.classifier import Classifier
 from preimage.classifiers.labelled import LABELS, TEST, Labelled, read_labelled
 from preimage.classifiers.model_file import TrainedModel, write_model
@@ -21,6 +22,7 @@ from preimage.images.ranges import EIGHT_BITS
 from preimage.images.stacks import Reading
 from preimage.modes import in_own_modes
 
+MOST_SAID = 20  # classes whose other names are said
 SMALLEST_OF_TIMM = 32  # pixels a side: most of its networks halve five times, and on maps below a pixel results vary
 
 
@@ -150,10 +152,23 @@ def _remarks(read: Labelled, training: Training) -> Iterator[str]:
     if read.values != EIGHT_BITS:
         yield f"values {read.values} are black to white in all images, and will be for the classifier"
     yield from read.remarks
-    classes = training.data.classes
-    if sorted(name.lower() for name in read.classes) != sorted(name.lower() for name in classes):
-        pairs = ", ".join(f"{own} is {other}" for own, other in zip(read.classes, classes, strict=True))
-        yield f"the classifier has other class names, so its classes are taken in their order: {pairs}"
+    if training.frozen:
+        yield from _names(read, training.data.classes)
+
+
+def _names(read: Labelled, classes: tuple[str, ...]) -> Iterator[str]:
+    """Which of a finished classifier's classes those of the data are, if their names do not say it."""
+    indices = indices_of(read.classes, classes, read.name)
+    pairs = [(own, classes[index]) for own, index in zip(read.classes, indices, strict=True)]
+    unlike = [f"{own} is {other}" for own, other in pairs if not is_alike(own, other)]
+    if unlike:
+        shown = ", ".join(unlike[:MOST_SAID]) + (
+            f" and {len(unlike) - MOST_SAID} more" if len(unlike) > MOST_SAID else ""
+        )
+        ways = "in their order" if indices == list(range(len(classes))) else "by synset id, index or one of their names"
+        yield f"the classifier has other class names, so its classes are taken {ways}: {shown}"
+    if len(pairs) < len(classes):
+        yield f"the data are of {len(pairs)} of the classifier's {len(classes)} classes"
 
 
 def epoch_in_words(epoch: Epoch) -> str:
