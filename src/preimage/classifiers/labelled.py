@@ -159,7 +159,7 @@ def read_labelled(
         raise InputError(f"{path} has no training part: name it train", code="not-found")
     if TEST not in found.parts:
         trained = [i for i, part in enumerate(found.parts) if part == TRAIN]
-        labels, groups = ([values[i] for i in trained] for values in (found.labels, found.groups))
+        labels, groups = [found.labels[i] for i in trained], [found.groups[i] for i in trained]
         drawn = {trained[k] for k in _held_out(labels, groups, TEST_SHARE, seed, found.classes)}
         found = replace(found, parts=[TEST if i in drawn else part for i, part in enumerate(found.parts)])
     _check_parts(found, path)

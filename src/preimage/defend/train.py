@@ -71,6 +71,11 @@ class TrainOptions(SeededOptions):
         unit="pixels",
         minimum=16,
     )
+    shifts: str | None = option(
+        None,
+        help="Shifted pictures that the loss estimator learns to rank above: all, or some of crop, blur, noise, cutout, mix and "
+        "color, with commas between (default: none).",
+    )
     turned: bool = option(False, help="Augment by all rotations, for images without an orientation (lesions, cells).")
     backbone: str | None = option(
         None,
@@ -134,6 +139,8 @@ def settings_of(options: TrainOptions) -> Settings:
     base = Settings() if options.adversarial is None else SETTINGS
     specified = {name: getattr(options, name) for name in ("backbone", "epochs", "batch")}
     specified = {name: value for name, value in specified.items() if value is not None}
+    if options.shifts:
+        specified["shifts"] = tuple(kind.strip() for kind in options.shifts.split(","))
     return replace(base, **specified, rate=options.rate, upright=not options.turned, seed=options.seed)
 
 

@@ -245,7 +245,7 @@ class UncertaintyPenalty:
     def relative_loss(self, forward_pass: ForwardPass) -> torch.Tensor:
         """(estimate - quantile) / spread, (b,)."""
         assert self.estimator is not None
-        return self.estimator.relative(self.estimator(forward_pass.features), self.quantile)
+        return self.estimator.relative(self.estimator.score(forward_pass.features, forward_pass.logits), self.quantile)
 
     def description(self) -> str:
         """What M is, in words for a remark."""
