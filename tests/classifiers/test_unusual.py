@@ -77,10 +77,10 @@ def test_what_is_usual_adds_nothing():
     terms = torch.randn(1000, 3, generator=draw()) * torch.tensor([1.0, 10, 0.1])
     usual = Usual(3)
     usual.fit(terms)
-    assert float((usual(terms) == 0).all(1).float().mean()) == pytest.approx(0.95, abs=0.01)
-    limit = 2.128  # deviations, of the quantile 1 - 0.05 / 3
+    assert (usual(terms) == 0).float().mean(0).tolist() == pytest.approx([0.8] * 3, abs=0.01)
+    limit = 0.842  # deviations, of the quantile 0.8
     beyond = usual((limit + 2) * terms.new_tensor([[1.0, 10, 0.1]]))
-    torch.testing.assert_close(beyond, torch.full((1, 3), 2.0), atol=0.4, rtol=0)
+    torch.testing.assert_close(beyond, torch.full((1, 3), 2.0), atol=0.2, rtol=0)
 
 
 def test_the_order_of_usual_pictures_is_that_of_the_estimate_and_others_are_above():
@@ -89,7 +89,9 @@ def test_the_order_of_usual_pictures_is_that_of_the_estimate_and_others_are_abov
     logits, estimates = torch.randn(400, 5, generator=draw(5)), torch.randn(400, generator=draw(6))
     score.fit([x[:200] for x in features], estimates[200:], logits[200:], [x[200:] for x in features])
     usual = score(estimates, logits, features)
-    assert rank_correlation(usual, estimates) > 0.9
+    assert rank_correlation(usual, estimates) > 0.7  # of terms that have nothing to do with it
+    same = (usual - (estimates - score.mean) / score.deviation).abs() < 1e-5
+    assert float(same.float().mean()) == pytest.approx(0.64, abs=0.1)
     assert auroc(score(estimates, logits, [x + 6 for x in features]), usual) > 0.99
     assert auroc(score(estimates, logits - 9, features), usual) > 0.99
 
@@ -174,7 +176,12 @@ def test_its_scale_and_scores_are_those_of_held_out_pictures(trained):
 def test_a_model_file_keeps_the_terms_and_one_of_before_has_none(trained, tmp_path):
     path = write_model(tmp_path / "m.pt", trained)
     x = torch.rand(4, 3, 32, 32, generator=draw())
-    assert torch.equal(scores(read_model(path), x), scores(trained, x))
+    again = read_model(path)
+    assert again.estimator is not None
+    assert trained.estimator is not None
+    for name, value in trained.estimator.state_dict().items():
+        assert torch.equal(again.estimator.state_dict()[name], value), name
+    torch.testing.assert_close(scores(again, x), scores(trained, x))  # of kernels in another layout of memory
     plain = TrainedModel(
         Classifier(Backbone("thin_resnet10").build(3), 3), LossEstimator({"layer1": 16}), {}, Backbone("thin_resnet10")
     )
@@ -233,5 +240,6 @@ def test_terms_are_fitted_to_a_classifier_at_hand():
     assert estimator.unusual is not None
     plain = (estimator(features) - estimator.unusual.mean) / estimator.unusual.deviation
     beyond = estimator.score(features, logits) - plain
-    assert len(beyond) == 12  # of so few the largest of each of three terms is beyond its limit
-    assert int((beyond.abs() < 1e-4).sum()) >= 9
+    assert len(beyond) == 12
+    assert float(beyond.detach().min()) > -1e-4
+    assert 12 - 2 * 3 <= int((beyond.detach().abs() < 1e-4).sum()) <= 12 - 3  # a fifth of each of two terms is beyond

@@ -1,10 +1,10 @@
 """What is unusual for a classifier: beside the estimated loss its energy, and how far its features are from those of training.
 
-    score = (estimate - mean) / deviation  +  w [energy]_+  +  w [max over layers of log d^2]_+
+    score = (estimate - mean) / deviation  +  w [energy]_+  +  w [mean over layers of log d^2]_+
 
-[t]_+ is how far t is beyond a high quantile of held-out pictures, in their deviations, and 0 within it: at most 5 % of them are
-beyond any. So the order of usual pictures is that of the estimated loss, and what is unlike all of them lies above. d^2 is the
-squared distance from the mean of the pooled features, by a probabilistic principal component analysis.
+[t]_+ is how far t is beyond its 80 % quantile on held-out pictures, in their deviations, and 0 within it. So most usual pictures
+are in the order of the estimated loss, and what is unlike them lies above. d^2 is the squared distance from the mean of the
+pooled features, by a probabilistic principal component analysis; log d^2 counts in the deviations of each layer.
 
 Source: energy, Liu et al., NeurIPS 2020; distance of features, Lee et al., NeurIPS 2018; its reconstruction part, Tipping and
 Bishop, Probabilistic Principal Component Analysis, 1999. (The combination was chosen here.)
@@ -13,7 +13,6 @@ Bishop, Probabilistic Principal Component Analysis, 1999. (The combination was c
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import torch
@@ -25,10 +24,11 @@ if TYPE_CHECKING:
     from preimage.classifiers.loss_estimator import LossEstimator
 
 MOST_FITTED = 4000  # images whose features a density is fitted to
-USUAL = 0.95  # of all pictures, at least, have no term beyond its limit
-# MEASURED on discs of 32 px: AUROC of noise and blur, not trained on, 0.94 and 0.93; by a weight of 1 0.90 and 0.83, of 4 as of 2.
-WEIGHT = 2.0
-RANK = 32  # principal components of each layer
+# MEASURED with EfficientNet-Lite0 at 160 px, six layers, fitted to 110 photographs, and an estimate that knows nothing: AUROC of
+# crops 0.72, blur 0.89, noise 0.91, lesions 0.90, rank correlation with the estimate 0.73; with limits at 90 %: 0.60, 0.80, 0.86,
+# 0.83 and 0.85.
+USUAL, WEIGHT = 0.8, 2.0
+RANK = 16  # principal components of each layer
 LEAST = 1e-4  # of the largest variance; below it a component is noise
 
 
@@ -99,10 +99,8 @@ class Usual(nn.Module):
     @torch.no_grad()
     def fit(self, terms: torch.Tensor) -> None:
         """Fit to terms (n, t) of held-out usual pictures."""
-        level = 1 - (1 - USUAL) / terms.shape[1]
-        middle, limit = (terms.float().quantile(each, 0) for each in (0.5, level))
-        self.limit.copy_(limit)
-        self.deviation.copy_(((limit - middle) / NormalDist().inv_cdf(level)).clamp_min(1e-6))
+        self.limit.copy_(terms.float().quantile(USUAL, 0))
+        self.deviation.copy_(terms.float().std(0).clamp_min(1e-6))
 
     def forward(self, terms: torch.Tensor) -> torch.Tensor:
         """(b, t) -> (b, t), 0 where a term is usual."""
@@ -119,19 +117,27 @@ class Unusualness(nn.Module):
 
     mean: torch.Tensor
     deviation: torch.Tensor
+    middles: torch.Tensor
+    spreads: torch.Tensor
 
     def __init__(self, channels: Sequence[int], rank: int = RANK) -> None:
         super().__init__()
         self.rank = rank
         self.densities: nn.ModuleList = nn.ModuleList(FeatureDensity(count, rank) for count in channels)
-        self.usual: Usual = Usual(1 + len(channels))
+        self.usual: Usual = Usual(2)
+        self.register_buffer("middles", torch.zeros(len(channels)))
+        self.register_buffer("spreads", torch.ones(len(channels)))
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("deviation", torch.ones(()))
 
+    def distances(self, features: Sequence[torch.Tensor]) -> torch.Tensor:
+        """log d^2 of each layer, (b, layers)."""
+        return torch.stack([density(x) for density, x in zip(self.densities, features, strict=True)], 1)
+
     def terms(self, logits: torch.Tensor, features: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Energy and the density of each layer, (b, 1 + layers)."""
-        distances = [density(x) for density, x in zip(self.densities, features, strict=True)]
-        return torch.stack([-logits.logsumexp(1), *distances], 1)
+        """Energy and the mean distance, (b, 2)."""
+        distance = ((self.distances(features) - self.middles) / self.spreads).mean(1)
+        return torch.stack([-logits.logsumexp(1), distance], 1)
 
     def fit(
         self,
@@ -145,14 +151,17 @@ class Unusualness(nn.Module):
             assert isinstance(density, FeatureDensity)
             density.fit(x)
         with torch.no_grad():
+            distances = self.distances(features)
+            self.middles.copy_(distances.median(0).values)
+            self.spreads.copy_(distances.std(0).clamp_min(1e-6))
             self.usual.fit(self.terms(logits, features))
             self.mean.copy_(estimates.mean())
             self.deviation.copy_(estimates.std().clamp_min(1e-6))
 
     def forward(self, estimates: torch.Tensor, logits: torch.Tensor, features: Sequence[torch.Tensor]) -> torch.Tensor:
         """(b,)."""
-        beyond = self.usual(self.terms(logits, features))
-        return (estimates - self.mean) / self.deviation + WEIGHT * (beyond[:, 0] + beyond[:, 1:].amax(1))
+        beyond = self.usual(self.terms(logits, features)).sum(1)
+        return (estimates - self.mean) / self.deviation + WEIGHT * beyond
 
 
 @torch.no_grad()
