@@ -30,7 +30,7 @@ def scores(model: TrainedModel, pictures: torch.Tensor) -> tuple[torch.Tensor, d
     assert model.estimator is not None
     with torch.no_grad():
         logits, features = model.classifier.logits_and_features(pictures, model.estimator.layers)
-        estimates = model.estimator.relative(model.estimator(features), 0.5).cpu()
+        estimates = model.estimator.relative(model.estimator.score(features, logits), 0.5).cpu()
     logits = logits.cpu()
     return logits, {"estimate": estimates, "softmax": 1 - logits.softmax(1).amax(1), "energy": -logits.logsumexp(1)}
 

@@ -32,7 +32,7 @@ _NAMES = {
     "images": ("Picture", "read"),
     "jobs.job": ("Job",),
     "jobs.run": ("run_job",),
-    "networks": ("DeepDecoder", "Pixels", "ResNet", "SkipNet", "UNet"),
+    "networks": ("DeepDecoder", "Pixels", "ResNet", "SkipNet", "Spectrum", "UNet"),
     "observe": ("OraclePeak", "autosave"),
     "prior": ("Prior",),
     "problem": ("Problem",),

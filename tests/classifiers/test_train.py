@@ -59,7 +59,7 @@ def test_a_folder_per_class(tmp_path):
 
 def test_a_folder_with_parts(tmp_path):
     written(tmp_path / "train")
-    written(tmp_path / "val", each=3, first=1000)
+    written(tmp_path / "test", each=3, first=1000)
     data = read_labelled(tmp_path, size=16)
     assert (len(data.part("train")), len(data.part("test")), data.size) == (24, 9, (16, 20))
 
@@ -137,7 +137,7 @@ def lines(folder, *text):
         (lambda p: written(p / "one" / "two", each=0) and p / "one", "not-found", "one"),
         (lambda p: written(p / "few", each=1), "class", "1"),
         (lambda p: lines(p, "filename,class_index"), "unreadable", "rows"),
-        (lambda p: lines(p, "file,label", "x.png,1"), "not-found", "'filename'"),
+        (lambda p: lines(p, "where,label", "x.png,1"), "not-found", "'filename'"),
         (lambda p: lines(p, "filename,class_index", "a.png,0", ",1"), "unreadable", "line 3"),
         (lambda p: lines(p, "filename,class_index", "a.png"), "unreadable", "line 2"),
         (lambda p: lines(p, "filename,class_index", "a.png,0", "b.png,0"), "class", "1"),

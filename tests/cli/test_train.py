@@ -105,6 +105,20 @@ def test_against_attacks(colors, run):
     assert load_model("model.pt").about["adversarial"] == report["adversarial"]
 
 
+def test_shifts_give_the_estimator_its_further_terms(colors, run):
+    ran = run("train", "colors", "-o", "model.pt", "--shifts", "crop, blur", "--quiet", *BRIEF)
+    assert ran.code == 0, ran.err
+    estimator = load_model("model.pt").estimator
+    assert estimator is not None
+    assert estimator.unusual is not None
+    assert (
+        run(
+            "recover", "colors/red/0.png", "--classifier", "model.pt", "--steps", 3, "-o", "r.png", "--device", "cpu"
+        ).code
+        == 0
+    )
+
+
 # ---------------------------------------------------------------------- a finished classifier
 
 
@@ -240,6 +254,7 @@ def test_a_loss_that_is_no_number_is_one_line(colors, run):
         (["colors", "--batch", "1"], ["batch", "1"], "invalid-value"),
         (["colors", "--rate", "0"], ["rate", "0"], "invalid-value"),
         (["colors", "--rate", "nan"], ["rate", "nan"], "invalid-value"),
+        (["colors", "--shifts", "fog"], ["crop, blur", "'fog'"], "invalid-value"),
         (["colors", "--seed", "-1"], ["seed", "-1"], "invalid-value"),
         (["colors", "--threads", "0"], ["threads", "0"], "invalid-value"),
         (["colors", "--adversarial", "0"], ["adversarial", "0"], "invalid-value"),

@@ -13,7 +13,8 @@ from preimage.classifiers import LossEstimator
 from preimage.classifiers.model_file import TrainedModel
 from preimage.engine.checkpoint import load, save
 from preimage.errors import InputError
-from preimage.explain.counterfactual import counterfactual, cross_entropy
+from preimage.explain.class_term import cross_entropy
+from preimage.explain.counterfactual import counterfactual
 from preimage.explain.explanation import Counterfactual
 from preimage.explain.forward import CachedForward, Features, UncertaintyPenalty
 from preimage.explain.inputs import as_model
@@ -149,7 +150,7 @@ def test_the_terms_have_the_gradient_that_differences_give():
     for term in (
         data,
         lambda x: penalty.estimated_loss(forward, x).sum(),
-        lambda x: cross_entropy(forward, 1, x).sum(),
+        lambda x: cross_entropy(1, forward(x).logits).sum(),
     ):
         slope = float((torch.autograd.grad(term(x), x)[0] * direction).sum())
         step = 1e-6

@@ -15,6 +15,7 @@ from preimage.explain.counterfactual import counterfactual
 from preimage.explain.inputs import given_by
 from preimage.explain.invert import invert
 from preimage.explain.maximize import maximize
+from preimage.explain.options import Stated
 from preimage.explain.recover import recover
 
 SIZES = ((48, 80), (90, 40), (64, 64))
@@ -33,7 +34,7 @@ def test_the_change_is_at_its_place_in_the_whole_image(resizing, size):
     assert found.image.shape == (1, 3, *size)
     if resizing != "squeeze":
         assert found.changed.shape == (1, 3, 32, 32)
-        frame = given_by(x, cropping(), "cpu", resizing).frame
+        frame = given_by(x, cropping(), "cpu", Stated(resizing=resizing)).frame
         outside = frame.back(torch.ones(1, 1, 32, 32))[0, 0] == 0
         assert torch.allclose(found.image[0][:, outside], x[:, outside], atol=1e-6)
         assert bool(outside.any()) == (resizing == "preset")
@@ -62,8 +63,8 @@ def test_what_is_seen_is_said(resizing, words):
 
 
 def test_nothing_is_said_of_an_image_of_the_input_s_proportions():
-    assert given_by(picture(64, 64), Classifier(Tiny(), 3, size=32), "cpu").remarks == ()
-    assert given_by(picture(64, 80), Classifier(Tiny(), 3), "cpu").remarks == ()
+    for size, given in (((64, 64), Classifier(Tiny(), 3, size=32)), ((64, 80), Classifier(Tiny(), 3))):
+        assert not any("resizing" in remark for remark in given_by(picture(*size), given, "cpu").remarks)
     assert given_by(picture(48, 96), Classifier(Tiny(), 3, size=32), "cpu").report() == {"resizing": "squeeze"}
 
 
@@ -110,7 +111,7 @@ def test_a_region_is_where_it_was_painted():
 @pytest.mark.parametrize("resizing", ["pad", 3, None])
 def test_another_resizing_is_one_line(resizing):
     with pytest.raises(InputError, match="resizing"):
-        given_by(picture(), cropping(), "cpu", resizing)
+        given_by(picture(), cropping(), "cpu", Stated(resizing=resizing))
 
 
 def test_of_an_image_that_is_made_nothing_is_cropped():

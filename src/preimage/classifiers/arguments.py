@@ -6,9 +6,13 @@ import difflib
 import math
 import operator
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from preimage.errors import InputError
+from preimage.images.files import read_text
+
+MOST_CLASSES = 10**6
 
 
 def class_names(classes: Any) -> tuple[str, ...]:
@@ -53,6 +57,27 @@ def class_number(name: Any, classes: Sequence[str]) -> int:
         return int(name)
     near = f"{suggestion(str(name), classes)} (its indices are 0 to {len(classes) - 1})"
     raise InputError(f"the classifier has no class {name!r}{near}", code="class")
+
+
+def requested_classes(classes: Any) -> tuple[str, ...] | int | None:
+    """What was requested of a classifier's classes: their names, their number, or None.
+
+    Example:
+        >>> requested_classes("benign,malignant"), requested_classes("7"), requested_classes(["a", "b"])
+        (('benign', 'malignant'), 7, ('a', 'b'))
+
+    A text holds names with commas between, a number, or the name of a FILE.txt with a name on each line.
+    """
+    if classes is None or isinstance(classes, bool):
+        return None if classes is None else len(class_names(classes))
+    if isinstance(classes, str):
+        if Path(classes).suffix.lower() == ".txt":
+            return class_names([line.strip() for line in read_text(classes).splitlines() if line.strip()])
+        names = [name.strip() for name in classes.split(",")]
+        classes = int(classes) if classes.strip().isdecimal() else [name for name in names if name]
+    if isinstance(classes, int) and classes > MOST_CLASSES:
+        raise InputError(f"classes must be {MOST_CLASSES} at most, got {classes}: give their number", code="class")
+    return len(class_names(classes)) if isinstance(classes, int) else class_names(classes)
 
 
 def mean_and_std(mean: Any, std: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:

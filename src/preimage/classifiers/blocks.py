@@ -34,7 +34,8 @@ def block_layers(classifier: Classifier, x: torch.Tensor) -> list[str]:
 
 def stages(classifier: Classifier, x: torch.Tensor) -> list[str]:
     """The same without a limit, from shallow to deep: also those before the last four, and the very first block of a ViT."""
-    outputs = [each for each in spatial_outputs(classifier, x) if each.layout.channels != len(classifier.classes)]
+    every, classes = spatial_outputs(classifier, x), len(classifier.classes)
+    outputs = [each for each in every if each.layout.channels != classes] or every  # none of maps of the classes
     row = _isotropic(classifier, outputs)
     if row:
         count = min(MOST_LAYERS, len(row))

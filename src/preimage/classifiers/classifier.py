@@ -26,7 +26,7 @@ ChannelOrder = Literal["rgb", "bgr"]
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _LUMA = (0.299, 0.587, 0.114)
 
-Receive = Callable[[str, Any, Any], None]
+Receive = Callable[[str, Any, Any], Any]
 Model = TypeVar("Model", bound=nn.Module)
 
 
@@ -190,10 +190,13 @@ class Classifier(Answers, nn.Module):
         """The logits (b, classes) and the outputs of some layers, as by `features`, in one forward pass."""
         found: dict[str, torch.Tensor] = {}
 
-        def keep(layer: str, inputs: Any, output: Any) -> None:
+        def keep(layer: str, inputs: Any, output: Any) -> torch.Tensor | None:
             del inputs
-            # A copy: what follows may change the tensor in place, as nn.ReLU(inplace=True) does.
-            found[layer] = tensor_in(output, f"layer {layer}").clone()
+            found[layer] = tensor_in(output, f"layer {layer}")
+            if isinstance(output, torch.Tensor):
+                return output.clone()  # for what follows, which may change it in place, as nn.ReLU(inplace=True) does
+            found[layer] = found[layer].clone()
+            return None
 
         logits = self._logits(self._forward(own := self.prepared(x), layers, keep), own).to(x.device)
         return logits, self._features(found, layers, x)
@@ -228,10 +231,11 @@ class Classifier(Answers, nn.Module):
             if layer not in known:
                 raise InputError(f"the classifier has no layer {layer!r}{suggestion(layer, known)}", code="layer")
 
-        def hook(layer: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        def hook(layer: str, module: nn.Module, inputs: Any, output: Any) -> Any:
             del module
-            if receive is not None and get_ident() == thread:  # else another thread's pass through the same classifier
-                receive(layer, inputs, output)
+            if receive is None or get_ident() != thread:  # another thread's pass through the same classifier
+                return None
+            return receive(layer, inputs, output)
 
         handles = [parts[layer].register_forward_hook(partial(hook, layer)) for layer in layers]
         try:

@@ -1,11 +1,12 @@
-"""The three forms of a data set: a folder per class, a CSV, an npz; and their images as one tensor of one size."""
+"""What a data set says of its images, in a folder per class or an npz (tables.py: in a CSV); and their one tensor of one size.
+
+Parts have one meaning in all of them. train: is learned from. validation (val, valid, dev): is not learned from, and not
+reported; it chooses the best epoch, the scale of the estimated loss and its target quantile. test: is used once, for the report.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-import os
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -19,19 +20,27 @@ import torch
 from numpy.typing import NDArray
 
 from preimage.errors import InputError
-from preimage.images.files import open_file, read_text
+from preimage.images.files import open_file
 from preimage.images.formats import SUFFIXES
 from preimage.images.ranges import EIGHT_BITS, ValueRange
 from preimage.images.stacks import Reading, Stack, check_stack, resized, side_of, stacked_files
 from preimage.memory import check_free
 
-TABLES = (".csv", ".tsv")
-TRAIN, TEST = "train", "test"
-LABELS = "class_index"  # the column of the class, unless another is named
-_TESTS = ("test", "val", "valid", "validation")  # folders and values of the test part, the first that exists
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+_PARTS = {
+    **dict.fromkeys(("train", "training"), TRAIN),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), VALIDATION),
+    **dict.fromkeys(("test", "testing"), TEST),
+}
 LARGEST_SHORT_SIDE = 120  # to which larger images are reduced unless a size is specified
-_MOST_TABLE = 2**30  # bytes
-_ARRAYS = ("x_train", "y_train", "x_test", "y_test", "x", "y", "class_names")
+# Names of images and labels of each part; train_images and the like are MedMNIST's.
+_OF_PARTS = (
+    (TRAIN, ("x_train", "train_images"), ("y_train", "train_labels")),
+    (VALIDATION, ("x_val", "val_images"), ("y_val", "val_labels")),
+    (TEST, ("x_test", "test_images"), ("y_test", "test_labels")),
+)
+_WHOLE = ((TRAIN, ("x", "images"), ("y", "labels")),)
+_ARRAYS = ("class_names", *(name for _, *names in (*_OF_PARTS, *_WHOLE) for each in names for name in each))
 _SAMPLES = 64  # files whose sizes decide the size of all
 
 Size = int | tuple[int, int] | None
@@ -40,22 +49,39 @@ Size = int | tuple[int, int] | None
 
 @dataclass(frozen=True, eq=False)
 class DataSet:
-    """What a data set says of its images; `stack` reads them. The rest is as in Labelled."""
+    """What a data set says of its images; `stack` reads them. The rest is as in Labelled; remarks: of how it was read."""
 
     stack: Callable[[Size, Reading], Stack]
     labels: list[int]
     groups: list[str]
     parts: list[str]
     classes: list[str]
+    remarks: tuple[str, ...] = ()
+
+
+def part_of(name: str) -> str | None:
+    """The part that a folder or a value of a table names, in whatever case; None: no part.
+
+    Example:
+        >>> part_of("val"), part_of("Training"), part_of("cats")
+        ('validation', 'train', None)
+    """
+    return _PARTS.get(name.strip().lower())
 
 
 def read_folder(path: Path) -> DataSet:
-    """A folder per class, perhaps below train/ and test/."""
-    test = next((path / name for name in _TESTS if (path / name).is_dir()), None)
-    roots = {TRAIN: path} if not (path / TRAIN).is_dir() else {TRAIN: path / TRAIN} | ({TEST: test} if test else {})
+    """A folder per class, perhaps below train/, val/ and test/."""
+    folders = sorted(each for each in path.iterdir() if each.is_dir())
+    # A part has folders in it; a class may be called train as well.
+    roots = [(part, each) for each in folders if (part := part_of(each.name)) and _has_folders(each)]
+    if roots and TRAIN not in dict(roots):
+        if len(roots) == len(folders):
+            raise InputError(f"{path} has no training part: name it train", code="not-found")
+        roots = []
+    roots = roots or [(TRAIN, path)]
     rows = [
         (file, folder, part)
-        for part, root in roots.items()
+        for part, root in roots
         for folder in sorted(each for each in root.iterdir() if each.is_dir())
         for file in sorted(each for each in folder.rglob("*") if each.suffix.lower() in SUFFIXES)
     ]
@@ -65,89 +91,20 @@ def read_folder(path: Path) -> DataSet:
     for _, folder, _ in rows:
         if folder.name not in classes:
             known = ", ".join(classes)
-            raise InputError(f"{folder} is no class of {roots[TRAIN]}: its classes are {known}", code="class")
+            raise InputError(f"{folder} is no class of {dict(roots)[TRAIN]}: its classes are {known}", code="class")
     files, folders, parts = (list(column) for column in zip(*rows, strict=True))
     labels = [classes.index(folder.name) for folder in folders]
-    return DataSet(partial(_stacked_files, files), labels, [str(file) for file in files], parts, classes)
+    return DataSet(partial(stack_of_files, files), labels, [str(file) for file in files], parts, classes)
 
 
-def read_table(
-    path: Path,
-    label_column: str = LABELS,
-    split_column: str | None = None,
-    group: str | None = None,
-    data_root: Path | None = None,
-) -> DataSet:
-    """A CSV or TSV, in UTF-8, with a column `filename`, relative to it; the other arguments are those of read_labelled.
-
-    Example:
-        >>> rows = ("filename,class_index,animal", "1.png,0,cat", "2.png,1,dog", "3.png,1,dog")
-        >>> _ = Path("labels.csv").write_text(chr(10).join(rows))
-        >>> read_table(Path("labels.csv")).classes
-        ['cat', 'dog']
-    """
-    rows = _rows(path)
-    for column in ("filename", label_column, split_column, group):
-        if column is not None and column not in rows[0]:
-            raise InputError(f"{path} has no column {column!r}: its columns are {', '.join(rows[0])}", code="not-found")
-    for number, row in enumerate(rows, 2):
-        if not row["filename"] or not row[label_column]:
-            empty = f"{path}, line {number}: filename or {label_column} is empty"
-            raise InputError(f"{empty}: fill it, or remove the line", code="unreadable")
-    values = [row[label_column] for row in rows]
-    names = sorted(set(values), key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name))
-    labels = [names.index(each) for each in values]
-    parts = [TRAIN if split_column is None else _part(row[split_column] or "", path) for row in rows]
-    groups = [(group and row[group]) or row["filename"] for row in rows]
-    files = [_below(path, row["filename"], data_root, number) for number, row in enumerate(rows, 2)]
-    return DataSet(partial(_stacked_files, files), labels, groups, parts, _class_names(names, rows, label_column))
-
-
-def _below(table: Path, name: str, root: Path | None, line: int) -> Path:
-    """The file of a row, which must be below the table's folder, or below the root that allows others."""
-    file, allowed = table.parent / name, table.parent if root is None else root
-    # A link in the folder is its owner's; behind one, ".." leads elsewhere than it seems.
-    placed = os.path.realpath if ".." in Path(name).parts else os.path.abspath
-    if not Path(placed(file)).is_relative_to(placed(allowed)):
-        outside = f"{table}, line {line}: {name} is outside of the folder {allowed}"
-        raise InputError(f"{outside}: allow one that holds all images by --data-root FOLDER", code="option")
-    return file
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    try:
-        text = io.StringIO(read_text(path, most=_MOST_TABLE), newline="")
-        rows = list(csv.DictReader(text, delimiter="\t" if path.suffix.lower() == ".tsv" else ","))
-    except csv.Error as error:
-        raise InputError(f"{path} is not a table of text: give a CSV in UTF-8", code="unreadable") from error
-    if any(None in row for row in rows):
-        number = next(number for number, row in enumerate(rows, 2) if None in row)
-        raise InputError(f"{path}, line {number}: more columns than the header has: correct it", code="unreadable")
-    if not rows:
-        raise InputError(f"{path} has no rows: give a header and a line per image", code="unreadable")
-    return rows
-
-
-def _part(value: str, path: Path) -> str:
-    if value.lower() not in (TRAIN, "training", *_TESTS):
-        raise InputError(f"{path}: the part of an image must be train or test, got {value!r}: correct the column")
-    return TEST if value.lower() in _TESTS else TRAIN
-
-
-def _class_names(names: list[str], rows: list[dict[str, str]], label_column: str) -> list[str]:
-    """Words of another column that match numbered classes one to one, if there are any; else the numbers."""
-    if not all(name.isdecimal() for name in names):
-        return names
-    for column in rows[0]:
-        pairs = {(row[label_column], row[column]) for row in rows}
-        words = dict(pairs)
-        if column != label_column and len(pairs) == len(names) == len(set(words.values())):
-            return [words[name] for name in names]
-    return names
+def _has_folders(path: Path) -> bool:
+    return any(each.is_dir() for each in path.iterdir())
 
 
 def read_npz(path: Path) -> DataSet:
-    """Arrays x_train, y_train, x_test, y_test, or x, y: images (n, h, w, 3) or (n, h, w) uint8; and class_names, if known.
+    """Arrays x_train, y_train, x_val, ..., y_test, or x, y: images (n, h, w, 3) or (n, h, w) uint8; and class_names, if known.
+
+    Or as MedMNIST names them: train_images, train_labels, val_images, ..., test_labels.
 
     Example:
         >>> np.savez("data.npz", x=np.zeros((4, 16, 16, 3), np.uint8), y=[0, 1, 0, 1])
@@ -155,14 +112,21 @@ def read_npz(path: Path) -> DataSet:
         [0, 1, 0, 1]
     """
     arrays = _arrays(path)
-    names = ((TRAIN, "x_train", "y_train"), (TEST, "x_test", "y_test"))
-    names = names if "x_train" in arrays else ((TRAIN, "x", "y"),)
-    parts = [(part, arrays[x], arrays[y]) for part, x, y in names if x in arrays and y in arrays]
-    if not parts:
-        way = "give x_train, y_train, x_test, y_test, or x, y"
+    parts = [
+        (part, arrays[x], arrays[y])
+        for part, images, labels in (*_OF_PARTS, *_WHOLE)
+        for x, y in zip(images, labels, strict=True)
+        if arrays.get(x) is not None and arrays.get(y) is not None
+    ]
+    if not parts or len({part for part, *_ in parts}) < len(parts):
+        way = "give x_train, y_train, x_test, y_test (and x_val, y_val), or train_images, ..., or x, y"
         raise InputError(f"{path} has arrays {', '.join(arrays)}: {way}", code="unreadable")
+    if len(kinds := {(images.shape[1:], images.dtype) for _, images, _ in parts}) > 1:
+        shown = " and ".join(sorted(f"{shape} {dtype}" for shape, dtype in kinds))
+        raise InputError(f"{path} has images of {shown} in its parts: convert them to one kind", code="shape")
     x = np.concatenate([images for _, images, _ in parts]) if len(parts) > 1 else parts[0][1]
-    y = np.concatenate([_labels(labels, path) for _, _, labels in parts])
+    each = [_labels(labels, path) for _, _, labels in parts]
+    y = np.concatenate(each)
     if x.dtype != np.uint8 or x.ndim not in (3, 4) or len(x) != len(y) or x.shape[3:] not in ((), (1,), (3,)):
         raise InputError(
             f"{path}: images must be (n, h, w, 3) uint8, got {x.shape} {x.dtype} and {len(y)} labels: convert them",
@@ -174,11 +138,17 @@ def read_npz(path: Path) -> DataSet:
         limits = f"labels must be 0 to {most - 1}, got {y.min()} to {y.max()}" if len(y) else "there are no labels"
         raise InputError(f"{path}: {limits}: correct them or class_names", code="class")
     classes = [str(name) for name in arrays.get("class_names", range(int(y.max()) + 1))]
-    sides = [part for part, _, labels in parts for _ in range(labels.size)]
+    sides = [part for (part, *_), labels in zip(parts, each, strict=True) for _ in range(len(labels))]
     return DataSet(partial(_stacked_array, x), y.tolist(), [str(i) for i in range(len(y))], sides, classes)
 
 
 def _labels(labels: NDArray[Any], path: Path) -> NDArray[np.int64]:
+    """(n,) class indices, of labels (n,), (n, 1), or one-hot (n, classes)."""
+    if labels.ndim == 2 and labels.shape[1] > 1 and labels.dtype.kind in "iufb":
+        if not (np.isin(labels, (0, 1)).all() and (labels.sum(1, dtype=np.int64) == 1).all()):
+            several = f"labels {labels.shape} are several at once, and each image has one class"
+            raise InputError(f"{path}: {several}: give (n,) class indices, or one-hot rows", code="class")
+        labels = labels.argmax(1)
     if labels.dtype.kind not in "iu" or (labels.size and int(labels.max()) >= 2**62):
         given = f"got {labels.dtype}: number the classes from 0"
         raise InputError(f"{path}: labels must be whole numbers, {given}, and name them in class_names", code="type")
@@ -228,7 +198,8 @@ def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> NDArray[Any]:
 # ---------------------------------------------------------------------- images
 
 
-def _stacked_files(files: Sequence[Path], size: Size, reading: Reading) -> Stack:
+def stack_of_files(files: Sequence[Path], size: Size, reading: Reading) -> Stack:
+    """The images of files, in the size that is specified, or of most of them."""
     sides = (
         [] if isinstance(size, tuple) else [side_of(file, reading) for file in files[:: max(1, len(files) // _SAMPLES)]]
     )

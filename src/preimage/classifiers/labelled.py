@@ -12,7 +12,9 @@ import numpy as np
 import torch
 
 from preimage.classifiers.augmentation import sent
-from preimage.classifiers.data_sets import LABELS, TABLES, TEST, TRAIN, DataSet, Size, read_folder, read_npz, read_table
+from preimage.classifiers.class_matching import indices_of
+from preimage.classifiers.data_sets import TEST, TRAIN, VALIDATION, DataSet, Size, read_folder, read_npz
+from preimage.classifiers.tables import LABELS, TABLES, read_table
 from preimage.engine.devices import free_memory
 from preimage.errors import InputError
 from preimage.images.ranges import EIGHT_BITS, ValueRange
@@ -38,7 +40,7 @@ class Labelled:
         pictures: (n, 3, h, w) uint8.
         labels: (n,) the index of each class.
         groups: of each image what must not be in two parts (a patient, a lesion); its own name if nothing is specified.
-        parts: "train" or "test" of each.
+        parts: "train", "validation" or "test" of each.
         classes, name: the names of the classes, and that of the data set.
         values: the file values that are 0 and 255 in pictures.
         remarks: what is to be said of how the files were read.
@@ -62,7 +64,7 @@ class Labelled:
         return self.pictures.shape[-2], self.pictures.shape[-1]
 
     def part(self, name: str) -> Labelled:
-        """The images of one part, "train" or "test"."""
+        """The images of one part, "train", "validation" or "test"; there may be none of the second."""
         return self.subset([i for i, part in enumerate(self.parts) if part == name])
 
     def subset(self, indices: Sequence[int]) -> Labelled:
@@ -76,20 +78,27 @@ class Labelled:
         held = set(_held_out(self.labels.tolist(), self.groups, share, seed, self.classes))
         return self.subset([i for i in range(len(self)) if i not in held]), self.subset(sorted(held))
 
+    def learned_and_validation(self, seed: int) -> tuple[Labelled, Labelled]:
+        """What is learned from, and what chooses: the validation part, or a share of the training part if none is named."""
+        learned, validation = self.part(TRAIN), self.part(VALIDATION)
+        return (learned, validation) if len(validation) else learned.split(VALIDATION_SHARE, seed)
+
     def with_classes_of(self, classes: Sequence[str]) -> Labelled:
-        """The same with the classes of a classifier: by their names if these are the same, else in their order.
+        """The same with the classes of a classifier, of which it may have a few: by name, synset id or index.
 
         Raises:
-            InputError: another number of classes.
+            InputError: a class that is none of them.
         """
-        if len(classes) != len(self.classes):
-            counts = f"the classifier has {len(classes)} classes, {self.name} has {len(self.classes)}"
-            raise InputError(f"{counts}: give data of its classes", code="class")
-        own, others = ([name.lower() for name in names] for names in (self.classes, classes))
-        if sorted(own) != sorted(others):
-            return replace(self, classes=tuple(classes))
-        place = torch.tensor([others.index(name) for name in own])
+        place = torch.tensor(indices_of(self.classes, classes, self.name))
         return replace(self, classes=tuple(classes), labels=place[self.labels])
+
+    def renamed(self, classes: tuple[str, ...] | int | None) -> Labelled:
+        """The same with other names of its classes, in their order; InputError unless these are as many."""
+        count = len(classes) if isinstance(classes, tuple) else classes
+        if count not in (None, len(self.classes)):
+            counts = f"{self.name} has {len(self.classes)} classes, not {count}"
+            raise InputError(f"{counts}: name them in the order of {', '.join(self.classes[:4])}", code="class")
+        return replace(self, classes=classes) if isinstance(classes, tuple) else self
 
     def batch(self, indices: Any, device: torch.device) -> torch.Tensor:
         """The images of some indices, (b, 3, h, w) float32 in 0 to 1 on a device, channels last."""
@@ -114,9 +123,10 @@ def read_labelled(
     reading: Reading = Reading(),  # noqa: B008 (a frozen value)
     data_root: str | Path | None = None,
 ) -> Labelled:
-    """Read labeled images of a folder (one folder per class, below `train/` and `test/` or not), a CSV, or an npz.
+    """Read labeled images of a folder (one folder per class, below `train/`, `val/` and `test/` or not), a CSV, or an npz.
 
-    If no test part is named, a share of each class is drawn, by whole groups.
+    If no test part is named, a share of each class of the training part is drawn, by whole groups. A validation part (val) is
+    neither learned from nor reported: by it an epoch is chosen, and the scale of the estimated loss.
 
     Example:
         >>> np.savez("data.npz", x=np.zeros((20, 24, 32, 3), np.uint8), y=np.arange(20) % 2, class_names=["cat", "dog"])
@@ -125,11 +135,12 @@ def read_labelled(
         (torch.Size([20, 3, 24, 32]), ('cat', 'dog'), 4)
 
     Args:
-        data: the folder; a CSV with a column `filename` (relative to it); or an npz with x_train, y_train, x_test, y_test
-            (n, h, w, 3) and class_names, or with x, y.
+        data: the folder; a CSV with a column `filename` (relative to it), or HAM10000's image_id and dx, or ISIC's image and a
+            column per class; or an npz with x_train, y_train, x_val, y_val, x_test, y_test (n, h, w, 3) and class_names, with
+            MedMNIST's names, or with x, y.
         size: the short side, or (height, width), in pixels, at least 16; None: as they are, the short side 120 at most.
-        label_column: of a CSV: the class, a number or a word.
-        split_column: of a CSV: a column that holds train and test (or val).
+        label_column: of a CSV: the class, a number or a word; if class_index is not there, dx, label, class and the like.
+        split_column: of a CSV: a column that holds train, validation (val) and test.
         group: of a CSV: a column with the group that no split may divide.
         seed: random seed of the test part that is drawn.
         reading: value range, and whether files that are cut off are read as far as they go.
@@ -144,11 +155,13 @@ def read_labelled(
     found = _read(path, label_column, split_column, group, None if data_root is None else Path(data_root))
     if len(found.classes) < 2 or len(set(found.labels)) < 2:
         raise InputError(f"{path} has images of {len(set(found.labels))} class: give images of 2 or more", code="class")
-    if TEST not in found.parts:
-        drawn = set(_held_out(found.labels, found.groups, TEST_SHARE, seed, found.classes))
-        found = replace(found, parts=[TEST if i in drawn else TRAIN for i in range(len(found.labels))])
-    elif TRAIN not in found.parts:
+    if TRAIN not in found.parts:
         raise InputError(f"{path} has no training part: name it train", code="not-found")
+    if TEST not in found.parts:
+        trained = [i for i, part in enumerate(found.parts) if part == TRAIN]
+        labels, groups = [found.labels[i] for i in trained], [found.groups[i] for i in trained]
+        drawn = {trained[k] for k in _held_out(labels, groups, TEST_SHARE, seed, found.classes)}
+        found = replace(found, parts=[TEST if i in drawn else part for i, part in enumerate(found.parts)])
     _check_parts(found, path)
     stack, labels = found.stack(size, reading), torch.tensor(found.labels)
     height, width = stack.pictures.shape[-2:]
@@ -156,7 +169,7 @@ def read_labelled(
         way = f"give a size of {SMALLEST_SIDE} pixels or more"
         raise InputError(f"{path} has images of {width} x {height}: {way}", code="size")
     own = tuple(found.groups), tuple(found.parts), tuple(found.classes), path.name
-    return Labelled(stack.pictures, labels, *own, stack.values, stack.remarks)
+    return Labelled(stack.pictures, labels, *own, stack.values, (*found.remarks, *stack.remarks))
 
 
 def _check_size(size: Any) -> None:
@@ -210,14 +223,14 @@ def _held_out(
 
 
 def _check_parts(found: DataSet, path: Path) -> None:
-    """Raise InputError if a group is in both parts, or a class has no image in the training part."""
+    """Raise InputError if a group is in two parts, or a class has no image in the training part."""
     rows = list(zip(found.parts, found.groups, found.labels, strict=True))
-    both = sorted(
-        {group for part, group, _ in rows if part == TEST} & {group for part, group, _ in rows if part == TRAIN}
-    )
-    if both:
-        way = "correct the split, or leave its column out and one is drawn"
-        raise InputError(f"{path}: {both[0]} ({len(both)} such) is both in the training and the test part: {way}")
+    of_part = {name: {group for part, group, _ in rows if part == name} for name in (TRAIN, VALIDATION, TEST)}
+    for one, other in ((TRAIN, TEST), (TRAIN, VALIDATION), (VALIDATION, TEST)):
+        if both := sorted(of_part[one] & of_part[other]):
+            name = {TRAIN: "training"}.get(one, one)
+            way = "correct the split, or leave its column out and one is drawn"
+            raise InputError(f"{path}: {both[0]} ({len(both)} such) is both in the {name} and the {other} part: {way}")
     trained = {label for part, _, label in rows if part == TRAIN}
     for label, name in enumerate(found.classes):
         if label not in trained:

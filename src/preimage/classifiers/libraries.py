@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,19 @@ from preimage.classifiers.arguments import in_one_line, suggestion
 from preimage.classifiers.classifier import Classifier
 from preimage.classifiers.processors import preprocessing_of
 from preimage.classifiers.resizing import Keep, Resizing
+from preimage.classifiers.weights import Taken, module_of
 from preimage.errors import InputError, MissingExtra
-from preimage.images.files import check_file
 from preimage.rng import drawing_from
 
 NO_WEIGHTS = "none"
+IMAGENET = 1000  # classes
 
 
-def _torchvision(name: str, weights: str | None) -> Classifier:
+Made = tuple[Classifier, tuple[str, ...]]
+"""A classifier, and what is to be said of how it was made."""
+
+
+def _torchvision(name: str, weights: str | None, count: int | None) -> Made:
     from torchvision import models
 
     try:
@@ -29,17 +34,20 @@ def _torchvision(name: str, weights: str | None) -> Classifier:
     except (ValueError, AttributeError) as error:
         near = suggestion(name, models.list_models(module=models))
         raise InputError(f"torchvision has no model {name!r}{near}", code="not-found") from error
-    preset = known.transforms()
+    preset, spec, own = known.transforms(), f"torchvision:{name}", known.meta["categories"]
     if not hasattr(preset, "crop_size"):
-        raise InputError(f"torchvision:{name} is no classifier of images: give resnet18, say", code="classifier")
+        raise InputError(f"{spec} is no classifier of images: give resnet18, say", code="classifier")
     pretrained, side = known if weights is None else None, preset.crop_size[0]
-    own = {"image_size": side} if name.startswith("vit_") and pretrained is None else {}
-    model = _downloaded(f"torchvision:{name}", known.url, lambda: models.get_model(name, weights=pretrained, **own))
-    _take(model, weights, name)
+    sized = {"image_size": side} if name.startswith("vit_") and pretrained is None else {}
+
+    def make(count: int | None) -> nn.Module:
+        options = sized if count is None else {"num_classes": count, **sized}
+        return _downloaded(spec, known.url, lambda: models.get_model(name, weights=pretrained, **options))
+
+    taken = _taken(make, weights, name, len(own), count)
     resizing = Resizing("crop", preset.resize_size[0], preset.interpolation.value)
-    return Classifier(
-        model, known.meta["categories"], preset.mean, preset.std, size=side, resizing=resizing, copy=False
-    )
+    statistics = preset.mean, preset.std, side
+    return Classifier(taken.module, _classes(taken, own), *statistics, resizing=resizing, copy=False), taken.remarks
 
 
 def imported_timm() -> Any:
@@ -51,25 +59,22 @@ def imported_timm() -> Any:
     return timm
 
 
-def _timm(name: str, weights: str | None) -> Classifier:
+def _timm(name: str, weights: str | None, count: int | None) -> Made:
     timm = imported_timm()
     if not timm.is_model(name.split(".")[0]):
         raise InputError(f"timm has no model {name!r}{suggestion(name, timm.list_models())}", code="not-found")
-    model = _downloaded(f"timm:{name}", None, lambda: timm.create_model(name, pretrained=weights is None))
-    _take(model, weights, name)
-    classes = model.num_classes
-    if classes == 1000:
-        classes = _distinct([str(label) for label in timm.data.ImageNetInfo().label_descriptions()])
+
+    def make(count: int | None) -> nn.Module:
+        options = {} if count is None else {"num_classes": count}
+        return _downloaded(f"timm:{name}", None, lambda: timm.create_model(name, pretrained=weights is None, **options))
+
+    taken = _taken(make, weights, name, lambda model: model.num_classes, count)
+    model: Any = taken.module
+    labels = timm.data.ImageNetInfo().label_descriptions() if taken.count == IMAGENET else ()
     settings = timm.data.resolve_data_config({}, model=model)
-    return Classifier(
-        model,
-        classes,
-        settings["mean"],
-        settings["std"],
-        settings["input_size"][1:],
-        resizing=_resizing_of_timm(settings),
-        copy=False,
-    )
+    classes = _classes(taken, _distinct([str(label) for label in labels]))
+    statistics, resizing = (settings["mean"], settings["std"], settings["input_size"][1:]), _resizing_of_timm(settings)
+    return Classifier(model, classes, *statistics, resizing=resizing, copy=False), taken.remarks
 
 
 def _resizing_of_timm(settings: dict[str, Any]) -> Resizing:
@@ -79,7 +84,7 @@ def _resizing_of_timm(settings: dict[str, Any]) -> Resizing:
     return Resizing("crop", (height, width), settings["interpolation"], keep=keeps.get(settings["crop_mode"], "short"))
 
 
-def _transformers(name: str, weights: str | None) -> Classifier:
+def _transformers(name: str, weights: str | None, count: int | None) -> Made:
     try:
         import transformers  # pyright: ignore[reportMissingImports]
     except ImportError as error:
@@ -88,17 +93,43 @@ def _transformers(name: str, weights: str | None) -> Classifier:
     def read(kind: Any, **options: Any) -> Any:
         return _downloaded(f"hf:{name}", None, lambda: kind.from_pretrained(name, trust_remote_code=False, **options))
 
-    models = transformers.AutoModelForImageClassification
-    if weights is None:
-        model = read(models)
-    else:
-        model = models.from_config(read(transformers.AutoConfig), trust_remote_code=False)
-        _take(model, weights, name)
+    def make(count: int | None) -> nn.Module:
+        models = transformers.AutoModelForImageClassification
+        if weights is None:
+            return read(models)
+        config = read(transformers.AutoConfig)
+        if count not in (None, config.num_labels):
+            config.num_labels = count
+        return models.from_config(config, trust_remote_code=False)
+
+    taken = _taken(make, weights, name, lambda model: model.config.num_labels, count)
+    config: Any = taken.module.config
+    labels = _distinct([str(config.id2label[i]) for i in range(config.num_labels)])
     processor = read(transformers.AutoImageProcessor, use_fast=False)
-    labels = _distinct([str(model.config.id2label[i]) for i in range(model.config.num_labels)])
-    output: Any = "labels" if model.config.problem_type == "multi_label_classification" else None
-    found = preprocessing_of(processor, f"hf:{name}")
-    return Classifier(model, labels, **vars(found), copy=False, output=output)
+    output: Any = "labels" if config.problem_type == "multi_label_classification" else None
+    found = vars(preprocessing_of(processor, f"hf:{name}"))
+    return Classifier(taken.module, _classes(taken, labels), **found, copy=False, output=output), taken.remarks
+
+
+def _taken(
+    make: Callable[[int | None], nn.Module],
+    weights: str | None,
+    name: str,
+    own: int | Callable[[Any], int],
+    count: int | None,
+) -> Taken:
+    """A network with the library's weights, random ones for a number of classes, or those of a file."""
+    if weights not in (None, NO_WEIGHTS):
+        return module_of(make, Path(str(weights)), name, own)
+    module = make(count if weights == NO_WEIGHTS else None)
+    return Taken(module, (count if weights == NO_WEIGHTS else None) or (own if isinstance(own, int) else own(module)))
+
+
+def _classes(taken: Taken, own: Sequence[str]) -> Sequence[str] | int:
+    """The names in the file, else the network's own if it has as many classes, else their number; one logit is of two."""
+    if taken.classes is not None:
+        return taken.classes
+    return own if len(own) == taken.count else max(taken.count, 2)
 
 
 def _downloaded(spec: str, address: str | None, make: Callable[[], Any]) -> Any:
@@ -115,53 +146,27 @@ def _downloaded(spec: str, address: str | None, make: Callable[[], Any]) -> Any:
         raise InputError(f"{reason}: {way}", code="unreadable") from error
 
 
-def _take(model: nn.Module, weights: str | None, name: str) -> None:
-    """Weights of a file (a state dict, or a checkpoint that holds one), read without running code of it."""
-    if weights in (None, NO_WEIGHTS):
-        return
-    path = Path(str(weights))
-    if not path.exists():
-        raise InputError(f"{path} does not exist: give the weights of {name} as {name}@FILE", code="not-found")
-    check_file(path)
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file  # pyright: ignore[reportMissingImports]
-
-            held: Any = load_file(path)
-        else:
-            held = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # pickle, zip and safetensors each raise their own
-        way = "give a state dict saved by torch.save"
-        raise InputError(f"{path} holds no weights that can be read: {way}", code="unreadable") from error
-    for key in ("state_dict", "model"):
-        held = held[key] if isinstance(held, dict) and isinstance(held.get(key), dict) else held
-    try:
-        model.load_state_dict(held)
-    except (RuntimeError, TypeError, AttributeError) as error:
-        reason = in_one_line(error, 160)
-        raise InputError(f"{path} does not hold the weights of {name}: {reason}", code="classifier") from error
-
-
 def _distinct(names: list[str]) -> list[str]:
     """Class names with the number behind one that occurred before: ImageNet has two cranes, a bird and a machine."""
     return [f"{name} ({number})" if name in names[:number] else name for number, name in enumerate(names)]
 
 
-LIBRARIES: dict[str, Callable[[str, str | None], Classifier]] = {
+LIBRARIES: dict[str, Callable[[str, str | None, int | None], Made]] = {
     "torchvision": _torchvision,
     "timm": _timm,
     "hf": _transformers,
 }
-"""Loaders by the first word of a specification; each takes the name of a model, and None, "none" or a file of weights."""
+"""Loaders by the first word of a specification: of a model's name; None, "none" or a file of weights; a number of classes."""
 
 
-def from_library(kind: str, name: str, weights: str | None) -> Classifier:
-    """The classifier of a library, by the first word of its specification and the model's name.
+def from_library(kind: str, name: str, weights: str | None, count: int | None = None) -> Made:
+    """The classifier of a library, by the first word of its specification and the model's name, and remarks.
 
     Args:
         kind, name: of LIBRARIES, and the model's name there.
-        weights: None: the library's; "none": untrained; else a file.
+        weights: None: the library's; "none": untrained; else a file, which decides the number of classes.
+        count: number of classes of an untrained one; None: the library's.
     """
     # Libraries draw weights before those of a file take their place.
     with drawing_from(torch.Generator().manual_seed(0)):
-        return LIBRARIES[kind](name, weights)
+        return LIBRARIES[kind](name, weights, count)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import copy
-import importlib
-import re
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -15,30 +12,35 @@ from typing import Any
 import torch
 from torch import nn
 
-from preimage.classifiers.arguments import in_one_line
+from preimage.classifiers.arguments import class_names, requested_classes
 from preimage.classifiers.classifier import Classifier
+from preimage.classifiers.functions import FUNCTION, called, of_function
 from preimage.classifiers.libraries import LIBRARIES, NO_WEIGHTS, from_library
 from preimage.classifiers.model_file import Backbone, TrainedModel, built, estimator_of, read_held, values_of
 from preimage.classifiers.outputs import OutputKind
 from preimage.classifiers.resizing import Resizing
+from preimage.classifiers.weights import module_of
 from preimage.errors import InputError
+from preimage.images.files import open_file
 from preimage.images.ranges import ValueRange
+from preimage.images.sealed import has_seal
 from preimage.rng import drawing_from
 
-_FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-_LONGEST = 300  # characters of the message of somebody else's code
 _WAYS = (
     "torchvision:resnet18, timm:NAME, hf:NAME or hf:FOLDER, FILE.pt of `preimage train`, or module.path:function; "
     "with @FILE weights of your own (torchvision:resnet18@weights.pth, module.path:function@FILE.pt)"
 )
 
 Function = Callable[[], Classifier]
+Classes = Sequence[str] | int | str | None
+"""Names of classes, a text that holds them, or their number; None: as they are."""
 
 
 def load_classifier(
     spec: str | Path,
     *,
     backbone: str | Function | None = None,
+    classes: Classes = None,
     output: OutputKind | None = None,
     device: str | torch.device = "cpu",
 ) -> Classifier:
@@ -54,18 +56,24 @@ def load_classifier(
             `module.path:function`, your function without arguments that returns a Classifier.
         backbone: for a FILE.pt trained on the classifier of your function: that function again, or its `module.path:function`.
             A file never imports or calls anything.
+        classes: their names, as a list or with commas between, or FILE.txt with one on each line; or their number. None: as the
+            library, the file or your function names them. Of weights of a file their number is that of its head.
         output: what it returns, as of a Classifier; None: what the library, the file or your function says.
         device: where it runs.
 
     Raises:
         InputError: nothing of that name, weights that cannot be downloaded or do not fit, a package that is not installed, a
-            function of yours that fails, a file that needs a backbone.
+            function of yours that fails, a file that needs a backbone, another number of classes.
     """
-    return load_model(spec, backbone=backbone, output=output).classifier.to(device)
+    return load_model(spec, backbone=backbone, classes=classes, output=output).classifier.to(device)
 
 
 def load_model(
-    spec: str | Path, *, backbone: str | Function | None = None, output: OutputKind | None = None
+    spec: str | Path,
+    *,
+    backbone: str | Function | None = None,
+    classes: Classes = None,
+    output: OutputKind | None = None,
 ) -> TrainedModel:
     """Load a classifier, as `load_classifier`, together with its loss estimator; on the CPU.
 
@@ -75,14 +83,42 @@ def load_model(
 
     Arguments and errors are those of `load_classifier`; only a `FILE.pt` of `preimage train` has an estimator and `about`.
     """
-    if output is not None:
-        model = load_model(spec, backbone=backbone)
-        return replace(model, classifier=model.classifier.with_output(output))
     _check_specification(spec)
-    text = str(spec)
+    wanted = requested_classes(classes)
+    model = _loaded(str(spec), backbone, len(wanted) if isinstance(wanted, tuple) else wanted)
+    count, weights = len(model.classifier.classes), str(spec).partition("@")[2]
+    if wanted is None and weights not in ("", NO_WEIGHTS) and model.classifier.classes == class_names(count):
+        model = replace(model, remarks=(*model.remarks, f"the {count} classes have no names: --classes names them"))
+    model = replace(model, classifier=model.classifier.with_output(output))
+    return with_classes(model, wanted)
+
+
+def with_classes(model: TrainedModel, classes: Classes) -> TrainedModel:
+    """A model whose classes have these names, of which there must be as many; None: as it is.
+
+    Example:
+        >>> with_classes(load_model("torchvision:resnet18@none", classes=2), "benign,malignant").classifier.classes
+        ('benign', 'malignant')
+
+    Raises:
+        InputError: another number of classes.
+    """
+    wanted, own = requested_classes(classes), model.classifier.classes
+    count = len(wanted) if isinstance(wanted, tuple) else wanted
+    if count not in (None, len(own)):
+        way = f"give {len(own)} names, or leave --classes out"
+        raise InputError(f"the classifier has {len(own)} classes, not {count}: {way}", code="class")
+    if not isinstance(wanted, tuple):
+        return model
+    classifier = copy.copy(model.classifier)  # that of a caller keeps its names
+    classifier.classes = wanted
+    return replace(model, classifier=classifier)
+
+
+def _loaded(text: str, backbone: str | Function | None, count: int | None) -> TrainedModel:
     function, _, file = text.rpartition("@")
-    if backbone is None and _FUNCTION.fullmatch(function) and function.partition(":")[0] not in LIBRARIES:
-        return read_model(Path(file), backbone=function)
+    if backbone is None and FUNCTION.fullmatch(function) and function.partition(":")[0] not in LIBRARIES:
+        return _of_function_and_file(function, Path(file))
     if Path(text).suffix in (".pt", ".pth") and text.partition(":")[0] not in LIBRARIES:
         return read_model(Path(text), backbone=backbone)
     if backbone is not None:
@@ -92,9 +128,10 @@ def load_model(
     if kind in LIBRARIES and name:
         # Where the weights are in the model file, none are to be fetched to read it.
         place = str(Path(name).resolve()) if Path(name).is_dir() else name
-        return TrainedModel(from_library(kind, name, weights or None), origin=f"{kind}:{place}@{NO_WEIGHTS}")
-    if _FUNCTION.fullmatch(text):
-        return TrainedModel(_of_function(text), origin=text)
+        classifier, remarks = from_library(kind, name, weights or None, count)
+        return TrainedModel(classifier, origin=f"{kind}:{place}@{NO_WEIGHTS}", remarks=remarks)
+    if FUNCTION.fullmatch(text):
+        return TrainedModel(of_function(text), origin=text)
     raise InputError(f"there is no classifier {text!r}: give {_WAYS}", code="not-found")
 
 
@@ -165,11 +202,11 @@ def _architecture(
 ) -> tuple[nn.Module, Backbone | str]:
     """The module of a model file with its weights, and how it was made."""
     spec, name = held["spec"], held["backbone"]
-    if isinstance(spec, str) and _FUNCTION.fullmatch(spec) and spec.partition(":")[0] not in LIBRARIES:
+    if isinstance(spec, str) and FUNCTION.fullmatch(spec) and spec.partition(":")[0] not in LIBRARIES:
         if backbone is None:
             reason = f"{path} was trained on the classifier of {spec}, a function that no model file may call"
             raise InputError(f"{reason}: give both, --classifier {spec}@{path}", code="classifier")
-        made = _of_function(backbone) if isinstance(backbone, str) else _called(backbone, spec)
+        made = of_function(backbone) if isinstance(backbone, str) else called(backbone, spec)
         origin = backbone if isinstance(backbone, str) else spec
         return _built(lambda: copy.deepcopy(made.model), held, path, origin), origin
     if backbone is not None:
@@ -177,8 +214,15 @@ def _architecture(
     if isinstance(spec, str):
         kind, _, rest = spec.partition(":")
         if kind in LIBRARIES and rest:
-            own = rest.rpartition("@")[0] or rest
-            module = _built(lambda: from_library(kind, own, NO_WEIGHTS).model, held, path, spec)
+            own, count = rest.rpartition("@")[0] or rest, len(held["classes"])
+
+            def make(outputs: int) -> nn.Module:
+                return from_library(kind, own, NO_WEIGHTS, outputs)[0].model
+
+            try:
+                module = built(lambda: make(count), held["weights"])
+            except RuntimeError:  # one logit is that of the second of two classes
+                module = _built(lambda: make(1 if count == 2 else count), held, path, spec)
             return module, f"{kind}:{own}@{NO_WEIGHTS}"
     elif isinstance(name, str):
         origin, classes = Backbone(name, bool(held["small"])), len(held["classes"])
@@ -194,6 +238,18 @@ def _built(make: Callable[[], nn.Module], held: dict[str, Any], path: Path, name
         raise InputError(f"{path} does not fit its backbone {name}: train it anew", code="classifier") from error
 
 
+def _of_function_and_file(function: str, path: Path) -> TrainedModel:
+    """A model file on a user's function, or the function's classifier with weights of a file, of its number of classes."""
+    if not path.exists():
+        return read_model(path, backbone=function)
+    with open_file(path) as file:
+        if has_seal(file):
+            return read_model(path, backbone=function)
+    classifier = copy.deepcopy(of_function(function))
+    taken = module_of(lambda _: classifier.model, path, function, own=len(classifier.classes))
+    return with_classes(TrainedModel(classifier, origin=function, remarks=taken.remarks), taken.classes)
+
+
 def _check_specification(spec: Any) -> None:
     if isinstance(spec, str | Path):
         return
@@ -204,41 +260,3 @@ def _check_specification(spec: Any) -> None:
         way = "it needs no loading, use it as it is"
     got = type(spec).__name__
     raise InputError(f"load_classifier takes a specification or a path, got {got}: {way}", code="type")
-
-
-def _of_function(spec: str) -> Classifier:
-    """What a user's function returns; modules of the working folder are found as well."""
-    if not _FUNCTION.fullmatch(spec):
-        raise InputError(f"{spec!r} names no function: give module.path:function", code="not-found")
-    module, _, function = spec.partition(":")
-    here = str(Path.cwd())
-    added = here not in sys.path
-    if added:
-        sys.path.insert(0, here)
-    try:
-        found: Any = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"{spec} cannot be imported ({error}): give module.path:function", code="not-found") from error
-    except Exception as error:  # whatever the user's own code raises
-        raise InputError(f"{spec} cannot be imported ({_named(error)}): fix {module}", code="classifier") from error
-    finally:
-        if added:
-            sys.path.remove(here)
-    return _called(found, spec)
-
-
-def _called(function: Any, name: str) -> Classifier:
-    try:
-        made = function()
-    except Exception as error:
-        way = "it must return a Classifier, called without arguments"
-        raise InputError(f"{name}() failed ({_named(error)}): {way}", code="classifier") from error
-    if not isinstance(made, Classifier):
-        way = "it must return a preimage.Classifier, which has the classes, mean, std and size of your model"
-        raise InputError(f"{name}() returned {type(made).__name__}: {way}", code="classifier")
-    return made
-
-
-def _named(error: Exception) -> str:
-    text = in_one_line(error, _LONGEST)
-    return text if isinstance(error, InputError) else f"{type(error).__name__}: {text or 'no message'}"

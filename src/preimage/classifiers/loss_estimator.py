@@ -17,6 +17,7 @@ from preimage.classifiers.arguments import in_one_line
 from preimage.classifiers.blocks import block_layers
 from preimage.classifiers.classifier import Classifier
 from preimage.classifiers.layout import spatial_outputs
+from preimage.classifiers.unusual import Unusualness
 from preimage.errors import InputError
 from preimage.rng import drawing_from
 
@@ -38,20 +39,25 @@ class LossEstimator(nn.Module):
     Args:
         channels: number of channels of each of one or more layers, by its name.
         units: of the linear layer that each passes.
+        moments: 1: the mean of each channel over the image; 2: its standard deviation as well, by which blur and noise are known.
+        rank: above 0, `score` adds energy and distance of features (unusual.py), of so many principal components.
     """
 
     quantiles: torch.Tensor
     spread: torch.Tensor
 
-    def __init__(self, channels: dict[str, int], units: int = UNITS) -> None:
+    def __init__(self, channels: dict[str, int], units: int = UNITS, moments: int = 1, rank: int = 0) -> None:
         super().__init__()
         if not channels:
             raise InputError("a loss estimator needs at least one layer, got none: name layers", code="layer")
         self.channels: dict[str, int] = dict(channels)
-        self.units = units
+        self.units, self.moments = units, moments
         # A module's name must not have dots in it; layers do.
-        self.branches: nn.ModuleList = nn.ModuleList(nn.Linear(count, units) for count in channels.values())
+        self.branches: nn.ModuleList = nn.ModuleList(nn.Linear(moments * count, units) for count in channels.values())
         self.head: nn.Linear = nn.Linear(units * len(channels), 1)
+        self.unusual: Unusualness | None = None
+        if rank:
+            self.add_terms(rank)
         self.is_settled: bool = False  # not known to be: reading the quantiles waits for the device
         self.register_buffer("quantiles", torch.zeros(LEVELS))
         self.register_buffer("spread", torch.ones(()))
@@ -64,11 +70,25 @@ class LossEstimator(nn.Module):
     def forward(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
         """{layer: (b, c, ...)}, of tokens (b, n, c) -> (b,) on the features' device; the scale has no meaning of its own."""
         own, place = self.head.weight.device, next(iter(features.values())).device
-        each = [
-            torch.relu(branch(pooled(features[layer], count).to(own)))
-            for branch, (layer, count) in zip(self.branches, self.channels.items(), strict=True)
-        ]
+        each = [torch.relu(branch(x.to(own))) for branch, x in zip(self.branches, self.pooled(features), strict=True)]
         return self.head(torch.cat(each, 1)).squeeze(1).to(place)
+
+    def pooled(self, features: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+        """(b, moments * c) of each layer."""
+        return [pooled(features[layer], count, self.moments) for layer, count in self.channels.items()]
+
+    def add_terms(self, rank: int) -> None:
+        """Make `score` add energy and distance of features; `unusual.fit` comes next."""
+        self.unusual = Unusualness([self.moments * count for count in self.channels.values()], rank)
+
+    def score(self, features: dict[str, torch.Tensor], logits: torch.Tensor) -> torch.Tensor:
+        """What M is made of, (b,): the estimate, with energy and distance of features added if it has these terms."""
+        estimates = self(features)
+        if self.unusual is None:
+            return estimates
+        own = self.head.weight
+        parts = [estimates.to(own), logits.to(own), [x.to(own) for x in self.pooled(features)]]
+        return self.unusual(*parts).to(estimates.device)
 
     @torch.no_grad()
     def settle(self, estimates: torch.Tensor) -> None:
@@ -96,7 +116,7 @@ class LossEstimator(nn.Module):
 
 
 def untrained_estimator(
-    classifier: Classifier, image: torch.Tensor, layers: Sequence[str] = (), *, seed: int
+    classifier: Classifier, image: torch.Tensor, layers: Sequence[str] = (), *, seed: int, moments: int = 1
 ) -> LossEstimator:
     """A loss estimator of random weights for some layers of a classifier; none given: the last of each block.
 
@@ -118,15 +138,21 @@ def untrained_estimator(
     known = {each.name: each.layout.channels for each in spatial_outputs(classifier, image)}
     channels = {layer: known.get(layer, value.shape[-1 if value.ndim == 3 else 1]) for layer, value in features.items()}
     with drawing_from(torch.Generator().manual_seed(seed)):
-        return LossEstimator(channels)
+        return LossEstimator(channels, moments=moments)
 
 
-def pooled(features: torch.Tensor, channels: int) -> torch.Tensor:
+def pooled(features: torch.Tensor, channels: int, moments: int = 1) -> torch.Tensor:
     """The mean over positions of features (b, c, h, w), (b, h, w, c) as of Swin, tokens (b, n, c), or (b, c): (b, c).
+
+    moments=2: the mean, and behind it the standard deviation over positions, (b, 2 c).
 
     Raises:
         InputError: features of another number of channels.
     """
+    if moments == 2:
+        wide = features.float()
+        mean, square = pooled(wide, channels), pooled(wide.square(), channels)
+        return torch.cat([mean, (square - mean.square()).clamp_min(0).add(1e-6).sqrt()], 1)
     if features.ndim == 4 and features.shape[1] == channels:
         return features.mean((2, 3))
     if features.ndim in (3, 4) and features.shape[-1] == channels:
@@ -153,6 +179,21 @@ def ranking_loss(estimates: torch.Tensor, losses: torch.Tensor) -> torch.Tensor:
     ordered = losses[:, None] > losses[None, :]
     hinge = (MARGIN - (estimates[:, None] - estimates[None, :])).clamp_min(0)
     return (hinge * ordered).sum() / ordered.sum().clamp_min(1)
+
+
+def order_of_shifted(estimates: torch.Tensor, losses: torch.Tensor) -> torch.Tensor:
+    """The loss of estimates (2 b,) of b pictures as they are, then of b shifted ones, with their true losses (2 b,): ().
+
+    Every shifted one must get a larger estimate than every one as it is, by the margin; among themselves they are in the order of
+    their true losses, as by `ranking_loss`.
+
+    Example:
+        >>> order_of_shifted(torch.tensor([0.0, 0.0, 2.0, 4.0]), torch.tensor([0.1, 0.2, 0.5, 0.9]))
+        tensor(0.)
+    """
+    usual, shifted = estimates.chunk(2)
+    between = (MARGIN - (shifted[:, None] - usual[None, :])).clamp_min(0).mean()
+    return between + ranking_loss(shifted, losses.chunk(2)[1])
 
 
 def rank_correlation(a: Sequence[float] | torch.Tensor, b: Sequence[float] | torch.Tensor) -> float:

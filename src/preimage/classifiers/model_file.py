@@ -93,12 +93,14 @@ class TrainedModel:
     Args:
         about: numbers and settings of the training, plain data; `target_quantile` among them.
         origin: how its architecture is built: a Backbone, or a specification for `load_classifier`; None: it cannot be written.
+        remarks: what is to be said of how it was loaded.
     """
 
     classifier: Classifier
     estimator: LossEstimator | None = None
     about: dict[str, Any] = field(default_factory=dict)
     origin: Backbone | str | None = None
+    remarks: tuple[str, ...] = ()
 
 
 def write_model(path: Path, model: TrainedModel, *, overwrite: bool = False) -> Path:
@@ -138,7 +140,8 @@ def write_model(path: Path, model: TrainedModel, *, overwrite: bool = False) -> 
         held["output"] = classifier.output
     if estimator is not None:
         own = _weights(estimator)
-        held["estimator"] = {"channels": estimator.channels, "units": estimator.units, "weights": own}
+        terms = {"moments": estimator.moments, "rank": 0 if estimator.unusual is None else estimator.unusual.rank}
+        held["estimator"] = {"channels": estimator.channels, "units": estimator.units, **terms, "weights": own}
     return write_bytes_atomically(path, sealed(lambda file: torch.save(held, file)), overwrite=overwrite)
 
 
@@ -255,7 +258,13 @@ def estimator_of(held: dict[str, Any]) -> LossEstimator | None:
     if held["estimator"] is None:
         return None
     stated = held["estimator"]
-    estimator = built(lambda: LossEstimator(stated["channels"], stated["units"]), stated["weights"])
+    kind = (
+        stated["channels"],
+        stated["units"],
+        stated.get("moments", 1),
+        stated.get("rank", 0),
+    )  # of earlier files: these
+    estimator = built(lambda: LossEstimator(*kind), stated["weights"])
     return estimator.eval().requires_grad_(False)
 
 

@@ -30,14 +30,14 @@ class Scores:
     Args:
         balanced_accuracy: mean recall of the classes that occur, 0 to 1.
         accuracy: fraction of images that are correctly classified.
-        recall: of each class, 0 to 1.
+        recall: of each class, 0 to 1; None for one of which there is no image.
         calibration_error: expected calibration error, the mean difference of confidence and accuracy, 0 to 1.
         rank_correlation: Spearman's, of the estimated and the true loss, -1 to 1; nan if one of them does not vary.
     """
 
     balanced_accuracy: float
     accuracy: float
-    recall: tuple[float, ...]
+    recall: tuple[float | None, ...]
     calibration_error: float
     rank_correlation: float
 
@@ -87,11 +87,12 @@ def score(found: Predictions) -> Scores:
     labels, logits, count = found.labels, found.logits, found.logits.shape[1]
     predicted = logits.argmax(1)
     recall = multiclass_recall(predicted, labels, num_classes=count, average="none")
+    occurs = labels.bincount(minlength=count) > 0
     calibration_error = multiclass_calibration_error(logits.softmax(1), labels, num_classes=count, n_bins=BINS)
     return Scores(
-        balanced_accuracy=float(recall[labels.bincount(minlength=count) > 0].mean()),
+        balanced_accuracy=float(recall[occurs].mean()),
         accuracy=float((predicted == labels).float().mean()),
-        recall=tuple(recall.tolist()),
+        recall=tuple(share if there else None for share, there in zip(recall.tolist(), occurs.tolist(), strict=True)),
         calibration_error=float(calibration_error),
         rank_correlation=rank_correlation(found.estimates, cross_entropy(logits, labels, reduction="none")),
     )

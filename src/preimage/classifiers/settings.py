@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
+from preimage.classifiers.shifts import checked_kinds
 from preimage.errors import InputError
 from preimage.optimizers import KernelMuon, Optimizer, kernels_and_others
 from preimage.rng import checked_seed, is_whole
@@ -38,6 +39,7 @@ class Settings:
         crop: share of each side that an augmented image keeps, above 0 to 1.
         mix: of mixup, 0 to 1, for Beta(mix, mix); 0: nothing is blended.
         upright: whether up and down differ in the images; if not (lesions, cells) they are rotated by any angle.
+        shifts: kinds of shifted pictures (shifts.py) that the loss estimator learns to rank above; none: usual ones alone.
         layers: those whose features the loss estimator takes; none: the last of each block.
 
     Raises:
@@ -52,11 +54,13 @@ class Settings:
     crop: float = 0.9
     mix: float = 0.2
     upright: bool = True
+    shifts: tuple[str, ...] = ()
     layers: tuple[str, ...] = ()
     seed: int = 0
 
     def __post_init__(self) -> None:
         checked_seed(self.seed)
+        object.__setattr__(self, "shifts", checked_kinds(self.shifts))
         checks = (
             ("epochs", self.epochs is None or _counts(self.epochs, 1), "a whole number, at least 1", "give 1 or more"),
             ("batch", _counts(self.batch, 2), "a whole number, at least 2", "give 2 or more"),

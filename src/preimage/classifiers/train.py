@@ -21,12 +21,14 @@ from torch.optim.swa_utils import AveragedModel
 
 from preimage.classifiers.augmentation import Targets, augmented, loss_of, mixup, sent
 from preimage.classifiers.classifier import Classifier
-from preimage.classifiers.labelled import TEST, TRAIN, VALIDATION_SHARE, Labelled
-from preimage.classifiers.loss_estimator import LossEstimator, ranking_loss, untrained_estimator
+from preimage.classifiers.labelled import TEST, TRAIN, VALIDATION, Labelled
+from preimage.classifiers.loss_estimator import LossEstimator, order_of_shifted, ranking_loss, untrained_estimator
 from preimage.classifiers.model_file import SMALL_SIDE, Backbone, TrainedModel, model_fingerprint
 from preimage.classifiers.resizing import Resizing
 from preimage.classifiers.scores import Batch, Epoch, Predictions, score, target_quantile
 from preimage.classifiers.settings import Settings, optimizers, update_average
+from preimage.classifiers.shifts import shifted_pictures
+from preimage.classifiers.unusual import fit_terms
 from preimage.engine.checkpoint import fingerprint
 from preimage.engine.devices import choose_device, has_native_bfloat16
 from preimage.errors import InputError
@@ -53,10 +55,10 @@ class Training:
         {'train': 9, 'validation': 3, 'test': 4}
 
     Args:
-        data: images of a training and a test part; the validation part is taken from the first, by whole groups.
+        data: images of a training and a test part; if it names no validation part, one is taken from the first, by whole groups.
         settings: None: Settings().
-        classifier: a finished classifier, which stays as it is: only the loss estimator is fitted to it. Its classes are those of
-            the data by name if the names are the same, else by their order.
+        classifier: a finished classifier, which stays as it is: only the loss estimator is fitted to it. Those of the
+            data may be a few of its classes, by name, synset id or index; as many, none of which is named so, by their order.
         device: "auto", "cpu", "cuda", "mps".
 
     Raises:
@@ -78,7 +80,7 @@ class Training:
         self.device: torch.device = choose_device(device)
         self.frozen: bool = classifier is not None
         self.data: Labelled = data if classifier is None else data.with_classes_of(classifier.classes)
-        parts = self.data.part(TRAIN).split(VALIDATION_SHARE, settings.seed)
+        parts = self.data.learned_and_validation(settings.seed)
         self.learned, self.validation = (part.near(self.device) for part in parts)
         self.settings: Settings = settings.of(len(self.learned))
         self.epochs: int = self.settings.epochs or 0
@@ -87,7 +89,11 @@ class Training:
         self.resizing, own.resizing = own.resizing, Resizing()  # images of the data set have the input's size already
         self.classifier: Classifier = own.to(self.device)
         self.estimator: LossEstimator = untrained_estimator(
-            self.classifier, self.validation.batch([0], self.device), settings.layers, seed=settings.seed + 1
+            self.classifier,
+            self.validation.batch([0], self.device),
+            settings.layers,
+            seed=settings.seed + 1,
+            moments=2 if settings.shifts else 1,
         )
         self.both = nn.ModuleList([self.classifier, self.estimator]).to(self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         if not self.frozen:
@@ -167,6 +173,8 @@ class Training:
         seed = int(torch.randint(2**31, (), generator=generator))
         with drawing_from(torch.Generator().manual_seed(seed)):  # a model's own draws, as of dropout
             primary, auxiliary = self._losses(mixed, targets)
+        if self.settings.shifts:
+            auxiliary = auxiliary + self._order_of_shifted(x, labels, generator)
         self.both.zero_grad(set_to_none=True)
         (auxiliary if self.frozen else primary + AUXILIARY * auxiliary).backward()
         for optimizer, _ in self._optimizers:
@@ -184,6 +192,16 @@ class Training:
         with self._precision():
             estimates = self.estimator(features)
         return primary.mean(), ranking_loss(estimates.float(), primary)
+
+    def _order_of_shifted(self, x: torch.Tensor, labels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """The loss of the order of shifted pictures. Of the classifier as it is used: it must not know them by its batch norm."""
+        both = torch.cat([x, shifted_pictures(x, generator, self.settings.shifts)])
+        self.classifier.model.eval()
+        with self._precision(), torch.no_grad():
+            logits, features = self.classifier.logits_and_features(both, self.estimator.layers)
+        with self._precision():
+            estimates = self.estimator(features)
+        return order_of_shifted(estimates.float(), loss_of(logits, [(1.0, labels.repeat(2))]))
 
     def _augmented(self, batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         height, width = (max(16, round(self.settings.crop * side / 4) * 4) for side in self.data.size)
@@ -204,16 +222,16 @@ class Training:
         return classifier, estimator
 
     @torch.no_grad()
-    def predictions(self, data: Labelled) -> Predictions:
-        """Labels, logits and estimated losses of images, by the averaged weights."""
-        classifier, estimator = self.averaged
+    def predictions(self, data: Labelled, models: tuple[Classifier, LossEstimator] | None = None) -> Predictions:
+        """Labels, logits and estimated losses of images, by the averaged weights or by other models."""
+        classifier, estimator = models or self.averaged
         logits, estimates = [], []
         for indices in torch.arange(len(data)).split(128):
             x = data.batch(indices, self.device)
             with self._precision():
                 found, features = classifier.logits_and_features(x, estimator.layers)
                 logits.append(found.float())
-                estimates.append(estimator(features).float())
+                estimates.append(estimator.score(features, found).float())
         return Predictions(data.labels, torch.cat(logits).cpu(), torch.cat(estimates).cpu())
 
     def result(self) -> TrainedModel:
@@ -232,8 +250,10 @@ class Training:
             self.average.module.load_state_dict(latest)
 
     def _result(self) -> TrainedModel:
-        found = self.predictions(self.validation)
-        classifier, estimator = copy.deepcopy(self.averaged)
+        classifier, estimator = models = copy.deepcopy(self.averaged)
+        if self.settings.shifts:
+            fit_terms(classifier, estimator, self.learned, self.validation, self.device)
+        found, tested = (self.predictions(data, models) for data in (self.validation, self.data.part(TEST)))
         classifier.cpu().requires_grad_(False)
         estimator.cpu().eval().requires_grad_(False)
         estimator.settle(found.estimates)
@@ -246,10 +266,10 @@ class Training:
             "frozen": self.frozen,
             "epoch": self.best["epoch"],
             "seconds": self.seconds,
-            "pictures": {TRAIN: len(self.learned), "validation": len(self.validation), TEST: len(self.data.part(TEST))},
+            "pictures": {TRAIN: len(self.learned), VALIDATION: len(self.validation), TEST: len(self.data.part(TEST))},
             "target_quantile": target_quantile(found),
             "validation": asdict(score(found)),
-            "test": asdict(score(self.predictions(self.data.part(TEST)))),
+            "test": asdict(score(tested)),
             "history": list(self.history),
         }
         return TrainedModel(classifier, estimator, about, None if self.frozen else self.backbone)

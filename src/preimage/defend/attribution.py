@@ -16,11 +16,11 @@ import torch
 from torch.nn import functional
 
 from preimage.classifiers import Classifier
-from preimage.classifiers.classifier import check_answer, gradient_of, on_device
+from preimage.classifiers.classifier import check_answer, gradient_of
 from preimage.classifiers.filters import resampled
 from preimage.classifiers.layout import Layout, spatial_outputs
 from preimage.classifiers.modules import takes_unit_range
-from preimage.classifiers.resizing import Frame, explained_frame, for_input, with_resizing
+from preimage.classifiers.resizing import Frame, explained_frame, for_input
 from preimage.defend.checks import noise_level, whole_number
 from preimage.defend.faithfulness import blurred
 from preimage.defend.migsg import MIGSG, SAMPLES, baseline_like
@@ -28,7 +28,7 @@ from preimage.defend.saliency import Baseline, Method, SaliencyOptions, methods_
 from preimage.defend.users_model import at_rest, images_per_pass, in_range_of, same_weights, target_gradient
 from preimage.engine.devices import choose_device
 from preimage.errors import InputError
-from preimage.explain.inputs import as_model, one_picture
+from preimage.explain.inputs import model_on, one_picture
 from preimage.explain.similarity import heat_map
 
 # These distinguish evidence for the class from evidence against it; the others are magnitudes only.
@@ -84,8 +84,7 @@ def saliency_map(image: Any, options: SaliencyOptions, method: Method | None = N
     """
     method = method or methods_of(options.method)[0]
     place = choose_device(options.device)
-    own = on_device(as_model(options.classifier, output=options.classifier_output).classifier, place)
-    model = with_resizing(own, options.resizing)
+    model = model_on(options.classifier, place, options.stated).classifier
     picture = one_picture(image, values=model.values).tensor
     baseline, size = _number_or_word(options.baseline), picture.shape[-2:]
     frame = explained_frame(model, (size[0], size[1]))
@@ -244,6 +243,8 @@ def gradcam(question: Question) -> Attributed:
     layer = _last_spatial(known) if question.options.layer is None else question.options.layer
     # A copy, whose hooks meet no other pass of the classifier.
     copy: Any = same_weights(question.classifier)
+    if layer in copy.layers() and layer not in copy.shapes(question.x):
+        raise InputError(f"gradcam needs a layer that returns one tensor, and {layer!r} is none", code="layer")
     logits, features = copy.logits_and_features(question.x, [layer])
     if layer not in known or known[layer].axes == "tokens":
         shape = tuple(features[layer].shape)

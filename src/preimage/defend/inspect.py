@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from preimage.defend.purify import recipes
 from preimage.errors import InputError
-from preimage.explain.options import CLASSIFIER, OUTPUT, RESIZING, ClassifierOutput, ResizingChoice
-from preimage.tasks import Output, TaskOptions, TaskSpec, option
+from preimage.explain.options import CLASSIFIER, SeenOptions
+from preimage.tasks import Output, TaskSpec, option
 
 if TYPE_CHECKING:
     import torch
@@ -24,11 +24,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class InspectOptions(TaskOptions):
+class InspectOptions(SeenOptions):
     """Options of inspection and of its calibration."""
 
     classifier: AnyClassifier = option(help=CLASSIFIER, kind="classifier")
-    classifier_output: ClassifierOutput | None = option(None, help=OUTPUT)
     calibrate: str | Path | None = option(
         None, help="Folder of unattacked images, 19 or more, to calibrate a threshold on; without INPUT.", kind="file"
     )
@@ -36,7 +35,6 @@ class InspectOptions(TaskOptions):
     thresholds: str | Path | None = option(
         None, help="Thresholds file written by --calibrate (default: a score without a verdict).", kind="file"
     )
-    resizing: ResizingChoice = option("preset", help=RESIZING)
     recipe: RecipeLike = option(
         "fast", help="Recipe: fast, paper, or a FILE.json of settings.", group="Fit", flags=("--recipe",)
     )

@@ -11,8 +11,7 @@ import torch
 
 from preimage.classifiers import Classifier
 from preimage.classifiers.model_file import model_fingerprint, short_fingerprint
-from preimage.classifiers.resizing import explained_frame, for_input, with_resizing
-from preimage.classifiers.untrained import looks_untrained
+from preimage.classifiers.resizing import explained_frame, for_input
 from preimage.defend.inspect import InspectOptions
 from preimage.defend.inspection import Inspecting, Inspection, Threshold
 from preimage.defend.purification import adapted, as_given
@@ -21,7 +20,7 @@ from preimage.engine.devices import choose_device
 from preimage.engine.recipe import Recipe
 from preimage.engine.step import Step
 from preimage.errors import InputError
-from preimage.explain.inputs import as_model, at_working_size, one_picture
+from preimage.explain.inputs import as_model, at_working_size, one_picture, remarks_on
 from preimage.images import Picture
 from preimage.images.formats import SUFFIXES
 from preimage.recipes import RecipeLike
@@ -98,8 +97,8 @@ class InspectionRun(Inspecting):
     """The inspection of one image: an iterator of the Steps of its fit."""
 
     def __init__(self, image: Any, options: InspectOptions) -> None:
-        own = as_model(options.classifier, output=options.classifier_output).classifier
-        self.classifier: Classifier = with_resizing(own, options.resizing)
+        model = as_model(options.classifier, options.stated)
+        self.classifier: Classifier = model.classifier
         self.shown: Picture = one_picture(image, values=self.classifier.values)
         self.threshold: Threshold | None = None
         if options.thresholds is not None:
@@ -109,9 +108,7 @@ class InspectionRun(Inspecting):
         super().__init__(**arguments)
         height, width = self.shown.tensor.shape[-2:]
         frame = explained_frame(self.classifier, (height, width))
-        self.remarks += () if frame is None else (frame.remark(),)
-        if warning := looks_untrained(self.classifier, arguments["images"]):
-            self.remarks = (*self.remarks, warning)
+        self.remarks = (*self.remarks, *remarks_on(model, arguments["images"], frame))
         self.fingerprint = {
             "input": fingerprint(self.shown.tensor),
             "classifier": model_fingerprint(self.classifier),
@@ -143,8 +140,7 @@ class CalibrationRun(Series):
         if not self.paths:
             what = f"holds no image ({', '.join(SUFFIXES)})" if folder.is_dir() else "is not a folder"
             raise InputError(f"--calibrate {folder} {what}: give a folder of unattacked images", code="not-found")
-        own = as_model(options.classifier, output=options.classifier_output).classifier
-        self.classifier: Classifier = with_resizing(own, options.resizing)
+        self.classifier: Classifier = as_model(options.classifier, options.stated).classifier
         # All images are decoded once before the first fit, which may take hours.
         by_shape: dict[tuple[int, ...], list[Path]] = {}
         for path in self.paths:

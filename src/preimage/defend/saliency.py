@@ -8,7 +8,7 @@ from operator import methodcaller
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from preimage.errors import InputError
-from preimage.explain.options import CLASSIFIER, OUTPUT, RESIZING, ClassifierOutput, ResizingChoice
+from preimage.explain.options import CLASSIFIER, SeenOptions
 from preimage.tasks import Output, SeededOptions, TaskSpec, option
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ Deleted = Literal["black", "blur"]
 
 
 @dataclass(frozen=True)
-class SaliencyOptions(SeededOptions):
+class SaliencyOptions(SeededOptions, SeenOptions):
     """Options of saliency; those of one method only are without effect on the others."""
 
     classifier: AnyClassifier = option(help=CLASSIFIER, kind="classifier")
@@ -45,7 +45,6 @@ class SaliencyOptions(SeededOptions):
         "guided-backprop, gradcam, occlusion.",
     )
     _: KW_ONLY
-    classifier_output: ClassifierOutput | None = option(None, help=OUTPUT)
     n_steps: int = option(
         50, help="Steps from baseline to image, for mig-sg and integrated-gradients.", minimum=1, flags=("--steps",)
     )
@@ -60,7 +59,6 @@ class SaliencyOptions(SeededOptions):
         help="Baseline of mig-sg, integrated-gradients and occlusion: blur, mean, black, gray, white, or a number from 0 to 1.",
     )
     layer: str | None = option(None, help="Layer of gradcam (default: the last one with spatial dimensions).")
-    resizing: ResizingChoice = option("preset", help=RESIZING)
     deleted: Deleted = option("black", help="Replacement of deleted pixels: black or blur.")
 
     def __post_init__(self) -> None:

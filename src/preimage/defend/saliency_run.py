@@ -11,11 +11,9 @@ from typing import Any
 import torch
 
 from preimage.classifiers import Classifier
-from preimage.classifiers.classifier import on_device
 from preimage.classifiers.model_file import model_fingerprint
 from preimage.classifiers.modules import takes_unit_range
-from preimage.classifiers.resizing import Frame, explained_frame, for_input, with_resizing
-from preimage.classifiers.untrained import looks_untrained
+from preimage.classifiers.resizing import Frame, explained_frame, for_input
 from preimage.defend.attribution import NOISY, SaliencyMap, saliency_map
 from preimage.defend.faithfulness import Curve, deletion, insertion
 from preimage.defend.progress import Progress, StepwiseRun
@@ -23,7 +21,7 @@ from preimage.defend.saliency import Deleted, Method, SaliencyOptions, methods_o
 from preimage.engine.checkpoint import fingerprint
 from preimage.engine.devices import choose_device
 from preimage.errors import InputError
-from preimage.explain.inputs import as_model, at_working_size, one_picture
+from preimage.explain.inputs import at_working_size, model_on, one_picture, remarks_on
 from preimage.images import Picture, as_picture, write_bytes_atomically, write_float_tiff
 from preimage.modes import in_own_modes
 
@@ -112,24 +110,22 @@ class SaliencyRun(StepwiseRun[Progress, SaliencyResult]):
     def __init__(self, image: Any, options: SaliencyOptions) -> None:
         device = choose_device(options.device)
         self.methods: tuple[Method, ...] = methods_of(options.method)
-        own = on_device(as_model(options.classifier, output=options.classifier_output).classifier, device)
-        self.classifier: Classifier = with_resizing(own, options.resizing)
+        model = model_on(options.classifier, device, options.stated)
+        self.classifier: Classifier = model.classifier
         self.picture: Picture = one_picture(image, values=self.classifier.values)
         height, width = self.picture.tensor.shape[-2:]
         self.frame: Frame | None = explained_frame(self.classifier, (height, width))
-        self.remarks = () if self.frame is None else (self.frame.remark(),)
         self.options: SaliencyOptions = replace(options, classifier=self.classifier)
         self.maps: list[EvaluatedMap] = []
         image = at_working_size(self.picture.tensor, self.classifier).clamp(0, 1)
-        if warning := looks_untrained(self.classifier, image.to(device)):
-            self.remarks = (warning,)
+        self.remarks = remarks_on(model, image.to(device), self.frame)
         if takes_unit_range(self.classifier) and set(NOISY) & set(self.methods) and options.sigma:
             self.remarks += ("the classifier takes images in 0 to 1 alone: the noise of the method is clipped to that",)
 
     @property
     def fingerprint(self) -> dict[str, Any]:
         """What identifies the job: image, classifier and options."""
-        elsewhere = ("classifier", "classifier_output", "device")  # or nowhere
+        elsewhere = ("classifier", "classifier_output", "classes", "device")  # or nowhere
         own = {name: value for name, value in vars(self.options).items() if name not in elsewhere}
         own["baseline"] = str(own["baseline"])
         return {**own, "input": fingerprint(self.picture.tensor), "classifier": model_fingerprint(self.classifier)}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from preimage.errors import InputError
-from preimage.explain.options import OUTPUT, ClassifierOutput
+from preimage.explain.options import OUTPUT, Classes, ClassifierOutput, StatedOptions
 from preimage.tasks import Output, SeededOptions, TaskSpec, option
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _NAME_WIDTH = 44
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainOptions(SeededOptions):
+class TrainOptions(SeededOptions, StatedOptions):
     """Options of training.
 
     Example:
@@ -43,10 +43,13 @@ class TrainOptions(SeededOptions):
     """
 
     label_column: str | None = option(
-        None, help="Column of a CSV with the class, a number or a word (default: class_index)."
+        None,
+        help="Column of a CSV with the class, a number or a word (default: class_index, dx, label, ..., or one per class).",
     )
     split_column: str | None = option(
-        None, help="Column of a CSV that holds train and test (default: a test part is drawn)."
+        None,
+        help="Column of a CSV that holds train, val and test (default: val and test are drawn); val chooses the epoch and the "
+        "scale of the estimated loss, and is not reported as test.",
     )
     group: str | None = option(None, help="Column of a CSV with the group (patient, lesion) that no split may divide.")
     data_root: Path | None = option(
@@ -68,6 +71,11 @@ class TrainOptions(SeededOptions):
         help="Short side (default: the images' own, at most 120, or the --classifier's).",
         unit="pixels",
         minimum=16,
+    )
+    shifts: str | None = option(
+        None,
+        help="Shifted pictures that the loss estimator learns to rank above: all, or some of crop, blur, noise, cutout, mix and "
+        "color, with commas between (default: none).",
     )
     turned: bool = option(False, help="Augment by all rotations, for images without an orientation (lesions, cells).")
     backbone: str | None = option(
@@ -96,6 +104,12 @@ class TrainOptions(SeededOptions):
         help="Finished classifier, with --freeze: FILE.pt, torchvision:NAME, timm:NAME, hf:NAME or module:function.",
         group="Fit",
         kind="classifier",
+    )
+    classes: Classes = option(
+        None,
+        help="Names of the classes, of the --classifier or of numbered data, with commas between, or FILE.txt with one on each "
+        "line; or the --classifier's number of them.",
+        group="Fit",
     )
     classifier_output: ClassifierOutput | None = option(None, help=OUTPUT, group="Fit")
     freeze: bool = option(False, help="Fit only the loss estimator, to the --classifier as it is.", group="Fit")
@@ -127,6 +141,8 @@ def settings_of(options: TrainOptions) -> Settings:
     base = Settings() if options.adversarial is None else SETTINGS
     specified = {name: getattr(options, name) for name in ("backbone", "epochs", "batch")}
     specified = {name: value for name, value in specified.items() if value is not None}
+    if options.shifts:
+        specified["shifts"] = tuple(kind.strip() for kind in options.shifts.split(","))
     return replace(base, **specified, rate=options.rate, upright=not options.turned, seed=options.seed)
 
 
@@ -175,7 +191,11 @@ def summary_lines(model: TrainedModel) -> list[str]:
     rows = [("", "test", "validation")]
     rows += [(words, _score(test[name]), _score(validation[name])) for name, words in SCORES.items()]
     recalls = zip(found["classes"], test["recall"], validation["recall"], strict=True)
-    rows += [(f"recall of {name}", _score(own), _score(other)) for name, own, other in recalls]
+    rows += [
+        (f"recall of {name}", _score(own), _score(other))
+        for name, own, other in recalls
+        if (own, other) != (None, None)  # of a few of many classes
+    ]
     lines = [f"{name:{_NAME_WIDTH}}{on_test:>10}{on_validation:>13}" for name, on_test, on_validation in rows]
     if "adversarial" in found:
         attack = found["adversarial"]

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from preimage.classifiers.arguments import requested_classes
+from preimage.classifiers.class_matching import indices_of, is_alike
 from preimage.classifiers.classifier import Classifier
 from preimage.classifiers.labelled import LABELS, TEST, Labelled, read_labelled
 from preimage.classifiers.model_file import TrainedModel, write_model
@@ -20,6 +22,7 @@ from preimage.images.ranges import EIGHT_BITS
 from preimage.images.stacks import Reading
 from preimage.modes import in_own_modes
 
+MOST_SAID = 20  # classes whose other names are said
 SMALLEST_OF_TIMM = 32  # pixels a side: most of its networks halve five times, and on maps below a pixel results vary
 
 
@@ -57,7 +60,7 @@ class TrainingRun(StepwiseRun[TrainingStep, TrainedModel]):
         settings = settings_of(options)
         self.options = options
         self.finished_classifier: TrainedModel | None = (
-            None if options.classifier is None else as_model(options.classifier, output=options.classifier_output)
+            None if options.classifier is None else as_model(options.classifier, options.stated)
         )
         given = None if self.finished_classifier is None else self.finished_classifier.classifier
         if given is not None and given.independent:
@@ -129,8 +132,9 @@ class TrainingRun(StepwiseRun[TrainingStep, TrainedModel]):
 def _read(data: str | Path | Labelled | None, options: TrainOptions, classifier: Classifier | None) -> Labelled:
     if data is None:
         raise InputError("give a folder with one folder per class, a CSV or an npz to train on", code="option")
+    named = None if classifier is not None else requested_classes(options.classes)
     if isinstance(data, Labelled):
-        return data
+        return data.renamed(named)
     own = None if classifier is None else classifier.size
     return read_labelled(
         data,
@@ -141,7 +145,7 @@ def _read(data: str | Path | Labelled | None, options: TrainOptions, classifier:
         seed=options.seed,
         reading=Reading(options.value_range, None if classifier is None else classifier.values, options.salvage),
         data_root=options.data_root,
-    )
+    ).renamed(named)
 
 
 def _remarks(read: Labelled, training: Training) -> Iterator[str]:
@@ -153,10 +157,23 @@ def _remarks(read: Labelled, training: Training) -> Iterator[str]:
     if read.values != EIGHT_BITS:
         yield f"values {read.values} are black to white in all images, and will be for the classifier"
     yield from read.remarks
-    classes = training.data.classes
-    if sorted(name.lower() for name in read.classes) != sorted(name.lower() for name in classes):
-        pairs = ", ".join(f"{own} is {other}" for own, other in zip(read.classes, classes, strict=True))
-        yield f"the classifier has other class names, so its classes are taken in their order: {pairs}"
+    if training.frozen:
+        yield from _names(read, training.data.classes)
+
+
+def _names(read: Labelled, classes: tuple[str, ...]) -> Iterator[str]:
+    """Which of a finished classifier's classes those of the data are, if their names do not say it."""
+    indices = indices_of(read.classes, classes, read.name)
+    pairs = [(own, classes[index]) for own, index in zip(read.classes, indices, strict=True)]
+    unlike = [f"{own} is {other}" for own, other in pairs if not is_alike(own, other)]
+    if unlike:
+        shown = ", ".join(unlike[:MOST_SAID]) + (
+            f" and {len(unlike) - MOST_SAID} more" if len(unlike) > MOST_SAID else ""
+        )
+        ways = "in their order" if indices == list(range(len(classes))) else "by synset id, index or one of their names"
+        yield f"the classifier has other class names, so its classes are taken {ways}: {shown}"
+    if len(pairs) < len(classes):
+        yield f"the data are of {len(pairs)} of the classifier's {len(classes)} classes"
 
 
 def epoch_in_words(epoch: Epoch) -> str:

@@ -20,7 +20,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from preimage.errors import InputError
-from preimage.explain.options import ClassifierOutput, FeatureOptions, PriorOptions, check_finite, explaining, numbered
+from preimage.explain.options import (
+    ClassifierOutput,
+    FeatureOptions,
+    PriorOptions,
+    Stated,
+    check_finite,
+    explaining,
+    further_images,
+)
 from preimage.tasks import Output, option
 
 if TYPE_CHECKING:
@@ -29,12 +37,12 @@ if TYPE_CHECKING:
     from preimage.classifiers import Classifier
     from preimage.classifiers.model_file import TrainedModel
     from preimage.explain.explanation import Counterfactual
-    from preimage.explain.forward import CachedForward
     from preimage.explain.run import ExplanationRun
 
 # Of pixels initialized with the image: Adam moves each by about its rate even without a gradient to follow.
 PIXELS_RATE = 0.002
 CLASS_WEIGHT_GROWTH = 1.25
+COPIES, SMOOTH = 0, 0.0
 WHOLE = 0.995  # of a mask: what is lost of it is said
 STRENGTHS = "PNG of the change at strengths from 0 to 1, with the probability of the target."
 
@@ -58,6 +66,13 @@ class CounterfactualOptions(FeatureOptions, PriorOptions):
         "(default: 1.25; with recipe paper 1).",
         minimum=1,
     )
+    copies: int = option(
+        COPIES,
+        help="Altered copies (noise, shift, scale, color) of the image at each step, in all of which the class is sought; 0: the "
+        "image itself alone, as published.",
+        minimum=0,
+    )
+    smooth: float = option(SMOOTH, help="Weight of the total variation of the change, at least 0; 0: none.", minimum=0)
     region: Any = option(None, help="Mask, white where the image may change (default: everywhere).", kind="image")
     lesion_mask: Any = option(
         None, help="Mask, white where the change is expected; for the report, never used by the fit.", kind="image"
@@ -90,22 +105,23 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
         InputError: an unknown class or layer, a target that is the predicted class, a mask of another size, a classifier
             without gradient.
     """
-    from functools import partial
-
     import torch
 
     from preimage.classifiers.resizing import for_input
     from preimage.engine.checkpoint import fingerprint
     from preimage.explain.class_schedule import ClassReached
+    from preimage.explain.class_term import ClassTerm, loss_of
+    from preimage.explain.copies import Alteration, Copies
     from preimage.explain.counterfactual_result import ResultBuilder
     from preimage.explain.forward import CachedForward, Features, UncertaintyPenalty
-    from preimage.explain.inputs import given_by, lesion_of, model_on, region_of, seen_share
+    from preimage.explain.inputs import given_by, model_on
+    from preimage.explain.masks import lesion_of, region_of, seen_share
     from preimage.explain.psi import psi_of
     from preimage.explain.recipes import RECOVERY, chosen, pixel_regularizers
     from preimage.explain.run import ExplanationRun
     from preimage.problem import Problem
 
-    given = given_by(image, options.classifier, options.device, options.resizing, output=options.classifier_output)
+    given = given_by(image, options.classifier, options.device, options.stated)
     model, classifier, x0, prior = given.model, given.classifier, given.image, options.prior
     region = None if options.region is None else region_of(options.region, given)
     lesion = None if options.lesion_mask is None else lesion_of(options.lesion_mask, given)
@@ -114,7 +130,8 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
     lost = [f"the classifier sees {share:.0%} of the {name}" for name, share in shares.items() if share < WHOLE]
     second = options.second_classifier
     if second is not None:
-        second = model_on(second, given.device, output=options.second_classifier_output).classifier
+        stated = Stated(options.second_classifier_output, options.classes)
+        second = model_on(second, given.device, stated).classifier
     if second is not None and given.frame is not None:
         second = for_input(second)  # it judges what the first one sees, and crops no more of it
     psi = psi_of(model, given.on_device, options.layer)
@@ -131,6 +148,7 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
         image=given.on_device,
         region=None if region is None else region.to(given.device),
         jitter=given.jitter(options.input_jitter, published=name == "paper"),
+        copies=Copies(Alteration(options.copies), x0.shape[1], given.size, given.device) if options.copies else None,
     )
     with torch.no_grad():
         probabilities = classifier.probabilities(given.on_device)[0].cpu()
@@ -139,15 +157,13 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
     if second is not None:
         second.class_index(classifier.classes[target])  # an unknown class is an error before the fit
     rule = ClassReached(
-        probabilities=lambda x: classifier.probabilities(forward.composed(x)),
+        probabilities=forward.probabilities,
         target=target,
         absent=absent,
         confidence=options.confidence,
         growth=growth,
     )
-    class_term = partial(cross_entropy, forward, target)
-    if classifier.independent:
-        class_term = partial(label_loss, forward, target, absent, probabilities.to(given.device))
+    class_term = ClassTerm(forward, loss_of(classifier, target, absent, probabilities.to(given.device)), options.smooth)
     features = Features(forward, layer, given.on_device)
     penalty.set_reference(forward, given.on_device)
     class_weights = torch.tensor([options.class_weight, 0.0] * options.count)
@@ -189,29 +205,6 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
     )
 
 
-def cross_entropy(forward: CachedForward, target: int, x: torch.Tensor) -> torch.Tensor:
-    """-log of the probability of a class, (b,)."""
-    return -forward(x).logits.log_softmax(1)[:, target]
-
-
-def label_loss(
-    forward: CachedForward, target: int, absent: bool, probabilities: torch.Tensor, x: torch.Tensor
-) -> torch.Tensor:
-    """-log of the probability that a label is present (or absent), and the divergence of the others, summed, (b,).
-
-    Args:
-        probabilities: (labels,) of the given image, from which all other labels are not to differ: KL(p_0 || p) of each.
-    """
-    from torch.nn.functional import binary_cross_entropy_with_logits as bernoulli
-    from torch.nn.functional import logsigmoid
-
-    logits = forward(x).logits
-    given = probabilities.to(logits).expand_as(logits)
-    divergence = bernoulli(logits, given, reduction="none") - bernoulli(given.logit(1e-6), given, reduction="none")
-    others = divergence.sum(1) - divergence[:, target]
-    return others - logsigmoid(-logits[:, target] if absent else logits[:, target])
-
-
 def _change(classifier: Classifier, probabilities: torch.Tensor, prediction: int, target: int) -> str:
     """What is to change, in words."""
     before, after = (f"{classifier.classes[i]} ({float(probabilities[i]):.2f})" for i in (prediction, target))
@@ -235,11 +228,6 @@ def _target(classifier: Classifier, probabilities: torch.Tensor, target: str | i
             code="class",
         )
     return index
-
-
-def further_images(options: CounterfactualOptions, path: Path) -> list[Path]:
-    """The files of the images of further seeds, beside that of the first."""
-    return [numbered(path, number) for number in range(2, options.count + 1)]
 
 
 counterfactual = explaining(

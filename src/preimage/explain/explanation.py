@@ -28,6 +28,7 @@ class Explanation(Result):
         panels: images of the figure by title, (c, h, w) in 0 to 1 each.
         curves: {title: {line: [(step, value)]}}, drawn below the panels.
         limits: how it must not be interpreted, a sentence each.
+        others: those of further seeds.
     """
 
     given: torch.Tensor | None = None
@@ -35,6 +36,7 @@ class Explanation(Result):
     panels: dict[str, torch.Tensor] = field(default_factory=dict, repr=False)
     curves: dict[str, dict[str, Curve]] = field(default_factory=dict, repr=False)
     limits: tuple[str, ...] = ()
+    others: tuple[Explanation, ...] = ()
 
     def plot(self) -> Figure:
         """The panels, and the curves below, as a matplotlib Figure."""
@@ -55,7 +57,6 @@ class Counterfactual(Explanation):
         confidence: the probability of the target there, 0 to 1, or of the absence of such a label.
         probabilities: {"given", "reconstruction", "counterfactual"}: (classes,) each.
         along_strengths: the probability of the target for each image of `strengths()`.
-        others: those of further seeds.
     """
 
     changed: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
@@ -67,7 +68,7 @@ class Counterfactual(Explanation):
     confidence: float = 0.0
     probabilities: dict[str, torch.Tensor] = field(default_factory=dict)
     along_strengths: tuple[float, ...] = ()
-    others: tuple[Counterfactual, ...] = ()
+    others: tuple[Counterfactual, ...] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
 
     @property
     def difference(self) -> torch.Tensor:
@@ -90,7 +91,6 @@ def extended(result: Result, kind: type[Kind], **more: Any) -> Kind:
 def write_images(explanation: Explanation, path: str | Path, *, overwrite: bool = False) -> Path:
     """Write the image, and those of further seeds as NAME-2, NAME-3 and so on."""
     written = explanation.save(path, overwrite=overwrite)
-    others = explanation.others if isinstance(explanation, Counterfactual) else ()
-    for number, other in enumerate(others, 2):
+    for number, other in enumerate(explanation.others, 2):
         other.save(numbered(Path(path), number), overwrite=overwrite)
     return written

@@ -18,6 +18,7 @@ from preimage.classifiers import Classifier, LossEstimator
 from preimage.classifiers.model_file import TrainedModel
 from preimage.classifiers.modules import takes_unit_range
 from preimage.errors import InputError
+from preimage.explain.copies import Copies
 from preimage.explain.options import UncertaintyKind
 from preimage.problem import Regularizer
 
@@ -94,6 +95,7 @@ class CachedForward:
         layers: whose features are kept besides the logits.
         image, region: where the region (1, 1, h, w) is 0 the classifier gets this image (1, c, h, w) instead.
         jitter: shifts the input, differently at each step; None: no shift.
+        copies: altered, for `of_copies`; None: the image alone.
     """
 
     def __init__(
@@ -104,6 +106,7 @@ class CachedForward:
         image: torch.Tensor | None = None,
         region: torch.Tensor | None = None,
         jitter: InputJitter | None = None,
+        copies: Copies | None = None,
     ) -> None:
         if wrong := [layer for layer in layers if not isinstance(layer, str)]:
             raise InputError(f"a layer is given by its name, as in Classifier.layers(), got {wrong[0]!r}", code="layer")
@@ -112,6 +115,7 @@ class CachedForward:
         self.image = image
         self.region = region
         self.jitter = jitter
+        self.copies = copies
         # Pixel priors leave 0 to 1, and a classifier that purifies its images refuses such.
         self.is_clipped: bool = takes_unit_range(classifier)
         self._input: torch.Tensor | None = None
@@ -121,6 +125,8 @@ class CachedForward:
         """Shift the input as at a step, counted from 0; None: no shift. Forgets what is cached."""
         if self.jitter is not None:
             self.jitter.set_step(step)
+        if self.copies is not None:
+            self.copies.set_step(step)
         self._input = self._output = None
 
     def composed(self, x: torch.Tensor) -> torch.Tensor:
@@ -133,12 +139,29 @@ class CachedForward:
         """Logits and features of images (b, c, h, w) in 0 to 1."""
         if self._output is None or x is not self._input:
             composed = self.composed(x)
-            composed = composed.clamp(0, 1) if self.is_clipped else composed
-            shifted = composed if self.jitter is None else self.jitter(composed)
-            logits, features = self.classifier.logits_and_features(shifted, self.layers)
             self._input = x
-            self._output = ForwardPass(_wide(logits), {name: _wide(value) for name, value in features.items()})
+            self._output = self._passed(composed if self.jitter is None else self.jitter(composed))
         return self._output
+
+    def of_copies(self, x: torch.Tensor) -> ForwardPass:
+        """The same of altered copies of images (b, c, h, w), those of the first image first; without copies of the images."""
+        return self(x) if self.copies is None else self._passed(self.copies(self.composed(x)))
+
+    @torch.no_grad()
+    def probabilities(self, x: torch.Tensor) -> torch.Tensor:
+        """The class probabilities of images (b, c, h, w), the mean over copies that no step has, (b, classes)."""
+        composed = self.composed(x)
+        if self.copies is None:
+            return self.classifier.probabilities(composed)
+        found = self.classifier.probabilities(self._clipped(self.copies.fixed(composed)))
+        return found.unflatten(0, (len(x), -1)).mean(1)
+
+    def _passed(self, x: torch.Tensor) -> ForwardPass:
+        logits, features = self.classifier.logits_and_features(self._clipped(x), self.layers)
+        return ForwardPass(_wide(logits), {name: _wide(value) for name, value in features.items()})
+
+    def _clipped(self, x: torch.Tensor) -> torch.Tensor:
+        return x.clamp(0, 1) if self.is_clipped else x
 
 
 def _wide(x: torch.Tensor) -> torch.Tensor:
@@ -258,7 +281,7 @@ class UncertaintyPenalty:
     def relative_loss(self, forward_pass: ForwardPass) -> torch.Tensor:
         """(estimate - quantile) / spread, (b,)."""
         assert self.estimator is not None
-        return self.estimator.relative(self.estimator(forward_pass.features), self.quantile)
+        return self.estimator.relative(self.estimator.score(forward_pass.features, forward_pass.logits), self.quantile)
 
     def description(self) -> str:
         """What M is, in words for a remark."""

@@ -14,14 +14,15 @@ from torch.nn import functional
 
 from preimage.classifiers import Classifier
 from preimage.classifiers.classifier import on_device
-from preimage.classifiers.load import load_model
+from preimage.classifiers.load import load_model, with_classes
 from preimage.classifiers.model_file import TrainedModel
 from preimage.classifiers.modules import original
-from preimage.classifiers.outputs import OutputKind
-from preimage.classifiers.resizing import Choice, Frame, explained_frame, for_input, frame_of, with_resizing
+from preimage.classifiers.resizing import Frame, explained_frame, for_input, frame_of, with_resizing
+from preimage.classifiers.untrained import looks_untrained
 from preimage.engine.devices import choose_device
 from preimage.errors import InputError
 from preimage.explain.forward import InputJitter
+from preimage.explain.options import UNSTATED, Stated
 from preimage.images import Picture, as_picture, read
 from preimage.images.ranges import ValueRange
 from preimage.images.tiff_reading import SeveralPages
@@ -76,11 +77,11 @@ class Given:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """The same in words."""
-        if self.frame is not None:
-            return (self.frame.remark(),)
-        found = frame_of(self.classifier, self.size) if self._is_squeezed else None
-        return () if found is None else (found.remark(),)
+        """What is to be said of the classifier and of its input."""
+        frame = self.frame
+        if frame is None and self._is_squeezed:
+            frame = frame_of(self.classifier, self.size)
+        return remarks_on(self.model, self.on_device, frame)
 
     @property
     def _is_squeezed(self) -> bool:
@@ -93,12 +94,7 @@ class Given:
 
 
 def given_by(
-    image: Any,
-    classifier: AnyClassifier,
-    device: str | torch.device = "auto",
-    resizing: Choice = "preset",
-    *,
-    output: OutputKind | None = None,
+    image: Any, classifier: AnyClassifier, device: str | torch.device = "auto", stated: Stated = UNSTATED
 ) -> Given:
     """What an explaining task is given, checked.
 
@@ -108,8 +104,8 @@ def given_by(
         InputError: no classifier or one without gradient, no single image, an unknown device or resizing.
     """
     place = choose_device(device)
-    model = model_on(classifier, place, output=output)
-    own = with_resizing(model.classifier, resizing)
+    model = model_on(classifier, place, stated)
+    own = model.classifier
     picture = one_picture(image, values=own.values)
     frame = explained_frame(own, (picture.tensor.shape[-2], picture.tensor.shape[-1]))
     if frame is None:
@@ -121,21 +117,29 @@ def given_by(
     return given
 
 
-def as_model(classifier: AnyClassifier, *, output: OutputKind | None = None) -> TrainedModel:
-    """A classifier however it is given, with its loss estimator if it has one; output: what it returns, if that is stated.
+def remarks_on(model: TrainedModel, images: torch.Tensor, frame: Frame | None) -> tuple[str, ...]:
+    """What is to be said of a classifier: of its weights, of what it sees of an image, and whether it looks untrained."""
+    found = (*model.remarks, "" if frame is None else frame.remark(), looks_untrained(model.classifier, images))
+    return tuple(filter(None, found))
+
+
+def as_model(classifier: AnyClassifier, stated: Stated = UNSTATED) -> TrainedModel:
+    """A classifier however it is given, with its loss estimator if it has one, and what is stated of it.
 
     Raises:
-        InputError: something that is no classifier.
+        InputError: something that is no classifier, or of another number of classes.
     """
-    found: Any = (
-        original(classifier) if isinstance(classifier, nn.Module) else classifier
-    )  # torch.compile(Classifier(...))
+    # A Classifier may itself be compiled.
+    found: Any = original(classifier) if isinstance(classifier, nn.Module) else classifier
+    if isinstance(found, str | Path):
+        model = load_model(found, classes=stated.classes, output=stated.output)
+        return replace(model, classifier=with_resizing(model.classifier, stated.resizing))
     if isinstance(found, Classifier):
         found = TrainedModel(found)
     if isinstance(found, TrainedModel):
-        return replace(found, classifier=found.classifier.with_output(output))
-    if isinstance(found, str | Path):
-        return load_model(found, output=output)
+        model = with_classes(found, stated.classes)
+        own = with_resizing(model.classifier.with_output(stated.output), stated.resizing)
+        return replace(model, classifier=own)
     way_out = " (wrap it: Classifier(model, classes, mean, std, size))" if isinstance(classifier, nn.Module) else ""
     raise InputError(
         "classifier must be a Classifier, a model of load_model, or a text as for load_classifier, got "
@@ -144,9 +148,9 @@ def as_model(classifier: AnyClassifier, *, output: OutputKind | None = None) -> 
     )
 
 
-def model_on(classifier: AnyClassifier, device: torch.device, *, output: OutputKind | None = None) -> TrainedModel:
+def model_on(classifier: AnyClassifier, device: torch.device, stated: Stated = UNSTATED) -> TrainedModel:
     """A model on a device: the one that is given if it is there, else a copy, for it stays where its owner has it."""
-    model = as_model(classifier, output=output)
+    model = as_model(classifier, stated)
     estimator = None if model.estimator is None else on_device(model.estimator, device)
     return replace(model, classifier=on_device(model.classifier, device), estimator=estimator)
 
@@ -172,7 +176,7 @@ def one_picture(
     Raises:
         InputError: several pages, or another number of channels.
     """
-    picture = _one_page(image, value_range, page=page, salvage=salvage)
+    picture = one_page(image, value_range, page=page, salvage=salvage)
     if value_range is None and not isinstance(image, Picture):
         fits = values is not None and values.dtype == picture.dtype.name
         picture = _within(picture, values) if values is not None and fits else _with_range_of_type(picture)
@@ -187,7 +191,7 @@ def one_picture(
     return picture
 
 
-def _one_page(
+def one_page(
     image: Any, value_range: tuple[float, float] | None = None, *, page: int | None = None, salvage: bool = False
 ) -> Picture:
     try:
@@ -235,64 +239,3 @@ def at_working_size(image: torch.Tensor, classifier: Classifier) -> torch.Tensor
     factor = math.sqrt(pixels / (height * width))
     size = tuple(max(16, 4 * round(side * factor / 4)) for side in (height, width))
     return functional.interpolate(image, size=size, mode="bilinear", antialias=True, align_corners=False)
-
-
-# ---------------------------------------------------------------------- masks
-
-
-def region_of(mask: Any, given: Given, name: str = "region") -> torch.Tensor:
-    """The white part of a mask, (1, 1, h, w) in 0 to 1, at the size at which the image is explained.
-
-    Raises:
-        InputError: a mask of another size than the image's, or with nothing white left at that size.
-    """
-    own = _one_page(mask).white()
-    (height, width), (rows, columns) = given.full_size.shape[-2:], own.shape[-2:]
-    if len(own) != 1 or (height, width) != (rows, columns):
-        raise InputError(
-            f"the {name} is {columns} x {rows} pixels, the image {width} x {height}: give a mask of the image's size",
-            code="shape",
-        )
-    frame = given.frame
-    white = (
-        functional.interpolate(own.float(), size=given.size, mode="area")
-        if frame is None
-        else frame.of_mask(own.float())
-    )
-    if not bool((white > 0.5).any()):
-        if frame is not None and frame.share < 1 and seen_share(mask, given) < 0.5:
-            way = "give resizing letterbox, which shows the whole image"
-            raise InputError(
-                f"the {name} lies outside of what the classifier sees ({frame.remark()}): {way}", code="mask"
-            )
-        raise _lost(name, "white", int(own.sum()), given.size)
-    return white
-
-
-def lesion_of(mask: Any, given: Given) -> torch.Tensor:
-    """The white part of a lesion mask, (1, 1, h, w) bool; some of the mask must be black.
-
-    Raises:
-        InputError: as `region_of`, or with nothing black left.
-    """
-    inside = region_of(mask, given, "lesion mask") > 0.5
-    if bool(inside.all()):
-        raise _lost("lesion mask", "black", int((~_one_page(mask).white().bool()).sum()), given.size)
-    return inside
-
-
-def seen_share(mask: Any, given: Given) -> float:
-    """The share of the white part of a mask that the classifier sees, 0 to 1."""
-    if given.frame is None:
-        return 1.0
-    own = _one_page(mask).white().float()
-    whole = functional.interpolate(own, given.frame.resized, mode="area").sum()
-    return float(given.frame.of_mask(own).sum() / whole.clamp_min(1e-6))
-
-
-def _lost(name: str, color: str, count: int, size: tuple[int, int]) -> InputError:
-    return InputError(
-        f"the {name} has {count} {color} pixels, too few at {size[1]} x {size[0]}, the size at which the image is explained: "
-        f"paint more of it {color}, or leave it out",
-        code="mask",
-    )

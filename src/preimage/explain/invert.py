@@ -45,7 +45,7 @@ def start(image: Any, options: InvertOptions) -> ExplanationRun[Explanation] | L
     from preimage.explain.inputs import given_by
     from preimage.explain.run import Layers, blocks_of
 
-    given = given_by(image, options.classifier, options.device, options.resizing, output=options.classifier_output)
+    given = given_by(image, options.classifier, options.device, options.stated)
     if options.layers == ALL:
         layers = blocks_of(given.classifier, given.on_device)
     elif isinstance(options.layers, str):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from preimage.errors import InputError
-from preimage.explain.options import ExplainOptions, PriorOptions, StopOptions, explaining
+from preimage.explain.options import ExplainOptions, MaximizePrior, StopOptions, explaining, further_images
 from preimage.tasks import option
 
 if TYPE_CHECKING:
@@ -20,10 +20,14 @@ if TYPE_CHECKING:
 
     from preimage.engine.result import Result
     from preimage.explain.explanation import Explanation
+    from preimage.explain.forward import ForwardPass
     from preimage.explain.run import ExplanationRun
     from preimage.stopping import Tracker
 
 DEFAULT_SIDE = 224
+COPIES, DIVERSITY = 4, 1.0
+ALTERED: dict[str, float] = {"noise": 0.0, "turn": 10.0}
+LIKENESS = 10.0  # of logits: the scale of the diversity's weight
 NOISE = 0.05  # standard deviation of the initial pixels around gray
 LIMITS = (
     "The image shows what excites the classifier, which need not be what the class looks like.",
@@ -32,7 +36,7 @@ LIMITS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaximizeOptions(ExplainOptions, PriorOptions, StopOptions):
+class MaximizeOptions(ExplainOptions, StopOptions):
     """Options of `maximize`."""
 
     target: str | int | None = option(None, help="Class whose logit is maximized, by name or number from 0.")
@@ -45,6 +49,21 @@ class MaximizeOptions(ExplainOptions, PriorOptions, StopOptions):
         None,
         help="HEIGHT WIDTH of the image in pixels, 16 or more (default: the classifier's input size, else 224 224).",
     )
+    prior: MaximizePrior = option(
+        "deep",
+        help="Prior: deep (the network's structure), spectrum (Fourier coefficients in decorrelated colors), or pixels with tv "
+        "(total variation), alpha (also the alpha norm) or none (no regularizer).",
+    )
+    copies: int | None = option(
+        None,
+        help="Altered copies (shift, scale, turn, color) of the image at each step, which are to excite the unit; 0: the image "
+        f"itself alone, as published (default: {COPIES}; of a window, or with recipe paper, 0).",
+        minimum=0,
+    )
+    count: int = option(1, help="Number of images, of different seeds, 1 to 100.", minimum=1, maximum=100)
+    diversity: float = option(
+        DIVERSITY, help="Weight, at least 0, of how alike several images are, as the classifier sees them.", minimum=0
+    )
 
 
 def start(image: None, options: MaximizeOptions) -> ExplanationRun[Explanation]:
@@ -54,11 +73,15 @@ def start(image: None, options: MaximizeOptions) -> ExplanationRun[Explanation]:
         InputError: an image, neither a class nor a channel, or both; an unknown class or layer; a channel or window that does
             not exist; a size under 16 pixels, or above the largest of any image.
     """
+    from dataclasses import replace
+
     import torch
 
+    from preimage.classifiers.blocks import block_layers
     from preimage.classifiers.layout import layout_of
     from preimage.classifiers.resizing import for_input
     from preimage.engine.devices import choose_device
+    from preimage.explain.copies import Alteration, Copies
     from preimage.explain.explanation import Explanation, extended
     from preimage.explain.forward import CachedForward
     from preimage.explain.inputs import Given, model_on
@@ -69,18 +92,22 @@ def start(image: None, options: MaximizeOptions) -> ExplanationRun[Explanation]:
     if image is not None:
         raise InputError("maximize makes an image and takes none: leave it out", code="option")
     place = choose_device(options.device)
-    model = model_on(options.classifier, place, output=options.classifier_output)
+    model = model_on(options.classifier, place, options.stated)
     # The image is the classifier's input: no crop is made of it.
     classifier, prior, channel, window = for_input(model.classifier), options.prior, options.channel, options.window
     _check_unit(options)
     index = None if options.target is None else classifier.class_index(options.target)
     size = _size((classifier.size or (DEFAULT_SIDE, DEFAULT_SIDE)) if options.size is None else options.size)
-    recipe, _ = chosen(MAXIMIZATION, options.recipe, options.steps, prior)
+    recipe, name = chosen(MAXIMIZATION, options.recipe, options.steps, prior)
     blank = torch.full((1, classifier.mean.shape[1], *size), 0.5)
     given = Given(model, blank, blank.to(place))
     classifier.check_gradient(given.on_device)
-    layer = options.layer or ""
-    forward = CachedForward(classifier, [layer] if layer else [])
+    layer, diverse = options.layer or "", options.count > 1 and options.diversity > 0
+    compared = (layer or block_layers(classifier, given.on_device)[-1]) if diverse else ""
+    alone = name == "paper" or window is not None  # a window has its place
+    copied = options.copies if options.copies is not None else 0 if alone else COPIES
+    copies = Copies(Alteration(copied, **ALTERED), blank.shape[1], size, place) if copied else None
+    forward = CachedForward(classifier, [each for each in dict.fromkeys((layer, compared)) if each], copies=copies)
     layout = None if index is not None else layout_of(classifier, given.on_device, layer)
 
     def channels_first(features: torch.Tensor) -> torch.Tensor:
@@ -92,23 +119,34 @@ def start(image: None, options: MaximizeOptions) -> ExplanationRun[Explanation]:
     else:
         maximized = f"class {classifier.classes[index]}"
 
-    def excitation(x: torch.Tensor) -> torch.Tensor:
-        passed = forward(x)
+    def of(passed: ForwardPass) -> torch.Tensor:
         if index is not None:
             return passed.logits[:, index]
         return _mean_of_channel(channels_first(passed.features[layer]), channel, window)
 
+    def excitation(x: torch.Tensor) -> torch.Tensor:
+        return of(forward.of_copies(x)).unflatten(0, (len(x), -1)).mean(1)
+
+    def alike(x: torch.Tensor) -> torch.Tensor:
+        return likeness(forward(x).features[compared])
+
     def build(result: Result, _: Tracker) -> Explanation:
         found = result.image.clamp(0, 1)
         with torch.no_grad():
-            excited = float(excitation(found.to(place)))
-            probabilities = classifier.probabilities(found.to(place))[0].float().cpu()
-        numbers: dict[str, Any] = {"maximized": maximized, "excitation": excited, "prior": prior}
+            excited = of(forward(found.to(place))).float().cpu()
+            probabilities = classifier.probabilities(found.to(place)).float().cpu()
+        numbers: dict[str, Any] = {"maximized": maximized, "excitation": float(excited[0]), "prior": prior}
+        numbers["copies"] = copied
         if index is not None:
-            numbers["confidence"] = float(probabilities[index])
-        numbers["prediction"] = classifier.predicted(probabilities)
-        panels = {f"{maximized}: {excited:.1f}": found[0]}
-        return extended(result, Explanation, numbers=numbers, panels=panels, limits=LIMITS)
+            numbers["confidence"] = float(probabilities[0, index])
+        numbers["prediction"] = classifier.predicted(probabilities[0])
+        if options.count > 1:
+            numbers |= {"count": options.count, "excitations": excited.tolist()}
+        titles = [f"{maximized}: {value:.1f}" for value in excited.tolist()]
+        panels = dict(zip(titles if len(titles) == 1 else map(" ".join, _counted(titles)), found, strict=True))
+        own = [replace(result, image=each[None]) for each in found]
+        first, *others = [extended(each, Explanation, numbers=numbers, panels=panels, limits=LIMITS) for each in own]
+        return replace(first, others=tuple(others))
 
     run = ExplanationRun(
         "maximize",
@@ -118,18 +156,45 @@ def start(image: None, options: MaximizeOptions) -> ExplanationRun[Explanation]:
             torch.zeros(1, device=place),
             operator=excitation,
             distance=shortfall,
-            regularizers=pixel_regularizers(prior, blank),
+            regularizers=(
+                *pixel_regularizers(prior, blank),
+                *(((options.diversity * LIKENESS, alike),) if diverse else ()),
+            ),
         ),
         build,
         forward=forward,
         recipe=recipe,
         rule=options.stop,
-        fingerprint={"maximized": maximized, "prior": prior, "size": list(size)},
-        remark=f"{maximized}, {prior} prior",
+        fingerprint={
+            "maximized": maximized,
+            "prior": prior,
+            "size": list(size),
+            "copies": copied,
+            "count": options.count,
+            "diversity": options.diversity,
+        },
+        remark=f"{maximized}, {prior} prior" + (f", {copied} altered copies a step" if copied else ""),
+        streams=range(options.count),
     )
     if prior != "deep" and options.initial is None:
         _add_noise(run.prior.networks, options.seed)
     return run
+
+
+def likeness(features: torch.Tensor) -> torch.Tensor:
+    """The mean cosine of each image's Gram matrix of channels to those of the others, (b,).
+
+    Source: Olah, Mordvintsev, Schubert, Feature Visualization, Distill 2017, diversity.
+    """
+    rows = features.flatten(2) if features.ndim > 2 else features[..., None]
+    gram = rows @ rows.transpose(1, 2)
+    gram = gram.flatten(1) / gram.flatten(1).norm(dim=1, keepdim=True).clamp_min(1e-12)
+    cosines = gram @ gram.T
+    return (cosines.sum(1) - cosines.diagonal()) / max(1, len(cosines) - 1)
+
+
+def _counted(titles: Sequence[str]) -> list[tuple[str, str]]:
+    return [(f"{number}:", title) for number, title in enumerate(titles, 1)]
 
 
 def _check_unit(options: MaximizeOptions) -> None:
@@ -202,4 +267,5 @@ maximize = explaining(
     start,
     "MAXIMIZATION",
     inputs="none",
+    further=further_images,
 )

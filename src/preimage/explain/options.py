@@ -32,25 +32,68 @@ RESIZING = (
     "letterbox (all of it, with margins) or squeeze."
 )
 ResizingChoice = Literal["preset", "crop", "letterbox", "squeeze"]
+CLASSES = "Names of the --classifier's classes, with commas between, FILE.txt with one on each line, or their number."
 PAGE = "Self-contained HTML page: images, numbers, settings, limits."
+Classes = tuple[str, ...] | str | int | None
 ClassifierOutput = Literal["logits", "probabilities", "sigmoid", "labels", "label-probabilities"]
 UncertaintyKind = Literal["auto", "loss", "entropy", "energy", "none"]
 ImagePrior = Literal["deep", "tv", "alpha", "none"]
+MaximizePrior = Literal["deep", "spectrum", "tv", "alpha", "none"]
+
+
+@dataclass(frozen=True)
+class Stated:
+    """What the user states of a classifier that does not say so itself.
+
+    Args:
+        output: what it returns.
+        classes: the names of its classes, a text that holds them, or their number.
+        resizing: how images become its input.
+    """
+
+    output: ClassifierOutput | None = None
+    classes: Classes = None
+    resizing: ResizingChoice = "preset"
+
+
+UNSTATED = Stated()
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExplainOptions(RecipeOptions):
+class StatedOptions(TaskOptions):
+    """What can be stated of a classifier in every task that has one."""
+
+    classifier_output: ClassifierOutput | None = option(None, help=OUTPUT)
+    classes: Classes = option(None, help=CLASSES)
+
+    @property
+    def stated(self) -> Stated:
+        """The same as a value."""
+        return Stated(self.classifier_output, self.classes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeenOptions(StatedOptions):
+    """The same of a classifier that sees an image which is given."""
+
+    resizing: ResizingChoice = option("preset", help=RESIZING)
+
+    @property
+    def stated(self) -> Stated:
+        """The same as a value."""
+        return Stated(self.classifier_output, self.classes, self.resizing)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainOptions(RecipeOptions, StatedOptions):
     """Options of every explaining task."""
 
     classifier: Classifier | TrainedModel | str | Path = option(help=CLASSIFIER, kind="classifier")
-    classifier_output: ClassifierOutput | None = option(None, help=OUTPUT)
 
 
 @dataclass(frozen=True, kw_only=True)
-class JitterOptions(ExplainOptions):
+class JitterOptions(ExplainOptions, SeenOptions):
     """Options of the tasks that explain an image that is given."""
-
-    resizing: ResizingChoice = option("preset", help=RESIZING)
 
     input_jitter: bool | None = option(
         None,
@@ -125,6 +168,11 @@ def numbered(path: Path, number: int) -> Path:
         'changed-2.png'
     """
     return path.with_name(f"{path.stem}-{number}{path.suffix}")
+
+
+def further_images(options: Any, path: Path) -> list[Path]:
+    """The files of the images of further seeds, beside that of the first."""
+    return [numbered(path, number) for number in range(2, options.count + 1)]
 
 
 def explaining(

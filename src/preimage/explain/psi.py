@@ -9,7 +9,6 @@ steps of the deep prior as well, and those that come back in false colors are fa
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -19,6 +18,7 @@ from preimage.classifiers import Classifier
 from preimage.classifiers.blocks import KERNELS_OF_BLOCK, MOST_LAYERS, kernels, stages
 from preimage.classifiers.model_file import TrainedModel
 from preimage.classifiers.resizing import for_input
+from preimage.networks.spectrum import amplitudes, image_of
 
 KEPT = 0.9  # correlation, of the least of light and two colors, from which on a layer keeps the image
 IMAGES, STEPS, RATE = 2, 48, 0.05
@@ -26,9 +26,6 @@ SIDE, STRIDE = 128, 32  # pixels, for networks that take any size
 BLUR = 1 / 28  # of a side: 8 pixels of 224
 PUBLISHED = "layer1"  # the first residual block of a ResNet
 
-# Colors of photographs in three uncorrelated ones (Olah et al., after Bethge's statistics of ImageNet), the longest row 1.
-_COLORS = ((0.26, 0.09, 0.02), (0.27, 0.0, -0.05), (0.27, -0.09, 0.03))
-_CONTRAST = 5.9
 _YUV = ((0.299, 0.587, 0.114), (-0.147, -0.289, 0.436), (0.615, -0.515, -0.1))
 
 
@@ -98,9 +95,9 @@ def kept_by(classifier: Classifier, layer: str, size: tuple[int, int]) -> float:
     """
     place = classifier.mean.device
     classifier, size = _smaller(classifier, layer, size)
-    scale = _amplitudes(size).to(place)
+    scale = amplitudes(size).to(place)
     random = torch.Generator().manual_seed(0)
-    image = _drawn(torch.randn(IMAGES, 3, *scale.shape, 2, generator=random).to(place), scale, size)
+    image = image_of(torch.randn(IMAGES, 3, *scale.shape, 2, generator=random).to(place), scale, size)
     with torch.no_grad():
         features = classifier.features(image, layer)
         energy = features.flatten(1).square().mean(1).clamp_min(1e-12)
@@ -109,11 +106,11 @@ def kept_by(classifier: Classifier, layer: str, size: tuple[int, int]) -> float:
     optimizer = torch.optim.Adam([spectrum], lr=RATE)
     for _ in range(STEPS):
         optimizer.zero_grad()
-        error = (classifier.features(_drawn(spectrum, scale, size), layer) - features).square()
+        error = (classifier.features(image_of(spectrum, scale, size), layer) - features).square()
         (error.flatten(1).mean(1) / energy).sum().backward()
         optimizer.step()
     with torch.no_grad():
-        found = _drawn(spectrum, scale, size)
+        found = image_of(spectrum, scale, size)
         channels = 1 if classifier.mean.shape[1] == 1 else 3
         pair = (_blurred(_yuv(each)[:, :channels], min(size) * BLUR).flatten(2) for each in (image, found))
         a, b = (each - each.mean(2, keepdim=True) for each in pair)
@@ -135,22 +132,6 @@ def _smaller(classifier: Classifier, layer: str, size: tuple[int, int]) -> tuple
         except (RuntimeError, AssertionError, ValueError, TypeError):  # each library has its own
             pass
     return for_input(classifier), size
-
-
-def _amplitudes(size: tuple[int, int]) -> torch.Tensor:
-    """(h, w / 2 + 1): 1 / frequency, the spectrum of photographs; of root mean square 1."""
-    height, width = size
-    frequency = torch.hypot(torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)[None, :])
-    amplitudes = 1 / frequency.clamp_min(1 / max(size))
-    return amplitudes / amplitudes.square().mean().sqrt()
-
-
-def _drawn(spectrum: torch.Tensor, scale: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Images (b, 3, h, w) in 0 to 1 of coefficients (b, 3, h, w / 2 + 1, 2) that vary alike."""
-    values = torch.fft.irfft2(torch.view_as_complex(spectrum) * scale, s=size, norm="ortho")
-    colors = torch.tensor(_COLORS, device=values.device)
-    colors = _CONTRAST / math.sqrt(6) * colors / colors.norm(dim=1).max()
-    return torch.einsum("oc,bchw->bohw", colors, values).sigmoid()
 
 
 def _yuv(x: torch.Tensor) -> torch.Tensor:

@@ -73,8 +73,8 @@ def transfer(
 @torch.no_grad()
 def estimated_loss(classifier: Classifier, estimator: LossEstimator, x: torch.Tensor) -> torch.Tensor:
     """The estimated loss of images, in units of its spread, counted from the median of those it was settled on."""
-    _, features = classifier.logits_and_features(x, estimator.layers)
-    return estimator.relative(estimator(features), 0.5)
+    logits, features = classifier.logits_and_features(x, estimator.layers)
+    return estimator.relative(estimator.score(features, logits), 0.5)
 
 
 def judge(

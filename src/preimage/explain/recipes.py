@@ -12,8 +12,8 @@ import torch
 from preimage.codes import Noise
 from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
-from preimage.explain.options import ImagePrior
-from preimage.networks import Pixels, SkipNet, UNet
+from preimage.explain.options import MaximizePrior
+from preimage.networks import Pixels, SkipNet, Spectrum, UNet
 from preimage.optimizers import adam, muon
 from preimage.problem import Regularizer
 from preimage.recipes import choose
@@ -78,6 +78,7 @@ PIXELS: dict[str, Any] = {
     "rate": 0.02,
     "averaging": 0.0,
 }
+SPECTRUM_RATE = 0.05  # of coefficients (Olah et al. 2017)
 
 
 # Mahendran and Vedaldi, IJCV 2016: R is 1 if values lie B from the mean and differ by V from their neighbors, in 0..1 here;
@@ -85,7 +86,7 @@ PIXELS: dict[str, Any] = {
 B, V, C = 80 / 255, 80 / 255 / 6.5, 100.0
 
 
-def pixel_regularizers(prior: ImagePrior, image: torch.Tensor) -> tuple[tuple[float, Regularizer], ...]:
+def pixel_regularizers(prior: MaximizePrior, image: torch.Tensor) -> tuple[tuple[float, Regularizer], ...]:
     """R of a prior for images like this (1, c, h, w), relative to the data term; none for deep and none.
 
     Example:
@@ -101,7 +102,7 @@ def pixel_regularizers(prior: ImagePrior, image: torch.Tensor) -> tuple[tuple[fl
 
 
 def chosen(
-    recipes: Mapping[str, Recipe], given: Any, steps: int | None, prior: ImagePrior = "deep", **pixel_changes: Any
+    recipes: Mapping[str, Recipe], given: Any, steps: int | None, prior: MaximizePrior = "deep", **pixel_changes: Any
 ) -> tuple[Recipe, str]:
     """The recipe to use and its name, which is empty for a Recipe value.
 
@@ -114,14 +115,15 @@ def chosen(
     Raises:
         InputError: an unknown name or prior, or the value of another network with a prior of pixels.
     """
-    if prior not in get_args(ImagePrior):
-        raise InputError(f"prior must be {', '.join(get_args(ImagePrior))}, got {prior!r}")
+    if prior not in get_args(MaximizePrior):
+        raise InputError(f"prior must be {', '.join(get_args(MaximizePrior))}, got {prior!r}")
     choice = choose(recipes, given, {"steps": steps})
-    if choice.name is None and prior != "deep" and not isinstance(choice.base.network, Pixels.Config):
+    if choice.name is None and prior != "deep" and not isinstance(choice.base.network, Pixels.Config | Spectrum.Config):
         raise InputError(
             f"prior {prior} is one of pixels, and the recipe has another network: give the recipe by name, "
             "recipe('fast', steps=100), or one whose network is Pixels.Config()",
             code="option",
         )
-    pixels = {} if prior == "deep" else PIXELS | pixel_changes
+    spectrum = {"network": Spectrum.Config(), "rate": SPECTRUM_RATE} if prior == "spectrum" else {}
+    pixels = {} if prior == "deep" else PIXELS | spectrum | pixel_changes
     return choice.adapted(lambda _, base: replace(base, **pixels)), choice.name or ""

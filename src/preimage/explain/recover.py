@@ -47,7 +47,7 @@ def start(image: Any, options: RecoverOptions) -> ExplanationRun[Explanation]:
     from preimage.metrics import psnr
     from preimage.problem import Problem
 
-    given = given_by(image, options.classifier, options.device, options.resizing, output=options.classifier_output)
+    given = given_by(image, options.classifier, options.device, options.stated)
     psi = psi_of(given.model, given.on_device, options.layer)
     x0, layer, weight = given.image, psi.layer, options.loss_weight
     recipe, name = chosen(RECOVERY, options.recipe, options.steps)

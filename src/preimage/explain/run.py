@@ -11,7 +11,6 @@ import torch
 from preimage.classifiers import Classifier
 from preimage.classifiers.blocks import block_layers
 from preimage.classifiers.model_file import model_fingerprint
-from preimage.classifiers.untrained import looks_untrained
 from preimage.engine.checkpoint import fingerprint as content
 from preimage.engine.fit import Fit
 from preimage.engine.recipe import Recipe
@@ -68,7 +67,7 @@ class ExplanationRun(Fit, Generic[Built]):
             recognized["frame"] = asdict(given.frame)
         if given.picture is not None:
             recognized |= {"input": content(given.picture.tensor), "input_jitter": forward.jitter is not None}
-        remarks = [remark, *given.remarks, *further_remarks, looks_untrained(given.classifier, given.on_device)]
+        remarks = [remark, *given.remarks, *further_remarks]
         if forward.is_clipped and getattr(options, "prior", "deep") != "deep":
             remarks.append(CLIPPED)
         super().__init__(
@@ -82,7 +81,7 @@ class ExplanationRun(Fit, Generic[Built]):
             picture=given.picture,
             task=task,
             fingerprint=recognized,
-            remarks=tuple(filter(None, remarks)),
+            remarks=tuple(remarks),
         )
 
     def __next__(self) -> Step:

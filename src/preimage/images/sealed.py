@@ -68,6 +68,12 @@ def unsealed(data: bytes) -> io.BytesIO | None:
     return io.BytesIO(data) if data[end:] == _seal(found, end) else None
 
 
+def has_seal(file: BinaryIO) -> bool:
+    """Whether there is a seal at the end of a file, of whatever content."""
+    file.seek(max(0, file.seek(0, io.SEEK_END) - _LENGTH))
+    return file.read(len(_MARK)) == _MARK
+
+
 def _seal(digest: str, length: int) -> bytes:
     return _MARK + f"{digest} {length:016d}\n".encode()
 

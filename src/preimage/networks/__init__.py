@@ -8,6 +8,7 @@ from preimage.networks.deep_decoder import DeepDecoder
 from preimage.networks.pixels import Pixels
 from preimage.networks.resnet import ResNet
 from preimage.networks.skip import SkipNet
+from preimage.networks.spectrum import Spectrum
 from preimage.networks.unet import UNet
 
-__all__ = ["DeepDecoder", "Pixels", "ResNet", "SkipNet", "UNet"]
+__all__ = ["DeepDecoder", "Pixels", "ResNet", "SkipNet", "Spectrum", "UNet"]

@@ -1,0 +1,112 @@
+"""Counterfactuals of an ImageNet classifier: do other classifiers follow, and what of the change is a pattern alone?"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from preimage.classifiers import Classifier
+from preimage.explain.counterfactual import counterfactual
+from preimage.explain.similarity import high_frequency_share
+from preimage.figures.panels import magnified
+from studies.harness import Measured, Run, Study, by_scale, chosen, classifiers, figures, imaging, lite, tables
+
+COUNT = by_scale(1, 30, 100)
+STEPS = by_scale(6, None, None)
+AIMS = {"followed": 0.6, "high_frequency_share": 0.15, "same": 0.9}
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a counterfactual is made."""
+
+    title: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+METHODS = {
+    "default": Method("default"),
+    "plain": Method("plain DIP", {"copies": 0, "smooth": 0.0}),
+    "pixels": Method("pixels (adversarial)", {"prior": "none", "copies": 0, "smooth": 0.0}),
+    "tv": Method("pixels with total variation", {"prior": "tv", "copies": 0, "smooth": 0.0}),
+    "olah": Method("pixels with total variation, altered copies", {"prior": "tv"}),
+}
+
+
+def models(run: Run) -> tuple[Classifier, list[Classifier]]:
+    """The classifier that is explained, and its judges."""
+    if run.smoke:
+        found = [classifiers.classifier(run, name).classifier for name in ("cifar10", "cifar10-second")]
+        return found[0], found[1:]
+    return lite.lite0(), [lite.lite1(), lite.lite2()]
+
+
+def pictures(run: Run) -> dict[str, torch.Tensor]:
+    if run.smoke:
+        return {"generated": imaging.generated_picture(32)}
+    return lite.recognized(run, COUNT[run.scale])
+
+
+def measure(run: Run, picture: str, method: str):
+    model, judges = run.once(models)
+    options: dict[str, Any] = METHODS[method].options | (
+        {} if STEPS[run.scale] is None else {"steps": STEPS[run.scale]}
+    )
+    found = counterfactual(run.once(pictures)[picture], classifier=model, uncertainty="none", **options).run()
+    before, change = found.given, found.difference
+    assert before is not None
+    base = before if method == "pixels" else found.reconstruction
+    target = model.classes[found.target]
+    rows = [found.probabilities[name] for name in ("given", "reconstruction", "counterfactual")]
+    row: dict[str, Any] = {"class": model.classes[found.prediction], "target": target}
+    row |= {"valid": int(found.valid), "confidence": found.confidence}
+    row |= {"same": int(int(rows[1].argmax()) == found.prediction), "kept": float(rows[1][found.prediction])}
+    with torch.no_grad():
+        for number, judge in enumerate(judges, 1):
+            index = judge.class_index(target)
+            first, last = (judge.probabilities(x.clamp(0, 1))[0] for x in (base, found.changed))
+            row |= {f"followed_{number}": int(int(last.argmax()) == index)}
+            row |= {f"gain_{number}": float(last[index] - first[index])}
+    row["followed"] = sum(row[f"followed_{k}"] for k in range(1, len(judges) + 1)) / len(judges)
+    row["high_frequency_share"] = float(high_frequency_share(found.changed - base)[0])
+    row["change"] = 255 * float((found.changed - base).square().mean().sqrt())
+    shown = [(f"input, {row['class']}", before), (f"reconstruction, {row['kept']:.2f}", found.reconstruction)]
+    shown += [(f"{target} {found.confidence:.2f}, judges {row['followed']:.1f}", found.changed)]
+    figures.save_panels([*shown, ("difference, magnified", magnified(change))], run.figure(picture, method))
+    return row | {"psi": found.numbers["layer"], "steps": found.steps, "seconds": found.seconds}
+
+
+COLUMNS = {"valid": "valid:.2f", "judges follow": "followed:.2f", "their gain": "gain_1:.2f"}
+COLUMNS |= {"high-frequency share": "high_frequency_share:.3f", "change, of 255": "change:.1f"}
+COLUMNS |= {"reconstruction of the same class": "same:.2f", "seconds": "seconds:.0f"}
+
+
+def values(run: Run):
+    rows = run.rows()
+    groups = tables.grouped(rows, "method")
+    titles: Any = {"method": lambda own: METHODS[own[0]["method"]].title, "pictures": lambda own: str(len(own))}
+    means = tables.table(titles | COLUMNS, [groups[name] for name in METHODS if name in groups])
+    own = chosen(rows, method="default")
+    follow, high, same = (tables.mean(own, name) for name in AIMS)
+    met = {True: "yes", False: "no"}
+    lines = [
+        ["judges follow at least 60 %", f"{follow:.0%}", met[follow >= AIMS["followed"]]],
+        ["high-frequency share below 0.15, mean", f"{high:.3f}", met[high < AIMS["high_frequency_share"]]],
+        ["reconstruction of the same class, 90 %", f"{same:.0%}", met[same >= AIMS["same"]]],
+    ]
+    columns = {"picture": "picture", "class": "class", "target": "target"} | COLUMNS
+    return {
+        "count": len(own),
+        "psi": own[0]["psi"],
+        "means": means,
+        "targets": tables.markdown(["target", "measured", "met"], lines),
+        "each": tables.table(columns, tables.each(own)),
+    }
+
+
+STUDY = Study(
+    Measured(
+        ("picture", "method"), lambda run: [(name, method) for method in METHODS for name in pictures(run)], measure
+    ),
+    values,
+)

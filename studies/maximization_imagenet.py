@@ -1,0 +1,107 @@
+"""What excites classes and channels of an ImageNet classifier: does another one see the class? Beside Olah et al. 2017."""
+
+from typing import Any
+
+import torch
+
+from preimage.classifiers import Classifier
+from preimage.explain.maximize import maximize
+from preimage.explain.similarity import high_frequency_share
+from studies.harness import Measured, Run, Study, by_scale, chosen, classifiers, figures, fits, lite, tables
+
+CLASSES = ("goldfish", "flamingo", "zebra", "tabby", "golden retriever", "monarch")
+CLASSES += ("school bus", "pineapple", "castle", "volcano")
+LAYER, CHANNELS = "_blocks.10", (3, 20, 41, 77)  # the middle of the network; channels as they come
+COUNT = by_scale(1, 10, 10)
+STEPS = by_scale(6, None, None)
+TOP, WANTED = 5, 0.7
+METHODS: dict[str, tuple[str, dict[str, Any]]] = {
+    "default": ("default", {}),
+    "published": ("deep prior alone, as published", {"copies": 0}),
+    "olah": ("spectrum and altered copies (Olah et al. 2017)", {"prior": "spectrum"}),
+    "tv": ("pixels with total variation", {"prior": "tv", "copies": 0}),
+    "pixels": ("pixels", {"prior": "none", "copies": 0}),
+}
+
+
+def models(run: Run) -> tuple[Classifier, list[Classifier]]:
+    if run.smoke:
+        found = [classifiers.classifier(run, name).classifier for name in ("cifar10", "cifar10-second")]
+        return found[0], found[1:]
+    return lite.lite0(), [lite.lite1(), lite.lite2()]
+
+
+def goals(run: Run) -> dict[str, dict[str, Any]]:
+    if run.smoke:
+        return {"cat": {"target": "cat"}}
+    found: dict[str, dict[str, Any]] = {name: {"target": name} for name in CLASSES[: COUNT[run.scale]]}
+    return found | {f"{LAYER} channel {k}": {"layer": LAYER, "channel": k} for k in CHANNELS}
+
+
+def rank(classifier: Classifier, image: torch.Tensor, name: str) -> int:
+    """1: no class is more probable."""
+    logits = classifier(image)[0]
+    return 1 + int((logits > logits[classifier.class_index(name)]).sum())
+
+
+def measure(run: Run, maximized: str, method: str):
+    model, judges = run.once(models)
+    goal, options = goals(run)[maximized], METHODS[method][1]
+    steps: dict[str, Any] = {} if STEPS[run.scale] is None else {"steps": STEPS[run.scale]}
+    found = maximize(classifier=model, **goal, **options, **steps).run()
+    image = found.image.clamp(0, 1)
+    figures.keep_picture(image, run.figure(maximized, method))
+    of_class = "target" in goal
+    row: dict[str, Any] = {"kind": "class" if of_class else "channel", "excitation": found.numbers["excitation"]}
+    with torch.no_grad():
+        ranks = [rank(each, image, goal["target"]) for each in judges] if of_class else []
+        first = judges[0].probabilities(image)[0]
+    row["rank"] = min(ranks) if of_class else fits.NAN
+    row["worst_rank"] = max(ranks) if of_class else fits.NAN
+    row["judge_confidence"] = float(first[judges[0].class_index(goal["target"])]) if of_class else fits.NAN
+    row["high_frequencies"] = float(high_frequency_share(image)[0])
+    return row | {"steps": found.steps, "seconds": found.seconds}
+
+
+def within(rows) -> str:
+    own = [row for row in rows if row["kind"] == "class"]
+    return f"{sum(row['rank'] <= TOP for row in own)} of {len(own)}"
+
+
+def by_all(rows) -> str:
+    own = [row for row in rows if row["kind"] == "class"]
+    return f"{sum(row['worst_rank'] <= TOP for row in own)} of {len(own)}"
+
+
+SHARES = {"high frequencies": "high_frequencies:.3f", "seconds": "seconds:.0f"}
+
+
+def values(run: Run):
+    rows = run.rows()
+    groups = tables.grouped(rows, "method")
+    columns: Any = {"method": lambda own: METHODS[own[0]["method"]][0], "among the five first of a judge": within}
+    columns |= {"of both judges": by_all, "a judge's confidence": "judge_confidence:.2f"} | SHARES
+    own = chosen(rows, method="default", kind="class")
+    share = sum(row["rank"] <= TOP for row in own) / max(1, len(own))
+    line = ["class among the five first of a judge, 7 of 10", within(own), "yes" if share >= WANTED else "no"]
+    each: Any = {"maximized": "maximized", "method": "method", "excitation": "excitation:.1f", "rank": "rank", **SHARES}
+    return {
+        "means": tables.table(columns, [groups[name] for name in METHODS if name in groups]),
+        "targets": tables.markdown(["target", "measured", "met"], [line]),
+        "each": tables.table(each, tables.each(rows)),
+    }
+
+
+def draw(run: Run):
+    names = list(tables.grouped(run.rows(), "maximized"))
+    files = [[run.figure(name, method) for name in names] for method in METHODS]
+    figures.save_sheet(list(METHODS), names, files, run.figure())
+
+
+STUDY = Study(
+    Measured(
+        ("maximized", "method"), lambda run: [(name, method) for method in METHODS for name in goals(run)], measure
+    ),
+    values,
+    draw,
+)
