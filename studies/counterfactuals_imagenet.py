@@ -13,6 +13,7 @@ from studies.harness import Measured, Run, Study, by_scale, chosen, classifiers,
 
 COUNT = by_scale(1, 30, 100)
 STEPS = by_scale(6, None, None)
+UNMEASURED = "Nothing is measured yet: `make study NAME=counterfactuals_imagenet`."
 AIMS = {"followed": 0.6, "high_frequency_share": 0.15, "same": 0.9}
 
 
@@ -26,9 +27,9 @@ class Method:
 
 METHODS = {
     "default": Method("default"),
-    "plain": Method("plain DIP", {"copies": 0, "smooth": 0.0}),
-    "pixels": Method("pixels (adversarial)", {"prior": "none", "copies": 0, "smooth": 0.0}),
-    "tv": Method("pixels with total variation", {"prior": "tv", "copies": 0, "smooth": 0.0}),
+    "plain": Method("plain DIP", {"copies": 0}),
+    "pixels": Method("pixels (adversarial)", {"prior": "none", "copies": 0}),
+    "tv": Method("pixels with total variation", {"prior": "tv", "copies": 0}),
     "olah": Method("pixels with total variation, altered copies", {"prior": "tv"}),
 }
 
@@ -87,6 +88,8 @@ def values(run: Run):
     titles: Any = {"method": lambda own: METHODS[own[0]["method"]].title, "pictures": lambda own: str(len(own))}
     means = tables.table(titles | COLUMNS, [groups[name] for name in METHODS if name in groups])
     own = chosen(rows, method="default")
+    if not own:
+        return {"count": 0, "psi": "", "means": UNMEASURED, "targets": "", "each": ""}
     follow, high, same = (tables.mean(own, name) for name in AIMS)
     met = {True: "yes", False: "no"}
     lines = [

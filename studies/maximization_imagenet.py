@@ -78,6 +78,8 @@ SHARES = {"high frequencies": "high_frequencies:.3f", "seconds": "seconds:.0f"}
 
 def values(run: Run):
     rows = run.rows()
+    if not rows:
+        return {"means": "Nothing is measured yet: `make study NAME=maximization_imagenet`.", "targets": "", "each": ""}
     groups = tables.grouped(rows, "method")
     columns: Any = {"method": lambda own: METHODS[own[0]["method"]][0], "among the five first of a judge": within}
     columns |= {"of both judges": by_all, "a judge's confidence": "judge_confidence:.2f"} | SHARES

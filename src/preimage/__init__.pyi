@@ -31,6 +31,7 @@ from preimage.networks import DeepDecoder as DeepDecoder
 from preimage.networks import Pixels as Pixels
 from preimage.networks import ResNet as ResNet
 from preimage.networks import SkipNet as SkipNet
+from preimage.networks import Spectrum as Spectrum
 from preimage.networks import UNet as UNet
 from preimage.observe import OraclePeak as OraclePeak
 from preimage.observe import autosave as autosave

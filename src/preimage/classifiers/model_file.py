@@ -258,12 +258,8 @@ def estimator_of(held: dict[str, Any]) -> LossEstimator | None:
     if held["estimator"] is None:
         return None
     stated = held["estimator"]
-    kind = (
-        stated["channels"],
-        stated["units"],
-        stated.get("moments", 1),
-        stated.get("rank", 0),
-    )  # of earlier files: these
+    later = stated.get("moments", 1), stated.get("rank", 0)  # of earlier files: these
+    kind = stated["channels"], stated["units"], *later
     estimator = built(lambda: LossEstimator(*kind), stated["weights"])
     return estimator.eval().requires_grad_(False)
 

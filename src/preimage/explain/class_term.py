@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from preimage.classifiers import Classifier
 from preimage.explain.forward import CachedForward
+from preimage.problem import Each, Regularizer, name_of
 
 Loss = Callable[[torch.Tensor], torch.Tensor]
 
@@ -42,26 +43,29 @@ def loss_of(classifier: Classifier, target: int, absent: bool, probabilities: to
 
 @dataclass(frozen=True, eq=False)
 class ClassTerm:
-    """The loss of images (b, c, h, w), (b,): pairs of the counterfactual, and its reconstruction without this term.
+    """The loss of images (b, c, h, w), (b,): with altered copies the mean over those of each image.
 
     Args:
-        forward: with altered copies the loss of the counterfactual is the mean over its copies, and 0 for the reconstruction.
+        forward: of the classifier.
         loss: of logits.
-        roughness: weight of the total variation of the change, the mean magnitude of its differences between neighbors.
     """
 
     forward: CachedForward
     loss: Loss
-    roughness: float = 0.0
+
+    @property
+    def __name__(self) -> str:
+        return name_of(self.loss)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        if self.forward.copies is None:
-            found = self.loss(self.forward(x).logits)
-        else:
-            own = self.loss(self.forward.of_copies(x[0::2]).logits).unflatten(0, (len(x) // 2, -1)).mean(1)
-            found = torch.stack([own, torch.zeros_like(own)], 1).flatten()
-        if not self.roughness:
-            return found
-        change = x[0::2] - x[1::2].detach()
-        rough = change.diff(dim=-1).abs().flatten(1).mean(1) + change.diff(dim=-2).abs().flatten(1).mean(1)
-        return found + self.roughness * torch.stack([rough, torch.zeros_like(rough)], 1).flatten()
+        return self.loss(self.forward.of_copies(x).logits).unflatten(0, (len(x), -1)).mean(1)
+
+
+def class_terms(term: ClassTerm, pairs: int) -> Regularizer:
+    """The term for pairs of members, a counterfactual and its reconstruction, whose weight is 0: that needs no copies."""
+    return term if term.forward.copies is None else Each([term, nothing] * pairs)
+
+
+def nothing(x: torch.Tensor) -> torch.Tensor:
+    """0 for each image, (b,)."""
+    return x.new_zeros(len(x))

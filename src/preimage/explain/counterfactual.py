@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 # Of pixels initialized with the image: Adam moves each by about its rate even without a gradient to follow.
 PIXELS_RATE = 0.002
 CLASS_WEIGHT_GROWTH = 1.25
-COPIES, SMOOTH = 0, 0.0
+COPIES = 0
 WHOLE = 0.995  # of a mask: what is lost of it is said
 STRENGTHS = "PNG of the change at strengths from 0 to 1, with the probability of the target."
 
@@ -72,7 +72,6 @@ class CounterfactualOptions(FeatureOptions, PriorOptions):
         "image itself alone, as published.",
         minimum=0,
     )
-    smooth: float = option(SMOOTH, help="Weight of the total variation of the change, at least 0; 0: none.", minimum=0)
     region: Any = option(None, help="Mask, white where the image may change (default: everywhere).", kind="image")
     lesion_mask: Any = option(
         None, help="Mask, white where the change is expected; for the report, never used by the fit.", kind="image"
@@ -110,7 +109,7 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
     from preimage.classifiers.resizing import for_input
     from preimage.engine.checkpoint import fingerprint
     from preimage.explain.class_schedule import ClassReached
-    from preimage.explain.class_term import ClassTerm, loss_of
+    from preimage.explain.class_term import ClassTerm, class_terms, loss_of
     from preimage.explain.copies import Alteration, Copies
     from preimage.explain.counterfactual_result import ResultBuilder
     from preimage.explain.forward import CachedForward, Features, UncertaintyPenalty
@@ -163,7 +162,7 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
         confidence=options.confidence,
         growth=growth,
     )
-    class_term = ClassTerm(forward, loss_of(classifier, target, absent, probabilities.to(given.device)), options.smooth)
+    class_term = ClassTerm(forward, loss_of(classifier, target, absent, probabilities.to(given.device)))
     features = Features(forward, layer, given.on_device)
     penalty.set_reference(forward, given.on_device)
     class_weights = torch.tensor([options.class_weight, 0.0] * options.count)
@@ -171,7 +170,7 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
         features.target,
         operator=features,
         regularizers=(
-            (class_weights, class_term),
+            (class_weights, class_terms(class_term, options.count)),
             *penalty.regularizers(forward, options.loss_weight),
             *pixel_regularizers(prior, x0),
         ),

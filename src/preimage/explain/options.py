@@ -28,7 +28,7 @@ OUTPUT = (
     "labels) or label-probabilities (the sigmoid of each of these); default: logits, and an error where it cannot be any."
 )
 RESIZING = (
-    "How an image of other proportions becomes the classifier's input: preset (the classifier's own), crop (the middle), "
+    "Resizing of an image of other proportions to the classifier's input: preset (the classifier's own), crop (the middle), "
     "letterbox (all of it, with margins) or squeeze."
 )
 ResizingChoice = Literal["preset", "crop", "letterbox", "squeeze"]
