@@ -26,11 +26,11 @@ class Method:
 
 
 METHODS = {
-    "default": Method("default"),
-    "plain": Method("plain DIP", {"copies": 0}),
-    "pixels": Method("pixels (adversarial)", {"prior": "none", "copies": 0}),
-    "tv": Method("pixels with total variation", {"prior": "tv", "copies": 0}),
-    "olah": Method("pixels with total variation, altered copies", {"prior": "tv"}),
+    "copies": Method("altered copies", {"copies": 4, "confidence": 0.6}),
+    "plain": Method("default: plain DIP"),
+    "pixels": Method("pixels (adversarial)", {"prior": "none"}),
+    "tv": Method("pixels with total variation", {"prior": "tv"}),
+    "tv-copies": Method("pixels with total variation, altered copies", {"prior": "tv", "copies": 4, "confidence": 0.6}),
 }
 
 
@@ -87,7 +87,7 @@ def values(run: Run):
     groups = tables.grouped(rows, "method")
     titles: Any = {"method": lambda own: METHODS[own[0]["method"]].title, "pictures": lambda own: str(len(own))}
     means = tables.table(titles | COLUMNS, [groups[name] for name in METHODS if name in groups])
-    own = chosen(rows, method="default")
+    own = chosen(rows, method="copies")
     if not own:
         return {"count": 0, "psi": "", "means": UNMEASURED, "targets": "", "each": ""}
     follow, high, same = (tables.mean(own, name) for name in AIMS)

@@ -12,7 +12,8 @@ from explain.small import BRIEF, PIXELS, THIN
 from preimage.classifiers import Classifier
 from preimage.engine.checkpoint import load, save
 from preimage.errors import InputError
-from preimage.explain.maximize import maximize
+from preimage.explain.explanation import write_images
+from preimage.explain.maximize import likeness, maximize
 
 SIZE = (32, 32)
 
@@ -137,3 +138,38 @@ def test_what_cannot_be_is_said_in_one_line(settings, code):
         found(**settings)
     assert error.value.code == code
     assert "\n" not in str(error.value)
+
+
+def test_a_spectrum_excites_a_class_too():
+    one = found(target=0, prior="spectrum", recipe=PIXELS)
+    assert one.numbers["excitation"] > float(tiny()(random_pictures())[:, 0].max())
+    assert 0 <= float(one.image.min()) <= float(one.image.max()) <= 1
+
+
+@pytest.mark.parametrize("prior", ["deep", "spectrum", "none"])
+def test_altered_copies_are_said_and_excite_as_well(prior):
+    recipe = THIN if prior == "deep" else PIXELS
+    run = maximize(classifier=tiny(), size=SIZE, recipe=recipe, device="cpu", target=0, copies=3, prior=prior)
+    assert "3 altered copies a step" in run.remarks[0]
+    assert run.run().numbers["excitation"] > float(tiny()(random_pictures())[:, 0].mean())
+
+
+def test_several_images_differ_and_are_written_beside_the_first(tmp_path):
+    once = [found(target=0, count=k, steps=1).image for k in (1, 3)]
+    torch.testing.assert_close(*once, atol=1e-4, rtol=0)
+    alike, unlike = (found(target=0, count=3, diversity=d) for d in (0.0, 5.0))
+    assert len(alike.others) == len(unlike.others) == 2
+    assert not torch.allclose(alike.image, alike.others[0].image, atol=1e-3)
+    assert len(unlike.numbers["excitations"]) == unlike.numbers["count"] == 3
+    spread = [torch.cat([one.image, *(each.image for each in one.others)]) for one in (alike, unlike)]
+    gram = [float(likeness(tiny().features(each, "block2")).mean()) for each in spread]
+    assert gram[1] < gram[0]
+    write_images(alike, tmp_path / "a.png")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a-2.png", "a-3.png", "a.png"]
+
+
+def test_likeness_is_1_of_equals():
+    x = torch.rand(1, 4, 5, 5, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(likeness(x.expand(3, -1, -1, -1)), torch.ones(3))
+    assert float(likeness(torch.cat([x, x.flip(1)]))[0]) < 1
+    torch.testing.assert_close(likeness(x), torch.zeros(1))

@@ -32,11 +32,11 @@ class Alteration:
     """
 
     count: int = 4
-    noise: float = 0.1
+    noise: float = 0.3
     shift: float = 0.07
     scale: float = 0.15
     turn: float = 0.0
-    color: float = 0.1
+    color: float = 0.3
 
 
 class Copies:

@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 # Of pixels initialized with the image: Adam moves each by about its rate even without a gradient to follow.
 PIXELS_RATE = 0.002
 CLASS_WEIGHT_GROWTH = 1.25
-COPIES = 0
 WHOLE = 0.995  # of a mask: what is lost of it is said
 STRENGTHS = "PNG of the change at strengths from 0 to 1, with the probability of the target."
 
@@ -67,7 +66,7 @@ class CounterfactualOptions(FeatureOptions, PriorOptions):
         minimum=1,
     )
     copies: int = option(
-        COPIES,
+        0,
         help="Altered copies (noise, shift, scale, color) of the image at each step, in all of which the class is sought; 0: the "
         "image itself alone, as published.",
         minimum=0,

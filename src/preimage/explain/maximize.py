@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from preimage.stopping import Tracker
 
 DEFAULT_SIDE = 224
-COPIES, DIVERSITY = 4, 1.0
+DIVERSITY = 1.0
 ALTERED: dict[str, float] = {"noise": 0.0, "turn": 10.0}
 LIKENESS = 10.0  # of logits: the scale of the diversity's weight
 NOISE = 0.05  # standard deviation of the initial pixels around gray
@@ -54,10 +54,10 @@ class MaximizeOptions(ExplainOptions, StopOptions):
         help="Prior: deep (the network's structure), spectrum (Fourier coefficients in decorrelated colors), or pixels with tv "
         "(total variation), alpha (also the alpha norm) or none (no regularizer).",
     )
-    copies: int | None = option(
-        None,
-        help="Altered copies (shift, scale, turn, color) of the image at each step, which are to excite the unit; 0: the image "
-        f"itself alone, as published (default: {COPIES}; of a window, or with recipe paper, 0).",
+    copies: int = option(
+        0,
+        help="Altered copies (shift, scale, turn, color) of the image at each step, all of which are to excite it; 0: the image "
+        "itself alone, as published.",
         minimum=0,
     )
     count: int = option(1, help="Number of images, of different seeds, 1 to 100.", minimum=1, maximum=100)
@@ -98,14 +98,13 @@ def start(image: None, options: MaximizeOptions) -> ExplanationRun[Explanation]:
     _check_unit(options)
     index = None if options.target is None else classifier.class_index(options.target)
     size = _size((classifier.size or (DEFAULT_SIDE, DEFAULT_SIDE)) if options.size is None else options.size)
-    recipe, name = chosen(MAXIMIZATION, options.recipe, options.steps, prior)
+    recipe, _ = chosen(MAXIMIZATION, options.recipe, options.steps, prior)
     blank = torch.full((1, classifier.mean.shape[1], *size), 0.5)
     given = Given(model, blank, blank.to(place))
     classifier.check_gradient(given.on_device)
     layer, diverse = options.layer or "", options.count > 1 and options.diversity > 0
     compared = (layer or block_layers(classifier, given.on_device)[-1]) if diverse else ""
-    alone = name == "paper" or window is not None  # a window has its place
-    copied = options.copies if options.copies is not None else 0 if alone else COPIES
+    copied = options.copies
     copies = Copies(Alteration(copied, **ALTERED), blank.shape[1], size, place) if copied else None
     forward = CachedForward(classifier, [each for each in dict.fromkeys((layer, compared)) if each], copies=copies)
     layout = None if index is not None else layout_of(classifier, given.on_device, layer)

@@ -64,9 +64,9 @@ class Spectrum(nn.Module):
     def __init__(self, out_channels: int, *, size: tuple[int, int]) -> None:
         super().__init__()
         self.size = size
-        self.coefficients: nn.Parameter = nn.Parameter(torch.zeros(1, out_channels, size[0], size[1] // 2 + 1, 2))
+        self.coefficients: nn.Parameter = nn.Parameter(torch.zeros(2, out_channels, size[0], size[1] // 2 + 1))
         self.register_buffer("amplitude", amplitudes(size), persistent=False)
 
     def forward(self, code: torch.Tensor) -> torch.Tensor:
         assert isinstance(self.amplitude, torch.Tensor)
-        return image_of(self.coefficients, self.amplitude, self.size)
+        return image_of(self.coefficients.movedim(0, -1)[None].contiguous(), self.amplitude, self.size)

@@ -1,0 +1,103 @@
+"""Altered copies of an image: what they are, and what seeks a class in all of them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from classifiers.small import tiny
+from explain.small import BRIEF, THIN, picture
+
+from preimage.explain.class_term import ClassTerm, class_terms, cross_entropy
+from preimage.explain.copies import Alteration, Copies
+from preimage.explain.counterfactual import counterfactual
+from preimage.explain.forward import CachedForward
+from preimage.problem import Each
+
+NOTHING = {"noise": 0.0, "shift": 0.0, "scale": 0.0, "turn": 0.0, "color": 0.0}
+SIZES = [(32, 32), (24, 40), (41, 17)]
+
+
+def copies(size=(32, 32), count: int = 3, **alteration: float) -> Copies:
+    return Copies(Alteration(count, **{**NOTHING, **alteration}), 3, size)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_without_alteration_they_are_the_image(size):
+    x = torch.stack([picture(*size), 1 - picture(*size)])
+    found = copies(size)(x)
+    assert found.shape == (6, 3, *size)
+    torch.testing.assert_close(found, x.repeat_interleave(3, 0), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_noise_and_colors_stay_within_what_is_stated(size):
+    x = picture(*size)[None]
+    noisy = copies(size, 8, noise=0.2)
+    noisy.set_step(3)
+    deviations = (noisy(x) - x).flatten(1).std(1)
+    assert 0 < float(deviations.min()) < float(deviations.max()) < 0.22
+    tinted = copies(size, 8, color=0.3)(x)
+    low, high = 0.7 * x - 0.15, 1.3 * x + 0.15
+    assert bool(((tinted >= low - 1e-5) & (tinted <= high + 1e-5)).all())
+    assert not torch.allclose(tinted[0], tinted[1])
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_turn_keeps_lengths_whatever_the_proportions(size):
+    height, width = size
+    disc = torch.hypot(*torch.meshgrid(*(torch.arange(n) - (n - 1) / 2 for n in size), indexing="ij")) < min(size) / 3
+    turned = copies(size, 6, turn=20.0)(disc.float().expand(1, 3, height, width))
+    assert float((turned - disc.float()).abs().mean()) < 0.04
+
+
+def test_a_step_always_has_the_same_and_another_step_others():
+    one, x = copies(noise=0.2, shift=0.1), picture()[None]
+    shown = {}
+    for step in (0, 1, 0, None):
+        one.set_step(step)
+        shown.setdefault(step, []).append(one(x))
+    assert torch.equal(*shown[0])
+    assert not torch.allclose(shown[0][0], shown[1][0])
+    assert torch.equal(one.fixed(x), one.fixed(x))
+    assert one.fixed(torch.cat([x, x])).shape[0] == 2 * 2 * 3
+
+
+def test_the_term_of_a_class_is_the_mean_over_copies_and_none_of_the_reconstruction():
+    classifier, x = tiny(), torch.stack([picture(), 1 - picture()])
+    made = copies(noise=0.1, color=0.2)
+    term = ClassTerm(CachedForward(classifier, copies=made), lambda logits: cross_entropy(1, logits))
+    wanted = torch.stack([-classifier(made(each[None])).log_softmax(1)[:, 1].mean() for each in x])
+    torch.testing.assert_close(term(x), wanted)
+    pair = class_terms(term, 1)
+    torch.testing.assert_close(pair(x), torch.stack([wanted[0], torch.zeros(())]))
+    assert isinstance(pair, Each)
+    plain = ClassTerm(CachedForward(classifier), lambda logits: cross_entropy(1, logits))
+    assert class_terms(plain, 2) is plain
+    torch.testing.assert_close(plain(x), -classifier(x).log_softmax(1)[:, 1])
+
+
+def test_probabilities_are_those_of_fixed_copies():
+    made = copies(noise=0.1)
+    forward, x = CachedForward(tiny(), copies=made), torch.stack([picture(), 1 - picture()])
+    wanted = tiny().probabilities(made.fixed(x)).unflatten(0, (2, -1)).mean(1)
+    torch.testing.assert_close(forward.probabilities(x), wanted)
+    forward.set_step(7)
+    torch.testing.assert_close(forward.probabilities(x), wanted)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_counterfactual_of_copies_raises_the_target(count):
+    options = {"classifier": tiny(), "recipe": THIN, "device": "cpu", "layer": "block1", "uncertainty": "none"}
+    found = counterfactual(picture(), copies=2, class_weight=1.0, count=count, **options).run()
+    assert len(found.others) == count - 1
+    for one in (found, *found.others):
+        after, before = (one.probabilities[name][one.target] for name in ("counterfactual", "reconstruction"))
+        assert after > before
+    plain = counterfactual(picture(), class_weight=1.0, count=count, **options).run()
+    assert not torch.allclose(found.changed, plain.changed, atol=1e-4)
+
+
+def test_the_reconstruction_does_not_see_the_copies():
+    options = {"classifier": tiny(), "recipe": BRIEF, "device": "cpu", "layer": "block1", "uncertainty": "none"}
+    one, other = (counterfactual(picture(), copies=k, **options).run().reconstruction for k in (0, 3))
+    torch.testing.assert_close(one, other)
