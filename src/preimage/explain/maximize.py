@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from preimage.errors import InputError
-from preimage.explain.options import ExplainOptions, MaximizePrior, StopOptions, explaining, further_images
+from preimage.explain.options import AnyPriorOptions, ExplainOptions, StopOptions, explaining, further_images
 from preimage.tasks import option
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ LIMITS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaximizeOptions(ExplainOptions, StopOptions):
+class MaximizeOptions(ExplainOptions, AnyPriorOptions, StopOptions):
     """Options of `maximize`."""
 
     target: str | int | None = option(None, help="Class whose logit is maximized, by name or number from 0.")
@@ -48,11 +48,6 @@ class MaximizeOptions(ExplainOptions, StopOptions):
     size: tuple[int, int] | None = option(
         None,
         help="HEIGHT WIDTH of the image in pixels, 16 or more (default: the classifier's input size, else 224 224).",
-    )
-    prior: MaximizePrior = option(
-        "deep",
-        help="Prior: deep (the network's structure), spectrum (Fourier coefficients in decorrelated colors), or pixels with tv "
-        "(total variation), alpha (also the alpha norm) or none (no regularizer).",
     )
     copies: int = option(
         0,

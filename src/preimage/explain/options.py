@@ -38,7 +38,7 @@ Classes = tuple[str, ...] | str | int | None
 ClassifierOutput = Literal["logits", "probabilities", "sigmoid", "labels", "label-probabilities"]
 UncertaintyKind = Literal["auto", "loss", "entropy", "energy", "none"]
 ImagePrior = Literal["deep", "tv", "alpha", "none"]
-MaximizePrior = Literal["deep", "spectrum", "tv", "alpha", "none"]
+AnyPrior = Literal["deep", "spectrum", "tv", "alpha", "none"]
 
 
 @dataclass(frozen=True)
@@ -141,6 +141,17 @@ class PriorOptions(TaskOptions):
         "deep",
         help="Prior: deep (the network's structure), or for comparison pixels with tv (total variation), alpha (also the alpha "
         "norm) or none (no regularizer).",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnyPriorOptions(TaskOptions):
+    """The same of a task that starts from nothing: also one of the image's spectrum."""
+
+    prior: AnyPrior = option(
+        "deep",
+        help="Prior: deep (the network's structure), spectrum (Fourier coefficients in decorrelated colors), or pixels with tv "
+        "(total variation), alpha (also the alpha norm) or none (no regularizer).",
     )
 
 

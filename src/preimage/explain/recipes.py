@@ -12,7 +12,7 @@ import torch
 from preimage.codes import Noise
 from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
-from preimage.explain.options import MaximizePrior
+from preimage.explain.options import AnyPrior
 from preimage.networks import Pixels, SkipNet, Spectrum, UNet
 from preimage.optimizers import adam, muon
 from preimage.problem import Regularizer
@@ -86,7 +86,7 @@ SPECTRUM_RATE = 0.05  # of coefficients (Olah et al. 2017)
 B, V, C = 80 / 255, 80 / 255 / 6.5, 100.0
 
 
-def pixel_regularizers(prior: MaximizePrior, image: torch.Tensor) -> tuple[tuple[float, Regularizer], ...]:
+def pixel_regularizers(prior: AnyPrior, image: torch.Tensor) -> tuple[tuple[float, Regularizer], ...]:
     """R of a prior for images like this (1, c, h, w), relative to the data term; none for deep and none.
 
     Example:
@@ -102,7 +102,7 @@ def pixel_regularizers(prior: MaximizePrior, image: torch.Tensor) -> tuple[tuple
 
 
 def chosen(
-    recipes: Mapping[str, Recipe], given: Any, steps: int | None, prior: MaximizePrior = "deep", **pixel_changes: Any
+    recipes: Mapping[str, Recipe], given: Any, steps: int | None, prior: AnyPrior = "deep", **pixel_changes: Any
 ) -> tuple[Recipe, str]:
     """The recipe to use and its name, which is empty for a Recipe value.
 
@@ -115,8 +115,8 @@ def chosen(
     Raises:
         InputError: an unknown name or prior, or the value of another network with a prior of pixels.
     """
-    if prior not in get_args(MaximizePrior):
-        raise InputError(f"prior must be {', '.join(get_args(MaximizePrior))}, got {prior!r}")
+    if prior not in get_args(AnyPrior):
+        raise InputError(f"prior must be {', '.join(get_args(AnyPrior))}, got {prior!r}")
     choice = choose(recipes, given, {"steps": steps})
     if choice.name is None and prior != "deep" and not isinstance(choice.base.network, Pixels.Config | Spectrum.Config):
         raise InputError(
