@@ -180,7 +180,7 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
         given,
         options,
         problem,
-        ResultBuilder(given, prediction, target, lesion, second, absent=absent),
+        ResultBuilder(given, prediction, target, lesion, second, absent, layer, options.copies),
         forward=forward,
         recipe=recipe,
         rule=rule,

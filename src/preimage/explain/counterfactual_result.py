@@ -31,6 +31,8 @@ class ResultBuilder:
 
     Args:
         prediction, target: indices of the predicted class of the input and of the target class.
+        layer: Psi.
+        copies: altered copies of the image, at each step.
         lesion: where the change is expected, (1, 1, h, w) bool; None: unknown.
         absent: whether the target is an independent label that was present and is to disappear.
         second: an independently trained classifier, on the same device; None: there is none.
@@ -42,6 +44,8 @@ class ResultBuilder:
     lesion: torch.Tensor | None = None
     second: Classifier | None = None
     absent: bool = False
+    layer: str = ""
+    copies: int = 0
 
     def __call__(self, result: Result, tracker: Tracker) -> Counterfactual:
         """That of the first seed, with the others in it and, of several, how alike they are."""
@@ -110,6 +114,8 @@ class ResultBuilder:
                 "target": names[self.target],
                 "confidence": confidence,
                 **(self._of_labels(rows) if classifier.independent else {}),
+                "layer": self.layer,
+                "copies": self.copies,
                 "class_weight_factor": tracker.factors[member],
                 **self._quality(reconstruction, changed),
                 "probabilities": {
