@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,12 @@ import torch
 
 from studies import STUDIES, study
 from studies.__main__ import main
-from studies.harness import StudyError
+from studies.harness import StudyError, lite
 from studies.harness.imaging import center_crop, generated_picture, with_gaussian_noise
 from studies.harness.study import Run, slug
 from studies.harness.tables import markdown
 
+NO_PICTURES = ("gallery", "maximization_imagenet")  # scikit-image's own, and none
 QUICK = ("noise_impedance", "loss_estimator", "activation_maximization")  # the others: make test-long
 SHARED = (
     "preimage_recovery",
@@ -132,10 +134,17 @@ def test_a_share_that_cannot_be_is_said(tmp_path):
 
 
 @pytest.mark.parametrize("scale", ["small", "paper"])
-@pytest.mark.parametrize("name", [name for name in STUDIES if name != "gallery"])  # it takes scikit-image's own
+@pytest.mark.parametrize("name", [name for name in STUDIES if name not in NO_PICTURES])
 def test_a_study_of_pictures_says_that_it_needs_them(name, scale, tmp_path):
     with pytest.raises(StudyError, match=f"study {name} needs a folder of pictures: give --data or set PREIMAGE_DATA"):
         study(name, scale=scale, output=tmp_path)
+
+
+def test_classifiers_that_are_not_installed_are_said(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
+    lite.lite0.cache_clear()
+    with pytest.raises(StudyError, match=r"pip install preimage\[imagenet\]"):
+        study("maximization_imagenet", scale="small", output=tmp_path)
 
 
 def test_unknown_studies_and_scales_are_said(tmp_path):
