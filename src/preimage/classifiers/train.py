@@ -32,11 +32,12 @@ from preimage.classifiers.unusual import fit_terms
 from preimage.engine.checkpoint import fingerprint
 from preimage.engine.devices import choose_device, has_native_bfloat16
 from preimage.errors import InputError
-from preimage.memory import keeping_freed_memory
+from preimage.memory import check_free, keeping_freed_memory
 from preimage.rng import drawing_from
 
 AUXILIARY = 0.5  # b2 of eq. 3
 WARM_UP = 0.05  # of all steps, in which the learning rate rises
+BACKWARD = 250e6  # bytes that the first training step takes, at least
 _SAMPLES = 500  # images whose mean and standard deviation normalize all
 
 
@@ -116,6 +117,9 @@ class Training:
         """
         if self._before_epoch is not None:
             self.load_state_dict(self._before_epoch)
+        if self.device.type == "cpu" and not self.index:
+            # PyTorch's backward pass crashes where it should raise.
+            check_free(BACKWARD, "training", "raise the limit of memory, or close other programs")
         with keeping_freed_memory(wanted=self.device.type == "cpu"):
             while self.index < self.epochs:
                 yield from self._epoch()
