@@ -5,11 +5,10 @@ from typing import Any
 
 import torch
 
-from preimage.classifiers import Classifier
 from preimage.explain.counterfactual import counterfactual
 from preimage.explain.similarity import high_frequency_share
 from preimage.figures.panels import magnified
-from studies.harness import Measured, Run, Study, by_scale, chosen, classifiers, figures, imaging, lite, tables
+from studies.harness import Measured, Run, Study, by_scale, chosen, figures, imaging, lite, tables
 
 COUNT = by_scale(1, 30, 100)
 STEPS = by_scale(6, None, None)
@@ -34,14 +33,6 @@ METHODS = {
 }
 
 
-def models(run: Run) -> tuple[Classifier, list[Classifier]]:
-    """The classifier that is explained, and its judges."""
-    if run.smoke:
-        found = [classifiers.classifier(run, name).classifier for name in ("cifar10", "cifar10-second")]
-        return found[0], found[1:]
-    return lite.lite0(), [lite.lite1(), lite.lite2()]
-
-
 def pictures(run: Run) -> dict[str, torch.Tensor]:
     if run.smoke:
         return {"generated": imaging.generated_picture(32)}
@@ -49,7 +40,7 @@ def pictures(run: Run) -> dict[str, torch.Tensor]:
 
 
 def measure(run: Run, picture: str, method: str):
-    model, judges = run.once(models)
+    model, judges = run.once(lite.models)
     options: dict[str, Any] = METHODS[method].options | (
         {} if STEPS[run.scale] is None else {"steps": STEPS[run.scale]}
     )

@@ -3,10 +3,10 @@
 from typing import Any
 
 import torch
-from torch.nn import functional
 
 from preimage.classifiers import Classifier
 from preimage.explain.invert import invert
+from studies.feature_inversion import correlation
 from studies.harness import Measured, Run, Study, by_scale, chosen, classifiers, figures, imaging, lite, tables
 
 PRIORS = ("deep", "spectrum", "tv")
@@ -14,8 +14,6 @@ COUNT = by_scale(1, 2, 6)
 STEPS = by_scale(6, 150, None)
 BLUR = 8  # pixels of 224: standard deviation before colors are compared
 AIM = 0.9
-XYZ = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
-WHITE = (0.95047, 1.0, 1.08883)
 UNMEASURED = "Nothing is measured yet: `make study NAME=inversion_imagenet`."
 
 
@@ -33,39 +31,19 @@ def blocks(run: Run) -> list[str]:
     return [name for name in layers if name.rpartition(".")[0] in ("_blocks", "blocks")] or layers[:1]
 
 
-def lab(x: torch.Tensor) -> torch.Tensor:
-    """sRGB (1, 3, h, w) in 0 to 1 -> CIE L*a*b* (D65)."""
-    linear = torch.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4)
-    xyz = torch.einsum("oc,bchw->bohw", x.new_tensor(XYZ), linear) / x.new_tensor(WHITE)[:, None, None]
-    f = torch.where(xyz > 0.008856, xyz.clamp_min(1e-8) ** (1 / 3), 7.787 * xyz + 16 / 116)
-    return torch.cat([116 * f[:, 1:2] - 16, 500 * (f[:, :1] - f[:, 1:2]), 200 * (f[:, 1:2] - f[:, 2:])], 1)
-
-
-def blurred(x: torch.Tensor, sigma: float) -> torch.Tensor:
-    reach = max(1, min(round(3 * sigma), min(x.shape[-2:]) - 1))
-    weights = torch.exp(-torch.arange(-reach, reach + 1.0).square() / (2 * sigma**2))
-    weights = (weights / weights.sum()).expand(x.shape[1], 1, -1)
-    x = functional.pad(x, (reach,) * 4, mode="reflect")
-    x = functional.conv2d(x, weights[..., :, None], groups=x.shape[1])
-    return functional.conv2d(x, weights[..., None, :], groups=x.shape[1])
-
-
-def correlation(a: torch.Tensor, b: torch.Tensor) -> float:
-    """Pearson's, of all values of two images, each channel's mean removed."""
-    a, b = (x.double() - x.double().mean((2, 3), keepdim=True) for x in (a, b))
-    return float((a * b).sum() / (a.norm() * b.norm()).clamp_min(1e-12))
-
-
 def kept(found: torch.Tensor, given: torch.Tensor) -> dict[str, float]:
     """color: of a and b of Lab after a blur; light: of L after it; detail: of what the blur takes from L."""
+    from scipy.ndimage import gaussian_filter
+    from skimage.color import rgb2lab
+
     sigma = BLUR * min(given.shape[-2:]) / 224
-    both = [lab(x) for x in (found, given)]
-    smooth = [blurred(x, sigma) for x in both]
-    detail = correlation(*(x[:, :1] - y[:, :1] for x, y in zip(both, smooth, strict=True)))
+    both = [rgb2lab(x[0].permute(1, 2, 0).numpy()) for x in (found, given)]
+    smooth = [gaussian_filter(x, (sigma, sigma, 0)) for x in both]
+    sharp, soft = ([torch.from_numpy(x).permute(2, 0, 1)[None] for x in each] for each in (both, smooth))
     return {
-        "color": correlation(*(x[:, 1:] for x in smooth)),
-        "light": correlation(*(x[:, :1] for x in smooth)),
-        "detail": detail,
+        "color": correlation(*(x[:, 1:] for x in soft)),
+        "light": correlation(*(x[:, :1] for x in soft)),
+        "detail": correlation(*(x[:, :1] - y[:, :1] for x, y in zip(sharp, soft, strict=True))),
     }
 
 

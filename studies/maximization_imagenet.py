@@ -7,7 +7,7 @@ import torch
 from preimage.classifiers import Classifier
 from preimage.explain.maximize import maximize
 from preimage.explain.similarity import high_frequency_share
-from studies.harness import Measured, Run, Study, by_scale, chosen, classifiers, figures, fits, lite, tables
+from studies.harness import Measured, Run, Study, by_scale, chosen, figures, fits, lite, tables
 
 CLASSES = ("goldfish", "flamingo", "zebra", "tabby", "golden retriever", "monarch")
 CLASSES += ("school bus", "pineapple", "castle", "volcano")
@@ -24,13 +24,6 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def models(run: Run) -> tuple[Classifier, list[Classifier]]:
-    if run.smoke:
-        found = [classifiers.classifier(run, name).classifier for name in ("cifar10", "cifar10-second")]
-        return found[0], found[1:]
-    return lite.lite0(), [lite.lite1(), lite.lite2()]
-
-
 def goals(run: Run) -> dict[str, dict[str, Any]]:
     if run.smoke:
         return {"cat": {"target": "cat"}}
@@ -45,7 +38,7 @@ def rank(classifier: Classifier, image: torch.Tensor, name: str) -> int:
 
 
 def measure(run: Run, maximized: str, method: str):
-    model, judges = run.once(models)
+    model, judges = run.once(lite.models)
     goal, options = goals(run)[maximized], METHODS[method][1]
     steps: dict[str, Any] = {} if STEPS[run.scale] is None else {"steps": STEPS[run.scale]}
     found = maximize(classifier=model, **goal, **options, **steps).run()

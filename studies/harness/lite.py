@@ -13,7 +13,7 @@ import torch
 from preimage.classifiers import Classifier
 from preimage.classifiers.resizing import Resizing
 from studies.harness import Run, StudyError
-from studies.harness.classifiers import IMAGENET, imagenet_files
+from studies.harness.classifiers import IMAGENET, classifier, imagenet_files
 
 SIDES, CROP = (224, 240, 260), 0.875  # of the input, and its share of the short side before the crop
 MEAN, DEVIATION = 127 / 255, 128 / 255
@@ -50,6 +50,14 @@ def lite1() -> Classifier:
 @cache
 def lite2() -> Classifier:
     return lite(2)
+
+
+def models(run: Run) -> tuple[Classifier, list[Classifier]]:
+    """The classifier that is explained, and its judges."""
+    if run.smoke:
+        found = [classifier(run, name).classifier for name in ("cifar10", "cifar10-second")]
+        return found[0], found[1:]
+    return lite0(), [lite1(), lite2()]
 
 
 def recognized(run: Run, count: int) -> dict[str, torch.Tensor]:

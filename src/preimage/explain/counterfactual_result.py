@@ -31,11 +31,11 @@ class ResultBuilder:
 
     Args:
         prediction, target: indices of the predicted class of the input and of the target class.
-        layer: Psi.
-        copies: altered copies of the image, at each step.
         lesion: where the change is expected, (1, 1, h, w) bool; None: unknown.
         absent: whether the target is an independent label that was present and is to disappear.
         second: an independently trained classifier, on the same device; None: there is none.
+        layer: Psi.
+        copies: altered copies of the image, at each step.
     """
 
     given: Given
