@@ -51,7 +51,8 @@ class LossEstimator(nn.Module):
         if not channels:
             raise InputError("a loss estimator needs at least one layer, got none: name layers", code="layer")
         self.channels: dict[str, int] = dict(channels)
-        self.units, self.moments = units, moments
+        self.units: int = units
+        self.moments: int = moments
         # A module's name must not have dots in it; layers do.
         self.branches: nn.ModuleList = nn.ModuleList(nn.Linear(moments * count, units) for count in channels.values())
         self.head: nn.Linear = nn.Linear(units * len(channels), 1)

@@ -212,7 +212,7 @@ class Probes:
     """
 
     def __init__(self, like: torch.Tensor, *, unit: bool = False) -> None:
-        self.like = like.detach()
+        self.like: torch.Tensor = like.detach()
         self.unit = unit
 
     def __iter__(self) -> Iterator[torch.Tensor]:

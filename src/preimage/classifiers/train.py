@@ -82,12 +82,14 @@ class Training:
         self.frozen: bool = classifier is not None
         self.data: Labelled = data if classifier is None else data.with_classes_of(classifier.classes)
         parts = self.data.learned_and_validation(settings.seed)
-        self.learned, self.validation = (part.near(self.device) for part in parts)
+        self.learned: Labelled = parts[0].near(self.device)
+        self.validation: Labelled = parts[1].near(self.device)
         self.settings: Settings = settings.of(len(self.learned))
         self.epochs: int = self.settings.epochs or 0
         self.backbone: Backbone = Backbone(settings.backbone, small=min(data.size) < SMALL_SIDE)
         own = copy.deepcopy(classifier) if classifier is not None else self._untrained()
-        self.resizing, own.resizing = own.resizing, Resizing()  # images of the data set have the input's size already
+        self.resizing: Resizing = own.resizing
+        own.resizing = Resizing()  # images of the data set have the input's size already
         self.classifier: Classifier = own.to(self.device)
         self.estimator: LossEstimator = untrained_estimator(
             self.classifier,
@@ -96,7 +98,9 @@ class Training:
             seed=settings.seed + 1,
             moments=2 if settings.shifts else 1,
         )
-        self.both = nn.ModuleList([self.classifier, self.estimator]).to(self.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.both: nn.ModuleList = nn.ModuleList([self.classifier, self.estimator]).to(
+            self.device, memory_format=torch.channels_last
+        )  # pyright: ignore[reportCallIssue]
         if not self.frozen:
             self.classifier.model.requires_grad_(True)
         self.average: AveragedModel = AveragedModel(self.both)

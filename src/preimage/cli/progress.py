@@ -22,7 +22,7 @@ class Progress:
     """
 
     def __init__(self, name: str, *, quiet: bool = False) -> None:
-        self.name = printable(name)
+        self.name: str = printable(name)
         self.quiet = quiet
         self._bar: Any = None
         self._last = float("-inf")

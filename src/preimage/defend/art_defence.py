@@ -46,7 +46,7 @@ class DIPDefence(PreprocessorPyTorch):
         InputError: images or settings that cannot be used.
     """
 
-    params = ["recipe", "steps", "seed", "batch", "clip_values"]  # noqa: RUF012 (as in the toolbox)
+    params: list[str] = ["recipe", "steps", "seed", "batch", "clip_values"]  # noqa: RUF012 (as in the toolbox)
 
     def __init__(
         self,

@@ -108,8 +108,8 @@ class InspectionRun(Inspecting):
         super().__init__(**arguments)
         height, width = self.shown.tensor.shape[-2:]
         frame = explained_frame(self.classifier, (height, width))
-        self.remarks = (*self.remarks, *remarks_on(model, arguments["images"], frame))
-        self.fingerprint = {
+        self.remarks: tuple[str, ...] = (*self.remarks, *remarks_on(model, arguments["images"], frame))
+        self.fingerprint: dict[str, Any] = {
             "input": fingerprint(self.shown.tensor),
             "classifier": model_fingerprint(self.classifier),
             "recipe": self.recipe.describe(),
@@ -157,7 +157,7 @@ class CalibrationRun(Series):
             self.groups += groups
             self.total += len(groups) * adapted(self.recipe, size).steps
         super().__init__("group", len(self.groups))
-        self.fingerprint = {
+        self.fingerprint: dict[str, Any] = {
             "images": [str(path) for path in self.paths],
             "classifier": model_fingerprint(self.classifier),
             "recipe": as_given(self.recipe).describe(),

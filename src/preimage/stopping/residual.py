@@ -63,7 +63,7 @@ class ResidualNoiseTracker(ScoreTracker):
 
     rule: ResidualNoise
     n_statistics = 5  # score, loss, and luma and chroma of the image's noise, and its certainty
-    remembers = ("found", "early")
+    remembers: tuple[str, ...] = ("found", "early")
 
     def __init__(self, rule: ResidualNoise, problem: Problem, *, members: int, total: int) -> None:
         super().__init__(rule, members=members, total=total)
