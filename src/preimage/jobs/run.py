@@ -199,8 +199,7 @@ class Running:
             self._save_rest()
             return Outcome("interrupted")
         try:
-            result = self.run.result()
-            self.result = result
+            result = self.result = self.run.result()
         except InputError:
             if complete:
                 raise

@@ -96,9 +96,8 @@ class Tiles(Series):
             name: as_picture(given, missing=True) for name, given in (beside or {}).items()
         }
         check_companions(self.picture, self.beside)
-        wanted, overlap = checked(side, overlap)
-        self.side: int = max(grid, wanted // grid * grid)
-        self.overlap: int = overlap
+        side, self.overlap = checked(side, overlap)
+        self.side: int = max(grid, side // grid * grid)
         self.axes: list[Axis] = [
             Axis(length, spans(length, self.side, self.overlap, grid=grid, from_end=end), self.overlap)
             for length, end in zip(self.picture.tensor.shape[-2:], from_end, strict=True)
