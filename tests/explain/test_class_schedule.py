@@ -65,6 +65,29 @@ def test_the_class_weight_grows_only_while_the_class_is_not_reached():
     assert problem.regularizers[0][0].tolist() == pytest.approx([0.1, 0.0])
 
 
+def test_a_reconstruction_that_loses_its_class_gets_a_weight_that_grows_until_it_is_back():
+    back_at = 60
+    shown = {"step": 0}
+    settings = {"growth": 2.0, "largest_factor": 8.0, "keeps_class": lambda row: shown["step"] >= back_at}
+    problem, tracker = started(lambda v: 0.95, **settings)
+    seen = {}
+    for index in range(1, 101):
+        shown["step"] = index
+        evaluate(tracker, step(index, index / 100))
+        seen[index] = problem.regularizers[0][0].tolist()
+    assert seen[34] == pytest.approx([0.1, 0.0])  # a third of the steps
+    assert seen[35] == pytest.approx([0.1, 0.1])
+    assert seen[40] == pytest.approx([0.1, 0.2])
+    assert seen[59] == seen[100] == pytest.approx([0.1, 0.8])
+
+
+def test_a_pair_whose_reconstruction_has_lost_its_class_goes_on_until_no_weight_helps():
+    assert stops(started(lambda v: 0.95, keeps_class=lambda row: True)[1], lambda i: 0.3) == 15
+    assert stops(started(lambda v: 0.95, keeps_class=lambda row: False)[1], lambda i: 0.3) is None
+    lost = started(lambda v: 0.95, keeps_class=lambda row: False, growth=10.0)[1]
+    assert stops(lost, lambda i: 0.3) == 60  # a factor of 100 at the evaluation of step 45
+
+
 def test_its_state_is_all_of_it():
     (of_whole, whole), (_, first), (of_second, second) = (started(lambda v: v) for _ in range(3))
     for i in range(1, 61):

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from classifiers.small import tiny
 from explain.small import BRIEF, THIN, picture
 
-from preimage.explain.class_term import ClassTerm, class_terms, cross_entropy
+from preimage.explain.class_term import ClassTerm, ClassTerms, cross_entropy, of_pairs
 from preimage.explain.copies import Alteration, Copies
 from preimage.explain.counterfactual import counterfactual
 from preimage.explain.forward import CachedForward
-from preimage.problem import Each
 
 NOTHING = {"noise": 0.0, "shift": 0.0, "scale": 0.0, "turn": 0.0, "color": 0.0}
 SIZES = [(32, 32), (24, 40), (41, 17)]
@@ -62,18 +63,28 @@ def test_a_step_always_has_the_same_and_another_step_others():
     assert one.fixed(torch.cat([x, x])).shape[0] == 2 * 2 * 3
 
 
-def test_the_term_of_a_class_is_the_mean_over_copies_and_none_of_the_reconstruction():
+def test_the_term_of_a_class_is_the_mean_over_copies_and_that_of_the_reconstruction_of_itself():
     classifier, x = tiny(), torch.stack([picture(), 1 - picture()])
     made = copies(noise=0.1, color=0.2)
-    term = ClassTerm(CachedForward(classifier, copies=made), lambda logits: cross_entropy(1, logits))
+    forward = CachedForward(classifier, copies=made)
+    term, kept = (ClassTerm(forward, partial(cross_entropy, 1), altered) for altered in (True, False))
     wanted = torch.stack([-classifier(made(each[None])).log_softmax(1)[:, 1].mean() for each in x])
+    plain = -classifier(x).log_softmax(1)[:, 1]
     torch.testing.assert_close(term(x), wanted)
-    pair = class_terms(term, 1)
-    torch.testing.assert_close(pair(x), torch.stack([wanted[0], torch.zeros(())]))
-    assert isinstance(pair, Each)
-    plain = ClassTerm(CachedForward(classifier), lambda logits: cross_entropy(1, logits))
-    assert class_terms(plain, 2) is plain
-    torch.testing.assert_close(plain(x), -classifier(x).log_softmax(1)[:, 1])
+    torch.testing.assert_close(kept(x), plain)
+    torch.testing.assert_close(ClassTerms([term, kept])(x), torch.stack([wanted[0], plain[1]]))
+    assert ClassTerms([term, kept] * 2).chosen([3]) is kept
+    torch.testing.assert_close(ClassTerms([term, kept] * 2).chosen([2, 3])(x), torch.stack([wanted[0], plain[1]]))
+    without = ClassTerm(CachedForward(classifier), partial(cross_entropy, 1))
+    torch.testing.assert_close(without(x), plain)
+
+
+def test_probabilities_of_pairs_are_over_copies_for_the_counterfactuals_alone():
+    made, x = copies(noise=0.1), torch.stack([picture(), 1 - picture()] * 2)
+    found = of_pairs(CachedForward(tiny(), copies=made), x)
+    torch.testing.assert_close(found[1::2], tiny().probabilities(x[1::2]))
+    torch.testing.assert_close(found[::2], CachedForward(tiny(), copies=made).probabilities(x[::2]))
+    torch.testing.assert_close(of_pairs(CachedForward(tiny()), x), tiny().probabilities(x))
 
 
 def test_probabilities_are_those_of_fixed_copies():

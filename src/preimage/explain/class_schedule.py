@@ -24,12 +24,15 @@ class ClassReached(StoppingRule):
 
     A pair stops when at every evaluation of the last `wait` steps the target had the confidence or more and the average changed
     by no more than `tolerance`. If it has not after a third of the steps, the class weight grows by `growth` at every evaluation
-    until it does. If it never does, the most confident average from then on is kept.
+    until it does. If it never does, the most confident average from then on is kept. A reconstruction that has lost the class
+    of the picture by then gets a class weight, too, which begins as that of the counterfactual did and grows until it is back.
 
     Args:
         probabilities: (n, c, h, w) in 0 to 1 -> (n, classes), of the classifier.
         target: index of the class.
         absent: whether the target is an independent label that is to disappear: its absence is to have the confidence.
+        keeps_class: of the reconstruction's probabilities (classes,): whether it still has the class of the picture; None: it
+            need not.
         confidence: the probability to be reached, between 0 and 1.
         wait: steps; None: a fifth of the recipe's.
         tolerance: root mean square by which the average may change between evaluations, in 0 to 1 of the image.
@@ -41,6 +44,7 @@ class ClassReached(StoppingRule):
     probabilities: Probabilities = field(kw_only=False)
     target: int = field(kw_only=False)
     absent: bool = field(default=False, kw_only=True)
+    keeps_class: Callable[[torch.Tensor], bool] | None = field(default=None, kw_only=True)
     confidence: float = field(default=0.9, kw_only=True)
     wait: int | None = field(default=None, kw_only=True)
     tolerance: float = field(default=0.002, kw_only=True)
@@ -78,7 +82,9 @@ class ClassTracker(ScoreTracker):
         self.n_statistics: int = 0  # not known yet
         self.settled_since: list[int] = [0] * members
         self.confident: list[float] = [0.0] * members
-        self.factors: list[float] = [1.0] * members
+        self.factors: list[float] = [
+            1.0 - i % 2 for i in range(members)
+        ]  # of a reconstruction 0 while it keeps its class
         self.first_counted: int = max(1, total // 3)
         weights = [weight for weight, _ in problem.regularizers if isinstance(weight, torch.Tensor)]
         self.weights: torch.Tensor = weights[0] if weights else torch.zeros(members)
@@ -114,7 +120,8 @@ class ClassTracker(ScoreTracker):
                 continue
             probability = self._sought(probabilities, i)
             is_reached = probability >= self.rule.confidence
-            settled = is_reached and numbers[-1][i] <= self.rule.tolerance
+            is_kept = self.rule.keeps_class is None or self.rule.keeps_class(probabilities[i + 1])
+            settled = is_reached and numbers[-1][i] <= self.rule.tolerance and (is_kept or self._is_largest(i + 1))
             self.settled_since[i] = (self.settled_since[i] or step.index) if settled else 0
             # Kept is the latest average once the class is reached, the most confident one until then.
             if is_reached or probability > self.confident[i] or step.index < self.first_counted:
@@ -122,9 +129,9 @@ class ClassTracker(ScoreTracker):
                 self.confident[i] = 1.0 if is_reached else max(probability, self.confident[i])
             if step.index < self.first_counted:
                 self.confident[i] = 0.0
-            elif not is_reached and self.factors[i] < self.rule.largest_factor:
-                self.factors[i] *= self.rule.growth
-                self._set_weights()
+            else:
+                self._grow(i, not is_reached)
+                self._grow(i + 1, not is_kept)
             ends = bool(self.settled_since[i]) and step.index - self.settled_since[i] >= self.limit
             stops[i] = stops[i + 1] = ends
         self.take(step, [b or self.best is None for b in better])
@@ -137,9 +144,18 @@ class ClassTracker(ScoreTracker):
         probability = float(probabilities[member, self.rule.target])
         return 1 - probability if self.rule.absent else probability
 
+    def _is_largest(self, member: int) -> bool:
+        return self.factors[member] >= self.rule.largest_factor
+
+    def _grow(self, member: int, is_wanted: bool) -> None:
+        if is_wanted and not self._is_largest(member):
+            self.factors[member] = self.factors[member] * self.rule.growth or 1.0
+            self._set_weights()
+
     def _set_weights(self) -> None:
         # In place: the problem, and a recorded step (a CUDA graph), hold this very tensor.
-        self.weights.copy_(self.initial_weights * self.initial_weights.new_tensor(self.factors))
+        own = self.initial_weights[::2].repeat_interleave(2)  # a reconstruction's is that of its counterfactual
+        self.weights.copy_(own * own.new_tensor(self.factors))
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)

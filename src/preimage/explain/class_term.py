@@ -1,8 +1,12 @@
-"""The class term of a counterfactual: what brings the target class into one member of a pair, and leaves the other as it is."""
+"""The class terms of a pair: what brings the target class into the counterfactual, and keeps that of the picture in its twin.
+
+The twin, the reconstruction, has such a term only from when the classifier calls it otherwise than the picture
+(class_schedule.py): a difference to another animal would say nothing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,6 +14,7 @@ import torch
 from torch.nn import functional
 
 from preimage.classifiers import Classifier
+from preimage.classifiers.outputs import PRESENT
 from preimage.explain.forward import CachedForward
 from preimage.problem import Each, Regularizer, name_of
 
@@ -27,11 +32,26 @@ def label_loss(target: int, absent: bool, probabilities: torch.Tensor, logits: t
     Args:
         probabilities: (labels,) of the given image, from which all other labels are not to differ: KL(p_0 || p) of each.
     """
+    each = _divergences(probabilities, logits)
+    others = each.sum(1) - each[:, target]
+    return others - functional.logsigmoid(-logits[:, target] if absent else logits[:, target])
+
+
+def _divergences(probabilities: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    """KL(p_0 || p) of each independent label, (b, labels)."""
     bernoulli = partial(functional.binary_cross_entropy_with_logits, reduction="none")
     given = probabilities.to(logits).expand_as(logits)
-    divergence = bernoulli(logits, given) - bernoulli(given.logit(1e-6), given)
-    others = divergence.sum(1) - divergence[:, target]
-    return others - functional.logsigmoid(-logits[:, target] if absent else logits[:, target])
+    return bernoulli(logits, given) - bernoulli(given.logit(1e-6), given)
+
+
+def divergence(probabilities: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    """KL(p_0 || p) of the classes, (b,); probabilities: p_0, (classes,)."""
+    return functional.kl_div(logits.log_softmax(1), probabilities.to(logits).expand_as(logits), reduction="none").sum(1)
+
+
+def label_divergence(probabilities: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    """KL(p_0 || p) of each independent label, summed, (b,); probabilities: p_0, (labels,)."""
+    return _divergences(probabilities, logits).sum(1)
 
 
 def loss_of(classifier: Classifier, target: int, absent: bool, probabilities: torch.Tensor) -> Loss:
@@ -41,6 +61,11 @@ def loss_of(classifier: Classifier, target: int, absent: bool, probabilities: to
     return partial(cross_entropy, target)
 
 
+def loss_of_change(classifier: Classifier, probabilities: torch.Tensor) -> Loss:
+    """The loss of logits (b, classes) that are to say what the given image's probabilities, (classes,), say."""
+    return partial(label_divergence if classifier.independent else divergence, probabilities)
+
+
 @dataclass(frozen=True, eq=False)
 class ClassTerm:
     """The loss of images (b, c, h, w), (b,): with altered copies the mean over those of each image.
@@ -48,24 +73,54 @@ class ClassTerm:
     Args:
         forward: of the classifier.
         loss: of logits.
+        is_altered: whether it is of copies, where there are any.
     """
 
     forward: CachedForward
     loss: Loss
+    is_altered: bool = True
 
     @property
     def __name__(self) -> str:
         return name_of(self.loss)
 
+    @property
+    def needs_copies(self) -> bool:
+        return self.is_altered and self.forward.copies is not None
+
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.needs_copies:
+            return self.loss(self.forward(x).logits)
         return self.loss(self.forward.of_copies(x).logits).unflatten(0, (len(x), -1)).mean(1)
 
 
-def class_terms(term: ClassTerm, pairs: int) -> Regularizer:
-    """The term for pairs of members, a counterfactual and its reconstruction, whose weight is 0: that needs no copies."""
-    return term if term.forward.copies is None else Each([term, nothing] * pairs)
+class ClassTerms(Each):
+    """The ClassTerms of members: one forward pass for all that need no copies."""
+
+    def __init__(self, terms: Sequence[ClassTerm]) -> None:
+        super().__init__(terms)
+        self.terms: list[ClassTerm] = list(terms)
+
+    def __call__(self, x: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
+        logits = self.terms[0].forward(x).logits
+        each = zip(self.terms, x.split(1), logits.split(1), strict=True)
+        return torch.cat([term(image) if term.needs_copies else term.loss(row) for term, image, row in each])
+
+    def chosen(self, indices: Sequence[int]) -> Regularizer:
+        some = [self.terms[i] for i in indices]
+        return some[0] if len(some) == 1 else ClassTerms(some)
 
 
-def nothing(x: torch.Tensor) -> torch.Tensor:
-    """0 for each image, (b,)."""
-    return x.new_zeros(len(x))
+def of_pairs(forward: CachedForward, x: torch.Tensor) -> torch.Tensor:
+    """Class probabilities (b, classes) of pairs (b, c, h, w): over copies of the counterfactuals, of the others as they are."""
+    if forward.copies is None:
+        return forward.probabilities(x)
+    found = forward.probabilities(x[::2]), forward.plain_probabilities(x[1::2])
+    return torch.stack(found, 1).flatten(0, 1)
+
+
+def keeps_class(classifier: Classifier, given: torch.Tensor, found: torch.Tensor) -> bool:
+    """Whether the answer is that on the given image: its class, or all of its labels; probabilities (classes,) each."""
+    if classifier.independent:
+        return bool(((found >= PRESENT) == (given >= PRESENT)).all())
+    return int(found.argmax()) == int(given.argmax())

@@ -7,7 +7,8 @@ the cross-entropy of this label, and the divergence of all others from what they
 
 Psi is the first residual block (of other networks the first block that keeps color and light, psi.py), M the uncertainty penalty,
 F the classifier. A second member with the same initial weights, code and jitter is fitted without the class term: the
-reconstruction. The difference of the two is what the class term changed, without what the prior leaves out of any image.
+reconstruction. The difference of the two is what the class term changed, without what the prior leaves out of any image. Where
+the classifier calls the reconstruction otherwise than the image, it gets a term that brings the own class back.
 
 Source: Narayanaswamy, Thiagarajan, Spanias, ICASSP 2021, eq. 5; how E is normalized is unpublished: here by the mean square
 of the target's features.
@@ -103,12 +104,14 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
         InputError: an unknown class or layer, a target that is the predicted class, a mask of another size, a classifier
             without gradient.
     """
+    from functools import partial
+
     import torch
 
     from preimage.classifiers.resizing import for_input
     from preimage.engine.checkpoint import fingerprint
     from preimage.explain.class_schedule import ClassReached
-    from preimage.explain.class_term import ClassTerm, class_terms, loss_of
+    from preimage.explain.class_term import ClassTerm, ClassTerms, keeps_class, loss_of, loss_of_change, of_pairs
     from preimage.explain.copies import Alteration, Copies
     from preimage.explain.counterfactual_result import ResultBuilder
     from preimage.explain.forward import CachedForward, Features, UncertaintyPenalty
@@ -155,13 +158,16 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
     if second is not None:
         second.class_index(classifier.classes[target])  # an unknown class is an error before the fit
     rule = ClassReached(
-        probabilities=forward.probabilities,
+        probabilities=partial(of_pairs, forward),
         target=target,
         absent=absent,
+        keeps_class=None if name == "paper" else partial(keeps_class, classifier, probabilities),
         confidence=options.confidence,
         growth=growth,
     )
-    class_term = ClassTerm(forward, loss_of(classifier, target, absent, probabilities.to(given.device)))
+    on_device = probabilities.to(given.device)
+    sought = ClassTerm(forward, loss_of(classifier, target, absent, on_device))
+    kept = ClassTerm(forward, loss_of_change(classifier, on_device), is_altered=False)
     features = Features(forward, layer, given.on_device)
     penalty.set_reference(forward, given.on_device)
     class_weights = torch.tensor([options.class_weight, 0.0] * options.count)
@@ -169,7 +175,7 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
         features.target,
         operator=features,
         regularizers=(
-            (class_weights, class_terms(class_term, options.count)),
+            (class_weights, ClassTerms([sought, kept] * options.count)),
             *penalty.regularizers(forward, options.loss_weight),
             *pixel_regularizers(prior, x0),
         ),

@@ -12,6 +12,7 @@ from preimage.classifiers import Classifier
 from preimage.classifiers.outputs import PRESENT
 from preimage.engine.result import Result
 from preimage.explain.class_schedule import ClassTracker
+from preimage.explain.class_term import keeps_class
 from preimage.explain.explanation import STRENGTHS, Counterfactual, extended
 from preimage.explain.inputs import Given
 from preimage.explain.quality import judge, stability
@@ -78,6 +79,7 @@ class ResultBuilder:
             rows = classifier.probabilities(torch.cat(images).to(self.given.device)).float().cpu()
         probabilities = dict(zip(("given", "reconstruction", "counterfactual"), rows[:3], strict=True))
         confidence, valid = float(rows[2, self.target]), bool(classifier.predicts(rows[2:3], self.target)[0])
+        is_kept = keeps_class(classifier, rows[0], rows[1])
         if self.absent:
             confidence, valid = 1 - confidence, not valid
         lines = dict.fromkeys([self.prediction, self.target, *rows[2].argsort(descending=True)[:2].tolist()])
@@ -99,7 +101,7 @@ class ResultBuilder:
             confidence=confidence,
             probabilities=probabilities,
             along_strengths=tuple(rows[3:, self.target].tolist()),
-            limits=LIMITS,
+            limits=LIMITS if is_kept else (self._lost(rows), *LIMITS),
             panels={
                 f"input: {classifier.in_words(rows[0])}": x0[0],
                 f"reconstruction: {classifier.in_words(rows[1])}": reconstruction[0],
@@ -117,11 +119,22 @@ class ResultBuilder:
                 "layer": self.layer,
                 "copies": self.copies,
                 "class_weight_factor": tracker.factors[member],
+                "reconstruction": classifier.predicted(rows[1]),
+                "reconstruction_keeps_class": is_kept,
+                "own_class_weight_factor": tracker.factors[member + 1],
                 **self._quality(reconstruction, changed),
                 "probabilities": {
                     image: dict(zip(names, row.tolist(), strict=True)) for image, row in probabilities.items()
                 },
             },
+        )
+
+    def _lost(self, rows: torch.Tensor) -> str:
+        """That the reconstruction is not what the picture is; rows: as of `_of_labels`."""
+        given, found = (self.given.classifier.in_words(row) for row in rows[:2])
+        return (
+            f"The classifier calls the reconstruction {found}, the picture {given}: what the change is measured from is not the "
+            "picture any more. More steps, another layer or a larger class weight may keep it."
         )
 
     def _of_labels(self, rows: torch.Tensor) -> dict[str, Any]:

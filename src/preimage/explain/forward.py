@@ -150,11 +150,16 @@ class CachedForward:
     @torch.no_grad()
     def probabilities(self, x: torch.Tensor) -> torch.Tensor:
         """The class probabilities of images (b, c, h, w), the mean over copies that no step has, (b, classes)."""
-        composed = self.composed(x)
         if self.copies is None:
-            return self.classifier.probabilities(composed)
+            return self.plain_probabilities(x)
+        composed = self.composed(x)
         found = self.classifier.probabilities(self._clipped(self.copies.fixed(composed)))
         return found.unflatten(0, (len(x), -1)).mean(1)
+
+    @torch.no_grad()
+    def plain_probabilities(self, x: torch.Tensor) -> torch.Tensor:
+        """The class probabilities of images (b, c, h, w) as they are, (b, classes)."""
+        return self.classifier.probabilities(self.composed(x))
 
     def _passed(self, x: torch.Tensor) -> ForwardPass:
         logits, features = self.classifier.logits_and_features(self._clipped(x), self.layers)
