@@ -18,7 +18,8 @@ from preimage.classifiers.settings import Settings
 from preimage.classifiers.shifts import shifted_pictures
 from preimage.classifiers.train import Training
 from preimage.classifiers.unusual import FeatureDensity, Unusualness, Usual, fit_terms
-from preimage.explain.forward import CachedForward, UncertaintyPenalty
+from preimage.explain.forward import CachedForward
+from preimage.explain.uncertainty import UncertaintyPenalty
 
 BRIEF = Settings(backbone="thin_resnet10", epochs=4, batch=16, mix=0.0, rate=3e-3)
 

@@ -55,8 +55,8 @@ def test_a_counterfactual_with_all_its_files(here, model, run):
     mask[5:15, 5:15] = 255
     Image.fromarray(mask).save("lesion.png")
     ran = run("counterfactual", "noisy.png", "--classifier", "model.pt", *BRIEF, "--figure", "figure.png",
-              "--html", "page.html", "--report", "report.json", "--strengths", "strip.png", "--lesion-mask", "lesion.png",
-              "--second-classifier", OWN, "--seed", "3", "--threads", "1")  # fmt: skip
+              "--html", "page.html", "--report", "report.json", "--strengths", "strip.png", "--film", "why.gif",
+              "--lesion-mask", "lesion.png", "--second-classifier", OWN, "--seed", "3", "--threads", "1")  # fmt: skip
     assert ran.code == 0, ran.err
     assert pixels("noisy-counterfactual.png").shape == (20, 24, 3)
     report = report_of()

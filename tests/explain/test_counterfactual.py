@@ -16,9 +16,10 @@ from preimage.errors import InputError
 from preimage.explain.class_term import cross_entropy
 from preimage.explain.counterfactual import counterfactual
 from preimage.explain.explanation import Counterfactual
-from preimage.explain.forward import CachedForward, Features, UncertaintyPenalty
+from preimage.explain.forward import CachedForward, Features
 from preimage.explain.inputs import as_model
 from preimage.explain.recipes import FAST_RECOVERY as FAST
+from preimage.explain.uncertainty import UncertaintyPenalty
 from preimage.networks import SkipNet
 from preimage.recipes import recipe
 from preimage.regularizers import total_variation

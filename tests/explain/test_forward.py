@@ -14,10 +14,11 @@ from torch import nn
 from preimage.classifiers import Classifier, TrainedModel
 from preimage.classifiers.model_file import model_fingerprint
 from preimage.errors import InputError
-from preimage.explain.forward import CachedForward, Features, UncertaintyPenalty
+from preimage.explain.forward import CachedForward, Features
 from preimage.explain.inputs import at_working_size, model_on, one_picture
 from preimage.explain.psi import psi_of
 from preimage.explain.recover import recover
+from preimage.explain.uncertainty import UncertaintyPenalty
 
 
 class Given(nn.Module):

@@ -14,11 +14,12 @@ from preimage.classifiers import Classifier, LossEstimator, TrainedModel
 from preimage.explain.class_schedule import ClassReached
 from preimage.explain.class_term import label_loss
 from preimage.explain.counterfactual import counterfactual
-from preimage.explain.forward import CachedForward, UncertaintyPenalty
+from preimage.explain.forward import CachedForward
 from preimage.explain.invert import invert
 from preimage.explain.maximize import maximize
 from preimage.explain.quality import judge, transfer
 from preimage.explain.recover import recover
+from preimage.explain.uncertainty import UncertaintyPenalty
 from preimage.figures.explanation import explanation_figure, strip_figure
 from preimage.figures.page import explanation_page
 

@@ -12,8 +12,9 @@ from explain.small import BRIEF, THIN, estimated, picture
 
 from preimage.engine.checkpoint import load, save
 from preimage.errors import InputError
-from preimage.explain.forward import CachedForward, UncertaintyPenalty
+from preimage.explain.forward import CachedForward
 from preimage.explain.recover import recover
+from preimage.explain.uncertainty import UncertaintyPenalty
 
 
 def found(**settings):

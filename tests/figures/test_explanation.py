@@ -5,18 +5,21 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from classifiers.small import Tiny, tiny
 from explain.small import BRIEF, THIN, estimated, picture
 from matplotlib.figure import Figure
+from PIL import Image, ImageSequence
 
 from preimage.classifiers import Classifier
+from preimage.errors import InputError
 from preimage.explain.counterfactual import counterfactual
 from preimage.explain.invert import invert
 from preimage.explain.maximize import maximize
 from preimage.explain.recover import recover
-from preimage.figures.explanation import curves_figure, explanation_figure, strip_figure
+from preimage.figures.explanation import curves_figure, explanation_figure, save_change_film, strip_figure
 from preimage.figures.panels import heat_map, magnified
 from preimage.figures.restoration import save_figure
 from preimage.recipes import recipe
@@ -50,6 +53,21 @@ def test_a_strip_goes_from_none_of_the_change_to_all_of_it():
     strip = one.strengths()
     assert torch.equal(strip[0][1], one.reconstruction)
     assert torch.allclose(strip[-1][1], one.changed)
+
+
+@pytest.mark.parametrize("ending", [".gif", ".webp"])
+@pytest.mark.parametrize("options", [{}, {"count": 2}])
+def test_a_film_goes_from_the_picture_to_the_counterfactual(tmp_path, ending, options):
+    one = counterfactual(picture(), **SETTINGS | {"recipe": THIN}, class_weight=3.0, **options).run()
+    path = save_change_film(one, tmp_path / f"why{ending}")
+    with Image.open(path) as film:
+        shown = [np.asarray(frame.convert("RGB"), dtype=float) for frame in ImageSequence.Iterator(film)]
+    assert 12 <= len(shown) <= 22  # equal ones may be joined
+    steps = [np.abs(frame - shown[1])[80:].mean() for frame in shown[1:]]
+    assert steps[-1] > 2 * steps[len(steps) // 3] > 0
+    assert len(one.along_strengths) == 21
+    with pytest.raises(InputError, match="exists"):
+        save_change_film(one, path)
 
 
 @pytest.mark.parametrize(

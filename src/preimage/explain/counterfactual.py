@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 PIXELS_RATE = 0.002
 CLASS_WEIGHT_GROWTH = 1.25
 WHOLE = 0.995  # of a mask: what is lost of it is said
+FILM = "GIF or WebP: from the picture to the counterfactual, with the probability of the target."
 STRENGTHS = "PNG of the change at strengths from 0 to 1, with the probability of the target."
 
 
@@ -114,12 +115,13 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
     from preimage.explain.class_term import ClassTerm, ClassTerms, keeps_class, loss_of, loss_of_change, of_pairs
     from preimage.explain.copies import Alteration, Copies
     from preimage.explain.counterfactual_result import ResultBuilder
-    from preimage.explain.forward import CachedForward, Features, UncertaintyPenalty
+    from preimage.explain.forward import CachedForward, Features
     from preimage.explain.inputs import given_by, model_on
     from preimage.explain.masks import lesion_of, region_of, seen_share
     from preimage.explain.psi import psi_of
     from preimage.explain.recipes import RECOVERY, chosen, pixel_regularizers
     from preimage.explain.run import ExplanationRun
+    from preimage.explain.uncertainty import UncertaintyPenalty
     from preimage.problem import Problem
 
     given = given_by(image, options.classifier, options.device, options.stated)
@@ -241,6 +243,7 @@ counterfactual = explaining(
     CounterfactualOptions,
     start,
     "RECOVERY",
+    Output("film", FILM, (".gif", ".webp"), "preimage.figures.explanation:save_change_film"),
     Output("strengths", STRENGTHS, (".png",), "preimage.figures.explanation:save_strip_figure"),
     further=further_images,
 )

@@ -38,11 +38,12 @@ def start(image: Any, options: RecoverOptions) -> ExplanationRun[Explanation]:
     import torch
 
     from preimage.explain.explanation import Explanation, extended
-    from preimage.explain.forward import CachedForward, Features, UncertaintyPenalty
+    from preimage.explain.forward import CachedForward, Features
     from preimage.explain.inputs import given_by
     from preimage.explain.psi import psi_of
     from preimage.explain.recipes import RECOVERY, chosen
     from preimage.explain.run import ExplanationRun
+    from preimage.explain.uncertainty import UncertaintyPenalty
     from preimage.figures.panels import heat_map, magnified
     from preimage.metrics import psnr
     from preimage.problem import Problem

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from preimage.figures.restoration import displayed, figure_of_panels, label_curves, save_figure, show_panel
+from preimage.observe import write_film
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _COLUMNS = 5
+FIRST_MS = 1200  # of the picture, before the film goes on
 
 
 def explanation_figure(explanation: Any) -> Figure:
@@ -39,12 +41,33 @@ def strip_figure(counterfactual: Any) -> Figure:
     """A Counterfactual from none of its change to all of it, with the probability of the target above each image."""
     from matplotlib.figure import Figure
 
-    strip, name = counterfactual.strengths(), counterfactual.classes[counterfactual.target]
+    strip, name = counterfactual.strengths()[::5], counterfactual.classes[counterfactual.target]
     figure = Figure(figsize=(2.6 * len(strip), 2.9), dpi=150, layout="constrained")
     places = figure.subplots(1, len(strip))
-    for axes, (share, image), probability in zip(places, strip, counterfactual.along_strengths, strict=True):
+    for axes, (share, image), probability in zip(places, strip, counterfactual.along_strengths[::5], strict=True):
         show_panel(axes, displayed(image[0]), f"{share:.0%}: {name} {probability:.2f}")
     return figure
+
+
+def save_change_film(counterfactual: Any, path: str | Path, *, overwrite: bool = False) -> Path:
+    """Write the film from the picture to the counterfactual, GIF or WebP: ever more of the change, and its effect."""
+    import numpy as np
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    name = counterfactual.classes[counterfactual.target]
+    figure = Figure(figsize=(3.6, 3.9), dpi=120, layout="constrained")
+    canvas, axes = FigureCanvasAgg(figure), figure.subplots()
+    stages = zip(counterfactual.strengths(), counterfactual.along_strengths, strict=True)
+    titled = [(image, f"{share:.0%}: {name} {probability:.2f}") for (share, image), probability in stages]
+    before = float(counterfactual.probabilities["given"][counterfactual.target])
+    frames = []
+    for image, title in [(counterfactual.given, f"picture: {name} {before:.2f}"), *titled]:
+        axes.clear()
+        show_panel(axes, displayed(image[0]), title)
+        canvas.draw()
+        frames.append(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+    return write_film(frames, Path(path), first_ms=FIRST_MS, overwrite=overwrite)
 
 
 def curves_figure(explanation: Any) -> Figure:

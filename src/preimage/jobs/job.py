@@ -76,7 +76,7 @@ def run_options_of(task: TaskSpec[..., Any]) -> tuple[str, ...]:
 
 def restores(task: TaskSpec[..., Any]) -> bool:
     """Whether a task makes an image of its input that can be held against a reference."""
-    return any(output.name == "film" for output in task.outputs)
+    return any(output.name == "film" and not output.write for output in task.outputs)
 
 
 def is_resumable(task: TaskSpec[..., Any]) -> bool:
