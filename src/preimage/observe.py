@@ -7,12 +7,11 @@ Only observers may know the ground truth; no rule and no default ever does.
 
 from __future__ import annotations
 
-import io
 import math
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch.nn import functional
@@ -22,16 +21,11 @@ from preimage.engine.fit import Fit
 from preimage.engine.run import Run
 from preimage.engine.step import Step
 from preimage.errors import InputError
-from preimage.images import write_bytes_atomically
+from preimage.images.film import write_film
 from preimage.metrics import psnr
 from preimage.stopping import After
 
-if TYPE_CHECKING:
-    import numpy as np
-
 Curve = list[tuple[int, float]]
-_FRAME_MS, _LAST_MS = 80, 1500
-_KINDS = {".gif": {"format": "GIF", "optimize": False}, ".webp": {"format": "WEBP", "quality": 85}}
 
 
 class Observer(Remembers, Protocol):
@@ -265,19 +259,6 @@ class Film:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
         self.frames = list(state["frames"])
-
-
-def write_film(frames: Sequence[np.ndarray], path: Path, *, first_ms: int = _FRAME_MS, overwrite: bool = False) -> Path:
-    """Write frames (h, w, 3) uint8 as an animated GIF or WebP that rests on the last one, and on the first for `first_ms`."""
-    from PIL import Image
-
-    pictures = [Image.fromarray(frame) for frame in frames]
-    # Equal frames would be joined by Pillow, and their times with them: one time each, in any case.
-    times = [first_ms, *[_FRAME_MS] * (len(pictures) - 2), _LAST_MS][-len(pictures) :]
-    buffer = io.BytesIO()
-    kind: dict[str, Any] = _KINDS[path.suffix.lower()]
-    pictures[0].save(buffer, save_all=True, append_images=pictures[1:], duration=times, loop=0, **kind)
-    return write_bytes_atomically(path, buffer.getvalue(), overwrite=overwrite)
 
 
 def _within(image: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from preimage.figures.restoration import displayed, figure_of_panels, label_curves, save_figure, show_panel
-from preimage.observe import write_film
+from preimage.images.film import write_film
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
