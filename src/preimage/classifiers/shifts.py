@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from preimage.classifiers.augmentation import sent
 from preimage.errors import InputError
+from preimage.operators.blur import gaussian_blurred
 
 AREA = (0.1, 0.4)  # that a crop keeps
 BLUR = (0.015, 0.05)  # deviation of a Gaussian, in short sides
@@ -51,13 +52,7 @@ def _crop(x: torch.Tensor, others: torch.Tensor, generator: torch.Generator) -> 
 
 def _blur(x: torch.Tensor, others: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     del others
-    sigma = _drawn(BLUR, generator) * min(x.shape[-2:])
-    reach = max(1, min(math.ceil(3 * sigma), min(x.shape[-2:]) - 1))
-    bell = (-0.5 * (torch.arange(-reach, reach + 1) / sigma).square()).exp()
-    kernel = (bell / bell.sum()).to(x)[None, None].expand(x.shape[1], 1, -1)
-    padded = functional.pad(x, (reach,) * 4, mode="reflect")
-    across = functional.conv2d(padded, kernel[:, :, None, :], groups=x.shape[1])
-    return functional.conv2d(across, kernel[:, :, :, None], groups=x.shape[1])
+    return gaussian_blurred(x, _drawn(BLUR, generator) * min(x.shape[-2:]))
 
 
 def _noise(x: torch.Tensor, others: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

@@ -77,6 +77,7 @@ class Copies:
         self._deviations: torch.Tensor = (alteration.noise * (drawn() + 1) / 2).to(device)
         self._chosen: torch.Tensor = torch.randint(FIELDS, (rows, count), generator=generator).to(device)
         self._fields: torch.Tensor = fields.to(device)
+        self._fixed: list[torch.Tensor] = [torch.tensor([STEPS + k], device=device) for k in range(FIXED)]
         # Changed in place: what was recorded of a step holds this very tensor.
         self.row: torch.Tensor = torch.zeros(1, dtype=torch.long, device=device)
 
@@ -93,7 +94,7 @@ class Copies:
 
     def fixed(self, x: torch.Tensor) -> torch.Tensor:
         """(b, c, h, w) -> (b * count * 2, c, h, w): copies that no step has, always the same."""
-        rows = [self._of_row(x, torch.tensor([STEPS + k], device=x.device)) for k in range(FIXED)]
+        rows = [self._of_row(x, row) for row in self._fixed]
         return torch.stack([row.unflatten(0, (len(x), -1)) for row in rows], 1).flatten(0, 2)
 
     def _of_row(self, x: torch.Tensor, row: torch.Tensor) -> torch.Tensor:

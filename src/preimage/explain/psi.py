@@ -12,13 +12,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch.nn import functional
 
 from preimage.classifiers import Classifier
 from preimage.classifiers.blocks import KERNELS_OF_BLOCK, MOST_LAYERS, kernels, stages
 from preimage.classifiers.model_file import TrainedModel
 from preimage.classifiers.resizing import for_input
 from preimage.networks.spectrum import amplitudes, image_of
+from preimage.operators.blur import gaussian_blurred
 
 KEPT = 0.9  # correlation, of the least of light and two colors, from which on a layer keeps the image
 IMAGES, STEPS, RATE = 2, 48, 0.05
@@ -112,7 +112,7 @@ def kept_by(classifier: Classifier, layer: str, size: tuple[int, int]) -> float:
     with torch.no_grad():
         found = image_of(spectrum, scale, size)
         channels = 1 if classifier.mean.shape[1] == 1 else 3
-        pair = (_blurred(_yuv(each)[:, :channels], min(size) * BLUR).flatten(2) for each in (image, found))
+        pair = (gaussian_blurred(_yuv(each)[:, :channels], min(size) * BLUR).flatten(2) for each in (image, found))
         a, b = (each - each.mean(2, keepdim=True) for each in pair)
         correlations = (a * b).sum(2) / (a.norm(dim=2) * b.norm(dim=2)).clamp_min(1e-12)
     return float(correlations.mean(0).min())
@@ -136,13 +136,3 @@ def _smaller(classifier: Classifier, layer: str, size: tuple[int, int]) -> tuple
 
 def _yuv(x: torch.Tensor) -> torch.Tensor:
     return torch.einsum("oc,bchw->bohw", torch.tensor(_YUV, device=x.device), x)
-
-
-def _blurred(x: torch.Tensor, sigma: float) -> torch.Tensor:
-    reach = max(1, min(round(3 * sigma), min(x.shape[-2:]) - 1))
-    at = torch.arange(-reach, reach + 1.0, device=x.device)
-    weights = torch.exp(-at.square() / (2 * sigma**2))
-    weights = (weights / weights.sum()).expand(x.shape[1], 1, -1)
-    x = functional.pad(x, (reach,) * 4, mode="reflect")
-    x = functional.conv2d(x, weights[..., :, None], groups=x.shape[1])
-    return functional.conv2d(x, weights[..., None, :], groups=x.shape[1])

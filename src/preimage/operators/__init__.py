@@ -8,7 +8,7 @@ kernels k are plain tensors (kh, kw) of unit sum, made by the functions of `kern
 """
 
 from preimage.operators.beads import without_background
-from preimage.operators.blur import Blur
+from preimage.operators.blur import Blur, gaussian_blurred
 from preimage.operators.compose import Composed, compose, noiseless
 from preimage.operators.downsample import Downsample
 from preimage.operators.jpeg import JpegCoefficients, rounded
@@ -27,6 +27,7 @@ __all__ = [
     "check_kernel",
     "compose",
     "gaussian",
+    "gaussian_blurred",
     "lanczos2",
     "motion",
     "noiseless",
