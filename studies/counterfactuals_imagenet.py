@@ -25,11 +25,11 @@ class Method:
 
 
 METHODS = {
-    "copies": Method("altered copies", {"copies": 4, "confidence": 0.6}),
-    "plain": Method("default: plain DIP"),
+    "copies": Method("default: deep prior, altered copies"),
+    "plain": Method("deep prior alone, as published", {"copies": 0}),
     "pixels": Method("pixels (adversarial)", {"prior": "none"}),
-    "tv": Method("pixels with total variation", {"prior": "tv"}),
-    "tv-copies": Method("pixels with total variation, altered copies", {"prior": "tv", "copies": 4, "confidence": 0.6}),
+    "tv": Method("pixels with total variation", {"prior": "tv", "copies": 0}),
+    "tv-copies": Method("pixels with total variation, altered copies", {"prior": "tv"}),
 }
 
 

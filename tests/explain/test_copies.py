@@ -7,12 +7,13 @@ from functools import partial
 import pytest
 import torch
 from classifiers.small import tiny
-from explain.small import BRIEF, THIN, picture
+from explain.small import BRIEF, THIN, estimated, picture
 
 from preimage.explain.class_term import ClassTerm, ClassTerms, cross_entropy, of_pairs
 from preimage.explain.copies import Alteration, Copies
 from preimage.explain.counterfactual import counterfactual
 from preimage.explain.forward import CachedForward
+from preimage.recipes import recipe
 
 NOTHING = {"noise": 0.0, "shift": 0.0, "scale": 0.0, "turn": 0.0, "color": 0.0}
 SIZES = [(32, 32), (24, 40), (41, 17)]
@@ -106,6 +107,29 @@ def test_a_counterfactual_of_copies_raises_the_target(count):
         assert after > before
     plain = counterfactual(picture(), class_weight=1.0, count=count, **options).run()
     assert not torch.allclose(found.changed, plain.changed, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        ({}, 4),
+        ({"prior": "tv", "recipe": recipe("fast", steps=3)}, 4),
+        ({"classifier": estimated()}, 0),
+        ({"recipe": recipe("paper", steps=3)}, 0),
+        ({"prior": "none", "recipe": recipe("fast", steps=3)}, 0),
+        ({"copies": 2, "classifier": estimated()}, 2),
+        ({"copies": 0}, 0),
+    ],
+)
+def test_by_default_there_are_copies_where_nothing_else_keeps_the_change_from_a_pattern(options, wanted):
+    run = counterfactual(picture(), **{"classifier": tiny(), "recipe": BRIEF, "device": "cpu"} | options)
+    assert (0 if run.forward.copies is None else len(run.forward.copies)) == wanted
+    assert (f"{wanted} altered copies a step" in run.remarks[0]) == (wanted > 0)
+    assert run.rule.confidence == (0.6 if wanted else 0.9)
+    assert run.fingerprint["copies"] == wanted
+    assert (
+        counterfactual(picture(), **{"classifier": tiny(), "device": "cpu", "confidence": 0.7}).rule.confidence == 0.7
+    )
 
 
 def test_the_reconstruction_does_not_see_the_copies():

@@ -37,10 +37,8 @@ def rough_picture() -> torch.Tensor:
 
 def found(*, output: str = "logits", **options):
     classifier = Classifier(Roughness(), ["rough", "smooth"], output=output)
-    recipe = replace(THIN, steps=90)
-    return counterfactual(
-        rough_picture(), classifier=classifier, recipe=recipe, device="cpu", layer="pool", uncertainty="none", **options
-    ).run()
+    options = {"recipe": replace(THIN, steps=90), "copies": 0, "uncertainty": "none"} | options
+    return counterfactual(rough_picture(), classifier=classifier, device="cpu", layer="pool", **options).run()
 
 
 @pytest.mark.parametrize("output", ["logits", "labels"])

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 # Of pixels initialized with the image: Adam moves each by about its rate even without a gradient to follow.
 PIXELS_RATE = 0.002
 CLASS_WEIGHT_GROWTH = 1.25
+CONFIDENCE, COPIES, CONFIDENCE_OF_COPIES = 0.9, 4, 0.6
 WHOLE = 0.995  # of a mask: what is lost of it is said
 FILM = "GIF or WebP: from the picture to the counterfactual, with the probability of the target."
 STRENGTHS = "PNG of the change at strengths from 0 to 1, with the probability of the target."
@@ -57,8 +58,10 @@ class CounterfactualOptions(FeatureOptions, PriorOptions):
         help="Target class, by name or number from 0 (default: the second most probable); of labels the one to appear, or to "
         "disappear if it is present (default: the most probable).",
     )
-    confidence: float = option(
-        0.9, help="Target probability of the target class, or of the absence of a label, between 0 and 1."
+    confidence: float | None = option(
+        None,
+        help="Target probability of the target class, or of the absence of a label, between 0 and 1 (default: 0.9; with copies, "
+        "of which it is the mean, 0.6).",
     )
     class_weight: float = option(0.1, help="Weight l2 of the cross-entropy to the target class, at least 0.", minimum=0)
     class_weight_growth: float | None = option(
@@ -67,10 +70,11 @@ class CounterfactualOptions(FeatureOptions, PriorOptions):
         "(default: 1.25; with recipe paper 1).",
         minimum=1,
     )
-    copies: int = option(
-        0,
+    copies: int | None = option(
+        None,
         help="Altered copies (noise, shift, scale, color) of the image at each step, in all of which the class is sought; 0: the "
-        "image itself alone, as published.",
+        "image itself alone, as published (default: 4; 0 for a classifier with a loss estimator, with prior none and with recipe "
+        "paper).",
         minimum=0,
     )
     region: Any = option(None, help="Mask, white where the image may change (default: everywhere).", kind="image")
@@ -93,7 +97,9 @@ class CounterfactualOptions(FeatureOptions, PriorOptions):
         from preimage.rng import is_whole
 
         super().__post_init__()
-        check_finite(confidence=self.confidence, class_weight=self.class_weight)
+        if self.confidence is not None:
+            check_finite(confidence=self.confidence)
+        check_finite(class_weight=self.class_weight)
         if not is_whole(self.count):
             raise InputError(f"count must be a whole number, at least 1, got {self.count!r}")
 
@@ -144,6 +150,9 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
     growth = options.class_weight_growth
     if growth is None:
         growth = 1.0 if name == "paper" else CLASS_WEIGHT_GROWTH
+    copies, confidence = _copies(options, model, name), options.confidence
+    if confidence is None:
+        confidence = CONFIDENCE_OF_COPIES if copies else CONFIDENCE
     penalty = UncertaintyPenalty(model, options.uncertainty, target_loss=options.target_loss)
     forward = CachedForward(
         classifier,
@@ -151,7 +160,7 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
         image=given.on_device,
         region=None if region is None else region.to(given.device),
         jitter=given.jitter(options.input_jitter, published=name == "paper"),
-        copies=Copies(Alteration(options.copies), x0.shape[1], given.size, given.device) if options.copies else None,
+        copies=Copies(Alteration(copies), x0.shape[1], given.size, given.device) if copies else None,
     )
     with torch.no_grad():
         probabilities = classifier.probabilities(given.on_device)[0].cpu()
@@ -164,7 +173,7 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
         target=target,
         absent=absent,
         keeps_class=None if name == "paper" else partial(keeps_class, classifier, probabilities),
-        confidence=options.confidence,
+        confidence=confidence,
         growth=growth,
     )
     on_device = probabilities.to(given.device)
@@ -188,7 +197,7 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
         given,
         options,
         problem,
-        ResultBuilder(given, prediction, target, lesion, second, absent, layer, options.copies),
+        ResultBuilder(given, prediction, target, lesion, second, absent, layer, copies),
         forward=forward,
         recipe=recipe,
         rule=rule,
@@ -201,14 +210,23 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
             "layer": layer,
             "uncertainty": [penalty.kind, penalty.quantile],
             "weights": [options.loss_weight, options.class_weight, growth],
-            "confidence": options.confidence,
+            "confidence": confidence,
+            "copies": copies,
             "count": options.count,
             "prior": prior,
         },
         remark=f"{_change(classifier, probabilities, prediction, target)}; layer {layer}, uncertainty penalty: "
-        f"{penalty.description()}",
+        f"{penalty.description()}"
+        + (f"; {copies} altered copies a step, a pass to and fro through the classifier each" if copies else ""),
         further_remarks=(*psi.remarks, *lost),
     )
+
+
+def _copies(options: CounterfactualOptions, model: TrainedModel, recipe: str) -> int:
+    """Copies by default where nothing else keeps the change from being a pattern of this one classifier."""
+    if options.copies is not None:
+        return options.copies
+    return 0 if recipe == "paper" or options.prior == "none" or model.estimator is not None else COPIES
 
 
 def _change(classifier: Classifier, probabilities: torch.Tensor, prediction: int, target: int) -> str:
