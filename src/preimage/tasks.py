@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-Kind = Literal["", "image", "classifier", "file", "python"]
+Kind = Literal["", "image", "classifier", "classifiers", "file", "python"]
 Inputs = Literal["images", "image", "none", "data"]
 
 
@@ -45,6 +45,7 @@ class Option:
         unit: of its values.
         minimum, maximum: the range of its values, both included; `exclusive` leaves the minimum itself out.
         kind: "image": an image in Python, a path on the command line; "classifier": a specification or a Classifier;
+            "classifiers": several of them;
             "file": a path; "python": neither on the command line nor in a JSON job.
         flags: names on the command line, if not the field's own.
         metavar: what stands for the value in help.

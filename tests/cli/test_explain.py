@@ -50,6 +50,26 @@ def model(here: Path) -> Path:
     return write_model(here / "model.pt", trained)
 
 
+def test_further_classifiers_are_an_ensemble(here, model, run):
+    ran = run("counterfactual", "noisy.png", "--classifier", "model.pt", *BRIEF, "--further-classifier", OWN,
+              "--further-classifier", "model.pt", "--report", "report.json")  # fmt: skip
+    assert ran.code == 0, ran.err
+    assert len(report_of()["further_confidences"]) == 2
+    ran = run(
+        "counterfactual",
+        "noisy.png",
+        "--classifier",
+        "model.pt",
+        *BRIEF,
+        "--further-classifier",
+        "nothing.pt",
+        "-o",
+        "b.png",
+    )
+    assert ran.code == 2
+    assert "nothing.pt" in ran.err
+
+
 def test_a_counterfactual_with_all_its_files(here, model, run):
     mask = np.zeros((20, 24), np.uint8)
     mask[5:15, 5:15] = 255

@@ -82,10 +82,10 @@ def test_the_term_of_a_class_is_the_mean_over_copies_and_that_of_the_reconstruct
 
 def test_probabilities_of_pairs_are_over_copies_for_the_counterfactuals_alone():
     made, x = copies(noise=0.1), torch.stack([picture(), 1 - picture()] * 2)
-    found = of_pairs(CachedForward(tiny(), copies=made), x)
+    found = of_pairs(CachedForward(tiny(), copies=made), (), x)
     torch.testing.assert_close(found[1::2], tiny().probabilities(x[1::2]))
     torch.testing.assert_close(found[::2], CachedForward(tiny(), copies=made).probabilities(x[::2]))
-    torch.testing.assert_close(of_pairs(CachedForward(tiny()), x), tiny().probabilities(x))
+    torch.testing.assert_close(of_pairs(CachedForward(tiny()), (), x), tiny().probabilities(x))
 
 
 def test_probabilities_are_those_of_fixed_copies():

@@ -19,6 +19,7 @@ from preimage.explain.forward import CachedForward
 from preimage.problem import Each, Regularizer, name_of
 
 Loss = Callable[[torch.Tensor], torch.Tensor]
+Probabilities = Callable[[torch.Tensor], torch.Tensor]
 
 
 def cross_entropy(target: int, logits: torch.Tensor) -> torch.Tensor:
@@ -74,11 +75,13 @@ class ClassTerm:
         forward: of the classifier.
         loss: of logits.
         is_altered: whether it is of copies, where there are any.
+        further: terms of further classifiers, with which the mean is taken.
     """
 
     forward: CachedForward
     loss: Loss
     is_altered: bool = True
+    further: tuple[ClassTerm, ...] = ()
 
     @property
     def __name__(self) -> str:
@@ -89,9 +92,9 @@ class ClassTerm:
         return self.is_altered and self.forward.copies is not None
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        if not self.needs_copies:
-            return self.loss(self.forward(x).logits)
-        return self.loss(self.forward.of_copies(x).logits).unflatten(0, (len(x), -1)).mean(1)
+        passed = self.forward.of_copies(x) if self.needs_copies else self.forward(x)
+        own = self.loss(passed.logits).unflatten(0, (len(x), -1)).mean(1)
+        return torch.stack([own, *(each(x) for each in self.further)]).mean(0) if self.further else own
 
 
 class ClassTerms(Each):
@@ -104,19 +107,23 @@ class ClassTerms(Each):
     def __call__(self, x: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
         logits = self.terms[0].forward(x).logits
         each = zip(self.terms, x.split(1), logits.split(1), strict=True)
-        return torch.cat([term(image) if term.needs_copies else term.loss(row) for term, image, row in each])
+        return torch.cat(
+            [term(image) if term.needs_copies or term.further else term.loss(row) for term, image, row in each]
+        )
 
     def chosen(self, indices: Sequence[int]) -> Regularizer:
         some = [self.terms[i] for i in indices]
         return some[0] if len(some) == 1 else ClassTerms(some)
 
 
-def of_pairs(forward: CachedForward, x: torch.Tensor) -> torch.Tensor:
-    """Class probabilities (b, classes) of pairs (b, c, h, w): over copies of the counterfactuals, of the others as they are."""
-    if forward.copies is None:
+def of_pairs(forward: CachedForward, further: Sequence[Probabilities], x: torch.Tensor) -> torch.Tensor:
+    """Class probabilities (b, classes) of pairs (b, c, h, w): of the others as they are, of the counterfactuals the mean over
+    copies, and over further classifiers.
+    """
+    if forward.copies is None and not further:
         return forward.probabilities(x)
-    found = forward.probabilities(x[::2]), forward.plain_probabilities(x[1::2])
-    return torch.stack(found, 1).flatten(0, 1)
+    sought = torch.stack([found(x[::2]) for found in (forward.probabilities, *further)]).mean(0)
+    return torch.stack([sought, forward.plain_probabilities(x[1::2])], 1).flatten(0, 1)
 
 
 def keeps_class(classifier: Classifier, given: torch.Tensor, found: torch.Tensor) -> bool:

@@ -16,6 +16,7 @@ of the target's features.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,6 +78,12 @@ class CounterfactualOptions(FeatureOptions, PriorOptions):
         "paper).",
         minimum=0,
     )
+    further_classifiers: Sequence[Classifier | TrainedModel | str | Path] | None = option(
+        None,
+        help="Further classifiers with the same classes, an ensemble: the target class is sought in all of them.",
+        kind="classifiers",
+        flags=("--further-classifier",),
+    )
     region: Any = option(None, help="Mask, white where the image may change (default: everywhere).", kind="image")
     lesion_mask: Any = option(
         None, help="Mask, white where the change is expected; for the report, never used by the fit.", kind="image"
@@ -115,12 +122,14 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
 
     import torch
 
+    from preimage.classifiers.model_file import model_fingerprint
     from preimage.classifiers.resizing import for_input
     from preimage.engine.checkpoint import fingerprint
     from preimage.explain.class_schedule import ClassReached
     from preimage.explain.class_term import ClassTerm, ClassTerms, keeps_class, loss_of, loss_of_change, of_pairs
     from preimage.explain.copies import Alteration, Copies
     from preimage.explain.counterfactual_result import ResultBuilder
+    from preimage.explain.ensemble import further_of
     from preimage.explain.forward import CachedForward, Features
     from preimage.explain.inputs import given_by, model_on
     from preimage.explain.masks import lesion_of, region_of, seen_share
@@ -162,6 +171,8 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
         jitter=given.jitter(options.input_jitter, published=name == "paper"),
         copies=Copies(Alteration(copies), x0.shape[1], given.size, given.device) if copies else None,
     )
+    further = further_of(options.further_classifiers, given, forward)
+    by_further = tuple(each.probabilities for each in further)
     with torch.no_grad():
         probabilities = classifier.probabilities(given.on_device)[0].cpu()
     prediction, target = int(probabilities.argmax()), _target(classifier, probabilities, options.target)
@@ -169,7 +180,7 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
     if second is not None:
         second.class_index(classifier.classes[target])  # an unknown class is an error before the fit
     rule = ClassReached(
-        probabilities=partial(of_pairs, forward),
+        probabilities=partial(of_pairs, forward, by_further),
         target=target,
         absent=absent,
         keeps_class=None if name == "paper" else partial(keeps_class, classifier, probabilities),
@@ -177,7 +188,8 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
         growth=growth,
     )
     on_device = probabilities.to(given.device)
-    sought = ClassTerm(forward, loss_of(classifier, target, absent, on_device))
+    terms = tuple(each.term(target, absent, given.on_device) for each in further)
+    sought = ClassTerm(forward, loss_of(classifier, target, absent, on_device), further=terms)
     kept = ClassTerm(forward, loss_of_change(classifier, on_device), is_altered=False)
     features = Features(forward, layer, given.on_device)
     penalty.set_reference(forward, given.on_device)
@@ -197,7 +209,7 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
         given,
         options,
         problem,
-        ResultBuilder(given, prediction, target, lesion, second, absent, layer, copies),
+        ResultBuilder(given, prediction, target, lesion, second, absent, layer, copies, by_further),
         forward=forward,
         recipe=recipe,
         rule=rule,
@@ -212,6 +224,7 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
             "weights": [options.loss_weight, options.class_weight, growth],
             "confidence": confidence,
             "copies": copies,
+            "further": [model_fingerprint(each.forward.classifier) for each in further],
             "count": options.count,
             "prior": prior,
         },

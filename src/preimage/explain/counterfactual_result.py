@@ -12,7 +12,7 @@ from preimage.classifiers import Classifier
 from preimage.classifiers.outputs import PRESENT
 from preimage.engine.result import Result
 from preimage.explain.class_schedule import ClassTracker
-from preimage.explain.class_term import keeps_class
+from preimage.explain.class_term import Probabilities, keeps_class
 from preimage.explain.explanation import STRENGTHS, Counterfactual, extended
 from preimage.explain.inputs import Given
 from preimage.explain.quality import judge, stability
@@ -37,6 +37,7 @@ class ResultBuilder:
         second: an independently trained classifier, on the same device; None: there is none.
         layer: Psi.
         copies: altered copies of the image, at each step.
+        further: the class probabilities by further classifiers of an ensemble.
     """
 
     given: Given
@@ -47,6 +48,7 @@ class ResultBuilder:
     absent: bool = False
     layer: str = ""
     copies: int = 0
+    further: tuple[Probabilities, ...] = ()
 
     def __call__(self, result: Result, tracker: Tracker) -> Counterfactual:
         """That of the first seed, with the others in it and, of several, how alike they are."""
@@ -118,6 +120,7 @@ class ResultBuilder:
                 **(self._of_labels(rows) if classifier.independent else {}),
                 "layer": self.layer,
                 "copies": self.copies,
+                **self._of_further(changed),
                 "class_weight_factor": tracker.factors[member],
                 "reconstruction": classifier.predicted(rows[1]),
                 "reconstruction_keeps_class": is_kept,
@@ -128,6 +131,11 @@ class ResultBuilder:
                 },
             },
         )
+
+    def _of_further(self, changed: torch.Tensor) -> dict[str, Any]:
+        """The confidence that each further classifier of an ensemble has."""
+        found = [float(each(changed.to(self.given.device))[0, self.target]) for each in self.further]
+        return {"further_confidences": [1 - p if self.absent else p for p in found]} if found else {}
 
     def _lost(self, rows: torch.Tensor) -> str:
         """That the reconstruction is not what the picture is; rows: as of `_of_labels`."""

@@ -33,6 +33,8 @@ def form_of(options: Callable[..., Any], each: Field[Any]) -> tuple[Any, ...]:
         each: a field that is declared with `option`, and not for Python alone.
     """
     kind = each.metadata["option"].kind
+    if kind == "classifiers":
+        return (tuple[str, ...], type(None))
     if kind in ("image", "file", "classifier"):
         own = str if kind == "classifier" else Path
         return (own, type(None)) if each.default is None else (own,)

@@ -146,10 +146,13 @@ def _read(job: Job) -> dict[Path, str]:
         read[in_folder(job.run.reference, job.input)] = "--reference"
     for name, stated in described(job.spec.options).items():
         value = job.options.get(name)
-        if stated.kind in ("image", "file", "classifier") and isinstance(value, str | Path):
-            path = in_folder(Path(value), job.input) if stated.kind == "image" else Path(value)
-            if path.is_file():
-                read[path] = f"--{name.replace('_', '-')}"
+        if stated.kind not in ("image", "file", "classifier", "classifiers"):
+            continue
+        for each in value if isinstance(value, tuple | list) else (value,):
+            if isinstance(each, str | Path):
+                path = in_folder(Path(each), job.input) if stated.kind == "image" else Path(each)
+                if path.is_file():
+                    read[path] = (stated.flags or (f"--{name.replace('_', '-')}",))[0]
     recipe = job.options.get("recipe")
     if isinstance(recipe, str) and recipe.endswith(".json"):
         read[Path(recipe)] = "--recipe"

@@ -126,8 +126,9 @@ def refuse_code(job: Job) -> None:
     """Raise InputError for a classifier that would import a module."""
     for name, stated in described(job.spec.options).items():
         value = job.options.get(name)
-        named = str(value).strip() if isinstance(value, str | Path) else ""
-        if stated.kind == "classifier" and _CODE.fullmatch(named):
-            raise InputError(
-                f"{name} {value} would import a module, which this job may not: give a model file", code="classifier"
-            )
+        several = value if isinstance(value, tuple | list) else (value,)
+        for each in several if stated.kind in ("classifier", "classifiers") else ():
+            if isinstance(each, str | Path) and _CODE.fullmatch(str(each).strip()):
+                raise InputError(
+                    f"{name} {each} would import a module, which this job may not: give a model file", code="classifier"
+                )
