@@ -49,7 +49,11 @@ def printed(plan: Plan, name: str, threats: Sequence[Threat]) -> str:
     """The mean of what is published for a column; "" where something of it is not."""
     columns = (NONE, RESIZING, *(ended(WIDE, steps) for steps in plan.steps))
     own = [PUBLISHED[threat][columns.index(name)] if name in columns else math.nan for threat in threats]
-    return "" if any(map(math.isnan, own)) else f" / {sum(own) / len(own):.1f}"
+    return "" if any(map(math.isnan, own)) else f"{sum(own) / len(own):.1f}"
+
+
+def beside(ours: str, published: str) -> str:
+    return f"{ours or '-'} / {published}" if published else ours
 
 
 def accuracies(measured: Accuracies, plan: Plan, names: Sequence[str]) -> str:
@@ -57,11 +61,13 @@ def accuracies(measured: Accuracies, plan: Plan, names: Sequence[str]) -> str:
     lines = [["pictures", *(str(measured.reach(name, [UNATTACKED])) for name in names)]]
     for threat in (UNATTACKED, *UNAWARE):
         own = [proportion(measured.right(name, [threat], measured.reach(name, [threat]))) for name in names]
-        lines.append([titled(threat), *(o + printed(plan, name, [threat]) for o, name in zip(own, names, strict=True))])
+        lines.append(
+            [titled(threat), *(beside(o, printed(plan, name, [threat])) for o, name in zip(own, names, strict=True))]
+        )
     for title, threats in (("average, FGSM", UNAWARE[:3]), ("average, all five", UNAWARE)):
         own = [measured.accuracy(name, threats, measured.reach(name, threats)) for name in names]
         shown = ["" if math.isnan(each.mean) else each.shown(".0f") for each in own]
-        lines.append([title, *(o + printed(plan, name, threats) for o, name in zip(shown, names, strict=True))])
+        lines.append([title, *(beside(o, printed(plan, name, threats)) for o, name in zip(shown, names, strict=True))])
     return tables.markdown(["", *names], lines)
 
 

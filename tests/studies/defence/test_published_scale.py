@@ -162,8 +162,9 @@ def test_a_column_counts_the_pictures_that_it_was_measured_on():
 
 def test_published_averages_stand_where_all_of_their_rows_do():
     plan = PLANS["imagenet"]
-    assert published_scale.printed(plan, ended(WIDE, 750), UNAWARE) == " / 68.9"
-    assert published_scale.printed(plan, RESIZING, UNAWARE[:3]) == " / 57.3"
+    assert published_scale.printed(plan, ended(WIDE, 750), UNAWARE) == "68.9"
+    assert published_scale.printed(plan, RESIZING, UNAWARE[:3]) == "57.3"
+    assert [published_scale.beside("5", "7.0"), published_scale.beside("", "7.0")] == ["5 / 7.0", "- / 7.0"]
     assert published_scale.printed(plan, RESIZING, UNAWARE) == published_scale.printed(plan, "JPEG", UNAWARE) == ""
 
 
