@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from preimage.errors import InputError
-from studies import STUDIES, study, summary
+from studies import AT_IMAGENET, STUDIES, study, summary
 from studies.harness import SCALES, StudyError
 
 
@@ -19,7 +19,8 @@ def share(text: str) -> tuple[int, int]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one study, or list all of them."""
-    scales = "smoke: seconds, to see that it works; small: at most two hours on two cores; paper: all of it"
+    scales = "smoke: seconds, to see that it works; small: at most two hours on two cores; paper: all of it; imagenet: "
+    scales += f"{', '.join(AT_IMAGENET)} at 224 pixels"
     parser = argparse.ArgumentParser("python -m studies", description=main.__doc__)
     parser.add_argument("name", nargs="?", help="study to run; without it they are listed")
     parser.add_argument("--scale", choices=SCALES, default="small", help=scales)
@@ -28,12 +29,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--worker", type=share, default=(0, 1), help="K/N: K-th of N shares; without it once at the end"
     )
+    parser.add_argument("--classifier", help="of --scale imagenet: another than EfficientNet-Lite0, as of `preimage`")
     given = parser.parse_args(arguments)
     if given.name is None:
         print("\n".join(f"{name:<{max(map(len, STUDIES))}}  {summary(name)}" for name in STUDIES))
         return 0
     try:
-        print(study(given.name, scale=given.scale, data=given.data, output=given.output, worker=given.worker))
+        print(study(given.name, **{key: value for key, value in vars(given).items() if key != "name"}))
     except (InputError, StudyError) as error:
         print(f"python -m studies: {error}", file=sys.stderr)
         return 2

@@ -2,7 +2,6 @@
 
 import math
 import statistics
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -17,47 +16,51 @@ from preimage.defend.evaluate import evaluate_defence, settings_of
 from preimage.defend.inspection import FALSE_ALARMS, Inspecting, false_alarm_threshold
 from preimage.defend.threat import NONE, UNATTACKED, Threat
 from preimage.engine.recipe import Recipe
+from studies.defence import published_scale
+from studies.defence.accuracies import PUBLISHED, PUBLISHED_COLUMNS, Accuracies, points, titled
 from studies.harness import Measured, Run, Study, chosen, classifiers, stats, tables
-from studies.harness.attacked import Condition
+from studies.harness.attacked import Condition, fits_folder
 from studies.harness.classifiers import SEED
-from studies.harness.defences import FASTEST, PLANS, RESIZING, STRONGEST, UNAWARE, Plan, ended
+from studies.harness.defences import FASTEST, PLANS, RESIZING, STRONGEST, UNAWARE, Plan, ended, plan_of
 
 AT_STRONGEST = tuple(threat for threat in UNAWARE if threat.eps == STRONGEST)
 SCORES = "-scores"
 ATTACKER_SEED = SEED + 1  # of attacks that are made anew for the scores
 GAIN, LEAST_GAIN = 30.0, 15.0  # points above no defence at eps 10: of the mean, and of each attack
 LOSS = 5.0  # points that the fast recipe may lose
-# Top-1 in % after no defence, random resizing and padding, 500, 750 and 1000 steps; NaN where nothing is printed.
-PUBLISHED_COLUMNS = ("none", "random resizing and padding", "500 steps", "750 steps", "1000 steps")
-PUBLISHED: dict[Threat, tuple[float, ...]] = {
-    UNATTACKED: (math.nan, math.nan, 67.5, 75.3, 79.6),
-    Threat("fgsm", 2): (21.7, 65.1, 66.2, 73.1, 75.1),
-    Threat("fgsm", 5): (3.5, 54.5, 61.2, 69.0, 70.1),
-    Threat("fgsm", 10): (2.6, 52.4, 58.4, 62.9, 59.9),
-    Threat("bi", 10): (0.2, math.nan, 61.8, 66.2, 69.2),
-    Threat("llci", 10): (1.1, math.nan, 64.2, 73.5, 78.5),
-}
 
 
 def subject(run: Run):
-    return run.once(classifiers.subject, "cifar10", PLANS[run.scale].count)
+    return run.once(classifiers.subject, "cifar10", plan_of(run).count)
 
 
-def evaluate(run: Run, number: int):
-    """The rows of a batch, which `evaluate_defence` adds to the table itself; the first batch is that of the few."""
-    (classifier, pictures), plan = subject(run), PLANS[run.scale]
+def evaluate(run: Run, part: str | int, number: int):
+    """The rows of a batch, which `evaluate_defence` adds to the table itself; part: as `parts` has it."""
+    (classifier, pictures), plan = subject(run), plan_of(run)
     run.table().parent.mkdir(parents=True, exist_ok=True)
-    options = {"table": run.table(), "seed": SEED, "batch": plan.few, "worker": (number, len(batches(run)))}
+    options = {"table": run.table(), "batch": plan.batch or plan.few, "worker": (number, len(batches(run)))}
     judge = partial(evaluate_defence, classifier, pictures.images, pictures.labels, **options)
-    for threat in (UNATTACKED, *UNAWARE):
-        judge([threat], plan.defences(few=not number))
-    for threat in plan.adaptive if not number else ():
-        judge([threat], plan.against(threat))
+    folder = fits_folder(run) if run.imagenet else None
+    if isinstance(part, int):
+        judge(plan.under, plan.drawn(), seed=SEED + part)
+    for threat in plan.adaptive if part == "aware" else ():
+        judge([threat], plan.against(threat), seed=SEED)
+    for threat in {"unaware": UNAWARE, "published": plan.under}.get(str(part), ()):
+        judge([threat], plan.defences(few=part == "published", folder=folder), seed=SEED)
     return ()
 
 
-def batches(run: Run):
-    return [(number,) for number in range(-(-len(subject(run)[1].numbers) // PLANS[run.scale].few))]
+def batches(run: Run) -> range:
+    plan = plan_of(run)
+    return range(-(-len(subject(run)[1].numbers) // (plan.batch or plan.few)))
+
+
+def parts(run: Run):
+    """What is quick first; what takes long of the first batches alone, those of the few."""
+    plan, every = plan_of(run), batches(run)
+    few = every[: max(1, plan.few // plan.batch)] if plan.batch else every[:1]
+    costly = [(part, number) for part in ("published", "aware") for number in few]
+    return [("unaware", k) for k in every] + costly + [(draw, k) for draw in range(1, plan.draws) for k in every]
 
 
 def identity(run: Run, recipe: Recipe) -> tuple[str, str]:
@@ -99,47 +102,12 @@ def attacked(
 
 def scored(run: Run):
     plan = PLANS[run.scale]
-    threats = (UNATTACKED, *UNAWARE, *plan.adaptive[:2])
+    threats = () if run.imagenet else (UNATTACKED, *UNAWARE, *plan.adaptive[:2])
     return [(*identity(run, recipe), threat.name, threat.eps) for recipe in plan.inspected for threat in threats]
 
 
 def all_scored(run: Run, rows) -> bool:
     return bool(rows) and {row["picture"] for row in rows} >= set(scored_pictures(run, rows[0]["attack"]).numbers)
-
-
-class Accuracies:
-    """What the rows of `evaluate_defence` say of the latest classifier and of the latest settings of each defence.
-
-    Args:
-        settings: of defences of which others than the latest are meant.
-    """
-
-    def __init__(self, rows, settings=None) -> None:
-        latest = {row["defence"]: str(row["settings"]) for row in rows} | (settings or {})
-        self.found: dict[tuple[str, ...], dict[int, int]] = {}
-        for row in chosen(rows, classifier=rows[-1]["classifier"], averaged=1, seed=SEED):
-            if latest[row["defence"]] == str(row["settings"]):
-                key = row["defence"], row["attack"], f"{row['eps']:g}", row["knows_seed"]
-                self.found.setdefault(key, {})[row["number"]] = row["correct"]
-        self.count = max((len(found) for found in self.found.values()), default=0)
-
-    def right(self, defence: str, threats: Sequence[Threat], count: int) -> list[float]:
-        """Of each of the first pictures the points (0 to 100) that a defence scores, over attacks; none where one is missing."""
-        rows = []
-        for threat in threats:
-            known = ("yes" if threat.knows_seed else "no") if threat.per_defence else ""
-            rows.append(self.found.get((defence, threat.name, f"{threat.eps:g}", known), {}))
-        if any(k not in some for some in rows for k in range(count)):
-            return []
-        return [100 * statistics.fmean(some[k] for some in rows) for k in range(count)]
-
-    def accuracy(self, defence: str, threats: Sequence[Threat], count: int) -> stats.Interval:
-        return stats.interval_of(self.right(defence, threats, count))
-
-    def gain(self, defence: str, over: str, threats: Sequence[Threat], count: int) -> stats.Interval:
-        """In points, picture by picture, the mean over attacks."""
-        first, second = (self.right(name, threats, count) for name in (defence, over))
-        return stats.paired(first, second) if len(first) == len(second) else stats.interval_of([])
 
 
 def detected(rows, threat: Threat) -> tuple[stats.Interval, float]:
@@ -160,13 +128,10 @@ def detected(rows, threat: Threat) -> tuple[stats.Interval, float]:
     return auroc, float(np.mean([value > bound for value in strange.values()]))
 
 
-def titled(threat: Threat) -> str:
-    name = {"prior": "prior", "bpda-eot": "BPDA+EOT"}.get(threat.name, threat.name.upper())
-    return "as they are" if threat.name == NONE else f"{name} {threat.eps:g}{' seed known' * threat.knows_seed}"
-
-
 def values(run: Run):
     plan = PLANS[run.scale]
+    if run.imagenet:
+        return published_scale.values(run, plan)
     latest = list(tables.grouped(reversed(run.rows(SCORES)), "settings").values())[: len(plan.inspected)]
     by_steps = {rows[0]["steps"]: rows[::-1] for rows in sorted(latest, key=lambda rows: rows[0]["steps"])}
     fast = min(by_steps)
@@ -192,10 +157,6 @@ def accuracies(plan: Plan, measured: Accuracies, count: int, *, few: bool) -> st
     means = [measured.accuracy(name, UNAWARE, count) for name in names]
     average = ["**average**", *("" if math.isnan(found.mean) else found.shown(".1f", ".0f") for found in means)]
     return tables.markdown(["", *names], [*lines[: 1 + len(UNAWARE)], average, *lines[1 + len(UNAWARE) :]])
-
-
-def points(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.1f}"
 
 
 def published() -> str:
@@ -239,7 +200,7 @@ def detection(plan: Plan, by_steps) -> str:
 
 STUDY = Study(
     (
-        Measured((), batches, evaluate, lambda run, rows: False),
+        Measured((), parts, evaluate, lambda run, rows: False),
         Measured(("classifier", "settings", "attack", "eps", "picture"), scored, score, all_scored, SCORES),
     ),
     values,

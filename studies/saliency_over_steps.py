@@ -20,6 +20,7 @@ from studies.harness import (
     Measured,
     Run,
     Study,
+    attacked,
     by_scale,
     classifiers,
     figures,
@@ -34,7 +35,8 @@ from studies.harness.tables import Claim, mean
 
 PUBLISHED = (50, 100, 200, 300, 400, 500, 750, 1000, 2000, 4000)
 STEPS = by_scale((2, 6), PUBLISHED, PUBLISHED)
-COUNT, SHOWN = by_scale(2, 6, 20), by_scale(1, 4, 6)  # pictures, and of how many sheets are drawn
+COUNT, SHOWN = by_scale(2, 6, 20, 3), by_scale(1, 4, 6, 3)  # pictures, and of how many sheets are drawn
+COUNT_ON_GPU = 8  # at scale imagenet
 PATH = by_scale((2, 1), (20, 2), (50, 4))  # m and N of MIG-SG
 CURVE = by_scale(5, 25, 50)  # steps of insertion and deletion
 EPS = 10  # of 255; that of figure 2 is not known to us
@@ -44,6 +46,7 @@ EQUAL = 100.0  # dB, for equal pictures
 CLEAN = "clean"
 # Levels and attack. Three levels are those of `purify --recipe paper`; five have the number of parameters that the paper prints.
 KINDS = ((3, "bi"), (3, CLEAN), (5, "bi"), (3, "fgsm"))
+SHARED = tuple(kind for kind in KINDS if kind[0] == 3)  # at scale imagenet: the fits of the other studies
 EARLY, COMPLETE, LATER, LATE = (200,), (300, 400), (500, 750, 1000), (2000, 4000)
 SURE = 0.5  # confidence
 MARGIN = 0.05  # of rank correlation: what a map that is complete may still gain; chosen here
@@ -60,7 +63,7 @@ class Original:
 
 
 def subject(run: Run):
-    return run.once(classifiers.subject, "tiny_imagenet10", COUNT[run.scale])
+    return run.once(classifiers.subject, "tiny_imagenet10", classifiers.as_many(run, COUNT, COUNT_ON_GPU))
 
 
 def originals(run: Run) -> dict[int, Original]:
@@ -79,12 +82,17 @@ def explained(run: Run, picture: torch.Tensor, label: int, seed: int):
 def measure(run: Run, levels: int, attack: str, number: int):
     classifier, every = subject(run)[0], run.once(originals)
     own, others = every[number], [each.map for other, each in every.items() if other != number]
-    pictures = classifiers.Pictures(own.picture, torch.tensor([own.label]), (number,))
-    given = Condition("none" if attack == CLEAN else attack, EPS).of(classifier, pictures)
+    condition = attacked.CLEAN if attack == CLEAN else Condition(attack, EPS)
     recipe, shown = recipe_of(run, levels), number in list(every)[: SHOWN[run.scale]]
     if shown:
         keep(run, own.picture, own.map, number, "original")
-    for step, picture, seconds in outputs(given, recipe, (0, *STEPS[run.scale]), number):
+    if run.imagenet:
+        given, found = attacked.shared_fit(run, *subject(run), number, condition)
+        fitted = [(step, ({0: given} | found)[step], "") for step in (0, *STEPS[run.scale])]
+    else:
+        pictures = classifiers.Pictures(own.picture, torch.tensor([own.label]), (number,))
+        fitted = outputs(condition.of(classifier, pictures), recipe, (0, *STEPS[run.scale]), number)
+    for step, picture, seconds in fitted:
         found = explained(run, picture, own.label, SEED)
         if shown:
             keep(run, picture, found.map, number, levels, attack, step)
@@ -172,9 +180,10 @@ def values(run: Run):
             lost.append(f"- {levels} levels, {attack} less clean: {lost_more(own, groups[levels, CLEAN])}")
     return {
         "classifier": classifiers.described(run, "tiny_imagenet10"),
+        "unmeasured": "" if parts else tables.unmeasured(run),
         "precision": " and ".join(sorted({row["precision"] for own in groups.values() for row in own})),
         "tables": "\n\n".join(parts),
-        "lost": "\n".join(lost),
+        "lost": "\n".join(lost) or tables.unmeasured(run),
     }
 
 
@@ -214,9 +223,9 @@ def difference(rows, column: str, steps: Sequence[int], later: Sequence[int] = (
     return stats.interval_of(list(of_pictures(rows, column, steps, later).values()))
 
 
-def lost_more(attacked, clean) -> stats.Interval:
+def lost_more(changed, clean) -> stats.Interval:
     """The rank that is lost late of attacked pictures, less that of the same pictures as they were."""
-    return less(*(of_pictures(rows, "rank", COMPLETE, LATE) for rows in (attacked, clean)))
+    return less(*(of_pictures(rows, "rank", COMPLETE, LATE) for rows in (changed, clean)))
 
 
 def draw(run: Run):
@@ -231,7 +240,7 @@ def draw(run: Run):
 
 
 def cases(run: Run):
-    return [(*kind, number) for number in subject(run)[1].numbers for kind in KINDS]
+    return [(*kind, number) for number in subject(run)[1].numbers for kind in (SHARED if run.imagenet else KINDS)]
 
 
 DONE = has_all("step", lambda run: (0, *STEPS[run.scale]))

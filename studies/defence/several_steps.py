@@ -2,14 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from preimage.defend.defence import BATCH, Defence, Purification
+from preimage.defend.evaluate import settings_of
 from preimage.defend.purification import FAST, fitting, purifying
+from preimage.engine.checkpoint import fingerprint
 from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
+from preimage.images import write_bytes_atomically
 
 
 @dataclass(eq=False)
@@ -19,11 +24,15 @@ class SeveralSteps:
     Each does what `Purification(recipe, steps)` does and describes itself alike, so that their rows of a table are the same. The
     outputs of the latest pictures, seed and streams are kept: who asks about these again, with another number of steps, has
     the answer at once. Where no seed is said there is nothing to share.
+
+    Args:
+        folder: where the outputs are kept on the disk as well, for other studies and processes (`kept_outputs`).
     """
 
     recipe: Recipe
     steps: Sequence[int]
     batch: int = BATCH
+    folder: Path | None = None
     _kept: tuple[torch.Tensor, int, list[int], list[torch.Tensor]] | None = field(default=None, init=False)
 
     def after(self, steps: int) -> Defence:
@@ -34,10 +43,14 @@ class SeveralSteps:
             same = images.dtype == self._kept[0].dtype and torch.equal(images, self._kept[0].to(images.device))
             if same and self._kept[1:3] == (seed, streams):
                 return self._kept[3]
-        parts = []
-        for k in range(0, len(images), self.batch):
-            some = slice(k, k + self.batch)
-            parts.append(early_outputs(images[some], self.steps, recipe=self.recipe, seed=seed, streams=streams[some]))
+        parts, batch = [], self.batch if self.folder is None else 1
+        for k in range(0, len(images), batch):
+            given, own = images[k : k + batch], streams[k : k + batch]
+            if self.folder is None:
+                parts.append(early_outputs(given, self.steps, recipe=self.recipe, seed=seed, streams=own))
+            else:
+                found = kept_outputs(self.folder, given, self.steps, recipe=self.recipe, seed=seed, stream=own[0])
+                parts.append([each.to(images) for each in found])
         outputs = [torch.cat(each) for each in zip(*parts, strict=True)]
         self._kept = images.detach().clone(), seed, streams, outputs
         return outputs
@@ -59,6 +72,20 @@ class _EndedAfter:
 
     def describe(self) -> dict[str, Any]:
         return self.alone.describe()
+
+
+def kept_outputs(
+    folder: Path, image: torch.Tensor, at: Sequence[int], *, recipe: Recipe, seed: int, stream: int
+) -> list[torch.Tensor]:
+    """The early outputs of one image (1, c, h, w), on the CPU, of a file of the folder; first fitted if none goes as far."""
+    path = folder / f"{fingerprint(image.cpu())[:16]}-{settings_of(Purification(recipe, 1))}-{seed}-{stream}.pt"
+    found: dict[int, torch.Tensor] = torch.load(path, weights_only=True) if path.exists() else {}
+    if not found.keys() >= set(at):
+        outputs = early_outputs(image, at, recipe=recipe, seed=seed, streams=[stream])
+        found |= {step: output.cpu() for step, output in zip(at, outputs, strict=True)}
+        folder.mkdir(parents=True, exist_ok=True)
+        write_bytes_atomically(path, partial(torch.save, found), overwrite=True)
+    return [found[step] for step in at]
 
 
 def early_outputs(

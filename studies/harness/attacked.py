@@ -1,22 +1,25 @@
 """What the studies of the defence share: attacks, recipes, and what a classifier predicts of pictures and of early outputs.
 
-Up to scale small the pictures are CIFAR-10's. At paper they are ImageNet's, as in Kattamis, Adel, Weller 2019 (published: 500
-pictures of 200 classes).
+Up to scale small the pictures are CIFAR-10's. At paper and imagenet they are ImageNet's, as in Kattamis, Adel, Weller 2019
+(published: 500 pictures of 200 classes). At imagenet the studies share their fits, for one takes more than an hour of a core.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from preimage.classifiers import Classifier
 from preimage.defend.attacks import attack
+from preimage.defend.evaluate import seeds_of
 from preimage.defend.purification import FAST, PAPER
 from preimage.defend.users_model import device_of
 from preimage.engine.recipe import Recipe
 from preimage.networks import SkipNet
-from studies.defence.several_steps import early_outputs
+from studies.defence.several_steps import early_outputs, kept_outputs
+from studies.harness import Run
 from studies.harness.classifiers import SEED, Pictures
 
 NONE = "none"
@@ -25,6 +28,8 @@ BATCH = 32  # pictures that are fitted side by side
 THIN = replace(PAPER, network=SkipNet.Config((16,) * 3, (16,) * 3, (4,) * 3))
 _TINY = SkipNet.Config((8, 8), (8, 8), (2, 2), upsample="nearest", padding="zeros")
 TINY, TINY_FAST = replace(PAPER, network=_TINY), replace(FAST, network=_TINY, steps=4)  # of smoke runs
+# Of all that is asked of the published fit at scale imagenet: by Tables 1 and 2, Figure 1, Figure 2.
+LOOKS = tuple(sorted({50, 750, *range(100, 4001, 100)}))
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,22 @@ class Condition:
 
 
 CLEAN = Condition(NONE)
+
+
+def fits_folder(run: Run) -> Path:
+    """Where the fits are kept that studies share."""
+    return (run.output or Path("out")) / "fits"
+
+
+def shared_fit(
+    run: Run, classifier: Classifier, pictures: Pictures, number: int, condition: Condition
+) -> tuple[torch.Tensor, dict[int, torch.Tensor]]:
+    """One of the pictures under an attack, and the outputs of its published fit by step: those that the defence table judges."""
+    place = pictures.numbers.index(number)
+    given = condition.of(classifier, pictures[place : place + 1])
+    own = {"recipe": PAPER, "seed": seeds_of(SEED)[0], "stream": place}
+    found = kept_outputs(fits_folder(run), given.to(device_of(classifier)), LOOKS, **own)
+    return given, dict(zip(LOOKS, found, strict=True))
 
 
 @torch.no_grad()

@@ -5,14 +5,15 @@ and small networks with their first weights, by whose own predictions the discs 
 
 Data, of the data folder: `cifar10/cifar10_10k_2k.npz`, 10,000 training and 2,000 test pictures (Krizhevsky 2009);
 `tiny_imagenet10/`; at scale paper `imagenet_sample/labels.csv` (columns filename and class_index, in torchvision's order), with
-torchvision's resnet18, the file of whose weights PREIMAGE_WEIGHTS names.
+torchvision's resnet18, the file of whose weights PREIMAGE_WEIGHTS names; at scale imagenet the same pictures, with
+EfficientNet-Lite0 or a stated classifier.
 """
 
 import csv
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import zip_longest
@@ -24,6 +25,7 @@ from torch import nn
 
 from preimage.classifiers import Classifier, LossEstimator, TrainedModel, load_classifier, load_model
 from preimage.classifiers.labelled import TEST, TRAIN, Labelled, read_labelled
+from preimage.classifiers.resizing import explained_frame, for_input
 from preimage.engine.devices import choose_device
 from preimage.images import read
 from studies.harness import Run, StudyError, imaging
@@ -46,6 +48,7 @@ LESION_CLASSES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
 SHADES = 8  # pictures of a smoke run
 SEED = 0  # of the choice of pictures
 SHORT_SIDE, SIDE = 256, 224  # pixels: torchvision's classifiers were tested on the middle of pictures so reduced
+LITE0 = "studies.harness.lite:lite0"
 UNTRAINED = "Smoke run: generated pictures, classifiers that have learned nothing."
 
 
@@ -87,6 +90,8 @@ def trained(run: Run, name: str) -> TrainedModel:
 
 
 def described(run: Run, name: str) -> str:
+    if run.imagenet:
+        return f"Classifier: {run.classifier or 'EfficientNet-Lite0'}."
     if run.scale != "small":
         return UNTRAINED if run.smoke else "Classifier: torchvision's resnet18, weights of a file."
     row = read_rows(run.table(name="classifiers"), classifier=name)[0]
@@ -142,6 +147,8 @@ def subject(run: Run, name: str, count: int) -> tuple[Classifier, Pictures]:
     Raises:
         StudyError: pictures or weights that are not there.
     """
+    if run.imagenet:
+        return as_input(run, load_classifier(run.classifier or LITE0, device=choose_device()), count)
     if run.scale == "paper":
         images, labels = imagenet(run)
         model = own_resnet18(run)
@@ -155,6 +162,27 @@ def subject(run: Run, name: str, count: int) -> tuple[Classifier, Pictures]:
         return model, Pictures(images, predictions(model, images), tuple(range(len(images))))
     part = labelled(run, name).part(TEST)
     return model, correctly_classified(part.pictures.float() / 255, part.labels, model, count)
+
+
+def as_input(run: Run, model: Classifier, count: int) -> tuple[Classifier, Pictures]:
+    """A classifier of ImageNet, and what it sees of so many pictures that it is right about, to be attacked and fitted."""
+    files = imagenet_files(run)
+    frames = [explained_frame(model, (picture.shape[-2], picture.shape[-1])) for picture, _ in files]
+    if any(frame is None for frame in frames):
+        return model, correctly_classified(*imagenet(run), model, count)
+    seen = [frame(x, model.mean.cpu()).clamp(0, 1) for (x, _), frame in zip(files, frames, strict=True) if frame]
+    images, labels = torch.cat([x.expand(-1, 3, -1, -1) for x in seen]), torch.tensor([label for _, label in files])
+    own = for_input(model)
+    return own, correctly_classified(images, labels, own, count)
+
+
+def on_gpu() -> bool:
+    return choose_device().type == "cuda"
+
+
+def as_many(run: Run, counts: Mapping[str, int], where_gpu: int) -> int:
+    """The number of pictures of a scale; of imagenet another where there is a GPU."""
+    return where_gpu if run.imagenet and on_gpu() else counts[run.scale]
 
 
 def correctly_classified(images: torch.Tensor, labels: torch.Tensor, model: Classifier, count: int) -> Pictures:
@@ -200,7 +228,9 @@ def imagenet_files(run: Run) -> list[tuple[torch.Tensor, int]]:
     """The pictures of scale paper as they are, (1, c, h, w) in 0 to 1, each with its label."""
     table = run.path(IMAGENET)
     if not table.exists():
-        raise StudyError(f"{table} does not exist: study {run.name} at scale paper takes its ImageNet pictures from it")
+        raise StudyError(
+            f"{table} does not exist: study {run.name} at scale {run.scale} takes its ImageNet pictures from it"
+        )
     with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
     return [(read(table.parent / row["filename"]).tensor, int(row["class_index"])) for row in rows]

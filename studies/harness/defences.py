@@ -1,6 +1,7 @@
 """What `defence_table` measures at each scale: pictures, defences, attackers (Kattamis, Adel, Weller 2019, tables 1 and 2)."""
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from preimage.defend.adaptive import PRIOR_STEPS
 from preimage.defend.defence import Defence, Purification
@@ -10,13 +11,14 @@ from preimage.engine.recipe import Recipe
 from preimage.networks import SkipNet
 from studies.defence.rivals import JPEG, MedianSmoothing, RandomResizing, TotalVariance
 from studies.defence.several_steps import SeveralSteps
-from studies.harness import by_scale
+from studies.harness import Run, by_scale
 from studies.harness.attacked import THIN, TINY, TINY_FAST
+from studies.harness.classifiers import on_gpu
 
 Defences = dict[str, Defence | None]
 STRONGEST = 10.0  # eps of the claims, in 1/255
 UNAWARE = (Threat("fgsm", 2), Threat("fgsm", 5), Threat("fgsm", 10), Threat("bi", 10), Threat("llci", 10))
-FASTEST, RESIZING = "fast", "random resizing"
+FASTEST, RESIZING, WIDE = "fast", "random resizing", "128 channels"
 
 
 @dataclass(frozen=True)
@@ -24,9 +26,11 @@ class Plan:
     """What is measured at a scale.
 
     Args:
-        count: pictures; few: how many of them, the first, adaptive attacks and the recipes of `on_few` are made for; so many
-            are fitted at once.
-        on_all, on_few: published recipes by name, on all pictures or on the few.
+        count: pictures; few: how many of them, the first, adaptive attacks and the recipes of `on_few` are made for.
+        batch: so many are fitted at once; 0: the few.
+        on_all, on_few: published recipes by name, on all pictures or on the few; under: unaware attacks that those of `on_few`
+            are measured under.
+        draws: how often the random defences judge the pictures under these attacks, each time with other random numbers.
         steps: after which the published recipes are classified; the middle one is the published setting.
         fast: the recipe that shall be as good in a tenth of the time; resizing: the rival of the paper.
         attacker_steps, samples: of the attackers who know of the defence; drawing_steps: of the prior's perturbation.
@@ -44,6 +48,9 @@ class Plan:
     samples: int = 4
     drawing_steps: int = PRIOR_STEPS
     longer: float = 2.4
+    under: tuple[Threat, ...] = UNAWARE
+    batch: int = 0
+    draws: int = 1
 
     @property
     def inspected(self) -> tuple[Recipe, ...]:
@@ -57,14 +64,23 @@ class Plan:
 
     def cheap(self) -> Defences:
         """Those that can be run at every step of an attack."""
-        found: Defences = {NONE: None, FASTEST: Purification(self.fast), RESIZING: self.resizing}
-        return found | {"JPEG": JPEG(), "median": MedianSmoothing(), "total variance": TotalVariance()}
+        return {
+            NONE: None,
+            **self.drawn(),
+            "JPEG": JPEG(),
+            "median": MedianSmoothing(),
+            "total variance": TotalVariance(),
+        }
 
-    def defences(self, *, few: bool) -> Defences:
-        """All that are measured on all pictures, or on the few."""
+    def drawn(self) -> Defences:
+        """Those that are random and cheap enough to be asked again."""
+        return {FASTEST: Purification(self.fast), RESIZING: self.resizing}
+
+    def defences(self, *, few: bool, folder: Path | None = None) -> Defences:
+        """All that are measured on all pictures, or on the few; folder: where published fits are kept for other studies."""
         found = self.cheap()
         for name, recipe in (self.on_all | (self.on_few if few else {})).items():
-            fits = SeveralSteps(recipe, self.steps)
+            fits = SeveralSteps(recipe, self.steps, folder=folder)
             found |= {ended(name, steps): fits.after(steps) for steps in self.steps}
         return found
 
@@ -89,6 +105,13 @@ _SHORT = {"fast": TINY_FAST, "attacker_steps": 2, "samples": 2, "drawing_steps":
 _LONG = {"resizing": RandomResizing(), "attacker_steps": 20, "samples": 8}
 PLANS = by_scale(
     Plan(3, 2, {"2 levels of 8": TINY}, _WIDER, (3, 5, 7), **_SHORT),
-    Plan(100, 20, {"16 channels": THIN}, {"128 channels": PAPER}),
-    Plan(500, 20, {"128 channels": PAPER}, fast=adapted("fast", (224, 224)), **_LONG),
+    Plan(100, 20, {"16 channels": THIN}, {WIDE: PAPER}),
+    Plan(500, 20, {WIDE: PAPER}, fast=adapted("fast", (224, 224)), **_LONG),
+    Plan(20, 3, {}, {WIDE: PAPER}, under=UNAWARE[2:4], batch=1, draws=10, fast=adapted("fast", (224, 224))),
 )
+
+
+def plan_of(run: Run) -> Plan:
+    """What is measured here: at scale imagenet more where there is a GPU."""
+    plan = PLANS[run.scale]
+    return replace(plan, count=100, on_all=plan.on_few, on_few={}) if run.imagenet and on_gpu() else plan

@@ -20,26 +20,30 @@ from studies.harness.imaging import generated_picture
 from studies.harness.rows import Row, StudyError, append_rows, as_text, read_rows
 from studies.harness.text import fill, with_section
 
-Scale = Literal["smoke", "small", "paper"]
-SCALES: tuple[Scale, ...] = ("smoke", "small", "paper")
+Scale = Literal["smoke", "small", "paper", "imagenet"]
+SCALES: tuple[Scale, ...] = ("smoke", "small", "paper", "imagenet")
 Case = tuple[Any, ...]
 T = TypeVar("T")
 
 
-def by_scale(smoke: T, small: T, paper: T) -> dict[str, T]:
-    """A setting for each scale; in the text it has the value of the run's."""
-    return dict(zip(SCALES, (smoke, small, paper), strict=True))
+def by_scale(smoke: T, small: T, paper: T, imagenet: T | None = None) -> dict[str, T]:
+    """A setting for each scale (None: that of paper); in the text it has the value of the run's."""
+    return dict(zip(SCALES, (smoke, small, paper, paper if imagenet is None else imagenet), strict=True))
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a study: its scale and folders, and which of how many processes this is, (k, n) with k from 0."""
+    """One run of a study: its scale and folders, and which of how many processes this is, (k, n) with k from 0.
+
+    classifier: of scale imagenet, in the place of EfficientNet-Lite0, as `--classifier` of the command line.
+    """
 
     name: str
     scale: Scale
     data: Path | None = None
     output: Path | None = None
     worker: tuple[int, int] = (0, 1)
+    classifier: str | None = None
     memory: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -47,8 +51,23 @@ class Run:
         return self.scale == "smoke"
 
     @property
+    def imagenet(self) -> bool:
+        return self.scale == "imagenet"
+
+    @property
+    def at(self) -> str:
+        """The scale as a part of file names; with it the classifier that was stated."""
+        return f"{self.scale}-{slug(Path(self.classifier).name)}" if self.classifier else self.scale
+
+    @property
     def folder(self) -> Path:
-        return self.output or Path("docs" if Path("docs").is_dir() and not self.smoke else "out")
+        ours = Path("docs").is_dir() and not self.smoke and not self.classifier
+        return self.output or Path("docs" if ours else "out")
+
+    @property
+    def section(self) -> str:
+        """The name of what it writes in results.md: at scale imagenet a section beside that of the other scales."""
+        return f"{self.name}-{self.at}" if self.imagenet else self.name
 
     def once(self, make: Callable[..., T], *arguments: Any) -> T:
         """make(run, *arguments), worked out at the first call only."""
@@ -58,7 +77,7 @@ class Run:
         return self.memory[key]
 
     def table(self, suffix: str = "", name: str = "") -> Path:
-        return self.folder / "results" / f"{name or self.name}{suffix}-{self.scale}.csv"
+        return self.folder / "results" / f"{name or self.name}{suffix}-{self.at}.csv"
 
     def rows(self, suffix: str = "", **wanted: Any) -> list[Row]:
         return read_rows(self.table(suffix), **wanted)
@@ -70,7 +89,7 @@ class Run:
         """
         folder = (self.output or Path("out")) / "figures"
         folder.mkdir(parents=True, exist_ok=True)
-        return folder / ("-".join(slug(part) for part in (self.name, self.scale, *parts)) + ending)
+        return folder / ("-".join(slug(part) for part in (self.name, self.at, *parts)) + ending)
 
     def path(self, name: str) -> Path:
         root = self.data or (Path(os.environ["PREIMAGE_DATA"]) if os.environ.get("PREIMAGE_DATA") else None)
@@ -152,7 +171,7 @@ def run_study(run: Run, study: Study, module: ModuleType) -> Path:
     if study.figures:
         study.figures(run)
     path = run.folder / "results.md"
-    text = with_section(path.read_text() if path.exists() else "", run.name, section(run, study, module))
+    text = with_section(path.read_text() if path.exists() else "", run.section, section(run, study, module))
     run.folder.mkdir(parents=True, exist_ok=True)
     write_bytes_atomically(path, text.encode(), overwrite=True)
     return path
@@ -162,5 +181,6 @@ def section(run: Run, study: Study, module: ModuleType) -> str:
     """The text of a study, filled with what its rows say and with the constants of its module."""
     constants = {name: value for name, value in vars(module).items() if name.isupper()}
     scaled = {name: v[run.scale] for name, v in constants.items() if isinstance(v, dict) and tuple(v) == SCALES}
-    names = {"name": f"{run.name}-{run.scale}", "rows": f"{run.name}-{run.scale}.csv"}
-    return fill(run.name, run.scale, constants | scaled | names | dict(study.values(run)))
+    names = {"name": f"{run.name}-{run.at}", "rows": run.table().name}
+    template = f"{run.name}-imagenet" if run.imagenet else run.name
+    return fill(template, run.scale, constants | scaled | names | dict(study.values(run)))

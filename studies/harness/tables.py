@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from studies.harness import chosen
+from studies.harness import Run, chosen
 from studies.harness.rows import Row
 from studies.harness.stats import Interval, interval_of, paired
 
@@ -14,6 +14,7 @@ Cell = Callable[[list[Row]], Any]
 Columns = Mapping[str, str | Cell]
 PICTURE = {"picture": "picture", "size": "size"}
 FITTED = {"**blind**": "blind:.2f", "peak": "peak:.2f", "peak step": "peak_step", "kept steps": "kept_steps"}
+ENOUGH = 5  # pictures: half to this power is below 5 %
 FITTED |= {"seconds": "seconds:.0f"}
 
 
@@ -46,6 +47,11 @@ def _cell(cell: str | Cell, rows: list[Row]) -> Any:
         return cell(rows)
     column, _, spec = cell.partition(":")
     return number(mean(rows, column), spec) if spec else rows[0][column]
+
+
+def unmeasured(run: Run) -> str:
+    """What stands in the place of a table that has no rows yet."""
+    return f"Nothing is measured yet: `make study NAME={run.name} SCALE={run.scale}`."
 
 
 def each(rows: Iterable[Row]) -> list[list[Row]]:
@@ -104,7 +110,8 @@ def listed(values: Iterable[float], spec: str = ".4f") -> str:
 class Claim:
     """What was published or aimed at: that a number is at least, or at most, some bound.
 
-    An interval shows it if the whole of it is on the right side of the bound.
+    An interval shows it if the whole of it is on the right side of the bound; of fewer than five pictures none does, for even if
+    all of these agree, that is no rarer by chance than 1 in 16 (a sign test).
     """
 
     text: str
@@ -116,6 +123,8 @@ class Claim:
     def verdict(self) -> str:
         """Yes, no (of a plain number with the size of the miss), "not shown", or "not measured"."""
         if isinstance(self.measured, Interval):
+            if 1 < self.measured.count < ENOUGH:
+                return "not shown"
             return self.measured.verdict(self.least) if self.most is None else self.measured.at_most(self.most)
         missing = self.least - self.measured if self.most is None else self.measured - self.most
         return "not measured" if math.isnan(missing) else "yes" if missing <= 0 else f"no, missed by {missing:.2f}"

@@ -8,26 +8,28 @@ from pathlib import Path
 import pytest
 
 import studies
+from studies.harness.study import Run
 from studies.harness.text import TEXTS, fill, with_section
 
 DOCS = Path(__file__).parents[2] / "docs"
 RESULTS = (DOCS / "results.md").read_text()
 
 
-@pytest.mark.parametrize("name", studies.STUDIES)
-def test_each_section_is_made_of_the_committed_rows(name):
-    section = RESULTS.split(f"<!-- begin {name} -->\n")[1].split(f"\n<!-- end {name} -->")[0]
-    assert studies.text(name, output=DOCS) == section
+@pytest.mark.parametrize(("name", "scale"), studies.SECTIONS)
+def test_each_section_is_made_of_the_committed_rows(name, scale):
+    title = Run(name, scale).section
+    section = RESULTS.split(f"<!-- begin {title} -->\n")[1].split(f"\n<!-- end {title} -->")[0]
+    assert studies.text(name, scale=scale, output=DOCS) == section
 
 
 def test_there_is_nothing_but_these_sections():
-    text = ""
-    for name in studies.STUDIES:
-        held = re.search(f"<!-- begin {name} -->\n(.*)\n<!-- end {name} -->", RESULTS, re.DOTALL)
+    text, titles = "", [Run(*each).section for each in studies.SECTIONS]
+    for title in titles:
+        held = re.search(f"<!-- begin {title} -->\n(.*)\n<!-- end {title} -->", RESULTS, re.DOTALL)
         assert held
-        text = with_section(text, name, held[1])
+        text = with_section(text, title, held[1])
     assert text == RESULTS
-    assert {path.stem for path in TEXTS.glob("*.md")} == {*studies.STUDIES, "heading"}
+    assert {path.stem for path in TEXTS.glob("*.md")} == {*titles, "heading"}
 
 
 def test_a_template_keeps_the_lines_of_its_scale_and_drops_empty_paragraphs(monkeypatch, tmp_path):

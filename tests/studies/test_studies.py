@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from studies import STUDIES, study
+from studies import AT_IMAGENET, STUDIES, study
 from studies.__main__ import main
 from studies.harness import StudyError, lite
 from studies.harness.imaging import center_crop, generated_picture, with_gaussian_noise
@@ -133,8 +133,13 @@ def test_a_share_that_cannot_be_is_said(tmp_path):
         study("counterfactuals", scale="smoke", output=tmp_path, worker=(2, 2))
 
 
-@pytest.mark.parametrize("scale", ["small", "paper"])
-@pytest.mark.parametrize("name", [name for name in STUDIES if name not in NO_PICTURES])
+@pytest.mark.parametrize(
+    ("name", "scale"),
+    [
+        *((name, scale) for name in STUDIES if name not in NO_PICTURES for scale in ("small", "paper")),
+        *((name, "imagenet") for name in AT_IMAGENET),
+    ],
+)
 def test_a_study_of_pictures_says_that_it_needs_them(name, scale, tmp_path):
     with pytest.raises(StudyError, match=f"study {name} needs a folder of pictures: give --data or set PREIMAGE_DATA"):
         study(name, scale=scale, output=tmp_path)
@@ -150,7 +155,7 @@ def test_classifiers_that_are_not_installed_are_said(monkeypatch, tmp_path):
 def test_unknown_studies_and_scales_are_said(tmp_path):
     with pytest.raises(StudyError, match="no study 'sharpening': there are paper_curve, "):
         study("sharpening", scale="smoke", output=tmp_path)
-    with pytest.raises(StudyError, match="scale must be smoke, small or paper, got 'large'"):
+    with pytest.raises(StudyError, match="scale must be smoke, small, paper or imagenet, got 'large'"):
         study("denoising", scale="large", output=tmp_path)
     assert list(tmp_path.glob("*.md")) == []
 
@@ -217,7 +222,14 @@ def test_the_command_hands_its_options_on(monkeypatch, tmp_path):
     monkeypatch.setattr("studies.__main__.study", lambda name, **options: seen.update(options, name=name))
     options = ["--scale", "smoke", "--data", str(tmp_path), "--output", str(tmp_path / "o"), "--worker", "2/3"]
     assert main(["denoising", *options]) == 0
-    expected = {"name": "denoising", "scale": "smoke", "data": tmp_path, "output": tmp_path / "o", "worker": (1, 3)}
+    expected = {
+        "name": "denoising",
+        "scale": "smoke",
+        "data": tmp_path,
+        "output": tmp_path / "o",
+        "worker": (1, 3),
+        "classifier": None,
+    }
     assert seen == expected
 
 

@@ -110,6 +110,12 @@ def evaluate_defence(
     return accuracies([found[key] for key in map(kept.key_of, wanted) if key in found])
 
 
+def seeds_of(seed: int) -> tuple[int, int]:
+    """The defense's own seed, and that of an attacker who does not know it: neither can be derived from the other."""
+    own, foreign = (int(word) >> 1 for word in np.random.SeedSequence([seed]).generate_state(2))
+    return own, foreign
+
+
 def settings_of(defence: Defence) -> str:
     """A hash of a defense's settings, the column `settings`: 12 hexadecimal digits."""
     plain = json.dumps(defence.describe(), sort_keys=True, default=str)
@@ -152,8 +158,7 @@ class _Evaluation:
         self.defences: dict[str, Defence] = {
             name: _Undefended() if each is None else each for name, each in defences.items()
         }
-        # Two seeds that cannot be derived from each other: the defense's own, and that of an attacker who does not know it.
-        self.own, self.foreign = (int(word) >> 1 for word in np.random.SeedSequence([seed]).generate_state(2))
+        self.own, self.foreign = seeds_of(seed)
         self.classifier = short_fingerprint(model)
         self.settings = {name: settings_of(defence) for name, defence in self.defences.items()}
         self.pictures = [fingerprint(image.detach().cpu().float())[:16] for image in images]

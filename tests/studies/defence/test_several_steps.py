@@ -12,7 +12,7 @@ from preimage.defend.defence import DefendedClassifier, Purification
 from preimage.defend.evaluate import settings_of
 from preimage.errors import InputError
 from studies.defence import several_steps
-from studies.defence.several_steps import SeveralSteps, early_outputs
+from studies.defence.several_steps import SeveralSteps, early_outputs, kept_outputs
 
 IMAGES, _ = pictures(5, seed=2)
 RECIPE = replace(BRIEF, averaging=0.0)
@@ -91,3 +91,21 @@ def test_bad_input_is_one_line():
             early_outputs(IMAGES, steps)
     with pytest.raises(ValueError, match="tuple"):
         SeveralSteps(RECIPE, STEPS).after(3)
+
+
+def test_a_kept_fit_answers_for_every_process_and_step_that_it_reached(fits, tmp_path):
+    expected = SeveralSteps(RECIPE, STEPS).outputs(IMAGES[:2], 3, [0, 1])
+    assert len(fits) == 1
+    for _ in range(2):
+        found = SeveralSteps(RECIPE, STEPS, folder=tmp_path).outputs(IMAGES[:2], 3, [0, 1])
+        assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(found, expected, strict=True))
+        assert len(fits) == 3, "one of each image, and none the second time"
+    one = {"recipe": RECIPE, "seed": 3, "stream": 0}
+    assert torch.equal(kept_outputs(tmp_path, IMAGES[:1], [4], **one)[0], found[1][:1])
+    assert len(fits) == 3
+    kept_outputs(tmp_path, IMAGES[:1], [8], **one)
+    kept_outputs(tmp_path, IMAGES[:1], [2, 8], **one)
+    assert len(fits) == 4, "a longer fit once, beside what was kept"
+    kept_outputs(tmp_path, IMAGES[:1], [4], **(one | {"stream": 1}))
+    kept_outputs(tmp_path, IMAGES[:1], [4], **(one | {"seed": 4}))
+    assert len(fits) == 6
