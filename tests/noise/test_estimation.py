@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from preimage.errors import InputError
@@ -145,6 +147,29 @@ def test_one_hot_pixel_is_marked_and_does_not_make_a_kind() -> None:
     noisy[0, 0, 20, 30] = 1.0
     assert impulse_mask(noisy)[0, 0, 20, 30]
     assert estimate_noise(noisy).kind == "gaussian"
+
+
+def ruled(period: int, *, dashed: bool = False) -> Tensor:
+    """Lines of one pixel on paper, (1, 1, 64, 64)."""
+    at = torch.arange(64)
+    lines = (at % period == 0)[None, :] | (at % period == 0)[:, None]
+    if dashed:
+        lines &= (at[None, :] + at[:, None]) % 6 < 4
+    return torch.where(lines, 0.15, 0.85)[None, None]
+
+
+def lettered() -> Tensor:
+    """Small letters on paper, (1, 1, 48, 64)."""
+    page = Image.new("L", (64, 48), 225)
+    for row, words in enumerate(("quick brown", "fox jumps", "over the", "lazy dog")):
+        ImageDraw.Draw(page).text((2, 2 + 11 * row), words, fill=30 + 20 * row)
+    return torch.from_numpy(np.array(page))[None, None].float() / 255
+
+
+@pytest.mark.parametrize("sigma", [0.0, 2.0, 5.0])
+@pytest.mark.parametrize("picture", [ruled(8), ruled(10, dashed=True), lettered()], ids=["grid", "dashes", "letters"])
+def test_thin_lines_and_small_letters_are_no_impulses(picture: Tensor, sigma: float) -> None:
+    assert estimate_noise(with_noise(picture, "gaussian", sigma / 255)).kind != "impulse"
 
 
 def test_a_stated_sigma_is_taken() -> None:
