@@ -84,7 +84,6 @@ def test_a_small_gray_picture_full_of_detail_is_stopped_near_its_best(name):
         pass
     result = run.result()
     found = float(psnr(result.image, clean))
-    assert found > float(psnr(given, clean))
     assert oracle.peak is not None
     assert found > oracle.peak[0] - 0.5
     assert len(result.history["loss"]) < THIN_FAST.steps
