@@ -148,6 +148,7 @@ def subject(run: Run, name: str, count: int) -> tuple[Classifier, Pictures]:
         StudyError: pictures or weights that are not there.
     """
     if run.imagenet:
+        run.path(IMAGENET)  # what is missing is said before a classifier is loaded
         return as_input(run, load_classifier(run.classifier or LITE0, device=choose_device()), count)
     if run.scale == "paper":
         images, labels = imagenet(run)
