@@ -143,7 +143,7 @@ def same_pictures(steps, group) -> list[list[float]]:
 
 
 def claims(run: Run, rows, present: Sequence[Condition]) -> list[tables.Claim]:
-    """Figure 1 as numbers: the early outputs are told right where the attacked picture is not, and late ones fit the attack."""
+    """Figure 1 as numbers: early outputs are classified correctly where the attacked picture is not; late ones fit the attack."""
     found = []
     for condition in present:
         curves = np.array(tables.curves(own := under(rows, condition.attack, condition.eps), "curve"))

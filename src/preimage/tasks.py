@@ -61,6 +61,10 @@ class Option:
     flags: tuple[str, ...] = ()
     metavar: str = ""
 
+    def flags_of(self, name: str) -> tuple[str, ...]:
+        """The names on the command line of the field of this name."""
+        return self.flags or (f"--{name.replace('_', '-')}",)
+
     def check(self, name: str, value: Any) -> None:
         """Raise InputError for a number, or a number of a tuple, that is not finite or out of range."""
         for each in value if isinstance(value, tuple) else (value,):

@@ -147,7 +147,7 @@ def _fields(options: Any) -> list[Any]:
 
 
 def _flags(each: Any) -> tuple[str, ...]:
-    return each.metadata["option"].flags or (f"--{each.name.replace('_', '-')}",)
+    return each.metadata["option"].flags_of(each.name)
 
 
 def _option(options: Any, each: Any) -> inspect.Parameter:

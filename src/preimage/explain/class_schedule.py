@@ -82,9 +82,8 @@ class ClassTracker(ScoreTracker):
         self.n_statistics: int = 0  # not known yet
         self.settled_since: list[int] = [0] * members
         self.confident: list[float] = [0.0] * members
-        self.factors: list[float] = [
-            1.0 - i % 2 for i in range(members)
-        ]  # of a reconstruction 0 while it keeps its class
+        # Of a reconstruction 0, while it keeps its class.
+        self.factors: list[float] = [1.0 - i % 2 for i in range(members)]
         self.first_counted: int = max(1, total // 3)
         weights = [weight for weight, _ in problem.regularizers if isinstance(weight, torch.Tensor)]
         self.weights: torch.Tensor = weights[0] if weights else torch.zeros(members)

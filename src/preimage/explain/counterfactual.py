@@ -123,7 +123,6 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
     import torch
 
     from preimage.classifiers.model_file import model_fingerprint
-    from preimage.classifiers.resizing import for_input
     from preimage.engine.checkpoint import fingerprint
     from preimage.explain.class_schedule import ClassReached
     from preimage.explain.class_term import ClassTerm, ClassTerms, keeps_class, loss_of, loss_of_change, of_pairs
@@ -131,7 +130,7 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
     from preimage.explain.counterfactual_result import ResultBuilder
     from preimage.explain.ensemble import further_of
     from preimage.explain.forward import CachedForward, Features
-    from preimage.explain.inputs import given_by, model_on
+    from preimage.explain.inputs import beside, given_by
     from preimage.explain.masks import lesion_of, region_of, seen_share
     from preimage.explain.psi import psi_of
     from preimage.explain.recipes import RECOVERY, chosen, pixel_regularizers
@@ -148,10 +147,7 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
     lost = [f"the classifier sees {share:.0%} of the {name}" for name, share in shares.items() if share < WHOLE]
     second = options.second_classifier
     if second is not None:
-        stated = Stated(options.second_classifier_output, options.classes)
-        second = model_on(second, given.device, stated).classifier
-    if second is not None and given.frame is not None:
-        second = for_input(second)  # it judges what the first one sees, and crops no more of it
+        second = beside(second, given, Stated(options.second_classifier_output, options.classes))
     psi = psi_of(model, given.on_device, options.layer)
     layer = psi.layer
     pixel_changes = {"rate": PIXELS_RATE} if options.initial is None else {}
@@ -171,7 +167,7 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
         jitter=given.jitter(options.input_jitter, published=name == "paper"),
         copies=Copies(Alteration(copies), x0.shape[1], given.size, given.device) if copies else None,
     )
-    further = further_of(options.further_classifiers, given, forward)
+    further = further_of(options.further_classifiers, given, forward, Stated(classes=options.classes))
     by_further = tuple(each.probabilities for each in further)
     with torch.no_grad():
         probabilities = classifier.probabilities(given.on_device)[0].cpu()

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 import torch
 
 from preimage.classifiers import Classifier
-from preimage.classifiers.resizing import for_input
 from preimage.errors import InputError
 from preimage.explain.class_term import ClassTerm, loss_of
 from preimage.explain.forward import CachedForward
-from preimage.explain.inputs import AnyClassifier, Given, model_on
+from preimage.explain.inputs import AnyClassifier, Given, beside
 from preimage.explain.options import Stated
 
 
@@ -43,8 +42,10 @@ class Further:
         return self.forward.probabilities(x).index_select(1, self.order)
 
 
-def further_of(classifiers: Sequence[AnyClassifier] | None, given: Given, forward: CachedForward) -> list[Further]:
-    """The further classifiers of an ensemble on the device of the given image.
+def further_of(
+    classifiers: Sequence[AnyClassifier] | None, given: Given, forward: CachedForward, stated: Stated
+) -> list[Further]:
+    """The further classifiers of an ensemble on the device of the given image; stated: of each of them.
 
     Raises:
         InputError: a classifier of other classes, or of independent labels beside one of classes that exclude one another.
@@ -52,13 +53,11 @@ def further_of(classifiers: Sequence[AnyClassifier] | None, given: Given, forwar
     if isinstance(classifiers, str) or not isinstance(classifiers or (), Sequence):
         found = type(classifiers).__name__
         raise InputError(f"further_classifiers must be a list of classifiers, got {found}: put it in [ ]", code="type")
-    return [_further(each, given, forward) for each in classifiers or ()]
+    return [_further(each, given, forward, stated) for each in classifiers or ()]
 
 
-def _further(given_as: AnyClassifier, given: Given, forward: CachedForward) -> Further:
-    classifier = model_on(given_as, given.device, Stated()).classifier
-    if given.frame is not None:
-        classifier = for_input(classifier)  # it sees what the explained one sees, and crops no more of it
+def _further(given_as: AnyClassifier, given: Given, forward: CachedForward, stated: Stated) -> Further:
+    classifier = beside(given_as, given, stated)
     if classifier.independent != given.classifier.independent:
         raise InputError(
             "an ensemble has classes that exclude one another or independent labels, not both: leave the other one out",

@@ -155,6 +155,12 @@ def model_on(classifier: AnyClassifier, device: torch.device, stated: Stated = U
     return replace(model, classifier=on_device(model.classifier, device), estimator=estimator)
 
 
+def beside(classifier: AnyClassifier, given: Given, stated: Stated) -> Classifier:
+    """Another classifier, for the image that the explained one sees: where that crops, it crops no more of it."""
+    found = model_on(classifier, given.device, stated).classifier
+    return found if given.frame is None else for_input(found)
+
+
 def one_picture(
     image: Any,
     value_range: tuple[float, float] | None = None,

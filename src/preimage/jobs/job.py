@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +12,7 @@ from typing import Any, Literal
 from preimage.errors import InputError
 from preimage.jobs.forms import form_of, from_plain
 from preimage.registry import task_named
-from preimage.tasks import TaskOptions, TaskSpec, described, option
+from preimage.tasks import Kind, Option, TaskOptions, TaskSpec, described, option
 
 FORMAT = 2
 
@@ -192,6 +192,15 @@ def _from_plain(values: dict[str, Any], options: Any, owner: str) -> dict[str, A
     if unknown := sorted(values.keys() - written):
         raise InputError(f"{owner} has no {', '.join(unknown)} in a job: leave it out", code="option")
     return {name: from_plain(name, value, form_of(options, known[name])) for name, value in values.items()}
+
+
+def named_by_options(job: Job, *kinds: Kind) -> Iterator[tuple[str, Option, str | Path]]:
+    """What the options of some kinds name by a text or path: each option's name and description, and what it names."""
+    for name, stated in described(job.spec.options).items():
+        value = job.options.get(name)
+        for each in value if isinstance(value, tuple | list) else (value,):
+            if stated.kind in kinds and isinstance(each, str | Path):
+                yield name, stated, each
 
 
 def sha256_of(path: Path) -> str:

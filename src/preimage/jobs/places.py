@@ -14,8 +14,8 @@ from preimage.errors import InputError
 from preimage.images import check_place
 from preimage.images.files import in_folder
 from preimage.images.formats import EXTENSIONS
-from preimage.jobs.job import Job, is_resumable
-from preimage.tasks import Output, described
+from preimage.jobs.job import Job, is_resumable, named_by_options
+from preimage.tasks import Output
 
 PREVIEW_SIDE = 256
 _LONGEST_NAME = 255  # bytes, of a file on most disks
@@ -144,15 +144,10 @@ def _read(job: Job) -> dict[Path, str]:
     read = {} if job.input is None else {Path(job.input): "the input"}
     if job.run.reference is not None:
         read[in_folder(job.run.reference, job.input)] = "--reference"
-    for name, stated in described(job.spec.options).items():
-        value = job.options.get(name)
-        if stated.kind not in ("image", "file", "classifier", "classifiers"):
-            continue
-        for each in value if isinstance(value, tuple | list) else (value,):
-            if isinstance(each, str | Path):
-                path = in_folder(Path(each), job.input) if stated.kind == "image" else Path(each)
-                if path.is_file():
-                    read[path] = (stated.flags or (f"--{name.replace('_', '-')}",))[0]
+    for name, stated, each in named_by_options(job, "image", "file", "classifier", "classifiers"):
+        path = in_folder(Path(each), job.input) if stated.kind == "image" else Path(each)
+        if path.is_file():
+            read[path] = stated.flags_of(name)[0]
     recipe = job.options.get("recipe")
     if isinstance(recipe, str) and recipe.endswith(".json"):
         read[Path(recipe)] = "--recipe"

@@ -15,7 +15,7 @@ from preimage.engine import checkpoint
 from preimage.errors import InputError
 from preimage.images import Picture, read
 from preimage.images.files import in_folder
-from preimage.jobs.job import Job, restores, sha256_of
+from preimage.jobs.job import Job, named_by_options, restores, sha256_of
 from preimage.jobs.places import PREVIEW_SIDE, Places
 from preimage.series.layout import Region, cut, cut_out
 from preimage.tasks import described
@@ -124,11 +124,8 @@ def projected(seconds: float, shape: tuple[int, ...]) -> str:
 
 def refuse_code(job: Job) -> None:
     """Raise InputError for a classifier that would import a module."""
-    for name, stated in described(job.spec.options).items():
-        value = job.options.get(name)
-        several = value if isinstance(value, tuple | list) else (value,)
-        for each in several if stated.kind in ("classifier", "classifiers") else ():
-            if isinstance(each, str | Path) and _CODE.fullmatch(str(each).strip()):
-                raise InputError(
-                    f"{name} {each} would import a module, which this job may not: give a model file", code="classifier"
-                )
+    for name, _, each in named_by_options(job, "classifier", "classifiers"):
+        if _CODE.fullmatch(str(each).strip()):
+            raise InputError(
+                f"{name} {each} would import a module, which this job may not: give a model file", code="classifier"
+            )
