@@ -27,7 +27,7 @@ STUDIES = (  # in the order of docs/results.md
     *("super_resolution", "deblurring", "flash", "inpainting", "demosaicing", "jpeg"),
     *("blindness", "quality", "loss_estimator", "feature_inversion", "preimage_recovery"),
     *("activation_maximization", "adversary_curves", "architecture_sensitivity", "robust_features"),
-    *("counterfactuals_imagenet", "maximization_imagenet", "inversion_imagenet"),
+    *("counterfactuals_imagenet", "counterfactuals_gallery", "maximization_imagenet", "inversion_imagenet"),
     *("saliency_over_steps", "saliency_methods", "ood_recovery", "counterfactuals", "defence_table"),
 )
 AT_IMAGENET = ("adversary_curves", "saliency_over_steps", "defence_table")  # these have the scale imagenet, too

@@ -8,9 +8,10 @@ import torch
 from preimage.explain.counterfactual import counterfactual
 from preimage.explain.similarity import high_frequency_share
 from preimage.figures.panels import magnified
-from studies.harness import Measured, Run, Study, by_scale, chosen, figures, imaging, lite, tables
+from studies.harness import Measured, Run, Study, by_scale, figures, imaging, lite, tables
 
 COUNT = by_scale(1, 30, 100)
+COMPARED = by_scale(1, 6, 30)  # of these, by every method
 STEPS = by_scale(6, None, None)
 UNMEASURED = "Nothing is measured yet: `make study NAME=counterfactuals_imagenet`."
 AIMS = {"followed": 0.6, "high_frequency_share": 0.15, "same": 0.9}
@@ -37,6 +38,16 @@ def pictures(run: Run) -> dict[str, torch.Tensor]:
     if run.smoke:
         return {"generated": imaging.generated_picture(32)}
     return lite.recognized(run, COUNT[run.scale])
+
+
+def cases(run: Run) -> list[tuple[str, str]]:
+    """Some pictures by every method, so that their numbers can be compared soon; then all by the first, the default."""
+    names, default = list(run.once(pictures)), next(iter(METHODS))
+    step = max(1, len(names) // COMPARED[run.scale])
+    compared = names[::step][: COMPARED[run.scale]]
+    return [(name, method) for method in METHODS for name in compared] + [
+        (name, default) for name in names if name not in compared
+    ]
 
 
 def measure(run: Run, picture: str, method: str):
@@ -74,11 +85,12 @@ COLUMNS |= {"reconstruction of the same class": "same:.2f", "seconds": "seconds:
 
 
 def values(run: Run):
-    rows = run.rows()
-    groups = tables.grouped(rows, "method")
+    groups = tables.grouped(run.rows(), "method")
+    shared = set.intersection(*({row["picture"] for row in own} for own in groups.values())) if groups else set()
+    compared = {name: [row for row in own if row["picture"] in shared] for name, own in groups.items()}
     titles: Any = {"method": lambda own: METHODS[own[0]["method"]].title, "pictures": lambda own: str(len(own))}
-    means = tables.table(titles | COLUMNS, [groups[name] for name in METHODS if name in groups])
-    own = chosen(rows, method="copies")
+    means = tables.table(titles | COLUMNS, [compared[name] for name in METHODS if compared.get(name)])
+    own = groups.get("copies")
     if not own:
         return {"count": 0, "psi": "", "means": UNMEASURED, "targets": "", "each": ""}
     follow, high, same = (tables.mean(own, name) for name in AIMS)
@@ -99,8 +111,6 @@ def values(run: Run):
 
 
 STUDY = Study(
-    Measured(
-        ("picture", "method"), lambda run: [(name, method) for method in METHODS for name in pictures(run)], measure
-    ),
+    Measured(("picture", "method"), cases, measure),
     values,
 )

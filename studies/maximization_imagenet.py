@@ -15,6 +15,7 @@ LAYER, CHANNELS = "_blocks.10", (3, 20, 41, 77)  # the middle of the network; ch
 COUNT = by_scale(1, 10, 10)
 STEPS = by_scale(6, None, None)
 TOP, WANTED = 5, 0.7
+SHOWN = "copies"  # the method of the sheet in pictures/
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "copies": ("deep prior, altered copies", {"copies": 4}),
     "plain": ("default: deep prior alone, as published", {}),
@@ -76,7 +77,7 @@ def values(run: Run):
     groups = tables.grouped(rows, "method")
     columns: Any = {"method": lambda own: METHODS[own[0]["method"]][0], "among the five first of a judge": within}
     columns |= {"of both judges": by_all, "a judge's confidence": "judge_confidence:.2f"} | SHARES
-    own = chosen(rows, method="copies", kind="class")
+    own = chosen(rows, method=SHOWN, kind="class")
     share = sum(row["rank"] <= TOP for row in own) / max(1, len(own))
     line = ["class among the five first of a judge, 7 of 10", within(own), "yes" if share >= WANTED else "no"]
     each: Any = {"maximized": "maximized", "method": "method", "excitation": "excitation:.1f", "rank": "rank", **SHARES}
@@ -91,6 +92,13 @@ def draw(run: Run):
     names = list(tables.grouped(run.rows(), "maximized"))
     files = [[run.figure(name, method) for name in names] for method in METHODS]
     figures.save_sheet(list(METHODS), names, files, run.figure())
+    shown = [row for row in chosen(run.rows(), method=SHOWN) if row["kind"] == "class"]
+    kept = {row["maximized"]: run.figure(row["maximized"], SHOWN) for row in shown}
+    panels = [(name, figures.kept(file)) for name, file in kept.items() if file.exists()]
+    if panels:
+        folder = run.folder / "pictures"
+        folder.mkdir(parents=True, exist_ok=True)
+        figures.save_panels(panels, folder / "maximizations.jpg", width=1.5)
 
 
 STUDY = Study(

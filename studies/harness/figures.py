@@ -1,5 +1,6 @@
 """Figures of studies: pictures side by side, sheets of kept pictures, curves."""
 
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,24 +9,31 @@ import numpy as np
 import torch
 
 from preimage.figures.restoration import displayed, save_figure
-from preimage.images import as_picture, read
+from preimage.images import as_picture, read, write_bytes_atomically
 
 LARGEST_ROW = 5
 
 
-def save_panels(panels: Sequence[tuple[str, torch.Tensor]], path: Path) -> Path:
-    """Write (title, picture (b, c, h, w) in 0..1) as one PNG, at most five in a row; small ones are enlarged as they are."""
-    columns = min(len(panels), LARGEST_ROW)
+def save_panels(
+    panels: Sequence[tuple[str, torch.Tensor]], path: Path, *, columns: int = LARGEST_ROW, width: float = 3.4
+) -> Path:
+    """Write (title, picture (b, c, h, w) in 0..1) as one PNG or JPEG; small ones are enlarged as they are.
+
+    Args:
+        columns: pictures in a row, at most.
+        width: of one, in inches of 150 pixels.
+    """
+    columns = min(len(panels), columns)
     lines = -(-len(panels) // columns)
-    height, width = panels[-1][1].shape[-2:]
-    figure = _figure(3.4 * columns, (3.4 * height / width + 0.4) * lines)
+    tallest = max(picture.shape[-2] / picture.shape[-1] for _, picture in panels)
+    figure = _figure(width * columns, (width * tallest + 0.12 * width) * lines)
     places = list(figure.subplots(lines, columns, squeeze=False).flat)
     for axes in places:
         axes.set_axis_off()
     for axes, (title, picture) in zip(places, panels, strict=False):
         axes.imshow(displayed(picture[0]), vmin=0, vmax=1, interpolation="nearest")
-        axes.set_title(title, fontsize=10)
-    return save_figure(figure, path, overwrite=True)
+        axes.set_title(title, fontsize=min(10, 5 * width))
+    return _written(figure, path)
 
 
 def with_dB(name: str, decibels: float) -> str:  # noqa: N802
@@ -46,13 +54,18 @@ def keep_picture(picture: torch.Tensor, path: Path) -> Path:
     return as_picture(picture.clamp(0, 1)).write(picture.clamp(0, 1), path, overwrite=True)
 
 
+def kept(path: Path) -> torch.Tensor:
+    """A picture that `keep_picture` wrote, (1, c, h, w)."""
+    return read(path).tensor
+
+
 def save_sheet(rows: Sequence[str], columns: Sequence[str], files: Sequence[Sequence[Path]], path: Path) -> Path | None:
     """Write the pictures that are there, each row's name at its left and each column's above; None where none is there.
 
     Args:
         files: of each row that of each column, kept by `keep_picture`, so that a study that goes on shows all.
     """
-    shown = [read(file).tensor[0] if file.exists() else None for line in files for file in line]
+    shown = [kept(file)[0] if file.exists() else None for line in files for file in line]
     sizes = [picture.shape[-2:] for picture in shown if picture is not None]
     if not sizes:
         return None
@@ -90,6 +103,15 @@ def save_curves(
         axes.legend(fontsize=7)
     places[0].set_ylabel(ylabel)
     return save_figure(figure, path, overwrite=True)
+
+
+def _written(figure: Any, path: Path) -> Path:
+    """As PNG, or as JPEG by a name that ends so: a tenth of the bytes, for sheets that are committed."""
+    if path.suffix != ".jpg":
+        return save_figure(figure, path, overwrite=True)
+    coded = io.BytesIO()
+    figure.savefig(coded, format="jpg", pil_kwargs={"quality": 88})
+    return write_bytes_atomically(path, coded.getvalue(), overwrite=True)
 
 
 def _figure(width: float, height: float) -> Any:

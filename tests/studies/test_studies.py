@@ -16,7 +16,7 @@ from studies.harness.imaging import center_crop, generated_picture, with_gaussia
 from studies.harness.study import Run, slug
 from studies.harness.tables import markdown
 
-NO_PICTURES = ("gallery", "maximization_imagenet")  # scikit-image's own, and none
+NO_PICTURES = ("gallery", "counterfactuals_gallery", "maximization_imagenet")  # scikit-image's own, and none
 QUICK = ("noise_impedance", "loss_estimator", "activation_maximization")  # the others: make test-long
 SHARED = (
     "preimage_recovery",
