@@ -81,7 +81,8 @@ def subject(run: Run, name: str) -> torch.Tensor:
     source, top, bottom, left, right = PHOTOGRAPHS[name]
     whole: Any = getattr(skimage.data, source)()
     picture = imaging.tensor_of(Image.fromarray(whole[top:bottom, left:right]).convert("RGB"))
-    return imaging.resized(picture, *(round(n * SIDE[run.scale] / min(picture.shape[-2:])) for n in picture.shape[-2:]))
+    height, width = (round(n * SIDE[run.scale] / min(picture.shape[-2:])) for n in picture.shape[-2:])
+    return imaging.resized(picture, height, width)
 
 
 def measure(run: Run, picture: str, asked: str):

@@ -11,7 +11,8 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from preimage.errors import InputError
-from preimage.noise.estimation import Kind, Noise, estimate_noise, impulse_mask, is_clipped
+from preimage.noise.estimation import Kind, Noise, estimate_noise, is_clipped
+from preimage.noise.impulses import impulse_mask
 
 
 def scene(channels: int = 3, size: int = 128) -> Tensor:

@@ -10,7 +10,8 @@ from torch.nn import functional
 
 from preimage.distances import absolute, filtered, poisson_nll, squared
 from preimage.noise.correlation import whitening
-from preimage.noise.estimation import Noise, impulse_mask
+from preimage.noise.estimation import Noise
+from preimage.noise.impulses import impulse_mask
 from preimage.problem import Problem, identity
 
 

@@ -119,7 +119,8 @@ def plan(picture: Picture, options: DenoiseOptions, choice: RecipeChoice) -> Pla
     from dataclasses import replace
 
     from preimage.codes import Masked
-    from preimage.noise.estimation import estimate_noise, impulse_mask, is_clipped
+    from preimage.noise.estimation import estimate_noise, is_clipped
+    from preimage.noise.impulses import impulse_mask
     from preimage.noise.likelihood import noise_problem
     from preimage.regularizers import total_variation
     from preimage.restore.bilevel import is_bilevel, plan_bilevel
