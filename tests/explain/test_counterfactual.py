@@ -117,18 +117,20 @@ def test_several_seeds_say_how_stable_they_are():
     assert len(one.others) == 1
     assert -1 <= one.numbers["stability"] <= 1
     assert not torch.allclose(one.changed, one.others[0].changed, atol=1e-3)
-    alone, beside = (each.history["squared"][:5, :2] for each in (plain(), one))
+    # Of the first steps: kernels for other numbers of images round otherwise, and each step makes more of that.
+    alone, beside = (each.history["squared"][:3, :2] for each in (plain(), one))
     assert torch.allclose(alone, beside, rtol=1e-3)  # the first is fitted as one alone is
 
 
 def test_pixels_start_as_the_picture():
     """Without the class they stay, or become smoother where total variation is asked for."""
-    plain, smooth = (
-        found(prior=prior, uncertainty="none", recipe=recipe("fast", steps=30)) for prior in ("none", "tv")
+    plain, spectrum, smooth = (
+        found(prior=prior, uncertainty="none", recipe=recipe("fast", steps=30)) for prior in ("none", "spectrum", "tv")
     )
-    for one in (plain, smooth):
+    for one in (plain, spectrum, smooth):
         assert one.probabilities["counterfactual"][one.target] > one.probabilities["given"][one.target]
     assert (plain.reconstruction - plain.given).std() < 0.01
+    assert (spectrum.reconstruction - spectrum.given).std() < 0.01
     assert total_variation(smooth.reconstruction, beta=2.0) < total_variation(plain.reconstruction, beta=2.0)
 
 

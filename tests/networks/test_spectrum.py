@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from preimage.networks.spectrum import Spectrum, amplitudes, image_of
+from preimage.networks.spectrum import Spectrum, amplitudes, coefficients_of, image_of
 
 SIZES = [(16, 16), (24, 40), (33, 17)]
 
@@ -35,3 +35,11 @@ def test_colors_of_photographs_vary_less_than_their_light():
     x = image_of(random, amplitudes((32, 32)), (32, 32))
     light, color = x.mean(1), x - x.mean(1, keepdim=True)
     assert float(color.var()) < 0.5 * float(light.var())
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_coefficients_of_an_image_are_found_again(size, channels):
+    x = torch.rand(2, channels, *size, generator=torch.Generator().manual_seed(0))
+    x[0, 0, 0, :3] = torch.tensor([0.0, 1.0, 0.5])
+    torch.testing.assert_close(image_of(coefficients_of(x), amplitudes(size), size), x, rtol=0, atol=0.003)

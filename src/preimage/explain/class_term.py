@@ -88,17 +88,18 @@ class ClassTerm:
         return name_of(self.loss)
 
     @property
-    def needs_copies(self) -> bool:
-        return self.is_altered and self.forward.copies is not None
+    def is_apart(self) -> bool:
+        """Whether it needs a forward pass of its own."""
+        return self.is_altered and self.forward.is_altering
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        passed = self.forward.of_copies(x) if self.needs_copies else self.forward(x)
+        passed = self.forward.of_copies(x) if self.is_apart else self.forward(x)
         own = self.loss(passed.logits).unflatten(0, (len(x), -1)).mean(1)
         return torch.stack([own, *(each(x) for each in self.further)]).mean(0) if self.further else own
 
 
 class ClassTerms(Each):
-    """The ClassTerms of members: one forward pass for all that need no copies."""
+    """The ClassTerms of members: one forward pass for all that need none of their own."""
 
     def __init__(self, terms: Sequence[ClassTerm]) -> None:
         super().__init__(terms)
@@ -108,7 +109,7 @@ class ClassTerms(Each):
         logits = self.terms[0].forward(x).logits
         each = zip(self.terms, x.split(1), logits.split(1), strict=True)
         return torch.cat(
-            [term(image) if term.needs_copies or term.further else term.loss(row) for term, image, row in each]
+            [term(image) if term.is_apart or term.further else term.loss(row) for term, image, row in each]
         )
 
     def chosen(self, indices: Sequence[int]) -> Regularizer:

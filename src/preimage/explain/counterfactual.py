@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from preimage.explain.run import ExplanationRun
 
 # Of pixels initialized with the image: Adam moves each by about its rate even without a gradient to follow.
-PIXELS_RATE = 0.002
+PIXELS_RATE, COEFFICIENTS_RATE = 0.002, 0.01
 CLASS_WEIGHT_GROWTH = 1.25
 CONFIDENCE, COPIES, CONFIDENCE_OF_COPIES = 0.9, 4, 0.6
 WHOLE = 0.995  # of a mask: what is lost of it is said
@@ -52,7 +52,7 @@ STRENGTHS = "PNG of the change at strengths from 0 to 1, with the probability of
 
 @dataclass(frozen=True, kw_only=True)
 class CounterfactualOptions(FeatureOptions, PriorOptions):
-    """Options of `counterfactual`. Pixel priors start from the image itself; with none the change is an adversarial one."""
+    """Options of `counterfactual`. All priors but deep start from the image; with none the change is an adversarial one."""
 
     target: str | int | None = option(
         None,
@@ -77,6 +77,11 @@ class CounterfactualOptions(FeatureOptions, PriorOptions):
         "image itself alone, as published (default: 4; 0 for a classifier with a loss estimator, with prior none and with recipe "
         "paper).",
         minimum=0,
+    )
+    coarse_to_fine: bool | None = option(
+        None,
+        help="Low frequencies follow the class first, and the highest never: the gradient of the class term is blurred, less "
+        "from step to step (default: with copies).",
     )
     further_classifiers: Sequence[Classifier | TrainedModel | str | Path] | None = option(
         None,
@@ -126,6 +131,7 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
     from preimage.engine.checkpoint import fingerprint
     from preimage.explain.class_schedule import ClassReached
     from preimage.explain.class_term import ClassTerm, ClassTerms, keeps_class, loss_of, loss_of_change, of_pairs
+    from preimage.explain.coarse_to_fine import CoarseToFine
     from preimage.explain.copies import Alteration, Copies
     from preimage.explain.counterfactual_result import ResultBuilder
     from preimage.explain.ensemble import further_of
@@ -133,7 +139,7 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
     from preimage.explain.inputs import beside, given_by
     from preimage.explain.masks import lesion_of, region_of, seen_share
     from preimage.explain.psi import psi_of
-    from preimage.explain.recipes import RECOVERY, chosen, pixel_regularizers
+    from preimage.explain.recipes import RECOVERY, chosen, pixel_regularizers, pixels_of
     from preimage.explain.run import ExplanationRun
     from preimage.explain.uncertainty import UncertaintyPenalty
     from preimage.problem import Problem
@@ -150,12 +156,14 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
         second = beside(second, given, Stated(options.second_classifier_output, options.classes))
     psi = psi_of(model, given.on_device, options.layer)
     layer = psi.layer
-    pixel_changes = {"rate": PIXELS_RATE} if options.initial is None else {}
+    rate = COEFFICIENTS_RATE if prior == "spectrum" else PIXELS_RATE
+    pixel_changes = {"rate": rate} if options.initial is None else {}
     recipe, name = chosen(RECOVERY, options.recipe, options.steps, prior, **pixel_changes)
     growth = options.class_weight_growth
     if growth is None:
         growth = 1.0 if name == "paper" else CLASS_WEIGHT_GROWTH
     copies, confidence = _copies(options, model, name), options.confidence
+    coarse = bool(copies) if options.coarse_to_fine is None else options.coarse_to_fine
     if confidence is None:
         confidence = CONFIDENCE_OF_COPIES if copies else CONFIDENCE
     penalty = UncertaintyPenalty(model, options.uncertainty, target_loss=options.target_loss)
@@ -166,6 +174,7 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
         region=None if region is None else region.to(given.device),
         jitter=given.jitter(options.input_jitter, published=name == "paper"),
         copies=Copies(Alteration(copies), x0.shape[1], given.size, given.device) if copies else None,
+        coarse_to_fine=CoarseToFine(given.size, recipe.steps, given.device) if coarse else None,
     )
     further = further_of(options.further_classifiers, given, forward, Stated(classes=options.classes))
     by_further = tuple(each.probabilities for each in further)
@@ -209,7 +218,7 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
         forward=forward,
         recipe=recipe,
         rule=rule,
-        initial=None if prior == "deep" else [{"network": {"image": x0}, "code": torch.zeros(0)}],
+        initial=None if prior == "deep" else [{"network": pixels_of(prior, x0), "code": torch.zeros(0)}],
         streams=[k // 2 for k in range(2 * options.count)],
         fingerprint={
             "region": None if region is None else fingerprint(region),
@@ -220,6 +229,7 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
             "weights": [options.loss_weight, options.class_weight, growth],
             "confidence": confidence,
             "copies": copies,
+            "coarse_to_fine": coarse,
             "further": [model_fingerprint(each.forward.classifier) for each in further],
             "count": options.count,
             "prior": prior,

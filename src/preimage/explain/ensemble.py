@@ -64,7 +64,8 @@ def _further(given_as: AnyClassifier, given: Given, forward: CachedForward, stat
             code="classifier",
         )
     order = [_index(classifier, name) for name in given.classifier.classes]
-    own = CachedForward(classifier, image=forward.image, region=forward.region, copies=forward.copies)
+    shared = {name: getattr(forward, name) for name in ("image", "region", "copies", "coarse_to_fine")}
+    own = CachedForward(classifier, **shared)
     return Further(own, torch.tensor(order, device=given.device))
 
 

@@ -11,6 +11,7 @@ import torch
 from preimage.classifiers import Classifier
 from preimage.classifiers.modules import takes_unit_range
 from preimage.errors import InputError
+from preimage.explain.coarse_to_fine import CoarseToFine
 from preimage.explain.copies import Copies
 
 SIDE = 4  # shifts along each axis: the stride of a ResNet's first block
@@ -87,6 +88,7 @@ class CachedForward:
         image, region: where the region (1, 1, h, w) is 0 the classifier gets this image (1, c, h, w) instead.
         jitter: shifts the input, differently at each step; None: no shift.
         copies: altered, for `of_copies`; None: the image alone.
+        coarse_to_fine: of the gradient of `of_copies`; None: as it is.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class CachedForward:
         region: torch.Tensor | None = None,
         jitter: InputJitter | None = None,
         copies: Copies | None = None,
+        coarse_to_fine: CoarseToFine | None = None,
     ) -> None:
         if wrong := [layer for layer in layers if not isinstance(layer, str)]:
             raise InputError(f"a layer is given by its name, as in Classifier.layers(), got {wrong[0]!r}", code="layer")
@@ -107,6 +110,7 @@ class CachedForward:
         self.region = region
         self.jitter = jitter
         self.copies = copies
+        self.coarse_to_fine = coarse_to_fine
         # Pixel priors leave 0 to 1, and a classifier that purifies its images refuses such.
         self.is_clipped: bool = takes_unit_range(classifier)
         self._input: torch.Tensor | None = None
@@ -118,6 +122,8 @@ class CachedForward:
             self.jitter.set_step(step)
         if self.copies is not None:
             self.copies.set_step(step)
+        if self.coarse_to_fine is not None:
+            self.coarse_to_fine.set_step(step)
         self._input = self._output = None
 
     def composed(self, x: torch.Tensor) -> torch.Tensor:
@@ -136,7 +142,17 @@ class CachedForward:
 
     def of_copies(self, x: torch.Tensor) -> ForwardPass:
         """The same of altered copies of images (b, c, h, w), those of the first image first; without copies of the images."""
-        return self(x) if self.copies is None else self._passed(self.copies(self.composed(x)))
+        if not self.is_altering:
+            return self(x)
+        smoothed = self.composed(x) if self.coarse_to_fine is None else self.coarse_to_fine(self.composed(x))
+        if self.copies is None:
+            return self._passed(smoothed if self.jitter is None else self.jitter(smoothed))
+        return self._passed(self.copies(smoothed))
+
+    @property
+    def is_altering(self) -> bool:
+        """Whether `of_copies` is another pass than that of the images."""
+        return self.copies is not None or self.coarse_to_fine is not None
 
     @torch.no_grad()
     def probabilities(self, x: torch.Tensor) -> torch.Tensor:

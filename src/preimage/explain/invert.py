@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from preimage.errors import InputError
-from preimage.explain.options import AnyPriorOptions, JitterOptions, StopOptions, explaining
+from preimage.explain.options import JitterOptions, PriorOptions, StopOptions, explaining
 from preimage.tasks import option
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ ALL = "all"
 
 
 @dataclass(frozen=True, kw_only=True)
-class InvertOptions(JitterOptions, AnyPriorOptions, StopOptions):
+class InvertOptions(JitterOptions, PriorOptions, StopOptions):
     """Options of `invert`."""
 
     layers: str | tuple[str, ...] = option(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from preimage.errors import InputError
-from preimage.explain.options import AnyPriorOptions, ExplainOptions, StopOptions, explaining, further_images
+from preimage.explain.options import ExplainOptions, PriorOptions, StopOptions, explaining, further_images
 from preimage.tasks import option
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ LIMITS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaximizeOptions(ExplainOptions, AnyPriorOptions, StopOptions):
+class MaximizeOptions(ExplainOptions, PriorOptions, StopOptions):
     """Options of `maximize`."""
 
     target: str | int | None = option(None, help="Class whose logit is maximized, by name or number from 0.")

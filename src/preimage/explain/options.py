@@ -37,7 +37,6 @@ PAGE = "Self-contained HTML page: images, numbers, settings, limits."
 Classes = tuple[str, ...] | str | int | None
 ClassifierOutput = Literal["logits", "probabilities", "sigmoid", "labels", "label-probabilities"]
 UncertaintyKind = Literal["auto", "loss", "entropy", "energy", "none"]
-ImagePrior = Literal["deep", "tv", "alpha", "none"]
 AnyPrior = Literal["deep", "spectrum", "tv", "alpha", "none"]
 
 
@@ -135,18 +134,7 @@ class FeatureOptions(JitterOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class PriorOptions(TaskOptions):
-    """The prior on x, which can be one of the pixel priors that the deep prior is compared with."""
-
-    prior: ImagePrior = option(
-        "deep",
-        help="Prior: deep (the network's structure), or for comparison pixels with tv (total variation), alpha (also the alpha "
-        "norm) or none (no regularizer).",
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class AnyPriorOptions(TaskOptions):
-    """The same of a task that starts from nothing: also one of the image's spectrum."""
+    """The prior on x, which can be one of those that the deep prior is compared with."""
 
     prior: AnyPrior = option(
         "deep",

@@ -14,6 +14,7 @@ from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
 from preimage.explain.options import AnyPrior
 from preimage.networks import Pixels, SkipNet, Spectrum, UNet
+from preimage.networks.spectrum import coefficients_of
 from preimage.optimizers import adam, muon
 from preimage.problem import Regularizer
 from preimage.recipes import choose
@@ -99,6 +100,13 @@ def pixel_regularizers(prior: AnyPrior, image: torch.Tensor) -> tuple[tuple[floa
         (1 / (B**6 * count), partial(alpha_norm, alpha=6.0, reduction="sum")),
     )
     return terms[: {"tv": 1, "alpha": 2}.get(prior, 0)]
+
+
+def pixels_of(prior: AnyPrior, image: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The weights of a prior without a network, with which it is the image (1, c, h, w)."""
+    if prior == "spectrum":
+        return {"coefficients": coefficients_of(image)[0].movedim(-1, 0).contiguous()}
+    return {"image": image}
 
 
 def chosen(

@@ -14,6 +14,7 @@ from torch import nn
 
 # Colors of photographs in three uncorrelated ones (Olah et al., after the statistics of ImageNet), the longest row 1.
 _COLORS = ((0.26, 0.09, 0.02), (0.27, 0.0, -0.05), (0.27, -0.09, 0.03))
+NEAREST = 1 / 512  # to black and white, which have no coefficients
 CONTRAST = 5.9 / math.sqrt(6)  # of coefficients of unit variance, as that of photographs
 
 
@@ -38,6 +39,24 @@ def image_of(coefficients: torch.Tensor, amplitude: torch.Tensor, size: tuple[in
         colors = torch.tensor(_COLORS, device=values.device)
         values = torch.einsum("oc,bchw->bohw", colors / colors.norm(dim=1).max(), values)
     return (CONTRAST * values).sigmoid()
+
+
+def coefficients_of(images: torch.Tensor) -> torch.Tensor:
+    """The inverse of `image_of` for images (b, 1 or 3, h, w) in 0 to 1: (b, 1 or 3, h, w / 2 + 1, 2); black and white nearly.
+
+    Example:
+        >>> x = torch.rand(1, 3, 16, 24)
+        >>> found = image_of(coefficients_of(x), amplitudes((16, 24)), (16, 24))
+        >>> bool((found - x).abs().max() < 0.003)
+        True
+    """
+    values = images.clamp(NEAREST, 1 - NEAREST).logit() / CONTRAST
+    if values.shape[1] == 3:
+        colors = torch.tensor(_COLORS, device=values.device)
+        inverse = torch.linalg.inv((colors / colors.norm(dim=1).max()).double()).to(values)
+        values = torch.einsum("oc,bchw->bohw", inverse, values)
+    size = images.shape[-2:]
+    return torch.view_as_real(torch.fft.rfft2(values, norm="ortho") / amplitudes((size[0], size[1])).to(values))
 
 
 class Spectrum(nn.Module):

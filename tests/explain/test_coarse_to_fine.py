@@ -1,0 +1,86 @@
+"""Coarse to fine: the image is as it was, and of its gradient low frequencies are left, the lower the earlier."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+from classifiers.small import tiny
+from explain.small import BRIEF, THIN, picture
+
+from preimage.explain.class_term import ClassTerm, cross_entropy
+from preimage.explain.coarse_to_fine import CoarseToFine
+from preimage.explain.counterfactual import counterfactual
+from preimage.explain.forward import CachedForward
+from preimage.explain.similarity import high_frequency_share
+
+SIZES = [(48, 48), (40, 72), (64, 33)]
+
+
+def gradient_at(step: int | None, size: tuple[int, int]) -> torch.Tensor:
+    """Of the sum of weights drawn by chance: those weights, blurred."""
+    smoothed = CoarseToFine(size, total=100)
+    smoothed.set_step(step)
+    draws = torch.Generator().manual_seed(0)
+    x, weights = (torch.rand(2, 3, *size, generator=draws).double() for _ in range(2))
+    x.requires_grad_()
+    found = smoothed(x)
+    torch.testing.assert_close(found, x)
+    (found * (weights - 0.5)).sum().backward()
+    assert x.grad is not None
+    return x.grad
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_gradient_is_blurred_less_from_step_to_step(size):
+    shares = [float(high_frequency_share(gradient_at(step, size)).mean()) for step in (0, 40, 67)]
+    assert shares == sorted(shares)
+    assert shares[0] < 0.5 * shares[2]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_highest_frequencies_never_follow(size):
+    last, beyond, none = (gradient_at(step, size) for step in (67, 99, None))
+    assert torch.equal(last, beyond)
+    assert torch.equal(last, none)
+    large = gradient_at(99, (224, 224))
+    assert float(high_frequency_share(large).mean()) < 0.3  # of white noise: 0.8
+
+
+def test_the_class_term_keeps_its_value_and_the_reconstruction_its_gradient():
+    classifier, loss = tiny(), partial(cross_entropy, 1)
+    plain, smoothed = CachedForward(classifier), CachedForward(classifier, coarse_to_fine=CoarseToFine((32, 32), 10))
+    smoothed.set_step(0)
+    gradients = []
+    for forward, is_altered in ((plain, True), (smoothed, True), (smoothed, False)):
+        x = picture()[None].requires_grad_()
+        term = ClassTerm(forward, loss, is_altered=is_altered)
+        value = term(x)
+        torch.testing.assert_close(value, ClassTerm(plain, loss)(x), rtol=1e-5, atol=1e-6)
+        gradients += torch.autograd.grad(value.sum(), x)
+    own, blurred, of_the_twin = gradients
+    torch.testing.assert_close(own, of_the_twin)
+    assert float(high_frequency_share(blurred)[0]) < float(high_frequency_share(own)[0])
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        ({}, True),
+        ({"copies": 2}, True),
+        ({"copies": 0}, False),
+        ({"copies": 0, "coarse_to_fine": True}, True),
+        ({"coarse_to_fine": False}, False),
+        ({"prior": "none", "recipe": "fast", "steps": 2}, False),
+    ],
+)
+def test_by_default_it_is_with_copies(options, wanted):
+    run = counterfactual(picture(), **{"classifier": tiny(), "recipe": BRIEF, "uncertainty": "none"} | options)
+    assert (run.forward.coarse_to_fine is not None) == wanted
+
+
+def test_a_counterfactual_still_reaches_its_class():
+    found = counterfactual(picture(), classifier=tiny(), recipe=THIN, uncertainty="none", copies=0, coarse_to_fine=True)
+    result = found.run()
+    assert result.confidence > float(result.probabilities["reconstruction"][result.target])
