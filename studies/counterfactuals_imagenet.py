@@ -26,7 +26,8 @@ class Method:
 
 
 METHODS = {
-    "copies": Method("default: deep prior, altered copies"),
+    "copies": Method("default: deep prior, altered copies, coarse to fine"),
+    "copies-alone": Method("deep prior, altered copies", {"coarse_to_fine": False}),
     "plain": Method("deep prior alone, as published", {"copies": 0}),
     "pixels": Method("pixels (adversarial)", {"prior": "none"}),
     "tv": Method("pixels with total variation", {"prior": "tv", "copies": 0}),

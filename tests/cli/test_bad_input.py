@@ -17,10 +17,10 @@ import tifffile
 from cli.tiny import ENVIRONMENT, pictures
 from PIL import Image
 
-from preimage.cli.failures import explain
 from preimage.cli.streams import printable
 from preimage.engine.fit import Fit
 from preimage.errors import InputError
+from preimage.jobs.failures import explain
 
 
 def bomb() -> bytes:

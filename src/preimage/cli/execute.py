@@ -7,12 +7,13 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from preimage.cli.failures import failure_of, report_failure
+from preimage.cli.failures import report_failure
 from preimage.cli.interrupt import Interrupt
 from preimage.cli.progress import Progress
 from preimage.cli.streams import say
 from preimage.errors import InputError
 from preimage.images import Picture, check_place
+from preimage.jobs.failures import failure_of
 from preimage.jobs.job import Job, RunOptions, run_options_of
 from preimage.jobs.places import Places, check_apart, check_report, checked
 from preimage.jobs.reading import read_input

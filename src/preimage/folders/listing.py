@@ -1,0 +1,210 @@
+"""What is to be done: the pictures of folders, files and lists, each with the name that its results have in the output folder."""
+
+from __future__ import annotations
+
+import csv
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+from preimage.errors import InputError
+from preimage.images.files import read_text
+from preimage.images.formats import EXTENSIONS, SUFFIXES
+
+HIDDEN = ".preimage"  # in the output folder
+FILENAMES = ("filename", "file", "path", "image", "input")  # columns of a table that name the picture
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A picture to be worked on.
+
+    Args:
+        source: its file.
+        folder: of its results, relative to the output folder.
+        stem: with which their names begin.
+        values: of the further columns of the table that named it.
+    """
+
+    source: Path
+    folder: Path
+    stem: str
+    values: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """By which it is known in the output folder: "scans/page1.tif"."""
+        return (self.folder / self.source.name).as_posix()
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The entries, in the order of their names, and how many other files there were in folders.
+
+    Args:
+        entries: each file once.
+        skipped: files in folders whose names say that they are no pictures.
+    """
+
+    entries: tuple[Entry, ...]
+    skipped: int = 0
+
+    def shard(self, number: int, of: int) -> Listing:
+        """The share with this number, from 1, of so many: by the names alone, wherever the folder lies.
+
+        Raises:
+            InputError: a number out of range.
+        """
+        if not 1 <= number <= of:
+            raise InputError(f"--shard must be K/N with K from 1 to N, got {number}/{of}", code="option")
+        return Listing(tuple(e for e in self.entries if share_of(e.name, of) == number - 1), self.skipped)
+
+
+def share_of(name: str, shares: int) -> int:
+    """Which of so many shares, from 0, a name belongs to.
+
+    Example:
+        >>> sorted({share_of(f"scan{k}.png", 3) for k in range(20)})
+        [0, 1, 2]
+    """
+    return int.from_bytes(sha256(os.fsencode(name)).digest()[:8], "big") % shares
+
+
+def listing_of(
+    inputs: Sequence[Path], *, recursive: bool = False, lists: Sequence[str] = (), apart_from: Path | None = None
+) -> Listing:
+    """The pictures of files, folders and lists.
+
+    Args:
+        inputs: a file is taken whatever its name; of a folder those with the name of an image format.
+        recursive: folders within folders as well; their structure is kept.
+        lists: files with a path on each line, or tables (.csv, .tsv) with a column of them; "-": standard input.
+        apart_from: the output folder; nothing in its `.preimage` is an input, and it must not be an input or lie in one.
+
+    Raises:
+        InputError: nothing there, a folder without a picture, an output folder within an input.
+    """
+    entries: list[Entry] = []
+    skipped = 0
+    for given in inputs:
+        if not given.is_dir():
+            entries.append(_entry(given, Path()))
+            continue
+        if apart_from is not None and _is_within(apart_from, given):
+            raise InputError(
+                f"the output folder {apart_from} lies in the input folder {given}: name one beside it", code="option"
+            )
+        found, others = _pictures_in(given, recursive)
+        entries += [_entry(path, path.parent.relative_to(given)) for path in found]
+        skipped += others
+        if not found:
+            below = "" if recursive else " (--recursive looks in the folders below it)"
+            raise InputError(f"{given} has no image{below}: check the name", code="not-found")
+    for each in lists:
+        entries += _listed(each)
+    unique = {os.path.realpath(entry.source): entry for entry in entries}
+    return Listing(_apart(sorted(unique.values(), key=lambda entry: entry.name)), skipped)
+
+
+def _entry(path: Path, folder: Path, values: Mapping[str, str] | None = None) -> Entry:
+    return Entry(path, folder, path.stem, values or {})
+
+
+def _apart(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+    """Of those that would be written under one name, as page.png and page.jpg or two of the same name, each gets its own.
+
+    What is added depends on the file alone and not on which others there are, once there is another one.
+    """
+    entries = list(entries)
+    stems: dict[tuple[Path, str], set[str]] = {}
+    for entry in entries:
+        key = (entry.folder, os.path.normcase(entry.stem))
+        stems.setdefault(key, set()).add(os.path.realpath(entry.source))
+    return tuple(
+        entry
+        if len(stems[entry.folder, os.path.normcase(entry.stem)]) == 1
+        else Entry(entry.source, entry.folder, _own_stem(entry), entry.values)
+        for entry in entries
+    )
+
+
+def _own_stem(entry: Entry) -> str:
+    suffix = entry.source.suffix.lstrip(".").lower()
+    place = sha256(os.fsencode(os.path.realpath(entry.source.parent))).hexdigest()[:6]
+    return f"{entry.stem}-{suffix or 'file'}-{place}"
+
+
+def _pictures_in(folder: Path, recursive: bool) -> tuple[list[Path], int]:
+    """The images of a folder, by their names, and how many other files there are; hidden ones are left alone."""
+    found: list[Path] = []
+    others = 0
+    for place, folders, names in os.walk(folder, onerror=_refuse):
+        folders[:] = sorted(name for name in folders if recursive and not name.startswith("."))
+        for name in sorted(names):
+            if name.startswith("."):
+                continue
+            if _is_picture(Path(name)):
+                found.append(Path(place) / name)
+            else:
+                others += 1
+    return found, others
+
+
+def _is_picture(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    if suffix in (".gz", ".fz"):  # of sky.fits.gz
+        return Path(path.stem).suffix.lower() in EXTENSIONS
+    return suffix in SUFFIXES
+
+
+def _refuse(error: OSError) -> None:
+    reason = error.strerror or str(error)
+    raise InputError(
+        f"{error.filename} cannot be read ({reason}): check the name and its permissions", code="unreadable"
+    )
+
+
+def _is_within(path: Path, folder: Path) -> bool:
+    """Whether a path is a folder or lies in it."""
+    inner, outer = Path(os.path.realpath(path)), Path(os.path.realpath(folder))
+    return inner == outer or outer in inner.parents
+
+
+def _listed(name: str) -> Iterator[Entry]:
+    """The entries of a list; paths in a file are relative to its folder, those of standard input to the working folder."""
+    if name == "-":
+        text, root = sys.stdin.read(), Path()
+    else:
+        text, root = read_text(name, "the list"), Path(name).parent
+    if Path(name).suffix.lower() in (".csv", ".tsv"):
+        yield from _of_table(name, text, root)
+        return
+    lines = [line.strip() for line in text.split("\0" if "\0" in text else "\n")]
+    if not any(lines):
+        raise InputError(
+            f"{'the list on standard input' if name == '-' else name} names nothing: check it", code="format"
+        )
+    for line in filter(None, lines):
+        yield _entry(root / line, _folder_of(Path(line)))
+
+
+def _of_table(name: str, text: str, root: Path) -> Iterator[Entry]:
+    rows = list(csv.DictReader(text.splitlines(), delimiter="\t" if name.lower().endswith(".tsv") else ","))
+    columns = [] if not rows else [column for column in rows[0] if column]
+    column = next((each for each in columns if each.lower() in FILENAMES), None)
+    if column is None:
+        have = f"it has {', '.join(columns)}" if columns else "it has no row"
+        raise InputError(f"{name}: no column names the images ({', '.join(FILENAMES)}), {have}", code="format")
+    for row in rows:
+        path = Path(row[column] or "")
+        values = {key: value for key, value in row.items() if key and key != column and isinstance(value, str)}
+        yield _entry(root / path, _folder_of(path), values)
+
+
+def _folder_of(listed: Path) -> Path:
+    """Where in the output folder what belongs to a listed path goes: as in the list, unless that leads out of it."""
+    parts = listed.parent.parts
+    return Path() if listed.is_absolute() or ".." in parts else listed.parent

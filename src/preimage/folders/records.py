@@ -1,0 +1,226 @@
+"""What has become of each picture: a file for each, OUT/.preimage/NAME.TASK.json, from which every question is answered."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from preimage.errors import InputError
+from preimage.folders.listing import HIDDEN, Entry
+from preimage.images import write_bytes_atomically
+from preimage.images.files import read_text
+from preimage.jobs.job import Job, RunOptions, sha256_of
+from preimage.jobs.places import Places, places_of
+from preimage.version import __version__
+
+FORMAT = 1
+MOST_ATTEMPTS = 3  # of a picture that ends its process
+STATES = ("started", "writing", "interrupted", "done", "failed")
+State = Literal["started", "writing", "interrupted", "done", "failed"]
+NOT_THE_PICTURE = ("unwritable", "device")  # what may have gone when it is tried again
+# How a job is run without an effect on its result; everything else is part of what it is known by.
+_WAYS = ("overwrite", "report", "threads", "autosave", "resume", "reference")
+
+
+@dataclass(frozen=True)
+class Written:
+    """A file as it was written: by its hash, and by what shows quickly that it is still the same."""
+
+    path: str
+    sha256: str
+    size: int
+    changed: int  # nanoseconds
+
+    @classmethod
+    def of(cls, path: Path) -> Written:
+        found = path.stat()
+        return cls(str(path), sha256_of(path), found.st_size, found.st_mtime_ns)
+
+    def is_there(self) -> bool:
+        return Path(self.path).is_file()
+
+    def is_unchanged(self) -> bool:
+        """Whether the file is as it was written; it is read only where its time has changed."""
+        try:
+            found = Path(self.path).stat()
+        except OSError:
+            return False
+        if found.st_size != self.size:
+            return False
+        return found.st_mtime_ns == self.changed or sha256_of(Path(self.path)) == self.sha256
+
+
+@dataclass(frozen=True)
+class Record:
+    """What has become of one picture.
+
+    Args:
+        task, input: of its job.
+        job: what the job is known by (`job_hash`).
+        state: "started", "writing" (its files may be there), "interrupted" (it goes on from its checkpoint), "done", "failed".
+        attempts: how often it was begun and neither ended nor was interrupted.
+        written: its files, by the name of the output.
+        error, code: why it failed: in a line, and for programs.
+        report: all numbers.
+    """
+
+    task: str
+    input: str
+    job: str
+    state: State
+    attempts: int = 0
+    written: Mapping[str, Written] = field(default_factory=dict)
+    error: str | None = None
+    code: str | None = None
+    report: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        return json.dumps({"format": FORMAT, "version": __version__, **asdict(self)}, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Record | None:
+        """None where it is no record: a file of another kind, or of another format."""
+        try:
+            found = json.loads(text)
+            if not isinstance(found, dict) or found.pop("format", None) != FORMAT or found["state"] not in STATES:
+                return None
+            found.pop("version", None)
+            written = {name: Written(**each) for name, each in found.pop("written").items()}
+            return cls(**found, written=written)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return None
+
+    @property
+    def seconds(self) -> float:
+        """How long it took; 0 where that is not known."""
+        return float(self.report.get("seconds") or 0.0)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A picture's record in an output folder, and its lease beside it.
+
+    Args:
+        out: the output folder.
+        name: of the entry.
+        task: what is done.
+    """
+
+    out: Path
+    name: str
+    task: str
+
+    @classmethod
+    def of(cls, out: Path, entry: Entry, task: str) -> Place:
+        return cls(out, entry.name, task)
+
+    @property
+    def stem(self) -> Path:
+        """To which the lease adds its endings."""
+        return self.out / HIDDEN / f"{self.name}.{self.task}"
+
+    @property
+    def file(self) -> Path:
+        return self.stem.with_name(f"{self.stem.name}.json")
+
+    @property
+    def aside(self) -> Path:
+        """Where it is said of a picture that was set aside, beside the results."""
+        return self.out / f"{self.name}.failed.json"
+
+    def read(self) -> Record | None:
+        """The record; None if there is none."""
+        try:
+            return Record.from_json(read_text(self.file))
+        except InputError:
+            return None
+
+    def write(self, record: Record) -> Record:
+        """Write the record, whole or not at all; of one that failed also the file beside the results.
+
+        Raises:
+            InputError: a folder that cannot be written to, a full disk.
+        """
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes_atomically(self.file, record.to_json().encode(), overwrite=True)
+        if record.state == "failed":
+            shown = {"task": record.task, "input": record.input, "error": record.error, "code": record.code}
+            self.aside.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes_atomically(self.aside, f"{json.dumps(shown, indent=2)}\n".encode(), overwrite=True)
+        elif record.state == "done":
+            self.aside.unlink(missing_ok=True)
+        return record
+
+
+Standing = Literal["to do", "done", "failed", "in the way"]
+
+
+def standing(record: Record | None, job: Job, places: Places, known_by: str, *, retry_failed: bool) -> Standing:
+    """What is to be done about a picture.
+
+    "in the way": a file that is no result of ours, or was changed since, which nothing but --overwrite may replace.
+    """
+    if job.run.overwrite:
+        return "done" if _is_done(record, known_by) else "to do"
+    if record is None:
+        return "in the way" if any(path.exists() for path in places.written.values()) else "to do"
+    if _is_done(record, known_by):
+        return "done"
+    ours = {each.path: each for each in record.written.values()}
+    strange = [
+        path
+        for path in places.written.values()
+        if path.exists() and not (record.state == "writing" or (str(path) in ours and ours[str(path)].is_unchanged()))
+    ]
+    if strange:
+        return "in the way"
+    if record.state == "failed" and record.job == known_by and not retry_failed and record.code not in NOT_THE_PICTURE:
+        return "failed"
+    return "to do"
+
+
+def _is_done(record: Record | None, known_by: str) -> bool:
+    return (
+        record is not None
+        and record.state == "done"
+        and record.job == known_by
+        and all(each.is_unchanged() for each in record.written.values())
+    )
+
+
+def job_hash(job: Job) -> str:
+    """What a job is known by: its task, its options, and the contents of all files that it reads; not where they lie.
+
+    Raises:
+        InputError: a file that cannot be read, an option that is no plain data.
+    """
+    plain = json.loads(replace(job, input=None, outputs={}, run=RunOptions(), input_sha256=None).to_json())
+    ways = {name: value for name, value in asdict(job.run).items() if name not in _WAYS}
+    reads = {option: content for path, option in places_of(job).read.items() for content in [_content(path)]}
+    options = {name: value for name, value in plain["options"].items() if not _is_file(value)}
+    known = {"task": job.task, "options": options, "run": ways, "reads": reads, "outputs": sorted(job.outputs)}
+    return hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _is_file(value: Any) -> bool:
+    return isinstance(value, str) and Path(value).is_file()
+
+
+def _content(path: Path) -> str:
+    try:
+        found = path.stat()
+    except OSError:
+        return sha256_of(path)  # which says what is wrong
+    return _content_of(str(path), found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _content_of(path: str, size: int, changed: int) -> str:
+    """The hash of a file, read once as long as it does not change: a classifier's is that of every picture."""
+    del size, changed
+    return sha256_of(Path(path))

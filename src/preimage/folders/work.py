@@ -1,0 +1,225 @@
+"""Work on one picture, from its lease to its record. Whoever calls this, and how often, and where: it is done once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from preimage.errors import InputError
+from preimage.folders.lease import BEAT, Lease
+from preimage.folders.records import MOST_ATTEMPTS, Place, Record, Written, job_hash, standing
+from preimage.jobs.failures import failure_of
+from preimage.jobs.job import Job
+from preimage.jobs.places import Places, places_of
+
+SAVED_EVERY = 30.0  # seconds between two checkpoints
+Became = Literal["done", "was done", "failed", "had failed", "in the way", "interrupted", "busy", "lost"]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What became of a picture in this turn.
+
+    Args:
+        became: "done"; "was done" before; "failed" now or "had failed"; "in the way" is a file that may not be replaced;
+            "interrupted", and goes on from its checkpoint; "busy": another process has it; "lost": another one took it over.
+        error: a line, where there is one.
+        record: as it stands in its file.
+    """
+
+    became: Became
+    error: str | None = None
+    record: Record | None = None
+
+
+def look(place: Place, job: Job, *, retry_failed: bool = False) -> Ended | None:
+    """What is known of a picture without working on it; None if there is something to do.
+
+    Raises:
+        InputError: a file that the job names beside its input cannot be read.
+    """
+    places, record = places_of(job), place.read()
+    found = standing(record, job, places, job_hash(job), retry_failed=retry_failed)
+    if found == "done":
+        return Ended("was done", record=record)
+    if found == "failed" and record is not None:
+        return Ended("had failed", record.error, record)
+    if found == "in the way":
+        there = next(path for path in places.written.values() if path.exists())
+        return Ended("in the way", f"{there} is there, and no result of this command: move it, or --overwrite", record)
+    return None
+
+
+def work_on(
+    place: Place,
+    job: Job,
+    *,
+    retry_failed: bool = False,
+    allow_code: bool = False,
+    stops: Callable[[], bool] = lambda: False,
+    shows: Callable[[Any, Any], object] = lambda running, step: None,
+) -> Ended:
+    """Do a job unless it is done, or another process does it.
+
+    Args:
+        place: of its record.
+        job: of one picture, with the path of each output.
+        retry_failed: whether one that failed is tried again.
+        allow_code: as `run_job`.
+        stops: asked at every step: whether to save a checkpoint, and to leave.
+        shows: is given the Running and each of its steps.
+    """
+    place.stem.parent.mkdir(parents=True, exist_ok=True)
+    lease = Lease.take(place.stem)
+    if lease is None:
+        return Ended("busy")
+    with lease:
+        try:
+            known = look(place, job, retry_failed=retry_failed)
+            if known is not None:
+                return known
+            return _Turn(place, job, lease, allow_code=allow_code, stops=stops, shows=shows).take()
+        except Exception as error:  # a picture that cannot be done keeps no other from being done
+            told = failure_of(error, job.input, job.task)
+            return _failed(place, job, lease, str(told["error"]), told["code"])
+
+
+def set_aside(place: Place, job: Job, reason: str) -> Ended | None:
+    """Of a picture that has ended its process too often: say so, and leave it; None if another process works on it."""
+    lease = Lease.take(place.stem)
+    if lease is None:
+        return None
+    with lease:
+        return _failed(place, job, lease, reason, "killed")
+
+
+def _failed(place: Place, job: Job, lease: Lease, error: str, code: str | None) -> Ended:
+    if not lease.held:
+        return Ended("lost")
+    known = place.read()
+    job_known = known.job if known is not None else _hash_or_nothing(job)
+    record = Record(job.task, str(job.input), job_known, "failed", error=error, code=code)
+    return Ended("failed", error, place.write(record))
+
+
+def _hash_or_nothing(job: Job) -> str:
+    try:
+        return job_hash(job)
+    except InputError:
+        return ""
+
+
+class _Turn:
+    """One turn of a picture."""
+
+    def __init__(
+        self,
+        place: Place,
+        job: Job,
+        lease: Lease,
+        *,
+        allow_code: bool,
+        stops: Callable[[], bool],
+        shows: Callable[[Any, Any], object],
+    ) -> None:
+        self.place = place
+        self.lease = lease
+        self.allow_code = allow_code
+        self.stops = stops
+        self.shows = shows
+        self.known_by = job_hash(job)
+        before = place.read()
+        self.before: Record | None = before if before is not None and before.job == self.known_by else None
+        self.job = self._prepared(job, before)
+
+    def _prepared(self, job: Job, before: Record | None) -> Job:
+        """With what is known of the files that are there: a checkpoint of this very job is gone on from, ours are replaced."""
+        places = places_of(job)
+        checkpoint = places.checkpoint
+        goes_on = self.before is not None and self.before.state in ("started", "interrupted", "writing")
+        if checkpoint is not None and before is not None and not goes_on:
+            checkpoint.unlink(missing_ok=True)  # of a job that was changed, or is done anew
+        ours = {each.path for each in before.written.values()} if before is not None else set[str]()
+        own = before is not None and before.state == "writing"
+        replaces = own or any(str(path) in ours and path.exists() for path in places.written.values())
+        resumes = goes_on and checkpoint is not None and checkpoint.exists()
+        run = replace(job.run, resume=resumes, overwrite=job.run.overwrite or (replaces and not resumes), report=None)
+        return replace(job, run=run)
+
+    def take(self) -> Ended:
+        from preimage.jobs.run import threads_of
+
+        attempts = (
+            self.before.attempts if self.before is not None and self.before.state in ("started", "writing") else 0
+        )
+        if attempts >= MOST_ATTEMPTS:
+            text = f"its process ended {attempts} times while it was worked on (too little memory?): take a smaller picture"
+            return _failed(self.place, self.job, self.lease, text, "killed")
+        started = Record(self.job.task, str(self.job.input), self.known_by, "started", attempts + 1)
+        self.place.write(started)
+        for folder in {path.parent for path in places_of(self.job).written.values()}:
+            folder.mkdir(parents=True, exist_ok=True)
+        with threads_of(self.job.run.threads):
+            running = self._begun()
+            if not self._ran(running):
+                if not self.lease.held:
+                    return Ended("lost")
+                running.save()
+                self.place.write(replace(started, state="interrupted", attempts=attempts))
+                return Ended("interrupted")
+            return self._published(running, started)
+
+    def _begun(self) -> Any:
+        """The Running: from its checkpoint, or anew where that is damaged."""
+        from preimage.jobs.run import Running
+
+        try:
+            return Running(self.job, allow_code=self.allow_code)
+        except InputError as error:
+            checkpoint = places_of(self.job).checkpoint
+            if error.code != "checkpoint" or checkpoint is None or not self.job.run.resume:
+                raise
+            checkpoint.unlink(missing_ok=True)
+            anew = replace(self.job, run=replace(self.job.run, resume=False))
+            return Running(anew, allow_code=self.allow_code)
+
+    def _ran(self, running: Any) -> bool:
+        """Whether the run came to its end; it ends before where it is to stop, or is another one's meanwhile."""
+        saved = asked = time.monotonic()
+        if self.stops():
+            return False
+        for step in running:
+            self.shows(running, step)
+            now = time.monotonic()
+            if self.stops():
+                return bool(running.finished)
+            if now - asked > BEAT:
+                asked = now
+                if not self.lease.held:
+                    return False
+            if now - saved > SAVED_EVERY:
+                saved = now
+                running.save()
+        return True
+
+    def _published(self, running: Any, started: Record) -> Ended:
+        """Write the files, then that they are there."""
+        if not self.lease.held:
+            return Ended("lost")
+        self.place.write(replace(started, state="writing"))
+        outcome = running.finish()
+        written = {name: Written.of(Path(path)) for name, path in _files(running.places).items()}
+        done = replace(started, state="done", attempts=0, written=written, report=outcome.report)
+        record = self.place.write(done)
+        running.settle()
+        checkpoint = running.places.checkpoint
+        if checkpoint is not None:
+            checkpoint.unlink(missing_ok=True)
+        return Ended("done", record=record)
+
+
+def _files(places: Places) -> dict[str, Path]:
+    return {name: path for name, path in places.written.items() if path.is_file()}
