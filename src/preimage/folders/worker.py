@@ -1,0 +1,97 @@
+"""A worker process: `python -m preimage.folders.worker`. It takes turns as lines of JSON, and says what becomes of them.
+
+A line in: {"job": ..., "out": ..., "name": ..., "retry_failed": ..., "allow_code": ...}. Lines out: {"step": ..., "of": ...,
+"seconds": ...} now and then, and {"became": ..., "error": ...} at the end of each. When its standard input ends, or at
+SIGTERM, it saves a checkpoint and leaves: nobody listens any more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+from preimage.folders.records import Place
+from preimage.folders.work import Ended, work_on
+from preimage.jobs.job import Job
+
+TOLD_EVERY = 0.2  # seconds between two lines of one turn
+
+
+def turn_line(place: Place, job: Job, *, retry_failed: bool, allow_code: bool) -> str:
+    """What a worker is sent for one picture."""
+    sent = {"job": job.to_json(), "out": str(place.out), "name": place.name}
+    return json.dumps(sent | {"retry_failed": retry_failed, "allow_code": allow_code}) + "\n"
+
+
+class _Worker:
+    """Reads turns in a thread of its own, so that the end of the input is known in the midst of one."""
+
+    def __init__(self, answers: TextIO) -> None:
+        self.ends = threading.Event()
+        self._answers = answers
+        self._told = 0.0
+        self._turns: queue.Queue[str | None] = queue.Queue()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        for line in sys.stdin:
+            self._turns.put(line)
+        self.ends.set()
+        self._turns.put(None)
+
+    def turns(self) -> Iterator[dict[str, Any]]:
+        while not self.ends.is_set():
+            try:
+                line = self._turns.get(timeout=0.2)
+            except queue.Empty:
+                continue
+            if line is None:
+                return
+            yield json.loads(line)
+
+    def take(self, turn: dict[str, Any]) -> None:
+        job = Job.from_json(turn["job"])
+        place = Place(Path(turn["out"]), turn["name"], job.task)
+        ways = {name: bool(turn[name]) for name in ("retry_failed", "allow_code")}
+        ended: Ended = work_on(place, job, stops=self.ends.is_set, shows=self._show, **ways)
+        record = ended.record
+        seconds = 0.0 if record is None else record.seconds
+        self._say({"became": ended.became, "error": ended.error, "seconds": seconds})
+
+    def _show(self, running: Any, step: Any) -> None:
+        now = time.monotonic()
+        if now - self._told > TOLD_EVERY:
+            self._told = now
+            left = running.projection.seconds_left
+            self._say({"step": step.index, "of": max(step.total, step.index), "left": left})
+
+    def _say(self, what: dict[str, Any]) -> None:
+        with contextlib.suppress(OSError, ValueError):  # whoever started it may be gone
+            self._answers.write(json.dumps(what) + "\n")
+            self._answers.flush()
+
+
+def main() -> int:
+    """Take turns until there are no more."""
+    # What libraries print must not be taken for an answer.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    worker = _Worker(answers)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started it, who ends the input
+    signal.signal(signal.SIGTERM, lambda number, frame: worker.ends.set())
+    for turn in worker.turns():
+        worker.take(turn)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,123 @@
+"""Worker processes over many pictures: each done once, whoever dies; what is stopped goes on."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from preimage.errors import InputError
+from preimage.folders.listing import Entry
+from preimage.folders.records import Place
+from preimage.folders.run import FolderRun, Turn, Workers, looked_at, out_folder
+from preimage.jobs.job import Job, RunOptions
+
+
+def turns(folder: Path, out: Path, count: int, steps: int = 3) -> list[Turn]:
+    """Jobs of drawn pictures."""
+    found = []
+    for k in range(count):
+        path = folder / f"{k}.png"
+        if not path.exists():
+            values = np.random.default_rng(k).normal(128, 40, (32, 32)).clip(0, 255).astype(np.uint8)
+            Image.fromarray(values).save(path)
+        options = {"sigma": 25.0, "steps": steps, "stop": "steps"}
+        job = Job("denoise", options, str(path), {"output": str(out / f"{k}-denoise.png")}, RunOptions(threads=1))
+        found.append(Turn(Place.of(out, Entry(path, Path(), str(k)), "denoise"), job))
+    return found
+
+
+def finished(run: FolderRun, seconds: float = 120, meanwhile=lambda: None) -> FolderRun:
+    deadline = time.monotonic() + seconds
+    with run:
+        while not run.ended and time.monotonic() < deadline:
+            run.wait(0.1)
+            meanwhile()
+        assert run.ended
+    return run
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return out_folder(tmp_path / "out" / "of" / "it")
+
+
+def test_every_picture_is_done_once_and_a_broken_one_stops_no_other(tmp_path, out):
+    asked = turns(tmp_path, out, 5)
+    (tmp_path / "2.png").write_bytes(b"broken")
+    heard: list[str] = []
+    run = FolderRun(asked, Workers(2), hears=lambda turn, ended, _: heard.append(f"{turn.name} {ended.became}"))
+    assert looked_at(asked) == {"to do": 5}
+    finished(run)
+    assert run.counts == {"done": 4, "failed": 1}
+    assert sorted(heard) == ["0.png done", "1.png done", "2.png failed", "3.png done", "4.png done"]
+    again = finished(FolderRun(asked, Workers(2)))
+    assert again.counts == {"was done": 4, "had failed": 1}
+    assert not again._processes  # for what is done none is started
+
+
+@pytest.mark.long
+def test_a_worker_that_is_killed_takes_its_picture_along_three_times_at_most(tmp_path, out):
+    asked = turns(tmp_path, out, 3, steps=400)
+    run = FolderRun(asked, Workers(1))
+
+    def kill() -> None:
+        for number, doing in list(run.doing.items()):
+            process = run._processes.get(number)
+            if doing.name == "1.png" and doing.step > 0 and process is not None:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+
+    finished(run, 300, kill)
+    assert run.counts == {"done": 2, "failed": 1}
+    record = asked[1].place.read()
+    assert record is not None
+    assert record.code == "killed"
+    assert asked[1].place.aside.exists()
+    assert finished(FolderRun(asked, Workers(1), retry_failed=True), 300).counts == {"done": 1, "was done": 2}
+    assert not asked[1].place.aside.exists()
+
+
+@pytest.mark.long
+def test_what_is_stopped_goes_on_from_where_it_was(tmp_path, out):
+    asked = turns(tmp_path, out, 3, steps=300)
+    run = FolderRun(asked, Workers(1))
+    finished(run, 120, lambda: run.stop() if any(doing.step > 5 for doing in run.doing.values()) else None)
+    assert run.counts["interrupted"] == 1
+    kept = list(out.glob("*.checkpoint"))
+    assert len(kept) == 1
+    assert not list(out.glob("*.png"))
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    assert finished(FolderRun(asked, Workers(2)), 300).counts == {"done": 3}
+    assert finished(FolderRun(turns(tmp_path, whole, 3, steps=300), Workers(1)), 300).counts == {"done": 3}
+    for k in range(3):
+        assert (out / f"{k}-denoise.png").read_bytes() == (whole / f"{k}-denoise.png").read_bytes()
+    assert not list(out.glob("*.checkpoint"))
+
+
+@pytest.mark.parametrize("asked", [0, -1, "many", 1.5])
+def test_a_number_of_workers_that_is_none_is_refused(asked):
+    with pytest.raises(InputError, match="--workers must be auto"):
+        Workers.chosen(asked)
+
+
+def test_workers_share_the_cores_and_the_gpus(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    assert Workers.chosen(None) == Workers(1, None)
+    assert Workers.chosen("auto") == Workers(4, 2)
+    assert Workers.chosen(3) == Workers(3, 2)
+    assert Workers.chosen(2, threads=1) == Workers(2, 1)
+    assert Workers.chosen(None, ("0", "1")) == Workers(2, 4, ("0", "1"))
+
+
+def test_a_file_is_no_output_folder(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(InputError, match="is a file"):
+        out_folder(tmp_path / "file")
+    with pytest.raises(InputError, match="cannot be made"):
+        out_folder(tmp_path / "file" / "below")
