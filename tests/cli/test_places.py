@@ -140,10 +140,10 @@ def test_a_resumed_command_keeps_the_reports_of_what_was_done(here, run):
 
 @pytest.mark.parametrize("last", [True, False])
 def test_inputs_that_fail_are_in_the_report(here, run, last):
-    """None is there, one is a folder, one a text; and, done again, what was wrong is forgotten."""
-    Path("folder.png").mkdir()
+    """One is not there, one is empty, one a text; and, done again, what was wrong is forgotten."""
+    Path("empty.png").touch()
     Path("text.png").write_text("not a picture")
-    bad = ["none.png", "folder.png", "text.png"]
+    bad = ["none.png", "empty.png", "text.png"]
     tokens = ("--recipe", "tiny.json", "--steps", "2", "--report", "r.json")
     assert run("denoise", *bad, *tokens).code == 2  # of nothing but failures
     found = json.loads(Path("r.json").read_text())
@@ -157,7 +157,7 @@ def test_inputs_that_fail_are_in_the_report(here, run, last):
     found = json.loads(Path("r.json").read_text())
     assert found == json.loads(ran.out)
     assert sorted(each["input"] for each in found) == sorted(names)
-    assert {each["input"] for each in found if "error" in each} == {"none.png", "folder.png"}
+    assert {each["input"] for each in found if "error" in each} == {"none.png", "empty.png"}
     assert all(
         each["error"].count(each["input"]) == 1 and each["task"] == "denoise" for each in found if "error" in each
     )

@@ -53,17 +53,17 @@ def test_a_file_is_taken_whatever_its_name_and_once(scans):
 @pytest.mark.parametrize(("name", "text"), [("l.txt", "a.PNG\n\npage/1.jpg\n"), ("l.lst", "a.PNG\0page/1.jpg\0")])
 def test_a_list_names_paths_from_its_own_folder(scans, name, text):
     (scans / name).write_text(text)
-    assert names(listing_of([], lists=[str(scans / name)])) == ["a.PNG", "page/1.jpg"]
+    assert names(listing_of([], listed=str(scans / name))) == ["a.PNG", "page/1.jpg"]
 
 
 def test_standard_input_is_a_list(scans, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{scans / 'a.PNG'}\n{scans / 'page' / '1.jpg'}\n"))
-    assert names(listing_of([], lists=["-"])) == ["1.jpg", "a.PNG"]
+    assert names(listing_of([], listed="-")) == ["1.jpg", "a.PNG"]
 
 
 def test_a_table_names_them_in_a_column_and_has_more_to_say(scans):
     (scans / "labels.csv").write_text("filename,target\na.PNG,mel\npage/1.jpg,nv\n")
-    found = listing_of([], lists=[str(scans / "labels.csv")])
+    found = listing_of([], listed=str(scans / "labels.csv"))
     assert [(entry.name, entry.values) for entry in found.entries] == [
         ("a.PNG", {"target": "mel"}),
         ("page/1.jpg", {"target": "nv"}),
@@ -74,12 +74,12 @@ def test_a_table_names_them_in_a_column_and_has_more_to_say(scans):
 def test_a_table_without_such_a_column_is_refused(scans, content):
     (scans / "labels.csv").write_text(content)
     with pytest.raises(InputError, match="no column names the images"):
-        listing_of([], lists=[str(scans / "labels.csv")])
+        listing_of([], listed=str(scans / "labels.csv"))
 
 
 def test_what_leads_out_of_the_output_folder_is_put_into_it(scans):
     (scans / "l.txt").write_text("../scans/a.PNG\n")
-    (entry,) = listing_of([], lists=[str(scans / "l.txt")]).entries
+    (entry,) = listing_of([], listed=str(scans / "l.txt")).entries
     assert entry.folder == Path()
 
 
@@ -117,10 +117,10 @@ def test_what_is_not_there_is_said(scans, tmp_path):
     with pytest.raises(InputError, match="has no image"):
         listing_of([tmp_path / "empty"])
     with pytest.raises(InputError, match="does not exist"):
-        listing_of([], lists=[str(tmp_path / "no.txt")])
+        listing_of([], listed=str(tmp_path / "no.txt"))
     (tmp_path / "nothing.txt").write_text("\n\n")
     with pytest.raises(InputError, match="names nothing"):
-        listing_of([], lists=[str(tmp_path / "nothing.txt")])
+        listing_of([], listed=str(tmp_path / "nothing.txt"))
 
 
 @pytest.mark.parametrize("where", [".", "page", "page/new"])

@@ -14,20 +14,21 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from cyclopts import App, CycloptsError, Group, Parameter, Token, UnusedCliTokensError
 
 from preimage.errors import InputError
+from preimage.folders.options import FolderOptions, takes_folders
 from preimage.jobs.forms import form_of, members_of
 from preimage.jobs.job import RunOptions, run_options_of
 from preimage.registry import TASKS, task_named
 from preimage.tasks import Option, TaskSpec
 from preimage.version import __version__
 
-_GROUPS = {name: Group.create_ordered(name) for name in ("Task", "Files", "Fit", "Run")}
+_GROUPS = {name: Group.create_ordered(name) for name in ("Task", "Files", "Fit", "Run", "Folder")}
 _SHOWN = {  # what the command line alone has: how it prints
     "quiet": "Print nothing but errors.",
     "json": "Print the report as JSON on stdout, and nothing else there.",
 }
 _INPUT_HELP = {
-    "images": "Images: PNG, JPEG, WebP, TIFF, BMP or GIF.",
-    "image": "Image: PNG, JPEG, WebP, TIFF, BMP or GIF.",
+    "images": "Images, or folders of them: PNG, JPEG, WebP, TIFF, BMP or GIF.",
+    "image": "Image, or a folder of them: PNG, JPEG, WebP, TIFF, BMP or GIF.",
     "data": "Folder of images, or a table of them.",
 }
 
@@ -94,14 +95,14 @@ def _too_many(command: str, what: str) -> str:
     inputs = task_named(command).inputs if command in TASKS else ""
     if inputs == "none":
         return f"{command} makes an image and takes none: leave {what} out"
-    if inputs in ("image", "data"):
+    if inputs == "data":
         return f"{command} takes one input at a time: leave {what} out, or call it once for each"
     return f"{command} has no place for {what}: leave it out (preimage --help lists commands and options)"
 
 
 def usage_of(task: TaskSpec[..., Any]) -> str:
     """The usage line of a task's command."""
-    inputs = {"images": " INPUT...", "image": " INPUT", "data": " INPUT", "none": ""}[task.inputs]
+    inputs = {"images": " INPUT...", "image": " INPUT...", "data": " INPUT", "none": ""}[task.inputs]
     required = [_flags(each)[0] for each in _fields(task.options) if each.default is MISSING]
     named = "".join(f" {flag} {flag.strip('-').upper()}" for flag in required)
     return f"Usage: preimage {task.name}{inputs}{named} [OPTIONS]"
@@ -113,13 +114,26 @@ def command_of(task: TaskSpec[..., Any]) -> Callable[..., int]:
     def command(*inputs: Path, **given: Any) -> int:
         from preimage.cli.execute import Command, execute
 
-        return execute(Command.of(task, inputs, given))
+        called = Command.of(task, inputs, given)
+        if takes_folders(task):
+            from preimage.cli.folder import execute_folder, is_folder_run
+
+            asked = FolderOptions(
+                **{each.name: given[each.name] for each in _fields(FolderOptions) if each.name in given}
+            )
+            if is_folder_run(called, asked):
+                return execute_folder(called, asked)
+            if not inputs and _needs_input(task):
+                raise InputError(
+                    f"INPUT is missing: {task.name} takes an image, a folder, or --from LIST", code="option"
+                )
+        return execute(called)
 
     shown: list[inspect.Parameter] = []
     if task.inputs != "none":
-        kind = inspect.Parameter.VAR_POSITIONAL if task.inputs == "images" else inspect.Parameter.POSITIONAL_ONLY
-        required = task.inputs != "images" or all(output.when is None for output in task.outputs)
-        parameter = Parameter(name="INPUT", help=_INPUT_HELP[task.inputs], required=required or None)
+        several = takes_folders(task)
+        kind = inspect.Parameter.VAR_POSITIONAL if several else inspect.Parameter.POSITIONAL_ONLY
+        parameter = Parameter(name="INPUT", help=_INPUT_HELP[task.inputs], required=None if several else True)
         shown.append(inspect.Parameter("inputs", kind, annotation=Annotated[Path, parameter]))
     shown += [_option(task.options, each) for each in _fields(task.options)]
     for output in task.outputs:
@@ -128,6 +142,7 @@ def command_of(task: TaskSpec[..., Any]) -> Callable[..., int]:
         shown.append(_keyword(f"write_{output.name}", Path | None, parameter, None))
     wanted = run_options_of(task)
     shown += [_option(RunOptions, each) for each in _fields(RunOptions) if each.name in wanted]
+    shown += [_option(FolderOptions, each) for each in _fields(FolderOptions) if takes_folders(task)]
     for name, text in _SHOWN.items():
         parameter = Parameter(help=text, group=_GROUPS["Run"], show_default=False)
         shown.append(_keyword(name, bool, parameter, False))
@@ -135,6 +150,11 @@ def command_of(task: TaskSpec[..., Any]) -> Callable[..., int]:
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in shown}
     command.__doc__ = task.summary
     return command
+
+
+def _needs_input(task: TaskSpec[..., Any]) -> bool:
+    """Whether a task has no purpose without an input (inspect has: to calibrate)."""
+    return task.inputs == "image" or all(output.when is None for output in task.outputs)
 
 
 def _keyword(name: str, kind: Any, parameter: Parameter, default: Any) -> inspect.Parameter:

@@ -101,6 +101,12 @@ class Lease:
                 os.utime(_file(self._name, self._number))
 
 
+def is_held(name: Path, stale: float = STALE) -> bool:
+    """Whether somebody is at work on what is known by this name."""
+    last = _last(name)
+    return bool(last) and not _is_stale(_file(name, last), stale)
+
+
 def _file(name: Path, number: int) -> Path:
     return name.with_name(f"{name.name}.lease.{number}")
 

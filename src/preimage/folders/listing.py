@@ -13,6 +13,7 @@ from pathlib import Path
 from preimage.errors import InputError
 from preimage.images.files import read_text
 from preimage.images.formats import EXTENSIONS, SUFFIXES
+from preimage.jobs.places import stem_and_suffix
 
 HIDDEN = ".preimage"  # in the output folder
 FILENAMES = ("filename", "file", "path", "image", "input")  # columns of a table that name the picture
@@ -74,14 +75,14 @@ def share_of(name: str, shares: int) -> int:
 
 
 def listing_of(
-    inputs: Sequence[Path], *, recursive: bool = False, lists: Sequence[str] = (), apart_from: Path | None = None
+    inputs: Sequence[Path], *, recursive: bool = False, listed: str | None = None, apart_from: Path | None = None
 ) -> Listing:
     """The pictures of files, folders and lists.
 
     Args:
         inputs: a file is taken whatever its name; of a folder those with the name of an image format.
         recursive: folders within folders as well; their structure is kept.
-        lists: files with a path on each line, or tables (.csv, .tsv) with a column of them; "-": standard input.
+        listed: a file with a path on each line, or a table (.csv, .tsv) with a column of them; "-": standard input.
         apart_from: the output folder; nothing in its `.preimage` is an input, and it must not be an input or lie in one.
 
     Raises:
@@ -103,14 +104,13 @@ def listing_of(
         if not found:
             below = "" if recursive else " (--recursive looks in the folders below it)"
             raise InputError(f"{given} has no image{below}: check the name", code="not-found")
-    for each in lists:
-        entries += _listed(each)
+    entries += () if listed is None else _listed(listed)
     unique = {os.path.realpath(entry.source): entry for entry in entries}
     return Listing(_apart(sorted(unique.values(), key=lambda entry: entry.name)), skipped)
 
 
 def _entry(path: Path, folder: Path, values: Mapping[str, str] | None = None) -> Entry:
-    return Entry(path, folder, path.stem, values or {})
+    return Entry(path, folder, stem_and_suffix(path)[0], values or {})
 
 
 def _apart(entries: Iterable[Entry]) -> tuple[Entry, ...]:

@@ -131,7 +131,7 @@ def _written(job: Job) -> dict[str, Path]:
         elif given is not None:
             written[output.name] = _place_of(output, given, job)
         elif output.default is not None:
-            written[output.name] = Path(_usual_name(output, job))
+            written[output.name] = Path(usual_name(output, job))
     main = outputs[0] if outputs else None
     if main is not None and main.further is not None and main.name in written:
         further = main.further(chosen, written[main.name])
@@ -157,7 +157,7 @@ def _read(job: Job) -> dict[Path, str]:
 def _place_of(output: Output, given: str, job: Job) -> Path:
     """Where an output goes: the file that was named, or the usual name in a folder that was named."""
     path = Path(given)
-    path = path / _usual_name(output, job) if path.is_dir() else path
+    path = path / usual_name(output, job) if path.is_dir() else path
     suffixes = output.suffixes or tuple(EXTENSIONS)
     if path.suffix.lower() not in suffixes:
         raise InputError(
@@ -166,8 +166,10 @@ def _place_of(output: Output, given: str, job: Job) -> Path:
     return path
 
 
-def _usual_name(output: Output, job: Job) -> str:
-    stem, kind = ("class", ".png") if job.input is None else _stem_and_suffix(Path(job.input))
+def usual_name(output: Output, job: Job, stem: str | None = None) -> str:
+    """The name of a file that is written for a job where only its folder is named; `stem`: another than the input's."""
+    own, kind = ("class", ".png") if job.input is None else stem_and_suffix(Path(job.input))
+    stem = own if stem is None else stem
     suffix = kind if kind.lower() in EXTENSIONS else ".png"
     if output.name == "output":
         named = (output.default or "{stem}-{task}{suffix}").format(stem=stem, task=job.task, suffix=suffix)
@@ -176,7 +178,7 @@ def _usual_name(output: Output, job: Job) -> str:
     return f"{stem}-{job.task}{ending}{(output.suffixes or ('.png',))[0]}"
 
 
-def _stem_and_suffix(path: Path) -> tuple[str, str]:
+def stem_and_suffix(path: Path) -> tuple[str, str]:
     """Of sky.fits.gz and sky.fits.fz those of what is packed."""
     inner = Path(path.stem)
     packed = path.suffix.lower() in (".gz", ".fz") and inner.suffix.lower() in EXTENSIONS

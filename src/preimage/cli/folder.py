@@ -1,0 +1,222 @@
+"""A command over a folder or a list: what is to be done is found, done by worker processes, and shown as one table."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from preimage.cli.execute import Command
+from preimage.cli.folder_shown import UNDONE, WORDS, Shown
+from preimage.cli.interrupt import Interrupt
+from preimage.cli.streams import say
+from preimage.errors import InputError
+from preimage.folders.jobs import Asked
+from preimage.folders.listing import Listing, listing_of
+from preimage.folders.options import FolderOptions
+from preimage.folders.results import write_table
+from preimage.folders.run import FolderRun, Turn, Workers, looked_at, out_folder
+from preimage.folders.work import Ended
+from preimage.images import check_place
+from preimage.images.files import check_file
+from preimage.jobs.job import restores
+from preimage.jobs.projection import in_words
+
+SHOWN_EVERY = 0.5  # seconds between two looks at how it goes
+LOOKED_EVERY = 0.5  # seconds between two looks at what has appeared
+AT_REST = 3.0  # seconds without a change, after which a file that appeared is taken for whole
+
+
+def is_folder_run(command: Command, asked: FolderOptions) -> bool:
+    """Whether a command is one over many pictures."""
+    several = command.several and command.task.inputs == "image"
+    return asked.is_any() or several or any(each.is_dir() for each in command.inputs)
+
+
+def execute_folder(command: Command, asked: FolderOptions) -> int:
+    """Run a command over a folder or list; 0 if all is done, 2 if something is not, 130, 143 or 129 after a signal."""
+    out = command.outputs.get("output")
+    if out is None:
+        folder = next((each for each in command.inputs if each.is_dir()), None)
+        names = ", ".join(map(str, command.inputs[:2])) or "a list"
+        what = f"{folder} is a folder" if folder is not None else f"{command.task.name} of several images ({names})"
+        raise InputError(f"{what}: give -o FOLDER for the results", code="option")
+    if command.options.get("warm_start"):
+        raise InputError("--warm-start goes from file to file: name the files, without a folder", code="option")
+    if command.run.preview:
+        raise InputError("--preview is of one image: leave it out", code="option")
+    shares, gpus = asked.shares(), asked.gpu_numbers()
+    workers = Workers.chosen(asked.workers, gpus, command.run.threads)
+    listing = listing_of(command.inputs, recursive=asked.recursive, listed=asked.listed, apart_from=out)
+    listing = listing if shares is None else listing.shard(*shares)
+    further = {name: path for name, path in command.outputs.items() if name != "output"}
+    if asked.dry_run:
+        return _dry_run(
+            Asked(command.task, command.options, out, further, command.run, asked.target_column), listing, asked
+        )
+    made = {name: out_folder(path) for name, path in further.items()}
+    every = Asked(command.task, command.options, out_folder(out), made, command.run, asked.target_column)
+    table = asked.table if asked.table is not None or restores(command.task) else out / "results.csv"
+    if asked.table is not None:
+        check_place(asked.table, overwrite=True)
+    report = None if command.run.report is None else _Lines(command.run.report)
+    shown = Shown(command.quiet, skipped=listing.skipped)
+    with Interrupt(quiet=True) as interrupt:
+        turns = _turns(every, listing, shown)
+        code = _run(turns, workers, asked, command, interrupt, shown, report)
+        while asked.watch and not interrupt.number:
+            appeared = _appeared(command, asked, shares, out, {turn.name for turn in turns}, interrupt)
+            new = _turns(every, appeared, shown)
+            turns += new
+            code = max(code, _run(new, workers, asked, command, interrupt, shown, report))
+    if table is not None:
+        write_table(out, command.task.name, table)
+    _sum_up(shown, command, table)
+    return interrupt.exit_code if interrupt.number else code or (2 if shown.refused else 0)
+
+
+def _turns(every: Asked, listing: Listing, shown: Shown) -> list[Turn]:
+    """The turn of each picture; one whose companions are missing is said, and keeps no other from its turn."""
+    turns: list[Turn] = []
+    for entry in listing.entries:
+        try:
+            check_file(entry.source)
+            turns.append(every.turn(entry))
+        except InputError as error:
+            if len(listing.entries) == 1 or error.code == "option":
+                raise  # what is wrong for all
+            shown.refuse(entry.name, str(error))
+    return turns
+
+
+def _run(
+    turns: Sequence[Turn],
+    workers: Workers,
+    asked: FolderOptions,
+    command: Command,
+    interrupt: Interrupt,
+    shown: Shown,
+    report: _Lines | None,
+) -> int:
+    if not turns:
+        return 0
+
+    def hears(turn: Turn, ended: Ended, seconds: float) -> None:
+        shown.hear(turn, ended)
+        if report is not None and ended.became in ("done", "failed"):
+            report.add(turn, ended)
+
+    run = FolderRun(turns, workers, retry_failed=asked.retry_failed, allow_code=True, hears=hears)
+    told = False
+    with run, shown.during(run):
+        while not run.ended:
+            run.wait(SHOWN_EVERY)
+            shown.show(run)
+            if interrupt.number and not told:
+                told = True
+                say("preimage: ending: what is at hand is saved, the same command goes on")
+                run.stop()
+    shown.counts["left"] += run.total - sum(run.counts.values())
+    return 2 if any(run.counts[each] for each in UNDONE) else 0
+
+
+def _appeared(
+    command: Command,
+    asked: FolderOptions,
+    shares: tuple[int, int] | None,
+    out: Path,
+    known: set[str],
+    interrupt: Interrupt,
+) -> Listing:
+    """Wait for pictures that were not there before and are whole, by their size and time at rest; none after a signal."""
+    seen: dict[Path, tuple[tuple[int, int], float]] = {}
+    while not interrupt.number:
+        time.sleep(LOOKED_EVERY)
+        try:
+            found = listing_of(command.inputs, recursive=asked.recursive, apart_from=out)
+        except InputError:
+            continue
+        found = found if shares is None else found.shard(*shares)
+        now, ready = time.monotonic(), []
+        for entry in found.entries:
+            if entry.name in known:
+                continue
+            try:
+                stat = entry.source.stat()
+            except OSError:
+                continue
+            state = (stat.st_size, stat.st_mtime_ns)
+            before = seen.get(entry.source)
+            if before is None or before[0] != state:
+                seen[entry.source] = (state, now)
+            elif now - before[1] >= AT_REST:
+                ready.append(entry)
+        if ready:
+            return Listing(tuple(ready))
+    return Listing(())
+
+
+def _dry_run(every: Asked, listing: Listing, asked: FolderOptions) -> int:
+    """What would be done; how long it takes and with how much memory is known by four steps of the first picture."""
+    shown = Shown(quiet=False)
+    turns = _turns(every, listing, shown)
+    counts = looked_at(turns, retry_failed=asked.retry_failed)
+    say(f"{len(turns)} images: {counts['to do']} to do", stream="stdout")
+    for became, words in WORDS.items():
+        if counts[became]:
+            say(f"  {counts[became]} {words}", stream="stdout")
+    if listing.skipped:
+        say(f"  {listing.skipped} skipped (no images by their names)", stream="stdout")
+    if counts["to do"]:
+        from preimage.folders.foreseen import foreseen
+
+        first = foreseen(turns, retry_failed=asked.retry_failed)
+        workers = Workers.chosen(asked.workers, asked.gpu_numbers(), every.run.threads)
+        if first is not None:
+            seconds = in_words(first.seconds * counts["to do"] / workers.count)
+            memory = f"{first.memory * workers.count / 2**30:.1f} GB"
+            say(
+                f"by four steps of {first.name}: at most {seconds} with {workers.count} workers if all are of its size, "
+                f"{memory} of memory",
+                stream="stdout",
+            )
+    return 0
+
+
+class _Lines:
+    """A report as JSON lines, one for each picture; each is added in one piece, so that several commands can share the file."""
+
+    def __init__(self, path: Path) -> None:
+        if path.suffix.lower() not in (".json", ".jsonl"):
+            raise InputError(f"--report {path}: it is written as .jsonl or .json: give such a name", code="format")
+        check_place(path, overwrite=True)
+        self.path = path
+
+    def add(self, turn: Turn, ended: Ended) -> None:
+        record = turn.place.read() if ended.record is None else ended.record
+        line: dict[str, Any] = {"input": turn.job.input, "state": ended.became, "error": ended.error}
+        line |= {"task": turn.job.task, "output": turn.job.outputs.get("output")}
+        line |= {} if record is None else dict(record.report)
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        try:
+            os.write(descriptor, f"{json.dumps(line, allow_nan=False)}\n".encode())
+        finally:
+            os.close(descriptor)
+
+
+def _sum_up(shown: Shown, command: Command, table: Path | None) -> None:
+    counts = shown.counts
+    if command.json:
+        print(json.dumps({"counts": dict(counts), "refused": shown.refused}), flush=True)
+    if command.quiet:
+        return
+    told = [f"{counts[became]} {words}" for became, words in WORDS.items() if counts[became]]
+    told += [f"{shown.refused} refused"] if shown.refused else []
+    told += [f"{shown.skipped} skipped (no images by their names)"] if shown.skipped else []
+    to = "stderr" if command.json else "stdout"
+    say(f"{', '.join(told) or 'nothing to do'} -> {command.outputs['output']}", stream=to)
+    if table is not None:
+        say(f"  table: {table}", stream=to)

@@ -1,0 +1,47 @@
+"""How long pictures take, and how much memory, by some steps of the first one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from preimage.errors import InputError
+from preimage.folders.run import Turn
+from preimage.folders.work import look
+from preimage.jobs.projection import FIRST
+
+
+@dataclass(frozen=True)
+class Foreseen:
+    """What one picture takes: at most so many seconds, and bytes of memory of its process."""
+
+    name: str
+    seconds: float
+    memory: int
+
+
+def foreseen(turns: Sequence[Turn], *, retry_failed: bool = False) -> Foreseen | None:
+    """By the first picture that is to do and can be read; nothing is written. None where none can."""
+    from preimage.jobs.report import peak_memory
+    from preimage.jobs.run import Running, threads_of
+
+    for turn in turns:
+        if look(turn.place, turn.job, retry_failed=retry_failed) is not None:
+            continue
+        job = replace(turn.job, outputs={}, run=replace(turn.job.run, overwrite=True, resume=False, autosave=None))
+        try:
+            with threads_of(job.run.threads):
+                running = Running(job, allow_code=True)
+                begun = last = None
+                for count, step in enumerate(running):
+                    begun, last = begun or step, step
+                    if count + 1 == FIRST:
+                        break
+        except InputError:
+            continue
+        if begun is None or last is None:
+            continue
+        pace = (last.seconds - begun.seconds) / max(1, last.index - begun.index)
+        total = getattr(running.run, "usual_steps", None) or last.total
+        return Foreseen(turn.name, running.setup + pace * total, peak_memory("cpu"))
+    return None

@@ -1,0 +1,90 @@
+"""The job of each picture: the options of the command, the path of each output, and what a table says of the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from preimage.errors import InputError
+from preimage.folders.listing import Entry
+from preimage.folders.records import Place
+from preimage.folders.run import Turn
+from preimage.images.files import in_folder
+from preimage.jobs.job import Job, RunOptions
+from preimage.jobs.places import places_of, usual_name
+from preimage.tasks import TaskSpec, described
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked for of every picture.
+
+    Args:
+        task: what is done.
+        options: of the task, plain data; images and folders of them as paths.
+        out: the folder of the main results, and of the records.
+        further: the folder of each other output that is asked for.
+        run: how a job is run.
+        target_column: of a table, with the target class.
+    """
+
+    task: TaskSpec[..., Any]
+    options: Mapping[str, Any]
+    out: Path
+    further: Mapping[str, Path]
+    run: RunOptions
+    target_column: str | None = None
+
+    def turn(self, entry: Entry) -> Turn:
+        """The turn of one picture.
+
+        Raises:
+            InputError: a table without the column, an option that the task does not have.
+        """
+        options = {name: self._of(name, value, entry) for name, value in self.options.items()}
+        if self.target_column is not None:
+            options["target"] = self._target(entry)
+        reference = self.run.reference
+        if reference is not None:
+            reference = in_folder(_below(reference, entry), str(entry.source))
+        run = replace(self.run, report=None, reference=reference)
+        bare = Job(self.task.name, options, str(entry.source), {}, run)
+        chosen = self.task.options(**options)
+        outputs = {}
+        for output in self.task.outputs:
+            folder = self.out if output.name == "output" else self.further.get(output.name)
+            if folder is None or (output.when is not None and not output.when(chosen)):
+                continue
+            if output.name == "output" and output.default is None:
+                continue
+            outputs[output.name] = str(folder / entry.folder / usual_name(output, bare, entry.stem))
+        job = replace(bare, outputs=outputs)
+        places_of(job)  # which says what cannot be asked for
+        return Turn(Place.of(self.out, entry, self.task.name), job)
+
+    def _of(self, name: str, value: Any, entry: Entry) -> Any:
+        """An option of one picture: of a folder of masks the mask that belongs to it."""
+        stated = described(self.task.options)[name]
+        if stated.kind == "image" and isinstance(value, str | Path) and Path(value).is_dir():
+            return str(in_folder(_below(Path(value), entry), str(entry.source)))
+        return value
+
+    def _target(self, entry: Entry) -> Any:
+        if "target" not in described(self.task.options):
+            raise InputError(f"{self.task.name} has no target: leave --target-column out", code="option")
+        value = entry.values.get(str(self.target_column))
+        if value is None:
+            have = ", ".join(entry.values) or "no other column"
+            raise InputError(
+                f"{entry.source}: the table has no column {self.target_column!r}, it has {have}: name one of them",
+                code="option",
+            )
+        return int(value) if value.isdigit() else value
+
+
+def _below(folder: Path, entry: Entry) -> Path:
+    """Of a folder the same folder within as the picture's, if there is one."""
+    inner = folder / entry.folder
+    return inner if inner.is_dir() else folder

@@ -1,0 +1,99 @@
+"""What the records of an output folder say: how many pictures stand how, and one table of all their numbers."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from preimage.errors import InputError
+from preimage.folders.lease import is_held
+from preimage.folders.listing import HIDDEN
+from preimage.folders.records import Place, Record
+from preimage.images import write_bytes_atomically
+
+
+def records_in(out: Path) -> Iterator[tuple[Place, Record]]:
+    """All records of an output folder, in the order of their names."""
+    root = out / HIDDEN
+    for folder, folders, names in os.walk(root):
+        folders.sort()
+        for name in sorted(names):
+            if not name.endswith(".json"):
+                continue
+            record = Record.from_json((Path(folder) / name).read_text(errors="replace"))
+            if record is None:
+                continue
+            known_as = (Path(folder) / name).relative_to(root).as_posix()
+            yield Place(out, known_as.removesuffix(f".{record.task}.json"), record.task), record
+
+
+@dataclass
+class Standings:
+    """How the pictures of an output folder stand.
+
+    Args:
+        counts: of "done", "failed", "running", "interrupted" and "left" (its process died).
+        failed: name and reason of each that failed.
+        running: names.
+        seconds: of all that are done, summed.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    running: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def standings_in(out: Path) -> Standings:
+    """What the files alone say.
+
+    Raises:
+        InputError: a folder without records.
+    """
+    if not (out / HIDDEN).is_dir():
+        raise InputError(f"{out} is no output folder, it has no {HIDDEN}: give that of -o", code="not-found")
+    found = Standings()
+    for place, record in records_in(out):
+        state = record.state
+        if state in ("started", "writing"):
+            state = "running" if is_held(place.stem) else "left"
+        found.counts[state] += 1
+        found.seconds += record.seconds if state == "done" else 0.0
+        if state == "failed":
+            found.failed.append((place.name, str(record.error)))
+        elif state == "running":
+            found.running.append(place.name)
+    return found
+
+
+def write_table(out: Path, task: str, path: Path) -> Path:
+    """One CSV of all pictures of a task: input, state, output, error, and the numbers of their reports."""
+    rows = [_row(record) for _, record in records_in(out) if record.task == task]
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return write_bytes_atomically(path, text.getvalue().encode(), overwrite=True)
+
+
+def _row(record: Record) -> dict[str, Any]:
+    written = record.written.get("output")
+    row: dict[str, Any] = {"input": record.input, "state": record.state}
+    row["output"] = "" if written is None else written.path
+    row["error"] = record.error or ""
+    return row | {name: value for name, value in _numbers(record.report) if name not in row and name != "task"}
+
+
+def _numbers(report: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What of a report is one value; of a list of one that value."""
+    for name, value in report.items():
+        one = value[0] if isinstance(value, list) and len(value) == 1 else value
+        if isinstance(one, str | int | float | bool):
+            yield name, one
