@@ -13,7 +13,8 @@ from PIL import Image
 from preimage.errors import InputError
 from preimage.folders.listing import Entry
 from preimage.folders.records import Place
-from preimage.folders.run import FolderRun, Turn, Workers, looked_at, out_folder
+from preimage.folders.run import FolderRun, Turn, looked_at
+from preimage.folders.workers import Workers, out_folder
 from preimage.jobs.job import Job, RunOptions
 
 

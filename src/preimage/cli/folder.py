@@ -18,8 +18,9 @@ from preimage.folders.jobs import Asked
 from preimage.folders.listing import Listing, listing_of
 from preimage.folders.options import FolderOptions
 from preimage.folders.results import write_table
-from preimage.folders.run import FolderRun, Turn, Workers, looked_at, out_folder
+from preimage.folders.run import FolderRun, Turn, looked_at
 from preimage.folders.work import Ended
+from preimage.folders.workers import Workers, out_folder
 from preimage.images import check_place
 from preimage.images.files import check_file
 from preimage.jobs.job import restores

@@ -16,13 +16,13 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import IO
 
 from preimage.errors import InputError
 from preimage.folders.records import MOST_ATTEMPTS, Place
 from preimage.folders.work import Became, Ended, look, set_aside
 from preimage.folders.worker import turn_line
+from preimage.folders.workers import Workers
 from preimage.jobs.job import Job
 
 WAITED = 1.0  # seconds until a picture that another process has is looked at again
@@ -39,39 +39,6 @@ class Turn:
     @property
     def name(self) -> str:
         return self.place.name
-
-
-@dataclass(frozen=True)
-class Workers:
-    """Worker processes.
-
-    Args:
-        count: how many.
-        threads: processor threads of each; None: PyTorch's choice.
-        gpus: of each the GPU, in turn; empty: as they find it.
-    """
-
-    count: int = 1
-    threads: int | None = None
-    gpus: tuple[str, ...] = ()
-
-    @classmethod
-    def chosen(cls, asked: int | str | None, gpus: Sequence[str] = (), threads: int | None = None) -> Workers:
-        """As asked for: a number, or "auto": one for each GPU, or for every two cores; None: one.
-
-        Raises:
-            InputError: no such number.
-        """
-        cores = os.cpu_count() or 1
-        count = asked
-        if asked == "auto":
-            count = len(gpus) or max(1, cores // 2)
-        if count is None:
-            count = len(gpus) or 1
-        if not isinstance(count, int) or count < 1:
-            raise InputError(f"--workers must be auto, or a number from 1, got {asked!r}", code="option")
-        own = threads if threads is not None or count == 1 else max(1, cores // count)
-        return cls(count, own, tuple(gpus))
 
 
 @dataclass
@@ -302,11 +269,6 @@ def _words(code: int | None) -> str:
     return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
 
 
-def turns_of(turns: Sequence[tuple[Place, Job]]) -> list[Turn]:
-    """Turns of places and jobs."""
-    return [Turn(place, job) for place, job in turns]
-
-
 def looked_at(turns: Sequence[Turn], *, retry_failed: bool = False) -> Counter[str]:
     """How many pictures stand how, without working on any: "to do", and what `look` says."""
     found: Counter[str] = Counter()
@@ -314,21 +276,3 @@ def looked_at(turns: Sequence[Turn], *, retry_failed: bool = False) -> Counter[s
         known = look(turn.place, turn.job, retry_failed=retry_failed)
         found["to do" if known is None else known.became] += 1
     return found
-
-
-def out_folder(path: Path) -> Path:
-    """An output folder, made if it is not there.
-
-    Raises:
-        InputError: a file of that name, or a folder that cannot be made.
-    """
-    if path.exists() and not path.is_dir():
-        raise InputError(
-            f"--output {path} must be a folder for several inputs, and is a file: give another name", code="option"
-        )
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise InputError(f"--output {path} cannot be made ({reason}): give another name", code="unwritable") from error
-    return path
