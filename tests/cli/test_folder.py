@@ -133,3 +133,18 @@ def test_what_cannot_be_asked_for_is_one_line(scans, run, tokens, words):
     ran = run("denoise", *tokens, *STEPS)
     assert ran.failed_in_one_line(*words), ran
     assert not Path("out/.preimage").exists()
+
+
+def test_status_says_how_it_stands_from_the_files_alone(scans, run):
+    assert run("status", "scans").failed_in_one_line("scans is no output folder")
+    run("denoise", str(scans), "-o", "out", *STEPS)
+    ran = run("status", "out")
+    assert ran.code == 2
+    assert "2 done" in ran.out
+    assert "1 failed" in ran.out
+    assert ran.out.count("broken.png") == 1
+    found = json.loads(run("status", "out", "--json").out)
+    assert found["counts"] == {"done": 2, "failed": 1}
+    (scans / "broken.png").unlink()
+    Path("out/.preimage/broken.png.denoise.json").unlink()
+    assert run("status", "out").code == 0

@@ -36,6 +36,7 @@ _INPUT_HELP = {
 _EXAMPLES = """Examples:
   preimage denoise photo.png -o clean.png
   preimage denoise scans/*.tif -o restored/ --report report.json
+  preimage denoise scans/ -o restored/ --recursive --workers auto
   preimage super-resolve small.png --factor 4
   preimage inpaint photo.png --mask holes.png --mask-white missing
   preimage deblur photo.png --kernel motion:15,30
@@ -48,6 +49,7 @@ _EXAMPLES = """Examples:
 
 _OTHERS = {
     "demo": ("Restore a noisy photograph that comes with scikit-image.", "preimage demo --output out/demo.png"),
+    "status": ("Print how a command over many images stands, from its output folder.", "preimage status out/"),
     "info": ("Print device, precision, threads, memory, versions and extras.", "preimage info"),
 }
 

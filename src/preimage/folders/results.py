@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -41,13 +42,24 @@ class Standings:
         counts: of "done", "failed", "running", "interrupted" and "left" (its process died).
         failed: name and reason of each that failed.
         running: names.
-        seconds: of all that are done, summed.
+        ended: when each that is done was, in seconds since 1970.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
     failed: list[tuple[str, str]] = field(default_factory=list)
     running: list[str] = field(default_factory=list)
-    seconds: float = 0.0
+    ended: list[float] = field(default_factory=list)
+
+    @property
+    def minutes(self) -> float:
+        """How far back pictures a minute are counted: ten minutes, or as long as it has gone on."""
+        return min(10.0, max(1.0, (time.time() - min(self.ended, default=time.time())) / 60))
+
+    @property
+    def a_minute(self) -> float:
+        """Pictures done a minute, lately."""
+        since = time.time() - 60 * self.minutes
+        return sum(when >= since for when in self.ended) / self.minutes
 
 
 def standings_in(out: Path) -> Standings:
@@ -64,7 +76,8 @@ def standings_in(out: Path) -> Standings:
         if state in ("started", "writing"):
             state = "running" if is_held(place.stem) else "left"
         found.counts[state] += 1
-        found.seconds += record.seconds if state == "done" else 0.0
+        if state == "done":
+            found.ended.append(place.file.stat().st_mtime)
         if state == "failed":
             found.failed.append((place.name, str(record.error)))
         elif state == "running":
