@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -12,12 +13,12 @@ from specimens import save_sealed
 
 from preimage.classifiers import Classifier, LossEstimator, TrainedModel, read_model
 from preimage.classifiers.labelled import Labelled
-from preimage.classifiers.loss_estimator import order_of_shifted, pooled, rank_correlation, ranking_loss
+from preimage.classifiers.loss_estimator import order_of_shifted, pooled, ranking_loss
 from preimage.classifiers.model_file import Backbone, write_model
 from preimage.classifiers.settings import Settings
 from preimage.classifiers.shifts import shifted_pictures
 from preimage.classifiers.train import Training
-from preimage.classifiers.unusual import FeatureDensity, Unusualness, Usual, fit_terms
+from preimage.classifiers.unusual import FeatureDensity, Unusualness, Usual, entropy, fit_terms
 from preimage.explain.forward import CachedForward
 from preimage.explain.uncertainty import UncertaintyPenalty
 
@@ -78,23 +79,31 @@ def test_what_is_usual_adds_nothing():
     terms = torch.randn(1000, 3, generator=draw()) * torch.tensor([1.0, 10, 0.1])
     usual = Usual(3)
     usual.fit(terms)
-    assert (usual(terms) == 0).float().mean(0).tolist() == pytest.approx([0.8] * 3, abs=0.01)
-    limit = 0.842  # deviations, of the quantile 0.8
+    assert (usual(terms) == 0).float().mean(0).tolist() == pytest.approx([0.9] * 3, abs=0.01)
+    limit = 1.282  # deviations, of the quantile 0.9
     beyond = usual((limit + 2) * terms.new_tensor([[1.0, 10, 0.1]]))
     torch.testing.assert_close(beyond, torch.full((1, 3), 2.0), atol=0.2, rtol=0)
 
 
-def test_the_order_of_usual_pictures_is_that_of_the_estimate_and_others_are_above():
-    score = Unusualness([8, 12], rank=4)
-    features = [torch.randn(400, count, generator=draw(count)) for count in (8, 12)]
-    logits, estimates = torch.randn(400, 5, generator=draw(5)), torch.randn(400, generator=draw(6))
-    score.fit([x[:200] for x in features], estimates[200:], logits[200:], [x[200:] for x in features])
-    usual = score(estimates, logits, features)
-    assert rank_correlation(usual, estimates) > 0.7  # of terms that have nothing to do with it
-    same = (usual - (estimates - score.mean) / score.deviation).abs() < 1e-5
-    assert float(same.float().mean()) == pytest.approx(0.64, abs=0.1)
-    assert auroc(score(estimates, logits, [x + 6 for x in features]), usual) > 0.99
-    assert auroc(score(estimates, logits - 9, features), usual) > 0.99
+def test_usual_pictures_are_in_the_order_of_estimate_and_entropy_and_others_are_above():
+    score = Unusualness(8, rank=4)
+    estimates, shifted = (torch.randn(400, generator=draw(k)) for k in (6, 7))
+    logits, features = torch.randn(400, 5, generator=draw(5)), torch.randn(400, 8, generator=draw(8))
+    held_out = (estimates[200:], shifted[200:], logits[200:], features[200:])
+    score.fit(features[:200], *held_out)
+    usual = score(*held_out)
+    own = (torch.stack([held_out[0], entropy(held_out[2])], 1) - score.means) / score.deviations
+    same = (usual - own.sum(1)).abs() < 1e-5
+    assert float(same.float().mean()) == pytest.approx(0.81, abs=0.06)
+    assert auroc(score(estimates, shifted + 6, logits, features), usual) > 0.99
+    assert auroc(score(estimates, shifted, logits, features + 6), usual) > 0.99
+    assert auroc(score(estimates + 6, shifted, logits, features), usual) > 0.95
+
+
+@pytest.mark.parametrize("classes", [2, 7])
+def test_the_entropy_is_that_of_the_probabilities(classes):
+    assert torch.allclose(entropy(torch.zeros(3, classes)), torch.full((3,), math.log(classes)))
+    assert float(entropy(100 * torch.eye(classes)[:1])) == pytest.approx(0, abs=1e-6)
 
 
 def test_without_terms_the_score_is_the_estimate():
@@ -187,12 +196,12 @@ def test_a_model_file_keeps_the_terms_and_one_of_before_has_none(trained, tmp_pa
         Classifier(Backbone("thin_resnet10").build(3), 3), LossEstimator({"layer1": 16}), {}, Backbone("thin_resnet10")
     )
     held = torch.load(write_model(tmp_path / "n.pt", plain), weights_only=True)
-    for name in ("moments", "rank"):
+    for name in ("moments", "rank", "shifts"):
         del held["estimator"][name]
     save_sealed(held, tmp_path / "old.pt")
     old = read_model(tmp_path / "old.pt").estimator
     assert old is not None
-    assert (old.moments, old.unusual) == (1, None)
+    assert (old.moments, old.unusual, old.shifted) == (1, None, None)
 
 
 def test_m_leads_away_from_what_is_unusual(trained):
@@ -233,14 +242,14 @@ def test_resumed_it_ends_as_if_it_had_never_stopped():
 
 def test_terms_are_fitted_to_a_classifier_at_hand():
     data, classifier = discs(), tiny(3)
-    estimator = LossEstimator({"block1": 8, "block2": 12}, moments=2)
+    estimator = LossEstimator({"block1": 8, "block2": 12}, moments=2)  # without a head for shifted pictures
     learned, validation = data.learned_and_validation(0)
     fit_terms(classifier, estimator, learned, validation, torch.device("cpu"))
     x = validation.pictures.float() / 255
     logits, features = classifier.logits_and_features(x, estimator.layers)
     assert estimator.unusual is not None
-    plain = (estimator(features) - estimator.unusual.mean) / estimator.unusual.deviation
-    beyond = estimator.score(features, logits) - plain
+    own = torch.stack([estimator(features), entropy(logits)], 1)
+    beyond = estimator.score(features, logits) - ((own - estimator.unusual.means) / estimator.unusual.deviations).sum(1)
     assert len(beyond) == 12
     assert float(beyond.detach().min()) > -1e-4
-    assert 12 - 2 * 3 <= int((beyond.detach().abs() < 1e-4).sum()) <= 12 - 3  # a fifth of each of two terms is beyond
+    assert int((beyond.detach() > 1e-4).sum()) == 2  # a tenth of them are beyond

@@ -40,13 +40,16 @@ class LossEstimator(nn.Module):
         channels: number of channels of each of one or more layers, by its name.
         units: of the linear layer that each passes.
         moments: 1: the mean of each channel over the image; 2: its standard deviation as well, by which blur and noise are known.
-        rank: above 0, `score` adds energy and distance of features (unusual.py), of so many principal components.
+        rank: above 0, `score` adds what is unusual (unusual.py), with so many principal components.
+        shifts: whether there is a head that ranks shifted pictures above others.
     """
 
     quantiles: torch.Tensor
     spread: torch.Tensor
 
-    def __init__(self, channels: dict[str, int], units: int = UNITS, moments: int = 1, rank: int = 0) -> None:
+    def __init__(
+        self, channels: dict[str, int], units: int = UNITS, moments: int = 1, rank: int = 0, shifts: bool = False
+    ) -> None:
         super().__init__()
         if not channels:
             raise InputError("a loss estimator needs at least one layer, got none: name layers", code="layer")
@@ -56,6 +59,7 @@ class LossEstimator(nn.Module):
         # A module's name must not have dots in it; layers do.
         self.branches: nn.ModuleList = nn.ModuleList(nn.Linear(moments * count, units) for count in channels.values())
         self.head: nn.Linear = nn.Linear(units * len(channels), 1)
+        self.shifted: LossEstimator | None = LossEstimator(channels, units, moments) if shifts else None
         self.unusual: Unusualness | None = None
         if rank:
             self.add_terms(rank)
@@ -79,17 +83,29 @@ class LossEstimator(nn.Module):
         return [pooled(features[layer], count, self.moments) for layer, count in self.channels.items()]
 
     def add_terms(self, rank: int) -> None:
-        """Make `score` add energy and distance of features; `unusual.fit` comes next."""
-        self.unusual = Unusualness([self.moments * count for count in self.channels.values()], rank)
+        """Make `score` add what is unusual; `unusual.fit` comes next."""
+        self.unusual = Unusualness(self.moments * next(iter(self.channels.values())), rank)
+
+    def shift_score(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
+        """How much images look like shifted ones, (b,); 0 without a head that knows."""
+        if self.shifted is None:
+            first = next(iter(features.values()))
+            return self.head.weight.new_zeros(len(first)).to(first.device)
+        return self.shifted(features)
+
+    def first(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
+        """What `pooled` has of the first layer."""
+        layer, count = next(iter(self.channels.items()))
+        return pooled(features[layer], count, self.moments)
 
     def score(self, features: dict[str, torch.Tensor], logits: torch.Tensor) -> torch.Tensor:
-        """What M is made of, (b,): the estimate, with energy and distance of features added if it has these terms."""
+        """What M is made of, (b,): the estimate, with what is unusual added if it has these terms."""
         estimates = self(features)
         if self.unusual is None:
             return estimates
         own = self.head.weight
-        parts = [estimates.to(own), logits.to(own), [x.to(own) for x in self.pooled(features)]]
-        return self.unusual(*parts).to(estimates.device)
+        parts = (estimates, self.shift_score(features), logits, self.first(features))
+        return self.unusual(*(part.to(own) for part in parts)).to(estimates.device)
 
     @torch.no_grad()
     def settle(self, estimates: torch.Tensor) -> None:
@@ -117,11 +133,12 @@ class LossEstimator(nn.Module):
 
 
 def untrained_estimator(
-    classifier: Classifier, image: torch.Tensor, layers: Sequence[str] = (), *, seed: int, moments: int = 1
+    classifier: Classifier, image: torch.Tensor, layers: Sequence[str] = (), *, seed: int, shifts: bool = False
 ) -> LossEstimator:
     """A loss estimator of random weights for some layers of a classifier; none given: the last of each block.
 
-    The channels of the layers are known by an image (1, 3, h, w) in 0 to 1 on the classifier's device.
+    With `shifts` it has a head that knows shifted pictures, and takes two moments of the features. The channels of the layers are
+    known by an image (1, 3, h, w) in 0 to 1 on the classifier's device.
 
     Raises:
         InputError: a classifier that cannot process images of this size, or an unknown layer.
@@ -139,7 +156,7 @@ def untrained_estimator(
     known = {each.name: each.layout.channels for each in spatial_outputs(classifier, image)}
     channels = {layer: known.get(layer, value.shape[-1 if value.ndim == 3 else 1]) for layer, value in features.items()}
     with drawing_from(torch.Generator().manual_seed(seed)):
-        return LossEstimator(channels, moments=moments)
+        return LossEstimator(channels, moments=2 if shifts else 1, shifts=shifts)
 
 
 def pooled(features: torch.Tensor, channels: int, moments: int = 1) -> torch.Tensor:

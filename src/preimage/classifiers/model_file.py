@@ -141,6 +141,7 @@ def write_model(path: Path, model: TrainedModel, *, overwrite: bool = False) -> 
     if estimator is not None:
         own = _weights(estimator)
         terms = {"moments": estimator.moments, "rank": 0 if estimator.unusual is None else estimator.unusual.rank}
+        terms["shifts"] = estimator.shifted is not None
         held["estimator"] = {"channels": estimator.channels, "units": estimator.units, **terms, "weights": own}
     return write_bytes_atomically(path, sealed(lambda file: torch.save(held, file)), overwrite=overwrite)
 
@@ -258,7 +259,7 @@ def estimator_of(held: dict[str, Any]) -> LossEstimator | None:
     if held["estimator"] is None:
         return None
     stated = held["estimator"]
-    later = stated.get("moments", 1), stated.get("rank", 0)  # of earlier files: these
+    later = stated.get("moments", 1), stated.get("rank", 0), stated.get("shifts", False)  # of earlier files: these
     kind = stated["channels"], stated["units"], *later
     estimator = built(lambda: LossEstimator(*kind), stated["weights"])
     return estimator.eval().requires_grad_(False)

@@ -96,7 +96,7 @@ class Training:
             self.validation.batch([0], self.device),
             settings.layers,
             seed=settings.seed + 1,
-            moments=2 if settings.shifts else 1,
+            shifts=bool(settings.shifts),
         )
         self.both: nn.ModuleList = nn.ModuleList([self.classifier, self.estimator]).to(
             self.device, memory_format=torch.channels_last
@@ -202,13 +202,13 @@ class Training:
         return primary.mean(), ranking_loss(estimates.float(), primary)
 
     def _order_of_shifted(self, x: torch.Tensor, labels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """The loss of the order of shifted pictures. Of the classifier as it is used: it must not know them by its batch norm."""
+        """The loss of the head that knows shifted pictures, of the classifier as it is used: not to know them by its batch norm."""
         both = torch.cat([x, shifted_pictures(x, generator, self.settings.shifts)])
         self.classifier.model.eval()
         with self._precision(), torch.no_grad():
             logits, features = self.classifier.logits_and_features(both, self.estimator.layers)
         with self._precision():
-            estimates = self.estimator(features)
+            estimates = self.estimator.shift_score(features)
         return order_of_shifted(estimates.float(), loss_of(logits, [(1.0, labels.repeat(2))]))
 
     def _augmented(self, batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

@@ -1,18 +1,18 @@
-"""What is unusual for a classifier: beside the estimated loss its energy, and how far its features are from those of training.
+"""What is unusual for a classifier: beside the estimated loss a head that knows shifted pictures, and the distance of features.
 
-    score = (estimate - mean) / deviation  +  w [energy]_+  +  w [mean over layers of log d^2]_+
+    score = standardized estimate  +  standardized entropy  +  w_1 [shift head]_+  +  w_2 [log d^2]_+
 
-[t]_+ is how far t is beyond its 80 % quantile on held-out pictures, in their deviations, and 0 within it. So most usual pictures
-are in the order of the estimated loss, and what is unlike them lies above. d^2 is the squared distance from the mean of the
-pooled features, by a probabilistic principal component analysis; log d^2 counts in the deviations of each layer.
+[t]_+ is how far t is beyond its 90 % quantile on held-out pictures, in their deviations, and 0 within it. So most usual pictures
+are in the order of the first two, by which their losses are, and what is unlike them lies above. The shift head was trained to
+rank shifted pictures (shifts.py) above others. d^2 is the squared distance of the first layer's pooled features from their mean,
+by a probabilistic principal component analysis: of all layers it is the first that knows blur, noise and foreign pictures best.
 
-Source: energy, Liu et al., NeurIPS 2020; distance of features, Lee et al., NeurIPS 2018; its reconstruction part, Tipping and
-Bishop, Probabilistic Principal Component Analysis, 1999. (The combination was chosen here.)
+Source: distance of features, Lee et al., NeurIPS 2018; its reconstruction part, Tipping and Bishop, Probabilistic Principal
+Component Analysis, 1999; entropy, Hendrycks and Gimpel, ICLR 2017. (The combination was chosen here: benchmarks/LOG.md.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,11 +24,8 @@ if TYPE_CHECKING:
     from preimage.classifiers.loss_estimator import LossEstimator
 
 MOST_FITTED = 4000  # images whose features a density is fitted to
-# MEASURED with EfficientNet-Lite0 at 160 px, six layers, fitted to 110 photographs, and an estimate that knows nothing: AUROC of
-# crops 0.72, blur 0.89, noise 0.91, lesions 0.90, rank correlation with the estimate 0.73; with limits at 90 %: 0.60, 0.80, 0.86,
-# 0.83 and 0.85.
-USUAL, WEIGHT = 0.8, 2.0
-RANK = 16  # principal components of each layer
+USUAL, WEIGHTS = 0.9, (8.0, 4.0)  # of the shift head and of the distance
+RANK = 16  # principal components
 LEAST = 1e-4  # of the largest variance; below it a component is noise
 
 
@@ -108,60 +105,53 @@ class Usual(nn.Module):
 
 
 class Unusualness(nn.Module):
-    """The score of the module's docstring, of estimates (b,), logits (b, classes) and pooled features (b, c) of each layer.
+    """The score of the module's docstring, of estimates (b,), shift scores (b,), logits (b, classes), first features (b, c).
 
     Args:
-        channels: c of each layer.
-        rank: principal components of each.
+        channels: c.
+        rank: principal components.
     """
 
-    mean: torch.Tensor
-    deviation: torch.Tensor
-    middles: torch.Tensor
-    spreads: torch.Tensor
+    means: torch.Tensor
+    deviations: torch.Tensor
 
-    def __init__(self, channels: Sequence[int], rank: int = RANK) -> None:
+    def __init__(self, channels: int, rank: int = RANK) -> None:
         super().__init__()
         self.rank = rank
-        self.densities: nn.ModuleList = nn.ModuleList(FeatureDensity(count, rank) for count in channels)
+        self.density: FeatureDensity = FeatureDensity(channels, rank)
         self.usual: Usual = Usual(2)
-        self.register_buffer("middles", torch.zeros(len(channels)))
-        self.register_buffer("spreads", torch.ones(len(channels)))
-        self.register_buffer("mean", torch.zeros(()))
-        self.register_buffer("deviation", torch.ones(()))
+        self.register_buffer("means", torch.zeros(2))
+        self.register_buffer("deviations", torch.ones(2))
 
-    def distances(self, features: Sequence[torch.Tensor]) -> torch.Tensor:
-        """log d^2 of each layer, (b, layers)."""
-        return torch.stack([density(x) for density, x in zip(self.densities, features, strict=True)], 1)
-
-    def terms(self, logits: torch.Tensor, features: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Energy and the mean distance, (b, 2)."""
-        distance = ((self.distances(features) - self.middles) / self.spreads).mean(1)
-        return torch.stack([-logits.logsumexp(1), distance], 1)
-
+    @torch.no_grad()
     def fit(
         self,
-        trained: Sequence[torch.Tensor],
+        trained: torch.Tensor,
         estimates: torch.Tensor,
+        shifted: torch.Tensor,
         logits: torch.Tensor,
-        features: Sequence[torch.Tensor],
+        features: torch.Tensor,
     ) -> None:
-        """Fit to features of trained pictures, and to estimates, logits and features of held-out ones."""
-        for density, x in zip(self.densities, trained, strict=True):
-            assert isinstance(density, FeatureDensity)
-            density.fit(x)
-        with torch.no_grad():
-            distances = self.distances(features)
-            self.middles.copy_(distances.median(0).values)
-            self.spreads.copy_(distances.std(0).clamp_min(1e-6))
-            self.usual.fit(self.terms(logits, features))
-            self.mean.copy_(estimates.mean())
-            self.deviation.copy_(estimates.std().clamp_min(1e-6))
+        """Fit to features (n, c) of trained pictures, and to what is known of held-out ones."""
+        self.density.fit(trained)
+        usual = torch.stack([estimates, entropy(logits)], 1)
+        self.means.copy_(usual.mean(0))
+        self.deviations.copy_(usual.std(0).clamp_min(1e-6))
+        self.usual.fit(torch.stack([shifted, self.density(features)], 1))
 
-    def forward(self, estimates: torch.Tensor, logits: torch.Tensor, features: Sequence[torch.Tensor]) -> torch.Tensor:
+    def forward(
+        self, estimates: torch.Tensor, shifted: torch.Tensor, logits: torch.Tensor, features: torch.Tensor
+    ) -> torch.Tensor:
         """(b,)."""
-        beyond = self.usual(self.terms(logits, features)).sum(1)
-        return (estimates - self.mean) / self.deviation + WEIGHT * beyond
+        usual = ((torch.stack([estimates, entropy(logits)], 1) - self.means) / self.deviations).sum(1)
+        beyond = self.usual(torch.stack([shifted, self.density(features)], 1))
+        return usual + (beyond * beyond.new_tensor(WEIGHTS)).sum(1)
+
+
+def entropy(logits: torch.Tensor) -> torch.Tensor:
+    """Of the classes' probabilities, in nats: (b, classes) -> (b,)."""
+    logs = logits.float().log_softmax(1)
+    return -(logs.exp() * logs).sum(1)
 
 
 @torch.no_grad()
@@ -170,18 +160,16 @@ def fit_terms(
 ) -> None:
     """Give an estimator the terms that its score adds, fitted to features of what was learned from, and to held-out pictures."""
 
-    def gathered(data: Labelled) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]:
-        pooled, logits, estimates = [], [], []
+    def gathered(data: Labelled) -> list[torch.Tensor]:
+        found = []
         for indices in torch.arange(len(data)).split(128):
-            found, features = classifier.logits_and_features(data.batch(indices, device), estimator.layers)
-            pooled.append(estimator.pooled(features))
-            logits.append(found)
-            estimates.append(estimator(features))
-        return [torch.cat(parts) for parts in zip(*pooled, strict=True)], torch.cat(logits), torch.cat(estimates)
+            logits, features = classifier.logits_and_features(data.batch(indices, device), estimator.layers)
+            found.append((estimator(features), estimator.shift_score(features), logits, estimator.first(features)))
+        return [torch.cat(parts) for parts in zip(*found, strict=True)]
 
     estimator.add_terms(RANK)
     estimator.to(device)
     assert estimator.unusual is not None
-    trained, _, _ = gathered(learned.subset(list(range(0, len(learned), max(1, len(learned) // MOST_FITTED)))))
-    features, logits, estimates = gathered(validation)
-    estimator.unusual.fit(trained, estimates, logits, features)
+    trained = gathered(learned.subset(list(range(0, len(learned), max(1, len(learned) // MOST_FITTED)))))[3]
+    estimates, shifted, logits, features = gathered(validation)
+    estimator.unusual.fit(trained, estimates, shifted, logits, features)
