@@ -20,7 +20,7 @@ from preimage import Classifier, Fit, Recipe
 from preimage.classifiers import TrainedModel
 from preimage.classifiers.model_file import Backbone, write_model
 from preimage.cli import command as commands
-from preimage.cli import execute, main
+from preimage.cli import execute, folder, main
 from preimage.jobs.job import Job
 from preimage.registry import TASKS
 from studies import STUDIES
@@ -138,6 +138,7 @@ def test_command_lines_become_jobs(here: Path, monkeypatch: pytest.MonkeyPatch):
     """Every option exists, every value is in its range, and what was typed is a job in JSON."""
     called: list[execute.Command] = []
     monkeypatch.setattr(execute, "execute", lambda command: called.append(command) or 0)
+    monkeypatch.setattr(folder, "execute_folder", lambda command, asked: called.append(command) or 0)
     count = 0
     for page, line, command in command_lines():
         tokens = tokens_of(command)
@@ -145,7 +146,7 @@ def test_command_lines_become_jobs(here: Path, monkeypatch: pytest.MonkeyPatch):
             continue
         where = f"{page}:{line}: {command}"
         if len(tokens) == 1:  # the name alone, within a sentence
-            assert tokens[0] in (*TASKS, "demo", "info"), where
+            assert tokens[0] in (*TASKS, "demo", "info", "status"), where
             continue
         if tokens[0] not in TASKS:
             commands.build().parse_args(tokens, exit_on_error=False, print_error=False)

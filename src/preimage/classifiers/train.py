@@ -202,7 +202,7 @@ class Training:
         return primary.mean(), ranking_loss(estimates.float(), primary)
 
     def _order_of_shifted(self, x: torch.Tensor, labels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """The loss of the head that knows shifted pictures, of the classifier as it is used: not to know them by its batch norm."""
+        """The loss of the head that knows shifted pictures; of the classifier as it is used: not by its batch norm."""
         both = torch.cat([x, shifted_pictures(x, generator, self.settings.shifts)])
         self.classifier.model.eval()
         with self._precision(), torch.no_grad():
