@@ -25,9 +25,9 @@ NAMES = ("decisions", "bits", "stops")
 LOCAL = Path("out/unchanged")  # what `record` writes, ignored by git
 CLOSE, NUMBER_CLOSE = 1e-4, 1e-2
 # Of the losses of steps 1 to 3, relative. Muon makes every direction of a gradient equally long, those of rounding alone too,
-# and Adam's first step goes by its signs alone. Between AVX-512 and AVX2 Muon's losses were measured to differ by up to 2e-3 at the
-# second step and 1.4e-2 at the third, Adam's by 6e-4; between two processors with AVX-512 Adam's (inpainting by the published
-# recipe) by 1.9e-3 and 1.7e-2.
+# and Adam's first step goes by its signs alone. Measured: between AVX-512 and AVX2 Muon's losses differed by up to 2e-3 at the
+# second step and 1.4e-2 at the third, Adam's by 6e-4; between two processors with AVX-512 Adam's (inpainting, as published) by
+# 1.9e-3 and 1.7e-2.
 LOSS_CLOSE = {"adam": (1e-3, 5e-3, 3e-2), "muon": (1e-3, 5e-3, 3e-2)}
 _SHARED = ("hardware", "recipe", "rule")  # parts that many rows have in common
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")

@@ -117,10 +117,11 @@ def test_differences_are_seen(value: tables.Table, other: tables.Table, exactly:
         ({"hardware": {"flags": "other"}, "sha256": "another"}, True),
         ({"hardware": {"flags": "other"}, "first": np.full((1, 3, 4, 4), 0.5002)}, False),
         ({"hardware": {"flags": "other"}, "first": np.full((1, 1, 4, 4), 0.5)}, False),
-        ({"hardware": {"flags": "other"}, "losses": [[0.3], [0.2], [0.1002]]}, False),
-        ({"hardware": {"flags": "other"}, "losses": [[0.3], [0.2], [0.10005]]}, True),
+        ({"hardware": {"flags": "other"}, "losses": [[0.3], [0.2], [0.104]]}, False),
+        ({"hardware": {"flags": "other"}, "losses": [[0.3], [0.2], [0.1005]]}, True),
         ({"hardware": {"flags": "other"}, "losses": [[0.3], [0.2]]}, False),
         ({"hardware": {"flags": "other"}, "losses": [[0.301], [0.2], [0.1]]}, False),
+        ({"hardware": {"flags": "other"}, "losses": [[0.3], [0.203], [0.1]]}, False),
     ],
 )
 def test_bits_are_compared_where_the_processor_is_one(changes: tables.Table, alike: bool):
