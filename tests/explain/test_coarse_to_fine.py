@@ -13,6 +13,7 @@ from preimage.explain.class_term import ClassTerm, cross_entropy
 from preimage.explain.coarse_to_fine import CoarseToFine
 from preimage.explain.counterfactual import counterfactual
 from preimage.explain.forward import CachedForward
+from preimage.explain.maximize import maximize
 from preimage.explain.similarity import high_frequency_share
 
 SIZES = [(48, 48), (40, 72), (64, 33)]
@@ -84,3 +85,17 @@ def test_a_counterfactual_still_reaches_its_class():
     found = counterfactual(picture(), classifier=tiny(), recipe=THIN, uncertainty="none", copies=0, coarse_to_fine=True)
     result = found.run()
     assert result.confidence > float(result.probabilities["reconstruction"][result.target])
+
+
+@pytest.mark.parametrize(("options", "wanted"), [({}, False), ({"copies": 2}, True), ({"coarse_to_fine": True}, True)])
+def test_maximization_goes_from_coarse_to_fine_as_well(options, wanted):
+    run = maximize(classifier=tiny(), target=1, size=(32, 32), recipe=BRIEF, device="cpu", **options)
+    assert (run.forward.coarse_to_fine is not None) == wanted
+    run.run()
+
+
+def test_what_is_maximized_from_coarse_to_fine_has_fewer_high_frequencies():
+    """The pixels alone, which follow the gradient as it is."""
+    asked = {"classifier": tiny(), "target": 1, "size": (64, 64), "prior": "none", "steps": 40, "device": "cpu"}
+    plain, smooth = (maximize(**asked, coarse_to_fine=on).run().image for on in (False, True))
+    assert float(high_frequency_share(smooth)[0]) < 0.5 * float(high_frequency_share(plain)[0])

@@ -25,6 +25,7 @@ from preimage.errors import InputError
 from preimage.explain.options import (
     ClassifierOutput,
     FeatureOptions,
+    FrequencyOptions,
     PriorOptions,
     Stated,
     check_finite,
@@ -51,7 +52,7 @@ STRENGTHS = "PNG of the change at strengths from 0 to 1, with the probability of
 
 
 @dataclass(frozen=True, kw_only=True)
-class CounterfactualOptions(FeatureOptions, PriorOptions):
+class CounterfactualOptions(FeatureOptions, PriorOptions, FrequencyOptions):
     """Options of `counterfactual`. All priors but deep start from the image; with none the change is an adversarial one."""
 
     target: str | int | None = option(
@@ -77,11 +78,6 @@ class CounterfactualOptions(FeatureOptions, PriorOptions):
         "image itself alone, as published (default: 4; 0 for a classifier with a loss estimator, with prior none and with recipe "
         "paper).",
         minimum=0,
-    )
-    coarse_to_fine: bool | None = option(
-        None,
-        help="Low frequencies follow the class first, and the highest never: the gradient of the class term is blurred, less "
-        "from step to step (default: with copies).",
     )
     further_classifiers: Sequence[Classifier | TrainedModel | str | Path] | None = option(
         None,

@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from preimage.errors import InputError
-from preimage.explain.options import ExplainOptions, PriorOptions, StopOptions, explaining, further_images
+from preimage.explain.options import (
+    ExplainOptions,
+    FrequencyOptions,
+    PriorOptions,
+    StopOptions,
+    explaining,
+    further_images,
+)
 from preimage.tasks import option
 
 if TYPE_CHECKING:
@@ -36,7 +43,7 @@ LIMITS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaximizeOptions(ExplainOptions, PriorOptions, StopOptions):
+class MaximizeOptions(ExplainOptions, PriorOptions, FrequencyOptions, StopOptions):
     """Options of `maximize`."""
 
     target: str | int | None = option(None, help="Class whose logit is maximized, by name or number from 0.")
@@ -76,6 +83,7 @@ def start(image: None, options: MaximizeOptions) -> ExplanationRun[Explanation]:
     from preimage.classifiers.layout import layout_of
     from preimage.classifiers.resizing import for_input
     from preimage.engine.devices import choose_device
+    from preimage.explain.coarse_to_fine import CoarseToFine
     from preimage.explain.copies import Alteration, Copies
     from preimage.explain.explanation import Explanation, extended
     from preimage.explain.forward import CachedForward
@@ -101,7 +109,10 @@ def start(image: None, options: MaximizeOptions) -> ExplanationRun[Explanation]:
     compared = (layer or block_layers(classifier, given.on_device)[-1]) if diverse else ""
     copied = options.copies
     copies = Copies(Alteration(copied, **ALTERED), blank.shape[1], size, place) if copied else None
-    forward = CachedForward(classifier, [each for each in dict.fromkeys((layer, compared)) if each], copies=copies)
+    coarse = bool(copied) if options.coarse_to_fine is None else options.coarse_to_fine
+    coarse_to_fine = CoarseToFine(size, recipe.steps, place) if coarse else None
+    layers = [each for each in dict.fromkeys((layer, compared)) if each]
+    forward = CachedForward(classifier, layers, copies=copies, coarse_to_fine=coarse_to_fine)
     layout = None if index is not None else layout_of(classifier, given.on_device, layer)
 
     def channels_first(features: torch.Tensor) -> torch.Tensor:
@@ -164,6 +175,7 @@ def start(image: None, options: MaximizeOptions) -> ExplanationRun[Explanation]:
             "prior": prior,
             "size": list(size),
             "copies": copied,
+            "coarse_to_fine": coarse,
             "count": options.count,
             "diversity": options.diversity,
         },

@@ -144,6 +144,17 @@ class PriorOptions(TaskOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FrequencyOptions(TaskOptions):
+    """In which order frequencies follow a class."""
+
+    coarse_to_fine: bool | None = option(
+        None,
+        help="Low frequencies follow the class first, and the highest never: the gradient of the class term is blurred, less "
+        "from step to step (default: with copies).",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class StopOptions(TaskOptions):
     """The stopping rule, for tasks that do all iterations unless there is one."""
 
