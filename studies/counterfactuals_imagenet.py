@@ -26,13 +26,14 @@ class Method:
 
 
 METHODS = {
-    "copies": Method("default: deep prior, altered copies, coarse to fine"),
-    "copies-alone": Method("deep prior, altered copies", {"coarse_to_fine": False}),
-    "plain": Method("deep prior alone, as published", {"copies": 0}),
+    "tv-copies": Method("default: pixels with total variation, altered copies, coarse to fine"),
+    "copies": Method("deep prior, altered copies, coarse to fine", {"prior": "deep"}),
+    "copies-alone": Method("deep prior, altered copies", {"prior": "deep", "coarse_to_fine": False}),
+    "plain": Method("deep prior alone, as published", {"prior": "deep", "copies": 0}),
     "pixels": Method("pixels (adversarial)", {"prior": "none"}),
     "tv": Method("pixels with total variation", {"prior": "tv", "copies": 0}),
-    "tv-copies": Method("pixels with total variation, altered copies", {"prior": "tv"}),
 }
+DEFAULT = next(iter(METHODS))
 
 
 def pictures(run: Run) -> dict[str, torch.Tensor]:
@@ -43,11 +44,11 @@ def pictures(run: Run) -> dict[str, torch.Tensor]:
 
 def cases(run: Run) -> list[tuple[str, str]]:
     """Some pictures by every method, so that their numbers can be compared soon; then all by the first, the default."""
-    names, default = list(run.once(pictures)), next(iter(METHODS))
+    names = list(run.once(pictures))
     step = max(1, len(names) // COMPARED[run.scale])
     compared = names[::step][: COMPARED[run.scale]]
     return [(name, method) for method in METHODS for name in compared] + [
-        (name, default) for name in names if name not in compared
+        (name, DEFAULT) for name in names if name not in compared
     ]
 
 
@@ -91,7 +92,7 @@ def values(run: Run):
     compared = {name: [row for row in own if row["picture"] in shared] for name, own in groups.items()}
     titles: Any = {"method": lambda own: METHODS[own[0]["method"]].title, "pictures": lambda own: str(len(own))}
     means = tables.table(titles | COLUMNS, [compared[name] for name in METHODS if compared.get(name)])
-    own = groups.get("copies")
+    own = groups.get(DEFAULT)
     if not own:
         return {"count": 0, "psi": "", "means": UNMEASURED, "targets": "", "each": ""}
     follow, high, same = (tables.mean(own, name) for name in AIMS)

@@ -13,6 +13,7 @@ from preimage.explain.class_term import ClassTerm, ClassTerms, cross_entropy, of
 from preimage.explain.copies import Alteration, Copies
 from preimage.explain.counterfactual import counterfactual
 from preimage.explain.forward import CachedForward
+from preimage.networks import SkipNet
 from preimage.recipes import recipe
 
 NOTHING = {"noise": 0.0, "shift": 0.0, "scale": 0.0, "turn": 0.0, "color": 0.0}
@@ -84,7 +85,10 @@ def test_probabilities_of_pairs_are_over_copies_for_the_counterfactuals_alone():
     made, x = copies(noise=0.1), torch.stack([picture(), 1 - picture()] * 2)
     found = of_pairs(CachedForward(tiny(), copies=made), (), x)
     torch.testing.assert_close(found[1::2], tiny().probabilities(x[1::2]))
-    torch.testing.assert_close(found[::2], CachedForward(tiny(), copies=made).probabilities(x[::2]))
+    of_copies, own = CachedForward(tiny(), copies=made).probabilities(x[::2]), tiny().probabilities(x[::2])
+    torch.testing.assert_close(found[::2], torch.minimum(of_copies, own))  # both are to be reached
+    absent = of_pairs(CachedForward(tiny(), copies=made), (), x, absent=True)
+    torch.testing.assert_close(absent[::2], torch.maximum(of_copies, own))
     torch.testing.assert_close(of_pairs(CachedForward(tiny()), (), x), tiny().probabilities(x))
 
 
@@ -136,3 +140,22 @@ def test_the_reconstruction_does_not_see_the_copies():
     options = {"classifier": tiny(), "recipe": BRIEF, "device": "cpu", "layer": "block1", "uncertainty": "none"}
     one, other = (counterfactual(picture(), copies=k, **options).run().reconstruction for k in (0, 3))
     torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        ({}, "tv"),
+        ({"steps": 2}, "tv"),
+        ({"prior": "deep"}, "deep"),
+        ({"recipe": "paper", "steps": 2}, "deep"),
+        ({"recipe": recipe("fast", steps=2)}, "tv"),
+        ({"recipe": recipe("fast", network=SkipNet.Config())}, "deep"),
+        ({"recipe": BRIEF}, "deep"),
+        ({"classifier": estimated()}, "deep"),
+        ({"classifier": estimated(), "prior": "none"}, "none"),
+    ],
+)
+def test_by_default_pixels_are_fitted_where_there_is_no_m(options, wanted):
+    run = counterfactual(picture(), **{"classifier": tiny(), "device": "cpu"} | options)
+    assert run.fingerprint["prior"] == wanted

@@ -117,14 +117,19 @@ class ClassTerms(Each):
         return some[0] if len(some) == 1 else ClassTerms(some)
 
 
-def of_pairs(forward: CachedForward, further: Sequence[Probabilities], x: torch.Tensor) -> torch.Tensor:
-    """Class probabilities (b, classes) of pairs (b, c, h, w): of the others as they are, of the counterfactuals the mean over
-    copies, and over further classifiers.
+def of_pairs(
+    forward: CachedForward, further: Sequence[Probabilities], x: torch.Tensor, *, absent: bool = False
+) -> torch.Tensor:
+    """Class probabilities (b, classes) of pairs (b, c, h, w): of the others as they are; of the counterfactuals the mean over
+    copies and over further classifiers; with copies that of the image as it is where that is less (with `absent`, more).
     """
     if forward.copies is None and not further:
         return forward.probabilities(x)
+    own = forward.plain_probabilities(x)
     sought = torch.stack([found(x[::2]) for found in (forward.probabilities, *further)]).mean(0)
-    return torch.stack([sought, forward.plain_probabilities(x[1::2])], 1).flatten(0, 1)
+    if forward.copies is not None:
+        sought = (torch.maximum if absent else torch.minimum)(sought, own[::2])
+    return torch.stack([sought, own[1::2]], 1).flatten(0, 1)
 
 
 def keeps_class(classifier: Classifier, given: torch.Tensor, found: torch.Tensor) -> bool:

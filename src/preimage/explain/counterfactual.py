@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Any
 
 from preimage.errors import InputError
 from preimage.explain.options import (
+    AnyPrior,
     ClassifierOutput,
     FeatureOptions,
     FrequencyOptions,
-    PriorOptions,
     Stated,
     check_finite,
     explaining,
@@ -52,8 +52,15 @@ STRENGTHS = "PNG of the change at strengths from 0 to 1, with the probability of
 
 
 @dataclass(frozen=True, kw_only=True)
-class CounterfactualOptions(FeatureOptions, PriorOptions, FrequencyOptions):
+class CounterfactualOptions(FeatureOptions, FrequencyOptions):
     """Options of `counterfactual`. All priors but deep start from the image; with none the change is an adversarial one."""
+
+    prior: AnyPrior | None = option(
+        None,
+        help="Prior: deep (the network's structure), spectrum (Fourier coefficients in decorrelated colors), or pixels with tv "
+        "(total variation), alpha (also the alpha norm) or none (no regularizer) (default: tv; deep for a classifier with a loss "
+        "estimator, and with a recipe that is not fast).",
+    )
 
     target: str | int | None = option(
         None,
@@ -141,7 +148,7 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
     from preimage.problem import Problem
 
     given = given_by(image, options.classifier, options.device, options.stated)
-    model, classifier, x0, prior = given.model, given.classifier, given.image, options.prior
+    model, classifier, x0, prior = given.model, given.classifier, given.image, _prior(options, given.model)
     region = None if options.region is None else region_of(options.region, given)
     lesion = None if options.lesion_mask is None else lesion_of(options.lesion_mask, given)
     masks = {"region": options.region, "lesion mask": options.lesion_mask}
@@ -158,7 +165,7 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
     growth = options.class_weight_growth
     if growth is None:
         growth = 1.0 if name == "paper" else CLASS_WEIGHT_GROWTH
-    copies, confidence = _copies(options, model, name), options.confidence
+    copies, confidence = _copies(options, model, name, prior), options.confidence
     coarse = bool(copies) if options.coarse_to_fine is None else options.coarse_to_fine
     if confidence is None:
         confidence = CONFIDENCE_OF_COPIES if copies else CONFIDENCE
@@ -181,7 +188,7 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
     if second is not None:
         second.class_index(classifier.classes[target])  # an unknown class is an error before the fit
     rule = ClassReached(
-        probabilities=partial(of_pairs, forward, by_further),
+        probabilities=partial(of_pairs, forward, by_further, absent=absent),
         target=target,
         absent=absent,
         keeps_class=None if name == "paper" else partial(keeps_class, classifier, probabilities),
@@ -237,11 +244,26 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
     )
 
 
-def _copies(options: CounterfactualOptions, model: TrainedModel, recipe: str) -> int:
+def _prior(options: CounterfactualOptions, model: TrainedModel) -> AnyPrior:
+    """By default pixels with total variation: other classifiers follow their changes, and they stay with the image.
+
+    The deep prior goes with M, and with a recipe or weights that are given.
+    """
+    if options.prior is not None:
+        return options.prior
+    from preimage.explain.recipes import RECOVERY
+    from preimage.recipes import choose
+
+    choice = choose(RECOVERY, options.recipe)
+    is_fast = choice.name == "fast" and "network" not in choice.changes
+    return "tv" if is_fast and model.estimator is None and options.initial is None else "deep"
+
+
+def _copies(options: CounterfactualOptions, model: TrainedModel, recipe: str, prior: AnyPrior) -> int:
     """Copies by default where nothing else keeps the change from being a pattern of this one classifier."""
     if options.copies is not None:
         return options.copies
-    return 0 if recipe == "paper" or options.prior == "none" or model.estimator is not None else COPIES
+    return 0 if recipe == "paper" or prior == "none" or model.estimator is not None else COPIES
 
 
 def _change(classifier: Classifier, probabilities: torch.Tensor, prediction: int, target: int) -> str:
