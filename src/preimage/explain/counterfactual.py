@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 # Of pixels initialized with the image: Adam moves each by about its rate even without a gradient to follow.
 PIXELS_RATE, COEFFICIENTS_RATE = 0.002, 0.01
 CLASS_WEIGHT_GROWTH = 1.25
-CONFIDENCE, COPIES, CONFIDENCE_OF_COPIES = 0.9, 4, 0.6
+CONFIDENCE, CONFIDENCE_OF_COPIES = 0.9, 0.6
 WHOLE = 0.995  # of a mask: what is lost of it is said
 FILM = "GIF or WebP: from the picture to the counterfactual, with the probability of the target."
 STRENGTHS = "PNG of the change at strengths from 0 to 1, with the probability of the target."
@@ -137,6 +137,7 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
     from preimage.explain.coarse_to_fine import CoarseToFine
     from preimage.explain.copies import Alteration, Copies
     from preimage.explain.counterfactual_result import ResultBuilder
+    from preimage.explain.defaults import copies_of, prior_of
     from preimage.explain.ensemble import further_of
     from preimage.explain.forward import CachedForward, Features
     from preimage.explain.inputs import beside, given_by
@@ -148,7 +149,7 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
     from preimage.problem import Problem
 
     given = given_by(image, options.classifier, options.device, options.stated)
-    model, classifier, x0, prior = given.model, given.classifier, given.image, _prior(options, given.model)
+    model, classifier, x0, prior = given.model, given.classifier, given.image, prior_of(options, given.model)
     region = None if options.region is None else region_of(options.region, given)
     lesion = None if options.lesion_mask is None else lesion_of(options.lesion_mask, given)
     masks = {"region": options.region, "lesion mask": options.lesion_mask}
@@ -165,7 +166,7 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
     growth = options.class_weight_growth
     if growth is None:
         growth = 1.0 if name == "paper" else CLASS_WEIGHT_GROWTH
-    copies, confidence = _copies(options, model, name, prior), options.confidence
+    copies, confidence = copies_of(options, model, name, prior), options.confidence
     coarse = bool(copies) if options.coarse_to_fine is None else options.coarse_to_fine
     if confidence is None:
         confidence = CONFIDENCE_OF_COPIES if copies else CONFIDENCE
@@ -242,28 +243,6 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
         + (f"; {copies} altered copies a step, a pass to and fro through the classifier each" if copies else ""),
         further_remarks=(*psi.remarks, *lost),
     )
-
-
-def _prior(options: CounterfactualOptions, model: TrainedModel) -> AnyPrior:
-    """By default pixels with total variation: other classifiers follow their changes, and they stay with the image.
-
-    The deep prior goes with M, and with a recipe or weights that are given.
-    """
-    if options.prior is not None:
-        return options.prior
-    from preimage.explain.recipes import RECOVERY
-    from preimage.recipes import choose
-
-    choice = choose(RECOVERY, options.recipe)
-    is_fast = choice.name == "fast" and "network" not in choice.changes
-    return "tv" if is_fast and model.estimator is None and options.initial is None else "deep"
-
-
-def _copies(options: CounterfactualOptions, model: TrainedModel, recipe: str, prior: AnyPrior) -> int:
-    """Copies by default where nothing else keeps the change from being a pattern of this one classifier."""
-    if options.copies is not None:
-        return options.copies
-    return 0 if recipe == "paper" or prior == "none" or model.estimator is not None else COPIES
 
 
 def _change(classifier: Classifier, probabilities: torch.Tensor, prediction: int, target: int) -> str:
