@@ -117,7 +117,7 @@ class Unusualness(nn.Module):
 
     def __init__(self, channels: int, rank: int = RANK) -> None:
         super().__init__()
-        self.rank = rank
+        self.rank: int = rank
         self.density: FeatureDensity = FeatureDensity(channels, rank)
         self.usual: Usual = Usual(2)
         self.register_buffer("means", torch.zeros(2))

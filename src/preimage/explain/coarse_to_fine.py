@@ -32,8 +32,8 @@ class CoarseToFine:
 
     def __init__(self, size: tuple[int, int], total: int, device: torch.device | str = "cpu") -> None:
         short = min(size)
-        self.total = max(1, total)
-        self.reach = max(1, min(math.ceil(3 * FIRST * short), short - 1))
+        self.total: int = max(1, total)
+        self.reach: int = max(1, min(math.ceil(3 * FIRST * short), short - 1))
         places = torch.arange(-self.reach, self.reach + 1)
         levels = torch.linspace(0, 1, LEVELS)
         self.deviations: list[float] = [short * max(LAST, FIRST * (1 - float(level))) for level in levels]

@@ -110,7 +110,7 @@ class CachedForward:
         self.region = region
         self.jitter = jitter
         self.copies = copies
-        self.coarse_to_fine = coarse_to_fine
+        self.coarse_to_fine: CoarseToFine | None = coarse_to_fine
         # Pixel priors leave 0 to 1, and a classifier that purifies its images refuses such.
         self.is_clipped: bool = takes_unit_range(classifier)
         self._input: torch.Tensor | None = None

@@ -125,12 +125,12 @@ class _Turn:
         stops: Callable[[], bool],
         shows: Callable[[Any, Any], object],
     ) -> None:
-        self.place = place
-        self.lease = lease
-        self.allow_code = allow_code
-        self.stops = stops
-        self.shows = shows
-        self.known_by = job_hash(job)
+        self.place: Place = place
+        self.lease: Lease = lease
+        self.allow_code: bool = allow_code
+        self.stops: Callable[[], bool] = stops
+        self.shows: Callable[[Any, Any], object] = shows
+        self.known_by: str = job_hash(job)
         before = place.read()
         self.before: Record | None = before if before is not None and before.job == self.known_by else None
         self.job = self._prepared(job, before)

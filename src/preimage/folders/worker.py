@@ -36,7 +36,7 @@ class _Worker:
     """Reads turns in a thread of its own, so that the end of the input is known in the midst of one."""
 
     def __init__(self, answers: TextIO) -> None:
-        self.ends = threading.Event()
+        self.ends: threading.Event = threading.Event()
         self._answers = answers
         self._told = 0.0
         self._turns: queue.Queue[str | None] = queue.Queue()
