@@ -56,7 +56,10 @@ def execute_folder(command: Command, asked: FolderOptions) -> int:
     further = {name: path for name, path in command.outputs.items() if name != "output"}
     if asked.dry_run:
         return _dry_run(
-            Asked(command.task, command.options, out, further, command.run, asked.target_column), listing, asked
+            Asked(command.task, command.options, out, further, command.run, asked.target_column),
+            listing,
+            asked,
+            workers,
         )
     made = {name: out_folder(path) for name, path in further.items()}
     every = Asked(command.task, command.options, out_folder(out), made, command.run, asked.target_column)
@@ -160,7 +163,7 @@ def _appeared(
     return Listing(())
 
 
-def _dry_run(every: Asked, listing: Listing, asked: FolderOptions) -> int:
+def _dry_run(every: Asked, listing: Listing, asked: FolderOptions, workers: Workers) -> int:
     """What would be done; how long it takes and with how much memory is known by four steps of the first picture."""
     shown = Shown(quiet=False)
     turns = _turns(every, listing, shown)
@@ -175,7 +178,6 @@ def _dry_run(every: Asked, listing: Listing, asked: FolderOptions) -> int:
         from preimage.folders.foreseen import foreseen
 
         first = foreseen(turns, retry_failed=asked.retry_failed)
-        workers = Workers.chosen(asked.workers, asked.gpu_numbers(), every.run.threads)
         if first is not None:
             seconds = in_words(first.seconds * counts["to do"] / workers.count)
             memory = f"{first.memory * workers.count / 2**30:.1f} GB"

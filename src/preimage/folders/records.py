@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from preimage.errors import InputError
 from preimage.folders.listing import HIDDEN, Entry
@@ -20,7 +20,6 @@ from preimage.version import __version__
 
 FORMAT = 1
 MOST_ATTEMPTS = 3  # of a picture that ends its process
-STATES = ("started", "writing", "interrupted", "done", "failed")
 State = Literal["started", "writing", "interrupted", "done", "failed"]
 NOT_THE_PICTURE = ("unwritable", "device")  # what may have gone when it is tried again
 # How a job is run without an effect on its result; everything else is part of what it is known by.
@@ -40,9 +39,6 @@ class Written:
     def of(cls, path: Path) -> Written:
         found = path.stat()
         return cls(str(path), sha256_of(path), found.st_size, found.st_mtime_ns)
-
-    def is_there(self) -> bool:
-        return Path(self.path).is_file()
 
     def is_unchanged(self) -> bool:
         """Whether the file is as it was written; it is read only where its time has changed."""
@@ -87,7 +83,11 @@ class Record:
         """None where it is no record: a file of another kind, or of another format."""
         try:
             found = json.loads(text)
-            if not isinstance(found, dict) or found.pop("format", None) != FORMAT or found["state"] not in STATES:
+            if (
+                not isinstance(found, dict)
+                or found.pop("format", None) != FORMAT
+                or found["state"] not in get_args(State)
+            ):
                 return None
             found.pop("version", None)
             written = {name: Written(**each) for name, each in found.pop("written").items()}

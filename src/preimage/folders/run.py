@@ -183,7 +183,6 @@ class FolderRun:
         assert process.stdout is not None
         doing = self.doing[number] = Doing(turn.name)
         line = turn_line(turn.place, self._with_threads(turn.job), retry_failed=self._retry, allow_code=self._allow)
-        said: dict[str, object] | None = None
         with contextlib.suppress(OSError, ValueError):  # it is dead already, or was told to end
             process.stdin.write(line)
             process.stdin.flush()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 from preimage.errors import InputError
@@ -13,7 +12,7 @@ from preimage.folders.lease import BEAT, Lease
 from preimage.folders.records import MOST_ATTEMPTS, Place, Record, Written, job_hash, standing
 from preimage.jobs.failures import failure_of
 from preimage.jobs.job import Job
-from preimage.jobs.places import Places, places_of
+from preimage.jobs.places import places_of
 
 SAVED_EVERY = 30.0  # seconds between two checkpoints
 Became = Literal["done", "was done", "failed", "had failed", "in the way", "interrupted", "busy", "lost"]
@@ -211,7 +210,7 @@ class _Turn:
             return Ended("lost")
         self.place.write(replace(started, state="writing"))
         outcome = running.finish()
-        written = {name: Written.of(Path(path)) for name, path in _files(running.places).items()}
+        written = {name: Written.of(path) for name, path in running.places.written.items() if path.is_file()}
         done = replace(started, state="done", attempts=0, written=written, report=outcome.report)
         record = self.place.write(done)
         running.settle()
@@ -219,7 +218,3 @@ class _Turn:
         if checkpoint is not None:
             checkpoint.unlink(missing_ok=True)
         return Ended("done", record=record)
-
-
-def _files(places: Places) -> dict[str, Path]:
-    return {name: path for name, path in places.written.items() if path.is_file()}

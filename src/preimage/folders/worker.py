@@ -1,8 +1,8 @@
 """A worker process: `python -m preimage.folders.worker`. It takes turns as lines of JSON, and says what becomes of them.
 
-A line in: {"job": ..., "out": ..., "name": ..., "retry_failed": ..., "allow_code": ...}. Lines out: {"step": ..., "of": ...,
-"seconds": ...} now and then, and {"became": ..., "error": ...} at the end of each. When its standard input ends, or at
-SIGTERM, it saves a checkpoint and leaves: nobody listens any more.
+A line in: {"job": ..., "out": ..., "name": ..., "retry_failed": ..., "allow_code": ...}. Lines out: {"step": ..., "of": ...}
+now and then, and {"became": ..., "error": ..., "seconds": ...} at the end of each. When its standard input ends, or at SIGTERM, it
+saves a checkpoint and leaves: nobody listens any more.
 """
 
 from __future__ import annotations
@@ -71,8 +71,7 @@ class _Worker:
         now = time.monotonic()
         if now - self._told > TOLD_EVERY:
             self._told = now
-            left = running.projection.seconds_left
-            self._say({"step": step.index, "of": max(step.total, step.index), "left": left})
+            self._say({"step": step.index, "of": max(step.total, step.index)})
 
     def _say(self, what: dict[str, Any]) -> None:
         with contextlib.suppress(OSError, ValueError):  # whoever started it may be gone
