@@ -1,8 +1,8 @@
 """A worker process: `python -m preimage.folders.worker`. It takes turns as lines of JSON, and says what becomes of them.
 
 A line in: {"job": ..., "out": ..., "name": ..., "retry_failed": ..., "allow_code": ...}. Lines out: {"step": ..., "of": ...}
-now and then, and {"became": ..., "error": ..., "seconds": ...} at the end of each. When its standard input ends, or at SIGTERM, it
-saves a checkpoint and leaves: nobody listens any more.
+now and then, and {"became": ..., "error": ..., "seconds": ...} at the end of each. When its standard input ends, or at
+SIGTERM, it saves a checkpoint and leaves: nobody listens any more.
 """
 
 from __future__ import annotations
