@@ -25,6 +25,7 @@ class Lease:
     """The lease of one picture, for as long as it is entered; `held` says whether it still is.
 
     Example:
+        >>> Path("out/.preimage").mkdir(parents=True)
         >>> lease = Lease.take(Path("out/.preimage/photo.png"))
         >>> lease is not None and lease.held
         True
