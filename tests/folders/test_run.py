@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -11,7 +13,9 @@ import pytest
 from PIL import Image
 
 from preimage.errors import InputError
+from preimage.folders.lease import _machine as machine
 from preimage.folders.listing import Entry
+from preimage.folders.processes import ProcessRun
 from preimage.folders.records import Place
 from preimage.folders.run import FolderRun, Turn, looked_at
 from preimage.folders.workers import Workers, out_folder
@@ -51,12 +55,12 @@ def test_every_picture_is_done_once_and_a_broken_one_stops_no_other(tmp_path, ou
     asked = turns(tmp_path, out, 5)
     (tmp_path / "2.png").write_bytes(b"broken")
     heard: list[str] = []
-    run = FolderRun(asked, Workers(2), hears=lambda turn, ended, _: heard.append(f"{turn.name} {ended.became}"))
+    run = ProcessRun(asked, Workers(2), hears=lambda turn, ended: heard.append(f"{turn.name} {ended.became}"))
     assert looked_at(asked) == {"to do": 5}
     finished(run)
     assert run.counts == {"done": 4, "failed": 1}
     assert sorted(heard) == ["0.png done", "1.png done", "2.png failed", "3.png done", "4.png done"]
-    again = finished(FolderRun(asked, Workers(2)))
+    again = finished(ProcessRun(asked, Workers(2)))
     assert again.counts == {"was done": 4, "had failed": 1}
     assert not again._processes  # for what is done none is started
 
@@ -64,7 +68,7 @@ def test_every_picture_is_done_once_and_a_broken_one_stops_no_other(tmp_path, ou
 @pytest.mark.long
 def test_a_worker_that_is_killed_takes_its_picture_along_three_times_at_most(tmp_path, out):
     asked = turns(tmp_path, out, 3, steps=400)
-    run = FolderRun(asked, Workers(1))
+    run = ProcessRun(asked, Workers(1))
 
     def kill() -> None:
         for number, doing in list(run.doing.items()):
@@ -79,14 +83,14 @@ def test_a_worker_that_is_killed_takes_its_picture_along_three_times_at_most(tmp
     assert record is not None
     assert record.code == "killed"
     assert asked[1].place.aside.exists()
-    assert finished(FolderRun(asked, Workers(1), retry_failed=True), 300).counts == {"done": 1, "was done": 2}
+    assert finished(ProcessRun(asked, Workers(1), retry_failed=True), 300).counts == {"done": 1, "was done": 2}
     assert not asked[1].place.aside.exists()
 
 
 @pytest.mark.long
 def test_what_is_stopped_goes_on_from_where_it_was(tmp_path, out):
     asked = turns(tmp_path, out, 3, steps=300)
-    run = FolderRun(asked, Workers(1))
+    run = ProcessRun(asked, Workers(1))
     finished(run, 120, lambda: run.stop() if any(doing.step > 5 for doing in run.doing.values()) else None)
     assert run.counts["interrupted"] == 1
     kept = list(out.glob("*.checkpoint"))
@@ -94,11 +98,31 @@ def test_what_is_stopped_goes_on_from_where_it_was(tmp_path, out):
     assert not list(out.glob("*.png"))
     whole = tmp_path / "whole"
     whole.mkdir()
-    assert finished(FolderRun(asked, Workers(2)), 300).counts == {"done": 3}
-    assert finished(FolderRun(turns(tmp_path, whole, 3, steps=300), Workers(1)), 300).counts == {"done": 3}
+    assert finished(ProcessRun(asked, Workers(2)), 300).counts == {"done": 3}
+    assert finished(ProcessRun(turns(tmp_path, whole, 3, steps=300), Workers(1)), 300).counts == {"done": 3}
     for k in range(3):
         assert (out / f"{k}-denoise.png").read_bytes() == (whole / f"{k}-denoise.png").read_bytes()
     assert not list(out.glob("*.checkpoint"))
+
+
+def test_processes_that_end_as_they_begin_are_said_to(tmp_path, out, monkeypatch):
+    (tmp_path / "torch.py").write_text("raise SystemExit(7)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    run = finished(ProcessRun(turns(tmp_path, out, 4), Workers(2)))
+    assert run.broken == "worker processes end as they begin (exit code 7), see above"
+    assert not run.counts
+    assert not list(out.rglob("*.json"))
+
+
+def test_the_lease_of_one_that_died_after_its_work_is_removed(tmp_path, out):
+    asked = turns(tmp_path, out, 1)
+    finished(ProcessRun(asked, Workers(1)))
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    lease = asked[0].place.stem.with_name(f"{asked[0].place.stem.name}.lease.1")
+    lease.write_text(json.dumps({"owner": "x", "host": machine(), "pid": dead.pid}))
+    assert finished(ProcessRun(asked, Workers(1))).counts == {"was done": 1}
+    assert not lease.exists()
 
 
 @pytest.mark.parametrize("asked", [0, -1, "many", 1.5])

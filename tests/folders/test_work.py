@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from preimage import images
 from preimage.folders.lease import Lease
 from preimage.folders.listing import Entry
 from preimage.folders.records import MOST_ATTEMPTS, Place, Record, job_hash
@@ -80,6 +83,41 @@ def test_what_was_changed_is_done_anew(picture, out, change):
     assert work_on(place, job).became == "done"
     assert (result(out) == before) == (change == "deleted")
     assert work_on(place, job).became == "was done"
+
+
+def test_an_output_folder_may_be_moved_or_called_by_another_name(picture, out, monkeypatch):
+    place, job = asked(picture, out)
+    work_on(place, job)
+    monkeypatch.chdir(out.parent)
+    assert work_on(*asked(picture, Path("out"))).became == "was done"
+    moved = out.rename("moved")
+    assert work_on(*asked(picture, moved)).became == "was done"
+    assert work_on(*asked(picture, moved, sigma=20.0)).became == "done"
+
+
+@pytest.mark.parametrize("what", ["lease", "record", "result"])
+def test_a_full_disk_is_said_and_done_the_next_time(picture, out, monkeypatch, what):
+    place, job = asked(picture, out)
+    write, opened = images.atomic.os.fsync, os.open
+
+    def full(*given, **more):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def refuses(number):
+        folder = Path(f"/proc/self/fd/{number}").readlink().parent.name
+        return full() if (folder == ".preimage") == (what == "record") else write(number)
+
+    with monkeypatch.context() as patch:
+        if what == "lease":
+            patch.setattr(os, "open", lambda path, *given: full() if "lease" in str(path) else opened(path, *given))
+        else:
+            patch.setattr(os, "fsync", refuses)
+        ended = work_on(place, job)
+    assert ended.became == "failed"
+    assert "No space left" in str(ended.error) or "full" in str(ended.error)
+    assert not (out / "photo-denoise.png").exists()
+    assert work_on(place, job).became == "done"
+    assert left(out) == {"photo-denoise.png", ".preimage/photo.png.denoise.json"}
 
 
 def test_threads_and_the_place_of_the_input_are_no_other_job(picture, out, tmp_path):

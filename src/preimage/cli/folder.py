@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from preimage.errors import InputError
 from preimage.folders.jobs import Asked
 from preimage.folders.listing import Listing, listing_of
 from preimage.folders.options import FolderOptions
+from preimage.folders.processes import ProcessRun
 from preimage.folders.results import write_table
 from preimage.folders.run import FolderRun, Turn, looked_at
 from preimage.folders.work import Ended
@@ -50,7 +53,7 @@ def execute_folder(command: Command, asked: FolderOptions) -> int:
     if command.run.preview:
         raise InputError("--preview is of one image: leave it out", code="option")
     shares, gpus = asked.shares(), asked.gpu_numbers()
-    workers = Workers.chosen(asked.workers, gpus, command.run.threads)
+    crew = _crew(asked, gpus, command.run.threads)
     listing = listing_of(command.inputs, recursive=asked.recursive, listed=asked.listed, apart_from=out)
     listing = listing if shares is None else listing.shard(*shares)
     further = {name: path for name, path in command.outputs.items() if name != "output"}
@@ -59,7 +62,7 @@ def execute_folder(command: Command, asked: FolderOptions) -> int:
             Asked(command.task, command.options, out, further, command.run, asked.target_column),
             listing,
             asked,
-            workers,
+            crew.count,
         )
     made = {name: out_folder(path) for name, path in further.items()}
     every = Asked(command.task, command.options, out_folder(out), made, command.run, asked.target_column)
@@ -70,16 +73,44 @@ def execute_folder(command: Command, asked: FolderOptions) -> int:
     shown = Shown(command.quiet, skipped=listing.skipped)
     with Interrupt(quiet=True) as interrupt:
         turns = _turns(every, listing, shown)
-        code = _run(turns, workers, asked, command, interrupt, shown, report)
+        code = _run(turns, crew, asked, command, interrupt, shown, report)
         while asked.watch and not interrupt.number:
             appeared = _appeared(command, asked, shares, out, {turn.name for turn in turns}, interrupt)
             new = _turns(every, appeared, shown)
             turns += new
-            code = max(code, _run(new, workers, asked, command, interrupt, shown, report))
+            code = max(code, _run(new, crew, asked, command, interrupt, shown, report))
     if table is not None:
         write_table(out, command.task.name, table)
     _sum_up(shown, command, table)
     return interrupt.exit_code if interrupt.number else code or (2 if shown.refused else 0)
+
+
+@dataclass(frozen=True)
+class _Crew:
+    """Who works on the pictures: a run of given pictures, and how many are worked on at once."""
+
+    run: Callable[..., FolderRun]
+    count: int
+
+
+def _crew(asked: FolderOptions, gpus: tuple[str, ...], threads: int | None) -> _Crew:
+    """Processes of this machine, or a cluster.
+
+    Raises:
+        InputError: options of the one with the other, no such cluster.
+    """
+    if asked.ray is None:
+        if asked.gpu_share is not None:
+            raise InputError("--gpu-share is of a cluster: give --ray ADDRESS, or --gpus here", code="option")
+        workers = Workers.chosen(asked.workers, gpus, threads)
+        return _Crew(partial(ProcessRun, workers=workers), workers.count)
+    if asked.workers is not None or gpus:
+        raise InputError("--ray chooses the machines: leave --workers and --gpus out", code="option")
+    from preimage.folders.cluster import RayRun, Slots, connected
+
+    ray = connected(asked.ray)
+    slots = Slots.of(ray.cluster_resources(), threads, asked.gpu_share)
+    return _Crew(partial(RayRun, ray=ray, slots=slots), slots.count)
 
 
 def _turns(every: Asked, listing: Listing, shown: Shown) -> list[Turn]:
@@ -98,7 +129,7 @@ def _turns(every: Asked, listing: Listing, shown: Shown) -> list[Turn]:
 
 def _run(
     turns: Sequence[Turn],
-    workers: Workers,
+    crew: _Crew,
     asked: FolderOptions,
     command: Command,
     interrupt: Interrupt,
@@ -108,12 +139,12 @@ def _run(
     if not turns:
         return 0
 
-    def hears(turn: Turn, ended: Ended, seconds: float) -> None:
+    def hears(turn: Turn, ended: Ended) -> None:
         shown.hear(turn, ended)
         if report is not None and ended.became in ("done", "failed"):
             report.add(turn, ended)
 
-    run = FolderRun(turns, workers, retry_failed=asked.retry_failed, allow_code=True, hears=hears)
+    run = crew.run(turns, retry_failed=asked.retry_failed, allow_code=True, hears=hears)
     told = False
     with run, shown.during(run):
         while not run.ended:
@@ -124,6 +155,8 @@ def _run(
                 say("preimage: ending: what is at hand is saved, the same command goes on")
                 run.stop()
     shown.counts["left"] += run.total - sum(run.counts.values())
+    if run.broken is not None:
+        raise InputError(f"no image can be worked on: {run.broken}", code="device")
     return 2 if any(run.counts[each] for each in UNDONE) else 0
 
 
@@ -163,7 +196,7 @@ def _appeared(
     return Listing(())
 
 
-def _dry_run(every: Asked, listing: Listing, asked: FolderOptions, workers: Workers) -> int:
+def _dry_run(every: Asked, listing: Listing, asked: FolderOptions, workers: int) -> int:
     """What would be done; how long it takes and with how much memory is known by four steps of the first picture."""
     shown = Shown(quiet=False)
     turns = _turns(every, listing, shown)
@@ -179,10 +212,10 @@ def _dry_run(every: Asked, listing: Listing, asked: FolderOptions, workers: Work
 
         first = foreseen(turns, retry_failed=asked.retry_failed)
         if first is not None:
-            seconds = in_words(first.seconds * counts["to do"] / workers.count)
-            memory = f"{first.memory * workers.count / 2**30:.1f} GB"
+            seconds = in_words(first.seconds * counts["to do"] / workers)
+            memory = f"{first.memory * workers / 2**30:.1f} GB"
             say(
-                f"by four steps of {first.name}: at most {seconds} with {workers.count} workers if all are of its size, "
+                f"by four steps of {first.name}: at most {seconds} with {workers} workers if all are of its size, "
                 f"{memory} of memory",
                 stream="stdout",
             )

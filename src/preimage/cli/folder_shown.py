@@ -15,6 +15,7 @@ from preimage.folders.work import Ended
 from preimage.jobs.projection import in_words
 
 PLAIN_EVERY = 10.0  # seconds between two lines
+MOST_SHOWN = 20  # lines of the table
 WORDS = {
     "done": "done",
     "was done": "done before",
@@ -92,14 +93,17 @@ def _line(run: FolderRun) -> str:
 
 
 def _table(run: FolderRun) -> Any:
-    """One line of all, and one for each worker."""
+    """One line of all, and one for each picture that is worked on."""
     from rich.table import Table
 
     table = Table.grid(padding=(0, 2))
     table.add_row(_line(run))
-    for _, doing in sorted(run.doing.items()):
+    doings = list(run.doing.values())
+    for doing in doings[:MOST_SHOWN]:
         left = doing.seconds_left
         at_most = "" if left is None else f"at most {in_words(left)}"
         step = f"step {doing.step} of {doing.of}" if doing.of else "begins"
         table.add_row(f"  {doing.name}", step, at_most)
+    if len(doings) > MOST_SHOWN:
+        table.add_row(f"  and {len(doings) - MOST_SHOWN} others")
     return table

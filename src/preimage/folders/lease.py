@@ -56,6 +56,9 @@ class Lease:
             name: in a folder that exists.
             beat: seconds between two heartbeats.
             stale: seconds without one, after which a lease is taken over.
+
+        Raises:
+            OSError: a full disk, a folder that cannot be written to.
         """
         last = _last(name)
         if last and not _is_stale(_file(name, last), stale):
@@ -65,8 +68,12 @@ class Lease:
             descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         except FileExistsError:
             return None  # another one was faster
-        with os.fdopen(descriptor, "w") as file:
-            json.dump({"owner": token, "host": _machine(), "pid": os.getpid()}, file)
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                json.dump({"owner": token, "host": _machine(), "pid": os.getpid()}, file)
+        except OSError:  # a full disk
+            path.unlink(missing_ok=True)
+            raise
         lease = cls(name, last + 1, token, beat)
         if lease.held:
             return lease
@@ -100,6 +107,14 @@ class Lease:
         while not self._ended.wait(every):
             with contextlib.suppress(OSError):
                 os.utime(_file(self._name, self._number))
+
+
+def clear(name: Path) -> None:
+    """Remove the lease of an owner that died after its work was done, if there is one."""
+    if _last(name):
+        lease = Lease.take(name)
+        if lease is not None:
+            lease.release()
 
 
 def is_held(name: Path, stale: float = STALE) -> bool:

@@ -31,6 +31,20 @@ class FolderOptions(TaskOptions):
         minimum=1,
     )
     gpus: str | None = option(None, help="Numbers of the GPUs, as 0,1: one worker on each.", group=GROUP)
+    ray: str | None = option(
+        None,
+        help="Work on a cluster of Ray: auto, the one of this machine or of RAY_ADDRESS, or HOST:PORT. "
+        "All its machines must know the paths.",
+        group=GROUP,
+        metavar="ADDRESS",
+    )
+    gpu_share: float | None = option(
+        None,
+        help="Of a GPU of the cluster, what one image takes: 0.25 puts four on each "
+        "(default: 1 where there are GPUs, else 0).",
+        group=GROUP,
+        minimum=0,
+    )
     shard: str | None = option(
         None, help="K/N: the K-th of N shares, by name, for as many machines (a Slurm array, say).", group=GROUP
     )

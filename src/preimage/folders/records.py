@@ -28,7 +28,10 @@ _WAYS = ("overwrite", "report", "threads", "autosave", "resume", "reference")
 
 @dataclass(frozen=True)
 class Written:
-    """A file as it was written: by its hash, and by what shows quickly that it is still the same."""
+    """A file as it was written: by its hash, and by what shows quickly that it is still the same.
+
+    Its path is that below the output folder where it lies in it, so that the folder may be moved, or called by another name.
+    """
 
     path: str
     sha256: str
@@ -36,19 +39,26 @@ class Written:
     changed: int  # nanoseconds
 
     @classmethod
-    def of(cls, path: Path) -> Written:
+    def of(cls, path: Path, out: Path) -> Written:
         found = path.stat()
-        return cls(str(path), sha256_of(path), found.st_size, found.st_mtime_ns)
+        return cls(below(path, out), sha256_of(path), found.st_size, found.st_mtime_ns)
 
-    def is_unchanged(self) -> bool:
+    def is_unchanged(self, out: Path) -> bool:
         """Whether the file is as it was written; it is read only where its time has changed."""
+        path = out / self.path
         try:
-            found = Path(self.path).stat()
+            found = path.stat()
         except OSError:
             return False
         if found.st_size != self.size:
             return False
-        return found.st_mtime_ns == self.changed or sha256_of(Path(self.path)) == self.sha256
+        return found.st_mtime_ns == self.changed or sha256_of(path) == self.sha256
+
+
+def below(path: Path, out: Path) -> str:
+    """A path below an output folder; of one elsewhere the absolute path."""
+    whole, root = path.parent.resolve() / path.name, out.resolve()
+    return whole.relative_to(root).as_posix() if whole.is_relative_to(root) else str(whole)
 
 
 @dataclass(frozen=True)
@@ -95,10 +105,10 @@ class Record:
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None
 
-    @property
-    def seconds(self) -> float:
-        """How long it took; 0 where that is not known."""
-        return float(self.report.get("seconds") or 0.0)
+    def has_written(self, path: Path, out: Path) -> bool:
+        """Whether a file is one of these results, and as it was written."""
+        name = below(path, out)
+        return any(each.path == name and each.is_unchanged(out) for each in self.written.values())
 
 
 @dataclass(frozen=True)
@@ -160,36 +170,34 @@ class Place:
 Standing = Literal["to do", "done", "failed", "in the way"]
 
 
-def standing(record: Record | None, job: Job, places: Places, known_by: str, *, retry_failed: bool) -> Standing:
+def standing(
+    place: Place, record: Record | None, job: Job, places: Places, known_by: str, *, retry_failed: bool
+) -> Standing:
     """What is to be done about a picture.
 
     "in the way": a file that is no result of ours, or was changed since, which nothing but --overwrite may replace.
     """
     if job.run.overwrite:
-        return "done" if _is_done(record, known_by) else "to do"
+        return "done" if _is_done(record, known_by, place.out) else "to do"
     if record is None:
         return "in the way" if any(path.exists() for path in places.written.values()) else "to do"
-    if _is_done(record, known_by):
+    if _is_done(record, known_by, place.out):
         return "done"
-    ours = {each.path: each for each in record.written.values()}
-    strange = [
-        path
-        for path in places.written.values()
-        if path.exists() and not (record.state == "writing" or (str(path) in ours and ours[str(path)].is_unchanged()))
-    ]
-    if strange:
+    if record.state != "writing" and any(
+        path.exists() and not record.has_written(path, place.out) for path in places.written.values()
+    ):
         return "in the way"
     if record.state == "failed" and record.job == known_by and not retry_failed and record.code not in NOT_THE_PICTURE:
         return "failed"
     return "to do"
 
 
-def _is_done(record: Record | None, known_by: str) -> bool:
+def _is_done(record: Record | None, known_by: str, out: Path) -> bool:
     return (
         record is not None
         and record.state == "done"
         and record.job == known_by
-        and all(each.is_unchanged() for each in record.written.values())
+        and all(each.is_unchanged(out) for each in record.written.values())
     )
 
 

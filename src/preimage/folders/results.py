@@ -87,7 +87,7 @@ def standings_in(out: Path) -> Standings:
 
 def write_table(out: Path, task: str, path: Path) -> Path:
     """One CSV of all pictures of a task: input, state, output, error, and the numbers of their reports."""
-    rows = [_row(record) for _, record in records_in(out) if record.task == task]
+    rows = [_row(record, out) for _, record in records_in(out) if record.task == task]
     columns = list(dict.fromkeys(column for row in rows for column in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
@@ -96,10 +96,10 @@ def write_table(out: Path, task: str, path: Path) -> Path:
     return write_bytes_atomically(path, text.getvalue().encode(), overwrite=True)
 
 
-def _row(record: Record) -> dict[str, Any]:
+def _row(record: Record, out: Path) -> dict[str, Any]:
     written = record.written.get("output")
     row: dict[str, Any] = {"input": record.input, "state": record.state}
-    row["output"] = "" if written is None else written.path
+    row["output"] = "" if written is None else str(out / written.path)
     row["error"] = record.error or ""
     return row | {name: value for name, value in _numbers(record.report) if name not in row and name != "task"}
 

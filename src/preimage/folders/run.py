@@ -1,28 +1,22 @@
-"""A run over many pictures: worker processes, who takes which picture next, and what has become of each.
+"""A run over many pictures: which comes next, and what has become of each. Who works on them is another's business.
 
-A worker that dies, of memory or a defect, takes its picture with it and nothing else: another one is started, and the picture
-comes again, three times at most.
+Worker processes of this machine do (processes.py), or a cluster (cluster.py).
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
-import os
-import subprocess
-import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import IO
 
 from preimage.errors import InputError
-from preimage.folders.records import MOST_ATTEMPTS, Place
-from preimage.folders.work import Became, Ended, look, set_aside
-from preimage.folders.worker import turn_line
-from preimage.folders.workers import Workers
+from preimage.folders import lease
+from preimage.folders.records import Place
+from preimage.folders.work import Became, Ended, look
 from preimage.jobs.job import Job
 
 WAITED = 1.0  # seconds until a picture that another process has is looked at again
@@ -40,6 +34,12 @@ class Turn:
     def name(self) -> str:
         return self.place.name
 
+    def with_threads(self, threads: int | None) -> Turn:
+        """With so many processor threads, unless its job says how many."""
+        if threads is None or self.job.run.threads is not None:
+            return self
+        return replace(self, job=replace(self.job, run=replace(self.job.run, threads=threads)))
+
 
 @dataclass
 class Doing:
@@ -56,12 +56,11 @@ class Doing:
         return None if not self.step else (self.of - self.step) * (time.monotonic() - self.begun) / self.step
 
 
-class FolderRun:
+class FolderRun(ABC):
     """The turns of many pictures; a context, and `wait` until `ended`.
 
     Args:
         turns: each picture once.
-        workers: the processes.
         retry_failed: whether those that failed are tried again.
         allow_code: as `run_job`.
         hears: is told of every picture that ended, by the thread that heard of it, one at a time.
@@ -70,29 +69,39 @@ class FolderRun:
     def __init__(
         self,
         turns: Sequence[Turn],
-        workers: Workers,
         *,
         retry_failed: bool = False,
         allow_code: bool = False,
-        hears: Callable[[Turn, Ended, float], object] = lambda turn, ended, seconds: None,
+        hears: Callable[[Turn, Ended], object] = lambda turn, ended: None,
     ) -> None:
         self.total: int = len(turns)
         self.counts: Counter[Became] = Counter()
-        self.doing: dict[int, Doing] = {}
+        self.doing: dict[int | str, Doing] = {}
         self.begun: float = time.monotonic()
+        self.broken: str | None = None  # why no picture can be worked on
         self._retry, self._allow, self._hears = retry_failed, allow_code, hears
-        self._workers = workers
         self._waiting: deque[tuple[float, Turn]] = deque((0.0, turn) for turn in turns)
         self._open = len(turns)  # neither ended nor left
         self._lock = threading.Condition()
         self._stops = False
-        self._processes: dict[int, subprocess.Popen[str]] = {}
-        self._threads = [
-            threading.Thread(target=self._attend, args=(number,), daemon=True)
-            for number in range(min(workers.count, max(1, len(turns))))
-        ]
+        self._threads: list[threading.Thread] = []
+
+    @abstractmethod
+    def _attendants(self) -> Sequence[Callable[[], object]]:
+        """What is run in a thread each, until no picture is open or the run is to stop."""
+
+    @abstractmethod
+    def _tell_to_stop(self) -> None:
+        """Tell whoever is at work on a picture to save a checkpoint, and to leave."""
+
+    @abstractmethod
+    def _end_by_force(self) -> None:
+        """End whoever has not left when the time for it is over."""
 
     def __enter__(self) -> FolderRun:
+        self._threads = [
+            threading.Thread(target=self._attend, args=(each,), daemon=True) for each in self._attendants()
+        ]
         for thread in self._threads:
             thread.start()
         return self
@@ -102,8 +111,7 @@ class FolderRun:
         deadline = time.monotonic() + GRACE
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
-        for process in list(self._processes.values()):
-            process.kill()
+        self._end_by_force()
         for thread in self._threads:
             thread.join(5.0)
 
@@ -123,30 +131,28 @@ class FolderRun:
         with self._lock:
             self._stops = True
             self._lock.notify_all()
-        for process in list(self._processes.values()):
-            _end_input(process)
+        self._tell_to_stop()
 
-    def _attend(self, number: int) -> None:
-        """One worker's turns, with as many processes as it takes."""
-        process = None
+    def _attend(self, attendant: Callable[[], object]) -> None:
         try:
-            while (turn := self._next()) is not None:
-                known = self._known(turn)
-                if known is not None:
-                    self._end(turn, known, 0.0)
-                    continue
-                if process is None or process.poll() is not None:
-                    _close(process)
-                    process = self._started(number)
-                self._give(number, process, turn)
+            attendant()
         finally:
-            self._processes.pop(number, None)
-            _close(process)
             with self._lock:
                 self._lock.notify_all()
 
-    def _next(self) -> Turn | None:
-        """The next picture; None where there is none any more. One that another process has is waited for, after all others."""
+    def _next(self, *, waits: bool = True) -> Turn | None:
+        """The next picture that is not known to be done; None where there is none any more, or (without `waits`) now.
+
+        One that another process has comes again after all others.
+        """
+        while (turn := self._taken(waits)) is not None:
+            known = self._known(turn)
+            if known is None:
+                return turn
+            self._end(turn, known)
+        return None
+
+    def _taken(self, waits: bool) -> Turn | None:
         with self._lock:
             while not self._stops and self._open:
                 now = time.monotonic()
@@ -154,118 +160,39 @@ class FolderRun:
                     if since <= now:
                         del self._waiting[place]
                         return turn
+                if not waits:
+                    break
                 self._lock.wait(0.1)
             return None
 
     def _known(self, turn: Turn) -> Ended | None:
         try:
-            return look(turn.place, turn.job, retry_failed=self._retry)
+            known = look(turn.place, turn.job, retry_failed=self._retry)
         except InputError:
             return None  # the worker says what is wrong, and keeps a record of it
+        if known is not None:
+            with contextlib.suppress(OSError):
+                lease.clear(turn.place.stem)
+        return known
 
-    def _started(self, number: int) -> subprocess.Popen[str]:
-        gpus = self._workers.gpus
-        environment = dict(os.environ) | ({"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} if gpus else {})
-        pipe = subprocess.PIPE
-        process = subprocess.Popen(
-            [sys.executable, "-m", "preimage.folders.worker"], stdin=pipe, stdout=pipe, text=True, env=environment
-        )
-        with self._lock:
-            self._processes[number] = process
-            stops = self._stops
-        if stops:
-            _end_input(process)
-        return process
-
-    def _give(self, number: int, process: subprocess.Popen[str], turn: Turn) -> None:
-        """Send a picture, and hear what becomes of it, or that the process has died."""
-        assert process.stdin is not None
-        assert process.stdout is not None
-        doing = self.doing[number] = Doing(turn.name)
-        line = turn_line(turn.place, self._with_threads(turn.job), retry_failed=self._retry, allow_code=self._allow)
-        with contextlib.suppress(OSError, ValueError):  # it is dead already, or was told to end
-            process.stdin.write(line)
-            process.stdin.flush()
-        said = _heard(process.stdout, doing)
-        self.doing.pop(number, None)
-        if said is None:
-            process.wait()
-            self._died(turn, process.returncode)
-            return
-        became: Became = said["became"]  # type: ignore[assignment]
-        if became in ("busy", "lost"):
-            self._again(turn, WAITED)
-            return
-        error = said.get("error")
-        self._end(turn, Ended(became, None if error is None else str(error)), float(str(said.get("seconds") or 0)))
-
-    def _with_threads(self, job: Job) -> Job:
-        if self._workers.threads is None or job.run.threads is not None:
-            return job
-        return replace(job, run=replace(job.run, threads=self._workers.threads))
-
-    def _died(self, turn: Turn, code: int | None) -> None:
-        """A process ended in the midst of a picture: it comes again, unless that has happened too often."""
-        if self._stops:
-            self._end(turn, Ended("interrupted"), 0.0)
-            return
-        record = turn.place.read()
-        if record is None or record.attempts < MOST_ATTEMPTS:
-            self._again(turn, 0.0)
-            return
-        reason = (
-            f"its process ended {record.attempts} times while it was worked on ({_words(code)}): take a smaller picture"
-        )
-        ended = set_aside(turn.place, turn.job, reason)
-        if ended is None:
+    def _heard(self, turn: Turn, ended: Ended) -> None:
+        """What a worker says has become of a picture."""
+        if ended.became in ("busy", "lost"):
             self._again(turn, WAITED)
         else:
-            self._end(turn, ended, 0.0)
+            self._end(turn, ended)
 
     def _again(self, turn: Turn, after: float) -> None:
         with self._lock:
             self._waiting.append((time.monotonic() + after, turn))
             self._lock.notify_all()
 
-    def _end(self, turn: Turn, ended: Ended, seconds: float) -> None:
+    def _end(self, turn: Turn, ended: Ended) -> None:
         with self._lock:
             self.counts[ended.became] += 1
             self._open -= 1
-            self._hears(turn, ended, seconds)
+            self._hears(turn, ended)
             self._lock.notify_all()
-
-
-def _end_input(process: subprocess.Popen[str]) -> None:
-    """Tell a worker to save and leave."""
-    with contextlib.suppress(OSError):  # what it was sent last may not have arrived
-        if process.stdin is not None:
-            process.stdin.close()
-
-
-def _close(process: subprocess.Popen[str] | None) -> None:
-    """Wait until a worker has left."""
-    if process is not None:
-        _end_input(process)
-        process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
-
-
-def _heard(answers: IO[str], doing: Doing) -> dict[str, object] | None:
-    """What became of a picture; None if the process died before it said so."""
-    for line in answers:
-        try:
-            said = json.loads(line)
-        except ValueError:
-            return None  # it died in the midst of a line
-        if "became" in said:
-            return said
-        doing.step, doing.of = said["step"], said["of"]
-    return None
-
-
-def _words(code: int | None) -> str:
-    return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
 
 
 def looked_at(turns: Sequence[Turn], *, retry_failed: bool = False) -> Counter[str]:

@@ -41,7 +41,8 @@ def look(place: Place, job: Job, *, retry_failed: bool = False) -> Ended | None:
         InputError: a file that the job names beside its input cannot be read.
     """
     places, record = places_of(job), place.read()
-    found = standing(record, job, places, job_hash(job), retry_failed=retry_failed)
+    known_by = "" if record is None else job_hash(job)  # for which all its files are read
+    found = standing(place, record, job, places, known_by, retry_failed=retry_failed)
     if found == "done":
         return Ended("was done", record=record)
     if found == "failed" and record is not None:
@@ -71,8 +72,13 @@ def work_on(
         stops: asked at every step: whether to save a checkpoint, and to leave.
         shows: is given the Running and each of its steps.
     """
-    place.stem.parent.mkdir(parents=True, exist_ok=True)
-    lease = Lease.take(place.stem)
+    try:
+        place.stem.parent.mkdir(parents=True, exist_ok=True)
+        lease = Lease.take(place.stem)
+    except OSError as error:  # a full disk, a folder that cannot be written to
+        return Ended(
+            "failed", f"{place.stem.parent} cannot be written to ({error.strerror}): free some space, or see its rights"
+        )
     if lease is None:
         return Ended("busy")
     with lease:
@@ -101,7 +107,10 @@ def _failed(place: Place, job: Job, lease: Lease, error: str, code: str | None) 
     known = place.read()
     job_known = known.job if known is not None else _hash_or_nothing(job)
     record = Record(job.task, str(job.input), job_known, "failed", error=error, code=code)
-    return Ended("failed", error, place.write(record))
+    try:
+        return Ended("failed", error, place.write(record))
+    except InputError:  # a full disk: it is said, and done the next time
+        return Ended("failed", error)
 
 
 def _hash_or_nothing(job: Job) -> str:
@@ -141,9 +150,10 @@ class _Turn:
         goes_on = self.before is not None and self.before.state in ("started", "interrupted", "writing")
         if checkpoint is not None and before is not None and not goes_on:
             checkpoint.unlink(missing_ok=True)  # of a job that was changed, or is done anew
-        ours = {each.path for each in before.written.values()} if before is not None else set[str]()
         own = before is not None and before.state == "writing"
-        replaces = own or any(str(path) in ours and path.exists() for path in places.written.values())
+        replaces = own or (
+            before is not None and any(before.has_written(path, self.place.out) for path in places.written.values())
+        )
         resumes = goes_on and checkpoint is not None and checkpoint.exists()
         run = replace(job.run, resume=resumes, overwrite=job.run.overwrite or (replaces and not resumes), report=None)
         return replace(job, run=run)
@@ -163,7 +173,7 @@ class _Turn:
             folder.mkdir(parents=True, exist_ok=True)
         with threads_of(self.job.run.threads):
             running = self._begun()
-            if not self._ran(running):
+            if not self._ran(running, started):
                 if not self.lease.held:
                     return Ended("lost")
                 running.save()
@@ -185,7 +195,7 @@ class _Turn:
             anew = replace(self.job, run=replace(self.job.run, resume=False))
             return Running(anew, allow_code=self.allow_code)
 
-    def _ran(self, running: Any) -> bool:
+    def _ran(self, running: Any, started: Record) -> bool:
         """Whether the run came to its end; it ends before where it is to stop, or is another one's meanwhile."""
         saved = asked = time.monotonic()
         if self.stops():
@@ -202,6 +212,10 @@ class _Turn:
             if now - saved > SAVED_EVERY:
                 saved = now
                 running.save()
+                if (
+                    started.attempts
+                ):  # it came further, so that whoever is lost from here on was not lost to what went before
+                    started = self.place.write(replace(started, attempts=0))
         return True
 
     def _published(self, running: Any, started: Record) -> Ended:
@@ -210,7 +224,9 @@ class _Turn:
             return Ended("lost")
         self.place.write(replace(started, state="writing"))
         outcome = running.finish()
-        written = {name: Written.of(path) for name, path in running.places.written.items() if path.is_file()}
+        written = {
+            name: Written.of(path, self.place.out) for name, path in running.places.written.items() if path.is_file()
+        }
         done = replace(started, state="done", attempts=0, written=written, report=outcome.report)
         record = self.place.write(done)
         running.settle()

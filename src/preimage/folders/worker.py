@@ -1,8 +1,8 @@
 """A worker process: `python -m preimage.folders.worker`. It takes turns as lines of JSON, and says what becomes of them.
 
-A line in: {"job": ..., "out": ..., "name": ..., "retry_failed": ..., "allow_code": ...}. Lines out: {"step": ..., "of": ...}
-now and then, and {"became": ..., "error": ..., "seconds": ...} at the end of each. When its standard input ends, or at
-SIGTERM, it saves a checkpoint and leaves: nobody listens any more.
+A line in: {"job": ..., "out": ..., "name": ..., "retry_failed": ..., "allow_code": ...}. Lines out: {"ready": true} once,
+{"step": ..., "of": ...} now and then, and {"became": ..., "error": ...} at the end of each. When its standard input ends, or
+at SIGTERM, it saves a checkpoint and leaves: nobody listens any more.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -30,6 +30,17 @@ def turn_line(place: Place, job: Job, *, retry_failed: bool, allow_code: bool) -
     """What a worker is sent for one picture."""
     sent = {"job": job.to_json(), "out": str(place.out), "name": place.name}
     return json.dumps(sent | {"retry_failed": retry_failed, "allow_code": allow_code}) + "\n"
+
+
+def take_turn(
+    line: str, *, stops: Callable[[], bool], shows: Callable[[Any, Any], object] = lambda running, step: None
+) -> Ended:
+    """Do what `turn_line` says; stops, shows: as `work_on`."""
+    turn = json.loads(line)
+    job = Job.from_json(turn["job"])
+    place = Place(Path(turn["out"]), turn["name"], job.task)
+    ways = {name: bool(turn[name]) for name in ("retry_failed", "allow_code")}
+    return work_on(place, job, stops=stops, shows=shows, **ways)
 
 
 class _Worker:
@@ -48,7 +59,7 @@ class _Worker:
         self.ends.set()
         self._turns.put(None)
 
-    def turns(self) -> Iterator[dict[str, Any]]:
+    def turns(self) -> Iterator[str]:
         while not self.ends.is_set():
             try:
                 line = self._turns.get(timeout=0.2)
@@ -56,24 +67,19 @@ class _Worker:
                 continue
             if line is None:
                 return
-            yield json.loads(line)
+            yield line
 
-    def take(self, turn: dict[str, Any]) -> None:
-        job = Job.from_json(turn["job"])
-        place = Place(Path(turn["out"]), turn["name"], job.task)
-        ways = {name: bool(turn[name]) for name in ("retry_failed", "allow_code")}
-        ended: Ended = work_on(place, job, stops=self.ends.is_set, shows=self._show, **ways)
-        record = ended.record
-        seconds = 0.0 if record is None else record.seconds
-        self._say({"became": ended.became, "error": ended.error, "seconds": seconds})
+    def take(self, line: str) -> None:
+        ended = take_turn(line, stops=self.ends.is_set, shows=self._show)
+        self.say({"became": ended.became, "error": ended.error})
 
     def _show(self, running: Any, step: Any) -> None:
         now = time.monotonic()
         if now - self._told > TOLD_EVERY:
             self._told = now
-            self._say({"step": step.index, "of": max(step.total, step.index)})
+            self.say({"step": step.index, "of": max(step.total, step.index)})
 
-    def _say(self, what: dict[str, Any]) -> None:
+    def say(self, what: dict[str, Any]) -> None:
         with contextlib.suppress(OSError, ValueError):  # whoever started it may be gone
             self._answers.write(json.dumps(what) + "\n")
             self._answers.flush()
@@ -87,8 +93,9 @@ def main() -> int:
     worker = _Worker(answers)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started it, who ends the input
     signal.signal(signal.SIGTERM, lambda number, frame: worker.ends.set())
-    for turn in worker.turns():
-        worker.take(turn)
+    worker.say({"ready": True})
+    for line in worker.turns():
+        worker.take(line)
     return 0
 
 
