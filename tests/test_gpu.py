@@ -16,8 +16,9 @@ import torch
 from classifiers.small import tiny
 from specimens import THIN, clean, noisy
 
-from preimage import deblur, denoise, inpaint, invert, super_resolve
+from preimage import deblur, denoise, flash_no_flash, inpaint, invert, super_resolve
 from preimage.engine.checkpoint import load, save
+from preimage.engine.cuda_graphs import WARM_STEPS
 from preimage.engine.devices import choose_device
 from preimage.recipes import recipe
 from studies import study
@@ -96,3 +97,26 @@ def test_a_study_mixes_no_devices(name, tmp_path: Path):
     measured = [float(row[column]) for row in rows]
     assert all(math.isfinite(value) for value in measured if not math.isnan(value))
     assert not all(map(math.isnan, measured))  # the truth of a removed object is not known
+
+
+TASKS = {
+    "denoise": lambda: denoise(noisy(), recipe="fast"),
+    "denoise apart": lambda: denoise(clean(128) + 0.1 * torch.randn(1, 3, 128, 128), sigma=0.1, restarts=3),
+    "inpaint": lambda: inpaint(clean(64), mask=torch.arange(64).remainder(4).gt(0).expand(1, 1, 64, 64).float()),
+    "super-resolve": lambda: super_resolve(clean(32), factor=2),
+    "deblur": lambda: deblur(clean(64), kernel="gaussian:1.5"),
+    "deblur blindly": lambda: deblur(clean(64), kernel="unknown"),
+    "flash": lambda: flash_no_flash(noisy(), flash=clean()),
+}
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS.keys())
+def test_every_restoration_is_recorded_and_replayed(task):
+    run = task()
+    steps = iter(run)
+    for _ in range(20):
+        next(steps)
+    fit = run.current
+    assert fit.graphs is not None
+    assert fit.graphs.ways == ["branches", "in a row"]
+    assert fit.graphs.replays == 20 - WARM_STEPS

@@ -127,6 +127,8 @@ class Jitter:
         # Apple's generator cannot be seeded apart; and the choice among a pool must never wait for the device.
         place = "cpu" if pool is not None or code.device.type == "mps" else code.device
         self.generators: list[torch.Generator] = [stream_of(seed, "jitter", stream, place) for stream in streams]
+        # Whether all that it draws is drawn on the device of the code, so that a recorded step can draw it.
+        self.on_device: bool = pool is None and code.device.type != "mps"
         self.pool: list[torch.Tensor] = []
         if pool is not None and deviation:
             shared = stream_of(seed, "jitter", SHARED)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+from engine.fake_cuda import Stream, captured, fake_cuda, log
 from specimens import THIN, THIN_ADAM, THIN_MASKED, StopApart, fit_of, noisy
 from waits import counted
 
 from preimage.engine import cuda_graphs as graphs
 from preimage.engine.fit import READ_EVERY, Fit
-from preimage.engine.members import Members
+from preimage.engine.members import Members, stacking_pays
 from preimage.problem import Problem
 from preimage.stopping import (
     StoppingRule,
@@ -118,72 +119,137 @@ def test_looking_at_the_result_between_two_readings_changes_nothing(rule):
 # ---------------------------------------------------------------------- recorded steps
 
 
+@pytest.fixture
+def cuda() -> Iterator[None]:
+    with fake_cuda():
+        yield
+
+
 def replayed(fit: Fit, **options) -> graphs.CudaGraphs:
-    """Replays by calling again: what a CUDA graph does, without one."""
-    fit.graphs = made = graphs.CudaGraphs(fit._move, fit._terms, **{"record": lambda call: call} | options)
+    """A fit whose steps are recorded."""
+    fit.graphs = made = graphs.CudaGraphs(fit.descent, **options)
     return made
 
 
+def apart(fit: Fit) -> Fit:
+    """A fit whose members are computed apart, as larger ones are."""
+    fit.members = fit.descent.members = Members(fit.prior, stacked=False)
+    return fit
+
+
 @each_recipe
-@pytest.mark.parametrize("restarts", [1, 2])
-def test_replayed_steps_are_the_steps(recipe, restarts):
+@pytest.mark.parametrize("restarts", [1, 3])
+@pytest.mark.parametrize("stacked", [True, False])
+def test_replayed_steps_are_the_steps(recipe, restarts, stacked, cuda):
     plain, recorded = (fitted(recipe=recipe, restarts=restarts, read_every=1) for _ in range(2))
-    calls = []
-    made = replayed(recorded, record=lambda call: calls.append(call) or call)
+    if not stacked:
+        plain, recorded = apart(plain), apart(recorded)
+    made = replayed(recorded)
     assert torch.equal(plain.run().image, recorded.run().image)
     assert not made.plainly
-    assert len(calls) == (1 if plain.members.stacked else restarts)
+    assert [each.replays for each in captured] == [recorded.index - graphs.WARM_STEPS] == [made.replays]
     assert not made.recorded  # let go of at the end, for it holds memory of its own
 
 
-def test_what_is_handed_out_is_not_overwritten_by_the_next_replay():
+@each_recipe
+def test_what_is_random_is_drawn_within_the_recording(recipe, cuda):
+    fit = fitted(recipe=recipe, restarts=1)
+    replayed(fit)
+    steps = iter(fit)
+    for _ in range(6):
+        next(steps)
+    generators = fit.prior.jitter.generators
+    assert captured[0].known == (generators if fit.prior.jitter.on_device else [])
+    draw, drawn = fit.prior.inputs, []
+    fit.prior.inputs = lambda group: drawn.append(group) or draw(group)  # type: ignore[method-assign]
+    next(steps)
+    assert bool(drawn) != fit.prior.jitter.on_device
+
+
+def test_members_are_branches_beside_each_other_that_are_waited_for(cuda):
+    fit = apart(fitted(restarts=3))
+    replayed(fit)
+    steps = iter(fit)
+    for _ in range(graphs.WARM_STEPS):
+        next(steps)
+    log.clear()
+    next(steps)
+    trunk = Stream.current
+    branches = [each[1] for each in log if each[0] == "new"]
+    assert len(branches) == 3
+    forked = [("wait", branch, trunk) for branch in branches]
+    assert log[3:] == [*forked, *(("on", branch) for branch in branches), *(("wait", trunk, each) for each in branches)]
+
+
+def test_of_many_members_several_follow_each_other_in_a_branch(cuda):
+    fit = apart(fitted(restarts=graphs.BRANCHES + 2))
+    made = replayed(fit)
+    steps = iter(fit)
+    for _ in range(graphs.WARM_STEPS):
+        next(steps)
+    log.clear()
+    next(steps)
+    entered = [each[1] for each in log if each[0] == "on"]
+    assert len(entered) == graphs.BRANCHES + 2
+    assert len(set(map(id, entered))) == graphs.BRANCHES
+    assert made.recorded
+
+
+def test_what_is_handed_out_is_not_overwritten_by_the_next_replay(cuda):
     fit = fitted(restarts=1)
+    replayed(fit)
     held: list[torch.Tensor] = []
-
-    def record(call):
-        outputs: list[torch.Tensor] = []
-
-        def replay():
-            now = call()
-            outputs[:] = outputs or [value.clone() for value in now]
-            for place, value in zip(outputs, now, strict=True):
-                place.copy_(value)
-            return outputs[0], outputs[1]
-
-        return replay
-
-    replayed(fit, record=record)
     for step in fit:
         held.append(step.image)
         assert all(not torch.equal(step.image, other) for other in held[:-1])
 
 
-def test_a_step_that_cannot_be_recorded_is_computed_plainly():
-    def record(call):
-        raise RuntimeError("operation not permitted when stream is capturing")
+def refusing(*ways: str):
+    """A recorder that cannot record in these ways."""
 
-    plain, refused = fitted(), fitted()
-    made = replayed(refused, record=record)
-    assert torch.equal(plain.run().image, refused.run().image)
-    assert made.plainly
+    def record(calls, generators, way):
+        if way in ways:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        return graphs.record_on_cuda(calls, generators, way)
+
+    return record
 
 
-def test_a_replay_that_gives_another_loss_is_not_trusted():
-    fit = fitted(restarts=1)
+@pytest.mark.parametrize(("refused", "left"), [(["branches"], ["in a row"]), (["branches", "in a row"], [])])
+def test_a_step_that_cannot_be_recorded_is_recorded_in_another_way_or_computed_plainly(refused, left, cuda):
+    plain, refusal = (apart(fitted()) for _ in range(2))
+    made = replayed(refusal, record=refusing(*refused))
+    assert torch.equal(plain.run().image, refusal.run().image)
+    assert made.ways == left
+    assert made.plainly == (not left)
 
-    def record(call):
-        def replay():
-            terms, x = call()
-            return 2 * terms, x
 
-        return replay
+@pytest.mark.parametrize(("wrong", "left"), [(["branches"], ["in a row"]), (["branches", "in a row"], [])])
+def test_a_replay_that_gives_another_loss_is_undone(wrong, left, cuda):
+    plain, fit = (apart(fitted()) for _ in range(2))
+
+    def record(calls, generators, way):
+        replay = graphs.record_on_cuda(calls, generators, way)
+        factor = 2 if way in wrong else 1
+        return lambda: [(factor * terms, x) for terms, x in replay()]
 
     made = replayed(fit, record=record)
+    expected, found = plain.run(), fit.run()
+    assert made.ways == left
+    if fit.prior.jitter.on_device:  # what the undone replay drew is gone
+        assert torch.allclose(found.history["loss"][:4], expected.history["loss"][:4], rtol=1e-4)
+
+
+def test_a_number_read_from_the_device_cannot_be_recorded(cuda):
+    fit = fitted(restarts=1)
+    made = replayed(fit)
+    expected = fit.descent.expected
+    fit.descent.expected = lambda group, inputs: (float(inputs.codes[0].sum()), expected(group, inputs))[1]  # type: ignore[method-assign]
     fit.run()
     assert made.plainly
 
 
-def test_a_state_that_is_put_back_is_recorded_anew():
+def test_a_state_that_is_put_back_is_recorded_anew(cuda):
     fit = fit_of(noisy(), rule=after(20))
     made = replayed(fit)
     steps = iter(fit)
@@ -197,10 +263,18 @@ def test_a_state_that_is_put_back_is_recorded_anew():
     assert torch.equal(result.image, straight.image)
 
 
-def test_members_that_stop_leave_the_recording():
+@pytest.mark.parametrize("stacked", [True, False])
+def test_members_that_stop_leave_the_recording(stacked, cuda):
     fit = fitted(StopApart(10, 20), restarts=3, read_every=1)
-    fit.members = Members(fit.prior, stacked=True)
+    fit.members = fit.descent.members = Members(fit.prior, stacked=stacked)
     made = replayed(fit)
-    *_, before, _ = ([*made.recorded] for _ in fit)
+    *_, before, _ = (made.key for _ in fit)
     assert fit.stopped == [10, 20, 20]
-    assert before == [(1, 2)]
+    assert before == (((1, 2),) if stacked else ((1,), (2,)))
+
+
+@pytest.mark.parametrize(("side", "stacked"), [(64, True), (96, False)])
+def test_on_a_gpu_only_small_images_are_computed_in_one_call(side, stacked):
+    prior = THIN.prior(3, (side, side), members=2, device="cpu")
+    prior.device = torch.device("cuda")
+    assert stacking_pays(prior) == stacked

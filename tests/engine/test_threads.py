@@ -136,6 +136,6 @@ def test_one_capture_at_a_time(monkeypatch):
     monkeypatch.setattr(torch.cuda, "graph", Capture)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: None)
-    cuda_graphs.record_on_cuda(lambda: (torch.zeros(1), torch.zeros(1)))
+    cuda_graphs.record_on_cuda([lambda: (torch.zeros(1), torch.zeros(1))], (), "in a row")
     assert modes == ["thread_local"]
     assert not cuda_graphs._CAPTURING.locked()

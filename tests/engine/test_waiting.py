@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from engine.fake_cuda import fake_cuda
 from explain.small import BRIEF, estimated, picture
 from PIL import Image
 from specimens import THIN, THIN_ADAM, THIN_MASKED, clean, noisy
@@ -28,7 +29,8 @@ from preimage import (
     remove_jpeg_artifacts,
     super_resolve,
 )
-from preimage.engine.fit import READ_EVERY
+from preimage.engine.cuda_graphs import WARM_STEPS, CudaGraphs
+from preimage.engine.fit import READ_EVERY, Fit
 
 LONG = {"steps": 3 * READ_EVERY}
 MASKED, NOISE, EXPLAINED = replace(THIN_MASKED, **LONG), replace(THIN, **LONG), replace(BRIEF, **LONG)
@@ -96,3 +98,32 @@ def test_no_step_waits(task, monkeypatch):
         for _ in range(READ_EVERY - 2):
             next(steps)
     assert not waits.counts
+
+
+STEPS_RECORDED = 10
+
+
+def some_steps(run: Any) -> tuple[Any, Any]:
+    """A Fit and the last of some steps."""
+    fit = getattr(run, "fit", run)
+    steps = iter(run)
+    for _ in range(STEPS_RECORDED - 1):
+        next(steps)
+    return fit, next(steps)
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS.keys())
+def test_the_steps_of_every_task_are_recorded_and_are_the_steps(task, monkeypatch):
+    _, plain = some_steps(task())
+    begin = Fit._begin
+
+    def recorded(self, *given, **options):
+        begin(self, *given, **options)
+        self.graphs = CudaGraphs(self.descent)
+
+    monkeypatch.setattr(Fit, "_begin", recorded)
+    with fake_cuda():
+        fit, step = some_steps(task())
+    assert fit.graphs.replays == STEPS_RECORDED - WARM_STEPS
+    assert fit.graphs.ways == ["branches", "in a row"]
+    assert torch.allclose(step.image, plain.image, atol=1e-6)

@@ -1,112 +1,195 @@
-"""A step of a fit as a CUDA graph: recorded once, replayed at every step, so that small kernels do not wait for Python.
+"""A step of all members as one CUDA graph: recorded once, replayed every time, so that small kernels do not wait for Python.
 
-What is recorded must be the same work at the same addresses each time: one group of members, weights and optimizer states
-that are changed in place. What is random (jitter, masks) is drawn outside and copied in.
+What is recorded must be the same work at the same addresses each time: weights and optimizer states that are changed in place,
+random numbers from generators that the graph knows. Members that are not computed in one call are parallel branches of it:
+a network of a few channels leaves most of a GPU idle, and several beside each other fill it.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 
-# Steps of a group that run as they are, aside, before it is recorded: libraries and optimizers allocate in their first ones.
+from preimage.engine.descent import Descent, Groups, Outputs
+from preimage.prior import Inputs
+
+# Steps that run as they are, aside, before one is recorded: libraries and optimizers allocate in their first ones.
 WARM_STEPS = 3
 # A recorded step whose loss is further than this share from that of the same step computed plainly is not trusted.
 TRUSTED = 0.05
+BRANCHES = 8  # at most this many beside each other; further members follow one of these
 
 _CAPTURING = threading.Lock()
 
-Outputs = tuple[torch.Tensor, torch.Tensor]
-Move = Callable[[Sequence[int], Sequence[torch.Tensor], torch.Tensor | None], Outputs]
-Recorder = Callable[[Callable[[], Outputs]], Callable[[], Outputs]]
+Call = Callable[[], Outputs]
+Way = Literal["branches", "in a row"]
+Recorder = Callable[[Sequence[Call], Sequence[torch.Generator], Way], Callable[[], list[Outputs]]]
 
 
 class CudaGraphs:
-    """`move(members, inputs, loss_mask)` replayed from a recording of each group of members.
+    """`descent(groups)` replayed from a recording.
 
-    Where it cannot be recorded (an operator that reads a number from the device, say), or the first replay does not give
-    the loss that `expected` computes plainly, the plain `move` is used from then on.
+    Where a step cannot be recorded (an operator that reads a number from the device, say), or its first replay does not give the
+    losses that are expected, it is undone, and the next way is tried: groups in parallel branches, in a row, and the plain step.
 
     Args:
-        move: a step of some members from their inputs (1, channels, h, w): their terms and outputs before it.
-        expected: the same without moving anything.
-        record: records a call and returns what replays it.
+        descent: what is done.
+        record: records calls and returns what replays them; on CUDA as `record_on_cuda`.
     """
 
-    def __init__(self, move: Move, expected: Move, record: Recorder | None = None) -> None:
-        self._move, self._expected, self._record = move, expected, record or record_on_cuda
+    def __init__(self, descent: Descent, record: Recorder | None = None) -> None:
+        self._descent, self._record = descent, record or record_on_cuda
         self._aside = (lambda call: call()) if record else on_a_side_stream
-        self.plainly: bool = False
+        self.ways: list[Way] = ["branches", "in a row"]
+        self.replays: int = 0
         self.forget()
+
+    @property
+    def plainly(self) -> bool:
+        """Whether nothing can be recorded."""
+        return not self.ways
 
     def forget(self) -> None:
         """Record anew: weights or optimizer states are at other addresses now."""
-        self.seen: dict[tuple[int, ...], int] = {}
-        self.recorded: dict[tuple[int, ...], tuple[list[torch.Tensor], Callable[[], Outputs]]] = {}
+        self.seen: int = 0
+        self.key: tuple[tuple[int, ...], ...] = ()
+        self.recorded: _Recording | None = None
 
-    def __call__(
-        self, members: Sequence[int], inputs: Sequence[torch.Tensor], loss_mask: torch.Tensor | None = None
-    ) -> Outputs:
-        key = tuple(members)
+    def __call__(self, groups: Groups) -> list[Outputs]:
+        key = tuple(map(tuple, groups))
+        if key != self.key:  # one recording at a time: each has memory of its own
+            self.forget()
+            self.key = key
         if self.plainly:
-            return self._move(members, inputs, loss_mask)
-        self.seen[key] = self.seen.get(key, 0) + 1
-        if self.seen[key] <= WARM_STEPS:
-            return self._aside(lambda: self._move(members, inputs, loss_mask))
-        given = [*inputs, *([] if loss_mask is None else [loss_mask])]
-        first = key not in self.recorded
-        if first and not self._recorded(key, given, loss_mask is not None):
-            return self._move(members, inputs, loss_mask)
-        held, replay = self.recorded[key]
-        torch._foreach_copy_(held, given)  # pyright: ignore[reportPrivateImportUsage]
-        should = None
-        if first:
-            with torch.no_grad():
-                should = self._expected(members, inputs, loss_mask)[0].sum()
-        terms, x = (output.clone() for output in replay())
-        if should is not None and not bool((terms.sum() - should).abs() <= TRUSTED * should.abs()):
-            self.plainly = True
-            self.forget()
-        return terms, x
+            return self._descent(groups)
+        self.seen += 1
+        if self.seen <= WARM_STEPS:
+            return self._aside(lambda: self._descent(groups))
+        if self.recorded is None:
+            return self._first(groups)
+        self.replays += 1
+        return self.recorded.replayed()
 
-    def _recorded(self, key: tuple[int, ...], given: list[torch.Tensor], masked: bool) -> bool:
-        """Whether a group could be recorded; groups that share members with it are dropped, with what they hold."""
-        self.recorded = {other: kept for other, kept in self.recorded.items() if not set(other) & set(key)}
-        held = [value.clone() for value in given]
-        inputs, loss_mask = (held[:-1], held[-1]) if masked else (held, None)
-        try:
-            self.recorded[key] = held, self._record(lambda: self._move(key, inputs, loss_mask))
-        except RuntimeError:  # PyTorch's for whatever a CUDA graph cannot hold, out of memory included
-            self.plainly = True
-            self.forget()
-            return False
-        return True
+    def _first(self, groups: Groups) -> list[Outputs]:
+        """Record a step, and replay it for the first time; a plain step if no way of it can be trusted."""
+        while self.ways:
+            way = self.ways[0]
+            if way == "branches" and len(groups) == 1:
+                way = "in a row"
+            try:
+                recording = _Recording(self._descent, groups, self._record, way)
+            except RuntimeError:  # PyTorch's for whatever a CUDA graph cannot hold, out of memory included
+                self._no_longer(way)
+                continue
+            held, should = self._descent.held(groups), recording.expected()
+            outputs = recording.replayed()
+            found = torch.stack([terms.sum() for terms, _ in outputs])
+            if bool(((found - should).abs() <= TRUSTED * should.abs()).all()):
+                self.recorded = recording
+                self.replays += 1
+                return outputs
+            self._descent.put_back(held)
+            self._no_longer(way)
+        return self._descent(groups)
+
+    def _no_longer(self, way: Way) -> None:
+        self.ways = self.ways[self.ways.index(way) + 1 :]
 
 
-def record_on_cuda(call: Callable[[], Outputs]) -> Callable[[], Outputs]:
-    """A call as a CUDA graph: nothing is computed while it is recorded; its outputs are overwritten by each replay."""
+class _Recording:
+    """One recorded step of some groups."""
+
+    def __init__(self, descent: Descent, groups: Groups, record: Recorder, way: Way) -> None:
+        self._descent, self._groups = descent, groups
+        self._generators = [each for group in groups for each in descent.generators(group)]
+        first = [self._drawn_ahead(group) for group in groups]
+        # Drawn within the recording where the device draws, else outside, and copied to where it was when it was recorded.
+        self._within = descent.prior.jitter.on_device
+        self._given = [Inputs([code.clone() for code in codes], _cloned(mask)) for codes, mask in first]
+        calls = [self._call(group, given) for group, given in zip(groups, self._given, strict=True)]
+        self._replay = record(calls, self._generators if self._within else (), way)
+
+    def _call(self, group: Sequence[int], given: Inputs) -> Call:
+        descent, within = self._descent, self._within
+        return lambda: descent.move(group, descent.draw(group) if within else given)
+
+    def _drawn_ahead(self, group: Sequence[int]) -> Inputs:
+        """What will be drawn next, without drawing it."""
+        generators = self._descent.generators(group)
+        states = [each.get_state() for each in generators]
+        found = self._descent.draw(group)
+        for each, state in zip(generators, states, strict=True):
+            each.set_state(state)
+        return found
+
+    @torch.no_grad()
+    def expected(self) -> torch.Tensor:
+        """The loss of each group in the next step."""
+        ahead = [(group, self._drawn_ahead(group)) for group in self._groups]
+        return torch.stack([self._descent.expected(group, given)[0].sum() for group, given in ahead])
+
+    def replayed(self) -> list[Outputs]:
+        """One step; what it returns is never overwritten."""
+        if not self._within:
+            for group, held in zip(self._groups, self._given, strict=True):
+                new = self._descent.draw(group)
+                torch._foreach_copy_(_tensors(held), _tensors(new))  # pyright: ignore[reportPrivateImportUsage]
+        return [(terms.clone(), x.clone()) for terms, x in self._replay()]
+
+
+def _cloned(mask: torch.Tensor | None) -> torch.Tensor | None:
+    return None if mask is None else mask.clone()
+
+
+def _tensors(inputs: Inputs) -> list[torch.Tensor]:
+    return [*inputs.codes, *([] if inputs.loss_mask is None else [inputs.loss_mask])]
+
+
+def record_on_cuda(
+    calls: Sequence[Call], generators: Sequence[torch.Generator], way: Way
+) -> Callable[[], list[Outputs]]:
+    """Calls as a CUDA graph: nothing is computed while it is recorded; its outputs are overwritten by each replay."""
     torch.cuda.empty_cache()  # the graph has memory of its own
     graph = torch.cuda.CUDAGraph()
+    for each in generators:
+        graph.register_generator_state(each)
     # One capture at a time in the process, and other threads' work on the device is none of it.
     with _CAPTURING, torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        outputs = call()
+        outputs = branched(calls) if way == "branches" else [call() for call in calls]
 
-    def replay() -> Outputs:
+    def replay() -> list[Outputs]:
         graph.replay()
         return outputs
 
     return replay
 
 
-def on_a_side_stream(call: Callable[[], Outputs]) -> Outputs:
+def branched(calls: Sequence[Call]) -> list[Outputs]:
+    """Calls on streams beside the current one, which waits for all of them."""
+    trunk = torch.cuda.current_stream()
+    branches = [torch.cuda.Stream() for _ in calls[:BRANCHES]]
+    for branch in branches:
+        branch.wait_stream(trunk)
+    outputs: list[Outputs] = []
+    for number, call in enumerate(calls):
+        with torch.cuda.stream(branches[number % len(branches)]):
+            outputs.append(call())
+    for branch in branches:
+        trunk.wait_stream(branch)
+    return outputs
+
+
+def on_a_side_stream(call: Callable[[], list[Outputs]]) -> list[Outputs]:
     """A call on a stream of its own, as PyTorch wants it before a graph is recorded."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         outputs = call()
     torch.cuda.current_stream().wait_stream(stream)
-    for output in outputs:
-        output.record_stream(torch.cuda.current_stream())
+    for each in outputs:
+        for output in each:
+            output.record_stream(torch.cuda.current_stream())
     return outputs

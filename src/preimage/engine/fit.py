@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from preimage.engine.averages import Averages
-from preimage.engine.cuda_graphs import CudaGraphs, Outputs
+from preimage.engine.cuda_graphs import CudaGraphs
+from preimage.engine.descent import Descent
 from preimage.engine.divergence import DivergenceGuard, with_tensors
 from preimage.engine.judge import Judge
 from preimage.engine.members import Members
@@ -104,6 +105,7 @@ class Fit(Run):
         self.theta: Theta = Theta(prior, problem, self.recipe)
         if initial is not None:
             self.theta.start_from(initial)
+        self.descent: Descent = Descent(prior, self.members, problem, self.theta)
         self.outputs: Averages = Averages(self.recipe, len(prior))
         self.history: History = History(problem.term_names())
         self.guard: DivergenceGuard = DivergenceGuard(self.theta, self.outputs)
@@ -111,7 +113,7 @@ class Fit(Run):
         self.stopped: list[int] = self.judge.stopped  # the step at which each member stopped; 0: it is still active
         self.index: int = 0
         self.seconds: float = 0.0
-        self.graphs: CudaGraphs | None = CudaGraphs(self._move, self._terms) if prior.device.type == "cuda" else None
+        self.graphs: CudaGraphs | None = CudaGraphs(self.descent) if prior.device.type == "cuda" else None
         self.read_every: int = 1 if prior.device.type == "cpu" else READ_EVERY
         self.give_back: weakref.finalize[Any, Any] | None = None  # of the memory that is kept while it is iterated
 
@@ -159,23 +161,11 @@ class Fit(Run):
 
     def _descend(self, members: list[int]) -> dict[int, torch.Tensor]:
         """One step of gradient descent of some members: the terms of each, (terms,), before the step."""
-        losses, move = {}, self.graphs or self._move
-        for group in self.members.groups(members):
-            terms, x = move(group, *self.prior.inputs(group))
+        losses, groups = {}, self.members.groups(members)
+        for group, (terms, x) in zip(groups, (self.graphs or self.descent)(groups), strict=True):
             losses.update(zip(group, terms.unbind(1), strict=True))
             self.outputs.gather(group, x.split(1))
         return losses
-
-    def _move(self, group: Sequence[int], codes: Sequence[torch.Tensor], loss_mask: torch.Tensor | None) -> Outputs:
-        """Forward, backward and the optimizers of some members: (terms, b) and (b, c, h, w) before the step."""
-        terms, x = self._terms(group, codes, loss_mask)
-        terms.sum().backward()
-        self.theta.step(group)
-        return terms.detach(), x.detach()
-
-    def _terms(self, group: Sequence[int], codes: Sequence[torch.Tensor], loss_mask: torch.Tensor | None) -> Outputs:
-        x = self.members.outputs(group, codes)
-        return torch.stack([values for _, values in self.problem.members(group).terms(x, loss_mask)]), x
 
     def _step(self, table: torch.Tensor, events: tuple[str, ...], seconds: float) -> Step:
         return Step(

@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from preimage.errors import InputError
+from preimage.networks.fused import normed_and_activated
 
 Padding = Literal["reflect", "zeros"]
 Upsample = Literal["bilinear", "nearest"]
@@ -24,6 +25,7 @@ Output = Literal["sigmoid", "linear"]
 PerLevel = int | tuple[int, ...]
 T = TypeVar("T")
 EPSILON = 1e-5  # of a norm, added to the variance
+SLOPE = 0.2  # of a LeakyReLU, for negative values
 
 
 class Norm(nn.Module):
@@ -75,9 +77,14 @@ class Block(nn.Module):
 
     def activated(self, x: torch.Tensor) -> torch.Tensor:
         """What follows the convolution: norm and activation."""
+        weight, bias = self.norm.weight, self.norm.bias
+        if self.norm.seen is None and weight is not None and bias is not None:
+            fused = normed_and_activated(x, weight, bias, SLOPE, EPSILON)
+            if fused is not None:
+                return fused
         # In place: the norm's backward pass needs its input, not its output, and a picture-sized tensor less is kept. What is
         # a view of something else (of several members) would be copied by that.
-        return functional.leaky_relu(self.norm(x), 0.2, inplace=len(x) == 1)
+        return functional.leaky_relu(self.norm(x), SLOPE, inplace=len(x) == 1)
 
 
 class Head(nn.Module):
