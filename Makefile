@@ -36,10 +36,12 @@ check: .venv/installed-test
 bench: .venv/installed-bench
 	$(BIN)/python -m benchmarks
 
-# make study NAME=denoising SCALE=smoke runs one study; without NAME, all are listed. At SCALE=imagenet a CLASSIFIER of your own
+# make study NAME=denoising SCALE=smoke WORKERS=2 runs one study; without NAME, all are listed. At SCALE=imagenet a CLASSIFIER of
+# your own.
 SCALE ?= small
+WORKERS ?= 1
 study: .venv/installed-test
-	$(BIN)/python -m studies $(NAME) --scale $(SCALE) $(if $(CLASSIFIER),--classifier $(CLASSIFIER))
+	$(BIN)/python -m studies $(NAME) --scale $(SCALE) --workers $(WORKERS) $(if $(CLASSIFIER),--classifier $(CLASSIFIER))
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 to 3.13 is needed; name one with make PYTHON=..."; exit 1; }

@@ -1,6 +1,8 @@
 """`python -m studies NAME`: regenerate a table or figure of the documentation."""
 
 import argparse
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -17,6 +19,20 @@ def share(text: str) -> tuple[int, int]:
     return int(number) - 1, int(workers)
 
 
+def shared(workers: int, arguments: list[str]) -> int:
+    """Let so many processes measure a share of the cases each; their rows are kept as they come. The largest exit code."""
+    threads = str(max(1, (os.cpu_count() or 1) // workers))
+    own = {"env": dict(os.environ, OMP_NUM_THREADS=threads), "stdout": sys.stderr.fileno()}
+    command = [sys.executable, "-m", "studies", *arguments]
+    processes = [subprocess.Popen([*command, "--worker", f"{k}/{workers}"], **own) for k in range(1, workers + 1)]
+    try:
+        return max(process.wait() for process in processes)
+    except KeyboardInterrupt:  # which they were sent as well
+        for process in processes:
+            process.wait()
+        raise
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one study, or list all of them."""
     scales = "smoke: seconds, to see that it works; small: at most two hours on two cores; paper: all of it; imagenet: "
@@ -29,13 +45,23 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--worker", type=share, default=(0, 1), help="K/N: K-th of N shares; without it once at the end"
     )
+    parser.add_argument("--workers", type=int, default=1, help="processes, each of which measures a share of the cases")
     parser.add_argument("--classifier", help="of --scale imagenet: another than EfficientNet-Lite0, as of `preimage`")
     given = parser.parse_args(arguments)
     if given.name is None:
         print("\n".join(f"{name:<{max(map(len, STUDIES))}}  {summary(name)}" for name in STUDIES))
         return 0
+    if given.workers < 1 or (given.workers > 1 and given.worker != (0, 1)):
+        parser.error(f"--workers must be at least 1, and without --worker, got {given.workers}")
+    if given.workers > 1:
+        words = list(sys.argv[1:] if arguments is None else arguments)
+        place = next(k for k, word in enumerate(words) if word.partition("=")[0] == "--workers")
+        del words[place : place + (1 if "=" in words[place] else 2)]
+        if code := shared(given.workers, words):
+            return code
+    options = {key: value for key, value in vars(given).items() if key not in ("name", "workers")}
     try:
-        print(study(given.name, **{key: value for key, value in vars(given).items() if key != "name"}))
+        print(study(given.name, **options))
     except (InputError, StudyError) as error:
         print(f"python -m studies: {error}", file=sys.stderr)
         return 2

@@ -217,6 +217,33 @@ def test_a_share_of_a_study_that_cannot_be_is_refused(capsys, worker):
     assert f"must be K/N with K from 1 to N, as 1/4, got '{worker}'" in capsys.readouterr().err
 
 
+def test_processes_share_a_study_before_its_text_is_written(monkeypatch, capsys):
+    commands, codes = [], iter([0, 0, 0, 2])
+
+    class Process:
+        def __init__(self, command: list[str], **options) -> None:
+            commands.append(command[3:])
+
+        def wait(self) -> int:
+            return next(codes)
+
+    monkeypatch.setattr("studies.__main__.subprocess.Popen", Process)
+    monkeypatch.setattr("studies.__main__.study", lambda name, **options: f"{name} {options['worker']}")
+    assert main(["denoising", "--workers", "2", "--scale=smoke"]) == 0
+    assert commands == [["denoising", "--scale=smoke", "--worker", f"{k}/2"] for k in (1, 2)]
+    assert capsys.readouterr().out == "denoising (0, 1)\n"
+    assert main(["denoising", "--workers=2"]) == 2  # one of them failed
+    assert not capsys.readouterr().out
+
+
+@pytest.mark.parametrize("wrong", [["--workers", "0"], ["--workers", "2", "--worker", "1/2"], ["--workers", "two"]])
+def test_workers_that_cannot_be_are_refused(capsys, wrong):
+    with pytest.raises(SystemExit) as ended:
+        main(["denoising", *wrong])
+    assert ended.value.code == 2
+    assert "--workers" in capsys.readouterr().err
+
+
 def test_the_command_hands_its_options_on(monkeypatch, tmp_path):
     seen = {}
     monkeypatch.setattr("studies.__main__.study", lambda name, **options: seen.update(options, name=name))
