@@ -70,14 +70,19 @@ class Bench:
     def side(self, pixels: int) -> int:
         return 32 if self.quick else pixels
 
+    def warm(self, begun: Callable[[], Any]) -> tuple[float, Any, Any]:
+        """Seconds of the second of two equal fits, the fit and its result."""
+        begun().run()
+        begin = waited(self.device)
+        fit = begun()
+        result = fit.run()
+        return waited(self.device) - begin, fit, result
+
     def of_size(self, pixels: int) -> Iterator[tuple[str, float]]:
         """Seconds of a warm blind fit, its PSNR, steps and milliseconds a step; what was replayed."""
         clean = picture(self.side(pixels))
-        for _ in range(2):
-            begin = waited(self.device)
-            fit = denoise(noisy(clean), recipe=recipe("fast", **self.steps), device=str(self.device))
-            result = fit.run()
-            seconds = waited(self.device) - begin
+        own = {"recipe": recipe("fast", **self.steps), "device": str(self.device)}
+        seconds, fit, result = self.warm(lambda: denoise(noisy(clean), **own))
         yield f"{pixels} px, s", seconds
         yield f"{pixels} px, dB", dB(result.image, clean)
         yield f"{pixels} px, steps", result.steps
@@ -98,11 +103,8 @@ class Bench:
     def deblurred(self) -> Iterator[tuple[str, float]]:
         """A Gaussian kernel at 512 px."""
         clean = picture(self.side(512))
-        for _ in range(2):
-            begin = waited(self.device)
-            fit = deblur(clean, kernel="gaussian:1.6", recipe=recipe("fast", **self.steps), device=str(self.device))
-            result = fit.run()
-            seconds = waited(self.device) - begin
+        own = {"recipe": recipe("fast", **self.steps), "device": str(self.device)}
+        seconds, fit, result = self.warm(lambda: deblur(clean, kernel="gaussian:1.6", **own))
         yield "deblur 512 px, s", seconds
         yield "deblur 512 px, ms a step", 1000 * seconds / result.steps
         yield "deblur 512 px, steps replayed", replays(fit)

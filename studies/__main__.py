@@ -22,7 +22,7 @@ def share(text: str) -> tuple[int, int]:
 def shared(workers: int, arguments: list[str]) -> int:
     """Let so many processes measure a share of the cases each; their rows are kept as they come. The largest exit code."""
     threads = str(max(1, (os.cpu_count() or 1) // workers))
-    own = {"env": dict(os.environ, OMP_NUM_THREADS=threads), "stdout": sys.stderr.fileno()}
+    own = {"env": dict(os.environ, OMP_NUM_THREADS=threads), "stdout": 2}  # what they say is not the text
     command = [sys.executable, "-m", "studies", *arguments]
     processes = [subprocess.Popen([*command, "--worker", f"{k}/{workers}"], **own) for k in range(1, workers + 1)]
     try:
