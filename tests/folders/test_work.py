@@ -13,11 +13,12 @@ import pytest
 from PIL import Image
 
 from preimage import images
+from preimage.folders import records
 from preimage.folders.lease import Lease
 from preimage.folders.listing import Entry
 from preimage.folders.records import MOST_ATTEMPTS, Place, Record, job_hash
 from preimage.folders.work import Ended, look, set_aside, work_on
-from preimage.jobs.job import Job, RunOptions
+from preimage.jobs.job import Job, RunOptions, sha256_of
 
 STEPS = 4
 
@@ -83,6 +84,21 @@ def test_what_was_changed_is_done_anew(picture, out, change):
     assert work_on(place, job).became == "done"
     assert (result(out) == before) == (change == "deleted")
     assert work_on(place, job).became == "was done"
+
+
+def test_what_is_done_is_known_without_reading_it_again(picture, out, monkeypatch):
+    place, job = asked(picture, out)
+    work_on(place, job)
+    records._content_of.cache_clear()
+    read: list[str] = []
+    monkeypatch.setattr(records, "sha256_of", lambda path: read.append(path.name) or sha256_of(path))
+    assert work_on(place, job).became == "was done"
+    assert not read
+    os.utime(picture)
+    assert work_on(place, job).became == "was done"
+    assert read == ["photo.png"]
+    draw(picture, 1)
+    assert work_on(place, job).became == "done"
 
 
 def test_an_output_folder_may_be_moved_or_called_by_another_name(picture, out, monkeypatch):

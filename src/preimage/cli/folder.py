@@ -30,7 +30,7 @@ from preimage.jobs.job import restores
 from preimage.jobs.projection import in_words
 
 SHOWN_EVERY = 0.5  # seconds between two looks at how it goes
-LOOKED_EVERY = 0.5  # seconds between two looks at what has appeared
+LOOKED_EVERY, AT_MOST_EVERY = 0.5, 5.0  # seconds between two looks at what has appeared: a large folder takes its time
 AT_REST = 3.0  # seconds without a change, after which a file that appeared is taken for whole
 
 
@@ -170,14 +170,17 @@ def _appeared(
 ) -> Listing:
     """Wait for pictures that were not there before and are whole, by their size and time at rest; none after a signal."""
     seen: dict[Path, tuple[tuple[int, int], float]] = {}
+    took = 0.0
     while not interrupt.number:
-        time.sleep(LOOKED_EVERY)
+        time.sleep(min(AT_MOST_EVERY, max(LOOKED_EVERY, 4 * took)))
+        begun = time.monotonic()
         try:
             found = listing_of(command.inputs, recursive=asked.recursive, apart_from=out)
         except InputError:
             continue
         found = found if shares is None else found.shard(*shares)
         now, ready = time.monotonic(), []
+        took = now - begun
         for entry in found.entries:
             if entry.name in known:
                 continue

@@ -54,6 +54,11 @@ class Written:
             return False
         return found.st_mtime_ns == self.changed or sha256_of(path) == self.sha256
 
+    @property
+    def seen(self) -> tuple[int, int]:
+        """Size and time, by which a file that was read is taken for the same."""
+        return self.size, self.changed
+
 
 def below(path: Path, out: Path) -> str:
     """A path below an output folder; of one elsewhere the absolute path."""
@@ -71,6 +76,7 @@ class Record:
         state: "started", "writing" (its files may be there), "interrupted" (it goes on from its checkpoint), "done", "failed".
         attempts: how often it was begun and neither ended nor was interrupted.
         written: its files, by the name of the output.
+        reads: what was read for the job, by its path: it is not read again to see whether it is the same.
         error, code: why it failed: in a line, and for programs.
         report: all numbers.
     """
@@ -81,6 +87,7 @@ class Record:
     state: State
     attempts: int = 0
     written: Mapping[str, Written] = field(default_factory=dict)
+    reads: Mapping[str, Written] = field(default_factory=dict)
     error: str | None = None
     code: str | None = None
     report: Mapping[str, Any] = field(default_factory=dict)
@@ -100,8 +107,10 @@ class Record:
             ):
                 return None
             found.pop("version", None)
-            written = {name: Written(**each) for name, each in found.pop("written").items()}
-            return cls(**found, written=written)
+            files = {
+                part: {n: Written(**each) for n, each in found.pop(part, {}).items()} for part in ("written", "reads")
+            }
+            return cls(**found, **files)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None
 
@@ -201,30 +210,48 @@ def _is_done(record: Record | None, known_by: str, out: Path) -> bool:
     )
 
 
-def job_hash(job: Job) -> str:
+def job_hash(job: Job, reads: Mapping[str, Written] | None = None) -> str:
     """What a job is known by: its task, its options, and the contents of all files that it reads; not where they lie.
+
+    Args:
+        job: of one picture.
+        reads: as `read_for`; None: they are read.
 
     Raises:
         InputError: a file that cannot be read, an option that is no plain data.
     """
+    reads = read_for(job) if reads is None else reads
     plain = json.loads(replace(job, input=None, outputs={}, run=RunOptions(), input_sha256=None).to_json())
     ways = {name: value for name, value in asdict(job.run).items() if name not in _WAYS}
-    reads = {option: content for path, option in places_of(job).read.items() for content in [_content(path)]}
+    contents = {option: reads[str(path)].sha256 for path, option in places_of(job).read.items()}
     options = {name: value for name, value in plain["options"].items() if not _is_file(value)}
-    known = {"task": job.task, "options": options, "run": ways, "reads": reads, "outputs": sorted(job.outputs)}
+    known = {"task": job.task, "options": options, "run": ways, "reads": contents, "outputs": sorted(job.outputs)}
     return hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def read_for(job: Job, record: Record | None = None) -> dict[str, Written]:
+    """What a job reads, by its path: input, masks, a classifier's file; only what a record does not know already is read.
+
+    Raises:
+        InputError: a file that cannot be read.
+    """
+    known = {} if record is None else record.reads
+    return {str(path): _content(path, known.get(str(path))) for path in places_of(job).read}
 
 
 def _is_file(value: Any) -> bool:
     return isinstance(value, str) and Path(value).is_file()
 
 
-def _content(path: Path) -> str:
+def _content(path: Path, known: Written | None) -> Written:
     try:
         found = path.stat()
     except OSError:
-        return sha256_of(path)  # which says what is wrong
-    return _content_of(str(path), found.st_size, found.st_mtime_ns)
+        return Written(str(path), sha256_of(path), 0, 0)  # which says what is wrong
+    seen = found.st_size, found.st_mtime_ns
+    if known is not None and known.seen == seen:
+        return known
+    return Written(str(path), _content_of(str(path), *seen), *seen)
 
 
 @lru_cache(maxsize=4096)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from preimage.errors import InputError
 from preimage.folders.lease import BEAT, Lease
-from preimage.folders.records import MOST_ATTEMPTS, Place, Record, Written, job_hash, standing
+from preimage.folders.records import MOST_ATTEMPTS, Place, Record, Written, job_hash, read_for, standing
 from preimage.jobs.failures import failure_of
 from preimage.jobs.job import Job
 from preimage.jobs.places import places_of
@@ -41,7 +41,7 @@ def look(place: Place, job: Job, *, retry_failed: bool = False) -> Ended | None:
         InputError: a file that the job names beside its input cannot be read.
     """
     places, record = places_of(job), place.read()
-    known_by = "" if record is None else job_hash(job)  # for which all its files are read
+    known_by = "" if record is None else job_hash(job, read_for(job, record))
     found = standing(place, record, job, places, known_by, retry_failed=retry_failed)
     if found == "done":
         return Ended("was done", record=record)
@@ -106,7 +106,8 @@ def _failed(place: Place, job: Job, lease: Lease, error: str, code: str | None) 
         return Ended("lost")
     known = place.read()
     job_known = known.job if known is not None else _hash_or_nothing(job)
-    record = Record(job.task, str(job.input), job_known, "failed", error=error, code=code)
+    reads = {} if known is None else known.reads
+    record = Record(job.task, str(job.input), job_known, "failed", reads=reads, error=error, code=code)
     try:
         return Ended("failed", error, place.write(record))
     except InputError:  # a full disk: it is said, and done the next time
@@ -138,8 +139,9 @@ class _Turn:
         self.allow_code: bool = allow_code
         self.stops: Callable[[], bool] = stops
         self.shows: Callable[[Any, Any], object] = shows
-        self.known_by: str = job_hash(job)
         before = place.read()
+        self.reads: dict[str, Written] = read_for(job, before)
+        self.known_by: str = job_hash(job, self.reads)
         self.before: Record | None = before if before is not None and before.job == self.known_by else None
         self.job = self._prepared(job, before)
 
@@ -167,7 +169,7 @@ class _Turn:
         if attempts >= MOST_ATTEMPTS:
             text = f"its process ended {attempts} times while it was worked on (too little memory?): take a smaller picture"
             return _failed(self.place, self.job, self.lease, text, "killed")
-        started = Record(self.job.task, str(self.job.input), self.known_by, "started", attempts + 1)
+        started = Record(self.job.task, str(self.job.input), self.known_by, "started", attempts + 1, reads=self.reads)
         self.place.write(started)
         for folder in {path.parent for path in places_of(self.job).written.values()}:
             folder.mkdir(parents=True, exist_ok=True)
