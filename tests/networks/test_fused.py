@@ -18,10 +18,10 @@ INTERPRETED = """
 import json
 import torch
 from torch.nn import functional
-from preimage.networks import fused, fused_kernels
+from preimage.networks import _fused_kernels, fused
 from preimage.networks.layers import Block
 
-found, kernel = {}, fused_kernels.NormedAndActivated
+found, kernel = {}, _fused_kernels.NormedAndActivated
 for dtype in (torch.float32, torch.bfloat16):
     for contiguous in (True, False):
         found[f"{dtype} {contiguous}"] = fused.differs(kernel.apply, "cpu", dtype, contiguous)

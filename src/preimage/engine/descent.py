@@ -28,7 +28,10 @@ class Descent:
     """
 
     def __init__(self, prior: Prior, members: Members, problem: Problem, theta: Theta) -> None:
-        self.prior, self.members, self.problem, self.theta = prior, members, problem, theta
+        self.prior: Prior = prior
+        self.members: Members = members
+        self.problem: Problem = problem
+        self.theta: Theta = theta
 
     def __call__(self, groups: Groups) -> list[Outputs]:
         """Of each group its terms, (terms, b), and its outputs, (b, c, h, w), before the step."""

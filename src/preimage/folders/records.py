@@ -107,10 +107,10 @@ class Record:
             ):
                 return None
             found.pop("version", None)
-            files = {
-                part: {n: Written(**each) for n, each in found.pop(part, {}).items()} for part in ("written", "reads")
-            }
-            return cls(**found, **files)
+            written, reads = (
+                {name: Written(**each) for name, each in found.pop(part, {}).items()} for part in ("written", "reads")
+            )
+            return cls(**found, written=written, reads=reads)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None
 

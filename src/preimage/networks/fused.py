@@ -55,9 +55,9 @@ def normed_and_activated(
 
 @functools.cache
 def _kernels() -> Any:
-    from preimage.networks import fused_kernels
+    from preimage.networks import _fused_kernels
 
-    return fused_kernels
+    return _fused_kernels
 
 
 @functools.cache
