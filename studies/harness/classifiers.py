@@ -40,7 +40,7 @@ DATA: dict[str, tuple[str, dict[str, str]]] = {
     "lesions": ("lesions/labels.csv", LESIONS),
 }
 OPTIONS = {"cifar10": "", "cifar10-second": "--backbone vgg13_bn --seed 1", "cifar10-robust": "--adversarial 8"}
-OPTIONS |= {"tiny_imagenet10": "", "lesions": "--turned"}
+OPTIONS |= {"tiny_imagenet10": "", "lesions": "--turned --shifts blur,cutout,mix,color"}
 OPTIONS |= {"lesions-second": "--turned --seed 1 --backbone timm:resnet10t"}
 IMAGENET = "imagenet_sample/labels.csv"
 CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
