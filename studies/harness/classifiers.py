@@ -94,7 +94,9 @@ def described(run: Run, name: str) -> str:
         return f"Classifier: {run.classifier or 'EfficientNet-Lite0'}."
     if run.scale != "small":
         return UNTRAINED if run.smoke else "Classifier: torchvision's resnet18, weights of a file."
-    row = read_rows(run.table(name="classifiers"), classifier=name)[0]
+    # A study whose rows are older than the classifier of that name has a row of its own there: NAME of STUDY.
+    table = run.table(name="classifiers")
+    row = (read_rows(table, classifier=f"{name} of {run.name}") or read_rows(table, classifier=name))[0]
     accuracy, ranks = f"{row['balanced_accuracy']:.3f}", row["rank_correlation"]
     accuracy += "" if ranks == "" else f", rank correlation of estimated and true loss {ranks:.3f}"
     trained = f"Classifier: {row['backbone']}, trained on {row['train']} pictures"
