@@ -278,7 +278,7 @@ def test_events_name_their_page():
     def make(page, *, initial):
         factors = iter([1, 1, 1, 1, float("nan"), 1, 1, 1])
         fit = fit_of(page.tensor, SHORT, initial=initial)
-        fit.problem = replace(fit.problem, operator=lambda x: x * next(factors))
+        fit.descent.problem = replace(fit.problem, operator=lambda x: x * next(factors))
         return fit
 
     chain = in_turn(make, frames())
