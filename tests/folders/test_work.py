@@ -101,6 +101,22 @@ def test_what_is_done_is_known_without_reading_it_again(picture, out, monkeypatc
     assert work_on(place, job).became == "done"
 
 
+@pytest.mark.parametrize("state", ["started", "failed"])
+def test_what_an_attempt_left_half_written_is_ours_in_every_later_one(picture, out, state):
+    place, job = asked(picture, out)
+    work_on(place, job)
+    done = place.read()
+    assert done is not None
+    place.write(replace(done, state="writing", attempts=1, written={}))  # killed with its file there
+    again = place.read()
+    assert again is not None
+    place.write(replace(again, state=state, unfinished=again.may_have_written, code="unwritable"))  # and again, before
+    assert work_on(place, job).became == "done"
+    after = place.read()
+    assert after is not None
+    assert not after.may_have_written
+
+
 def test_an_output_folder_may_be_moved_or_called_by_another_name(picture, out, monkeypatch):
     place, job = asked(picture, out)
     work_on(place, job)

@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
@@ -193,6 +194,7 @@ class Trouble:
     ) -> None:
         self._rng, self._folder, self._way, self._found, self._full = rng, folder, way, found, full
         self._poisoned = 0
+        self._killed: Counter[str] = Counter()
         # At which number of pictures done each happens: evenly over the run, so that none falls behind its end.
         most = max(1, found.count * 8 // 10)
         moments = [("kill", rng.randrange(1, most)) for _ in range(kills)]
@@ -227,9 +229,13 @@ class Trouble:
                         each.kill()
                     self._found.drivers += 1
                 elif what == "kill":
-                    others = [each for each in leases if not each.name.startswith("poison")]
-                    if not others or not self._kill(self._rng.choice(others)):
+                    # One that has ended its process three times is set aside, as it should be.
+                    others = [each for each in leases if self._killed[each.name.partition(".png")[0]] < 2]
+                    others = [each for each in others if not each.name.startswith("poison")]
+                    chosen = self._rng.choice(others) if others else None
+                    if chosen is None or not self._kill(chosen):
                         break
+                    self._killed[chosen.name.partition(".png")[0]] += 1
                     self._found.kills += 1
                 self._moments.pop(0)
             time.sleep(0.01)
@@ -263,7 +269,9 @@ def judge(folder: Path, out: Path, found: Ordeal) -> None:
     lines = [json.loads(line) for line in (folder / "done.jsonl").read_text().splitlines()]
     done = [Path(line["input"]).name for line in lines if line["state"] == "done" and "out/" in line["output"]]
     found.twice = len(done) - len(set(done))
-    found.aside = len(list(out.glob("*.failed.json")))
+    aside = sorted(out.glob("*.failed.json"))
+    found.aside = len(aside)
+    found.faults += [f"{path.name}: {path.read_text()}" for path in aside if not path.name.startswith("poison")]
     for path in (folder / "in").iterdir():
         result, alone = (folder / place / f"{path.stem}-denoise.png" for place in ("out", "alone"))
         if path.name == POISON:

@@ -77,6 +77,7 @@ class Record:
         attempts: how often it was begun and neither ended nor was interrupted.
         written: its files, by the name of the output.
         reads: what was read for the job, by its path: it is not read again to see whether it is the same.
+        unfinished: whether files of a former attempt, which ended while it wrote them, may be there.
         error, code: why it failed: in a line, and for programs.
         report: all numbers.
     """
@@ -88,6 +89,7 @@ class Record:
     attempts: int = 0
     written: Mapping[str, Written] = field(default_factory=dict)
     reads: Mapping[str, Written] = field(default_factory=dict)
+    unfinished: bool = False
     error: str | None = None
     code: str | None = None
     report: Mapping[str, Any] = field(default_factory=dict)
@@ -113,6 +115,11 @@ class Record:
             return cls(**found, written=written, reads=reads)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None
+
+    @property
+    def may_have_written(self) -> bool:
+        """Whether files that are there may be ours without being known."""
+        return self.unfinished or self.state == "writing"
 
     def has_written(self, path: Path, out: Path) -> bool:
         """Whether a file is one of these results, and as it was written."""
@@ -192,7 +199,7 @@ def standing(
         return "in the way" if any(path.exists() for path in places.written.values()) else "to do"
     if _is_done(record, known_by, place.out):
         return "done"
-    if record.state != "writing" and any(
+    if not record.may_have_written and any(
         path.exists() and not record.has_written(path, place.out) for path in places.written.values()
     ):
         return "in the way"

@@ -106,8 +106,8 @@ def _failed(place: Place, job: Job, lease: Lease, error: str, code: str | None) 
         return Ended("lost")
     known = place.read()
     job_known = known.job if known is not None else _hash_or_nothing(job)
-    reads = {} if known is None else known.reads
-    record = Record(job.task, str(job.input), job_known, "failed", reads=reads, error=error, code=code)
+    kept: dict[str, Any] = {} if known is None else {"reads": known.reads, "unfinished": known.may_have_written}
+    record = Record(job.task, str(job.input), job_known, "failed", error=error, code=code, **kept)
     try:
         return Ended("failed", error, place.write(record))
     except InputError:  # a full disk: it is said, and done the next time
@@ -152,7 +152,8 @@ class _Turn:
         goes_on = self.before is not None and self.before.state in ("started", "interrupted", "writing")
         if checkpoint is not None and before is not None and not goes_on:
             checkpoint.unlink(missing_ok=True)  # of a job that was changed, or is done anew
-        own = before is not None and before.state == "writing"
+        self.unfinished: bool = before is not None and before.may_have_written
+        own = self.unfinished
         replaces = own or (
             before is not None and any(before.has_written(path, self.place.out) for path in places.written.values())
         )
@@ -229,7 +230,7 @@ class _Turn:
         written = {
             name: Written.of(path, self.place.out) for name, path in running.places.written.items() if path.is_file()
         }
-        done = replace(started, state="done", attempts=0, written=written, report=outcome.report)
+        done = replace(started, state="done", attempts=0, written=written, unfinished=False, report=outcome.report)
         record = self.place.write(done)
         running.settle()
         checkpoint = running.places.checkpoint
