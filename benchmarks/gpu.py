@@ -10,7 +10,6 @@ that counts. Rows are printed as they come, and are kept in docs/results/gpu.csv
 from __future__ import annotations
 
 import argparse
-import csv
 import itertools
 import os
 import statistics
@@ -30,6 +29,7 @@ from preimage import deblur, denoise, recipe
 from preimage.engine.devices import choose_device
 from preimage.images import read
 from studies.harness.imaging import center_crop, dB, with_gaussian_noise
+from studies.harness.rows import append_rows
 
 TABLE = Path("docs/results/gpu.csv")
 SIGMA = 25 / 255
@@ -159,16 +159,8 @@ def main() -> None:
         for name, value in measure():
             print(f"| {name} | {value:.4g} | {'' if asked.quick else met(name, value)} |", flush=True)
             if not asked.quick:
-                keep({"card": card, "torch": torch.__version__, "row": name, "value": f"{value:.5g}"})
-
-
-def keep(row: dict[str, str]) -> None:
-    new = not TABLE.exists()
-    with TABLE.open("a", newline="") as file:
-        writer = csv.DictWriter(file, list(row), lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
+                row = {"card": card, "torch": torch.__version__, "row": name, "value": f"{value:.5g}"}
+                append_rows(TABLE, [row])
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ docs/scale.md has the rows.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import random
@@ -28,6 +27,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from studies.harness.rows import append_rows
 
 WAYS = ("ray", "workers", "shards")
 SIDE, POISON_SIDE, STEPS = 48, 320, 5
@@ -93,12 +94,7 @@ def main() -> int:
     row["seconds"] = round(found.seconds)
     print(json.dumps(row), *found.faults, sep="\n")
     if asked.rows is not None:
-        new = not asked.rows.exists()
-        with asked.rows.open("a", newline="") as file:
-            writer = csv.DictWriter(file, row, lineterminator="\n")
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
+        append_rows(asked.rows, [row])
     return int(not found.withstood)
 
 

@@ -104,17 +104,21 @@ class _Recording:
 
     def __init__(self, descent: Descent, groups: Groups, record: Recorder, way: Way) -> None:
         self._descent, self._groups = descent, groups
-        self._generators = [each for group in groups for each in descent.generators(group)]
-        first = [self._drawn_ahead(group) for group in groups]
         # Drawn within the recording where the device draws, else outside, and copied to where it was when it was recorded.
-        self._within = descent.prior.jitter.on_device
-        self._given = [Inputs([code.clone() for code in codes], _cloned(mask)) for codes, mask in first]
+        within = descent.prior.jitter.on_device
+        self._given: list[Inputs | None] = [None if within else self._held(group) for group in groups]
+        generators = [each for group in groups for each in descent.generators(group)] if within else []
         calls = [self._call(group, given) for group, given in zip(groups, self._given, strict=True)]
-        self._replay = record(calls, self._generators if self._within else (), way)
+        self._replay = record(calls, generators, way)
 
-    def _call(self, group: Sequence[int], given: Inputs) -> Call:
-        descent, within = self._descent, self._within
-        return lambda: descent.move(group, descent.draw(group) if within else given)
+    def _held(self, group: Sequence[int]) -> Inputs:
+        """Where what is drawn outside is copied to."""
+        codes, mask = self._drawn_ahead(group)
+        return Inputs([code.clone() for code in codes], None if mask is None else mask.clone())
+
+    def _call(self, group: Sequence[int], given: Inputs | None) -> Call:
+        descent = self._descent
+        return lambda: descent.move(group, descent.draw(group) if given is None else given)
 
     def _drawn_ahead(self, group: Sequence[int]) -> Inputs:
         """What will be drawn next, without drawing it."""
@@ -133,15 +137,11 @@ class _Recording:
 
     def replayed(self) -> list[Outputs]:
         """One step; what it returns is never overwritten."""
-        if not self._within:
-            for group, held in zip(self._groups, self._given, strict=True):
+        for group, held in zip(self._groups, self._given, strict=True):
+            if held is not None:
                 new = self._descent.draw(group)
                 torch._foreach_copy_(_tensors(held), _tensors(new))  # pyright: ignore[reportPrivateImportUsage]
         return [(terms.clone(), x.clone()) for terms, x in self._replay()]
-
-
-def _cloned(mask: torch.Tensor | None) -> torch.Tensor | None:
-    return None if mask is None else mask.clone()
 
 
 def _tensors(inputs: Inputs) -> list[torch.Tensor]:

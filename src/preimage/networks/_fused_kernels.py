@@ -71,6 +71,16 @@ def _values(
 
 
 @triton.jit
+def _of_channels(moments, weight, bias, c, known, channels):
+    """Of each channel what the backward pass needs: mean, 1 / deviation, weight and bias."""
+    mean = tl.load(moments + c, mask=known, other=0)
+    inverse = tl.load(moments + channels + c, mask=known, other=0)
+    w = tl.load(weight + c, mask=known, other=0).to(tl.float32)
+    b = tl.load(bias + c, mask=known, other=0).to(tl.float32)
+    return mean, inverse, w, b
+
+
+@triton.jit
 def _gradient(x, g, at, within, mean, inverse, w, b, slope):
     """Of a block: the normed values, and the gradient that reaches them through the activation."""
     value = tl.load(x + at, mask=within, other=0).to(tl.float32)
@@ -88,10 +98,7 @@ def _sums_back(
     c = tl.program_id(0) * c_block + tl.arange(0, c_block)
     part = tl.program_id(1)
     known = c < channels
-    mean = tl.load(moments + c, mask=known, other=0)
-    inverse = tl.load(moments + channels + c, mask=known, other=0)
-    w = tl.load(weight + c, mask=known, other=0).to(tl.float32)
-    b = tl.load(bias + c, mask=known, other=0).to(tl.float32)
+    mean, inverse, w, b = _of_channels(moments, weight, bias, c, known, channels)
     total = tl.zeros((c_block,), tl.float32)
     product = tl.zeros((c_block,), tl.float32)
     for start in range(part * each, tl.minimum((part + 1) * each, pixels), n_block):
@@ -114,10 +121,7 @@ def _values_back(
     c = tl.program_id(0) * c_block + tl.arange(0, c_block)
     part = tl.program_id(1)
     known = c < channels
-    mean = tl.load(moments + c, mask=known, other=0)
-    inverse = tl.load(moments + channels + c, mask=known, other=0)
-    w = tl.load(weight + c, mask=known, other=0).to(tl.float32)
-    b = tl.load(bias + c, mask=known, other=0).to(tl.float32)
+    mean, inverse, w, b = _of_channels(moments, weight, bias, c, known, channels)
     total = _total(sums, 0, c, known, channels, parts, p_block) / pixels
     product = _total(sums, 1, c, known, channels, parts, p_block) / pixels
     for start in range(part * each, tl.minimum((part + 1) * each, pixels), n_block):
