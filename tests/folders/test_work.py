@@ -18,6 +18,7 @@ from preimage.folders.lease import Lease
 from preimage.folders.listing import Entry
 from preimage.folders.records import MOST_ATTEMPTS, Place, Record, job_hash
 from preimage.folders.work import Ended, look, set_aside, work_on
+from preimage.images import atomic
 from preimage.jobs.job import Job, RunOptions, sha256_of
 
 STEPS = 4
@@ -101,20 +102,61 @@ def test_what_is_done_is_known_without_reading_it_again(picture, out, monkeypatc
     assert work_on(place, job).became == "done"
 
 
-@pytest.mark.parametrize("state", ["started", "failed"])
-def test_what_an_attempt_left_half_written_is_ours_in_every_later_one(picture, out, state):
+class Killed(BaseException):
+    """What no handler catches, as a process that is killed."""
+
+
+def killed_as(monkeypatch, state: str, place, job) -> None:
+    """An attempt that is killed as it says that it has started, or that it is done."""
+    write = Place.write
+
+    def ends(self, record):
+        if record.state == state == "done":
+            raise Killed
+        write(self, record)
+        if record.state == state:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Place, "write", ends)
+        with pytest.raises(Killed):
+            work_on(place, job)
+
+
+@pytest.mark.parametrize("states", [["done"], ["done", "started"], ["done", "started", "started"]])
+def test_what_a_killed_attempt_left_is_ours_in_every_later_one(picture, out, monkeypatch, states):
     place, job = asked(picture, out)
-    work_on(place, job)
-    done = place.read()
-    assert done is not None
-    place.write(replace(done, state="writing", attempts=1, written={}))  # killed with its file there
-    again = place.read()
-    assert again is not None
-    place.write(replace(again, state=state, unfinished=again.may_have_written, code="unwritable"))  # and again, before
-    assert work_on(place, job).became == "done"
+    for state in states:
+        killed_as(monkeypatch, state, place, job)
+    assert result(out)
+    found = place.read()
+    assert found is not None
+    assert found.may_have_written
+    assert work_on(place, job).became == ("failed" if len(states) == MOST_ATTEMPTS else "done")
+    assert work_on(place, job, retry_failed=True).became in ("done", "was done")
     after = place.read()
     assert after is not None
     assert not after.may_have_written
+
+
+@pytest.mark.parametrize("attempts", [0, MOST_ATTEMPTS])
+def test_what_a_killed_writer_left_beside_the_files_is_removed(picture, out, monkeypatch, attempts):
+    place, job = asked(picture, out)
+    killed_as(monkeypatch, "started", place, job)
+    found = place.read()
+    assert found is not None
+    place.write(replace(found, attempts=attempts))
+    for name in ("photo-denoise.png", "photo-denoise.png.checkpoint"):
+        atomic._partial_name(out / name).touch()
+    assert work_on(place, job).became == ("failed" if attempts else "done")
+    assert not list(out.glob(".preimage-*.partial"))
+
+
+def test_the_result_of_a_former_job_is_ours_where_its_successor_was_killed(picture, out, monkeypatch):
+    work_on(*asked(picture, out))
+    place, changed = asked(picture, out, sigma=20.0)
+    killed_as(monkeypatch, "started", place, changed)
+    assert work_on(place, changed).became == "done"
 
 
 def test_an_output_folder_may_be_moved_or_called_by_another_name(picture, out, monkeypatch):

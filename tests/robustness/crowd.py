@@ -117,7 +117,9 @@ def undergo(folder: Path, way: str, count: int, kills: int, drivers: int, seed: 
             trouble.make(commands)
             codes = [each.wait() for each in commands]
             if found.commands > 30:
-                found.faults.append(f"not done after 30 commands, whose exit codes are {codes}")
+                found.faults.append(
+                    f"not done after 30 commands, whose exit codes are {codes}: {unsettled(out, folder)}"
+                )
                 break
             if not trouble.left and all(code in (0, 2) for code in codes) and settled(out, count):
                 break
@@ -257,6 +259,14 @@ def settled(out: Path, count: int) -> bool:
     """Whether every picture has a record that says it is done, or set aside."""
     states = [json.loads(path.read_text())["state"] for path in (out / ".preimage").glob("*.json")]
     return len(states) == count and set(states) <= {"done", "failed"} and states.count("failed") == 1
+
+
+def unsettled(out: Path, folder: Path) -> str:
+    """What keeps it from being settled: the records that are neither done nor the poison's, and what was said last."""
+    records = {path.name: path.read_text() for path in (out / ".preimage").glob("*.json")}
+    open_ = [text for name, text in records.items() if json.loads(text)["state"] != "done" and POISON not in name]
+    said = (folder / "said").read_text(errors="replace").splitlines()
+    return f"{len(records)} records, open {open_[:3]}; {' / '.join(said[-8:])}"
 
 
 def judge(folder: Path, out: Path, found: Ordeal) -> None:

@@ -75,7 +75,7 @@ class Record:
         job: what the job is known by (`job_hash`).
         state: "started", "writing" (its files may be there), "interrupted" (it goes on from its checkpoint), "done", "failed".
         attempts: how often it was begun and neither ended nor was interrupted.
-        written: its files, by the name of the output.
+        written: its files, by the name of the output; until it is done, those of the job before it.
         reads: what was read for the job, by its path: it is not read again to see whether it is the same.
         unfinished: whether files of a former attempt, which ended while it wrote them, may be there.
         error, code: why it failed: in a line, and for programs.
@@ -120,6 +120,11 @@ class Record:
     def may_have_written(self) -> bool:
         """Whether files that are there may be ours without being known."""
         return self.unfinished or self.state == "writing"
+
+    @property
+    def ours(self) -> dict[str, Any]:
+        """What a later record must know, so that files of former attempts and of former jobs are still known to be ours."""
+        return {"written": self.written, "unfinished": self.may_have_written}
 
     def has_written(self, path: Path, out: Path) -> bool:
         """Whether a file is one of these results, and as it was written."""

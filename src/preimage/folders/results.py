@@ -97,7 +97,7 @@ def write_table(out: Path, task: str, path: Path) -> Path:
 
 
 def _row(record: Record, out: Path) -> dict[str, Any]:
-    written = record.written.get("output")
+    written = record.written.get("output") if record.state == "done" else None
     row: dict[str, Any] = {"input": record.input, "state": record.state}
     row["output"] = "" if written is None else str(out / written.path)
     row["error"] = record.error or ""

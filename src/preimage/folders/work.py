@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from preimage.errors import InputError
 from preimage.folders.lease import BEAT, Lease
 from preimage.folders.records import MOST_ATTEMPTS, Place, Record, Written, job_hash, read_for, standing
+from preimage.images import remove_orphans
 from preimage.jobs.failures import failure_of
 from preimage.jobs.job import Job
 from preimage.jobs.places import places_of
@@ -104,14 +106,23 @@ def set_aside(place: Place, job: Job, reason: str) -> Ended | None:
 def _failed(place: Place, job: Job, lease: Lease, error: str, code: str | None) -> Ended:
     if not lease.held:
         return Ended("lost")
+    _sweep(job)
     known = place.read()
     job_known = known.job if known is not None else _hash_or_nothing(job)
-    kept: dict[str, Any] = {} if known is None else {"reads": known.reads, "unfinished": known.may_have_written}
+    kept: dict[str, Any] = {} if known is None else {"reads": known.reads, **known.ours}
     record = Record(job.task, str(job.input), job_known, "failed", error=error, code=code, **kept)
     try:
         return Ended("failed", error, place.write(record))
     except InputError:  # a full disk: it is said, and done the next time
         return Ended("failed", error)
+
+
+def _sweep(job: Job) -> None:
+    """Remove what former attempts left beside the files of a job, which were killed while they wrote."""
+    places = places_of(job)
+    for path in filter(None, [*places.written.values(), places.checkpoint]):
+        with contextlib.suppress(OSError):
+            remove_orphans(path)
 
 
 def _hash_or_nothing(job: Job) -> str:
@@ -152,10 +163,9 @@ class _Turn:
         goes_on = self.before is not None and self.before.state in ("started", "interrupted", "writing")
         if checkpoint is not None and before is not None and not goes_on:
             checkpoint.unlink(missing_ok=True)  # of a job that was changed, or is done anew
-        self.unfinished: bool = before is not None and before.may_have_written
-        own = self.unfinished
-        replaces = own or (
-            before is not None and any(before.has_written(path, self.place.out) for path in places.written.values())
+        self.ours: Mapping[str, Any] = {} if before is None else before.ours
+        replaces = before is not None and (
+            before.may_have_written or any(before.has_written(path, self.place.out) for path in places.written.values())
         )
         resumes = goes_on and checkpoint is not None and checkpoint.exists()
         run = replace(job.run, resume=resumes, overwrite=job.run.overwrite or (replaces and not resumes), report=None)
@@ -170,7 +180,8 @@ class _Turn:
         if attempts >= MOST_ATTEMPTS:
             text = f"its process ended {attempts} times while it was worked on (too little memory?): take a smaller picture"
             return _failed(self.place, self.job, self.lease, text, "killed")
-        started = Record(self.job.task, str(self.job.input), self.known_by, "started", attempts + 1, reads=self.reads)
+        named = self.job.task, str(self.job.input), self.known_by
+        started = Record(*named, "started", attempts + 1, reads=self.reads, **self.ours)
         self.place.write(started)
         for folder in {path.parent for path in places_of(self.job).written.values()}:
             folder.mkdir(parents=True, exist_ok=True)
@@ -236,4 +247,5 @@ class _Turn:
         checkpoint = running.places.checkpoint
         if checkpoint is not None:
             checkpoint.unlink(missing_ok=True)
+        _sweep(self.job)
         return Ended("done", record=record)

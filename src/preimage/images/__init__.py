@@ -7,10 +7,19 @@
 
 from __future__ import annotations
 
-from preimage.images.atomic import check_place, write_bytes_atomically
+from preimage.images.atomic import check_place, remove_orphans, write_bytes_atomically
 from preimage.images.jpeg_coding import JpegCoding
 from preimage.images.picture import Picture
 from preimage.images.reading import as_picture, read
 from preimage.images.tiff_writing import write_float_tiff
 
-__all__ = ["JpegCoding", "Picture", "as_picture", "check_place", "read", "write_bytes_atomically", "write_float_tiff"]
+__all__ = [
+    "JpegCoding",
+    "Picture",
+    "as_picture",
+    "check_place",
+    "read",
+    "remove_orphans",
+    "write_bytes_atomically",
+    "write_float_tiff",
+]

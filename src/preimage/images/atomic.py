@@ -47,7 +47,7 @@ def write_bytes_atomically(
     check_place(path, overwrite=overwrite)
     target = Path(os.path.realpath(path))  # a link keeps pointing to the file it names
     with _clear_errors(path):
-        _remove_orphans(target)
+        remove_orphans(target)
         partial, file = _new_partial(target)
         try:
             with file:
@@ -108,6 +108,20 @@ def check_place(path: str | Path, *, overwrite: bool = False) -> None:
             probe.unlink(missing_ok=True)
 
 
+def remove_orphans(target: Path) -> None:
+    """Remove what a writer of this file left beside it that was killed; what is being written stays.
+
+    Example:
+        >>> remove_orphans(Path("report.html"))
+    """
+    if fcntl is None:
+        return
+    for orphan in target.parent.glob(f"{_prefix(target)}*.partial"):
+        with contextlib.suppress(OSError), orphan.open("rb") as file:  # its writer is at work, or removed it
+            _lock(file)
+            orphan.unlink()
+
+
 def _partial_name(target: Path) -> Path:
     """A short name of its own, so that a long file name leaves room and two writers do not meet."""
     return target.with_name(f"{_prefix(target)}{secrets.token_hex(6)}.partial")
@@ -127,16 +141,6 @@ def _new_partial(target: Path) -> tuple[Path, BinaryIO]:
         if fcntl is None or partial.exists():  # else it was taken for an orphan before it was locked
             return partial, file
         file.close()
-
-
-def _remove_orphans(target: Path) -> None:
-    """Remove what a writer of this target left that was killed."""
-    if fcntl is None:
-        return
-    for orphan in target.parent.glob(f"{_prefix(target)}*.partial"):
-        with contextlib.suppress(OSError), orphan.open("rb") as file:  # its writer is at work, or removed it
-            _lock(file)
-            orphan.unlink()
 
 
 def _lock(file: BinaryIO) -> None:
