@@ -29,6 +29,7 @@ from preimage.recipes import recipe
 from preimage.restore.denoise import denoise, recipes
 from preimage.series.tiles import Tiles
 from studies.harness.imaging import center_crop, eight_bit, with_gaussian_noise
+from studies.harness.rows import append_rows
 from studies.harness.study import Run
 
 TABLE, LARGE = Path("docs/results/tiles-seams.csv"), Path("docs/results/tiles-large.csv")
@@ -110,12 +111,7 @@ def seams(steps: int, side: int, crop: int | None) -> None:
 
 def write_row(table: Path, row: dict[str, Any]) -> None:
     """Add a row to a table, as soon as it is known."""
-    new = not table.exists()
-    with table.open("a", newline="") as file:
-        writer = csv.DictWriter(file, list(row), lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
+    append_rows(table, [row])
     print(row, flush=True)
 
 
