@@ -25,11 +25,16 @@ from preimage.images import read
 from studies.harness.imaging import pillow_of, with_gaussian_noise
 from studies.harness.rows import append_rows, read_rows
 from studies.harness.study import Run
+from studies.harness.tables import markdown
 from tests.robustness.crowd import PORT, cluster
 
 TABLE = Path("docs/results/folders.csv")
 RUNS = 3
 COUNT, SIDE, SIGMA = 40, 128, 25.0
+TIMES, LARGE = Path("docs/results/time_to_quality.csv"), Path("docs/results/tiles-large.csv")
+AT_256 = ("denoise/F16", "denoise/House", "denoise/Peppers", "denoise/Baboon", "denoise/Lena")
+H200 = {256: 1.2, 512: 1.7}  # seconds of a fit, before the rewriting for GPUs: docs/scale.md
+DAY = 86400
 WAYS: Mapping[str, tuple[str, ...]] = {
     "one process": (),
     "--workers 2": ("--workers", "2"),
@@ -57,13 +62,36 @@ def seconds_of(way: str, folder: Path, out: Path, environment: Mapping[str, str]
     return time.perf_counter() - begun
 
 
+def sizing() -> str:
+    """Images in a day, computed: a day over the seconds of one image, times machines; nothing of it was run for a day."""
+    small = statistics.median(each["seconds"] for each in read_rows(TIMES, quality="fast") if each["case"] in AT_256)
+    large = [each["seconds"] for each in read_rows(LARGE, size="4000 x 3000", way="handed-on")]
+    seconds = {
+        "256 x 256": (small, H200[256]),
+        "512 x 512": (4 * small, H200[512]),  # by its pixels
+        "4000 x 3000": (statistics.median(large), None),
+    }
+    lines = []
+    for size, (on_cores, on_gpu) in seconds.items():
+        cells = [f"{DAY / each * nodes:,.0f}" for each, nodes in ((on_cores, 1), (on_cores, 100))]
+        cells += [f"{DAY / on_gpu * nodes:,.0f}" if on_gpu else "not measured" for nodes in (1, 100)]
+        lines.append([size, f"{on_cores:.0f} s", *cells])
+    return markdown(
+        ["denoise, fast", "one image, 2 cores", "2 cores", "100 such nodes", "one H200", "100 of them"], lines
+    )
+
+
 def main() -> None:
     """Measure, print, and keep the rows."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.folders", description=__doc__)
     parser.add_argument("--count", type=int, default=COUNT)
     parser.add_argument("--side", type=int, default=SIDE)
     parser.add_argument("--runs", type=int, default=RUNS)
+    parser.add_argument("--sizing", action="store_true", help="print the table of images in a day; measure nothing")
     asked = parser.parse_args()
+    if asked.sizing:
+        print(sizing())
+        return
     environment = os.environ | {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
     found: dict[str, list[float]] = {way: [] for way in WAYS}
     with tempfile.TemporaryDirectory(prefix="preimage-folders-") as place, cluster("ray", environment):

@@ -121,6 +121,8 @@ def recipe_of(run: Run, levels: int) -> Recipe:
     recipe = replace(PAPER, steps=STEPS[run.scale][-1])
     if run.smoke:
         return replace(recipe, network=lesions.THIN["network"])
+    if run.imagenet:
+        return replace(attacked.published(), steps=STEPS[run.scale][-1])
     fast = run.scale == "small" and has_native_bfloat16(choose_device("auto"))
     network = SkipNet.Config((128,) * levels, (128,) * levels, (4,) * levels)
     return replace(recipe, network=network, precision="bfloat16" if fast else "float32")

@@ -1,4 +1,4 @@
-"""A folder of two hundred files of ten formats, some broken: each named once, the rest done, strange names change no exit code."""
+"""A folder of two hundred files of ten formats, some broken: each named once, the rest done; strange names are no failure."""
 
 from __future__ import annotations
 
