@@ -30,13 +30,18 @@ def build(folder: Path = OUT) -> int:
     command = [sys.executable, "-m", "zensical", "build", "--clean", "--strict", "--config-file", str(config)]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     said = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
-    warnings = [line for line in said.splitlines() if re.match(r"(griffe|mkdocstrings|autorefs)\b|warning", line, re.I)]
+    warnings = [
+        line for line in said.splitlines() if re.match(r"(griffe|mkdocstrings|autorefs)\b|warning", line, re.IGNORECASE)
+    ]
     if done.returncode or warnings:
         print(said, file=sys.stderr)
         return 1
     found = links.check(site)
     (folder / "external-links.txt").write_text("\n".join(found.external) + "\n", encoding="utf-8")
-    print(f"{site / 'index.html'}: {found.pages} pages, {found.internal} internal links, {len(found.broken)} broken; ", end="")
+    print(
+        f"{site / 'index.html'}: {found.pages} pages, {found.internal} internal links, {len(found.broken)} broken; ",
+        end="",
+    )
     print(f"{len(found.external)} external ones in {folder / 'external-links.txt'} (not fetched)")
     for line in found.broken:
         print(line, file=sys.stderr)

@@ -8,7 +8,7 @@ from importlib import import_module
 AREAS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "fit": (
         "A fit of your own",
-        "The equation, and what minimizes it: a Problem, a Prior and a Recipe make a Fit, an iterator of Steps that ends in a Result.",
+        "The equation, and what minimizes it: a Problem, a Prior and a Recipe make a Fit, which iterates Steps to a Result.",
         (
             "problem:Problem",
             "prior:Prior",
@@ -61,7 +61,12 @@ AREAS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "classifiers": (
         "Classifiers",
         "Any image classifier behind one interface.",
-        ("classifiers:Classifier", "classifiers:LossEstimator", "classifiers:load_classifier", "classifiers:load_model"),
+        (
+            "classifiers:Classifier",
+            "classifiers:LossEstimator",
+            "classifiers:load_classifier",
+            "classifiers:load_model",
+        ),
     ),
     "explain": (
         "Explanations and defenses",
@@ -97,7 +102,11 @@ AREAS: dict[str, tuple[str, str, tuple[str, ...]]] = {
             "series.restoration:restoration",
         ),
     ),
-    "errors": ("Errors", "What a user can correct.", ("errors:InputError", "errors:MissingExtra", "errors:SalvageWarning")),
+    "errors": (
+        "Errors",
+        "What a user can correct.",
+        ("errors:InputError", "errors:MissingExtra", "errors:SalvageWarning"),
+    ),
 }
 
 
@@ -109,8 +118,13 @@ def pages() -> dict[str, str]:
         objects = names_on(name)
         links = ", ".join(f"[{each.rsplit('.', 1)[1]}]({name}.md#{each})" for each in objects)
         listed.append(f"| [{title}]({name}.md) | {links} |")
-        found[f"reference/api/{name}.md"] = "\n\n".join([f"# {title}", purpose, *(f"::: {each}" for each in objects)]) + "\n"
-    intro = "# Python\n\nWhat is not a [task](../tasks/index.md). `import preimage` has the public names; the others are imported from their module.\n\n"
+        found[f"reference/api/{name}.md"] = (
+            "\n\n".join([f"# {title}", purpose, *(f"::: {each}" for each in objects)]) + "\n"
+        )
+    intro = (
+        "# Python\n\nWhat is not a [task](../tasks/index.md). `import preimage` has the public names; the others are imported "
+        "from their module.\n\n"
+    )
     return {"reference/api/index.md": intro + "\n".join(listed) + "\n", **found}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+
 from tools.site.layout import ROOT
 
 _INTRO = """# Examples

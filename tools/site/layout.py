@@ -88,7 +88,9 @@ def navigation(pages: Path, entries: Nav = NAVIGATION) -> Nav:
             inner = navigation(pages, place)
             kept += [{title: inner}] if inner else []
         elif place.endswith("/*"):
-            kept.append({title: [{_title(path): path.relative_to(pages).as_posix()} for path in _all_of(pages / place[:-2])]})
+            kept.append(
+                {title: [{_title(path): path.relative_to(pages).as_posix()} for path in _all_of(pages / place[:-2])]}
+            )
         elif (pages / place).exists():
             kept.append(entry)
     return kept
@@ -98,7 +100,10 @@ def _all_of(folder: Path) -> list[Path]:
     """The pages of a folder in the order of the links of its index."""
     index = folder / "index.md"
     text = index.read_text(encoding="utf-8")
-    return [index, *sorted((each for each in folder.glob("*.md") if each != index), key=lambda each: text.find(f"({each.name})"))]
+    return [
+        index,
+        *sorted((each for each in folder.glob("*.md") if each != index), key=lambda each: text.find(f"({each.name})")),
+    ]
 
 
 def _title(page: Path) -> str:

@@ -1,4 +1,4 @@
-"""Every link of a built site: those within it must lead to a file, and to an id in it; those out of it are listed, not fetched."""
+"""Every link of a built site: one within it must lead to a file, and to an id in it; the others are listed, not fetched."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reference: tasks and command line of the TaskSpecs, recipes of the tasks, error codes of errors.py, Python of docstrings."""
+"""The reference: tasks and command line of the TaskSpecs, recipes of the tasks, error codes of errors.py; Python: api.py."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ _EXIT_CODES = """## Exit codes
 | code | meaning |
 |---|---|
 | 0 | all is done |
-| 2 | an input, an option or a file cannot be used (one line on stderr says which, why, and the way out); of many images, one at least is not done |
-| 129, 130, 143 | a closed terminal (SIGHUP), Ctrl-C (SIGINT) or SIGTERM ended the fit; the best image so far is written |
+| 2 | an input, an option or a file cannot be used: one line on stderr says which, and the way out; or one of many images failed |
+| 129, 130, 143 | a closed terminal (SIGHUP), Ctrl-C or SIGTERM ended the fit; the best image so far is written |
 """
 
 
@@ -49,8 +49,9 @@ def pages() -> dict[str, str]:
     found = {f"reference/tasks/{name}.md": _task(task) for name, task in tasks.items()}
     listed = "\n".join(f"| [{name}]({name}.md) | {task.summary} | {_inputs(task)} |" for name, task in tasks.items())
     found["reference/tasks/index.md"] = (
-        "# Tasks\n\nEach task is one value, a `TaskSpec`: the function `preimage.NAME`, the command `preimage NAME` and the job in JSON "
-        f"have the same options, and these pages are drawn from it.\n\n| task | what it does | input |\n|---|---|---|\n{listed}\n"
+        "# Tasks\n\nEach task is one value, a `TaskSpec`: the function `preimage.NAME`, the command `preimage NAME` and the job "
+        "in JSON have the same options, and these pages are drawn from it."
+        f"\n\n| task | what it does | input |\n|---|---|---|\n{listed}\n"
     )
     found["reference/command-line.md"] = _command_line()
     found["reference/recipes.md"] = _recipes(tasks)
@@ -132,8 +133,8 @@ def _type(member: Any) -> str:
     if get_origin(member) is Literal:
         return ", ".join(f"`{word}`" for word in get_args(member))
     if get_origin(member) is tuple:
-        kinds = get_args(member)
-        return f"{_TYPES[kinds[0]]}s" if kinds[-1] is ... else " ".join(_TYPES[kind] for kind in kinds)
+        words = [_TYPES[kind] for kind in get_args(member) if kind is not ...]
+        return f"{words[0]}s" if ... in get_args(member) else " ".join(words)
     return _TYPES.get(member, str(member))
 
 
@@ -169,7 +170,7 @@ def _command_line() -> str:
         [
             "# Command line",
             "`preimage COMMAND --help` prints the options of a command; [Tasks](tasks/index.md) has the same as pages. Invalid "
-            "input ends in one line and exit code 2, no file is overwritten without `--overwrite`, and none is left half-written.",
+            "input ends in one line and exit code 2; no file is overwritten without `--overwrite` or left half-written.",
             "\n".join(lines),
             "## Options that commands share",
             "A command has those of them that it can use.",
@@ -187,11 +188,12 @@ def _command_line() -> str:
 def _recipes(tasks: dict[str, Any]) -> str:
     parts = [
         "# Recipes",
-        "A recipe is everything about a fit that is not the problem. A name (`fast`, `balanced`, `best`, `paper`) is adapted to the image by the "
-        "task; a value (`Recipe(...)`, or a `FILE.json` that holds all settings) is used exactly as it is. The tables "
-        "show the settings before a task adapts them. A file may hold some of the settings: they change the fast recipe.",
+        "A recipe is everything about a fit that is not the problem. A name (`fast`, `balanced`, `best`, `paper`) is adapted to "
+        "the image by the task; a value (`Recipe(...)`, or a `FILE.json` that holds all settings) is used exactly as it is. The "
+        "tables show the settings before a task adapts them. A file may hold some of them: they change the fast recipe.",
         "```json\n" + json.dumps({"format": 2, "steps": 300, "rate": 0.02}, indent=2) + "\n```",
-        "[Recipe](api/fit.md#preimage.engine.recipe.Recipe) explains each setting; [Why it is fast](../speed.md) why they are as they are.",
+        "[Recipe](api/fit.md#preimage.engine.recipe.Recipe) explains each setting; [Why it is fast](../speed.md) says what they "
+        "gain.",
     ]
     for name, task in tasks.items():
         if task.recipes is None:
@@ -227,9 +229,7 @@ def _errors() -> str:
     rows = re.findall(r'^\s*"([\w-]+)",\s*# (.*)$', block, re.MULTILINE)
     listed = "\n".join(f"| `{code}` | {meaning} |" for code, meaning in rows)
     return (
-        "# Error codes\n\nWhat a user can correct is an [InputError](api/errors.md), a `ValueError` whose message is one line: what is "
-        "wrong, the value, the way out. Its `code` is stable; messages may be reworded. The command line prints the message and "
-        f"exits with 2.\n\n| code | what it is about |\n|---|---|\n{listed}\n"
+        "# Error codes\n\nWhat a user can correct is an [InputError](api/errors.md), a `ValueError` whose message is one line: "
+        "what is wrong, the value, the way out. Its `code` is stable; messages may be reworded. The command line prints the "
+        f"message and exits with 2.\n\n| code | what it is about |\n|---|---|\n{listed}\n"
     )
-
-

@@ -14,8 +14,8 @@ from tools.site.layout import ROOT
 DOCS = ROOT / "docs"
 _INTRO = """# Results
 
-Every table of these pages is written by a study, `make study NAME=...`, from rows that it measured and that lie beside it; nothing
-is edited by hand. PSNR is in dB over all values of the image, clipped to its range. *Blind*: what a user gets, without any
+Every table of these pages is written by a study, `make study NAME=...`, from rows that it measured; nothing is edited by
+hand. PSNR is in dB over all values of the image, clipped to its range. *Blind*: what a user gets, without any
 knowledge of the clean image. *Peak*: the best that would have been returned at any step, which only the clean image can tell.
 
 | study | what it measures |
