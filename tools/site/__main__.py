@@ -36,6 +36,7 @@ def build(folder: Path = OUT) -> int:
     if done.returncode or warnings:
         print(said, file=sys.stderr)
         return 1
+    load_from_here(site)
     found = links.check(site)
     (folder / "external-links.txt").write_text("\n".join(found.external) + "\n", encoding="utf-8")
     print(
@@ -46,6 +47,15 @@ def build(folder: Path = OUT) -> int:
     for line in found.broken:
         print(line, file=sys.stderr)
     return 1 if found.broken else 0
+
+
+def load_from_here(site: Path) -> None:
+    """Without a server search needs a worker in a frame: of docs/assets, not of unpkg.com, so that it needs no network either."""
+    for page in site.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        up = "../" * (len(page.relative_to(site).parts) - 1)
+        text = text.replace("https://unpkg.com/iframe-worker/shim", f"{up or './'}assets/iframe-worker.js")
+        page.write_text(text, encoding="utf-8")
 
 
 def main() -> int:

@@ -130,6 +130,7 @@ def settings(pages: Path, site: Path) -> dict[str, Any]:
         **({"repo_url": source} if source else {}),
         "copyright": "Apache-2.0. Every photograph on this site is in the public domain.",
         "nav": navigation(pages),
+        "extra": {"generator": False},
         "extra_css": ["assets/site.css"],
         "extra_javascript": ["assets/site.js"],
         "theme": {

@@ -9,11 +9,12 @@ from urllib.parse import unquote, urlsplit
 
 
 class Page(HTMLParser):
-    """The ids of a page, and what it links to."""
+    """The ids of a page, what it links to, and what it loads."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.ids: set[str] = set()
+        self.loaded: list[str] = []
         self.targets: list[str] = []
         self.feed(text)
 
@@ -23,6 +24,8 @@ class Page(HTMLParser):
         place = {"a": "href", "link": "href", "img": "src", "script": "src", "source": "src"}.get(tag)
         if place and (target := given.get(place)):
             self.targets.append(target)
+            if tag in ("img", "script", "source") or (tag == "link" and given.get("rel") == "stylesheet"):
+                self.loaded.append(target)
 
 
 @dataclass
@@ -52,6 +55,8 @@ def check(site: Path) -> Links:
                 continue
             if parts.scheme or parts.netloc:
                 external.add(target)
+                if target in page.loaded:
+                    found.broken.append(f"{path.relative_to(site)}: {target}: loaded from elsewhere")
                 continue
             found.internal += 1
             if reason := _broken(site, pages, path, unquote(parts.path), unquote(parts.fragment)):

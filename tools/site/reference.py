@@ -82,7 +82,10 @@ def _task(task: Any) -> str:
     function = task.name.replace("-", "_")
     example = "\n".join(line.strip() for line in task.example.splitlines())
     kept = [each for each in fields(task.options) if "option" in each.metadata]
-    parts = [f"# {task.name}", f"{task.summary} In words: [the guide](../../{GUIDES[task.name]})."]
+    parts = [
+        f"---\nhide:\n  - toc\n---\n\n# {task.name}",
+        f"{task.summary} In words: [the guide](../../{GUIDES[task.name]}).",
+    ]
     parts.append(f"```bash\n{example}\n```")
     parts.append(f"In Python `preimage.{function}({_call(task, kept)})` returns a Run, that is iterated, or `.run()`.")
     for group, title in (("Task", "Options of the task"), ("Fit", "Options of the fit"), ("Run", "How it is run")):
@@ -133,8 +136,9 @@ def _type(member: Any) -> str:
     if get_origin(member) is Literal:
         return ", ".join(f"`{word}`" for word in get_args(member))
     if get_origin(member) is tuple:
-        words = [_TYPES[kind] for kind in get_args(member) if kind is not ...]
-        return f"{words[0]}s" if ... in get_args(member) else " ".join(words)
+        kinds: list[Any] = list(get_args(member))
+        words: list[str] = [_TYPES[kind] for kind in kinds if kind is not ...]
+        return f"{words[0]}s" if ... in kinds else " ".join(words)
     return _TYPES.get(member, str(member))
 
 
@@ -219,7 +223,7 @@ def _setting(value: Any) -> str:
 def _short(value: Any) -> str:
     if isinstance(value, list | tuple):
         alike = len(value) > 1 and len({str(each) for each in value}) == 1
-        return f"{len(value)} x {value[0]}" if alike else ", ".join(map(str, value))
+        return f"{len(value)} x {next(iter(value))}" if alike else ", ".join(map(str, value))
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
