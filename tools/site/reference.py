@@ -30,6 +30,12 @@ GUIDES = {
     "purify": "defend.md#commands",
     "train": "explain.md#data-to-train-on",
 }
+_GROUPS = {
+    "Task": "Options of the task",
+    "Files": "What is read",
+    "Fit": "Options of the fit",
+    "Run": "How it is run",
+}
 _TYPES = {bool: "flag", int: "integer", float: "number", str: "text", Path: "path", type(None): ""}
 _EXIT_CODES = """## Exit codes
 
@@ -87,11 +93,11 @@ def _task(task: Any) -> str:
         f"{task.summary} In words: [the guide](../../{GUIDES[task.name]}).",
     ]
     parts.append(f"```bash\n{example}\n```")
-    parts.append(f"In Python `preimage.{function}({_call(task, kept)})` returns a Run, that is iterated, or `.run()`.")
-    for group, title in (("Task", "Options of the task"), ("Fit", "Options of the fit"), ("Run", "How it is run")):
+    parts.append(f"In Python `preimage.{function}({_call(task, kept)})` returns a Run: iterate it, or call `.run()`.")
+    for group, title in _GROUPS.items():
         if chosen := [each for each in kept if each.metadata["option"].group == group]:
             parts += [f"## {title}", _options(task.options, chosen)]
-    parts += ["## Files", _outputs(task)]
+    parts += ["## Files that it writes", _outputs(task)]
     if task.recipes is not None:
         parts += ["## Recipes", f"{_names(task.recipes())}: [their settings](../recipes.md#{task.name})."]
     parts.append("Options that all commands share, and those for many images: [Command line](../command-line.md).")
@@ -108,11 +114,12 @@ def _names(recipes: Any) -> str:
 
 
 def _options(options: Any, chosen: list[Field[Any]]) -> str:
-    lines = ["| Python | command line | values | default | |", "|---|---|---|---|---|"]
+    lines = ["| option | | values | default |", "|---|---|---|---|"]
     for each in chosen:
         stated = each.metadata["option"]
-        flags = "" if stated.kind == "python" else ", ".join(f"`{flag}`" for flag in stated.flags_of(each.name))
-        cells = (f"`{each.name}`", flags, _values(options, each), _default(each), stated.help)
+        flags = () if stated.kind == "python" else stated.flags_of(each.name)
+        names = "<br>".join(f"`{name}`" for name in (each.name, *flags))
+        cells = (names, stated.help, _values(options, each), _default(each))
         lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     return "\n".join(lines)
 
@@ -157,12 +164,12 @@ def _outputs(task: Any) -> str:
 
 
 def _command_line() -> str:
-    from preimage.cli.command import build
+    from preimage.cli import command
     from preimage.folders.options import FolderOptions
     from preimage.jobs.job import RunOptions
     from preimage.registry import TASKS
 
-    app = build()
+    app = command.build()
     lines = ["| command | |", "|---|---|"]
     for name in app:
         if not name.startswith("-"):
@@ -179,8 +186,8 @@ def _command_line() -> str:
             "## Options that commands share",
             "A command has those of them that it can use.",
             _options(RunOptions, shared),
-            "| | command line | |\n|---|---|---|\n| | `--quiet` | Print nothing but errors. |\n"
-            "| | `--json` | Print the report as JSON on stdout, and nothing else there. |",
+            "On the command line alone:",
+            "| option | |\n|---|---|\n" + "\n".join(f"| `--{name}` | {text} |" for name, text in command.SHOWN.items()),
             "## Many images",
             "Of all commands that take images; [Many images](../scale.md) says how they are used.",
             _options(FolderOptions, many),
