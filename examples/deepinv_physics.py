@@ -1,4 +1,4 @@
-"""MRI with deepinv: a complex image as two real channels, from a quarter of its frequencies.
+"""MRI with deepinv: a complex image as two real channels, from a third of its frequencies.
 
 pip install 'preimage[physics]'
 python examples/deepinv_physics.py [out]

@@ -89,6 +89,8 @@ def test_each_page_that_is_written_is_in_the_navigation(tmp_path: Path):
         ("[a](results.md#denoising)", "[a](../results/denoising.md)"),
         ("![a](pictures/a.png) and [b](https://b.org)", "![a](../pictures/a.png) and [b](https://b.org)"),
         ("[a](../examples/tiny.py)", "[a](../examples/tiny.md)"),
+        ("[stopping.md](stopping.md)", "[When a fit stops](../stopping.md)"),
+        ("[results.md](results.md)", "[Results](../results/index.md)"),
         ("[the log](../benchmarks/LOG.md)", "the log"),
         ("[a](../CHANGELOG.md)", "[a](../changelog.md)"),
         ("```\n[a](results.md)\n```", "```\n[a](results.md)\n```"),
@@ -114,13 +116,12 @@ def test_what_is_not_in_the_site_is_linked_in_the_repository_where_it_has_an_add
 def test_links_that_lead_nowhere_are_found(tmp_path: Path):
     (tmp_path / "in").mkdir()
     (tmp_path / "index.html").write_text(
-        '<h1 id="top"></h1><a href="#top"></a><a href="#gone"></a><a href="in/page.html#here"></a>'
-        '<a href="in/gone.html"></a>'
-        '<a href="in/page.html#gone"></a><a href="https://example.org"></a><img src="https://example.org/a.png"><a href="../x"></a>'
+        '<h1 id="top"></h1><a href="#top"></a><a href="#gone"></a><a href="in/page.html#here"></a><a href="in/gone.html"></a>'
+        '<a href="in/page.html#gone"></a><a href="https://example.org"></a><img src="https://example.org/a.png">'
+        '<a href="../x"></a>'
     )
-    (tmp_path / "in" / "page.html").write_text(
-        '<p id="here"><a href="../index.html">up</a><img src="data:image/png;base64,"></p>'
-    )
+    page = '<p id="here"><a href="../index.html">up</a><img src="data:image/png;base64,"></p>'
+    (tmp_path / "in" / "page.html").write_text(page)
     found = links.check(tmp_path)
     assert (found.pages, found.internal) == (2, 7)
     assert found.external == ["https://example.org", "https://example.org/a.png"]

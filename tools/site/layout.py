@@ -107,6 +107,7 @@ def _all_of(folder: Path) -> list[Path]:
 
 
 def _title(page: Path) -> str:
+    """The first heading of a page."""
     lines = page.read_text(encoding="utf-8").splitlines()
     title = next(line[2:] for line in lines if line.startswith("# "))
     return title.replace("`", "")

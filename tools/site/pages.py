@@ -70,6 +70,8 @@ def site_text(text: str, source: str, place: str) -> str:
 def _link(match: re.Match[str], source: str, place: str) -> str:
     """A link of a page of the repository, as one of the site; to what is not in the site, of the repository, or its words."""
     image, words, target = match.groups()
+    if words.removeprefix("docs/") == target.removeprefix("docs/") and (DOCS / target).exists():
+        words = title_of(DOCS / target)
     if re.match(r"[a-z]+:|#", target):
         return match[0]
     path, _, anchor = target.partition("#")
@@ -85,6 +87,12 @@ def _link(match: re.Match[str], source: str, place: str) -> str:
         return f"{image}[{words}]({address}/blob/main/{path})" if address else words
     target = relpath(place_of(path), PurePosixPath(place).parent)
     return f"{image}[{words}]({target}{'#' + anchor if anchor else ''})"
+
+
+def title_of(page: Path) -> str:
+    """The first heading of a page."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    return next(line[2:] for line in lines if line.startswith("# ")).replace("`", "")
 
 
 def _fenced(text: str) -> str:

@@ -88,10 +88,8 @@ def _task(task: Any) -> str:
     function = task.name.replace("-", "_")
     example = "\n".join(line.strip() for line in task.example.splitlines())
     kept = [each for each in fields(task.options) if "option" in each.metadata]
-    parts = [
-        f"---\nhide:\n  - toc\n---\n\n# {task.name}",
-        f"{task.summary} In words: [the guide](../../{GUIDES[task.name]}).",
-    ]
+    guide = f" In words: [the guide](../../{GUIDES[task.name]})." if task.name in GUIDES else ""
+    parts = [f"---\nhide:\n  - toc\n---\n\n# {task.name}", f"{task.summary}{guide}"]
     parts.append(f"```bash\n{example}\n```")
     parts.append(f"In Python `preimage.{function}({_call(task, kept)})` returns a Run: iterate it, or call `.run()`.")
     for group, title in _GROUPS.items():
