@@ -7,6 +7,7 @@ python examples/deepinv_physics.py [out]
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import deepinv
@@ -14,7 +15,8 @@ import numpy as np
 import torch
 from skimage import data, transform
 
-from preimage import Fit, Problem, Recipe
+from preimage import Fit, Problem, SkipNet
+from preimage.restore.super_resolve import recipes
 
 
 def main(out: str = "out", *, side: int = 128, steps: int = 600) -> None:
@@ -31,7 +33,9 @@ def main(out: str = "out", *, side: int = 128, steps: int = 600) -> None:
     physics = deepinv.physics.MRI(mask=mask, img_size=(2, side, side))
     y = physics(image)
 
-    settings = Recipe(steps=steps)
+    fast = recipes()["fast"]  # of a task with exact measurements
+    assert isinstance(fast.network, SkipNet.Config)
+    settings = replace(fast, network=replace(fast.network, output="linear"), steps=steps)  # parts may be negative
     fit = Fit(Problem(y, operator=physics), settings.prior(2, (side, side)), recipe=settings)
     found = fit.run().image
     for name, x in (("zero-filled", physics.A_adjoint(y)), ("deep image prior", found)):

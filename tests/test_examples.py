@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 import sys
 from collections.abc import Iterable
@@ -46,8 +47,8 @@ EXPLAINING: dict[str, dict[str, Any]] = {
     "own_classifier": {**SMALL, **FEW},
     "train": SMALL,
 }
-# Run by functions of theirs below, by other tests (tests/explain/test_known_cause.py, the defaults of make demo), or drawn from.
 LONG = {"calibrate", "train"}
+# Run by functions of theirs below, or drawn from.
 OTHERS = {
     "counterfactual",
     "jupyter_progress",
@@ -98,6 +99,19 @@ def test_a_script_about_a_classifier_writes_and_says_something(name: str, tmp_pa
     run(name, str(tmp_path / "out"), **EXPLAINING[name])
     assert capsys.readouterr().out.strip()
     assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+
+
+def test_the_published_method_in_plain_pytorch(monkeypatch: pytest.MonkeyPatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["tiny.py", "--size", "64", "64", "--steps", "2"])
+    run("tiny")
+    assert re.search(r"step 2: \d+\.\d+ dB \(noisy \d+\.\d+\)", capsys.readouterr().out)
+
+
+@pytest.mark.long
+def test_a_counterfactual_of_drawn_pictures(tmp_path: Path, capsys, beside: None):
+    run("counterfactual", str(tmp_path / "why.png"), pictures=40, epochs=1, steps=2)
+    assert (tmp_path / "why.png").exists()
+    assert capsys.readouterr().out.count(" -> ") == 4
 
 
 def test_napari_is_shown_every_tenth_step_and_the_result():
