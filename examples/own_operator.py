@@ -1,4 +1,4 @@
-"""Your own operator: an image from a quarter of its values, sums of neighbors.
+"""Your own operator: an image from a quarter of its values, means of neighbors.
 
 python examples/own_operator.py [out]
 """
