@@ -145,9 +145,8 @@ async def start(
 
 
 def environment(*, more: tuple[Path, ...] = ()) -> dict[str, str]:
-    """This process's environment, with the places of modules as they are from here; `more` places where code may be."""
+    """This process's environment, with its places of modules, this package's among them; `more` places where code may be."""
     own = dict(os.environ)
-    places = [os.path.abspath(each) for each in own.get("PYTHONPATH", "").split(os.pathsep) if each]  # noqa: PTH100
-    places += map(str, more)
-    own.pop("PYTHONPATH", None)
-    return own | ({"PYTHONPATH": os.pathsep.join(places)} if places else {})
+    places = [str(Path(__file__).parents[2])]
+    places += [os.path.abspath(each) for each in own.get("PYTHONPATH", "").split(os.pathsep) if each]  # noqa: PTH100
+    return own | {"PYTHONPATH": os.pathsep.join([*places, *map(str, more)])}

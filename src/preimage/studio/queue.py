@@ -240,7 +240,7 @@ class Jobs:
             self._end(entry, {"state": "failed", "error": error, "code": "classifier"})
             return
         entry.state, entry.phase, entry.attempts = "running", "starting", entry.attempts + 1
-        entry.begun = entry.begun or time.time()
+        entry.begun, entry.earlier_previews = entry.begun or time.time(), entry.preview
         self._save(entry)
         self._tell(entry)
         self._attending[entry.id] = asyncio.ensure_future(self._attend(entry))
@@ -282,9 +282,11 @@ class Jobs:
                 self._hear(entry, json.loads(line))
 
     def _hear(self, entry: Entry, said: dict[str, Any]) -> None:
-        for name in ("step", "of", "usual", "seconds_left", "loss", "why", "preview", "phase", "rule"):
+        for name in ("step", "of", "usual", "seconds_left", "loss", "why", "phase", "rule"):
             if name in said:
                 setattr(entry, name, said[name])
+        if said.get("preview"):  # numbers go on where those of the process before ended
+            entry.preview = entry.earlier_previews + said["preview"]
         if "remarks" in said:
             entry.remarks = entry.plain(said["remarks"])
         if said.get("paused"):
