@@ -17,7 +17,7 @@ from preimage.errors import InputError
 from preimage.studio.asked import asked, command_line
 from preimage.studio.entry import ENDED, Entry, stem_of
 from preimage.studio.events import Hub
-from preimage.studio.probing import Prober
+from preimage.studio.probing import Prober, killed
 from preimage.studio.processes import WorkerProcesses
 from preimage.studio.settings import Settings
 from preimage.studio.state import is_id, new_id, read_json, remove, write_json
@@ -357,7 +357,7 @@ class Jobs:
     async def close(self) -> None:
         """Let the processes save their checkpoints; the next server goes on with them."""
         self._is_over = True
-        self._workers.close()
+        await self._workers.close()
         for process in list(self._processes.values()):
             if process.stdin is not None:
                 process.stdin.close()
@@ -365,8 +365,8 @@ class Jobs:
         if tasks:
             await asyncio.wait(tasks, timeout=_TO_LEAVE)
         for process in list(self._processes.values()):
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+            await killed(process)
+        await asyncio.gather(*self._tasks, *tasks, return_exceptions=True)
 
 
 def _paces(found: Any) -> dict[str, float]:
