@@ -75,6 +75,7 @@ class Folders:
         self.all: dict[str, Run] = {}
         self._processes: dict[str, asyncio.subprocess.Process] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._ends: dict[str, tuple[str, str | None]] = {}  # of processes that have not left yet
         self._is_over = False
         for each in sorted(self.folder.iterdir()):
             stored: Any = read_json(each / "state.json") if is_id(each.name) else None
@@ -265,8 +266,7 @@ class Folders:
             self._tasks.pop(run.id, None)
         if self._is_over:
             return
-        if run.state not in ENDED:
-            run.state, run.error = "failed", "its process ended: let it go on"
+        run.state, run.error = self._ends.pop(run.id, ("failed", "its process ended: let it go on"))
         run.running = []
         self._save(run)
         self._tell(run)
@@ -281,7 +281,7 @@ class Folders:
         if "running" in said:
             run.running = said["running"]
         if "ended" in said:
-            run.state, run.error = said["ended"], said.get("error")
+            self._ends[run.id] = said["ended"], said.get("error")
         self._tell(run)
 
     def _save(self, run: Run) -> None:
