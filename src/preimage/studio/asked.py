@@ -16,7 +16,7 @@ from typing import Any
 
 from preimage.errors import InputError
 from preimage.jobs.forms import form_of, from_plain
-from preimage.jobs.job import Job, RunOptions
+from preimage.jobs.job import Job, RunOptions, named_by_options
 from preimage.registry import TASKS, task_named
 from preimage.studio.forms import fields_of, run_fields_of, tasks_of_page
 from preimage.studio.state import ending_of
@@ -26,6 +26,7 @@ _LIBRARY = re.compile(r"(torchvision|timm|hf):[A-Za-z0-9_][\w.@+-]*(/[A-Za-z0-9_
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]*(:[0-9.,+-]*)?")  # "unknown", "motion:15,30"
 _PATH = re.compile(r"[/\\]|^[.~]|\.(json|txt|csv|pt|pth)$", re.IGNORECASE)
 _MAY_BE_FILES = ("recipe", "classes", "device")  # texts that the command line takes for a file, or part of one
+_FUNCTION = re.compile(r"(?!torchvision:|timm:|hf:)[A-Za-z_][\w.]*:[A-Za-z_]\w*(@.*)?", re.DOTALL)
 _MOST_OPTIONS = 100
 _LONGEST_TEXT = 4096
 LARGEST_SEED = 2**31 - 1
@@ -201,6 +202,18 @@ def check_text(name: str, text: str, names_a_file: bool) -> None:
     )
     if is_path:
         raise InputError(f"{name} {text!r} is a path: choose a file on the page", code="option")
+
+
+def code_in(job: Job) -> list[str]:
+    """The "module:function" of a job's classifiers, without the file of weights behind it.
+
+    Example:
+        >>> options = {"classifier": "my.models:net@weights.pt", "second_classifier": "timm:resnet18", "target": "a:b"}
+        >>> code_in(Job("counterfactual", options))
+        ['my.models:net']
+    """
+    texts = [str(each) for _, _, each in named_by_options(job, "classifier", "classifiers")]
+    return [text.partition("@")[0] for text in texts if _FUNCTION.fullmatch(text)]
 
 
 def _texts(value: Any) -> list[str]:

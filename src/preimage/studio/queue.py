@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from preimage.errors import InputError
-from preimage.studio.asked import asked, command_line
+from preimage.jobs.job import Job
+from preimage.studio.asked import asked, code_in, command_line
 from preimage.studio.entry import ENDED, Entry, stem_of
 from preimage.studio.events import Hub
 from preimage.studio.probing import Prober, killed
@@ -246,9 +247,11 @@ class Jobs:
         self._attending[entry.id] = asyncio.ensure_future(self._attend(entry))
 
     def _may_run_code(self, entry: Entry) -> bool:
-        job = read_json(self.place(entry) / "job.json") or {}
-        named = [value for value in job.get("options", {}).values() if isinstance(value, str)]
-        return any(value in self.settings.classifiers for value in named)
+        try:
+            job = Job.from_json((self.place(entry) / "job.json").read_text(encoding="utf-8"))
+        except (OSError, InputError):
+            return False
+        return all(each in self.settings.classifiers for each in code_in(job))
 
     async def _attend(self, entry: Entry) -> None:
         """One process of a job, from its start to what has become of it."""
@@ -294,6 +297,7 @@ class Jobs:
             self._save(entry)
         if entry.step > entry.saved_step and entry.attempts > 1:
             entry.attempts, entry.saved_step = 1, entry.step
+            self._save(entry)
         self._tell(entry)
 
     def _became(self, entry: Entry, code: int | None) -> None:
