@@ -27,7 +27,6 @@ export class Compare {
     this.live = new ImageLayer(this.stage.viewer.redraw);
     this.histogram = new Histogram(t("histogram.title"));
     this.sliders = h("div", { class: "sliders" });
-    this.controls = h("section", { class: "compare", "aria-label": t("compare.title") }, this.sliders, this.histogram.node);
     this.histogram.node.hidden = true;
     signal.addEventListener("abort", () => clearTimeout(this.#exactDue));
   }

@@ -54,7 +54,7 @@ const PATHS = {
   help: "M9 9a3 3 0 1 1 4 3c-1 .5-1 1-1 2M12 17.5v.5",
   image: "M4 5h16v14H4zM4 16l5-5 5 5 2-2 4 4M15 9h.01",
   folder: "M4 6h6l2 2h8v11H4z",
-  chevron: "M9 6l6 6-6 6",
+  wipe: "M9 7l-5 5 5 5M15 7l5 5-5 5",
 };
 
 /** An icon that says nothing to a screen reader: the button around it has the label. */

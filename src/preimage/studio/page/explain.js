@@ -32,10 +32,10 @@ export class Explain extends Compose {
     this.answer = h("div", { class: "answer", "aria-live": "polite" });
     return h("section", { class: "box" },
       h("label", { for: id, class: "box-title" }, t("classifier.label")),
-      h("div", { class: "row tight" }, this.classifier,
-        h("button", { type: "button", class: "button", onclick: () => this.ask() }, t("classifier.ask"))),
+      this.classifier,
       h("datalist", { id: `${id}-list` }, [...given, ...CLASSIFIERS].map((word) => h("option", { value: word }))),
-      h("p", { class: "help", id: `${id}-help` }, t("classifier.help")), this.answer);
+      h("p", { class: "help", id: `${id}-help` }, t("classifier.help")),
+      h("button", { type: "button", class: "button", onclick: () => this.ask() }, t("classifier.ask")), this.answer);
   }
 
   /** What does the classifier say? */

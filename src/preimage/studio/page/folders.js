@@ -65,7 +65,7 @@ export class Folders {
     this.out = h("input", { id: out, type: "text", autocomplete: "off", spellcheck: "false", oninput: () => {
       this.outGiven = true;
     } });
-    this.options = h("div", {});
+    this.options = h("div", { class: "settings" });
     this.start = h("button", { type: "button", class: "button primary large", onclick: () => this.#start() }, t("folders.start"));
     const choose = (task) => {
       this.task = task;

@@ -23,7 +23,7 @@ export class TaskForm {
     this.node = h("div", { class: "form" });
     const plain = options.filter((option) => !option.advanced);
     const folded = options.filter((option) => option.advanced);
-    for (const group of groupsOf(plain)) this.#group(this.node, group, plain, given, groupsOf(plain).length > 1);
+    for (const group of groupsOf(plain)) this.#group(this.node, group, plain, given, false);
     if (!folded.length) return;
     const more = h("details", { class: "more" }, h("summary", {}, t("form.advanced")));
     for (const group of groupsOf(folded)) this.#group(more, group, folded, given, true);
@@ -58,7 +58,13 @@ export class TaskForm {
   }
 }
 
-const groupsOf = (options) => [...new Set(options.map((option) => option.group))];
+const ORDER = ["Task", "Fit", "Files", "Run"];
+
+/** The groups of some options, the task's own first. */
+function groupsOf(options) {
+  const rank = (group) => (ORDER.indexOf(group) + 1 || ORDER.length + 1);
+  return [...new Set(options.map((option) => option.group))].sort((a, b) => rank(a) - rank(b));
+}
 
 class Field {
   constructor(option, given) {

@@ -43,7 +43,7 @@ export class JobView {
     this.files = h("section", { class: "downloads" });
     this.command = h("section", { class: "command" });
     this.numbers = h("section", {});
-    this.panel = h("aside", { class: "panel", "aria-label": t("panel.label") }, this.head, this.progress, this.why, this.actions, this.compare.controls, this.curves, this.files, this.numbers, this.command);
+    this.panel = h("aside", { class: "panel", "aria-label": t("panel.label") }, this.head, this.progress, this.why, this.actions, this.compare.sliders, this.files, this.curves, this.compare.histogram.node, this.numbers, this.command);
     this.node = h("div", { class: "work" }, stage.node, this.panel);
     store.watch("jobs", (changed) => (changed === null || changed === id) && this.#renew(), signal);
     takePictures((file) => {
@@ -76,7 +76,7 @@ export class JobView {
   #heading(job) {
     const view = store.task(job.task)?.kind === "restore" ? "restore" : "explain";
     const file = store.files.get(job.file);
-    fill(this.head, h("div", { class: "row" }, h("h1", {}, taskName(job.task)), badge(job.state)),
+    fill(this.head, h("div", { class: "row" }, h("h1", {}, taskName(job.task)), h("span", { class: "group" }, badge(job.state), iconButton("trash", t("job.delete"), () => this.#delete()))),
       h("p", { class: "quiet file-name" }, job.name, " · ", t("job.number", { n: job.number }), " · ", moment(job.created)),
       file ? h("p", {}, h("a", { href: `#/${view}/${file.id}` }, t("job.again"))) : null);
     fill(this.command, h("h2", {}, t("command.title")), commandLine(job.command));
@@ -86,7 +86,7 @@ export class JobView {
     const share = job.of ? job.step / job.of : 0;
     const parts = [
       job.of ? t("job.step", { step: number(job.step), of: number(job.of) }) : null,
-      job.phase || null,
+      (!isOver(job) && job.phase) || null,
       !isOver(job) && job.seconds_left !== null && job.seconds_left !== undefined ? t("job.left", { time: seconds(job.seconds_left) }) : null,
       isOver(job) && job.begun && job.ended ? t("job.took", { time: seconds(span(job.begun, job.ended)) }) : null,
     ];
@@ -110,7 +110,7 @@ export class JobView {
     if (job.state === "paused") buttons.push(button("resume", "play", "resume", "primary"), button("cancel", "stop", "cancel"));
     if (job.state === "waiting") buttons.push(button("cancelWaiting", "stop", "cancel"));
     if (job.state === "cancelled" || job.state === "failed") buttons.push(button("goOn", "play", "resume"));
-    buttons.push(iconButton("trash", t("job.delete"), () => this.#delete()));
+    this.actions.hidden = !buttons.length;
     fill(this.actions, buttons);
   }
 

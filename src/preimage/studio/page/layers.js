@@ -23,7 +23,7 @@ export class TiledLayer {
     const ratio = this.width / view.width;
     const scale = view.scale / ratio; // device pixels for a pixel of this picture
     const level = Math.min(this.top, Math.max(0, Math.floor(Math.log2(1 / scale) + 1e-6)));
-    context.imageSmoothingEnabled = scale !== 1 && scale < 2;
+    context.imageSmoothingEnabled = smooth(scale);
     context.imageSmoothingQuality = "high";
     for (let above = this.top; above > level; above--) this.#drawLevel(context, view, ratio, above, above === this.top);
     this.complete = this.#drawLevel(context, view, ratio, level, true);
@@ -105,12 +105,15 @@ export class ImageLayer {
   draw(context, view) {
     if (!this.image) return;
     const scale = (view.scale * view.width) / this.image.naturalWidth;
-    context.imageSmoothingEnabled = scale !== 1 && scale < 2;
+    context.imageSmoothingEnabled = smooth(scale);
     const x0 = Math.round(view.toX(0));
     const y0 = Math.round(view.toY(0));
     context.drawImage(this.image, x0, y0, Math.round(view.toX(view.width)) - x0, Math.round(view.toY(view.height)) - y0);
   }
 }
+
+/** Whole multiples show the pixels themselves; between them, and far away, they are interpolated. */
+const smooth = (scale) => !Number.isInteger(scale) && scale < 4;
 
 /** An image that is decoded and can be drawn. */
 export async function loadImage(url) {

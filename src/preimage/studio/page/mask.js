@@ -176,6 +176,21 @@ export class Mask extends EventTarget {
     return dirty;
   }
 
+  /** The mask as text, to be kept over a reload of the page. */
+  toText() {
+    const tiles = [...this.tiles].map(([number, tile]) => [number, packed(tile)]).filter(([, runs]) => runs);
+    return JSON.stringify(tiles.map(([number, runs]) => [number, [...runs]]));
+  }
+
+  /** Take what `toText` gave for a mask of the same size. */
+  fromText(text) {
+    for (const [number, runs] of JSON.parse(text)) {
+      this.tiles.set(number, unpacked(Uint32Array.from(runs)));
+      this.#count(number);
+    }
+    this.#touch(0, 0, this.width, this.height);
+  }
+
   #touch(x0, y0, x1, y1) {
     const d = this.#dirty ?? { x0: Infinity, y0: Infinity, x1: 0, y1: 0 };
     this.#dirty = {

@@ -14,8 +14,25 @@ const SIZES = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384,
 
 /** The mask that was painted over a file, if any. */
 export function maskOf(file, create = false) {
-  if (!masks.has(file.id) && create) masks.set(file.id, new Mask(file.facts.width, file.facts.height));
+  if (!masks.has(file.id) && create) {
+    const mask = new Mask(file.facts.width, file.facts.height);
+    const kept = sessionStorage.getItem(keptAs(file));
+    if (kept) mask.fromText(kept);
+    masks.set(file.id, mask);
+  }
   return masks.get(file.id);
+}
+
+const keptAs = (file) => `mask-${file.id}`;
+
+/** Keep a mask over a reload; one that is larger than the browser keeps is lost then. */
+function keep(file, mask) {
+  try {
+    if (mask.empty) sessionStorage.removeItem(keptAs(file));
+    else sessionStorage.setItem(keptAs(file), mask.toText());
+  } catch {
+    sessionStorage.removeItem(keptAs(file));
+  }
 }
 
 /** The tools over one viewer. */
@@ -212,6 +229,7 @@ export class MaskTools {
     this.viewer.redraw();
     if (event && !event.detail.settled) return;
     const { mask } = this;
+    if (event) keep(this.file, mask);
     this.undoButton.disabled = !mask.done.length;
     this.redoButton.disabled = !mask.undone.length;
     this.clearButton.disabled = this.saveButton.disabled = mask.empty;

@@ -1,6 +1,6 @@
 // The canvas: layers with one zoom and pan for all, a wipe between two of them, and whatever tool is in hand.
 
-import { h } from "./dom.js";
+import { h, icon } from "./dom.js";
 import { t } from "./texts.js";
 
 const MOST = 64; // device pixels for a pixel of the picture
@@ -28,7 +28,7 @@ export class Viewer {
     this.handle = h("div", {
       class: "wipe", role: "slider", tabindex: "0", hidden: true,
       "aria-label": t("wipe.label"), "aria-valuemin": "0", "aria-valuemax": "100", "aria-valuenow": "50",
-    });
+    }, h("span", { class: "grip" }, icon("wipe")));
     this.node = h("div", { class: "viewer" }, this.canvas, this.handle);
     this.context = this.canvas.getContext("2d");
     this.#listen();
@@ -73,7 +73,6 @@ export class Viewer {
     const margin = 24 * (window.devicePixelRatio || 1);
     const room = [Math.max(32, this.canvas.width - margin), Math.max(32, this.canvas.height - margin)];
     this.scale = Math.min(8, room[0] / this.width, room[1] / this.height);
-    if (this.scale > 2) this.scale = Math.floor(this.scale);
     Object.assign(this, { x: this.width / 2, y: this.height / 2 });
     this.#fitted = true;
     this.redraw();
@@ -135,7 +134,7 @@ export class Viewer {
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.clearRect(0, 0, canvas.width, canvas.height);
     if (!this.width) return;
-    if (this.scale === 1 || this.scale >= 2) this.#align();
+    if (Number.isInteger(this.scale)) this.#align();
     this.#ground();
     const split = this.wipe === null ? 0 : Math.round(this.wipe * canvas.width);
     if (this.original) this.#layers(this.before, 0, canvas.width);
