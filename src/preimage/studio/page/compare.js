@@ -79,22 +79,33 @@ export class Compare {
 
   /** The layers anew: a job that is done has more to show than one that runs. */
   async #build(only_contrast) {
+    const key = this.#built;
     const { job, stage } = this;
     const { viewer } = stage;
     const input = this.#input();
     const finished = (job.outputs ?? []).includes("output");
-    const isPicture = finished && store.task(job.task)?.outputs[0]?.suffixes?.[0] !== ".json";
+    const isPicture = finished && isShown(job);
     this.layers = {};
     if (input) this.layers.before = fileLayer(input, this.pictureControls, viewer.redraw);
     if (isPicture) {
-      const size = (await sizeOf(job, input)) ?? { width: viewer.width, height: viewer.height };
-      if (this.signal.aborted) return;
-      const layer = (what, extra = {}) => new TiledLayer(size.width, size.height, (region) => api.jobView(job.id, what, { ...region, ...this.pictureControls?.query, ...extra }), viewer.redraw);
-      this.layers.result = layer("output");
+      const layer = async (name, extra = {}) => {
+        const [what, method] = name.split(":");
+        const { width, height } = await sizeOf(job, what, method);
+        return new TiledLayer(
+          width,
+          height,
+          (region) => api.jobView(job.id, what, { ...region, ...this.pictureControls?.query, method, ...extra }),
+          viewer.redraw,
+        );
+      };
+      const names = ["output", ...viewsOf(job)];
+      const made = await Promise.all(names.map((name) => layer(name).catch(() => null)));
+      if (this.signal.aborted || key !== this.#built) return;
+      names.forEach((name, k) => made[k] && (this.layers[name === "output" ? "result" : name] = made[k]));
       this.exact = (strength) => layer("output", { strength });
-      for (const what of viewsOf(job)) this.layers[what] = layer(what);
-      viewer.frame(size.width, size.height);
-      this.blends = Boolean(input) && store.task(job.task)?.options.some((option) => option.name === "strength");
+      this.layers.result ??= this.live;
+      viewer.frame(this.layers.result.width ?? viewer.width, this.layers.result.height ?? viewer.height);
+      this.blends = Boolean(input) && Boolean(job.has?.blend);
     } else {
       this.layers.result = this.live;
       if (input) viewer.frame(input.facts.width, input.facts.height);
@@ -110,11 +121,11 @@ export class Compare {
     if (this.layers.before) names.push("wipe");
     names.push("result");
     if (this.layers.before) names.push("before");
-    if (finished) names.push(...viewsOf(this.job));
-    this.modes = names.map((name) => [name, tOr(`mode.${name}`, name.replaceAll("_", " "))]);
+    if (finished) names.push(...viewsOf(this.job).filter((name) => this.layers[name]));
+    this.modes = names.map((name) => [name, modeName(name)]);
     if (this.job.has?.film) this.modes.push(["film", t("mode.film")]);
     if (!names.includes(this.mode)) this.mode = names[0];
-    if (finished && names.includes("saliency")) this.mode = "saliency";
+    this.mode = (finished && names.find((name) => name.startsWith("saliency"))) || this.mode;
     this.segments = segments(t("compare.modes"), this.modes, (name) => this.setMode(name));
     fill(this.stage.tools, this.segments.node);
     this.#sliders();
@@ -124,14 +135,28 @@ export class Compare {
   #sliders() {
     const nodes = [];
     if (this.blends && this.layers.result !== this.live) {
-      this.strengthSlider = slider(t("strength.label"), { min: 0, max: 1, step: 0.01, value: this.strength, show: (value) => t("percent", { n: Math.round(100 * value) }), oninput: (value) => this.setStrength(value) });
+      this.strengthSlider = slider(t("strength.label"), {
+        min: 0,
+        max: 1,
+        step: 0.01,
+        value: this.strength,
+        show: (value) => t("percent", { n: Math.round(100 * value) }),
+        oninput: (value) => this.setStrength(value),
+      });
       nodes.push(this.strengthSlider.node, h("p", { class: "help" }, t("strength.help")));
     }
-    if (["uncertainty", "saliency"].some((what) => this.layers[what])) {
-      const { node } = slider(t("overlay.label"), { min: 0, max: 1, step: 0.05, value: this.overlay, show: (value) => t("percent", { n: Math.round(100 * value) }), oninput: (value) => {
-        this.overlay = value;
-        this.#compose();
-      } });
+    if (Object.keys(this.layers).some(isOverlay)) {
+      const { node } = slider(t("overlay.label"), {
+        min: 0,
+        max: 1,
+        step: 0.05,
+        value: this.overlay,
+        show: (value) => t("percent", { n: Math.round(100 * value) }),
+        oninput: (value) => {
+          this.overlay = value;
+          this.#compose();
+        },
+      });
       nodes.push(node);
     }
     fill(this.sliders, nodes);
@@ -151,12 +176,13 @@ export class Compare {
   /** The blend is drawn at once; the exact one, rounded as in the file, comes from the server a moment later. */
   setStrength(value) {
     this.strength = value;
-    this.stage.viewer.exactStrength = null;
     this.layers.exact = null;
     clearTimeout(this.#exactDue);
     if (value < 1) {
-      this.#exactDue = setTimeout(() => {
-        this.layers.exact = this.exact(value);
+      this.#exactDue = setTimeout(async () => {
+        const exact = await this.exact(value);
+        if (this.strength !== value) return;
+        this.layers.exact = exact;
         this.#compose();
         this.#count();
       }, EXACT_AFTER);
@@ -168,18 +194,19 @@ export class Compare {
   #compose() {
     const { viewer } = this.stage;
     const { before, result, exact } = this.layers;
-    const blended = this.strength < 1 && before && result !== this.live ? [before, result, exact].filter(Boolean) : [result];
+    const blended =
+      this.strength < 1 && before && result !== this.live ? [before, result, exact].filter(Boolean) : [result];
     if (result) result.opacity = blended.length > 1 ? this.strength : 1;
     const shown = this.layers[this.mode];
     viewer.before = before ? [before] : blended;
     if (this.mode === "wipe" || this.mode === "result") viewer.after = blended;
     else if (this.mode === "before") viewer.after = viewer.before;
-    else if (OVERLAYS.includes(this.mode)) {
+    else if (isOverlay(this.mode)) {
       shown.opacity = this.overlay;
       viewer.after = [...(this.mode === "uncertainty" ? blended : viewer.before), shown];
     } else viewer.after = [shown];
     viewer.setWipe(this.mode === "wipe" ? (viewer.wipe ?? 0.5) : null);
-    viewer.canvas.setAttribute("aria-label", t("stage.showing", { what: tOr(`mode.${this.mode}`, this.mode), name: this.job.name }));
+    viewer.canvas.setAttribute("aria-label", t("stage.showing", { what: modeName(this.mode), name: this.job.name }));
   }
 
   async #count() {
@@ -196,8 +223,12 @@ export class Compare {
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
     const place = h("div", { class: "film" });
     const play = () => fill(place, h("img", { src: api.download(this.job.id, "film"), alt: t("film.alt") }));
-    const dialog = h("dialog", { class: "dialog wide", "aria-label": t("mode.film"), onclose: () => dialog.remove() }, place,
-      h("form", { method: "dialog", class: "row end" }, h("button", { class: "button", autofocus: true }, t("close"))));
+    const dialog = h(
+      "dialog",
+      { class: "dialog wide", "aria-label": t("mode.film"), onclose: () => dialog.remove() },
+      place,
+      h("form", { method: "dialog", class: "row end" }, h("button", { class: "button", autofocus: true }, t("close"))),
+    );
     if (still) fill(place, h("button", { type: "button", class: "button", onclick: play }, t("film.play")));
     else play();
     document.body.append(dialog);
@@ -205,21 +236,35 @@ export class Compare {
   }
 }
 
-const OVERLAYS = ["uncertainty", "saliency"];
+const isOverlay = (name) => name === "uncertainty" || name.startsWith("saliency");
+
+/** The name of a view for people; that of a saliency map is its method, where there are several. */
+function modeName(name) {
+  const [what, method] = name.split(":");
+  return method ?? tOr(`mode.${what}`, what.replaceAll("_", " "));
+}
 
 /** What a finished job can show beside its result. */
 function viewsOf(job) {
-  const { has = {} } = job;
-  return Object.keys(has).filter((name) => has[name] && name !== "film");
+  const { has = {}, options = {} } = job;
+  const names = ["difference", "uncertainty"].filter((name) => has[name]);
+  const methods = String(options.method ?? "")
+    .split(",")
+    .map((method) => method.trim())
+    .filter(Boolean);
+  if (has.saliency) names.push(...(methods.length > 1 ? methods.map((method) => `saliency:${method}`) : ["saliency"]));
+  return names;
 }
 
-/** The size of a result: what the job says, or else what the server sends. */
-async function sizeOf(job, input) {
-  const said = job.size ?? job.sizes?.output ?? null;
-  if (said) return Array.isArray(said) ? { width: said[0], height: said[1] } : said;
-  const factor = store.task(job.task)?.options.some((option) => option.name === "factor") || !input;
-  if (!factor) return { width: input.facts.width, height: input.facts.height };
-  const image = await loadImage(api.jobView(job.id, "output", { out: 16384 }));
+/** Whether the main output of a job is a picture. */
+export const isShown = (job) => store.task(job.task)?.outputs[0]?.suffixes?.[0] !== ".json";
+
+/** The size of a view: that of the report, or else that of the picture which the server sends. */
+async function sizeOf(job, what, method) {
+  const size = job.report?.size;
+  if (size && job.has?.blend) return { height: size[0], width: size[1] };
+  const image = await loadImage(api.jobView(job.id, what, { out: LARGEST, method }));
   return { width: image.naturalWidth, height: image.naturalHeight };
 }
 
+const LARGEST = 4096; // pixels of a side that the server sends

@@ -35,20 +35,40 @@ export class Compose {
   empty() {
     this.stage.bar.hidden = true;
     this.stage.setCover(dropZone());
-    fill(this.panel, h("h1", {}, t(`${this.view}.title`)), h("p", {}, t(`${this.view}.intro`)), this.withoutPicture?.() ?? null, recent(this.signal, (file) => this.go(file)));
+    fill(
+      this.panel,
+      h("h1", {}, t(`${this.view}.title`)),
+      h("p", {}, t(`${this.view}.intro`)),
+      this.withoutPicture?.() ?? null,
+      recent(this.signal, (file) => this.go(file)),
+    );
     bind({}, this.stage.viewer);
   }
 
-  show(file) {
+  /** A picture; `job`: one whose settings are to be changed. */
+  show(file, job = null) {
     this.file = file;
+    this.from = job?.options ? job : null;
+    if (this.from) this.task = this.tasks.find((task) => task.name === job.task) ?? null;
     this.facts = h("div", { class: "facts-box" });
     this.start = h("button", { type: "button", class: "button primary large", onclick: () => this.run() }, t("start"));
     this.startText = h("span", { class: "quiet" });
     this.settings = h("div", { class: "settings" });
-    fill(this.panel,
-      h("div", { class: "row" }, h("h1", { class: "file-name" }, file.name), h("button", { type: "button", class: "text-button", onclick: choosePicture }, t("other"))),
-      this.facts, this.aboveTasks?.() ?? null, this.#taskChoice(), this.settings,
-      h("div", { class: "start-bar" }, this.start, this.startText));
+    fill(
+      this.panel,
+      h(
+        "div",
+        { class: "row" },
+        h("h1", { class: "file-name" }, file.name),
+        h("button", { type: "button", class: "text-button", onclick: choosePicture }, t("other")),
+      ),
+      this.facts,
+      this.aboveTasks?.() ?? null,
+      this.#taskChoice(),
+      this.settings,
+      h("div", { class: "start-bar" }, this.start, this.startText),
+    );
+    if (this.from) this.takeFrom?.(this.from);
     this.stage.setCover(h("p", { class: "quiet" }, t("facts.reading")));
     store.watch("files", (id) => (id === null || id === file.id) && this.#renew(), this.signal);
     this.#renew();
@@ -80,14 +100,24 @@ export class Compose {
     redraw();
     viewer.frame(file.facts.width, file.facts.height);
     const suggested = file.facts.suggested?.task;
-    this.choose(this.task ?? (this.tasks.find((task) => task.name === suggested) ?? this.tasks[0]), true);
+    this.choose(this.task ?? this.tasks.find((task) => task.name === suggested) ?? this.tasks[0], true);
     say(t("facts.ready", { name: file.name }));
   }
 
   #taskChoice() {
     const name = freshId("task");
-    this.radios = h("div", { class: "pills" }, this.tasks.map((task) => h("label", { class: "pill" },
-      h("input", { type: "radio", name, value: task.name, onchange: () => this.choose(task) }), h("span", {}, taskName(task.name)))));
+    this.radios = h(
+      "div",
+      { class: "pills" },
+      this.tasks.map((task) =>
+        h(
+          "label",
+          { class: "pill" },
+          h("input", { type: "radio", name, value: task.name, onchange: () => this.choose(task) }),
+          h("span", {}, taskName(task.name)),
+        ),
+      ),
+    );
     return h("fieldset", { class: "task-choice" }, h("legend", {}, t("task.choose")), this.radios);
   }
 
@@ -97,19 +127,26 @@ export class Compose {
     for (const radio of this.radios.querySelectorAll("input")) radio.checked = radio.value === task.name;
     const paints = task.options.some(isPaintable) && this.file?.facts;
     this.form = new TaskForm(task, {
-      skip: ["seed", ...(this.skipped ?? [])], file: this.file?.id,
+      skip: ["seed", ...(this.skipped ?? [])],
+      file: this.file?.id,
       mask: paints ? () => !(maskOf(this.file)?.empty ?? true) : null,
       values: this.valuesFor(task),
     });
-    this.seed = numberField(t("run.seed"), t("run.seedHelp"), "0", 0);
+    this.seed = numberField(t("run.seed"), t("run.seedHelp"), String(this.from?.options.seed ?? 0), 0);
     this.threads = numberField(t("run.threads"), t("run.threadsHelp"), "", 1);
-    fill(this.settings, h("p", { class: "summary" }, task.summary), this.beforeForm?.(task) ?? null, this.form.node,
-      h("details", { class: "more" }, h("summary", {}, t("run.title")), this.seed.node, this.threads.node));
+    fill(
+      this.settings,
+      h("p", { class: "summary" }, task.summary),
+      this.beforeForm?.(task) ?? null,
+      this.form.node,
+      h("details", { class: "more" }, h("summary", {}, t("run.title")), this.seed.node, this.threads.node),
+    );
     this.#tools(Boolean(paints));
     this.#saySeconds();
   }
 
   valuesFor(task) {
+    if (this.from?.task === task.name) return this.from.options;
     const { suggested } = this.file?.facts ?? {};
     return suggested?.task === task.name ? (suggested.options ?? {}) : {};
   }
@@ -141,11 +178,18 @@ export class Compose {
         if (!value?.painted) continue;
         const mask = await api.mask(this.file.id, await this.tools.png());
         options[name] = { file: mask.id };
-        if (name === "mask" && this.task.options.some((option) => option.name === "mask_white")) options.mask_white = "missing";
+        if (name === "mask" && this.task.options.some((option) => option.name === "mask_white"))
+          options.mask_white = "missing";
       }
       const seed = Number(this.seed.input.value || 0);
       const threads = this.threads.input.value ? Number(this.threads.input.value) : null;
-      const job = await api.createJob({ task: this.task.name, file: this.task.inputs === "none" ? null : this.file.id, options, seed, threads });
+      const job = await api.createJob({
+        task: this.task.name,
+        file: this.task.inputs === "none" ? null : this.file.id,
+        options,
+        seed,
+        threads,
+      });
       store.put("jobs", job);
       location.hash = `#/job/${job.id}`;
     } catch (error) {
@@ -158,12 +202,30 @@ export class Compose {
 
 function numberField(name, help, value, minimum) {
   const id = freshId("run");
-  const input = h("input", { id, type: "number", step: "1", min: minimum, value, placeholder: t("form.auto"), "aria-describedby": `${id}-help` });
-  return { input, node: h("div", { class: "field" }, h("label", { for: id }, name), input, h("p", { class: "help", id: `${id}-help` }, help)) };
+  const input = h("input", {
+    id,
+    type: "number",
+    step: "1",
+    min: minimum,
+    value,
+    placeholder: t("form.auto"),
+    "aria-describedby": `${id}-help`,
+  });
+  return {
+    input,
+    node: h(
+      "div",
+      { class: "field" },
+      h("label", { for: id }, name),
+      input,
+      h("p", { class: "help", id: `${id}-help` }, help),
+    ),
+  };
 }
 
 /** The tasks of a kind, in the server's order. */
-export const tasksOf = (...kinds) => store.start.tasks.filter((task) => kinds.includes(task.kind) && task.inputs !== "data");
+export const tasksOf = (...kinds) =>
+  store.start.tasks.filter((task) => kinds.includes(task.kind) && task.inputs !== "data");
 
 /** The words of a group that the texts may not know. */
 export const groupName = (name) => tOr(`group.${name}`, name);

@@ -44,7 +44,10 @@ class Chart {
 export class Curve extends Chart {
   paint(context, width, height, color) {
     const { lines, log, threshold, steps } = this.data;
-    const usable = lines.map((line) => ({ ...line, points: line.points.filter(([, y]) => Number.isFinite(y) && (!log || y > 0)) }));
+    const usable = lines.map((line) => ({
+      ...line,
+      points: line.points.filter(([, y]) => Number.isFinite(y) && (!log || y > 0)),
+    }));
     const ys = usable.flatMap((line) => line.points.map(([, y]) => y));
     if (!ys.length) return;
     if (threshold !== null && threshold !== undefined && (!log || threshold > 0)) ys.push(threshold);
@@ -58,18 +61,28 @@ export class Curve extends Chart {
     const toY = (y) => box.bottom - ((scale(y) - scale(low)) / span) * (box.bottom - box.top);
     context.strokeStyle = color("line");
     context.lineWidth = 1;
-    for (const y of [box.top, (box.top + box.bottom) / 2, box.bottom]) stroke(context, [[box.left, Math.round(y) + 0.5], [box.right, Math.round(y) + 0.5]]);
+    for (const y of [box.top, (box.top + box.bottom) / 2, box.bottom])
+      stroke(context, [
+        [box.left, Math.round(y) + 0.5],
+        [box.right, Math.round(y) + 0.5],
+      ]);
     if (threshold !== null && threshold !== undefined && (!log || threshold > 0)) {
       context.setLineDash([4, 4]);
       context.strokeStyle = color("ink-2");
-      stroke(context, [[box.left, toY(threshold)], [box.right, toY(threshold)]]);
+      stroke(context, [
+        [box.left, toY(threshold)],
+        [box.right, toY(threshold)],
+      ]);
       context.setLineDash([]);
     }
     for (const line of usable) {
       context.strokeStyle = color(line.color);
       context.lineWidth = 1.75;
       if (line.dashed) context.setLineDash([3, 3]);
-      stroke(context, line.points.map(([x, y]) => [toX(x), toY(y)]));
+      stroke(
+        context,
+        line.points.map(([x, y]) => [toX(x), toY(y)]),
+      );
       context.setLineDash([]);
     }
     write(context, color, number(high), box.left + 2, box.top + 9);
@@ -90,14 +103,20 @@ export class Histogram extends Chart {
       context.strokeStyle = color(name);
       context.lineWidth = dashed ? 1 : 1.6;
       context.setLineDash(dashed ? [2, 3] : []);
-      stroke(context, counts.map((count, k) => [
-        box.left + (k / Math.max(1, counts.length - 1)) * (box.right - box.left),
-        box.bottom - Math.min(1, count / most) * (box.bottom - box.top),
-      ]));
+      stroke(
+        context,
+        counts.map((count, k) => [
+          box.left + (k / Math.max(1, counts.length - 1)) * (box.right - box.left),
+          box.bottom - Math.min(1, count / most) * (box.bottom - box.top),
+        ]),
+      );
       context.setLineDash([]);
     };
     context.strokeStyle = color("line");
-    stroke(context, [[box.left, box.bottom + 0.5], [box.right, box.bottom + 0.5]]);
+    stroke(context, [
+      [box.left, box.bottom + 0.5],
+      [box.right, box.bottom + 0.5],
+    ]);
     input.slice(0, names.length).forEach((counts, k) => line(counts, names[k], true));
     output.slice(0, names.length).forEach((counts, k) => line(counts, names[k], false));
     if (!bins?.length) return;

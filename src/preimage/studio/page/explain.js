@@ -4,6 +4,7 @@ import { api } from "./api.js";
 import { Compose, tasksOf } from "./compose.js";
 import { fill, freshId, h } from "./dom.js";
 import { say, wordsOf } from "./feedback.js";
+import { offers, resolved, unresolved, uploadButton } from "./filefield.js";
 import { CLASSIFIERS } from "./forms.js";
 import { store } from "./state.js";
 import { number, t } from "./texts.js";
@@ -16,26 +17,55 @@ export class Explain extends Compose {
   target = null;
 
   constructor(signal) {
-    const rank = (task) => (ORDER.indexOf(task.name) + 1 || 99);
-    super("explain", tasksOf("explain", "defend").sort((a, b) => rank(a) - rank(b)), signal);
+    const rank = (task) => ORDER.indexOf(task.name) + 1 || 99;
+    super(
+      "explain",
+      tasksOf("explain", "defend").sort((a, b) => rank(a) - rank(b)),
+      signal,
+    );
   }
 
-  valuesFor(task) {
-    return super.valuesFor(task);
+  takeFrom(job) {
+    if (job.options.classifier) this.classifier.value = unresolved(job.options.classifier);
+    this.target = job.options.target === undefined ? null : String(job.options.target);
   }
 
   aboveTasks() {
     const id = freshId("classifier");
     const given = store.start.code_classifiers ?? [];
-    this.classifier = h("input", { id, type: "text", list: `${id}-list`, autocomplete: "off", spellcheck: "false", value: localStorage.getItem("classifier") ?? given[0] ?? "", "aria-describedby": `${id}-help`, placeholder: t("classifier.example"),
-      onkeydown: (event) => event.key === "Enter" && this.ask(), onchange: () => fill(this.answer) });
+    this.classifier = h("input", {
+      id,
+      type: "text",
+      list: `${id}-list`,
+      autocomplete: "off",
+      spellcheck: "false",
+      value: localStorage.getItem("classifier") ?? given[0] ?? "",
+      "aria-describedby": `${id}-help`,
+      placeholder: t("classifier.example"),
+      onkeydown: (event) => event.key === "Enter" && this.ask(),
+      onchange: () => fill(this.answer),
+    });
+    const list = offers(`${id}-list`, [...given, ...CLASSIFIERS], ["other"]);
     this.answer = h("div", { class: "answer", "aria-live": "polite" });
-    return h("section", { class: "box" },
+    return h(
+      "section",
+      { class: "box" },
       h("label", { for: id, class: "box-title" }, t("classifier.label")),
-      this.classifier,
-      h("datalist", { id: `${id}-list` }, [...given, ...CLASSIFIERS].map((word) => h("option", { value: word }))),
+      h(
+        "div",
+        { class: "row tight" },
+        this.classifier,
+        uploadButton((made) => {
+          list.draw();
+          this.classifier.value = made.name;
+          fill(this.answer);
+        }),
+      ),
+      list.node,
       h("p", { class: "help", id: `${id}-help` }, t("classifier.help")),
-      h("button", { type: "button", class: "button", onclick: () => this.ask() }, t("classifier.ask")), this.answer);
+      h("button", { type: "button", class: "button", onclick: () => this.ask() }, t("classifier.ask")),
+      this.answer,
+    );
   }
 
   /** What does the classifier say? */
@@ -48,7 +78,7 @@ export class Explain extends Compose {
     localStorage.setItem("classifier", name);
     fill(this.answer, h("p", { class: "quiet", role: "status" }, t("classifier.asking")));
     try {
-      const found = await api.classify(name, this.file.id, this.controls?.page ?? 1);
+      const found = await api.classify(resolved(name), this.file.id, this.controls?.page ?? 1);
       this.#show(found);
     } catch (error) {
       fill(this.answer, h("p", { class: "field-error" }, wordsOf(error)));
@@ -57,13 +87,38 @@ export class Explain extends Compose {
   }
 
   #show({ classes, remarks }) {
-    const list = h("ol", { class: "classes" }, classes.map((each) => {
-      const bar = h("span", { class: "bar" });
-      bar.style.setProperty("--share", each.probability);
-      return h("li", {}, h("button", { type: "button", class: "class", "data-class": each.name, "aria-pressed": "false", title: t("classifier.pick"), onclick: () => this.setTarget(each) },
-        h("span", { class: "name" }, each.name), h("span", { class: "share" }, t("percent", { n: number(100 * each.probability) })), bar));
-    }));
-    fill(this.answer, list, h("p", { class: "help" }, t("classifier.pick")), (remarks ?? []).map((line) => h("p", { class: "help" }, line)));
+    const list = h(
+      "ol",
+      { class: "classes" },
+      classes.map((each) => {
+        const bar = h("span", { class: "bar" });
+        bar.style.setProperty("--share", each.probability);
+        return h(
+          "li",
+          {},
+          h(
+            "button",
+            {
+              type: "button",
+              class: "class",
+              "data-class": each.name,
+              "aria-pressed": "false",
+              title: t("classifier.pick"),
+              onclick: () => this.setTarget(each),
+            },
+            h("span", { class: "name" }, each.name),
+            h("span", { class: "share" }, t("percent", { n: number(100 * each.probability) })),
+            bar,
+          ),
+        );
+      }),
+    );
+    fill(
+      this.answer,
+      list,
+      h("p", { class: "help" }, t("classifier.pick")),
+      (remarks ?? []).map((line) => h("p", { class: "help" }, line)),
+    );
     say(t("classifier.said", { name: classes[0]?.name ?? "", share: number(100 * (classes[0]?.probability ?? 0)) }));
     this.list = list;
     this.#mark();
@@ -77,7 +132,8 @@ export class Explain extends Compose {
   }
 
   #mark() {
-    for (const button of this.list?.querySelectorAll("button") ?? []) button.setAttribute("aria-pressed", String(button.dataset.class === this.target));
+    for (const button of this.list?.querySelectorAll("button") ?? [])
+      button.setAttribute("aria-pressed", String(button.dataset.class === this.target));
   }
 
   beforeForm(task) {
@@ -85,23 +141,39 @@ export class Explain extends Compose {
     this.targetInput = null;
     if (!option) return null;
     const id = freshId("target");
-    this.targetInput = h("input", { id, type: "text", autocomplete: "off", spellcheck: "false", value: this.target ?? "", placeholder: t("form.auto"), "aria-describedby": `${id}-help`, onchange: () => {
-      this.target = this.targetInput.value.trim() || null;
-      this.#mark();
-    } });
-    return h("div", { class: "field" }, h("label", { for: id }, t("classifier.target")), this.targetInput, h("p", { class: "help", id: `${id}-help` }, option.help));
+    this.targetInput = h("input", {
+      id,
+      type: "text",
+      autocomplete: "off",
+      spellcheck: "false",
+      value: this.target ?? "",
+      placeholder: t("form.auto"),
+      "aria-describedby": `${id}-help`,
+      onchange: () => {
+        this.target = this.targetInput.value.trim() || null;
+        this.#mark();
+      },
+    });
+    return h(
+      "div",
+      { class: "field" },
+      h("label", { for: id }, t("classifier.target")),
+      this.targetInput,
+      h("p", { class: "help", id: `${id}-help` }, option.help),
+    );
   }
 
   ownOptions() {
     const takes = (name) => this.task.options.some((option) => option.name === name);
     const options = {};
     if (takes("classifier")) {
-      options.classifier = this.classifier.value.trim();
-      if (!options.classifier) {
+      const name = this.classifier.value.trim();
+      if (!name) {
         this.classifier.focus();
         throw new Error(t("classifier.missing"));
       }
-      localStorage.setItem("classifier", options.classifier);
+      localStorage.setItem("classifier", name);
+      options.classifier = resolved(name);
     }
     const target = this.targetInput?.value.trim();
     if (target) options.target = /^\d+$/.test(target) && !this.#isName(target) ? Number(target) : target;

@@ -19,8 +19,12 @@ export function say(text) {
 export function trouble(error) {
   const line = wordsOf(error);
   if ([...alerts.children].some((shown) => shown.dataset.line === line)) return;
-  const shown = h("div", { class: "alert", "data-line": line }, h("p", {}, line),
-    h("button", { type: "button", class: "text-button", onclick: () => shown.remove() }, t("close")));
+  const shown = h(
+    "div",
+    { class: "alert", "data-line": line },
+    h("p", {}, line),
+    h("button", { type: "button", class: "text-button", onclick: () => shown.remove() }, t("close")),
+  );
   alerts.append(shown);
   if (alerts.children.length > 3) alerts.firstChild.remove();
 }
@@ -38,14 +42,27 @@ export function wordsOf(error) {
 /** Ask before something that cannot be undone. */
 export function confirmed(question, action) {
   return new Promise((resolve) => {
-    const dialog = h("dialog", { class: "dialog", onclose: () => {
-      dialog.remove();
-      resolve(dialog.returnValue === "yes");
-    } },
-    h("form", { method: "dialog" }, h("p", {}, question),
-      h("div", { class: "row end" },
-        h("button", { value: "no", class: "button", autofocus: true }, t("cancel")),
-        h("button", { value: "yes", class: "button danger" }, action))));
+    const dialog = h(
+      "dialog",
+      {
+        class: "dialog",
+        onclose: () => {
+          dialog.remove();
+          resolve(dialog.returnValue === "yes");
+        },
+      },
+      h(
+        "form",
+        { method: "dialog" },
+        h("p", {}, question),
+        h(
+          "div",
+          { class: "row end" },
+          h("button", { value: "no", class: "button", autofocus: true }, t("cancel")),
+          h("button", { value: "yes", class: "button danger" }, action),
+        ),
+      ),
+    );
     document.body.append(dialog);
     dialog.showModal();
   });

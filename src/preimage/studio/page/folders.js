@@ -34,7 +34,11 @@ export class Folders {
     this.count = h("p", { class: "quiet", role: "status" });
     this.form = h("div", { class: "folder-form" });
     this.runs = h("section", {});
-    this.node.append(h("p", {}, t("folders.intro")), h("div", { class: "columns" }, h("section", { class: "box" }, this.crumbs, this.count, this.list), this.form), this.runs);
+    this.node.append(
+      h("p", {}, t("folders.intro")),
+      h("div", { class: "columns" }, h("section", { class: "box" }, this.crumbs, this.count, this.list), this.form),
+      this.runs,
+    );
     this.#form();
     this.open("");
     store.watch("runs", () => this.#runs(), signal);
@@ -46,12 +50,31 @@ export class Folders {
       const found = await api.folders(path);
       this.path = found.path ?? path;
       const parts = this.path.split("/").filter((part) => part && part !== ".");
-      fill(this.crumbs, crumb(t("folders.root"), () => this.open("")), parts.map((part, k) => [h("span", { "aria-hidden": "true" }, "/"), crumb(part, () => this.open(parts.slice(0, k + 1).join("/")))]));
+      fill(
+        this.crumbs,
+        crumb(t("folders.root"), () => this.open("")),
+        parts.map((part, k) => [
+          h("span", { "aria-hidden": "true" }, "/"),
+          crumb(part, () => this.open(parts.slice(0, k + 1).join("/"))),
+        ]),
+      );
       this.count.textContent = t(found.pictures === 1 ? "folders.one" : "folders.count", { n: number(found.pictures) });
-      fill(this.list, found.folders.map((name) => {
-        const label = String(name).split("/").at(-1);
-        return h("li", {}, h("button", { type: "button", class: "folder", onclick: () => this.open([...parts, label].join("/")) }, icon("folder"), label));
-      }));
+      fill(
+        this.list,
+        found.folders.map((name) => {
+          const label = String(name).split("/").at(-1);
+          return h(
+            "li",
+            {},
+            h(
+              "button",
+              { type: "button", class: "folder", onclick: () => this.open([...parts, label].join("/")) },
+              icon("folder"),
+              label,
+            ),
+          );
+        }),
+      );
       this.start.disabled = !found.pictures;
       if (!this.outGiven) this.out.value = `${parts.join("/") || "pictures"}-${this.task.name}`;
     } catch (error) {
@@ -62,30 +85,65 @@ export class Folders {
   #form() {
     const tasks = tasksOf("restore").filter((task) => task.inputs === "images");
     const [select, out] = [freshId("task"), freshId("out")];
-    this.out = h("input", { id: out, type: "text", autocomplete: "off", spellcheck: "false", oninput: () => {
-      this.outGiven = true;
-    } });
+    this.out = h("input", {
+      id: out,
+      type: "text",
+      autocomplete: "off",
+      spellcheck: "false",
+      oninput: () => {
+        this.outGiven = true;
+      },
+    });
     this.options = h("div", { class: "settings" });
-    this.start = h("button", { type: "button", class: "button primary large", onclick: () => this.#start() }, t("folders.start"));
+    this.start = h(
+      "button",
+      { type: "button", class: "button primary large", onclick: () => this.#start() },
+      t("folders.start"),
+    );
     const choose = (task) => {
       this.task = task;
       this.taskForm = new TaskForm(task, { skip: ["seed"] });
       fill(this.options, h("p", { class: "summary" }, task.summary), this.taskForm.node);
     };
     choose(tasks[0]);
-    fill(this.form,
-      h("div", { class: "field" }, h("label", { for: select }, t("task.choose")), h("select", { id: select, onchange: (event) => {
-        choose(tasks.find((task) => task.name === event.target.value));
-        this.open(this.path);
-      } }, tasks.map((task) => h("option", { value: task.name }, taskName(task.name))))),
+    fill(
+      this.form,
+      h(
+        "div",
+        { class: "field" },
+        h("label", { for: select }, t("task.choose")),
+        h(
+          "select",
+          {
+            id: select,
+            onchange: (event) => {
+              choose(tasks.find((task) => task.name === event.target.value));
+              this.open(this.path);
+            },
+          },
+          tasks.map((task) => h("option", { value: task.name }, taskName(task.name))),
+        ),
+      ),
       this.options,
-      h("div", { class: "field" }, h("label", { for: out }, t("folders.out")), this.out, h("p", { class: "help" }, t("folders.outHelp"))),
-      this.start);
+      h(
+        "div",
+        { class: "field" },
+        h("label", { for: out }, t("folders.out")),
+        this.out,
+        h("p", { class: "help" }, t("folders.outHelp")),
+      ),
+      this.start,
+    );
   }
 
   async #start() {
     try {
-      const run = await api.startFolder({ path: this.path, task: this.task.name, options: this.taskForm.values(), out: this.out.value.trim() });
+      const run = await api.startFolder({
+        path: this.path,
+        task: this.task.name,
+        options: this.taskForm.values(),
+        out: this.out.value.trim(),
+      });
       store.put("runs", run);
       location.hash = `#/folders/${run.id}`;
     } catch (error) {
@@ -95,7 +153,28 @@ export class Folders {
 
   #runs() {
     const runs = [...store.runs.values()].reverse();
-    fill(this.runs, runs.length ? [h("h2", {}, t("folders.runs")), h("ul", { class: "run-list" }, runs.map((run) => h("li", {}, h("a", { href: `#/folders/${run.id}` }, run.path || t("folders.root")), h("span", { class: "quiet" }, taskName(run.task)), h("span", { class: "quiet numbers" }, countsOf(run)), badge(run.state))))] : []);
+    fill(
+      this.runs,
+      runs.length
+        ? [
+            h("h2", {}, t("folders.runs")),
+            h(
+              "ul",
+              { class: "run-list" },
+              runs.map((run) =>
+                h(
+                  "li",
+                  {},
+                  h("a", { href: `#/folders/${run.id}` }, run.path || t("folders.root")),
+                  h("span", { class: "quiet" }, taskName(run.task)),
+                  h("span", { class: "quiet numbers" }, countsOf(run)),
+                  badge(run.state),
+                ),
+              ),
+            ),
+          ]
+        : [],
+    );
   }
 }
 
@@ -123,9 +202,37 @@ export class FolderRun {
     this.running = h("ul", { class: "lines" });
     this.body = h("tbody", {});
     this.command = h("section", { class: "command" });
-    const head = h("thead", {}, h("tr", {}, ["name", "state", "seconds"].map((name) => h("th", { scope: "col" }, t(`folders.${name}`)))));
-    this.table = h("div", { class: "table", tabindex: "0", role: "region", "aria-label": t("folders.table") }, h("table", {}, head, this.body));
-    this.node = h("div", { class: "work" }, this.stage.node, h("aside", { class: "panel", "aria-label": t("panel.label") }, h("p", {}, h("a", { href: "#/folders" }, t("folders.all"))), this.head, this.bar, this.counts, this.running, this.actions, this.table, this.command));
+    const head = h(
+      "thead",
+      {},
+      h(
+        "tr",
+        {},
+        ["name", "state", "seconds"].map((name) => h("th", { scope: "col" }, t(`folders.${name}`))),
+      ),
+    );
+    this.table = h(
+      "div",
+      { class: "table", tabindex: "0", role: "region", "aria-label": t("folders.table") },
+      h("table", {}, head, this.body),
+    );
+    this.node = h(
+      "div",
+      { class: "work" },
+      this.stage.node,
+      h(
+        "aside",
+        { class: "panel", "aria-label": t("panel.label") },
+        h("p", {}, h("a", { href: "#/folders" }, t("folders.all"))),
+        this.head,
+        this.bar,
+        this.counts,
+        this.running,
+        this.actions,
+        this.table,
+        this.command,
+      ),
+    );
     this.stage.setCover(h("p", { class: "quiet" }, t("folders.openOne")));
     store.watch("runs", (changed) => (changed === null || changed === id) && this.#show(store.runs.get(id)), signal);
     signal.addEventListener("abort", () => clearTimeout(this.#due));
@@ -149,11 +256,21 @@ export class FolderRun {
     if (!run) return;
     const counts = run.counts ?? {};
     const all = Object.values(counts).reduce((sum, count) => sum + count, 0);
-    fill(this.head, h("div", { class: "row" }, h("h1", { class: "file-name" }, run.path || t("folders.root")), badge(run.state)), h("p", { class: "quiet" }, taskName(run.task), " → ", run.out));
+    fill(
+      this.head,
+      h("div", { class: "row" }, h("h1", { class: "file-name" }, run.path || t("folders.root")), badge(run.state)),
+      h("p", { class: "quiet" }, taskName(run.task), " → ", run.out),
+    );
     this.bar.value = all ? ((counts.done ?? 0) + (counts.failed ?? 0)) / all : 0;
     this.counts.textContent = countsOf(run);
-    fill(this.running, (run.running ?? []).map((each) => h("li", {}, `${each.name}: ${t("job.step", { step: number(each.step ?? 0), of: number(each.of ?? 0) })}`)));
-    const act = (name, action) => h("button", { type: "button", class: "button", onclick: () => this.#act(action) }, t(`act.${name}`));
+    fill(
+      this.running,
+      (run.running ?? []).map((each) =>
+        h("li", {}, `${each.name}: ${t("job.step", { step: number(each.step ?? 0), of: number(each.of ?? 0) })}`),
+      ),
+    );
+    const act = (name, action) =>
+      h("button", { type: "button", class: "button", onclick: () => this.#act(action) }, t(`act.${name}`));
     const going = ["running", "waiting"].includes(run.state);
     if (this.state !== run.state) {
       this.state = run.state;
@@ -182,10 +299,28 @@ export class FolderRun {
     if (key === this.rowsKey) return;
     this.rowsKey = key;
     const focused = document.activeElement?.dataset?.name;
-    fill(this.body, rows.map((row) => h("tr", {},
-      h("th", { scope: "row" }, row.state === "done" ? h("button", { type: "button", class: "text-button", "data-name": row.name, onclick: () => this.open(row.name) }, row.name) : row.name),
-      h("td", {}, t(`row.${row.state}`), row.error ? h("span", { class: "field-error" }, ` ${row.error}`) : null),
-      h("td", { class: "numbers" }, row.seconds ? seconds(row.seconds) : ""))));
+    fill(
+      this.body,
+      rows.map((row) =>
+        h(
+          "tr",
+          {},
+          h(
+            "th",
+            { scope: "row" },
+            row.state === "done"
+              ? h(
+                  "button",
+                  { type: "button", class: "text-button", "data-name": row.name, onclick: () => this.open(row.name) },
+                  row.name,
+                )
+              : row.name,
+          ),
+          h("td", {}, t(`row.${row.state}`), row.error ? h("span", { class: "field-error" }, ` ${row.error}`) : null),
+          h("td", { class: "numbers" }, row.seconds ? seconds(row.seconds) : ""),
+        ),
+      ),
+    );
     if (focused) [...this.body.querySelectorAll("button")].find((button) => button.dataset.name === focused)?.focus();
   }
 
@@ -194,9 +329,19 @@ export class FolderRun {
     this.#open = name;
     const { viewer } = this.stage;
     try {
-      const sizes = await Promise.all(["input", "output"].map((what) => loadImage(api.runView(this.id, name, { what, out: 16384 }))));
+      const sizes = await Promise.all(
+        ["input", "output"].map((what) => loadImage(api.runView(this.id, name, { what, out: 4096 }))),
+      );
       if (this.#open !== name) return;
-      const [before, after] = sizes.map((image, k) => new TiledLayer(image.naturalWidth, image.naturalHeight, (region) => api.runView(this.id, name, { what: k ? "output" : "input", ...region }), viewer.redraw));
+      const [before, after] = sizes.map(
+        (image, k) =>
+          new TiledLayer(
+            image.naturalWidth,
+            image.naturalHeight,
+            (region) => api.runView(this.id, name, { what: k ? "output" : "input", ...region }),
+            viewer.redraw,
+          ),
+      );
       Object.assign(viewer, { before: [before], after: [after] });
       this.stage.setCover();
       viewer.frame(after.width, after.height);

@@ -1,11 +1,10 @@
 // Forms drawn from the description of a task alone: an option that is added to a task appears here by itself.
 
 import { fill, freshId, h } from "./dom.js";
+import { offers, resolved, unresolved, uploadButton } from "./filefield.js";
 import { waitForFacts } from "./masktools.js";
 import { number, t, tOr } from "./texts.js";
-import { trouble } from "./feedback.js";
 import { store } from "./state.js";
-import { upload } from "./api.js";
 
 const PAINTABLE = /mask|region/;
 export const CLASSIFIERS = ["torchvision:", "timm:", "hf:"];
@@ -62,7 +61,7 @@ const ORDER = ["Task", "Fit", "Files", "Run"];
 
 /** The groups of some options, the task's own first. */
 function groupsOf(options) {
-  const rank = (group) => (ORDER.indexOf(group) + 1 || ORDER.length + 1);
+  const rank = (group) => ORDER.indexOf(group) + 1 || ORDER.length + 1;
   return [...new Set(options.map((option) => option.group))].sort((a, b) => rank(a) - rank(b));
 }
 
@@ -85,19 +84,53 @@ class Field {
     const { option } = this;
     const name = tOr(`option.${option.name}`, option.name.replaceAll("_", " "));
     const range = rangeOf(option);
-    const help = h("p", { class: "help", id: `${this.id}-help` }, option.help, range && !option.help.includes(range) ? h("span", { class: "range" }, ` ${range}`) : null);
-    const label = h("label", { for: this.id }, name, option.required ? h("span", { class: "required" }, ` ${t("form.required")}`) : null);
+    const help = h(
+      "p",
+      { class: "help", id: `${this.id}-help` },
+      option.help,
+      range && !option.help.includes(range) ? h("span", { class: "range" }, ` ${range}`) : null,
+    );
+    const label = h(
+      "label",
+      { for: this.id },
+      name,
+      option.required ? h("span", { class: "required" }, ` ${t("form.required")}`) : null,
+    );
     const box = this.input.type === "checkbox";
     this.input.setAttribute("aria-describedby", `${this.id}-help ${this.id}-error`);
     if (option.required) this.input.setAttribute("aria-required", "true");
-    return h("div", { class: box ? "field check" : "field" }, box ? [this.input, label] : [label, h("div", { class: "row tight" }, this.input, this.extra ?? null, option.unit ? h("span", { class: "unit" }, option.unit) : null)], help, this.error);
+    return h(
+      "div",
+      { class: box ? "field check" : "field" },
+      box
+        ? [this.input, label]
+        : [
+            label,
+            h(
+              "div",
+              { class: "row tight" },
+              this.input,
+              this.extra ?? null,
+              option.unit ? h("span", { class: "unit" }, option.unit) : null,
+            ),
+          ],
+      help,
+      this.error,
+    );
   }
 
   #input() {
     const { option, others, words } = this;
-    const common = { id: this.id, name: option.name, onchange: () => this.#changed(), autocomplete: "off", spellcheck: "false" };
+    const common = {
+      id: this.id,
+      name: option.name,
+      onchange: () => this.#changed(),
+      autocomplete: "off",
+      spellcheck: "false",
+    };
     if (others.includes("image")) return this.#image(common);
-    if (others.length === 1 && others[0] === "bool" && !this.nullable && !words) return h("input", { ...common, type: "checkbox", checked: option.default === true });
+    if (others.length === 1 && others[0] === "bool" && !this.nullable && !words)
+      return h("input", { ...common, type: "checkbox", checked: option.default === true });
     const choices = others[0] === "bool" ? [true, false] : words;
     if (choices && (others.length === 0 || others[0] === "bool")) return this.#select(common, choices);
     const single = others.length === 1 && !words;
@@ -106,40 +139,71 @@ class Field {
   }
 
   #select(common, choices) {
-    const entries = choices.map((word) => h("option", { value: JSON.stringify(word), selected: word === this.option.default }, tOr(`word.${word}`, String(word))));
-    if (this.nullable) entries.unshift(h("option", { value: "", selected: this.option.default === null }, t("form.auto")));
+    const entries = choices.map((word) =>
+      h(
+        "option",
+        { value: JSON.stringify(word), selected: word === this.option.default },
+        tOr(`word.${word}`, String(word)),
+      ),
+    );
+    if (this.nullable)
+      entries.unshift(h("option", { value: "", selected: this.option.default === null }, t("form.auto")));
     return h("select", common, entries);
   }
 
   #number(common, kind) {
     const { option } = this;
     const value = option.default === null || option.default === undefined ? "" : String(option.default);
-    return h("input", { ...common, type: "number", inputmode: kind === "int" ? "numeric" : "decimal", step: kind === "int" ? "1" : "any", min: option.minimum, max: option.maximum, value, placeholder: this.nullable ? t("form.auto") : option.metavar });
+    return h("input", {
+      ...common,
+      type: "number",
+      inputmode: kind === "int" ? "numeric" : "decimal",
+      step: kind === "int" ? "1" : "any",
+      min: option.minimum,
+      max: option.maximum,
+      value,
+      placeholder: this.nullable ? t("form.auto") : option.metavar,
+    });
   }
 
   #text(common) {
     const { option, others, words } = this;
-    const offered = others.some((form) => form === "classifier" || form === "classifiers") ? [...(store.start.code_classifiers ?? []), ...CLASSIFIERS] : words;
-    if (offered?.length) {
-      this.extra = h("datalist", { id: `${this.id}-list` }, offered.map((word) => h("option", { value: word })));
+    const names = others.some((form) => form === "classifier" || form === "classifiers");
+    const files = names || others.includes("file");
+    const offered = names ? [...(store.start.code_classifiers ?? []), ...CLASSIFIERS] : (words ?? []);
+    if (offered.length || files) {
+      const list = offers(`${this.id}-list`, offered, files ? ["other", ...(names ? [] : ["picture"])] : []);
+      this.refresh = list.draw;
+      this.extra = [list.node, files ? uploadButton((made) => this.#uploaded(made.name)) : null];
       common.list = `${this.id}-list`;
     }
-    const value = option.default === null || option.default === undefined ? "" : Array.isArray(option.default) ? option.default.join(", ") : String(option.default);
+    const value =
+      option.default === null || option.default === undefined
+        ? ""
+        : Array.isArray(option.default)
+          ? option.default.join(", ")
+          : String(option.default);
     const input = h("input", { ...common, type: "text", value, placeholder: placeholderOf(this) });
     return input;
   }
 
   #image(common) {
     const select = h("select", common);
-    const chooser = h("input", { type: "file", class: "visually-hidden", tabindex: "-1", "aria-hidden": "true", onchange: () => chooser.files[0] && this.#upload(chooser.files[0]) });
-    this.extra = [h("button", { type: "button", class: "button small", onclick: () => chooser.click() }, t("form.choose")), chooser];
+    this.extra = uploadButton(async (made) => {
+      await waitForFacts(made.id);
+      this.#uploaded(made.id);
+    });
     this.refresh = () => {
       const before = select.value;
-      const files = [...store.files.values()].filter((file) => file.id !== this.given.file && !file.error).reverse();
-      fill(select,
+      const files = [...store.files.values()]
+        .filter((file) => file.id !== this.given.file && !file.error && file.kind !== "other")
+        .reverse();
+      fill(
+        select,
         h("option", { value: "" }, t(this.option.required ? "form.pick" : "form.none")),
         isPaintable(this.option) && this.given.mask ? h("option", { value: "painted" }, t("form.painted")) : null,
-        files.map((file) => h("option", { value: file.id }, file.name)));
+        files.map((file) => h("option", { value: file.id }, file.name)),
+      );
       select.value = [...select.options].some((each) => each.value === before) ? before : "";
     };
     this.refresh();
@@ -147,17 +211,10 @@ class Field {
     return select;
   }
 
-  async #upload(chosen) {
-    try {
-      const made = await upload(chosen);
-      store.put("files", made);
-      await waitForFacts(made.id);
-      this.refresh();
-      this.input.value = made.id;
-      this.#changed();
-    } catch (error) {
-      trouble(error);
-    }
+  #uploaded(value) {
+    this.refresh();
+    this.input.value = value;
+    this.#changed();
   }
 
   #changed() {
@@ -174,9 +231,13 @@ class Field {
   write(value) {
     const { input } = this;
     if (input.type === "checkbox") input.checked = value === true;
-    else if (input.tagName === "SELECT" && !this.others.includes("image")) input.value = value === null ? "" : JSON.stringify(value);
-    else if (value?.file) input.value = value.file;
-    else input.value = value === null || value === undefined ? "" : Array.isArray(value) ? value.join(", ") : String(value);
+    else if (input.tagName === "SELECT" && !this.others.includes("image"))
+      input.value = value === null ? "" : JSON.stringify(value);
+    else if (this.others.includes("image") && value?.file) input.value = value.file;
+    else if (value?.file) input.value = unresolved(value);
+    else
+      input.value =
+        value === null || value === undefined ? "" : Array.isArray(value) ? value.join(", ") : String(value);
   }
 
   /** The value; undefined where it is the default. */
@@ -201,7 +262,8 @@ class Field {
       if (option.required) throw new Error(t("form.missing", { name: option.name }));
       return changedFrom(option, this.nullable ? null : option.default);
     }
-    if (this.others.includes("image")) return text === "painted" ? (this.given.mask() ? { painted: true } : undefined) : { file: text };
+    if (this.others.includes("image"))
+      return text === "painted" ? (this.given.mask() ? { painted: true } : undefined) : { file: text };
     if (input.tagName === "SELECT") return changedFrom(option, JSON.parse(text));
     return changedFrom(option, parsed(text, this));
   }
@@ -225,8 +287,13 @@ function parsed(text, { words, others, option }) {
       if (right && kind === "str") return parts;
       if (right && parts.every((part) => Number.isFinite(Number(part)))) return parts.map(Number);
     }
-    if (form === "classifiers") return text.split(/[\s,;]+/).filter(Boolean);
-    if (form === "str" || form === "file" || form === "classifier") return text;
+    if (form === "classifiers")
+      return text
+        .split(/[\s,;]+/)
+        .filter(Boolean)
+        .map(resolved);
+    if (form === "file" || form === "classifier") return resolved(text);
+    if (form === "str") return text;
   }
   throw new Error(t("form.notOneOf", { name: option.name, value: text }));
 }
@@ -240,7 +307,8 @@ function placeholderOf({ option, others, nullable }) {
 
 function rangeOf({ minimum, maximum, exclusive }) {
   const given = (value) => value !== null && value !== undefined;
-  if (given(minimum) && given(maximum)) return t(exclusive ? "range.aboveTo" : "range.fromTo", { a: number(minimum), b: number(maximum) });
+  if (given(minimum) && given(maximum))
+    return t(exclusive ? "range.aboveTo" : "range.fromTo", { a: number(minimum), b: number(maximum) });
   if (given(minimum)) return t(exclusive ? "range.above" : "range.least", { a: number(minimum) });
   return given(maximum) ? t("range.most", { b: number(maximum) }) : "";
 }

@@ -39,11 +39,30 @@ export class JobView {
     this.loss = new Curve(t("curve.loss"));
     this.rule = new Curve(t("curve.rule"));
     this.probability = new Curve(t("curve.probability"));
-    this.curves = h("section", { class: "curves", "aria-label": t("curve.title"), hidden: true }, this.loss.node, this.rule.node, this.probability.node);
+    this.curves = h(
+      "section",
+      { class: "curves", "aria-label": t("curve.title"), hidden: true },
+      this.loss.node,
+      this.rule.node,
+      this.probability.node,
+    );
     this.files = h("section", { class: "downloads" });
     this.command = h("section", { class: "command" });
     this.numbers = h("section", {});
-    this.panel = h("aside", { class: "panel", "aria-label": t("panel.label") }, this.head, this.progress, this.why, this.actions, this.compare.sliders, this.files, this.curves, this.compare.histogram.node, this.numbers, this.command);
+    this.panel = h(
+      "aside",
+      { class: "panel", "aria-label": t("panel.label") },
+      this.head,
+      this.progress,
+      this.why,
+      this.actions,
+      this.compare.sliders,
+      this.files,
+      this.curves,
+      this.compare.histogram.node,
+      this.numbers,
+      this.command,
+    );
     this.node = h("div", { class: "work" }, stage.node, this.panel);
     store.watch("jobs", (changed) => (changed === null || changed === id) && this.#renew(), signal);
     takePictures((file) => {
@@ -57,7 +76,11 @@ export class JobView {
 
   #renew() {
     const job = store.jobs.get(this.id);
-    if (!job) return fill(this.node, h("p", { class: "gone" }, t("job.gone"), " ", h("a", { href: "#/queue" }, t("nav.queue"))));
+    if (!job)
+      return fill(
+        this.node,
+        h("p", { class: "gone" }, t("job.gone"), " ", h("a", { href: "#/queue" }, t("nav.queue"))),
+      );
     this.job = job;
     const changed = job.state !== this.#state;
     this.#state = job.state;
@@ -76,18 +99,41 @@ export class JobView {
   #heading(job) {
     const view = store.task(job.task)?.kind === "restore" ? "restore" : "explain";
     const file = store.files.get(job.file);
-    fill(this.head, h("div", { class: "row" }, h("h1", {}, taskName(job.task)), h("span", { class: "group" }, badge(job.state), iconButton("trash", t("job.delete"), () => this.#delete()))),
-      h("p", { class: "quiet file-name" }, job.name, " · ", t("job.number", { n: job.number }), " · ", moment(job.created)),
-      file ? h("p", {}, h("a", { href: `#/${view}/${file.id}` }, t("job.again"))) : null);
+    fill(
+      this.head,
+      h(
+        "div",
+        { class: "row" },
+        h("h1", {}, taskName(job.task)),
+        h(
+          "span",
+          { class: "group" },
+          badge(job.state),
+          iconButton("trash", t("job.delete"), () => this.#delete()),
+        ),
+      ),
+      h(
+        "p",
+        { class: "quiet file-name" },
+        job.name,
+        " · ",
+        t("job.number", { n: job.number }),
+        " · ",
+        moment(job.created),
+      ),
+      file ? h("p", {}, h("a", { href: `#/${view}/${file.id}/${job.id}` }, t("job.again"))) : null,
+    );
     fill(this.command, h("h2", {}, t("command.title")), commandLine(job.command));
   }
 
   #progress(job) {
-    const share = job.of ? job.step / job.of : 0;
+    const share = job.of ? job.step / (Math.max(job.step, Math.min(job.usual ?? job.of, job.of)) || 1) : 0;
     const parts = [
       job.of ? t("job.step", { step: number(job.step), of: number(job.of) }) : null,
       (!isOver(job) && job.phase) || null,
-      !isOver(job) && job.seconds_left !== null && job.seconds_left !== undefined ? t("job.left", { time: seconds(job.seconds_left) }) : null,
+      !isOver(job) && job.seconds_left !== null && job.seconds_left !== undefined
+        ? t("job.left", { time: seconds(job.seconds_left) })
+        : null,
       isOver(job) && job.begun && job.ended ? t("job.took", { time: seconds(span(job.begun, job.ended)) }) : null,
     ];
     this.bar ??= h("progress", { max: "1", "aria-label": t("job.progress") });
@@ -104,12 +150,18 @@ export class JobView {
   #buttons(job) {
     if (this.#actionsFor === job.state) return;
     this.#actionsFor = job.state;
-    const button = (name, symbol, action, style = "") => h("button", { type: "button", class: `button ${style}`, onclick: () => this.#act(action) }, icon(symbol), t(`act.${name}`));
+    const button = (name, symbol, action, style = "") =>
+      h(
+        "button",
+        { type: "button", class: `button ${style}`, onclick: () => this.#act(action) },
+        icon(symbol),
+        t(`act.${name}`),
+      );
     const buttons = [];
     if (job.state === "running") buttons.push(button("pause", "pause", "pause"), button("cancel", "stop", "cancel"));
-    if (job.state === "paused") buttons.push(button("resume", "play", "resume", "primary"), button("cancel", "stop", "cancel"));
+    if (job.state === "paused")
+      buttons.push(button("resume", "play", "resume", "primary"), button("cancel", "stop", "cancel"));
     if (job.state === "waiting") buttons.push(button("cancelWaiting", "stop", "cancel"));
-    if (job.state === "cancelled" || job.state === "failed") buttons.push(button("goOn", "play", "resume"));
     this.actions.hidden = !buttons.length;
     fill(this.actions, buttons);
   }
@@ -146,33 +198,67 @@ export class JobView {
     if (this.job && !isOver(this.job)) this.#curveDue = setTimeout(() => this.#curve(), CURVE_EVERY);
   }
 
-  #showCurve({ loss = [], rule = null, probability = [] }) {
+  #showCurve({ loss = [], rule = null, score = null, probability = [] }) {
     const { step } = this.job;
     const line = (points, color, name) => ({ lines: [{ points, color }], steps: isOver(this.job) ? step : null, name });
-    const last = (points) => (points.length ? t("curve.last", { value: number(points.at(-1)[1]), step: number(points.at(-1)[0]) }) : "");
+    const last = (points) =>
+      points.length ? t("curve.last", { value: number(points.at(-1)[1]), step: number(points.at(-1)[0]) }) : "";
     this.curves.hidden = !loss.length;
     this.loss.show({ ...line(loss, "accent"), log: loss.every(([, y]) => y > 0) }, last(loss));
-    const points = rule?.points ?? [];
+    const points = rule?.points ?? score ?? [];
     this.rule.node.hidden = !points.length;
     if (points.length) {
-      this.rule.node.firstChild.textContent = t("curve.ruleNamed", { name: tOr(`rule.${rule.name}`, rule.name ?? "") });
-      this.rule.show({ ...line(points, "accent"), threshold: rule.threshold }, last(points));
+      this.rule.node.firstChild.textContent = t("curve.ruleNamed", { name: rule?.name ?? this.job.rule?.name ?? "" });
+      this.rule.show({ ...line(points, "accent"), threshold: rule?.threshold ?? null }, last(points));
     }
     this.probability.node.hidden = !probability?.length;
-    if (probability?.length) this.probability.show({ ...line(probability, "accent"), range: [0, 1] }, last(probability));
+    if (probability?.length)
+      this.probability.show({ ...line(probability, "accent"), range: [0, 1] }, last(probability));
   }
 
   #downloads(job) {
     const names = job.outputs ?? [];
-    const link = (name) => h("a", { class: name === "output" ? "button primary" : "button", "data-output": name, href: api.download(job.id, name), download: "" }, icon("download"), tOr(`output.${name}`, name.replaceAll("_", " ")));
+    const link = (name) =>
+      h(
+        "a",
+        {
+          class: name === "output" ? "button primary" : "button",
+          "data-output": name,
+          href: api.download(job.id, name),
+          download: "",
+        },
+        icon("download"),
+        tOr(`output.${name}`, name.replaceAll("_", " ")),
+      );
     this.links = names.map(link);
     this.files.hidden = !names.length;
-    fill(this.files, h("h2", {}, t("download.title")), h("div", { class: "row wrap" }, this.links), job.lines?.length ? h("ul", { class: "lines" }, job.lines.map((text) => h("li", {}, text))) : null);
+    fill(
+      this.files,
+      h("h2", {}, t("download.title")),
+      h("div", { class: "row wrap" }, this.links),
+      job.lines?.length
+        ? h(
+            "ul",
+            { class: "lines" },
+            job.lines.map((text) => h("li", {}, text)),
+          )
+        : null,
+    );
     this.compare.onstrength = (strength) => {
       const main = this.links.find((each) => each.dataset.output === "output");
       main?.setAttribute("href", api.download(job.id, "output", strength < 1 ? strength : null));
     };
-    fill(this.numbers, job.report ? h("details", { class: "more" }, h("summary", {}, t("report.title")), h("pre", { class: "report", tabindex: "0" }, JSON.stringify(job.report, null, 2))) : null);
+    fill(
+      this.numbers,
+      job.report
+        ? h(
+            "details",
+            { class: "more" },
+            h("summary", {}, t("report.title")),
+            h("pre", { class: "report", tabindex: "0" }, JSON.stringify(job.report, null, 2)),
+          )
+        : null,
+    );
   }
 }
 

@@ -69,5 +69,6 @@ function moveOn(by) {
   reachable[(at + by + reachable.length) % reachable.length]?.focus();
 }
 
-const writes = (node) => node.matches?.("input:not([type=checkbox]):not([type=radio]), select, textarea, [role=slider]");
+const writes = (node) =>
+  node.matches?.("input:not([type=checkbox]):not([type=radio]), select, textarea, [role=slider]");
 const writesText = (node) => node.matches?.("input:not([type=checkbox]):not([type=radio]):not([type=range]), textarea");

@@ -108,7 +108,13 @@ export class ImageLayer {
     context.imageSmoothingEnabled = smooth(scale);
     const x0 = Math.round(view.toX(0));
     const y0 = Math.round(view.toY(0));
-    context.drawImage(this.image, x0, y0, Math.round(view.toX(view.width)) - x0, Math.round(view.toY(view.height)) - y0);
+    context.drawImage(
+      this.image,
+      x0,
+      y0,
+      Math.round(view.toX(view.width)) - x0,
+      Math.round(view.toY(view.height)) - y0,
+    );
   }
 }
 

@@ -31,26 +31,56 @@ function draw() {
     counter.textContent = String(going);
     counter.setAttribute("aria-label", t("nav.going", { n: going }));
   });
-  const machine = [store.start.device, t("machine.threads", { n: store.start.threads })].filter(Boolean).join(" · ");
+  const machine = [
+    store.start.device === "auto" ? null : store.start.device,
+    t("machine.threads", { n: store.start.threads }),
+  ]
+    .filter(Boolean)
+    .join(" · ");
   document.body.append(
-    h("a", { class: "skip", href: "#main", onclick: (event) => {
-      event.preventDefault();
-      main.focus();
-    } }, t("skip")),
-    h("header", { class: "top" },
-      h("a", { class: "brand", href: "#/restore" }, h("img", { src: "/page/icon.svg", alt: "", width: "22", height: "22" }), h("span", {}, t("title"))),
+    h(
+      "a",
+      {
+        class: "skip",
+        href: "#main",
+        onclick: (event) => {
+          event.preventDefault();
+          main.focus();
+        },
+      },
+      t("skip"),
+    ),
+    h(
+      "header",
+      { class: "top" },
+      h(
+        "a",
+        { class: "brand", href: "#/restore" },
+        h("img", { src: "/page/icon.svg", alt: "", width: "22", height: "22" }),
+        h("span", {}, t("title")),
+      ),
       h("nav", { "aria-label": t("nav.label") }, [...links.values()]),
       h("span", { class: "machine quiet" }, machine, " · ", store.start.version),
-      h("div", { class: "group" }, themeButton(), iconButton("help", t("help.open"), help), iconButton("power", t("stop.open"), stop))),
-    offline, main, ...liveRegions);
+      h(
+        "div",
+        { class: "group" },
+        themeButton(),
+        iconButton("help", t("help.open"), help),
+        iconButton("power", t("stop.open"), stop),
+      ),
+    ),
+    offline,
+    main,
+    ...liveRegions,
+  );
 }
 
 function route() {
-  const [name, id] = location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
+  const [name, id, further] = location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
   open?.abort();
   open = new AbortController();
   const { signal } = open;
-  const view = viewOf(name, id, signal);
+  const view = viewOf(name, id, further, signal);
   const at = name === "job" ? "queue" : VIEWS.includes(name) ? name : "restore";
   for (const [each, link] of links) {
     if (each === at) link.setAttribute("aria-current", "page");
@@ -60,22 +90,41 @@ function route() {
   fill(main, view.node);
 }
 
-function viewOf(name, id, signal) {
+function viewOf(name, id, further, signal) {
   if (name === "queue") return new Queue(signal);
   if (name === "job" && id) return new JobView(id, signal);
   if (name === "folders") return id ? new FolderRun(id, signal) : new Folders(signal);
   const view = name === "explain" ? new Explain(signal) : new Restore(signal);
   const file = store.files.get(id);
-  if (file) view.show(file);
+  if (file) view.show(file, store.jobs.get(further));
   else view.empty();
   return view;
 }
 
 function help() {
-  const rows = ["zoom", "fit", "one", "pan", "original", "wipe", "brush", "size", "undo", "pen", "start"].map((name) => [h("dt", {}, t(`keys.${name}`).split("|").map((key, k) => [k ? " " : null, h("kbd", {}, key)])), h("dd", {}, t(`keys.${name}.does`))]);
-  const dialog = h("dialog", { class: "dialog wide", "aria-labelledby": "help-title", onclose: () => dialog.remove() },
-    h("h1", { id: "help-title" }, t("help.title")), h("dl", { class: "keys" }, rows),
-    h("form", { method: "dialog", class: "row end" }, h("button", { class: "button primary", autofocus: true }, t("close"))));
+  const rows = ["zoom", "fit", "one", "pan", "original", "wipe", "brush", "size", "undo", "pen", "start"].map(
+    (name) => [
+      h(
+        "dt",
+        {},
+        t(`keys.${name}`)
+          .split("|")
+          .map((key, k) => [k ? " " : null, h("kbd", {}, key)]),
+      ),
+      h("dd", {}, t(`keys.${name}.does`)),
+    ],
+  );
+  const dialog = h(
+    "dialog",
+    { class: "dialog wide", "aria-labelledby": "help-title", onclose: () => dialog.remove() },
+    h("h1", { id: "help-title" }, t("help.title")),
+    h("dl", { class: "keys" }, rows),
+    h(
+      "form",
+      { method: "dialog", class: "row end" },
+      h("button", { class: "button primary", autofocus: true }, t("close")),
+    ),
+  );
   document.body.append(dialog);
   dialog.showModal();
 }
@@ -98,7 +147,15 @@ async function begin() {
     store.start = await api.start();
     await store.refresh();
   } catch (error) {
-    document.body.append(h("main", { class: "page" }, h("h1", {}, t("title")), h("p", { class: "field-error" }, wordsOf(error)), h("p", {}, t("error.again"))));
+    document.body.append(
+      h(
+        "main",
+        { class: "page" },
+        h("h1", {}, t("title")),
+        h("p", { class: "field-error" }, wordsOf(error)),
+        h("p", {}, t("error.again")),
+      ),
+    );
     return;
   }
   draw();

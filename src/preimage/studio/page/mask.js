@@ -100,8 +100,10 @@ export class Mask extends EventTarget {
     const length = Math.hypot(b.x - a.x, b.y - a.y);
     const normal = length ? { x: (-(b.y - a.y) / length) * r, y: ((b.x - a.x) / length) * r } : null;
     const corners = normal && [
-      { x: a.x + normal.x, y: a.y + normal.y }, { x: b.x + normal.x, y: b.y + normal.y },
-      { x: b.x - normal.x, y: b.y - normal.y }, { x: a.x - normal.x, y: a.y - normal.y },
+      { x: a.x + normal.x, y: a.y + normal.y },
+      { x: b.x + normal.x, y: b.y + normal.y },
+      { x: b.x - normal.x, y: b.y - normal.y },
+      { x: a.x - normal.x, y: a.y - normal.y },
     ];
     for (let y = Math.max(0, top); y <= Math.min(this.height - 1, bottom); y++) {
       const middle = y + 0.5;
@@ -113,14 +115,22 @@ export class Mask extends EventTarget {
       if (corners) for (const x of crossings(corners, middle)) [from, to] = [Math.min(from, x), Math.max(to, x)];
       if (from < to) this.row(y, Math.ceil(from - 0.5), Math.floor(to - 0.5) + 1, value);
     }
-    this.#touch(Math.floor(Math.min(a.x, b.x) - r), Math.max(0, top), Math.ceil(Math.max(a.x, b.x) + r) + 1, bottom + 1);
+    this.#touch(
+      Math.floor(Math.min(a.x, b.x) - r),
+      Math.max(0, top),
+      Math.ceil(Math.max(a.x, b.x) + r) + 1,
+      bottom + 1,
+    );
     this.#tell(false);
   }
 
   /** Fill a polygon (even-odd rule). */
   polygon(points, value) {
     const [ys, xs] = [points.map((p) => p.y), points.map((p) => p.x)];
-    const [top, bottom] = [Math.max(0, Math.floor(Math.min(...ys))), Math.min(this.height - 1, Math.ceil(Math.max(...ys)))];
+    const [top, bottom] = [
+      Math.max(0, Math.floor(Math.min(...ys))),
+      Math.min(this.height - 1, Math.ceil(Math.max(...ys))),
+    ];
     for (let y = top; y <= bottom; y++) {
       const found = crossings(points, y + 0.5).sort((p, q) => p - q);
       for (let k = 0; k + 1 < found.length; k += 2) {
@@ -194,8 +204,10 @@ export class Mask extends EventTarget {
   #touch(x0, y0, x1, y1) {
     const d = this.#dirty ?? { x0: Infinity, y0: Infinity, x1: 0, y1: 0 };
     this.#dirty = {
-      x0: Math.max(0, Math.min(d.x0, x0)), y0: Math.max(0, Math.min(d.y0, y0)),
-      x1: Math.min(this.width, Math.max(d.x1, x1)), y1: Math.min(this.height, Math.max(d.y1, y1)),
+      x0: Math.max(0, Math.min(d.x0, x0)),
+      y0: Math.max(0, Math.min(d.y0, y0)),
+      x1: Math.min(this.width, Math.max(d.x1, x1)),
+      y1: Math.min(this.height, Math.max(d.y1, y1)),
     };
   }
 

@@ -64,22 +64,62 @@ export class MaskTools {
 
   #bar() {
     const mode = (name, key) =>
-      h("button", { type: "button", class: "icon-button", "data-mode": name, "aria-label": t(`mask.${name}`), title: `${t(`mask.${name}`)} (${key})`, onclick: () => this.setMode(name) }, icon(name === "pan" ? "hand" : name));
-    this.modes = h("div", { class: "group", role: "group", "aria-label": t("mask.tools") }, mode("pan", "V"), mode("brush", "B"), mode("eraser", "E"), mode("polygon", "G"));
-    this.slider = h("input", { type: "range", min: "0", max: String(SIZES.length - 1), step: "1", "aria-label": t("mask.size"), oninput: () => this.setSize(SIZES[Number(this.slider.value)]) });
+      h(
+        "button",
+        {
+          type: "button",
+          class: "icon-button",
+          "data-mode": name,
+          "aria-label": t(`mask.${name}`),
+          title: `${t(`mask.${name}`)} (${key})`,
+          onclick: () => this.setMode(name),
+        },
+        icon(name === "pan" ? "hand" : name),
+      );
+    this.modes = h(
+      "div",
+      { class: "group", role: "group", "aria-label": t("mask.tools") },
+      mode("pan", "V"),
+      mode("brush", "B"),
+      mode("eraser", "E"),
+      mode("polygon", "G"),
+    );
+    this.slider = h("input", {
+      type: "range",
+      min: "0",
+      max: String(SIZES.length - 1),
+      step: "1",
+      "aria-label": t("mask.size"),
+      oninput: () => this.setSize(SIZES[Number(this.slider.value)]),
+    });
     this.sizeText = h("output", { class: "size" });
     this.undoButton = iconButton("undo", t("mask.undo"), () => this.mask.undo());
     this.redoButton = iconButton("redo", t("mask.redo"), () => this.mask.redo());
     this.clearButton = iconButton("trash", t("mask.clear"), () => this.mask.clear());
     this.saveButton = iconButton("download", t("mask.download"), () => this.download());
     this.countText = h("span", { class: "quiet count" });
-    const chooser = h("input", { type: "file", class: "visually-hidden", tabindex: "-1", "aria-hidden": "true", onchange: () => chooser.files[0] && this.load(chooser.files[0]) });
-    const bar = h("div", { class: "toolbar mask-bar", role: "toolbar", "aria-label": t("mask.bar") },
+    const chooser = h("input", {
+      type: "file",
+      class: "visually-hidden",
+      tabindex: "-1",
+      "aria-hidden": "true",
+      onchange: () => chooser.files[0] && this.load(chooser.files[0]),
+    });
+    const bar = h(
+      "div",
+      { class: "toolbar mask-bar", role: "toolbar", "aria-label": t("mask.bar") },
       this.modes,
       h("div", { class: "group" }, this.slider, this.sizeText),
       h("div", { class: "group" }, this.undoButton, this.redoButton, this.clearButton),
-      h("div", { class: "group" }, iconButton("upload", t("mask.upload"), () => chooser.click()), chooser, this.saveButton),
-      this.countText);
+      h(
+        "div",
+        { class: "group" },
+        iconButton("upload", t("mask.upload"), () => chooser.click()),
+        chooser,
+        this.saveButton,
+      ),
+      this.countText,
+    );
     this.setSize(this.size);
     queueMicrotask(() => this.#changed());
     return bar;
@@ -88,9 +128,15 @@ export class MaskTools {
   keys() {
     const bigger = (by) => this.setSize(SIZES[Math.min(SIZES.length - 1, Math.max(0, SIZES.indexOf(this.size) + by))]);
     return {
-      "[": () => bigger(-1), "]": () => bigger(1),
-      b: () => this.setMode("brush"), e: () => this.setMode("eraser"), g: () => this.setMode("polygon"), v: () => this.setMode("pan"),
-      "ctrl+z": () => this.mask.undo(), "ctrl+shift+z": () => this.mask.redo(), "ctrl+y": () => this.mask.redo(),
+      "[": () => bigger(-1),
+      "]": () => bigger(1),
+      b: () => this.setMode("brush"),
+      e: () => this.setMode("eraser"),
+      g: () => this.setMode("polygon"),
+      v: () => this.setMode("pan"),
+      "ctrl+z": () => this.mask.undo(),
+      "ctrl+shift+z": () => this.mask.redo(),
+      "ctrl+y": () => this.mask.redo(),
       escape: () => this.#dropPolygon(),
     };
   }
@@ -203,7 +249,10 @@ export class MaskTools {
     context.lineWidth = 1.5 * density;
     if (this.#cursor && this.mode !== "polygon" && this.viewer.tool) {
       const radius = Math.max(2, (this.size / 2) * view.scale);
-      for (const [color, more] of [["#000", 0], ["#fff", 1.5 * density]]) {
+      for (const [color, more] of [
+        ["#000", 0],
+        ["#fff", 1.5 * density],
+      ]) {
         context.strokeStyle = color;
         context.beginPath();
         context.arc(view.toX(this.#cursor.x), view.toY(this.#cursor.y), radius + more, 0, 7);
@@ -215,11 +264,16 @@ export class MaskTools {
 
   #paintPolygon(context, view, density) {
     const points = this.#cursor ? [...this.#points, this.#cursor] : this.#points;
-    for (const [color, width] of [["#000", 3], ["#fff", 1.5]]) {
+    for (const [color, width] of [
+      ["#000", 3],
+      ["#fff", 1.5],
+    ]) {
       context.strokeStyle = color;
       context.lineWidth = width * density;
       context.beginPath();
-      points.forEach((p, k) => (k ? context.lineTo(view.toX(p.x), view.toY(p.y)) : context.moveTo(view.toX(p.x), view.toY(p.y))));
+      points.forEach((p, k) =>
+        k ? context.lineTo(view.toX(p.x), view.toY(p.y)) : context.moveTo(view.toX(p.x), view.toY(p.y)),
+      );
       context.closePath();
       context.stroke();
     }
@@ -234,7 +288,10 @@ export class MaskTools {
     this.redoButton.disabled = !mask.undone.length;
     this.clearButton.disabled = this.saveButton.disabled = mask.empty;
     const share = (100 * mask.painted) / (mask.width * mask.height);
-    fill(this.countText, mask.empty ? t("mask.none") : t("mask.count", { n: number(mask.painted), share: number(share) }));
+    fill(
+      this.countText,
+      mask.empty ? t("mask.none") : t("mask.count", { n: number(mask.painted), share: number(share) }),
+    );
     this.onchange?.();
   };
 
@@ -275,7 +332,13 @@ export class MaskTools {
     const context = canvas.getContext("2d", { willReadFrequently: true });
     context.drawImage(image, 0, 0);
     const { data } = context.getImageData(0, 0, w, hh);
-    this.mask.put(x, y, w, hh, (column, row) => (data[4 * (row * w + column) + 1] * data[4 * (row * w + column) + 3]) / 255);
+    this.mask.put(
+      x,
+      y,
+      w,
+      hh,
+      (column, row) => (data[4 * (row * w + column) + 1] * data[4 * (row * w + column) + 3]) / 255,
+    );
   }
 }
 

@@ -63,7 +63,8 @@ export class MaskOverlay {
     const f = this.factor;
     const [x0, y0] = [Math.floor(dirty.x0 / f), Math.floor(dirty.y0 / f)];
     const [x1, y1] = [Math.ceil(dirty.x1 / f), Math.ceil(dirty.y1 / f)];
-    if (x1 > x0 && y1 > y0) paint(this.smallContext, x0, y0, x1 - x0, y1 - y0, (x, y) => this.#any((x0 + x) * f, (y0 + y) * f, f));
+    if (x1 > x0 && y1 > y0)
+      paint(this.smallContext, x0, y0, x1 - x0, y1 - y0, (x, y) => this.#any((x0 + x) * f, (y0 + y) * f, f));
   }
 
   #renewTile(number, drawn, dirty) {

@@ -22,10 +22,17 @@ export function choosePicture() {
 
 /** Listen for drops and pastes anywhere in the page; once. */
 export function listenForPictures(body) {
-  chooser = h("input", { type: "file", class: "visually-hidden", tabindex: "-1", "aria-hidden": "true", id: "chooser", onchange: () => {
-    take([...chooser.files]);
-    chooser.value = "";
-  } });
+  chooser = h("input", {
+    type: "file",
+    class: "visually-hidden",
+    tabindex: "-1",
+    "aria-hidden": "true",
+    id: "chooser",
+    onchange: () => {
+      take([...chooser.files]);
+      chooser.value = "";
+    },
+  });
   body.append(chooser);
   body.addEventListener("dragover", (event) => {
     if (![...event.dataTransfer.types].includes("Files")) return;
@@ -50,8 +57,11 @@ async function take(files) {
   try {
     let last = null;
     for (const file of files) {
-      if (store.start.limits?.bytes && file.size > store.start.limits.bytes) throw new Error(t("upload.tooLarge", { name: file.name, most: bytes(store.start.limits.bytes) }));
-      last = await upload(file, (share) => fill(bar, t("upload.progress", { name: file.name, percent: number(Math.round(100 * share)) })));
+      if (store.start.limits?.bytes && file.size > store.start.limits.bytes)
+        throw new Error(t("upload.tooLarge", { name: file.name, most: bytes(store.start.limits.bytes) }));
+      last = await upload(file, (share) =>
+        fill(bar, t("upload.progress", { name: file.name, percent: number(Math.round(100 * share)) })),
+      );
       store.put("files", last);
     }
     if (!last) return;
@@ -66,19 +76,43 @@ async function take(files) {
 
 /** What is seen before there is a picture. */
 export function dropZone() {
-  return h("button", { type: "button", class: "drop-zone", onclick: choosePicture },
-    icon("image"), h("strong", {}, t("drop.title")), h("span", { class: "quiet" }, t("drop.how")), h("span", { class: "quiet" }, t("drop.kinds")));
+  return h(
+    "button",
+    { type: "button", class: "drop-zone", onclick: choosePicture },
+    icon("image"),
+    h("strong", {}, t("drop.title")),
+    h("span", { class: "quiet" }, t("drop.how")),
+    h("span", { class: "quiet" }, t("drop.kinds")),
+  );
 }
 
 /** The pictures that the server has, newest first. */
 export function recent(signal, open) {
   const node = h("section", { class: "recent", "aria-label": t("recent.title") });
   const draw = () => {
-    const files = [...store.files.values()].filter((file) => file.kind !== "mask").reverse();
+    const files = [...store.files.values()].filter((file) => (file.kind ?? "picture") === "picture").reverse();
     node.hidden = !files.length;
-    fill(node, h("h2", {}, t("recent.title")), h("ul", { class: "tiles" }, files.slice(0, 24).map((file) => h("li", {},
-      h("button", { type: "button", class: "tile", onclick: () => open(file) }, thumbnail(api.thumbnail(file.id)), h("span", { class: "name" }, file.name)),
-      iconButton("trash", t("recent.delete", { name: file.name }), () => removeFile(file))))));
+    fill(
+      node,
+      h("h2", {}, t("recent.title")),
+      h(
+        "ul",
+        { class: "tiles" },
+        files.slice(0, 24).map((file) =>
+          h(
+            "li",
+            {},
+            h(
+              "button",
+              { type: "button", class: "tile", onclick: () => open(file) },
+              thumbnail(api.thumbnail(file.id)),
+              h("span", { class: "name" }, file.name),
+            ),
+            iconButton("trash", t("recent.delete", { name: file.name }), () => removeFile(file)),
+          ),
+        ),
+      ),
+    );
   };
   store.watch("files", draw, signal);
   draw();

@@ -21,23 +21,47 @@ export class PictureControls {
   }
 
   #pages(count) {
-    const { node } = slider(t("picture.page"), { min: 1, max: count, step: 1, value: 1, show: (page) => t("picture.pageOf", { page, count }), oninput: (page) => {
-      this.page = page;
-      this.changed();
-    } });
+    const { node } = slider(t("picture.page"), {
+      min: 1,
+      max: count,
+      step: 1,
+      value: 1,
+      show: (page) => t("picture.pageOf", { page, count }),
+      oninput: (page) => {
+        this.page = page;
+        this.changed();
+      },
+    });
     return node;
   }
 
   #window(facts) {
-    const [least, most] = facts.range;
+    const [black, white] = facts.window ?? facts.range;
+    const [least, most] = [Math.min(facts.range[0], black), Math.max(facts.range[1], white)];
     const step = facts.float ? (most - least) / 1000 || 0.001 : 1;
-    const field = (name, value) => h("input", { type: "number", step: "any", value: String(value), "aria-label": t(`picture.${name}`), onchange: () => take() });
-    const [low, high] = [field("low", rounded(least)), field("high", rounded(most))];
-    const range = (name, value) => h("input", { type: "range", min: least, max: most, step, value: String(value), "aria-label": t(`picture.${name}`), oninput: () => {
-      (name === "low" ? low : high).value = range_of(name).value;
-      take();
-    } });
-    const [lowRange, highRange] = [range("low", least), range("high", most)];
+    const field = (name, value) =>
+      h("input", {
+        type: "number",
+        step: "any",
+        value: String(value),
+        "aria-label": t(`picture.${name}`),
+        onchange: () => take(),
+      });
+    const [low, high] = [field("low", rounded(black)), field("high", rounded(white))];
+    const range = (name, value) =>
+      h("input", {
+        type: "range",
+        min: least,
+        max: most,
+        step,
+        value: String(value),
+        "aria-label": t(`picture.${name}`),
+        oninput: () => {
+          (name === "low" ? low : high).value = range_of(name).value;
+          take();
+        },
+      });
+    const [lowRange, highRange] = [range("low", black), range("high", white)];
     const range_of = (name) => (name === "low" ? lowRange : highRange);
     const take = () => {
       const [a, b] = [Number(low.value), Number(high.value)];
@@ -47,13 +71,30 @@ export class PictureControls {
       clearTimeout(this.due);
       this.due = setTimeout(this.changed, 120);
     };
-    const reset = h("button", { type: "button", class: "text-button", onclick: () => {
-      [low.value, high.value] = [rounded(least), rounded(most)];
-      [lowRange.value, highRange.value] = [least, most];
-      [this.low, this.high] = [null, null];
-      this.changed();
-    } }, t("picture.reset"));
-    return h("div", { class: "window", role: "group", "aria-label": t("picture.window") }, h("span", { class: "quiet" }, t("picture.window")), low, lowRange, highRange, high, reset);
+    const reset = h(
+      "button",
+      {
+        type: "button",
+        class: "text-button",
+        onclick: () => {
+          [low.value, high.value] = [rounded(black), rounded(white)];
+          [lowRange.value, highRange.value] = [black, white];
+          [this.low, this.high] = [null, null];
+          this.changed();
+        },
+      },
+      t("picture.reset"),
+    );
+    return h(
+      "div",
+      { class: "window", role: "group", "aria-label": t("picture.window") },
+      h("span", { class: "quiet" }, t("picture.window")),
+      low,
+      lowRange,
+      highRange,
+      high,
+      reset,
+    );
   }
 
   /** What the views are asked with. */
@@ -76,18 +117,54 @@ export function factsOf(file) {
   if (file.error) return h("p", { class: "field-error" }, file.error);
   if (!facts) return h("p", { class: "quiet", role: "status" }, t("facts.measuring"));
   const rows = [
-    [t("facts.size"), t("facts.pixels", { w: number(facts.width), h: number(facts.height), mp: number(Math.round((facts.width * facts.height) / 1e5) / 10) })],
-    [t("facts.depth"), [t("facts.bits", { bits: facts.bits, dtype: facts.dtype }), t(facts.channels === 1 ? "facts.gray" : "facts.channels", { n: facts.channels }), facts.alpha ? t("facts.alpha") : null].filter(Boolean).join(", ")],
+    [
+      t("facts.size"),
+      t("facts.pixels", {
+        w: number(facts.width),
+        h: number(facts.height),
+        mp: number(Math.round((facts.width * facts.height) / 1e5) / 10),
+      }),
+    ],
+    [
+      t("facts.depth"),
+      [
+        t("facts.bits", { bits: facts.bits, dtype: facts.dtype }),
+        t(facts.channels === 1 ? "facts.gray" : "facts.channels", { n: facts.channels }),
+        facts.alpha ? t("facts.alpha") : null,
+      ]
+        .filter(Boolean)
+        .join(", "),
+    ],
     facts.pages > 1 ? [t("facts.pages"), number(facts.pages)] : null,
-    facts.range && (facts.float || facts.bits > 8) ? [t("facts.range"), t("facts.fromTo", { a: number(facts.range[0]), b: number(facts.range[1]) })] : null,
+    facts.range && (facts.float || facts.bits > 8)
+      ? [t("facts.range"), t("facts.fromTo", { a: number(facts.range[0]), b: number(facts.range[1]) })]
+      : null,
     [t("facts.file"), `${facts.format ?? ""} ${bytes(file.bytes)}`.trim()],
-    [t("facts.noise"), facts.noise ? (facts.noise.words ?? t("facts.sigma", { kind: facts.noise.kind, sigma: number(facts.noise.sigma) })) : t("facts.noNoise")],
+    [
+      t("facts.noise"),
+      facts.noise ? t("facts.sigma", { kind: facts.noise.kind, sigma: number(facts.noise.sigma) }) : t("facts.noNoise"),
+    ],
     facts.jpeg ? [t("facts.jpeg"), number(facts.jpeg)] : null,
-    facts.suggested ? [t("facts.suggested"), `${taskName(facts.suggested.task)}${facts.suggested.why ? `: ${facts.suggested.why}` : ""}`] : null,
+    facts.suggested
+      ? [
+          t("facts.suggested"),
+          `${taskName(facts.suggested.task)}${facts.suggested.why && facts.suggested.why !== facts.noise?.words ? `: ${facts.suggested.why}` : ""}`,
+        ]
+      : null,
   ];
   return [
-    h("dl", { class: "facts" }, rows.filter(Boolean).map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])),
-    facts.remarks?.length ? h("ul", { class: "remarks" }, facts.remarks.map((line) => h("li", {}, line))) : null,
+    h(
+      "dl",
+      { class: "facts" },
+      rows.filter(Boolean).map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]),
+    ),
+    facts.remarks?.length
+      ? h(
+          "ul",
+          { class: "remarks" },
+          facts.remarks.map((line) => h("li", {}, line)),
+        )
+      : null,
   ];
 }
 

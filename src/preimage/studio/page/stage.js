@@ -10,16 +10,24 @@ export class Stage {
     this.viewer = new Viewer(label);
     this.tools = h("div", { class: "tools" });
     this.zoomText = h("output", { class: "zoom-text" });
-    const zoom = (name, label2, go) => h("button", { type: "button", class: "text-button", title: label2, "aria-label": label2, onclick: go }, name);
+    const zoom = (name, label2, go) =>
+      h("button", { type: "button", class: "text-button", title: label2, "aria-label": label2, onclick: go }, name);
     const { viewer } = this;
-    this.bar = h("div", { class: "toolbar stage-bar", role: "toolbar", "aria-label": t("stage.bar") }, this.tools,
-      h("div", { class: "group zoom" },
+    this.bar = h(
+      "div",
+      { class: "toolbar stage-bar", role: "toolbar", "aria-label": t("stage.bar") },
+      this.tools,
+      h(
+        "div",
+        { class: "group zoom" },
         iconButton("minus", t("zoom.out"), () => viewer.zoom(viewer.scale / 1.5)),
         this.zoomText,
         iconButton("plus", t("zoom.in"), () => viewer.zoom(viewer.scale * 1.5)),
         iconButton("fit", t("zoom.fit"), () => viewer.fit()),
         zoom("1:1", t("zoom.one"), () => viewer.zoom(1)),
-        zoom("8:1", t("zoom.eight"), () => viewer.zoom(8))));
+        zoom("8:1", t("zoom.eight"), () => viewer.zoom(8)),
+      ),
+    );
     this.below = h("div", { class: "below" });
     this.place = h("span", { class: "quiet place" });
     this.cover = h("div", { class: "cover", hidden: true });
@@ -43,8 +51,15 @@ export class Stage {
   keys() {
     const { viewer } = this;
     return {
-      0: () => viewer.fit(), f: () => viewer.fit(), 1: () => viewer.zoom(1), 2: () => viewer.zoom(2), 4: () => viewer.zoom(4), 8: () => viewer.zoom(8),
-      "+": () => viewer.zoom(viewer.scale * 1.5), "=": () => viewer.zoom(viewer.scale * 1.5), "-": () => viewer.zoom(viewer.scale / 1.5),
+      0: () => viewer.fit(),
+      f: () => viewer.fit(),
+      1: () => viewer.zoom(1),
+      2: () => viewer.zoom(2),
+      4: () => viewer.zoom(4),
+      8: () => viewer.zoom(8),
+      "+": () => viewer.zoom(viewer.scale * 1.5),
+      "=": () => viewer.zoom(viewer.scale * 1.5),
+      "-": () => viewer.zoom(viewer.scale / 1.5),
     };
   }
 }
@@ -56,10 +71,21 @@ export function segments(label, entries, choose) {
     for (const button of node.children) button.setAttribute("aria-pressed", String(button.dataset.name === name));
   };
   for (const [name, text] of entries) {
-    node.append(h("button", { type: "button", "data-name": name, "aria-pressed": "false", onclick: () => {
-      set(name);
-      choose(name);
-    } }, text));
+    node.append(
+      h(
+        "button",
+        {
+          type: "button",
+          "data-name": name,
+          "aria-pressed": "false",
+          onclick: () => {
+            set(name);
+            choose(name);
+          },
+        },
+        text,
+      ),
+    );
   }
   return { node, set };
 }
@@ -67,10 +93,17 @@ export function segments(label, entries, choose) {
 /** A slider with its name and value: {node, input}. */
 export function slider(label, { min, max, step, value, show = number, oninput }) {
   const output = h("output", {}, show(value));
-  const input = h("input", { type: "range", min, max, step, value: String(value), oninput: () => {
-    output.textContent = show(Number(input.value));
-    input.setAttribute("aria-valuetext", output.textContent);
-    oninput(Number(input.value));
-  } });
+  const input = h("input", {
+    type: "range",
+    min,
+    max,
+    step,
+    value: String(value),
+    oninput: () => {
+      output.textContent = show(Number(input.value));
+      input.setAttribute("aria-valuetext", output.textContent);
+      oninput(Number(input.value));
+    },
+  });
   return { node: h("label", { class: "slider" }, h("span", {}, label), input, output), input, output };
 }

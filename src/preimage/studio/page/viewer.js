@@ -25,10 +25,20 @@ export class Viewer {
 
   constructor(label) {
     this.canvas = h("canvas", { class: "canvas", tabindex: "0", role: "img", "aria-label": label });
-    this.handle = h("div", {
-      class: "wipe", role: "slider", tabindex: "0", hidden: true,
-      "aria-label": t("wipe.label"), "aria-valuemin": "0", "aria-valuemax": "100", "aria-valuenow": "50",
-    }, h("span", { class: "grip" }, icon("wipe")));
+    this.handle = h(
+      "div",
+      {
+        class: "wipe",
+        role: "slider",
+        tabindex: "0",
+        hidden: true,
+        "aria-label": t("wipe.label"),
+        "aria-valuemin": "0",
+        "aria-valuemax": "100",
+        "aria-valuenow": "50",
+      },
+      h("span", { class: "grip" }, icon("wipe")),
+    );
     this.node = h("div", { class: "viewer" }, this.canvas, this.handle);
     this.context = this.canvas.getContext("2d");
     this.#listen();
@@ -62,8 +72,10 @@ export class Viewer {
   visible() {
     const [w, hh] = [this.canvas.width / 2 / this.scale, this.canvas.height / 2 / this.scale];
     return {
-      x0: Math.max(0, this.x - w), y0: Math.max(0, this.y - hh),
-      x1: Math.min(this.width, this.x + w), y1: Math.min(this.height, this.y + hh),
+      x0: Math.max(0, this.x - w),
+      y0: Math.max(0, this.y - hh),
+      x1: Math.min(this.width, this.x + w),
+      y1: Math.min(this.height, this.y + hh),
     };
   }
 
@@ -148,8 +160,8 @@ export class Viewer {
 
   #align() {
     // whole device pixels, so that 1:1 is the pixels themselves
-    this.x = (Math.round((this.x * this.scale - this.canvas.width / 2)) + this.canvas.width / 2) / this.scale;
-    this.y = (Math.round((this.y * this.scale - this.canvas.height / 2)) + this.canvas.height / 2) / this.scale;
+    this.x = (Math.round(this.x * this.scale - this.canvas.width / 2) + this.canvas.width / 2) / this.scale;
+    this.y = (Math.round(this.y * this.scale - this.canvas.height / 2) + this.canvas.height / 2) / this.scale;
   }
 
   #ground() {
@@ -180,11 +192,15 @@ export class Viewer {
       if (this.#fitted) this.fit();
       this.redraw();
     }).observe(this.canvas);
-    this.canvas.addEventListener("wheel", (event) => {
-      event.preventDefault();
-      if (event.shiftKey) this.pan(-event.deltaY, 0);
-      else this.zoom(this.scale * 2 ** (-event.deltaY / (event.deltaMode ? 6 : 240)), this.at(event));
-    }, { passive: false });
+    this.canvas.addEventListener(
+      "wheel",
+      (event) => {
+        event.preventDefault();
+        if (event.shiftKey) this.pan(-event.deltaY, 0);
+        else this.zoom(this.scale * 2 ** (-event.deltaY / (event.deltaMode ? 6 : 240)), this.at(event));
+      },
+      { passive: false },
+    );
     this.canvas.addEventListener("pointerdown", (event) => this.#down(event));
     this.canvas.addEventListener("pointermove", (event) => this.#move(event));
     for (const name of ["pointerup", "pointercancel"]) this.canvas.addEventListener(name, (event) => this.#up(event));
@@ -212,7 +228,8 @@ export class Viewer {
   #move(event) {
     const last = this.#pointers.get(event.pointerId);
     const density = this.canvas.width / Math.max(1, this.canvas.clientWidth);
-    if (last && this.#drag === "pan") this.pan((event.clientX - last.clientX) * density, (event.clientY - last.clientY) * density);
+    if (last && this.#drag === "pan")
+      this.pan((event.clientX - last.clientX) * density, (event.clientY - last.clientY) * density);
     if (last && this.#drag === "pinch") this.#pinch(event, last, density);
     if (this.#drag === "tool" || !last) {
       const steps = event.getCoalescedEvents?.() ?? [];
@@ -226,7 +243,10 @@ export class Viewer {
     const other = [...this.#pointers.values()].find((each) => each.pointerId !== event.pointerId);
     if (!other) return;
     const gap = (a) => Math.hypot(a.clientX - other.clientX, a.clientY - other.clientY);
-    const middle = this.at({ clientX: (event.clientX + other.clientX) / 2, clientY: (event.clientY + other.clientY) / 2 });
+    const middle = this.at({
+      clientX: (event.clientX + other.clientX) / 2,
+      clientY: (event.clientY + other.clientY) / 2,
+    });
     this.zoom((this.scale * gap(event)) / Math.max(1, gap(last)), middle);
     this.pan(((event.clientX - last.clientX) / 2) * density, ((event.clientY - last.clientY) / 2) * density);
   }
@@ -246,7 +266,10 @@ export class Viewer {
       this.handle.setPointerCapture(event.pointerId);
       this.handle.focus();
     });
-    this.handle.addEventListener("pointermove", (event) => this.handle.hasPointerCapture(event.pointerId) && place(event));
+    this.handle.addEventListener(
+      "pointermove",
+      (event) => this.handle.hasPointerCapture(event.pointerId) && place(event),
+    );
     this.handle.addEventListener("keydown", (event) => {
       const by = { ArrowLeft: -0.02, ArrowRight: 0.02, PageDown: -0.1, PageUp: 0.1, Home: -1, End: 1 }[event.key];
       if (by === undefined) return;
