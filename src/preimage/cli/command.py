@@ -45,11 +45,13 @@ _EXAMPLES = """Examples:
   preimage saliency lesion.jpg --classifier lesions.pt
   preimage inspect photo.png --classifier model.pt --thresholds thresholds.json
   preimage denoise --help
+  preimage studio
   preimage demo"""
 
 _OTHERS = {
     "demo": ("Restore a noisy photograph that comes with scikit-image.", "preimage demo --output out/demo.png"),
     "status": ("Print how a command over many images stands, from its output folder.", "preimage status out/"),
+    "studio": ("Open the local web page: a picture, a brush and a live fit in the browser.", "preimage studio"),
     "info": ("Print device, precision, threads, memory, versions and extras.", "preimage info"),
 }
 

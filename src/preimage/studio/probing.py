@@ -1,0 +1,130 @@
+"""The process that reads pictures for the server: one request at a time, with a limit on its time and memory.
+
+A file that ends it ends nothing else: the next request is for a new process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+from preimage.errors import InputError
+
+MOST_LINE = 2**24
+_MOST_WAITING = 64  # requests of one process: a page that asks for more is told to wait
+
+
+class Busy(Exception):
+    """More requests than are kept waiting."""
+
+
+class Prober:
+    """A process of `preimage.studio.probe`, started when it is needed, and again when it has died.
+
+    Args:
+        folder: where it runs.
+        memory: bytes that it may take.
+        seconds: that a request may take.
+        environment: of the process.
+    """
+
+    def __init__(self, folder: Path, *, memory: int, seconds: float, environment: dict[str, str]) -> None:
+        self.folder, self.memory, self.seconds, self.environment = folder, memory, seconds, environment
+        self._process: asyncio.subprocess.Process | None = None
+        self._turn = asyncio.Lock()
+        self._waiting = 0
+
+    async def warm(self) -> None:
+        """Start the process before it is needed."""
+        async with self._turn:
+            await self._running()
+
+    async def ask(self, what: str, **details: Any) -> tuple[Any, bytes]:
+        """A value, and bytes with some of them.
+
+        Raises:
+            InputError: what is wrong with the file or the request.
+            Busy: too many requests wait already.
+        """
+        if self._waiting >= _MOST_WAITING:
+            raise Busy
+        self._waiting += 1
+        try:  # a page that has gone away must not leave half of an answer in the pipe
+            return await asyncio.shield(asyncio.ensure_future(self._asked({"what": what, **details})))
+        finally:
+            self._waiting -= 1
+
+    async def _asked(self, request: dict[str, Any]) -> tuple[Any, bytes]:
+        async with self._turn:
+            process = await self._running()
+            try:
+                answer, data = await asyncio.wait_for(self._exchange(process, request), self.seconds)
+            except TimeoutError as error:
+                await self._end()
+                raise InputError(
+                    f"it took more than {self.seconds:.0f} s and was given up: take a smaller picture", code="memory"
+                ) from error
+            except (OSError, asyncio.IncompleteReadError, ValueError) as error:
+                await self._end()
+                raise InputError(
+                    "reading it ended the process that read it (damaged, or too large for the memory): "
+                    "get or save the file again",
+                    code="unreadable",
+                ) from error
+        if "error" in answer:
+            raise InputError(answer["error"], code=answer.get("code", "unreadable"))
+        return answer["value"], data
+
+    async def _exchange(self, process: asyncio.subprocess.Process, request: dict[str, Any]) -> tuple[Any, bytes]:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps(request).encode() + b"\n")
+        await process.stdin.drain()
+        line = await process.stdout.readuntil(b"\n")
+        answer = json.loads(line)
+        return answer, await process.stdout.readexactly(answer.get("bytes", 0))
+
+    async def _running(self) -> asyncio.subprocess.Process:
+        if self._process is not None and self._process.returncode is None:
+            return self._process
+        self._process = await start("preimage.studio.probe", [str(self.memory)], self.folder, self.environment)
+        return self._process
+
+    async def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+    async def close(self) -> None:
+        """End the process."""
+        await self._end()
+
+
+async def start(
+    module: str, arguments: list[str], folder: Path, environment: dict[str, str], log: Any = asyncio.subprocess.DEVNULL
+) -> asyncio.subprocess.Process:
+    """A process of a module of ours in a folder, from which it imports nothing; what it prints elsewhere goes to `log`."""
+    pipe = asyncio.subprocess.PIPE
+    command = [sys.executable, "-P", "-m", module, *arguments]
+    return await asyncio.create_subprocess_exec(
+        *command, stdin=pipe, stdout=pipe, stderr=log, cwd=folder, env=environment, limit=MOST_LINE
+    )
+
+
+def environment(*, more: tuple[Path, ...] = ()) -> dict[str, str]:
+    """This process's environment, with the places of modules as they are from here; `more` places where code may be."""
+    own = dict(os.environ)
+    places = [os.path.abspath(each) for each in own.get("PYTHONPATH", "").split(os.pathsep) if each]  # noqa: PTH100
+    places += map(str, more)
+    own.pop("PYTHONPATH", None)
+    return own | ({"PYTHONPATH": os.pathsep.join(places)} if places else {})
+
+
+Signal = Literal["pause", "cancel", "finish", "resume", "watch"]
