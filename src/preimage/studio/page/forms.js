@@ -7,6 +7,7 @@ import { number, t, tOr } from "./texts.js";
 import { store } from "./state.js";
 
 const PAINTABLE = /mask|region/;
+const RECIPES = ["fast", "balanced", "best", "paper"]; // offered; which of them a task has, its help says
 export const CLASSIFIERS = ["torchvision:", "timm:", "hf:"];
 
 /** Whether an option takes a mask that can be painted. */
@@ -170,21 +171,24 @@ class Field {
     const { option, others, words } = this;
     const names = others.some((form) => form === "classifier" || form === "classifiers");
     const files = names || others.includes("file");
-    const offered = names ? [...(store.start.code_classifiers ?? []), ...CLASSIFIERS] : (words ?? []);
+    const offered = names
+      ? [...(store.start.code_classifiers ?? []), ...CLASSIFIERS]
+      : (words ?? (option.name === "recipe" ? RECIPES : []));
     if (offered.length || files) {
       const list = offers(`${this.id}-list`, offered, files ? ["other", ...(names ? [] : ["picture"])] : []);
       this.refresh = list.draw;
       this.extra = [list.node, files ? uploadButton((made) => this.#uploaded(made.name)) : null];
       common.list = `${this.id}-list`;
     }
-    const value =
-      option.default === null || option.default === undefined
-        ? ""
-        : Array.isArray(option.default)
-          ? option.default.join(", ")
-          : String(option.default);
-    const input = h("input", { ...common, type: "text", value, placeholder: placeholderOf(this) });
-    return input;
+    const usual = asText(option.default);
+    // an empty field offers all words, and stands for the default
+    const offers_all = offered.length > 0 && usual !== "" && !this.nullable;
+    return h("input", {
+      ...common,
+      type: "text",
+      value: offers_all ? "" : usual,
+      placeholder: offers_all ? usual : placeholderOf(this),
+    });
   }
 
   #image(common) {
@@ -235,9 +239,7 @@ class Field {
       input.value = value === null ? "" : JSON.stringify(value);
     else if (this.others.includes("image") && value?.file) input.value = value.file;
     else if (value?.file) input.value = unresolved(value);
-    else
-      input.value =
-        value === null || value === undefined ? "" : Array.isArray(value) ? value.join(", ") : String(value);
+    else input.value = asText(value);
   }
 
   /** The value; undefined where it is the default. */
@@ -297,6 +299,8 @@ function parsed(text, { words, others, option }) {
   }
   throw new Error(t("form.notOneOf", { name: option.name, value: text }));
 }
+
+const asText = (value) => (Array.isArray(value) ? value.join(", ") : String(value ?? ""));
 
 function placeholderOf({ option, others, nullable }) {
   const tuple = others.find((form) => form.tuple);
