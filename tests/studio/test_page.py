@@ -19,7 +19,7 @@ from studio.browsing import REPOSITORY, Studio, Tab, chromium, running
 
 pytestmark = pytest.mark.long
 
-BRIEF = {"steps": "60", "stop": '"steps"'}
+BRIEF = {"steps": "40", "stop": '"steps"'}
 ENDLESS = {"steps": "100000", "stop": '"steps"'}
 
 
@@ -42,13 +42,13 @@ def tab(browser: Any, studio: Studio) -> Iterator[Tab]:
     found.close()
 
 
-def clean(side: int = 64) -> np.ndarray:
+def clean(side: int = 48) -> np.ndarray:
     from skimage import data
 
     return data.chelsea()[60 : 60 + side, 130 : 130 + side]
 
 
-def noisy(side: int = 64, seed: int = 0) -> np.ndarray:
+def noisy(side: int = 48, seed: int = 0) -> np.ndarray:
     random = np.random.default_rng(seed)
     return np.clip(clean(side) + random.normal(0, 25, (side, side, 3)), 0, 255)
 
@@ -69,7 +69,7 @@ def test_a_noisy_16_bit_tiff_is_denoised_and_half_of_the_result_is_what_the_comm
     tab.drop(path)
     assert "16 bits (uint16), 3 channels" in page.locator(".facts").inner_text()
     assert page.get_by_role("radio", name="Denoise").is_checked()
-    tab.choose("Denoise", **(BRIEF | {"steps": "200"}))
+    tab.choose("Denoise", **(BRIEF | {"steps": "120"}))
     tab.start()
     tab.until(lambda: tab.previews() >= 3, "three previews")
     tab.wait_for_state("done")
@@ -106,24 +106,24 @@ def pixels_of(tab: Tab) -> np.ndarray:
 def test_a_scratch_is_painted_over_and_filled_in_and_the_mask_can_be_undone(tab: Tab, tmp_path: Path) -> None:
     page = tab.page
     picture = clean().copy()
-    picture[30:34, 8:56] = 255
+    picture[22:26, 6:42] = 255
     path = tmp_path / "scratch.png"
     Image.fromarray(picture).save(path)
     tab.drop(path)
     tab.choose("Inpaint", **BRIEF)
     count = page.locator(".count")
     box = page.locator("canvas.canvas").bounding_box()
-    scale = min(8, (box["height"] - 24) / 64)
+    scale = min(8, (box["height"] - 24) / 48)
 
     def at(x: float, y: float) -> tuple[float, float]:
-        return box["x"] + box["width"] / 2 + (x - 32) * scale, box["y"] + box["height"] / 2 + (y - 32) * scale
+        return box["x"] + box["width"] / 2 + (x - 24) * scale, box["y"] + box["height"] / 2 + (y - 24) * scale
 
     page.locator("canvas.canvas").focus()
     while page.locator(".size").inner_text() != "8 px":
         page.keyboard.press("]")
-    page.mouse.move(*at(6, 32))
+    page.mouse.move(*at(4, 24))
     page.mouse.down()
-    page.mouse.move(*at(58, 32), steps=10)
+    page.mouse.move(*at(44, 24), steps=10)
     page.mouse.up()
     painted = count.inner_text()
     assert "pixels" in painted
@@ -136,9 +136,9 @@ def test_a_scratch_is_painted_over_and_filled_in_and_the_mask_can_be_undone(tab:
         page.get_by_role("button", name="Save the mask as PNG").click()
     coming.value.save_as(tmp_path / "mask.png")
     mask = np.asarray(Image.open(tmp_path / "mask.png"))
-    assert mask.shape == (64, 64)
-    assert mask[30:34, 8:56].min() == 255
-    assert mask[:24].max() == 0
+    assert mask.shape == (48, 48)
+    assert mask[22:26, 6:42].min() == 255
+    assert mask[:18].max() == 0
     page.get_by_role("button", name="Clear the mask").click()
     page.locator(".mask-bar input[type=file]").set_input_files(tmp_path / "mask.png")
     tab.until(lambda: count.inner_text() == painted, "the mask to be loaded")
@@ -148,7 +148,7 @@ def test_a_scratch_is_painted_over_and_filled_in_and_the_mask_can_be_undone(tab:
     filled = np.asarray(Image.open(tab.download("output", tmp_path / "filled.png")))
     hidden = mask > 0
     assert np.array_equal(filled[~hidden], picture[~hidden])
-    assert filled[30:34, 8:56].mean() < 230
+    assert filled[22:26, 6:42].mean() < 230
     page.go_back()
     tab.until(lambda: count.inner_text() == painted, "the mask to be there still")
 
@@ -239,7 +239,7 @@ def test_a_counterfactual_of_the_discs(tab: Tab, tmp_path: Path) -> None:
 
 def test_a_folder_of_six(tab: Tab) -> None:
     for number in range(6):
-        image = Image.fromarray(noisy(48, number).astype(np.uint8))
+        image = Image.fromarray(noisy(32, number).astype(np.uint8))
         image.save(tab.studio.folder / "root" / "scans" / f"scan-{number}.png")
     page = tab.page
     tab.go("folders")

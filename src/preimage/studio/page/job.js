@@ -142,7 +142,7 @@ export class JobView {
     this.text ??= h("p", { class: "quiet numbers" });
     this.text.textContent = parts.filter(Boolean).join(" · ");
     if (!this.bar.parentNode) this.progress.append(this.bar, this.text);
-    this.why.textContent = job.error ?? job.why ?? "";
+    this.why.textContent = job.error ?? (job.why && !isOver(job) ? t("job.rule", { why: job.why }) : (job.why ?? ""));
     this.why.className = job.error ? "why field-error" : "why";
     this.why.hidden = !this.why.textContent;
   }

@@ -33,7 +33,7 @@ function draw() {
   });
   const machine = [
     store.start.device === "auto" ? null : store.start.device,
-    t("machine.threads", { n: store.start.threads }),
+    t(store.start.threads === 1 ? "machine.thread" : "machine.threads", { n: store.start.threads }),
   ]
     .filter(Boolean)
     .join(" · ");
