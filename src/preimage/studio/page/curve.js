@@ -55,7 +55,7 @@ export class Curve extends Chart {
     let [low, high] = [Math.min(...ys), Math.max(...ys)];
     if (this.data.range) [low, high] = this.data.range;
     const last = Math.max(steps ?? 0, ...usable.flatMap((line) => line.points.map(([x]) => x)), 1);
-    const box = { left: 6, right: width - 6, top: 8, bottom: height - 18 };
+    const box = { left: 58, right: width - 6, top: 8, bottom: height - 18 };
     const toX = (x) => box.left + (x / last) * (box.right - box.left);
     const span = scale(high) - scale(low) || 1;
     const toY = (y) => box.bottom - ((scale(y) - scale(low)) / span) * (box.bottom - box.top);
@@ -85,8 +85,8 @@ export class Curve extends Chart {
       );
       context.setLineDash([]);
     }
-    write(context, color, number(high), box.left + 2, box.top + 9);
-    write(context, color, number(low), box.left + 2, box.bottom - 4);
+    write(context, color, number(high), box.left - 6, box.top + 4, "right");
+    write(context, color, number(low), box.left - 6, box.bottom + 4, "right");
     write(context, color, "0", box.left, height - 4);
     write(context, color, number(last), box.right, height - 4, "right");
   }

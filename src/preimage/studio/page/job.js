@@ -217,49 +217,57 @@ export class JobView {
   }
 
   #downloads(job) {
-    const names = job.outputs ?? [];
-    const link = (name) =>
-      h(
-        "a",
-        {
-          class: name === "output" ? "button primary" : "button",
-          "data-output": name,
-          href: api.download(job.id, name),
-          download: "",
-        },
-        icon("download"),
-        tOr(`output.${name}`, name.replaceAll("_", " ")),
-      );
-    this.links = names.map(link);
-    this.files.hidden = !names.length;
+    const written = job.outputs ?? [];
+    const names = [
+      ...["output"].filter((name) => written.includes(name)),
+      ...written.filter((name) => name !== "output"),
+    ];
+    if (job.report && !names.includes("report")) names.push("report");
+    this.links = names.map((name) => downloadLink(job, name));
+    this.files.hidden = !names.length && !job.lines?.length;
+    const restored = Boolean(job.has?.blend); // its lines repeat what is said above
     fill(
       this.files,
-      h("h2", {}, t("download.title")),
-      h("div", { class: "row wrap" }, this.links),
-      job.lines?.length
-        ? h(
-            "ul",
-            { class: "lines" },
-            job.lines.map((text) => h("li", {}, text)),
-          )
-        : null,
+      restored ? null : linesOf(job),
+      names.length ? [h("h2", {}, t("download.title")), h("div", { class: "row wrap" }, this.links)] : null,
     );
     this.compare.onstrength = (strength) => {
       const main = this.links.find((each) => each.dataset.output === "output");
       main?.setAttribute("href", api.download(job.id, "output", strength < 1 ? strength : null));
     };
+    const numbers = job.report
+      ? h(
+          "pre",
+          { class: "report", tabindex: "0", "aria-label": t("report.title") },
+          JSON.stringify(job.report, null, 2),
+        )
+      : null;
+    const summary = h("summary", {}, t("report.title"));
     fill(
       this.numbers,
-      job.report
-        ? h(
-            "details",
-            { class: "more" },
-            h("summary", {}, t("report.title")),
-            h("pre", { class: "report", tabindex: "0" }, JSON.stringify(job.report, null, 2)),
-          )
-        : null,
+      numbers ? h("details", { class: "more" }, summary, restored ? linesOf(job) : null, numbers) : null,
     );
   }
+}
+
+function downloadLink(job, name) {
+  const text = tOr(`output.${name}`, name.replaceAll("_", " "));
+  const style = name === "output" ? "button primary" : "button";
+  return h(
+    "a",
+    { class: style, "data-output": name, href: api.download(job.id, name), download: "" },
+    icon("download"),
+    text,
+  );
+}
+
+function linesOf(job) {
+  if (!job.lines?.length) return null;
+  return h(
+    "ul",
+    { class: "lines" },
+    job.lines.map((text) => h("li", {}, text)),
+  );
 }
 
 /** A command with a button that copies it. */
