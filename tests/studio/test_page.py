@@ -113,7 +113,7 @@ def test_a_scratch_is_painted_over_and_filled_in_and_the_mask_can_be_undone(tab:
     tab.choose("Inpaint", **BRIEF)
     count = page.locator(".count")
     box = page.locator("canvas.canvas").bounding_box()
-    scale = min(8, (box["height"] - 24) / 48)
+    scale = min(16, (box["height"] - 24) / 48)
 
     def at(x: float, y: float) -> tuple[float, float]:
         return box["x"] + box["width"] / 2 + (x - 24) * scale, box["y"] + box["height"] / 2 + (y - 24) * scale

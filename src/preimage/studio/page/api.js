@@ -62,6 +62,7 @@ export const api = {
   startFolder: (run) => post("/api/folders", run),
   runs: () => get("/api/folders/runs"),
   run: (id) => get(`/api/folders/runs/${id}`),
+  deleteRun: (id) => remove(`/api/folders/runs/${id}`),
   actRun: (id, action) => post(`/api/folders/runs/${id}/${action}`),
   runView: (id, name, values) => `/api/folders/runs/${id}/view/${encodeURIComponent(name)}${query(values)}`,
   shutdown: () => post("/api/shutdown"),

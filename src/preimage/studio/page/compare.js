@@ -4,7 +4,7 @@ import { api } from "./api.js";
 import { Histogram } from "./curve.js";
 import { fill, h } from "./dom.js";
 import { ImageLayer, TiledLayer, loadImage } from "./layers.js";
-import { PictureControls, fileLayer } from "./picture.js";
+import { PictureControls } from "./picture.js";
 import { Stage, segments, slider } from "./stage.js";
 import { store } from "./state.js";
 import { t, tOr } from "./texts.js";
@@ -43,7 +43,8 @@ export class Compare {
     const finished = (job.outputs ?? []).includes("output");
     this.job = job;
     if (facts && !this.pictureControls) {
-      this.pictureControls = new PictureControls(facts, () => this.#build(true));
+      const turns = job.options?.page === "all" || facts.pages === 1;
+      this.pictureControls = new PictureControls(turns ? facts : { ...facts, pages: 1 }, () => this.#build(true));
       fill(this.stage.below, this.pictureControls.node, this.stage.place);
     }
     const key = `${Boolean(facts)}/${finished}/${JSON.stringify(job.has ?? {})}/${job.state}`;
@@ -57,7 +58,7 @@ export class Compare {
 
   #cover(facts, finished) {
     const { job } = this;
-    if (facts || finished || job.preview) this.stage.setCover();
+    if (facts || finished || job.preview || this.layers.before) this.stage.setCover();
     else this.stage.setCover(h("p", { class: "quiet" }, t(job.state === "failed" ? "job.noPicture" : "job.soon")));
   }
 
@@ -65,16 +66,19 @@ export class Compare {
     this.#previewed = numbered;
     try {
       const image = await this.live.show(api.preview(this.job.id, numbered));
-      if (image && !this.#input()) this.stage.viewer.frame(image.naturalWidth, image.naturalHeight);
+      if (image && !this.layers.before) this.stage.viewer.frame(image.naturalWidth, image.naturalHeight);
       if (image) this.stage.node.dataset.previews = Number(this.stage.node.dataset.previews ?? 0) + 1;
     } catch {
       // the next one comes
     }
   }
 
-  #input() {
-    const file = store.files.get(this.job.file);
-    return file?.facts ? file : null;
+  /** The input as the job has it: its upload may have been deleted since. */
+  async #input(layer) {
+    if (!this.job.file) return null;
+    const facts = store.files.get(this.job.file)?.facts;
+    const known = facts && !this.job.options?.preview ? { width: facts.width, height: facts.height } : null;
+    return layer("input", {}, known).catch(() => null);
   }
 
   /** The layers anew: a job that is done has more to show than one that runs. */
@@ -82,38 +86,36 @@ export class Compare {
     const key = this.#built;
     const { job, stage } = this;
     const { viewer } = stage;
-    const input = this.#input();
     const finished = (job.outputs ?? []).includes("output");
     const isPicture = finished && isShown(job);
-    this.layers = {};
-    if (input) this.layers.before = fileLayer(input, this.pictureControls, viewer.redraw);
-    if (isPicture) {
-      const layer = async (name, extra = {}) => {
-        const [what, method] = name.split(":");
-        const { width, height } = await sizeOf(job, what, method);
-        return new TiledLayer(
-          width,
-          height,
-          (region) => api.jobView(job.id, what, { ...region, ...this.pictureControls?.query, method, ...extra }),
-          viewer.redraw,
-        );
-      };
-      const names = ["output", ...viewsOf(job)];
-      const made = await Promise.all(names.map((name) => layer(name).catch(() => null)));
-      if (this.signal.aborted || key !== this.#built) return;
-      names.forEach((name, k) => made[k] && (this.layers[name === "output" ? "result" : name] = made[k]));
-      this.exact = (strength) => layer("output", { strength });
-      this.layers.result ??= this.live;
-      viewer.frame(this.layers.result.width ?? viewer.width, this.layers.result.height ?? viewer.height);
-      this.blends = Boolean(input) && Boolean(job.has?.blend);
-    } else {
-      this.layers.result = this.live;
-      if (input) viewer.frame(input.facts.width, input.facts.height);
-    }
+    const layer = async (name, extra = {}, known = null) => {
+      const [what, method] = name.split(":");
+      const { width, height } = known ?? (await sizeOf(job, what, method));
+      return new TiledLayer(
+        width,
+        height,
+        (region) => api.jobView(job.id, what, { ...region, ...this.pictureControls?.query, method, ...extra }),
+        viewer.redraw,
+      );
+    };
+    const names = isPicture ? ["output", ...viewsOf(job)] : [];
+    const [before, ...made] = await Promise.all([
+      this.#input(layer),
+      ...names.map((name) => layer(name).catch(() => null)),
+    ]);
+    if (this.signal.aborted || key !== this.#built) return;
+    this.layers = { result: this.live };
+    if (before) this.layers.before = before;
+    names.forEach((name, k) => made[k] && (this.layers[name === "output" ? "result" : name] = made[k]));
+    this.exact = (strength) => layer("output", { strength });
+    this.blends = Boolean(before) && Boolean(job.has?.blend);
+    const shown = this.layers.result === this.live ? before : this.layers.result;
+    if (shown) viewer.frame(shown.width, shown.height);
+    if (shown) this.stage.setCover();
     this.stage.node.dataset.finished = String(isPicture);
     if (!only_contrast) this.#choices(isPicture);
     this.#compose();
-    if (isPicture && !only_contrast) this.#count();
+    if (job.has?.blend && !only_contrast) this.#count();
   }
 
   #choices(finished) {
@@ -194,6 +196,7 @@ export class Compare {
   #compose() {
     const { viewer } = this.stage;
     const { before, result, exact } = this.layers;
+    if (!result) return;
     const blended =
       this.strength < 1 && before && result !== this.live ? [before, result, exact].filter(Boolean) : [result];
     if (result) result.opacity = blended.length > 1 ? this.strength : 1;

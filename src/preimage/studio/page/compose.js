@@ -147,8 +147,9 @@ export class Compose {
 
   valuesFor(task) {
     if (this.from?.task === task.name) return this.from.options;
-    const { suggested } = this.file?.facts ?? {};
-    return suggested?.task === task.name ? (suggested.options ?? {}) : {};
+    const { suggested, pages } = this.file?.facts ?? {};
+    const page = pages > 1 ? { page: this.controls?.page ?? 1 } : {};
+    return suggested?.task === task.name ? { ...page, ...suggested.options } : page;
   }
 
   #tools(wanted) {

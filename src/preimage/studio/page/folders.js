@@ -2,8 +2,8 @@
 
 import { api } from "./api.js";
 import { tasksOf } from "./compose.js";
-import { fill, freshId, h, icon } from "./dom.js";
-import { trouble, wordsOf } from "./feedback.js";
+import { fill, freshId, h, icon, iconButton } from "./dom.js";
+import { confirmed, trouble, wordsOf } from "./feedback.js";
 import { TaskForm } from "./forms.js";
 import { badge, commandLine } from "./job.js";
 import { bind } from "./keys.js";
@@ -258,7 +258,17 @@ export class FolderRun {
     const all = Object.values(counts).reduce((sum, count) => sum + count, 0);
     fill(
       this.head,
-      h("div", { class: "row" }, h("h1", { class: "file-name" }, run.path || t("folders.root")), badge(run.state)),
+      h(
+        "div",
+        { class: "row" },
+        h("h1", { class: "file-name" }, run.path || t("folders.root")),
+        h(
+          "span",
+          { class: "group" },
+          badge(run.state),
+          iconButton("trash", t("folders.delete"), () => this.#delete()),
+        ),
+      ),
       h("p", { class: "quiet" }, taskName(run.task), " → ", run.out),
     );
     this.bar.value = all ? ((counts.done ?? 0) + (counts.failed ?? 0)) / all : 0;
@@ -283,6 +293,17 @@ export class FolderRun {
   #fetchSoon() {
     clearTimeout(this.#due);
     this.#due = setTimeout(() => this.#fetch(), 300);
+  }
+
+  async #delete() {
+    if (!(await confirmed(t("folders.sure"), t("delete")))) return;
+    try {
+      await api.deleteRun(this.id);
+      store.drop("runs", this.id);
+      location.hash = "#/folders";
+    } catch (error) {
+      trouble(error);
+    }
   }
 
   async #act(action) {

@@ -98,6 +98,7 @@ function connect() {
   on("job-gone", ({ id }) => store.drop("jobs", id));
   on("file", (file) => store.put("files", file));
   on("file-gone", ({ id }) => store.drop("files", id));
+  on("folder-gone", ({ id }) => store.drop("runs", id));
   on("folder", (run) => store.put("runs", run));
   on("bye", () => store.setOnline(false));
 }

@@ -79,12 +79,12 @@ export class Viewer {
     };
   }
 
-  /** The whole picture, no larger than 8:1. */
+  /** The whole picture, no larger than 16:1. */
   fit() {
     if (!this.width) return;
     const margin = 24 * (window.devicePixelRatio || 1);
     const room = [Math.max(32, this.canvas.width - margin), Math.max(32, this.canvas.height - margin)];
-    this.scale = Math.min(8, room[0] / this.width, room[1] / this.height);
+    this.scale = Math.min(16, room[0] / this.width, room[1] / this.height);
     Object.assign(this, { x: this.width / 2, y: this.height / 2 });
     this.#fitted = true;
     this.redraw();
