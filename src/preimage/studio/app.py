@@ -65,16 +65,25 @@ class Studio:
         idle = base / "empty"
         idle.mkdir(exist_ok=True)
         self.hub: Hub = Hub()
-        self.views, self.facts = (self._prober(idle) for _ in range(2))
+        self.views: Prober = self._prober(idle)
+        self.slow: Prober = self._prober(idle, yields=True)
         self.classes: Prober = self._prober(idle, code=bool(settings.classifiers))
-        self.files: Files = Files(base / "files", settings, self.hub, self.facts, lambda: self.jobs.paces)
+        self.files: Files = Files(
+            base / "files", settings, self.hub, self.views, self.slow, lambda: self.jobs.paces_now
+        )
         self.jobs: Jobs = Jobs(base / "jobs", settings, self.files, self.hub, self.views)
         self.folders: Folders = Folders(base / "folders", settings, self.files, self.hub, self.views)
         self.page: dict[str, Path] = _page_files()
 
-    def _prober(self, folder: Path, *, code: bool = False) -> Prober:
+    def _prober(self, folder: Path, *, code: bool = False, yields: bool = False) -> Prober:
         more = (Path.cwd(),) if code else ()
-        return Prober(folder, memory=self.settings.memory, seconds=_PROBING_SECONDS, environment=environment(more=more))
+        return Prober(
+            folder,
+            memory=self.settings.memory,
+            seconds=_PROBING_SECONDS,
+            environment=environment(more=more),
+            yields=yields,
+        )
 
     @contextlib.asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
@@ -91,7 +100,7 @@ class Studio:
             self.hub.end()
             self.files.close()
             await asyncio.gather(self.jobs.close(), self.folders.close())
-            for prober in (self.views, self.facts, self.classes):
+            for prober in (self.views, self.slow, self.classes):
                 await prober.close()
 
     # ------------------------------------------------------------------ the page
@@ -202,7 +211,7 @@ class Studio:
         file = self.files.get(request.path_params["id"])
         path = self.files.path_of(file)
         if file.facts is None and file.kind == "picture":
-            await self.facts.ask("claims", path=str(path), pixels=self.settings.limits.pixels)
+            await self.views.ask("claims", path=str(path), pixels=self.settings.limits.pixels)
         try:
             size, data = await self.views.ask("view", path=str(path), query=query)
         except InputError as error:
@@ -294,7 +303,7 @@ class Studio:
             for old in folder.iterdir():  # one at a time is kept
                 old.unlink(missing_ok=True)
             with _in_names(entry):
-                await self.facts.ask(
+                await self.slow.ask(
                     "blend", folder=str(folder.parent), strength=value, target=str(target), allow_code=False
                 )
         return target

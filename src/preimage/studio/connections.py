@@ -12,10 +12,10 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from preimage.studio.guard import MOST_HEADERS
 from preimage.studio.settings import Settings
 
 MOST_CONNECTIONS = 400
-_MOST_HEAD = 16_384  # bytes of a request's line and headers
 
 
 class PatientProtocol(H11Protocol):
@@ -111,7 +111,7 @@ def server_of(app: Any, settings: Settings, ending: Callable[[], object] = lambd
         proxy_headers=False,
         timeout_keep_alive=int(settings.limits.wait),
         timeout_graceful_shutdown=5,
-        h11_max_incomplete_event_size=_MOST_HEAD,
+        h11_max_incomplete_event_size=MOST_HEADERS,
         backlog=128,
     )
     return StudioServer(config, ending)

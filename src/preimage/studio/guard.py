@@ -39,6 +39,7 @@ HEADERS = (
 STREAM = "/api/events"
 _READING = ("GET", "HEAD")
 _LONGEST_PATH = 2048
+MOST_HEADERS = 16_384  # bytes
 _MOST_JSON = 2**20  # bytes of what is no upload
 _UPLOADS = ("/api/files", "/api/masks")
 _FOR_A_WRONG_PASSWORD = 1.0  # seconds
@@ -75,6 +76,9 @@ class Guard:
 
     async def _may_pass(self, scope: Scope, receive: Receive, send: Send) -> bool:
         """Whether a request goes on to the application; else it is answered here."""
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > MOST_HEADERS:
+            await _answer(send, 431, f"headers of more than {MOST_HEADERS} bytes", "size")
+            return False
         headers = _headers_of(scope)
         hosts = headers.get("host", [])
         if len(hosts) != 1 or not self.is_own_host(hosts[0]):

@@ -1,4 +1,4 @@
-"""The process that reads pictures: `python -m preimage.studio.probe MEMORY`.
+"""The process that reads pictures: `python -m preimage.studio.probe MEMORY prompt|nice`.
 
 A line of JSON in, a line of JSON out: {"value": ..., "bytes": n} and n bytes, or {"error": ..., "code": ...}.
 """
@@ -35,7 +35,8 @@ class Probe:
 
     def facts(self, path: str, pixels: int) -> Answer:
         seen.check_claims(Path(path), pixels)
-        found, _ = facts.facts_of(Path(path))
+        found, picture = facts.facts_of(Path(path))
+        self.kept.keep(Path(path), picture)  # it is looked at next
         if found["width"] * found["height"] * found["pages"] > pixels:
             raise InputError(f"all pages together have more than {pixels} pixels: take some of them", code="size")
         return found, b""
@@ -129,6 +130,8 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends the input
     warnings.simplefilter("ignore")
     memory = int(sys.argv[1])
+    if sys.argv[2] == "nice" and hasattr(os, "nice"):
+        os.nice(10)
     limit_memory(memory)
     probe = Probe(memory)
     for line in sys.stdin.buffer:

@@ -31,10 +31,14 @@ class Prober:
         memory: bytes that it may take.
         seconds: that a request may take.
         environment: of the process.
+        yields: whether it leaves the processor to others.
     """
 
-    def __init__(self, folder: Path, *, memory: int, seconds: float, environment: dict[str, str]) -> None:
+    def __init__(
+        self, folder: Path, *, memory: int, seconds: float, environment: dict[str, str], yields: bool = False
+    ) -> None:
         self.folder, self.memory, self.seconds, self.environment = folder, memory, seconds, environment
+        self.yields = yields
         self._process: asyncio.subprocess.Process | None = None
         self._turn = asyncio.Lock()
         self._waiting = 0
@@ -55,7 +59,9 @@ class Prober:
             raise Busy
         self._waiting += 1
         try:  # a page that has gone away must not leave half of an answer in the pipe
-            return await asyncio.shield(asyncio.ensure_future(self._asked({"what": what, **details})))
+            task = asyncio.ensure_future(self._asked({"what": what, **details}))
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be there to hear it
+            return await asyncio.shield(task)
         finally:
             self._waiting -= 1
 
@@ -92,7 +98,12 @@ class Prober:
     async def _running(self) -> asyncio.subprocess.Process:
         if self._process is not None and self._process.returncode is None:
             return self._process
-        self._process = await start("preimage.studio.probe", [str(self.memory)], self.folder, self.environment)
+        self._process = await start(
+            "preimage.studio.probe",
+            [str(self.memory), "nice" if self.yields else "prompt"],
+            self.folder,
+            self.environment,
+        )
         return self._process
 
     async def _end(self) -> None:

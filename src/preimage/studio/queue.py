@@ -141,6 +141,11 @@ class Jobs:
                 self._end(entry, {"state": "failed", "error": error, "code": "memory"})
             self._save(entry)
 
+    @property
+    def paces_now(self) -> tuple[dict[str, float], bool]:
+        """Of each task the seconds that a pixel took here, and whether no job runs."""
+        return self.paces, not self._attending
+
     def begin(self) -> None:
         """Begin with what is waiting."""
         self._fill()

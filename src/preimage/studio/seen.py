@@ -45,7 +45,6 @@ class Seen:
         count = 1
         try:
             samples = read_samples(path, page=page, salvage=salvage)
-            count = max(page or 1, 1)
         except SeveralPages as error:
             count = error.count
             samples = read_samples(path, page=1, salvage=salvage)
@@ -75,6 +74,11 @@ class Seen:
         return looks.png(image, shown)
 
 
+def _key(path: Path, page: int | None) -> Hashable:
+    found = path.stat()
+    return str(path), found.st_mtime_ns, found.st_size, page
+
+
 class Kept:
     """What was made lately, while it takes no more than so many bytes together."""
 
@@ -94,10 +98,15 @@ class Kept:
         return made
 
     def picture(self, path: Path, page: int | None) -> Seen:
-        """A page of a file, as the file is now."""
-        found = path.stat()
-        key = (str(path), found.st_mtime_ns, found.st_size, page)
-        return self.get(key, lambda: Seen.of(path, page), lambda seen: seen.nbytes)
+        """A page of a file, as the file is now; of a file of one page the first is it."""
+        whole = self._held.get(_key(path, None))
+        if page in (None, 1) and whole is not None:
+            return self.get(_key(path, None), lambda: whole[0], lambda seen: seen.nbytes)
+        return self.get(_key(path, page), lambda: Seen.of(path, page), lambda seen: seen.nbytes)
+
+    def keep(self, path: Path, seen: Seen) -> None:
+        """What was decoded for another purpose."""
+        self.get(_key(path, None), lambda: seen, lambda seen: seen.nbytes)
 
 
 def check_claims(path: Path, most: int) -> None:

@@ -73,13 +73,21 @@ class Files:
         settings: limits and threads.
         hub: is told when the facts of a file are known.
         prober: reads them.
-        paces: of each task the seconds that a pixel took here.
+        timer: takes some steps, to foresee how long all of them take.
+        paces: of each task the seconds that a pixel took here, and whether no job runs, beside which nothing is foreseen.
     """
 
     def __init__(
-        self, folder: Path, settings: Settings, hub: Hub, prober: Prober, paces: Callable[[], dict[str, float]]
+        self,
+        folder: Path,
+        settings: Settings,
+        hub: Hub,
+        prober: Prober,
+        timer: Prober,
+        paces: Callable[[], tuple[dict[str, float], bool]],
     ) -> None:
-        self.folder, self.settings, self.hub, self.prober, self.paces = folder, settings, hub, prober, paces
+        self.folder, self.settings, self.hub, self.paces = folder, settings, hub, paces
+        self.prober, self.timer = prober, timer
         self.all: dict[str, File] = {}
         self._coming = 0  # bytes of what is being uploaded
         self._at_once = 0
@@ -241,12 +249,13 @@ class Files:
             self._know(id, kind=kind, error=str(error).replace(str(path), self.all[id].name if id in self.all else ""))
             return
         pixels = facts["width"] * facts["height"] * facts["pages"]
-        facts["seconds"] = {task: round(pace * pixels, 1) for task, pace in self.paces().items()}
+        paces, is_idle = self.paces()
+        facts["seconds"] = {task: round(pace * pixels, 1) for task, pace in paces.items()}
         self._know(id, facts=facts)
-        if facts["suggested"]["task"] not in facts["seconds"]:
+        if is_idle and facts["suggested"]["task"] not in facts["seconds"]:
             with contextlib.suppress(InputError):
                 threads = self.settings.threads
-                seconds, _ = await self.prober.ask("seconds", path=str(path), of=facts, threads=threads)
+                seconds, _ = await self.timer.ask("seconds", path=str(path), of=facts, threads=threads)
                 self._know(id, facts={**facts, "seconds": {**facts["seconds"], **seconds}})
 
     def _know(self, id: str, **what: Any) -> None:  # noqa: A002
