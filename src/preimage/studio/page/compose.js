@@ -79,7 +79,7 @@ export class Compose {
     if (!file) return this.stage.setCover(h("p", {}, t("file.gone")));
     const first = file.facts && !this.controls;
     this.file = file;
-    fill(this.facts, factsOf(file));
+    fill(this.facts, factsOf(file, this.view === "restore"));
     if (file.error) this.stage.setCover(h("p", { class: "field-error" }, file.error));
     if (first) this.#draw();
     this.#saySeconds();

@@ -1,7 +1,7 @@
 // A file on the stage: its layer, its pages, its contrast window, and what it is in words.
 
 import { api } from "./api.js";
-import { fill, h } from "./dom.js";
+import { h } from "./dom.js";
 import { TiledLayer } from "./layers.js";
 import { slider } from "./stage.js";
 import { bytes, number, seconds, t, tOr } from "./texts.js";
@@ -112,17 +112,19 @@ export function fileLayer(file, controls, changed) {
 }
 
 /** What a file is, as a list. */
-export function factsOf(file) {
+export function factsOf(file, suggests = true) {
   const { facts } = file;
   if (file.error) return h("p", { class: "field-error" }, file.error);
   if (!facts) return h("p", { class: "quiet", role: "status" }, t("facts.measuring"));
+  const pixels = facts.width * facts.height;
+  const { suggested, noise } = facts;
   const rows = [
     [
       t("facts.size"),
-      t("facts.pixels", {
+      t(pixels < 1e5 ? "facts.pixels" : "facts.megapixels", {
         w: number(facts.width),
         h: number(facts.height),
-        mp: number(Math.round((facts.width * facts.height) / 1e5) / 10),
+        mp: number(Math.round(pixels / 1e5) / 10),
       }),
     ],
     [
@@ -140,17 +142,10 @@ export function factsOf(file) {
       ? [t("facts.range"), t("facts.fromTo", { a: number(facts.range[0]), b: number(facts.range[1]) })]
       : null,
     [t("facts.file"), `${facts.format ?? ""} ${bytes(file.bytes)}`.trim()],
-    [
-      t("facts.noise"),
-      facts.noise ? t("facts.sigma", { kind: facts.noise.kind, sigma: number(facts.noise.sigma) }) : t("facts.noNoise"),
-    ],
+    [t("facts.noise"), noise ? t("facts.sigma", { kind: noise.kind, sigma: number(noise.sigma) }) : t("facts.noNoise")],
     facts.jpeg ? [t("facts.jpeg"), number(facts.jpeg)] : null,
-    facts.suggested
-      ? [
-          t("facts.suggested"),
-          `${taskName(facts.suggested.task)}${facts.suggested.why && facts.suggested.why !== facts.noise?.words ? `: ${facts.suggested.why}` : ""}`,
-        ]
-      : null,
+    suggests && suggested ? [t("facts.suggested"), taskName(suggested.task)] : null,
+    suggests && suggested?.why && suggested.why !== noise?.words ? ["", suggested.why] : null,
   ];
   return [
     h(
@@ -182,9 +177,4 @@ export function thumbnail(url) {
   const image = h("img", { class: "thumb", alt: "", loading: "lazy", src: url });
   image.addEventListener("error", () => image.classList.add("missing"));
   return image;
-}
-
-/** Put facts into a node, again when they come. */
-export function keepFacts(node, file) {
-  fill(node, factsOf(file));
 }
