@@ -28,14 +28,14 @@ def pixels(data: bytes) -> np.ndarray:
 @pytest.fixture(scope="module")
 def done(page: Page, sample_files: Path) -> dict:
     file = page.upload((sample_files / "noisy.tif").read_bytes(), "my scan.tif")
-    job = page.job("denoise", file["id"], options={"steps": 12, "restarts": 2}, seed=3)
+    job = page.job("denoise", file["id"], options={"steps": 12, "restarts": 2, "stop": "held-out"}, seed=3)
     return page.ended(job["id"])
 
 
 def test_a_job_writes_the_bytes_of_run_job(page: Page, done: dict, sample_files: Path, tmp_path: Path):
     assert (done["state"], done["error"]) == ("done", None)
     output = tmp_path / "expected.tif"
-    options = {"steps": 12, "restarts": 2, "seed": 3}
+    options = {"steps": 12, "restarts": 2, "stop": "held-out", "seed": 3}
     run_job(Job("denoise", options, str(sample_files / "noisy.tif"), {"output": str(output)}, RunOptions(threads=1)))
     answer = page.get(f"/api/jobs/{done['id']}/download/output")
     assert answer.body == output.read_bytes()

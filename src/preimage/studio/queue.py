@@ -27,7 +27,7 @@ OUTCOME = "outcome.json"
 MOST_JOBS = 10_000
 _MOST_ATTEMPTS = 3  # of a job during which the server was lost, without a step further
 _TO_LEAVE = 15.0  # seconds that a process has to save a checkpoint
-_MOST_LOG = 2**20  # bytes
+WORKER = "preimage.studio.worker"
 _HIDDEN = ("names", "paths", "allow_code", "attempts", "saved_step", "is_restoration", "threads")
 
 
@@ -110,9 +110,12 @@ class Jobs:
         self.paces: dict[str, float] = _paces(read_json(folder.parent / "paces.json"))
         self._processes: dict[str, asyncio.subprocess.Process] = {}
         self._attending: dict[str, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self._orders: dict[str, str] = {}  # for processes that have not begun
         self._deleted: set[str] = set()
         self._adding = asyncio.Lock()
+        self._spare: asyncio.subprocess.Process | None = None
+        self._preparing = False
         self._is_over = False
         self._load()
 
@@ -149,6 +152,12 @@ class Jobs:
     def begin(self) -> None:
         """Begin with what is waiting."""
         self._fill()
+        self._later(self._keep_spare())
+
+    def _later(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def get(self, id: Any) -> Entry:  # noqa: A002
         """A job by its id.
@@ -328,18 +337,30 @@ class Jobs:
         if process is not None and entry.state not in ENDED:
             self._became(entry, process.returncode)
         self._fill()
+        await self._keep_spare()
 
     async def _started(self, entry: Entry) -> asyncio.subprocess.Process:
         place = self.place(entry)
-        arguments = [str(place), str(self.settings.memory), "code" if entry.allow_code else "none"]
-        more = (Path.cwd(),) if entry.allow_code else ()
-        log = place / "log"
-        if log.exists() and log.stat().st_size > _MOST_LOG:
-            log.unlink()
-        with log.open("ab") as file:
-            process = await start("preimage.studio.worker", arguments, place, environment(more=more), file)
+        process, self._spare = self._spare, None
+        if process is None or process.returncode is not None or entry.allow_code:
+            if process is not None and process.stdin is not None:
+                process.stdin.close()
+            process = await start(WORKER, [], place, environment(more=(Path.cwd(),) if entry.allow_code else ()))
+        assert process.stdin is not None
+        told = {"folder": str(place), "memory": self.settings.memory, "code": entry.allow_code}
+        process.stdin.write(json.dumps(told).encode() + b"\n")
         self._processes[entry.id] = process
         return process
+
+    async def _keep_spare(self) -> None:
+        """A process that has imported its libraries before there is a job, while there is none."""
+        if self._attending or self._is_over or self._spare is not None or self._preparing:
+            return
+        self._preparing = True
+        try:
+            self._spare = await start(WORKER, [], self.folder, environment())
+        finally:
+            self._preparing = False
 
     async def _listen(self, entry: Entry, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None
@@ -421,13 +442,14 @@ class Jobs:
     async def close(self) -> None:
         """Let the processes save their checkpoints; the next server goes on with them."""
         self._is_over = True
-        for process in list(self._processes.values()):
+        spare = [] if self._spare is None else [self._spare]
+        for process in [*self._processes.values(), *spare]:
             if process.stdin is not None:
                 process.stdin.close()
         tasks = list(self._attending.values())
         if tasks:
             await asyncio.wait(tasks, timeout=_TO_LEAVE)
-        for process in list(self._processes.values()):
+        for process in [*self._processes.values(), *spare]:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
 

@@ -1,8 +1,8 @@
-"""The process of one job: `python -m preimage.studio.worker FOLDER MEMORY CODE`, where FOLDER has job.json.
+"""The process of one job: `python -m preimage.studio.worker`. Its first line in is JSON: {"folder", "memory", "code"}.
 
-It runs the job as `run_job` does, and says in lines of JSON how it goes. Lines in: pause, resume, cancel, finish. When its input
-ends, the server is gone: it saves a checkpoint and leaves, and the next process of the job goes on from there. What became of
-the job stands in outcome.json before it is said.
+The folder has job.json. It runs the job as `run_job` does, and says in lines of JSON how it goes. Further lines in: pause,
+resume, cancel, finish. When its input ends, the server is gone: it saves a checkpoint and leaves, and the next process of the job
+goes on from there. What became of the job stands in outcome.json before it is said.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ except ImportError:  # Windows
 SAVED_EVERY = 20.0  # seconds between two checkpoints
 OUTCOME = "outcome.json"
 _MOST_KEPT = 8 * 2**30  # bytes of a result that is kept for blends
+_MOST_LOG = 2**20  # bytes
 _WAITED_FOR = 60.0  # seconds, until the process before this one has left
 Order = Literal["", "pause", "cancel", "finish", "leave"]
 
@@ -54,7 +55,6 @@ class Orders:
         threading.Thread(target=self._listen, daemon=True).start()
         for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
             signal.signal(number, lambda *_: self._take("leave"))
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends the input
 
     def _listen(self) -> None:
         for line in sys.stdin:
@@ -217,17 +217,34 @@ def main() -> int:
     """Do the job."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print must not be taken for an answer
-    folder, memory, code = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "code"
     orders = Orders()
-    orders.listen()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends the input
     warnings.simplefilter("ignore")
     warnings.filterwarnings("ignore", category=SalvageWarning)
-    limit_memory(memory)
+    line = sys.stdin.readline()
+    if not line:  # it was never needed
+        return 0
+    given = json.loads(line)
+    folder = Path(given["folder"])
+    os.chdir(folder)
+    _log_to(folder / "log")
+    orders.listen()
+    limit_memory(int(given["memory"]))
     with _alone(folder):
         if (folder / OUTCOME).exists():  # it has ended in the process before this one
             return 0
-        Work(folder, orders, answers, allow_code=code).run()
+        Work(folder, orders, answers, allow_code=bool(given["code"])).run()
     return 0
+
+
+def _log_to(path: Path) -> None:
+    """What libraries print goes to the job's log, of which there is never much."""
+    if path.exists() and path.stat().st_size > _MOST_LOG:
+        path.unlink()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for each in (1, 2):
+        os.dup2(descriptor, each)
+    os.close(descriptor)
 
 
 if __name__ == "__main__":
