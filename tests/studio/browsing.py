@@ -12,10 +12,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 REPOSITORY = Path(__file__).parents[2]
 MINUTES = 10  # a loaded machine needs long to import PyTorch, and that is no failure
@@ -218,3 +221,30 @@ class Tab:
     def close(self) -> None:
         self.context.close()
         assert self.errors == []
+
+
+def clean(side: int = 48) -> np.ndarray:
+    from skimage import data
+
+    return data.chelsea()[60 : 60 + side, 130 : 130 + side]
+
+
+def noisy(side: int = 48, seed: int = 0) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    return np.clip(clean(side) + random.normal(0, 25, (side, side, 3)), 0, 255)
+
+
+def pixels_of(tab: Tab) -> np.ndarray:
+    return np.asarray(Image.open(BytesIO(tab.page.locator("canvas.canvas").screenshot())).convert("RGB")).astype(int)
+
+
+def settled_pixels_of(tab: Tab) -> np.ndarray:
+    """The picture when it changes no more."""
+    tab.page.wait_for_timeout(600)
+    last = pixels_of(tab)
+    while True:
+        tab.page.wait_for_timeout(600)
+        now = pixels_of(tab)
+        if np.array_equal(now, last):
+            return now
+        last = now

@@ -6,8 +6,6 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,49 +13,12 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
-from studio.browsing import REPOSITORY, Studio, Tab, chromium, running
+from studio.browsing import REPOSITORY, Studio, Tab, clean, noisy, pixels_of, running
 
 pytestmark = pytest.mark.long
 
 BRIEF = {"steps": "40", "stop": '"steps"'}
 ENDLESS = {"steps": "100000", "stop": '"steps"'}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def studio(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
-    with running(tmp_path_factory.mktemp("studio")) as found:
-        yield found
-
-
-@pytest.fixture
-def tab(browser: Any, studio: Studio) -> Iterator[Tab]:
-    found = Tab(browser, studio)
-    yield found
-    found.close()
-
-
-def clean(side: int = 48) -> np.ndarray:
-    from skimage import data
-
-    return data.chelsea()[60 : 60 + side, 130 : 130 + side]
-
-
-def noisy(side: int = 48, seed: int = 0) -> np.ndarray:
-    random = np.random.default_rng(seed)
-    return np.clip(clean(side) + random.normal(0, 25, (side, side, 3)), 0, 255)
-
-
-@pytest.fixture
-def photo(tmp_path: Path) -> Path:
-    path = tmp_path / "photo.png"
-    Image.fromarray(noisy().astype(np.uint8)).save(path)
-    return path
 
 
 def test_a_noisy_16_bit_tiff_is_denoised_and_half_of_the_result_is_what_the_command_writes(
@@ -97,10 +58,6 @@ def test_a_noisy_16_bit_tiff_is_denoised_and_half_of_the_result_is_what_the_comm
     written = tifffile.imread(tmp_path / command[command.index("-o") + 1])
     assert got.dtype == np.uint16
     assert np.array_equal(got, written)
-
-
-def pixels_of(tab: Tab) -> np.ndarray:
-    return np.asarray(Image.open(BytesIO(tab.page.locator("canvas.canvas").screenshot())).convert("RGB")).astype(int)
 
 
 def test_a_scratch_is_painted_over_and_filled_in_and_the_mask_can_be_undone(tab: Tab, tmp_path: Path) -> None:
@@ -153,8 +110,8 @@ def test_a_scratch_is_painted_over_and_filled_in_and_the_mask_can_be_undone(tab:
     tab.until(lambda: count.inner_text() == painted, "the mask to be there still")
 
 
-def test_cancelling_keeps_the_best_so_far(tab: Tab, photo: Path, tmp_path: Path) -> None:
-    tab.drop(photo)
+def test_cancelling_keeps_the_best_so_far(tab: Tab, noisy_png: Path, tmp_path: Path) -> None:
+    tab.drop(noisy_png)
     tab.choose("Denoise", **ENDLESS)
     tab.start()
     tab.until(lambda: tab.step() > 20, "twenty steps")
@@ -168,8 +125,8 @@ def test_cancelling_keeps_the_best_so_far(tab: Tab, photo: Path, tmp_path: Path)
     assert np.abs(result - clean().astype(float)).mean() < np.abs(noisy() - clean()).mean()
 
 
-def test_a_reload_and_a_second_tab_find_a_fit_as_it_is(browser: Any, studio: Studio, tab: Tab, photo: Path) -> None:
-    tab.drop(photo)
+def test_a_reload_and_a_second_tab_find_a_fit_as_it_is(browser: Any, studio: Studio, tab: Tab, noisy_png: Path) -> None:
+    tab.drop(noisy_png)
     tab.choose("Denoise", **ENDLESS)
     job = tab.start()
     tab.until(lambda: tab.previews() >= 1, "a preview")
@@ -189,10 +146,10 @@ def test_a_reload_and_a_second_tab_find_a_fit_as_it_is(browser: Any, studio: Stu
     other.close()
 
 
-def test_a_killed_server_goes_on_from_its_checkpoint(browser: Any, tmp_path: Path, photo: Path) -> None:
+def test_a_killed_server_goes_on_from_its_checkpoint(browser: Any, tmp_path: Path, noisy_png: Path) -> None:
     with running(tmp_path / "own") as studio:
         tab = Tab(browser, studio)
-        tab.drop(photo)
+        tab.drop(noisy_png)
         tab.choose("Denoise", **ENDLESS)
         job = tab.start()
         out = tmp_path / "own" / "state" / "jobs" / job / "out"
@@ -253,54 +210,16 @@ def test_a_folder_of_six(tab: Tab) -> None:
     tab.until(lambda: page.locator(".job-head .badge.done").count() == 1, "the end of the run")
 
 
-def test_script_in_the_name_of_a_file_is_text(tab: Tab, photo: Path) -> None:
-    name = "<img src=x onerror=alert(1)><script>document.title=1<'script>.png"
-    tab.drop(photo, name)
-    assert tab.page.locator("h1.file-name").inner_text() == name
-    tab.go("restore")
-    assert tab.page.locator(".tile .name").first.inner_text() == name
-    assert tab.page.locator("img[src=x], main script").count() == 0
-
-
-def test_a_mask_of_forty_megapixels_is_painted_undone_and_written(tab: Tab, tmp_path: Path) -> None:
-    done = tab.page.evaluate(
-        """async () => {
-            const { Mask } = await import("/page/mask.js");
-            const { grayPng } = await import("/page/png.js");
-            const mask = new Mask(7728, 5152);
-            const begun = performance.now();
-            for (let stroke = 0; stroke < 60; stroke++) {
-                mask.begin();
-                for (let k = 0; k < 4; k++)
-                    mask.line({x: 100 * stroke, y: 90 * k}, {x: 100 * stroke + 300, y: 5000 - 90 * k}, 150, 1);
-                mask.end();
-            }
-            const each = (performance.now() - begun) / 240;
-            const painted = mask.painted;
-            let undone = 0;
-            while (mask.done.length) { mask.undo(); undone += 1; }
-            const left = mask.painted;
-            while (mask.undone.length) mask.redo();
-            const blob = await grayPng(mask.width, mask.height, (y, into) => mask.readRow(y, into));
-            return { each, painted, undone, left, again: mask.painted, bytes: [...new Uint8Array(await blob.arrayBuffer())] };
-        }"""
-    )
-    assert done["undone"] == 50
-    assert 0 < done["left"] < done["painted"] == done["again"]
-    mask = np.asarray(Image.open(BytesIO(bytes(done["bytes"]))))
-    assert mask.shape == (5152, 7728)
-    assert int((mask == 255).sum()) == done["painted"]
-    assert int((mask == 0).sum()) == mask.size - done["painted"]
-
-
-def test_no_view_has_a_serious_accessibility_issue(browser: Any, studio: Studio, photo: Path, tmp_path: Path) -> None:
+def test_no_view_has_a_serious_accessibility_issue(
+    browser: Any, studio: Studio, noisy_png: Path, tmp_path: Path
+) -> None:
     """With PREIMAGE_STUDIO_SHOTS, a folder, screenshots of each view are kept there."""
     from axe_playwright_python.sync_playwright import Axe
 
     shots = Path(os.environ.get("PREIMAGE_STUDIO_SHOTS", tmp_path / "shots"))
     shots.mkdir(parents=True, exist_ok=True)
     first = Tab(browser, studio)
-    first.drop(photo)
+    first.drop(noisy_png)
     file = first.page.url.rpartition("/")[2]
     first.choose("Denoise", **BRIEF)
     job = first.start()
@@ -331,21 +250,3 @@ def test_no_view_has_a_serious_accessibility_issue(browser: Any, studio: Studio,
             wide = tab.page.evaluate("() => document.documentElement.scrollWidth - innerWidth")
             assert wide <= 0, f"{name} is {wide} pixels wider than {width}"
         tab.close()
-
-
-def test_every_text_is_in_the_one_file_and_none_is_left_over() -> None:
-    import json
-    import re
-
-    page = REPOSITORY / "src" / "preimage" / "studio" / "page"
-    texts = json.loads((page / "texts.en.json").read_text(encoding="utf-8"))
-    code = "\n".join(path.read_text(encoding="utf-8") for path in sorted(page.glob("*.js")))
-    assert "innerHTML" not in code.replace("without innerHTML", "")
-    used = set(re.findall(r"""\btO?r?\(\s*["']([\w.-]+)["']""", code))
-    assert used - texts.keys() == set()
-    stems = {re.escape(stem) for stem in re.findall(r"""`([\w.-]+\.)\$\{""", code)}
-    ternary = set(re.findall(r"""["']([a-z]+\.[\w.-]+)["']""", code))
-    ends = tuple(re.findall(r"""`\$\{[\w.]+\}(\.[\w.]+)`""", code))
-    made = {key for key in texts if key.endswith(ends) or any(re.match(stem, key) for stem in stems)}
-    left = [key for key in texts if key not in used | ternary | made]
-    assert left == []

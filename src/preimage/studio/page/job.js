@@ -224,17 +224,19 @@ export class JobView {
     ];
     if (job.report && !names.includes("report")) names.push("report");
     this.links = names.map((name) => downloadLink(job, name));
-    this.files.hidden = !names.length && !job.lines?.length;
-    const restored = Boolean(job.has?.blend); // its lines repeat what is said above
-    fill(
-      this.files,
-      restored ? null : linesOf(job),
-      names.length ? [h("h2", {}, t("download.title")), h("div", { class: "row wrap" }, this.links)] : null,
-    );
+    this.files.hidden = !names.length;
+    fill(this.files, h("h2", {}, t("download.title")), h("div", { class: "row wrap" }, this.links));
     this.compare.onstrength = (strength) => {
       const main = this.links.find((each) => each.dataset.output === "output");
       main?.setAttribute("href", api.download(job.id, "output", strength < 1 ? strength : null));
     };
+    const lines = job.lines?.length
+      ? h(
+          "ul",
+          { class: "lines" },
+          job.lines.map((text) => h("li", {}, text)),
+        )
+      : null;
     const numbers = job.report
       ? h(
           "pre",
@@ -242,11 +244,9 @@ export class JobView {
           JSON.stringify(job.report, null, 2),
         )
       : null;
+    const open = !job.has?.blend; // of a restoration the lines repeat what is said above
     const summary = h("summary", {}, t("report.title"));
-    fill(
-      this.numbers,
-      numbers ? h("details", { class: "more" }, summary, restored ? linesOf(job) : null, numbers) : null,
-    );
+    fill(this.numbers, lines || numbers ? h("details", { class: "more", open }, summary, lines, numbers) : null);
   }
 }
 
@@ -258,15 +258,6 @@ function downloadLink(job, name) {
     { class: style, "data-output": name, href: api.download(job.id, name), download: "" },
     icon("download"),
     text,
-  );
-}
-
-function linesOf(job) {
-  if (!job.lines?.length) return null;
-  return h(
-    "ul",
-    { class: "lines" },
-    job.lines.map((text) => h("li", {}, text)),
   );
 }
 
