@@ -24,7 +24,7 @@ def test_a_stack_of_floats_has_pages_and_a_contrast_window(tab: Tab, tmp_path: P
     page = tab.page
     assert "32 bits (float32), gray" in page.locator(".facts").inner_text()
     seen = [settled_pixels_of(tab)]
-    page.get_by_label("Page", exact=True).fill("2")
+    page.locator(".picture-controls .slider input").fill("2")
     seen.append(settled_pixels_of(tab))
     page.get_by_label("Value shown white").first.fill("0")
     page.keyboard.press("Enter")

@@ -146,10 +146,20 @@ export class Compose {
   }
 
   valuesFor(task) {
-    if (this.from?.task === task.name) return this.from.options;
+    if (this.from?.task === task.name) return this.#optionsOf(this.from, task);
     const { suggested, pages } = this.file?.facts ?? {};
     const page = pages > 1 ? { page: this.controls?.page ?? 1 } : {};
     return suggested?.task === task.name ? { ...page, ...suggested.options } : page;
+  }
+
+  /** The options of a job; the mask is the one that is painted here, if it still is. */
+  #optionsOf(job, task) {
+    const options = { ...job.options };
+    if (maskOf(this.file)?.empty === false) {
+      for (const option of task.options.filter(isPaintable))
+        if (options[option.name]) options[option.name] = { painted: true };
+    }
+    return options;
   }
 
   #tools(wanted) {
@@ -192,6 +202,7 @@ export class Compose {
         threads,
       });
       store.put("jobs", job);
+      history.replaceState(null, "", `#/${this.view}/${this.file.id}/${job.id}`); // Back finds the form as it is
       location.hash = `#/job/${job.id}`;
     } catch (error) {
       trouble(error);

@@ -237,6 +237,7 @@ class Field {
     if (input.type === "checkbox") input.checked = value === true;
     else if (input.tagName === "SELECT" && !this.others.includes("image"))
       input.value = value === null ? "" : JSON.stringify(value);
+    else if (value?.painted) input.value = "painted";
     else if (this.others.includes("image") && value?.file) input.value = value.file;
     else if (value?.file) input.value = unresolved(value);
     else input.value = asText(value);
