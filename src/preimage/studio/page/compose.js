@@ -132,7 +132,7 @@ export class Compose {
       mask: paints ? () => !(maskOf(this.file)?.empty ?? true) : null,
       values: this.valuesFor(task),
     });
-    this.seed = numberField(t("run.seed"), t("run.seedHelp"), String(this.from?.options.seed ?? 0), 0);
+    this.seed = numberField(t("run.seed"), t("run.seedHelp"), /--seed (\d+)/.exec(this.from?.command)?.[1] ?? "0", 0);
     this.threads = numberField(t("run.threads"), t("run.threadsHelp"), "", 1);
     fill(
       this.settings,
