@@ -110,3 +110,11 @@ def test_every_text_is_in_the_one_file_and_none_is_left_over() -> None:
     made = {key for key in texts if key.endswith(ends) or any(re.match(stem, key) for stem in stems)}
     left = [key for key in texts if key not in used | ternary | made]
     assert left == []
+
+
+def test_every_module_is_fetched_at_once_and_the_page_itself_has_no_script_or_style() -> None:
+    page = REPOSITORY / "src" / "preimage" / "studio" / "page"
+    index = (page / "index.html").read_text(encoding="utf-8")
+    named = set(re.findall(r'"/page/([\w.-]+\.js)"', index))
+    assert named == {path.name for path in page.glob("*.js")}
+    assert re.search(r"<script(?![^>]*\bsrc=)|<style|\bstyle=|\bon\w+=", index) is None

@@ -25,7 +25,7 @@ export class Compare {
     this.signal = signal;
     this.stage = new Stage(t("stage.result"));
     this.live = new ImageLayer(this.stage.viewer.redraw);
-    this.histogram = new Histogram(t("histogram.title"));
+    this.histogram = new Histogram(t("histogram.title"), signal);
     this.sliders = h("div", { class: "sliders" });
     this.histogram.node.hidden = true;
     signal.addEventListener("abort", () => clearTimeout(this.#exactDue));

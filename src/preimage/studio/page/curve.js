@@ -9,13 +9,13 @@ const HEIGHT = 132;
 class Chart {
   data = null;
 
-  constructor(label) {
+  constructor(label, signal) {
     this.canvas = h("canvas", { class: "chart", role: "img", "aria-label": label });
     this.label = label;
     this.node = h("figure", { class: "chart-box" }, h("figcaption", {}, label), this.canvas);
     new ResizeObserver(() => this.draw()).observe(this.canvas);
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
-    addEventListener("themechange", () => this.draw());
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw(), { signal });
+    addEventListener("themechange", () => this.draw(), { signal });
   }
 
   show(data, words = "") {

@@ -36,9 +36,9 @@ export class JobView {
     this.progress = h("div", { class: "progress" });
     this.actions = h("div", { class: "row wrap actions" });
     this.why = h("p", { class: "why" });
-    this.loss = new Curve(t("curve.loss"));
-    this.rule = new Curve(t("curve.rule"));
-    this.probability = new Curve(t("curve.probability"));
+    this.loss = new Curve(t("curve.loss"), signal);
+    this.rule = new Curve(t("curve.rule"), signal);
+    this.probability = new Curve(t("curve.probability"), signal);
     this.curves = h(
       "section",
       { class: "curves", "aria-label": t("curve.title"), hidden: true },
