@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs are done by a process that computes nothing: these tests are about the queue."""
-    monkeypatch.setattr("preimage.studio.queue.WORKER", "quick_worker")
+    monkeypatch.setattr("preimage.studio.processes.WORKER", "quick_worker")
     before = os.environ.get("PYTHONPATH", "")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), before] if before else [str(HERE)]))
 

@@ -1,4 +1,4 @@
-"""The commands: one for each task, drawn from its TaskSpec, and demo and info. Importing this, and --help, import no torch.
+"""The commands: one for each task, drawn from its TaskSpec, and demo, status, studio and info. Importing this imports no torch.
 
 The command of a task has its options with their types, flags, help and ranges, its outputs, and how a job is run.
 """

@@ -129,7 +129,7 @@ class Folders:
         folders, pictures = [], 0
         try:
             for each in sorted(place.iterdir(), key=lambda path: path.name):
-                if each.name.startswith("."):
+                if each.name.startswith(".") or self.root not in each.resolve().parents:  # hidden, or led out by a link
                     continue
                 if each.is_dir():
                     folders.append(each.name)

@@ -33,6 +33,11 @@ class Probe:
     def __init__(self, memory: int) -> None:
         self.kept: seen.Kept = seen.Kept(memory)
 
+    def device(self) -> Answer:
+        from preimage.engine.devices import choose_device
+
+        return str(choose_device("auto")), b""
+
     def facts(self, path: str, pixels: int) -> Answer:
         seen.check_claims(Path(path), pixels)
         found, picture = facts.facts_of(Path(path))

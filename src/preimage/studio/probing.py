@@ -10,12 +10,14 @@ import contextlib
 import json
 import os
 import sys
+import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from preimage.errors import InputError
 
 MOST_LINE = 2**24
+_IDLE = 120.0  # seconds
 _MOST_WAITING = 64  # requests of one process: a page that asks for more is told to wait
 
 
@@ -31,7 +33,7 @@ class Prober:
         memory: bytes that it may take.
         seconds: that a request may take.
         environment: of the process.
-        yields: whether it leaves the processor to others.
+        yields: whether it leaves the processor to others, and ends when it has not been needed for a while.
     """
 
     def __init__(
@@ -39,14 +41,16 @@ class Prober:
     ) -> None:
         self.folder, self.memory, self.seconds, self.environment = folder, memory, seconds, environment
         self.yields = yields
+        self.device: str = "auto"  # that on which a job computes, once the process has told it
         self._process: asyncio.subprocess.Process | None = None
         self._turn = asyncio.Lock()
         self._waiting = 0
+        self._used = time.monotonic()
 
     async def warm(self) -> None:
         """Start the process before it is needed."""
-        async with self._turn:
-            await self._running()
+        with contextlib.suppress(InputError, Busy):
+            self.device, _ = await self.ask("device")
 
     async def ask(self, what: str, **details: Any) -> tuple[Any, bytes]:
         """A value, and bytes with some of them.
@@ -64,6 +68,9 @@ class Prober:
             return await asyncio.shield(task)
         finally:
             self._waiting -= 1
+            self._used = time.monotonic()
+            if self.yields:
+                asyncio.get_running_loop().call_later(_IDLE + 1, self._leave)
 
     async def _asked(self, request: dict[str, Any]) -> tuple[Any, bytes]:
         async with self._turn:
@@ -113,6 +120,14 @@ class Prober:
                 process.kill()
             await process.wait()
 
+    def _leave(self) -> None:
+        """Let a process go that has had nothing to do."""
+        process = self._process
+        if process is not None and not self._waiting and time.monotonic() - self._used > _IDLE:
+            self._process = None
+            if process.stdin is not None:
+                process.stdin.close()
+
     async def close(self) -> None:
         """End the process."""
         await self._end()
@@ -136,6 +151,3 @@ def environment(*, more: tuple[Path, ...] = ()) -> dict[str, str]:
     places += map(str, more)
     own.pop("PYTHONPATH", None)
     return own | ({"PYTHONPATH": os.pathsep.join(places)} if places else {})
-
-
-Signal = Literal["pause", "cancel", "finish", "resume", "watch"]

@@ -9,88 +9,24 @@ import asyncio
 import contextlib
 import json
 import time
-from dataclasses import asdict, dataclass, field
-from pathlib import Path, PurePath
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Literal
 
 from preimage.errors import InputError
 from preimage.studio.asked import asked, command_line
+from preimage.studio.entry import ENDED, Entry, stem_of
 from preimage.studio.events import Hub
-from preimage.studio.probing import Prober, environment, start
+from preimage.studio.probing import Prober
+from preimage.studio.processes import WorkerProcesses
 from preimage.studio.settings import Settings
 from preimage.studio.state import is_id, new_id, read_json, remove, write_json
 from preimage.studio.uploads import Files, NotThere
 
-State = Literal["waiting", "running", "paused", "done", "cancelled", "failed"]
-ENDED = ("done", "cancelled", "failed")
 OUTCOME = "outcome.json"
 MOST_JOBS = 10_000
 _MOST_ATTEMPTS = 3  # of a job during which the server was lost, without a step further
 _TO_LEAVE = 15.0  # seconds that a process has to save a checkpoint
-WORKER = "preimage.studio.worker"
-_HIDDEN = ("names", "paths", "allow_code", "attempts", "saved_step", "is_restoration", "threads")
-
-
-@dataclass
-class Entry:
-    """A job, as its folder's state.json has it.
-
-    Args:
-        number: in the order in which they were asked for.
-        file: id of the upload; its link in the job's folder stays when that is removed.
-        of: steps at most.
-        why: why it stopped, or the state of its stopping rule.
-        names: of the files that it writes, what they are called when they are downloaded.
-        paths: paths in the job's folder, and what the user calls these files.
-        attempts: how often it was begun since it last came further.
-    """
-
-    id: str
-    number: int
-    task: str
-    file: str | None
-    name: str
-    state: State = "waiting"
-    created: float = 0.0
-    begun: float | None = None
-    ended: float | None = None
-    step: int = 0
-    of: int = 0
-    usual: int | None = None
-    phase: str = ""
-    seconds_left: float | None = None
-    loss: float | None = None
-    why: str | None = None
-    error: str | None = None
-    code: str | None = None
-    command: str = ""
-    options: dict[str, Any] = field(default_factory=dict)
-    outputs: list[str] = field(default_factory=list)
-    report: dict[str, Any] | None = None
-    lines: list[str] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    preview: int = 0
-    rule: dict[str, Any] | None = None
-    has: dict[str, bool] = field(default_factory=dict)
-    names: dict[str, str] = field(default_factory=dict)
-    paths: dict[str, str] = field(default_factory=dict)
-    allow_code: bool = False
-    attempts: int = 0
-    saved_step: int = 0
-    is_restoration: bool = False
-    threads: int = 1
-
-    def shown(self) -> dict[str, Any]:
-        """As JSON for the page."""
-        return {name: value for name, value in asdict(self).items() if name not in _HIDDEN}
-
-    def plain(self, value: Any) -> Any:
-        """A text, or plain data, with the user's names in place of our paths."""
-        text = json.dumps(value)
-        for path, name in sorted(self.paths.items(), key=lambda pair: -len(pair[0])):
-            text = text.replace(json.dumps(path)[1:-1], json.dumps(name)[1:-1])
-        return json.loads(text)
 
 
 class Jobs:
@@ -114,8 +50,7 @@ class Jobs:
         self._orders: dict[str, str] = {}  # for processes that have not begun
         self._deleted: set[str] = set()
         self._adding = asyncio.Lock()
-        self._spare: asyncio.subprocess.Process | None = None
-        self._preparing = False
+        self._workers = WorkerProcesses(folder, settings.memory)
         self._is_over = False
         self._load()
 
@@ -152,7 +87,7 @@ class Jobs:
     def begin(self) -> None:
         """Begin with what is waiting."""
         self._fill()
-        self._later(self._keep_spare())
+        self._later(self._workers.keep_spare())
 
     def _later(self, work: Any) -> None:
         task = asyncio.ensure_future(work)
@@ -195,7 +130,7 @@ class Jobs:
                 body, place, self.files.upload, classifiers=self.settings.classifiers, threads=self.settings.threads
             )
             name = "class" if wanted.job.input is None else wanted.names[wanted.job.input]
-            checked, _ = await self.prober.ask("check", job=wanted.job.to_json(), out=str(out), stem=_stem(name))
+            checked, _ = await self.prober.ask("check", job=wanted.job.to_json(), out=str(out), stem=stem_of(name))
         except InputError as error:
             remove(place)
             raise InputError(_without(str(error), place), code=error.code) from error
@@ -319,7 +254,7 @@ class Jobs:
         """One process of a job, from its start to what has become of it."""
         process = None
         try:
-            process = await self._started(entry)
+            process = self._processes[entry.id] = await self._workers.started(self.place(entry), code=entry.allow_code)
             order = self._orders.pop(entry.id, None)
             if order is not None:
                 self._send(entry, order)
@@ -337,30 +272,8 @@ class Jobs:
         if process is not None and entry.state not in ENDED:
             self._became(entry, process.returncode)
         self._fill()
-        await self._keep_spare()
-
-    async def _started(self, entry: Entry) -> asyncio.subprocess.Process:
-        place = self.place(entry)
-        process, self._spare = self._spare, None
-        if process is None or process.returncode is not None or entry.allow_code:
-            if process is not None and process.stdin is not None:
-                process.stdin.close()
-            process = await start(WORKER, [], place, environment(more=(Path.cwd(),) if entry.allow_code else ()))
-        assert process.stdin is not None
-        told = {"folder": str(place), "memory": self.settings.memory, "code": entry.allow_code}
-        process.stdin.write(json.dumps(told).encode() + b"\n")
-        self._processes[entry.id] = process
-        return process
-
-    async def _keep_spare(self) -> None:
-        """A process that has imported its libraries before there is a job, while there is none."""
-        if self._attending or self._is_over or self._spare is not None or self._preparing:
-            return
-        self._preparing = True
-        try:
-            self._spare = await start(WORKER, [], self.folder, environment())
-        finally:
-            self._preparing = False
+        if not self._attending:
+            await self._workers.keep_spare()
 
     async def _listen(self, entry: Entry, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None
@@ -405,7 +318,7 @@ class Jobs:
                 setattr(entry, name, entry.plain(outcome[name]))
         entry.outputs = [name for name in outcome.get("written", []) if "-" not in name]
         if "uncertainty" in entry.outputs:
-            entry.names.setdefault("uncertainty", f"{_stem(entry.names.get('output', entry.name))}-uncertainty.tif")
+            entry.names.setdefault("uncertainty", f"{stem_of(entry.names.get('output', entry.name))}-uncertainty.tif")
         result = (self.place(entry) / "result.npy").exists()
         entry.has = {
             "uncertainty": "uncertainty" in entry.outputs,
@@ -442,14 +355,14 @@ class Jobs:
     async def close(self) -> None:
         """Let the processes save their checkpoints; the next server goes on with them."""
         self._is_over = True
-        spare = [] if self._spare is None else [self._spare]
-        for process in [*self._processes.values(), *spare]:
+        self._workers.close()
+        for process in list(self._processes.values()):
             if process.stdin is not None:
                 process.stdin.close()
         tasks = list(self._attending.values())
         if tasks:
             await asyncio.wait(tasks, timeout=_TO_LEAVE)
-        for process in [*self._processes.values(), *spare]:
+        for process in list(self._processes.values()):
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
 
@@ -462,12 +375,6 @@ def _paces(found: Any) -> dict[str, float]:
 
 def _outputs(job: str) -> list[Path]:
     return [Path(each) for each in json.loads(job)["outputs"].values()]
-
-
-def _stem(name: str) -> str:
-    """The beginning of the names of what is written, as the command line makes it of sky.fits.gz as well."""
-    path = PurePath(name)
-    return PurePath(path.stem).stem if path.suffix.lower() in (".gz", ".fz") else path.stem
 
 
 def _is_asked(body: Any, name: str) -> bool:

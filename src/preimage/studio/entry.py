@@ -1,0 +1,80 @@
+"""A job of the page as plain data: what its folder's state.json has, and what a page is told of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import PurePath
+from typing import Any, Literal
+
+State = Literal["waiting", "running", "paused", "done", "cancelled", "failed"]
+ENDED = ("done", "cancelled", "failed")
+_HIDDEN = ("names", "paths", "allow_code", "attempts", "saved_step", "is_restoration", "threads")
+
+
+@dataclass
+class Entry:
+    """A job, as its folder's state.json has it.
+
+    Args:
+        number: in the order in which they were asked for.
+        file: id of the upload; its link in the job's folder stays when that is removed.
+        of: steps at most.
+        why: why it stopped, or the state of its stopping rule.
+        names: of the files that it writes, what they are called when they are downloaded.
+        paths: paths in the job's folder, and what the user calls these files.
+        attempts: how often it was begun since it last came further.
+    """
+
+    id: str
+    number: int
+    task: str
+    file: str | None
+    name: str
+    state: State = "waiting"
+    created: float = 0.0
+    begun: float | None = None
+    ended: float | None = None
+    step: int = 0
+    of: int = 0
+    usual: int | None = None
+    phase: str = ""
+    seconds_left: float | None = None
+    loss: float | None = None
+    why: str | None = None
+    error: str | None = None
+    code: str | None = None
+    command: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+    outputs: list[str] = field(default_factory=list)
+    report: dict[str, Any] | None = None
+    lines: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    preview: int = 0
+    rule: dict[str, Any] | None = None
+    has: dict[str, bool] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    paths: dict[str, str] = field(default_factory=dict)
+    allow_code: bool = False
+    attempts: int = 0
+    saved_step: int = 0
+    is_restoration: bool = False
+    threads: int = 1
+
+    def shown(self) -> dict[str, Any]:
+        """As JSON for the page."""
+        return {name: value for name, value in asdict(self).items() if name not in _HIDDEN}
+
+    def plain(self, value: Any) -> Any:
+        """A text, or plain data, with the user's names in place of our paths."""
+        text = json.dumps(value)
+        for path, name in sorted(self.paths.items(), key=lambda pair: -len(pair[0])):
+            text = text.replace(json.dumps(path)[1:-1], json.dumps(name)[1:-1])
+        return json.loads(text)
+
+
+def stem_of(name: str) -> str:
+    """The beginning of the names of what is written, as the command line makes it of sky.fits.gz as well."""
+    path = PurePath(name)
+    return PurePath(path.stem).stem if path.suffix.lower() in (".gz", ".fz") else path.stem
