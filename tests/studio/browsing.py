@@ -235,7 +235,9 @@ def noisy(side: int = 48, seed: int = 0) -> np.ndarray:
 
 
 def pixels_of(tab: Tab) -> np.ndarray:
-    return np.asarray(Image.open(BytesIO(tab.page.locator("canvas.canvas").screenshot())).convert("RGB")).astype(int)
+    """The canvas without its edge, where the focus is shown."""
+    shown = Image.open(BytesIO(tab.page.locator("canvas.canvas").screenshot())).convert("RGB")
+    return np.asarray(shown).astype(int)[8:-8, 8:-8]
 
 
 def settled_pixels_of(tab: Tab) -> np.ndarray:
