@@ -54,7 +54,7 @@ class Page:
             own |= {"X-Preimage": "1", "Origin": f"http://{self.host}", "Sec-Fetch-Site": "same-origin"}
         own = {name: value for name, value in (own | (headers or {})).items() if value}
         data = json.dumps(body).encode() if isinstance(body, dict | list) else body
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
         try:
             connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
             for name, value in own.items():
@@ -92,7 +92,7 @@ class Page:
     def ended(self, job: str) -> dict[str, Any]:
         return self.until(f"/api/jobs/{job}", lambda found: found["state"] in ENDED)
 
-    def until(self, path: str, holds: Any, seconds: float = 240.0) -> Any:
+    def until(self, path: str, holds: Any, seconds: float = 420.0) -> Any:
         """What is at a path once something holds."""
         deadline = time.monotonic() + seconds
         while not holds(found := self.get(path).json):

@@ -11,7 +11,13 @@ from preimage.version import __version__
 LIBRARIES = ("torch", "numpy", "pillow", "tifffile", "opencv-python-headless")
 LIBRARIES += ("scikit-image", "torchmetrics", "captum", "matplotlib")
 # The extras of pip install 'preimage[NAME]', and the package by which each is known to be there.
-EXTRAS = {"bench": "bm3d", "defend": "adversarial-robustness-toolbox", "explain": "timm", "physics": "deepinv"}
+EXTRAS = {
+    "bench": "bm3d",
+    "defend": "adversarial-robustness-toolbox",
+    "explain": "timm",
+    "physics": "deepinv",
+    "studio": "starlette",
+}
 
 
 def info() -> int:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 State = Literal["waiting", "running", "paused", "done", "cancelled", "failed"]
 ENDED = ("done", "cancelled", "failed")
-_HIDDEN = ("names", "paths", "allow_code", "attempts", "saved_step", "is_restoration", "threads")
+_HIDDEN = ("names", "paths", "allow_code", "attempts", "saved_step", "is_restoration", "threads", "earlier_previews")
 
 
 @dataclass
@@ -61,6 +61,7 @@ class Entry:
     saved_step: int = 0
     is_restoration: bool = False
     threads: int = 1
+    earlier_previews: int = 0
 
     def shown(self) -> dict[str, Any]:
         """As JSON for the page."""

@@ -17,7 +17,7 @@ from typing import Any
 from preimage.errors import InputError
 from preimage.studio.asked import asked, command_line, task_of
 from preimage.studio.events import Hub
-from preimage.studio.probing import Prober, environment, start
+from preimage.studio.probing import Prober, environment, killed, start
 from preimage.studio.settings import Settings
 from preimage.studio.state import ending_of, is_id, new_id, read_json, remove, write_json
 from preimage.studio.uploads import Files, NotThere
@@ -302,5 +302,4 @@ class Folders:
         if tasks := list(self._tasks.values()):
             await asyncio.wait(tasks, timeout=_TO_LEAVE)
         for process in list(self._processes.values()):
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+            await killed(process)

@@ -44,7 +44,7 @@ class Parts:
         more = (Path.cwd(),) if code else ()
         return Prober(
             folder,
-            memory=self.settings.memory,
+            memory=self.settings.memory // 2,
             seconds=_PROBING_SECONDS,
             environment=environment(more=more),
             yields=yields,

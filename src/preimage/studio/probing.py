@@ -46,6 +46,8 @@ class Prober:
         self._turn = asyncio.Lock()
         self._waiting = 0
         self._used = time.monotonic()
+        self._is_over = False
+        self._leaving: set[asyncio.Task[None]] = set()
 
     async def warm(self) -> None:
         """Start the process before it is needed."""
@@ -103,6 +105,8 @@ class Prober:
         return answer, await process.stdout.readexactly(answer.get("bytes", 0))
 
     async def _running(self) -> asyncio.subprocess.Process:
+        if self._is_over:
+            raise InputError("the studio ends", code="device")
         if self._process is not None and self._process.returncode is None:
             return self._process
         self._process = await start(
@@ -116,21 +120,29 @@ class Prober:
     async def _end(self) -> None:
         process, self._process = self._process, None
         if process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+            await killed(process)
 
     def _leave(self) -> None:
         """Let a process go that has had nothing to do."""
         process = self._process
         if process is not None and not self._waiting and time.monotonic() - self._used > _IDLE:
             self._process = None
-            if process.stdin is not None:
-                process.stdin.close()
+            task = asyncio.ensure_future(killed(process))
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
 
     async def close(self) -> None:
         """End the process."""
+        self._is_over = True
         await self._end()
+        await asyncio.gather(*self._leaving)
+
+
+async def killed(process: asyncio.subprocess.Process) -> None:
+    """End a process, and wait until it has."""
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+    await process.wait()
 
 
 async def start(
@@ -145,9 +157,8 @@ async def start(
 
 
 def environment(*, more: tuple[Path, ...] = ()) -> dict[str, str]:
-    """This process's environment, with the places of modules as they are from here; `more` places where code may be."""
+    """This process's environment, with its places of modules, this package's among them; `more` places where code may be."""
     own = dict(os.environ)
-    places = [os.path.abspath(each) for each in own.get("PYTHONPATH", "").split(os.pathsep) if each]  # noqa: PTH100
-    places += map(str, more)
-    own.pop("PYTHONPATH", None)
-    return own | ({"PYTHONPATH": os.pathsep.join(places)} if places else {})
+    places = [str(Path(__file__).parents[2])]
+    places += [os.path.abspath(each) for each in own.get("PYTHONPATH", "").split(os.pathsep) if each]  # noqa: PTH100
+    return own | {"PYTHONPATH": os.pathsep.join([*places, *map(str, more)])}

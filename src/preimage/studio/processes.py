@@ -6,7 +6,7 @@ import asyncio
 import json
 from pathlib import Path
 
-from preimage.studio.probing import environment, start
+from preimage.studio.probing import environment, killed, start
 
 WORKER = "preimage.studio.worker"
 Process = asyncio.subprocess.Process
@@ -27,9 +27,10 @@ class WorkerProcesses:
 
     async def started(self, place: Path, *, code: bool) -> Process:
         """The process of the job in a folder; `code`: it may import modules of the folder in which the studio was started."""
+        if code and self._spare is not None:
+            await self._end_spare()
         process, self._spare = self._spare, None
-        if process is None or process.returncode is not None or code:
-            _let_go(process)
+        if process is None or process.returncode is not None:
             process = await start(WORKER, [], place, environment(more=(Path.cwd(),) if code else ()))
         assert process.stdin is not None
         told = {"folder": str(place), "memory": self.memory, "code": code}
@@ -46,15 +47,14 @@ class WorkerProcesses:
         finally:
             self._is_preparing = False
         if self._is_over:
-            self.close()
+            await self._end_spare()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Let the one that waits go."""
         self._is_over = True
-        _let_go(self._spare)
-        self._spare = None
+        await self._end_spare()
 
-
-def _let_go(process: Process | None) -> None:
-    if process is not None and process.stdin is not None:
-        process.stdin.close()
+    async def _end_spare(self) -> None:
+        process, self._spare = self._spare, None
+        if process is not None:
+            await killed(process)

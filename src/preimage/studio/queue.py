@@ -17,7 +17,7 @@ from preimage.errors import InputError
 from preimage.studio.asked import asked, command_line
 from preimage.studio.entry import ENDED, Entry, stem_of
 from preimage.studio.events import Hub
-from preimage.studio.probing import Prober
+from preimage.studio.probing import Prober, killed
 from preimage.studio.processes import WorkerProcesses
 from preimage.studio.settings import Settings
 from preimage.studio.state import is_id, new_id, read_json, remove, write_json
@@ -240,7 +240,7 @@ class Jobs:
             self._end(entry, {"state": "failed", "error": error, "code": "classifier"})
             return
         entry.state, entry.phase, entry.attempts = "running", "starting", entry.attempts + 1
-        entry.begun = entry.begun or time.time()
+        entry.begun, entry.earlier_previews = entry.begun or time.time(), entry.preview
         self._save(entry)
         self._tell(entry)
         self._attending[entry.id] = asyncio.ensure_future(self._attend(entry))
@@ -282,9 +282,11 @@ class Jobs:
                 self._hear(entry, json.loads(line))
 
     def _hear(self, entry: Entry, said: dict[str, Any]) -> None:
-        for name in ("step", "of", "usual", "seconds_left", "loss", "why", "preview", "phase", "rule"):
+        for name in ("step", "of", "usual", "seconds_left", "loss", "why", "phase", "rule"):
             if name in said:
                 setattr(entry, name, said[name])
+        if said.get("preview"):  # numbers go on where those of the process before ended
+            entry.preview = entry.earlier_previews + said["preview"]
         if "remarks" in said:
             entry.remarks = entry.plain(said["remarks"])
         if said.get("paused"):
@@ -355,7 +357,7 @@ class Jobs:
     async def close(self) -> None:
         """Let the processes save their checkpoints; the next server goes on with them."""
         self._is_over = True
-        self._workers.close()
+        await self._workers.close()
         for process in list(self._processes.values()):
             if process.stdin is not None:
                 process.stdin.close()
@@ -363,8 +365,8 @@ class Jobs:
         if tasks:
             await asyncio.wait(tasks, timeout=_TO_LEAVE)
         for process in list(self._processes.values()):
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+            await killed(process)
+        await asyncio.gather(*self._tasks, *tasks, return_exceptions=True)
 
 
 def _paces(found: Any) -> dict[str, float]:
