@@ -89,7 +89,7 @@ class Field {
       "p",
       { class: "help", id: `${this.id}-help` },
       option.help,
-      range && !option.help.includes(range) ? h("span", { class: "range" }, ` ${range}`) : null,
+      range && !saysRange(option) ? h("span", { class: "range" }, ` ${range}`) : null,
     );
     const label = h(
       "label",
@@ -309,6 +309,9 @@ function placeholderOf({ option, others, nullable }) {
   if (tuple) return tuple.tuple.map(() => "0").join(", ");
   return nullable ? t("form.auto") : "";
 }
+
+/** Whether the help of an option has its range already. */
+const saysRange = ({ help, minimum, maximum }) => help.includes(`${minimum} to ${maximum}`);
 
 function rangeOf({ minimum, maximum, exclusive }) {
   const given = (value) => value !== null && value !== undefined;
