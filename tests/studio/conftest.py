@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
+from studio.browsing import Studio, Tab, chromium, noisy, running
 from studio.served import Page, served
 
 
@@ -23,3 +27,29 @@ def page(folder: Path) -> Iterator[Page]:
 @pytest.fixture(scope="session")
 def photo(sample_files: Path) -> bytes:
     return (sample_files / "noisy.png").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def studio(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    with running(tmp_path_factory.mktemp("studio")) as found:
+        yield found
+
+
+@pytest.fixture
+def tab(browser: Any, studio: Studio) -> Iterator[Tab]:
+    found = Tab(browser, studio)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def noisy_png(tmp_path: Path) -> Path:
+    path = tmp_path / "photo.png"
+    Image.fromarray(noisy().astype(np.uint8)).save(path)
+    return path

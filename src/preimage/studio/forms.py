@@ -15,7 +15,7 @@ from preimage.tasks import Option, TaskSpec
 OWN = ("overwrite", "report", "threads", "autosave", "resume", "every")
 # Paths on the server that a page must not name, and what a page has no use for.
 _WITHHELD = {"inspect": ("calibrate",), "all": ("warm_start",)}
-_ADVANCED_GROUPS = ("Fit", "Run")
+_ADVANCED_GROUPS = ("Files", "Fit", "Run")
 _SIMPLE = ("recipe", "steps", "page")
 _KINDS = {"restore": "restore", "explain": "explain", "defend": "defend"}
 _NAMES: dict[Any, str] = {bool: "bool", int: "int", float: "float", str: "str", type(None): "null"}
