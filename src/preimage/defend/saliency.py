@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from operator import methodcaller
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from preimage.errors import InputError
 from preimage.explain.options import CLASSIFIER, SeenOptions
@@ -92,7 +92,7 @@ def start(image: Any, options: SaliencyOptions) -> SaliencyRun:
     return SaliencyRun(image, options)
 
 
-saliency = TaskSpec(
+saliency: Final = TaskSpec(
     name="saliency",
     summary="Show which pixels a classifier's prediction depends on.",
     example="preimage saliency lesion.jpg --classifier lesions.pt --target mel --method mig-sg,gradcam",

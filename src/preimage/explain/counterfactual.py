@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from preimage.errors import InputError
 from preimage.explain.options import (
@@ -270,7 +270,7 @@ def _target(classifier: Classifier, probabilities: torch.Tensor, target: str | i
     return index
 
 
-counterfactual = explaining(
+counterfactual: Final = explaining(
     "counterfactual",
     "Change an image so that a classifier predicts another class.",
     "preimage counterfactual lesion.jpg --classifier lesions.pt --target mel --html why.html",

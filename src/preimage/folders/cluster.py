@@ -254,7 +254,7 @@ class RayRun(FolderRun):
         try:
             said = self._ray.get(reference)
         except Exception as error:  # none of a picture's own, these are in what a task says: the cluster cannot do it
-            self.broken = _line(error) if self.broken is None else self.broken
+            self.broken: str | None = _line(error) if self.broken is None else self.broken
             self.stop()
             return
         if said is not None:

@@ -89,7 +89,7 @@ class ProcessRun(FolderRun):
         process.wait()
         self._stillborn += 1
         if self._stillborn >= MOST_ATTEMPTS and not self._stops:
-            self.broken = f"worker processes end as they begin ({_words(process.returncode)}), see above"
+            self.broken: str | None = f"worker processes end as they begin ({_words(process.returncode)}), see above"
             self.stop()
         self._again(turn, 0.0)
         return False

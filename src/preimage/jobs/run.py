@@ -199,7 +199,8 @@ class Running:
             self._save_rest()
             return Outcome("interrupted")
         try:
-            result = self.result = self.run.result()
+            result: Any = self.run.result()
+            self.result: Any = result
         except InputError:
             if complete:
                 raise

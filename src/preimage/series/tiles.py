@@ -96,7 +96,8 @@ class Tiles(Series):
             name: as_picture(given, missing=True) for name, given in (beside or {}).items()
         }
         check_companions(self.picture, self.beside)
-        side, self.overlap = checked(side, overlap)
+        side, overlap = checked(side, overlap)
+        self.overlap: int = overlap
         self.side: int = max(grid, side // grid * grid)
         self.axes: list[Axis] = [
             Axis(length, spans(length, self.side, self.overlap, grid=grid, from_end=end), self.overlap)
