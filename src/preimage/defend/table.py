@@ -6,18 +6,16 @@ that was killed has left half-written is dropped.
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
 
 from preimage.errors import InputError
 from preimage.images.files import read_bytes
+from preimage.images.in_use import flush, lock
 
 Row = dict[str, str]
 # A row is identified by its image, the attack and the defense.
@@ -81,7 +79,7 @@ class Table:
     def append(self, rows: Sequence[Row]) -> None:
         """Add rows, those alone that are not there yet; they are on the disk when this returns."""
         with self.path.open("ab") as file:
-            _lock(file)
+            lock(file, wait=True)
             content = self.path.read_bytes()
             known = self.known()
             new = [row for row in rows if self.key_of(row) not in known]
@@ -92,21 +90,12 @@ class Table:
                 writer.writerow(self.columns)
             writer.writerows([row[name] for name in self.columns] for row in new)
             file.write(text.getvalue().encode("utf-8"))
-            file.flush()
-            os.fsync(file.fileno())
+            flush(file)
 
 
 def _whole(content: bytes) -> int:
     """How many bytes of a file are whole lines."""
     return content.rfind(b"\n") + 1
-
-
-def _lock(file: IO[Any]) -> None:
-    """Wait until no other process holds the file; the lock goes when it is closed, also by the end of a process."""
-    with contextlib.suppress(ImportError):  # Windows: one process a table
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX)
 
 
 @dataclass(frozen=True)

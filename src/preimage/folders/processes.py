@@ -71,7 +71,11 @@ class ProcessRun(FolderRun):
         environment = dict(os.environ) | ({"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} if gpus else {})
         pipe = subprocess.PIPE
         process = subprocess.Popen(
-            [sys.executable, "-m", "preimage.folders.worker"], stdin=pipe, stdout=pipe, text=True, env=environment
+            [sys.executable, "-m", "preimage.folders.worker"],
+            stdin=pipe,
+            stdout=pipe,
+            encoding="utf-8",
+            env=environment,
         )
         with self._lock:
             self._processes[number] = process

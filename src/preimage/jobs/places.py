@@ -14,6 +14,7 @@ from preimage.errors import InputError
 from preimage.images import check_place
 from preimage.images.files import in_folder
 from preimage.images.formats import EXTENSIONS
+from preimage.images.in_use import name_key
 from preimage.jobs.job import Job, is_resumable, named_by_options
 from preimage.tasks import Output
 
@@ -207,4 +208,4 @@ def _check_free(path: Path, option: str, taken: Mapping[str, Any]) -> None:
 
 
 def _key(path: Path) -> str:
-    return os.path.normcase(os.path.realpath(path))
+    return name_key(os.path.realpath(path))
