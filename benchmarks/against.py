@@ -95,7 +95,9 @@ def called(root: Path, *arguments: str) -> str:
     """What a process of one of the two trees prints last."""
     environment = os.environ | {"PYTHONPATH": str(root / "src")}
     command = [sys.executable, *arguments]
-    ran = subprocess.run(command, cwd=root, env=environment, check=True, capture_output=True, text=True)
+    ran = subprocess.run(
+        command, cwd=root, env=environment, check=True, capture_output=True, text=True, encoding="utf-8"
+    )
     return ran.stdout.splitlines()[-1]
 
 
@@ -108,7 +110,7 @@ def by_turns(before: Path, *arguments: str) -> tuple[list[str], list[str]]:
 def keep(row: dict[str, Any]) -> None:
     """Append a row, and print it."""
     begun = ROWS.exists()
-    with ROWS.open("a", newline="") as file:
+    with ROWS.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         if not begun:
             writer.writeheader()

@@ -180,7 +180,7 @@ def keep(rows: list[Row]) -> None:
     """Append to the table."""
     new = not SECONDS.exists()
     SECONDS.parent.mkdir(parents=True, exist_ok=True)
-    with SECONDS.open("a", newline="") as file:
+    with SECONDS.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         if new:
             writer.writeheader()

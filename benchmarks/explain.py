@@ -116,7 +116,7 @@ def keep(rows: list[dict[str, Any]]) -> None:
     """Append to the table."""
     new = not TABLE.exists()
     TABLE.parent.mkdir(parents=True, exist_ok=True)
-    with TABLE.open("a", newline="") as file:
+    with TABLE.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         if new:
             writer.writeheader()

@@ -55,7 +55,7 @@ def measured(name: str, case: Case, quality: Quality, curve: dict[int, float], p
 def keep(row: dict[str, Any]) -> None:
     TABLE.parent.mkdir(parents=True, exist_ok=True)
     new = not TABLE.exists()
-    with TABLE.open("a", newline="") as file:
+    with TABLE.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(row), lineterminator="\n")
         if new:
             writer.writeheader()

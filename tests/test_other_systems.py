@@ -34,6 +34,7 @@ def windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "fcntl", None)
     monkeypatch.setattr(os, "kill", lambda *_: pytest.fail("ends a process on Windows"))
     monkeypatch.setattr(os, "link", lambda *_: pytest.fail("not on every disk of Windows"))
+    monkeypatch.setattr(psutil, "pid_exists", lambda pid: pid == os.getpid())
     monkeypatch.setattr(in_use.patiently, "__kwdefaults__", {"seconds": 0.2})
 
 
@@ -233,7 +234,6 @@ def test_capitals_and_accents_make_no_other_file(system: str, tmp_path: Path, mo
 def test_a_lease_of_a_process_that_ended_is_taken_over_on_windows(
     windows: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(psutil, "pid_exists", lambda pid: pid == os.getpid())
     name = tmp_path / "photo.png"
     with monkeypatch.context() as patch:
         patch.setattr(os, "getpid", lambda: 99_999_999)

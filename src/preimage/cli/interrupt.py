@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM, SIGHUP (a closed terminal) and Ctrl-Break (Windows) end a fit between two steps; the best so far is written."""
+"""Ctrl-C, SIGTERM, SIGHUP (a closed terminal) and Ctrl-Break (Windows) end a fit between two steps: the best so far is kept."""
 
 from __future__ import annotations
 

@@ -181,6 +181,9 @@ def _clear_errors(path: Path) -> Iterator[None]:
                 way_out = (
                     "another program has it open, or no permission to write there: close it, or choose another folder"
                 )
-            elif len(os.path.realpath(path)) + len(_partial_name(path).name) - len(path.name) > _LONGEST_PATH:
+            elif (
+                len(os.path.realpath(path.parent)) + 1 + max(len(path.name), len(_partial_name(path).name))
+                > _LONGEST_PATH
+            ):
                 way_out = _TOO_LONG
         raise InputError(f"{path} cannot be written, {way_out}", code="unwritable") from error
