@@ -81,10 +81,11 @@ WORKERS ?= 1
 study: .venv/installed-test
 	$(BIN)/python -m studies $(NAME) --scale $(SCALE) --workers $(WORKERS) $(if $(CLASSIFIER),--classifier $(CLASSIFIER))
 
-# What an environment holds, with versions, licenses and sources: out/sbom.json (CycloneDX).
+# What .venv holds, with versions, licenses and sources: out/sbom.json (CycloneDX); the tool has an environment of its own.
 sbom: .venv/installed-tools
 	@mkdir -p out
-	$(BIN)/cyclonedx-py environment --output-reproducible --output-file out/sbom.json --pyproject pyproject.toml $(BIN)/python
+	$(BIN)/uv tool run --quiet --with 'setuptools<81' --from cyclonedx-bom cyclonedx-py environment --output-reproducible \
+		--output-file out/sbom.json --pyproject pyproject.toml $(BIN)/python$(EXE)
 	@$(BIN)/python -c "import json; print(len(json.load(open('out/sbom.json'))['components']), 'components in out/sbom.json')"
 
 # Renews the pinned demo environment: the newest versions that pyproject.toml allows, for every system, with the hash of each file.
