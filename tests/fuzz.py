@@ -251,7 +251,8 @@ class Reader:
             os.waitpid(self.pid, 0)
             self.pid = 0
         for descriptor in (self._ask, self._answers):
-            os.close(descriptor)
+            if descriptor >= 0:
+                os.close(descriptor)
         self._ask = self._answers = -1
 
     @property

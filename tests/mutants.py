@@ -41,7 +41,7 @@ TESTS = {
     "engine/descent.py": ("engine/test_fit.py", "engine/test_cuda_graphs.py"),
     "engine/divergence.py": ("engine/test_guard.py", "engine/test_divergence.py"),
     "engine/fit.py": ("engine/test_fit.py", "engine/test_result.py", "engine/test_waiting.py"),
-    "engine/judge.py": ("engine/test_waiting.py", "engine/test_fit.py"),
+    "engine/judge.py": ("engine/test_judge.py", "engine/test_waiting.py"),
     "engine/members.py": ("engine/test_fit.py", "engine/test_waiting.py"),
     "engine/recipe.py": ("engine/test_recipe.py",),
     "engine/result.py": ("engine/test_result.py",),

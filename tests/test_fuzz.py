@@ -53,8 +53,7 @@ def test_what_is_wrong_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             time.sleep(5)
         return "read"
 
-    monkeypatch.setattr(fuzz, "read_all", read_all)
-    monkeypatch.setattr(fuzz, "_first", lambda folder: folder)
+    monkeypatch.setattr(fuzz, "_first", lambda folder: folder / "none")
     monkeypatch.setattr(fuzz, "SECONDS", 0.2)
     seeds = {f"{turn}.bin": bytes(4 + turn) for turn in range(4)}
     monkeypatch.setattr(fuzz, "seeds", lambda: seeds)

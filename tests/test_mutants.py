@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -42,29 +45,13 @@ def test_a_mutant_is_shown_as_what_changed() -> None:
 
 
 @pytest.mark.long
-def test_what_is_wrong_is_noticed_and_what_is_right_survives(tmp_path) -> None:
-    """In processes of their own, as the package is loaded here already."""
-    import subprocess
-
-    command = [
-        sys.executable,
-        "-m",
-        "tests.mutants",
-        "--only",
-        "engine/step",
-        "--count",
-        "4",
-        "--rows",
-        str(tmp_path / "r.csv"),
-    ]
-    ran = subprocess.run(
-        command,
-        cwd=mutants.ROOT,
-        env={**mutants.os.environ, "PYTHONPATH": "src"},
-        capture_output=True,
-        encoding="utf-8",
-    )
+def test_what_is_wrong_is_noticed(tmp_path: Path) -> None:
+    """In a process of its own, as the package is loaded here already."""
+    rows = tmp_path / "rows.csv"
+    command = [sys.executable, "-m", "tests.mutants", "--only", "engine/step", "--count", "4", "--rows", str(rows)]
+    own = {**os.environ, "PYTHONPATH": "src"}
+    ran = subprocess.run(command, cwd=mutants.ROOT, env=own, capture_output=True, encoding="utf-8")
     assert ran.returncode == 0, ran.stderr
-    rows = (tmp_path / "r.csv").read_text(encoding="utf-8").splitlines()
-    assert len(rows) == 5
-    assert sum(",killed," in row for row in rows) >= 2
+    found = rows.read_text(encoding="utf-8").splitlines()
+    assert len(found) == 5
+    assert sum(",killed," in row for row in found) >= 2
