@@ -84,7 +84,7 @@ study: .venv/installed-test
 # What .venv holds, with versions, licenses and sources: out/sbom.json (CycloneDX); the tool has an environment of its own.
 sbom: .venv/installed-tools
 	@mkdir -p out
-	$(BIN)/uv tool run --quiet --with 'setuptools<81' --from cyclonedx-bom cyclonedx-py environment --output-reproducible \
+	$(BIN)/uv tool run --quiet --with 'setuptools<81' --from cyclonedx-bom cyclonedx-py environment --no-validate --output-reproducible \
 		--output-file out/sbom.json --pyproject pyproject.toml $(BIN)/python$(EXE)
 	@$(BIN)/python -c "import json; print(len(json.load(open('out/sbom.json'))['components']), 'components in out/sbom.json')"
 

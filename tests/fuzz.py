@@ -55,11 +55,13 @@ def seeds() -> dict[str, bytes]:
     deep = noisy.astype(np.uint16) * 257
     cmyk = np.dstack([noisy, noisy[..., :1]])
     found["still.avif"] = written(lambda file: Image.fromarray(noisy).save(file, "avif"))
-    found["cmyk.jpg"] = written(lambda file: Image.fromarray(cmyk, "CMYK").save(file, "jpeg"))
+    found["cmyk.jpg"] = written(lambda file: Image.frombytes("CMYK", (32, 24), cmyk.tobytes()).save(file, "jpeg"))
     found["cmyk.tif"] = written(lambda file: tifffile.imwrite(file, cmyk, photometric="separated", metadata=None))
     found["lzw.tif"] = written(lambda file: Image.fromarray(noisy).save(file, "tiff", compression="tiff_lzw"))
     found["jpeg.tif"] = written(lambda file: Image.fromarray(noisy).save(file, "tiff", compression="jpeg"))
-    found["planes.tif"] = written(lambda file: tifffile.imwrite(file, deep.transpose(2, 0, 1), planarconfig="separate"))
+    found["planes.tif"] = written(
+        lambda file: tifffile.imwrite(file, deep.transpose(2, 0, 1), photometric="rgb", planarconfig="separate")
+    )
     found["predictor.tif"] = written(lambda file: tifffile.imwrite(file, deep, compression="zlib", predictor=True))
     found["exif.jpg"] = written(lambda file: Image.fromarray(noisy).save(file, "jpeg", exif=_exif()))
     try:

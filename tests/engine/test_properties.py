@@ -72,7 +72,7 @@ def same(one: Any, other: Any) -> bool:
     return one == other or (isinstance(one, float) and math.isnan(one) and math.isnan(other))
 
 
-@examples(80)
+@examples(40)
 @given(
     state=states,
     fingerprint=st.dictionaries(
@@ -94,7 +94,7 @@ def test_any_state_comes_back(tmp_path: Path, state: Any, fingerprint: dict[str,
     assert other.state == "untouched"
 
 
-@examples(60)
+@examples(30)
 @given(st.data())
 def test_a_changed_byte_a_missing_end_and_a_further_one_are_refused_in_one_line(
     tmp_path: Path, data: st.DataObject
@@ -113,7 +113,7 @@ def test_a_changed_byte_a_missing_end_and_a_further_one_are_refused_in_one_line(
         assert "\n" not in str(caught.value)
 
 
-@examples(8)
+@examples(5)
 @given(st.integers(1, 6), st.integers(0, 6), st.integers(0, 2**31 - 1), st.integers(1, 2))
 def test_a_fit_goes_on_from_any_step(tmp_path: Path, steps: int, cut: int, seed: int, restarts: int) -> None:
     recipe = replace(THIN, steps=steps)
