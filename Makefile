@@ -7,7 +7,7 @@ ifneq ($(wildcard $(DATA)/README.md),)
 export PREIMAGE_DATA ?= $(DATA)
 endif
 
-.PHONY: demo test test-long torture check bench study clean
+.PHONY: demo test test-long torture check bench study site clean
 
 demo: .venv/installed
 	@$(BIN)/preimage demo --output out/demo.png --figure out/demo-figure.png --overwrite
@@ -43,6 +43,10 @@ WORKERS ?= 1
 study: .venv/installed-test
 	$(BIN)/python -m studies $(NAME) --scale $(SCALE) --workers $(WORKERS) $(if $(CLASSIFIER),--classifier $(CLASSIFIER))
 
+# The documentation, in out/site; warnings and broken links are errors.
+site: .venv/installed-docs
+	$(BIN)/python -m tools.site
+
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 to 3.13 is needed; name one with make PYTHON=..."; exit 1; }
 	$(PYTHON) -m venv .venv
@@ -59,6 +63,10 @@ study: .venv/installed-test
 .venv/installed-bench: .venv/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[test,bench]'
 	@touch $@
+
+.venv/installed-docs: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	@touch $@ .venv/installed
 
 clean:
 	rm -rf .venv out build dist .pytest_cache .ruff_cache
