@@ -12,7 +12,7 @@ ifneq ($(wildcard $(DATA)/README.md),)
 export PREIMAGE_DATA ?= $(DATA)
 endif
 
-.PHONY: demo demo-pinned test test-long test-newest properties fuzz mutants coverage torture check bench study sbom requirements clean
+.PHONY: demo demo-pinned test test-long test-newest properties fuzz mutants coverage torture check bench study site sbom requirements clean
 
 demo: .venv/installed
 	@$(BIN)/preimage demo --output out/demo.png --figure out/demo-figure.png --overwrite
@@ -93,6 +93,10 @@ requirements: .venv/installed-tools
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --upgrade --python-version 3.11 --no-header pyproject.toml requirements/build.in \
 		--output-file requirements/demo.txt
 
+# The documentation, in out/site; warnings and broken links are errors.
+site: .venv/installed-docs
+	$(BIN)/python -m tools.site
+
 $(BIN)/python$(EXE):
 	@test -n "$(PYTHON)" || { echo "Python 3.11 to 3.13 is needed; name one with make PYTHON=..."; exit 1; }
 	$(PYTHON) -m venv .venv
@@ -113,6 +117,10 @@ $(BIN)/python$(EXE):
 .venv/installed-tools: .venv/installed-test
 	$(BIN)/python -m pip install --quiet --editable '.[tools]'
 	@touch $@
+
+.venv/installed-docs: $(BIN)/python$(EXE) pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	@touch $@ .venv/installed
 
 clean:
 	rm -rf .venv out build dist .pytest_cache .ruff_cache

@@ -11,7 +11,6 @@ Each measurement is a process of its own, and the two take turns. Rows are kept 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import subprocess
@@ -20,9 +19,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from studies.harness.rows import append_rows
+
 ROOT = Path(__file__).parents[1]
 ROWS = ROOT / "docs" / "results" / "against.csv"
-COLUMNS: tuple[str, ...] = ("what", "name", "before", "after", "ratio", "note")
 TURNS = 5
 IMPORT = "import time; begin = time.perf_counter(); import preimage; print(time.perf_counter() - begin)"
 BLIND = """
@@ -95,9 +95,7 @@ def called(root: Path, *arguments: str) -> str:
     """What a process of one of the two trees prints last."""
     environment = os.environ | {"PYTHONPATH": str(root / "src")}
     command = [sys.executable, *arguments]
-    ran = subprocess.run(
-        command, cwd=root, env=environment, check=True, capture_output=True, text=True, encoding="utf-8"
-    )
+    ran = subprocess.run(command, cwd=root, env=environment, check=True, capture_output=True, text=True)
     return ran.stdout.splitlines()[-1]
 
 
@@ -109,12 +107,7 @@ def by_turns(before: Path, *arguments: str) -> tuple[list[str], list[str]]:
 
 def keep(row: dict[str, Any]) -> None:
     """Append a row, and print it."""
-    begun = ROWS.exists()
-    with ROWS.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        if not begun:
-            writer.writeheader()
-        writer.writerow(row)
+    append_rows(ROWS, [row])
     print(row, flush=True)
 
 

@@ -13,7 +13,6 @@ classifier is another.
 
 from __future__ import annotations
 
-import csv
 import statistics
 import sys
 import time
@@ -172,21 +171,8 @@ def main() -> None:
         show_tuning(console, tuned(Run(f"defence_tuning{name}", "small"), SUBJECTS[name]))
     else:
         rows = timed()
-        keep(rows)
+        append_rows(SECONDS, rows)
         show_seconds(console, rows)
-
-
-def keep(rows: list[Row]) -> None:
-    """Append to the table."""
-    new = not SECONDS.exists()
-    SECONDS.parent.mkdir(parents=True, exist_ok=True)
-    with SECONDS.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerows(
-            {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()} for row in rows
-        )
 
 
 if __name__ == "__main__":

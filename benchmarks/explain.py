@@ -10,7 +10,6 @@ docs/results/explain_seconds.csv.
 
 from __future__ import annotations
 
-import csv
 import statistics
 import sys
 import time
@@ -34,6 +33,7 @@ from preimage.explain.run import ExplanationRun
 from studies.harness.classifiers import LESION_CLASSES as CLASSES
 from studies.harness.classifiers import labelled
 from studies.harness.lesions import Lesion, some_lesions
+from studies.harness.rows import append_rows
 from studies.harness.study import Run
 
 MODEL = Path("out/models/lesions.pt")
@@ -105,25 +105,11 @@ def main() -> None:
             rows.append(row)
             told = (f"{row['seconds']:.1f}", str(row["steps"]), str(row["valid"]), f"{slow:.0f}", f"{row['ratio']:.0f}")
             table.add_row(task, lesion.name, *told)
-    keep(rows)
+    append_rows(TABLE, rows)
     console.print(table)
     if "--epoch" in sys.argv:
         a_step, all_steps = epoch(study)
         console.print(f"training: {a_step:.2f} s a step, {all_steps / 60:.1f} minutes projected for all epochs")
-
-
-def keep(rows: list[dict[str, Any]]) -> None:
-    """Append to the table."""
-    new = not TABLE.exists()
-    TABLE.parent.mkdir(parents=True, exist_ok=True)
-    with TABLE.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerows(
-            {name: round(value, 2) if isinstance(value, float) else value for name, value in row.items()}
-            for row in rows
-        )
 
 
 if __name__ == "__main__":

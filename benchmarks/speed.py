@@ -10,8 +10,6 @@ that ends below that PSNR has failed, however fast it was. Rows are appended to 
 
 from __future__ import annotations
 
-import csv
-import os
 import statistics
 import sys
 import time
@@ -23,6 +21,7 @@ import torch
 from benchmarks.published import BF16_STEPS, STEPS, Case, cases, curves, is_whole, steps_to_peak
 from benchmarks.step import WARM_UP, plain_steps
 from preimage.recipes import Quality
+from studies.harness.rows import append_rows
 
 TABLE = Path("docs/results/time_to_quality.csv")
 PLAIN_STEPS = 8
@@ -52,18 +51,6 @@ def measured(name: str, case: Case, quality: Quality, curve: dict[int, float], p
     }
 
 
-def keep(row: dict[str, Any]) -> None:
-    TABLE.parent.mkdir(parents=True, exist_ok=True)
-    new = not TABLE.exists()
-    with TABLE.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(row), lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def whole_cases() -> dict[str, dict[int, float]]:
     """The cases whose published curve has passed its peak, or done all of its steps."""
     return {name: curve for name, curve in curves().items() if is_whole(curve, STEPS[name.split("/")[0]])}
@@ -81,7 +68,7 @@ def main() -> None:
         if case.size not in plain:
             plain[case.size] = statistics.median(plain_steps(*case.size, PLAIN_STEPS)[WARM_UP:])
         row = measured(name, case, quality, known[name], plain[case.size])
-        keep(row)
+        append_rows(TABLE, [row])
         print(", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
         ratios.setdefault(name.split("/")[0], []).append(row["ratio"] if row["reached"] else 0.0)
     for task, values in ratios.items():

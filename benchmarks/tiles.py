@@ -29,6 +29,7 @@ from preimage.recipes import recipe
 from preimage.restore.denoise import denoise, recipes
 from preimage.series.tiles import Tiles
 from studies.harness.imaging import center_crop, eight_bit, with_gaussian_noise
+from studies.harness.rows import append_rows
 from studies.harness.study import Run
 
 TABLE, LARGE = Path("docs/results/tiles-seams.csv"), Path("docs/results/tiles-large.csv")
@@ -110,12 +111,7 @@ def seams(steps: int, side: int, crop: int | None) -> None:
 
 def write_row(table: Path, row: dict[str, Any]) -> None:
     """Add a row to a table, as soon as it is known."""
-    new = not table.exists()
-    with table.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(row), lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
+    append_rows(table, [row])
     print(row, flush=True)
 
 
@@ -136,7 +132,7 @@ def mosaic(number: int, width: int, height: int, pattern: str = "restoration/kod
 
 def large(numbers: range, size: tuple[int, int], ways: Sequence[str], side: int) -> None:
     """A row for each picture and way: PSNR of the whole and of the worst tile, steps and seconds."""
-    known = list(csv.DictReader(LARGE.open(encoding="utf-8"))) if LARGE.exists() else []
+    known = list(csv.DictReader(LARGE.open())) if LARGE.exists() else []
     for number in numbers:
         for way in ways:
             named = {"picture": f"mosaic {number + 1}", "size": f"{size[0]} x {size[1]}", "way": way, "side": str(side)}

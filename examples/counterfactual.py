@@ -42,15 +42,17 @@ def trained(shapes: Shapes, epochs: int = 4) -> Classifier:
     return Classifier(model, CLASSES, MEAN, STD)
 
 
-def main() -> None:
-    place = Path(sys.argv[1] if len(sys.argv) > 1 else "out/counterfactual.png")
+def main(
+    out: str = "out/counterfactual.png", *, pictures: int = 1200, epochs: int = 4, steps: int | None = None
+) -> None:
+    place = Path(out)
     torch.manual_seed(0)
-    classifier = trained(draw_shapes(1200, SIDE))
+    classifier = trained(draw_shapes(pictures, SIDE), epochs)
     held_out = draw_shapes(200, SIDE, seed=1)
     told = classifier(held_out.pictures.float() / 255).argmax(1)
-    print(f"{float((told == held_out.labels).float().mean()):.1%} of 200 new pictures are told right")
+    print(f"{float((told == held_out.labels).float().mean()):.1%} of 200 new pictures are classified correctly")
     for number in range(4):
-        found = counterfactual(held_out.pictures[number].float() / 255, classifier=classifier).run()
+        found = counterfactual(held_out.pictures[number].float() / 255, classifier=classifier, steps=steps).run()
         shares = (float(inside_share(found.difference, mask[number])) for mask in (held_out.discs, held_out.bars))
         on_disc, on_bars = shares
         print(
@@ -64,4 +66,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:2])

@@ -129,7 +129,7 @@ def detected(rows, threat: Threat) -> tuple[stats.Interval, float]:
 
 
 def values(run: Run):
-    plan = PLANS[run.scale]
+    plan = plan_of(run)
     if run.imagenet:
         return published_scale.values(run, plan)
     latest = list(tables.grouped(reversed(run.rows(SCORES)), "settings").values())[: len(plan.inspected)]

@@ -1,5 +1,5 @@
-"""The snippets of README.md and docs/*.md run: Python ones in a folder of small files, with fits of a few steps; command lines
-are parsed and become jobs, and some of them are run."""
+"""The snippets of README.md, CONTRIBUTING.md and docs/**/*.md run: Python ones in a folder of small files, with fits of a few
+steps; command lines are parsed and become jobs, and some of them are run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ from preimage.registry import TASKS
 from studies import STUDIES
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")) if path.stem != "results")]
+PAGES = [
+    *(name for name in ("README.md", "CONTRIBUTING.md") if (ROOT / name).exists()),
+    *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md") if path.name != "results.md"),
+]
 STEPS = 2  # of every fit
 LONG = ("evaluate_defence", "features_matched")  # minutes even so
 
@@ -55,7 +58,7 @@ def command_lines() -> list[Snippet]:
             fenced ^= line.startswith("```")
             if fenced:
                 continue
-            texts = [line.strip()] if re.match(f"    {begins}", line) else re.findall(f"`({begins}[^`]+)`", line)
+            texts = [line.strip()] if re.match(f" {{4,}}{begins}", line) else re.findall(f"`({begins}[^`]+)`", line)
             found += [(page, number, re.sub(r"\s+#.*", "", text)) for text in texts]
     return found
 

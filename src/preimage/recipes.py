@@ -52,6 +52,19 @@ def recipe(name: str = "fast", **changes: Any) -> NamedRecipe:
     return NamedRecipe(name, changes)
 
 
+def named_with(given: RecipeLike, **changes: Any) -> RecipeLike:
+    """What was specified as a recipe, with changed settings; one that has a name keeps it, and is still adapted to the image.
+
+    Example:
+        >>> named_with("best", steps=100)
+        NamedRecipe(name='best', changes={'steps': 100})
+    """
+    if isinstance(given, Recipe):
+        return replace(given, **changes)
+    named = NamedRecipe(given) if isinstance(given, str) else given
+    return NamedRecipe(named.name, {**named.changes, **changes})
+
+
 @dataclass(frozen=True)
 class RecipeChoice:
     """The recipe that was specified for a task, before it is adapted to the image; a value has no name."""

@@ -1,7 +1,7 @@
 """What the studies of the defence share: attacks, recipes, and what a classifier predicts of pictures and of early outputs.
 
 Up to scale small the pictures are CIFAR-10's. At paper and imagenet they are ImageNet's, as in Kattamis, Adel, Weller 2019
-(published: 500 pictures of 200 classes). At imagenet the studies share their fits, for one takes more than an hour of a core.
+(published: 500 pictures of 200 classes). At imagenet the studies share their fits, for one takes long.
 """
 
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ from preimage.defend.attacks import attack
 from preimage.defend.evaluate import seeds_of
 from preimage.defend.purification import FAST, PAPER
 from preimage.defend.users_model import device_of
+from preimage.engine.devices import choose_device, has_native_bfloat16
 from preimage.engine.recipe import Recipe
 from preimage.networks import SkipNet
 from studies.defence.several_steps import early_outputs, kept_outputs
@@ -52,6 +53,11 @@ class Condition:
 CLEAN = Condition(NONE)
 
 
+def published() -> Recipe:
+    """The published recipe, as the shared fits have it: in bfloat16 where the machine computes it faster, else in float32."""
+    return replace(PAPER, precision="bfloat16" if has_native_bfloat16(choose_device("auto")) else "float32")
+
+
 def fits_folder(run: Run) -> Path:
     """Where the fits are kept that studies share."""
     return (run.output or Path("out")) / "fits"
@@ -63,7 +69,7 @@ def shared_fit(
     """One of the pictures under an attack, and the outputs of its published fit by step: those that the defence table judges."""
     place = pictures.numbers.index(number)
     given = condition.of(classifier, pictures[place : place + 1])
-    own = {"recipe": PAPER, "seed": seeds_of(SEED)[0], "stream": place}
+    own = {"recipe": published(), "seed": seeds_of(SEED)[0], "stream": place}
     found = kept_outputs(fits_folder(run), given.to(device_of(classifier)), LOOKS, **own)
     return given, dict(zip(LOOKS, found, strict=True))
 

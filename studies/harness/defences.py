@@ -12,7 +12,7 @@ from preimage.networks import SkipNet
 from studies.defence.rivals import JPEG, MedianSmoothing, RandomResizing, TotalVariance
 from studies.defence.several_steps import SeveralSteps
 from studies.harness import Run, by_scale
-from studies.harness.attacked import THIN, TINY, TINY_FAST
+from studies.harness.attacked import THIN, TINY, TINY_FAST, published
 from studies.harness.classifiers import on_gpu
 
 Defences = dict[str, Defence | None]
@@ -107,11 +107,14 @@ PLANS = by_scale(
     Plan(3, 2, {"2 levels of 8": TINY}, _WIDER, (3, 5, 7), **_SHORT),
     Plan(100, 20, {"16 channels": THIN}, {WIDE: PAPER}),
     Plan(500, 20, {WIDE: PAPER}, fast=adapted("fast", (224, 224)), **_LONG),
-    Plan(20, 3, {}, {WIDE: PAPER}, under=UNAWARE[2:4], batch=1, draws=10, fast=adapted("fast", (224, 224))),
+    Plan(20, 3, {}, under=UNAWARE[2:4], batch=1, draws=10, fast=adapted("fast", (224, 224))),
 )
 
 
 def plan_of(run: Run) -> Plan:
-    """What is measured here: at scale imagenet more where there is a GPU."""
+    """What is measured here: at scale imagenet more where there is a GPU, and the fits that all studies share."""
     plan = PLANS[run.scale]
-    return replace(plan, count=100, on_all=plan.on_few, on_few={}) if run.imagenet and on_gpu() else plan
+    if not run.imagenet:
+        return plan
+    wide = {WIDE: published()}
+    return replace(plan, count=100, on_all=wide) if on_gpu() else replace(plan, on_few=wide)

@@ -18,6 +18,7 @@ from preimage.errors import InputError
 from preimage.metrics import psnr
 from preimage.networks import SkipNet
 from preimage.optimizers import muon
+from preimage.recipes import recipe
 from preimage.stopping import after
 
 THIN = replace(FAST, network=SkipNet.Config((16,) * 3, (16,) * 3, (4,) * 3, upsample="nearest", padding="zeros"))
@@ -60,7 +61,8 @@ def test_steps_and_rule_that_are_asked_for():
 
 
 @pytest.mark.parametrize(
-    ("size", "steps"), [((16, 16), 25), ((32, 32), 25), ((64, 64), 50), ((120, 160), 108), ((2000, 3000), 200)]
+    ("size", "steps"),
+    [((16, 16), 25), ((32, 32), 25), ((64, 64), 50), ((120, 160), 108), ((224, 224), 125), ((2000, 3000), 125)],
 )
 def test_a_recipe_by_name_has_more_steps_for_larger_images_and_a_value_never(size, steps):
     for name in ("fast", "balanced", "best"):
@@ -69,6 +71,9 @@ def test_a_recipe_by_name_has_more_steps_for_larger_images_and_a_value_never(siz
     assert adapted("paper", size).steps == 750
     for value in (FAST, PAPER, replace(FAST, rate=0.1)):
         assert replace(adapted(value, size), stop=value.stop) == value
+    without = size[0] >= 192
+    assert [adapted("fast", size, given).jitter for given in (None, 25)] == [0 if without else FAST.jitter] * 2
+    assert adapted(recipe("fast", jitter=0.01), size).jitter == 0.01
     assert [adapted(name, size).restarts for name in ("fast", "balanced", "best", "paper")] == [1, 2, 4, 1]
 
 

@@ -107,6 +107,7 @@ def undergo(folder: Path, way: str, count: int, kills: int, drivers: int, seed: 
     (folder / "site" / "sitecustomize.py").write_text(FULL_DISK)
     places = os.pathsep.join(filter(None, [str(folder / "site"), os.environ.get("PYTHONPATH", "")]))
     environment = dict(os.environ, OMP_NUM_THREADS="1", RAY_USAGE_STATS_ENABLED="0", PYTHONPATH=places)
+    environment["RAY_worker_niceness"] = "0"  # else 15: beside other work of the machine they would hardly move
     environment |= {"PREIMAGE_FULL": str(full), "PREIMAGE_OUT": str(out)}
     begun = time.monotonic()
     with cluster(way, environment):

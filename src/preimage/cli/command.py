@@ -22,7 +22,7 @@ from preimage.tasks import Option, TaskSpec
 from preimage.version import __version__
 
 _GROUPS = {name: Group.create_ordered(name) for name in ("Task", "Files", "Fit", "Run", "Folder")}
-_SHOWN = {  # what the command line alone has: how it prints
+SHOWN = {  # what the command line alone has: how it prints
     "quiet": "Print nothing but errors.",
     "json": "Print the report as JSON on stdout, and nothing else there.",
 }
@@ -145,7 +145,7 @@ def command_of(task: TaskSpec[..., Any]) -> Callable[..., int]:
     wanted = run_options_of(task)
     shown += [_option(RunOptions, each) for each in _fields(RunOptions) if each.name in wanted]
     shown += [_option(FolderOptions, each) for each in _fields(FolderOptions) if takes_folders(task)]
-    for name, text in _SHOWN.items():
+    for name, text in SHOWN.items():
         parameter = Parameter(help=text, group=_GROUPS["Run"], show_default=False)
         shown.append(_keyword(name, bool, parameter, False))
     command.__signature__ = inspect.Signature(shown)  # pyright: ignore[reportFunctionMemberAccess]

@@ -58,13 +58,14 @@ def start(image: Any, options: InspectOptions) -> InspectionRun | CalibrationRun
     """The Run that inspects an image, or calibrates on a folder."""
     from preimage.defend.inspect_runs import CalibrationRun, InspectionRun
     from preimage.defend.purification import as_given
-    from preimage.recipes import choose
+    from preimage.recipes import choose, named_with
 
     recipe: Any = options.recipe
     if isinstance(recipe, str) and recipe.endswith(".json"):
         recipe = choose(recipes(), recipe).adapted()
     if options.steps is not None:
-        recipe = as_given(recipe, options.steps)
+        as_given(recipe, options.steps)  # which says what is wrong
+        recipe = named_with(recipe, steps=options.steps)
     options = replace(options, recipe=recipe, steps=None)
     if options.calibrate is None:
         if image is None:

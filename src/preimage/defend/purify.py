@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class PurifyOptions(FitOptions):
     """Options of purification: those of every fit.
 
-    A recipe by name has more steps for larger images (25 at 32 pixels a side, at most 200), "paper" has 750; fewer steps retain
+    A recipe by name has more steps for larger images (25 at 32 pixels a side, at most 125), "paper" has 750; fewer steps retain
     less of an attack, and less of the image. All steps are done unless a rule is specified.
     """
 
