@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, get_args
 
-import captum.attr
 import torch
 from torch.nn import functional
 
@@ -30,6 +29,10 @@ from preimage.engine.devices import choose_device
 from preimage.errors import InputError
 from preimage.explain.inputs import model_on, one_picture
 from preimage.explain.similarity import heat_map
+from preimage.extras import extra
+
+with extra("classifiers"):
+    import captum.attr
 
 # These distinguish evidence for the class from evidence against it; the others are magnitudes only.
 SIGNED = ("input-x-gradient", "integrated-gradients", "gradcam", "occlusion")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from preimage.errors import InputError
+from preimage.extras import extra
 from preimage.images.files import read_bytes
 
 Row = dict[str, str]
@@ -150,7 +151,8 @@ def wilson(correct: int, count: int) -> tuple[float, float]:
         >>> [round(end, 3) for end in wilson(9, 10)]
         [0.596, 0.982]
     """
-    from scipy.stats import binomtest
+    with extra("defend"):
+        from scipy.stats import binomtest
 
     low, high = binomtest(correct, count).proportion_ci(method="wilson") if count else (0.0, 1.0)
     return float(low), float(high)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 
 from preimage.errors import InputError
+from preimage.extras import extra
 
 BETAS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang, Simoncelli, Bovik 2003
 WINDOW = 11  # pixels a side, of the Gaussian window of SSIM
@@ -42,7 +43,8 @@ def ms_ssim(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         InputError: shapes that differ, or a side below 11 pixels.
     Source: Wang, Simoncelli, Bovik, Multiscale structural similarity for image quality assessment, Asilomar 2003.
     """
-    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
+    with extra("classifiers"):
+        from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
     check_alike(a, b)
     side = min(a.shape[-2:])
