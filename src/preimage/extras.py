@@ -32,9 +32,7 @@ EXTRAS = {
         {"timm": "timm", "transformers": "transformers", "safetensors": "safetensors"}
         | {"skimage": "scikit-image", "scipy": "scipy"},
     ),
-    "defend": Extra(
-        "attacks, and evaluation of the defense", {"art": "adversarial-robustness-toolbox", "scipy": "scipy"}
-    ),
+    "defend": Extra("attacks, and rivals of the defense", {"art": "adversarial-robustness-toolbox"}),
     "physics": Extra("operators of deepinv", {"deepinv": "deepinv"}),
     "fits": Extra("FITS files", {"astropy": "astropy"}),
     "heif": Extra("HEIC files", {"pillow_heif": "pillow-heif"}),

@@ -48,7 +48,7 @@ _EXAMPLES = """Examples:
   preimage demo"""
 
 _OTHERS = {
-    "demo": ("Restore a noisy photograph that comes with scikit-image.", "preimage demo --output out/demo.png"),
+    "demo": ("Restore a noisy photograph that comes with the package.", "preimage demo --output out/demo.png"),
     "status": ("Print how a command over many images stands, from its output folder.", "preimage status out/"),
     "info": ("Print device, precision, threads, memory, versions and extras.", "preimage info"),
 }

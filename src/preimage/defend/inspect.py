@@ -98,6 +98,7 @@ inspect = TaskSpec(
             (".png",),
             "preimage.defend.inspect_runs:write_figure",
             when=lambda options: options.calibrate is None,
+            extra="figures",
         ),
     ),
     recipes=recipes,
