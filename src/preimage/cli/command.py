@@ -1,4 +1,4 @@
-"""The commands: one for each task, drawn from its TaskSpec, and demo and info. Importing this, and --help, import no torch.
+"""The commands: one for each task, drawn from its TaskSpec, and demo, status and doctor. Importing this imports no torch.
 
 The command of a task has its options with their types, flags, help and ranges, its outputs, and how a job is run.
 """
@@ -50,7 +50,7 @@ _EXAMPLES = """Examples:
 _OTHERS = {
     "demo": ("Restore a noisy photograph that comes with the package.", "preimage demo --output out/demo.png"),
     "status": ("Print how a command over many images stands, from its output folder.", "preimage status out/"),
-    "info": ("Print device, precision, threads, memory, versions and extras.", "preimage info"),
+    "doctor": ("Print what is installed, works and is missing: a report for an issue.", "preimage doctor"),
 }
 
 

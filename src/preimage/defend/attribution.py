@@ -34,8 +34,7 @@ from preimage.extras import extra
 with extra("classifiers"):
     import captum.attr
 
-# These distinguish evidence for the class from evidence against it; the others are magnitudes only.
-SIGNED = ("input-x-gradient", "integrated-gradients", "gradcam", "occlusion")
+SIGNED = ("input-x-gradient", "integrated-gradients", "gradcam", "occlusion")  # evidence for the class, or against it
 NOISY = ("mig-sg", "smoothgrad")
 SMOOTHGRAD_SAMPLES = 50  # as its paper
 WINDOWS = 8  # of occlusion along the short side; each overlaps the next by half

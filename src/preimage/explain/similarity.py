@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import torch
 
+from preimage.engine.devices import wide
 from preimage.errors import InputError
 from preimage.extras import extra
 
@@ -96,7 +97,7 @@ def high_frequency_share(change: torch.Tensor, cutoff: float = 0.25) -> torch.Te
     """
     if not 0 <= cutoff <= 0.5:
         raise InputError(f"the cutoff must be from 0 to 0.5 cycles per pixel, got {cutoff}: 0.25 is usual")
-    change = change.double()
+    change = wide(change)
     varying = change - change.mean((2, 3), keepdim=True)
     energy = torch.fft.fft2(varying).abs().square().sum(1)
     vertical, horizontal = (torch.fft.fftfreq(side, device=change.device) for side in change.shape[-2:])
