@@ -87,7 +87,7 @@ def folder(tmp_path_factory, sample_files) -> Path:
     return folder
 
 
-TINILY = ("--recipe", "tiny.json")
+QUICKLY = ("--recipe", "tiny.json")
 CORE_COMMANDS: dict[str, tuple[object, ...]] = {
     "help": ("--help",),
     "help of a task": ("saliency", "--help"),
@@ -103,7 +103,7 @@ CORE_COMMANDS: dict[str, tuple[object, ...]] = {
         "--report",
         "a.json",
     ),
-    "super-resolve": ("super-resolve", "noisy.png", "-o", "enlarged.png", "--factor", 2, *TINILY),
+    "super-resolve": ("super-resolve", "noisy.png", "-o", "enlarged.png", "--factor", 2, *QUICKLY),
     "inpaint": (
         "inpaint",
         "noisy.png",
@@ -116,8 +116,8 @@ CORE_COMMANDS: dict[str, tuple[object, ...]] = {
         "--recipe",
         "tiny.json",
     ),
-    "deblur": ("deblur", "noisy.png", "-o", "sharp.png", "--kernel", "gaussian:1", *TINILY),
-    "demo": ("demo", "-o", "cat.png", *TINILY),
+    "deblur": ("deblur", "noisy.png", "-o", "sharp.png", "--kernel", "gaussian:1", *QUICKLY),
+    "demo": ("demo", "-o", "cat.png", *QUICKLY),
     "doctor": ("doctor", "--json"),
 }
 
