@@ -7,7 +7,7 @@ ifneq ($(wildcard $(DATA)/README.md),)
 export PREIMAGE_DATA ?= $(DATA)
 endif
 
-.PHONY: demo test test-long torture check bench study clean
+.PHONY: demo test test-long test-oldest torture check bench study release clean
 
 demo: .venv/installed
 	@$(BIN)/preimage demo --output out/demo.png --figure out/demo-figure.png --overwrite
@@ -19,6 +19,24 @@ test: .venv/installed-test
 # The tests marked long: minutes each.
 test-long: .venv/installed-test
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal -m long
+
+# The core's tests with the lowest versions that pyproject.toml allows, in an environment of its own (about 5 GB): the packages of the
+# core, and of the tests what these import. Here with one Python; the others run where projects are checked for all.
+OLDEST := tests/engine tests/networks tests/operators tests/noise tests/images tests/stopping tests/restore tests/series tests/jobs
+test-oldest: .venv/installed-test
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python .venv-oldest
+	$(BIN)/uv pip install --quiet --python .venv-oldest/bin/python --resolution lowest-direct --editable '.[oldest]'
+	.venv-oldest/bin/python -m pytest -n 0 $(OLDEST)
+
+# Builds what is uploaded, and checks it; uploading is left to a person.
+release: .venv/installed-test
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation .
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
+	$(BIN)/python -m pytest -q -n 0 -m long tests/test_wheel.py
+	@-$(BIN)/python -m benchmarks.left
 
 # Kills, hostile files, damaged checkpoints and models, streams, signals, limits, names: under 45 minutes on 2 cores.
 torture: .venv/installed-test
@@ -61,4 +79,4 @@ study: .venv/installed-test
 	@touch $@
 
 clean:
-	rm -rf .venv out build dist .pytest_cache .ruff_cache
+	rm -rf .venv .venv-oldest out build dist .pytest_cache .ruff_cache

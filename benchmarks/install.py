@@ -62,7 +62,9 @@ def table(rows: Sequence[dict[str, object]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("extras", nargs="*", default=["core"], help="core, all, or extras with commas between")
-    parser.add_argument("--place", type=Path, help="folder of the environment, removed but for the last (default: temporary)")
+    parser.add_argument(
+        "--place", type=Path, help="folder of the environment, removed but for the last (default: temporary)"
+    )
     parser.add_argument("--pip", default="", help="further options of pip install, as one text")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
