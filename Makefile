@@ -27,7 +27,7 @@ test-oldest: .venv/installed-test
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python .venv-oldest
 	$(BIN)/uv pip install --quiet --python .venv-oldest/bin/python --resolution lowest-direct --editable '.[oldest]'
-	.venv-oldest/bin/python -m pytest -n 0 $(OLDEST)
+	.venv-oldest/bin/python -m pytest $(OLDEST)
 
 # Builds what is uploaded, and checks it; uploading is left to a person.
 release: .venv/installed-test

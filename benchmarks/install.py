@@ -1,7 +1,8 @@
 """Size and time of an installation from a wheel into an empty environment: `python -m benchmarks.install [EXTRA ...]`.
 
 For each row a virtual environment is made, the wheel is installed into it by pip, as from PyPI, and it is removed again. Seconds
-include the download; with a cache of pip's from before they do not, which is said. A row `core` is the wheel without extras.
+include the download, unless pip has a cache from before (`--pip=--no-cache-dir` leaves it out). A row `core` is the wheel without
+extras. `--here` installs nothing: it adds up the files of the packages of this environment that each row would bring.
 """
 
 from __future__ import annotations
@@ -15,7 +16,11 @@ import tempfile
 import time
 import venv
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 
@@ -52,6 +57,60 @@ def measure(wheel: Path, extras: str, place: Path, further: Sequence[str]) -> di
     }
 
 
+def brought(extra: str) -> set[str]:
+    """The names of the packages that an extra brings in this environment, with all that they need in turn."""
+    found: set[str] = set()
+    left = [("preimage", frozenset({extra}))]
+    done = set()
+    while left:
+        name, extras = left.pop()
+        if (name, extras) in done:
+            continue
+        done.add((name, extras))
+        for line in requires(name) or ():
+            needed = Requirement(line)
+            wanted = [needed.marker is None or needed.marker.evaluate({"extra": each}) for each in extras or {""}]
+            if any(wanted):
+                left.append((canonicalize_name(needed.name), frozenset(needed.extras)))
+        found.add(canonicalize_name(name))
+    return found
+
+
+def requires(name: str) -> list[str] | None:
+    """What a package needs; None if it is not installed."""
+    try:
+        return metadata.requires(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def listed(extra: str) -> dict[str, object]:
+    """One row of `--here`."""
+    packages = [found for name in brought(extra) if (found := _distribution(name)) is not None]
+    size = sum(
+        Path(str(file.locate())).stat().st_size for each in packages for file in each.files or () if _is_there(file)
+    )
+    torch = metadata.version("torch")
+    return {
+        "extras": extra,
+        "packages": len(packages),
+        "gigabytes": round(size / 1e9, 2),
+        "seconds": "-",
+        "torch": torch,
+    }
+
+
+def _distribution(name: str) -> metadata.Distribution | None:
+    try:
+        return metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _is_there(file: metadata.PackagePath) -> bool:
+    return Path(str(file.locate())).is_file()
+
+
 def table(rows: Sequence[dict[str, object]]) -> str:
     """The rows in Markdown."""
     names = {"extras": "installed", "packages": "packages", "gigabytes": "GB", "seconds": "seconds", "torch": "torch"}
@@ -66,7 +125,11 @@ def main() -> None:
         "--place", type=Path, help="folder of the environment, removed but for the last (default: temporary)"
     )
     parser.add_argument("--pip", default="", help="further options of pip install, as one text")
+    parser.add_argument("--here", action="store_true", help="install nothing: sizes of what is installed here")
     given = parser.parse_args()
+    if given.here:
+        print(table([listed(extra) for extra in given.extras]))
+        return
     with tempfile.TemporaryDirectory() as folder:
         wheel = built(Path(folder))
         place = given.place or Path(folder) / "environment"

@@ -99,7 +99,7 @@ def _small(marks: NDArray[np.bool_], most: int) -> NDArray[np.bool_]:
     """Spots, connected over corners as well, of so many pixels at most, apart from what is larger: parts of letters are not."""
     import cv2
 
-    _, parts = cv2.connectedComponents(marks.astype(np.uint8), connectivity=8)
+    parts: Any = cv2.connectedComponents(marks.astype(np.uint8), connectivity=8)[1]
     small = np.bincount(parts.ravel()) <= most
     small[0] = False
     large = (marks & ~small[parts]).astype(np.uint8)
@@ -112,7 +112,7 @@ def _mean_around(values: NDArray[Any], side: int) -> NDArray[np.float64]:
     """The mean of the square around each pixel, mirrored at the border."""
     import cv2
 
-    return np.asarray(cv2.blur(values.astype(np.float64), (side, side), borderType=cv2.BORDER_REFLECT))
+    return np.asarray(cv2.blur(values.astype(np.float64), (side, side), borderType=cv2.BORDER_REFLECT), np.float64)
 
 
 def _by_chance(white: NDArray[np.bool_]) -> NDArray[np.float64]:
