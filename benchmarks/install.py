@@ -16,6 +16,7 @@ import tempfile
 import time
 import venv
 from collections.abc import Sequence
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -86,29 +87,25 @@ def requires(name: str) -> list[str] | None:
 
 def listed(extra: str) -> dict[str, object]:
     """One row of `--here`."""
-    packages = [found for name in brought(extra) if (found := _distribution(name)) is not None]
-    size = sum(
-        Path(str(file.locate())).stat().st_size for each in packages for file in each.files or () if _is_there(file)
-    )
+    sizes = [size for name in brought(extra) if (size := bytes_of(name)) is not None]
     torch = metadata.version("torch")
     return {
         "extras": extra,
-        "packages": len(packages),
-        "gigabytes": round(size / 1e9, 2),
+        "packages": len(sizes),
+        "gigabytes": round(sum(sizes) / 1e9, 2),
         "seconds": "-",
         "torch": torch,
     }
 
 
-def _distribution(name: str) -> metadata.Distribution | None:
+@cache
+def bytes_of(name: str) -> int | None:
+    """Of the files of a package, by its record; None if it is not installed."""
     try:
-        return metadata.distribution(name)
+        files = metadata.distribution(name).files or []
     except metadata.PackageNotFoundError:
         return None
-
-
-def _is_there(file: metadata.PackagePath) -> bool:
-    return Path(str(file.locate())).is_file()
+    return sum(file.size or 0 for file in files)
 
 
 def table(rows: Sequence[dict[str, object]]) -> str:
