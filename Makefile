@@ -12,7 +12,7 @@ ifneq ($(wildcard $(DATA)/README.md),)
 export PREIMAGE_DATA ?= $(DATA)
 endif
 
-.PHONY: demo demo-pinned test test-long test-newest properties fuzz mutants coverage torture check bench study site sbom requirements clean
+.PHONY: demo demo-pinned test test-long test-newest test-oldest properties fuzz mutants coverage torture check bench study site sbom requirements release clean
 
 demo: .venv/installed
 	@$(BIN)/preimage demo --output out/demo.png --figure out/demo-figure.png --overwrite
@@ -57,6 +57,24 @@ coverage: .venv/installed-test
 	$(BIN)/coverage run -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal $(PATHS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report $(if $(PATHS),--fail-under=0)
+
+# The core's tests with the lowest versions that pyproject.toml allows, in an environment of its own (about 5 GB): the packages of the
+# core, and of the tests what these import, with the newest of what these need in turn: what is deprecated there is no error.
+OLDEST := tests/engine tests/networks tests/operators tests/noise tests/images tests/stopping tests/restore tests/series tests/jobs
+test-oldest: .venv/installed-test
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python .venv-oldest
+	$(BIN)/uv pip install --quiet --python .venv-oldest/$(notdir $(BIN))/python --resolution lowest-direct --editable '.[oldest]'
+	.venv-oldest/$(notdir $(BIN))/python -m pytest -W ignore::DeprecationWarning $(OLDEST)
+
+# Builds what is uploaded, and checks it; uploading is left to a person.
+release: .venv/installed-test
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation .
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
+	$(BIN)/python -m pytest -q -n 0 -m long tests/test_wheel.py
+	@-$(BIN)/python -m benchmarks.left
 
 # Kills, hostile files, damaged checkpoints and models, streams, signals, limits, names: under 45 minutes on 2 cores.
 torture: .venv/installed-test
@@ -123,4 +141,4 @@ $(BIN)/python$(EXE):
 	@touch $@ .venv/installed
 
 clean:
-	rm -rf .venv out build dist .pytest_cache .ruff_cache
+	rm -rf .venv .venv-oldest out build dist .pytest_cache .ruff_cache

@@ -149,7 +149,7 @@ def test_command_lines_become_jobs(here: Path, monkeypatch: pytest.MonkeyPatch):
             continue
         where = f"{page}:{line}: {command}"
         if len(tokens) == 1:  # the name alone, within a sentence
-            assert tokens[0] in (*TASKS, "demo", "info", "status"), where
+            assert tokens[0] in (*TASKS, "demo", "doctor", "status"), where
             continue
         if tokens[0] not in TASKS:
             commands.build().parse_args(tokens, exit_on_error=False, print_error=False)

@@ -99,6 +99,7 @@ inspect: Final = TaskSpec(
             (".png",),
             "preimage.defend.inspect_runs:write_figure",
             when=lambda options: options.calibrate is None,
+            extra="figures",
         ),
     ),
     recipes=recipes,

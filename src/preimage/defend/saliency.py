@@ -105,6 +105,7 @@ saliency: Final = TaskSpec(
             "Map drawn over the image, at its size; for several methods the figure.",
             write="preimage.defend.saliency_run:write_overlay",
             default="{stem}-{task}.png",
+            extra="figures",
         ),
         Output(
             "array",
@@ -118,6 +119,7 @@ saliency: Final = TaskSpec(
             (".png",),
             "preimage.defend.saliency_run:write_figure",
             when=lambda options: len(methods_of(options.method)) == 1,  # of several the output is the figure already
+            extra="figures",
         ),
     ),
     report=methodcaller("report"),

@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import NormalDist
 
 from preimage.errors import InputError
 from preimage.images.files import read_bytes
@@ -139,10 +140,13 @@ def wilson(correct: int, count: int) -> tuple[float, float]:
         >>> [round(end, 3) for end in wilson(9, 10)]
         [0.596, 0.982]
     """
-    from scipy.stats import binomtest
-
-    low, high = binomtest(correct, count).proportion_ci(method="wilson") if count else (0.0, 1.0)
-    return float(low), float(high)
+    if not count:
+        return 0.0, 1.0
+    share, z = correct / count, NormalDist().inv_cdf(0.975)
+    center = share + z**2 / (2 * count)
+    reach = z * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
+    scale = 1 + z**2 / count
+    return (0.0 if correct == 0 else (center - reach) / scale), (1.0 if correct == count else (center + reach) / scale)
 
 
 def accuracies(rows: Sequence[Row]) -> list[Accuracy]:

@@ -32,6 +32,7 @@ from preimage.explain.options import (
     explaining,
     further_images,
 )
+from preimage.extras import require
 from preimage.tasks import Output, option
 
 if TYPE_CHECKING:
@@ -148,6 +149,9 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
     from preimage.explain.uncertainty import UncertaintyPenalty
     from preimage.problem import Problem
 
+    require("classifiers", "torchmetrics", subject="a counterfactual is compared by MS-SSIM")
+    if options.lesion_mask is not None:
+        require("explain", "skimage", "scipy", subject="with a lesion mask the signs of the lesion are measured")
     given = given_by(image, options.classifier, options.device, options.stated)
     model, classifier, x0, prior = given.model, given.classifier, given.image, prior_of(options, given.model)
     region = None if options.region is None else region_of(options.region, given)
@@ -277,7 +281,7 @@ counterfactual: Final = explaining(
     CounterfactualOptions,
     start,
     "RECOVERY",
-    Output("film", FILM, (".gif", ".webp"), "preimage.figures.explanation:save_change_film"),
-    Output("strengths", STRENGTHS, (".png",), "preimage.figures.explanation:save_strip_figure"),
+    Output("film", FILM, (".gif", ".webp"), "preimage.figures.explanation:save_change_film", extra="figures"),
+    Output("strengths", STRENGTHS, (".png",), "preimage.figures.explanation:save_strip_figure", extra="figures"),
     further=further_images,
 )

@@ -18,11 +18,11 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from preimage.errors import InputError, MissingExtra
+from preimage.errors import InputError
+from preimage.extras import require
 from preimage.folders.run import GRACE, Doing, FolderRun, Turn
 from preimage.folders.work import Ended
 from preimage.folders.worker import take_turn, turn_line
@@ -72,8 +72,7 @@ def connected(address: str) -> Any:
     Raises:
         InputError: no Ray, no cluster, an address that does not answer within 10 seconds, another version.
     """
-    if find_spec("ray") is None:
-        raise MissingExtra.of("ray", "ray")
+    require("ray")
     stated = os.environ.get("RAY_ADDRESS", "auto") if address == "auto" else address
     if stated != "auto":
         _reach(stated)
