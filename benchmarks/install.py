@@ -47,7 +47,9 @@ def measure(wheel: Path, extras: str, place: Path, further: Sequence[str]) -> di
     wanted = f"{wheel}[{extras}]" if extras else str(wheel)
     subprocess.run([python, "-m", "pip", "install", "--quiet", *further, wanted], check=True)
     seconds = time.perf_counter() - begin
-    listed = subprocess.run([python, "-m", "pip", "list", "--format=json"], check=True, capture_output=True, text=True)
+    listed = subprocess.run(
+        [python, "-m", "pip", "list", "--format=json"], check=True, capture_output=True, encoding="utf-8"
+    )
     versions = {each["name"]: each["version"] for each in json.loads(listed.stdout)}
     return {
         "extras": extras or "core",

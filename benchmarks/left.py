@@ -18,7 +18,9 @@ def placeholders() -> list[str]:
 
 
 def main() -> int:
-    changed = subprocess.run(["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, text=True, check=True)
+    changed = subprocess.run(
+        ["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, encoding="utf-8", check=True
+    )
     unreleased = f"## {__version__} - unreleased" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     blocking = [f"name the account instead of OWNER: {', '.join(found)}"] if (found := placeholders()) else []
     blocking += [f"CHANGELOG.md: {__version__} is still called unreleased: give it a date"] if unreleased else []

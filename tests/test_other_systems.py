@@ -297,8 +297,11 @@ def test_signals_that_a_system_does_not_have_are_left_out(monkeypatch: pytest.Mo
 
 # Calls that decode or encode text by the system's own coding (cp1252 on most Windows) unless one is stated.
 TEXT = {"read_text": 0, "write_text": 1, "open": 1, "fdopen": 1, "NamedTemporaryFile": 0, "TextIOWrapper": 1}
+TEMPORARY = {"NamedTemporaryFile", "TemporaryFile", "SpooledTemporaryFile"}  # of bytes, if nothing is said
 OWN = {"read_text"}  # preimage.images.files.read_text is UTF-8
-SOURCES = sorted(path for room in ("src", "studies", "benchmarks", "examples") for path in (ROOT / room).rglob("*.py"))
+SOURCES = sorted(
+    path for room in ("src", "studies", "benchmarks", "examples", "tools") for path in (ROOT / room).rglob("*.py")
+)
 
 
 def undecided(tree: ast.AST) -> list[int]:
@@ -321,10 +324,12 @@ def undecided(tree: ast.AST) -> list[int]:
         )
         if not is_text or "encoding" in stated:
             continue
-        if name in ("open", "fdopen"):
-            place = 0 if name == "open" and owner else 1
+        if name in (*TEMPORARY, "open", "fdopen"):
+            place = 0 if name in TEMPORARY or (name == "open" and owner) else 1
             given = node.args[place : place + 1] + [each.value for each in node.keywords if each.arg == "mode"]
-            mode = given[0].value if given and isinstance(given[0], ast.Constant) else "r"
+            mode = (
+                given[0].value if given and isinstance(given[0], ast.Constant) else "w+b" if name in TEMPORARY else "r"
+            )
             if "b" in str(mode):
                 continue
         found.append(node.lineno)
