@@ -89,7 +89,7 @@ def blindness(console: Console) -> None:
     path = Path("docs/results/blindness-small.csv")
     rows = []
     if path.exists():
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             rows = [row for row in csv.DictReader(file) if row["rule"].startswith("default")]
     table = Table("damage", "fits", "mean below the peak, dB", "worst", title=f"Blind (rows of {path})")
     for damage in dict.fromkeys(row["damage"] for row in rows):
@@ -102,7 +102,9 @@ def main() -> None:
     full = "--scale" in sys.argv and sys.argv[-1] == "full"
     console = Console()
     steps_and_memory(console)
-    done = subprocess.run([sys.executable, "-m", "benchmarks.profile"], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.profile"], check=True, capture_output=True, text=True, encoding="utf-8"
+    )
     console.print(done.stdout, highlight=False, soft_wrap=True)
     time_to_quality(console, 100 if full else 2)
     if full:

@@ -95,7 +95,7 @@ def called(root: Path, *arguments: str) -> str:
     """What a process of one of the two trees prints last."""
     environment = os.environ | {"PYTHONPATH": str(root / "src")}
     command = [sys.executable, *arguments]
-    ran = subprocess.run(command, cwd=root, env=environment, check=True, capture_output=True, text=True)
+    ran = subprocess.run(command, cwd=root, env=environment, check=True, capture_output=True, encoding="utf-8")
     return ran.stdout.splitlines()[-1]
 
 

@@ -97,7 +97,7 @@ def main() -> None:
     options = parser.parse_args()
     run = Run("camera_noise", "small", None, None)
     begun = TABLE.exists()
-    with TABLE.open("a", newline="") as file:
+    with TABLE.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         if not begun:
             writer.writeheader()

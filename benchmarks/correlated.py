@@ -251,7 +251,7 @@ ABOUT = ("noise", "picture", "fit", "sigma", "estimated", "length", "noisy", "pe
 
 
 def judged(noise: str, name: str, way: str, file: Path) -> dict[str, Any]:
-    with file.open(newline="") as opened:
+    with file.open(newline="", encoding="utf-8") as opened:
         curve = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(opened)]
     clean = specimen(name)
     noisy = NOISES[noise](clean)
@@ -283,7 +283,7 @@ def judged(noise: str, name: str, way: str, file: Path) -> dict[str, Any]:
 
 def write(path: Path, rows: list[dict[str, Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)

@@ -19,7 +19,7 @@ def rows(name: str) -> list[dict[str, str]]:
     path = RESULTS / name
     if not path.exists():
         return []
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 

@@ -4,7 +4,7 @@
 
 Each way is the command that a user types, begun anew in an empty folder, timed from its start to its end. The ways take turns,
 RUNS times, and ratios are of medians. What Ray adds is told from two workers, which do the same work with as many processes.
-Rows are appended to docs/results/folders.csv, from which the table of images in a day in docs/scale.md is computed.
+Rows are appended to docs/results/folders.csv. --sizing computes the images in a day of docs/scale.md from other rows.
 """
 
 from __future__ import annotations

@@ -124,7 +124,7 @@ def curves() -> dict[str, dict[int, float]]:
     if not TABLE.exists():
         return {}
     known: dict[str, dict[int, float]] = {}
-    with TABLE.open(newline="") as file:
+    with TABLE.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             known.setdefault(row["case"], {})[int(row["step"])] = float(row["average"])
     return known
@@ -158,7 +158,7 @@ def measure(name: str, make: Callable[[], Case]) -> None:
     curve = curves().get(name, {})
     TABLE.parent.mkdir(parents=True, exist_ok=True)
     new = not TABLE.exists()
-    with TABLE.open("a", newline="") as file:
+    with TABLE.open("a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         if new:
             writer.writerow(["case", "step", "average", "output", "seconds"])

@@ -81,14 +81,14 @@ def race(name: str) -> None:
     }
     known = set()
     if TABLE.exists():
-        with TABLE.open(newline="") as file:
+        with TABLE.open(newline="", encoding="utf-8") as file:
             known = {(row["picture"], row["method"]) for row in csv.DictReader(file)}
     for method, run in methods.items():
         if (name, method) in known:
             continue
         points = list(run())  # written once whole, so that no half of a curve stays
         new = not TABLE.exists()
-        with TABLE.open("a", newline="") as file:
+        with TABLE.open("a", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             if new:
                 writer.writerow(HEADER)

@@ -132,7 +132,7 @@ def mosaic(number: int, width: int, height: int, pattern: str = "restoration/kod
 
 def large(numbers: range, size: tuple[int, int], ways: Sequence[str], side: int) -> None:
     """A row for each picture and way: PSNR of the whole and of the worst tile, steps and seconds."""
-    known = list(csv.DictReader(LARGE.open())) if LARGE.exists() else []
+    known = list(csv.DictReader(LARGE.open(encoding="utf-8"))) if LARGE.exists() else []
     for number in numbers:
         for way in ways:
             named = {"picture": f"mosaic {number + 1}", "size": f"{size[0]} x {size[1]}", "way": way, "side": str(side)}

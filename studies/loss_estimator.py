@@ -60,7 +60,7 @@ def other_pictures(run: Run) -> dict[str, torch.Tensor]:
     if run.smoke:
         draws = torch.Generator().manual_seed(0)
         return {f"noise-{k}": torch.rand(1, 3, height, width, generator=draws) for k in range(classifiers.SHADES)}
-    with run.path(f"{OTHERS}/labels.csv").open(newline="") as file:
+    with run.path(f"{OTHERS}/labels.csv").open(newline="", encoding="utf-8") as file:
         names = [row["filename"] for row in csv.DictReader(file) if row["split"] == "val"]
     found = {}
     for name in names:

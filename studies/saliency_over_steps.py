@@ -11,7 +11,6 @@ from preimage.defend.faithfulness import blurred, deletion, insertion, ranks_of
 from preimage.defend.purification import PAPER
 from preimage.defend.purify import purify
 from preimage.defend.saliency import SaliencyOptions
-from preimage.engine.devices import choose_device, has_native_bfloat16
 from preimage.engine.recipe import Recipe
 from preimage.explain.similarity import heat_map, high_frequency_share
 from preimage.figures.saliency import overlay
@@ -117,15 +116,12 @@ def outputs(given: torch.Tensor, recipe: Recipe, wanted: Sequence[int], seed: in
 
 
 def recipe_of(run: Run, levels: int) -> Recipe:
-    """The published recipe with a network of so many levels, until the last step; in bfloat16 at scale small where it is fast."""
-    recipe = replace(PAPER, steps=STEPS[run.scale][-1])
+    """The published recipe with a network of so many levels, until the last step; in bfloat16 where it is fast, but at paper."""
+    steps = STEPS[run.scale][-1]
     if run.smoke:
-        return replace(recipe, network=lesions.THIN["network"])
-    if run.imagenet:
-        return replace(attacked.published(), steps=STEPS[run.scale][-1])
-    fast = run.scale == "small" and has_native_bfloat16(choose_device("auto"))
+        return replace(PAPER, steps=steps, network=lesions.THIN["network"])
     network = SkipNet.Config((128,) * levels, (128,) * levels, (4,) * levels)
-    return replace(recipe, network=network, precision="bfloat16" if fast else "float32")
+    return replace(PAPER if run.scale == "paper" else attacked.published(), steps=steps, network=network)
 
 
 def likeness(saliency_map: torch.Tensor, own: torch.Tensor, others: list[torch.Tensor]) -> dict[str, float]:

@@ -40,12 +40,13 @@ class InputError(ValueError):
         preimage.errors.InputError: steps must be at least 1, got 0: use --steps 1 or more
 
     Args:
-        message: the argument, the constraint, the value found and what to do instead, in one line.
+        message: the argument, the constraint, the value found and what to do instead, in one line. Line breaks and control
+            characters of a value that it quotes are shown as their escapes.
         code: what the error is about. Messages may be reworded, codes are stable.
     """
 
     def __init__(self, message: str = "", *, code: ErrorCode = "invalid-value") -> None:
-        super().__init__(message)
+        super().__init__("".join(each if each.isprintable() else repr(each)[1:-1] for each in message))
         self.code: ErrorCode = code
 
 

@@ -55,7 +55,7 @@ def _left_in_containers() -> list[int]:
     """Of every control group, of version 1 or 2, that this process is in, and of those around it."""
     found = [_left(_CGROUPS, "memory.max", "memory.current")]
     with contextlib.suppress(OSError, ValueError):
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
+        for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
             _, controllers, own = line.split(":", 2)
             if controllers == "":
                 names, root = ("memory.max", "memory.current"), _CGROUPS
@@ -71,10 +71,10 @@ def _left_in_containers() -> list[int]:
 
 def _left(folder: str, most: str, used: str) -> int | None:
     try:
-        limit = Path(f"{folder}/{most}").read_text().strip()
+        limit = Path(f"{folder}/{most}").read_text(encoding="utf-8").strip()
         if limit == "max" or int(limit) > _NO_LIMIT:
             return None
-        taken = int(Path(f"{folder}/{used}").read_text())
+        taken = int(Path(f"{folder}/{used}").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return max(0, int(limit) - taken + _reclaimable(folder))
@@ -83,7 +83,7 @@ def _left(folder: str, most: str, used: str) -> int | None:
 def _reclaimable(folder: str) -> int:
     """Cached pages of files, which count as used and go when memory is needed."""
     with contextlib.suppress(OSError, ValueError):
-        for line in Path(f"{folder}/memory.stat").read_text().splitlines():
+        for line in Path(f"{folder}/memory.stat").read_text(encoding="utf-8").splitlines():
             name, _, value = line.partition(" ")
             if name in ("inactive_file", "total_inactive_file"):
                 return int(value)

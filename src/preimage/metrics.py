@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from preimage.errors import InputError
+from preimage.extras import extra
 
 
 def psnr(image: torch.Tensor, reference: torch.Tensor, data_range: float = 1.0) -> torch.Tensor:
@@ -22,11 +23,9 @@ def psnr(image: torch.Tensor, reference: torch.Tensor, data_range: float = 1.0) 
     Raises:
         InputError: shapes that differ or are not (b, c, h, w) ("shape").
     """
-    from torchmetrics.functional.image import peak_signal_noise_ratio
-
-    pair = _checked(image, reference)
-    values = peak_signal_noise_ratio(*pair, data_range=data_range, reduction="none", dim=(1, 2, 3))
-    return values.reshape(-1)
+    first, second = _checked(image, reference)
+    error = (first - second).square().flatten(1).mean(1)
+    return 10 * (data_range**2 / error).log10()
 
 
 def ssim(image: torch.Tensor, reference: torch.Tensor, data_range: float = 1.0) -> torch.Tensor:
@@ -38,10 +37,12 @@ def ssim(image: torch.Tensor, reference: torch.Tensor, data_range: float = 1.0) 
 
     Raises:
         InputError: shapes that differ or are not (b, c, h, w) ("shape"), or a side below 11 pixels ("size").
+        MissingExtra: torchmetrics is not installed.
 
     Source: Wang, Bovik, Sheikh, Simoncelli, Image Quality Assessment: From Error Visibility to Structural Similarity, 2004.
     """
-    from torchmetrics.functional.image import structural_similarity_index_measure
+    with extra("metrics"):
+        from torchmetrics.functional.image import structural_similarity_index_measure
 
     pair = _checked(image, reference)
     if min(image.shape[-2:]) < 11:

@@ -212,6 +212,7 @@ class Output:
         default: the name of the file if the option is not given, from {stem}, {task} and {suffix}; None: not written then.
         when: `when(options)`: whether the task has this file with these options; None: always.
         further: `further(options, path)` -> the files that are written beside it; None: none.
+        extra: of `pip install 'preimage[EXTRA]'`: what writing it needs beyond what the task itself needs; "" for nothing.
     """
 
     name: str
@@ -221,6 +222,7 @@ class Output:
     default: str | None = None
     when: Callable[[Any], bool] | None = None
     further: Callable[[Any, Any], list[Any]] | None = None
+    extra: str = ""
 
 
 @dataclass(frozen=True, eq=False)

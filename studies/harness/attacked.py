@@ -54,7 +54,7 @@ CLEAN = Condition(NONE)
 
 
 def published() -> Recipe:
-    """The published recipe at scale imagenet: in bfloat16 where the machine computes it faster, else in float32."""
+    """The published recipe, as the shared fits have it: in bfloat16 where the machine computes it faster, else in float32."""
     return replace(PAPER, precision="bfloat16" if has_native_bfloat16(choose_device("auto")) else "float32")
 
 

@@ -62,7 +62,7 @@ def trained(run: Run, name: str) -> TrainedModel:
     path, table = (run.output or Path("out")) / "models" / f"{name}.pt", run.table(name="classifiers")
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = path.with_name(f"{path.name}.lock")  # of several processes one trains, the others wait
-    with lock.open("w") as file, locked(file):
+    with lock.open("w", encoding="utf-8") as file, locked(file):
         if not path.exists():
             place, columns = DATA[name.split("-")[0]]
             print(f"{run.name}: {path} is not there: trained now", file=sys.stderr, flush=True)
@@ -234,7 +234,7 @@ def imagenet_files(run: Run) -> list[tuple[torch.Tensor, int]]:
         raise StudyError(
             f"{table} does not exist: study {run.name} at scale {run.scale} takes its ImageNet pictures from it"
         )
-    with table.open(newline="") as file:
+    with table.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     return [(read(table.parent / row["filename"]).tensor, int(row["class_index"])) for row in rows]
 

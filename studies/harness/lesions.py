@@ -54,7 +54,7 @@ def held_out(run: Run) -> list[Lesion]:
         model, drawn = untrained(run, "lesions").classifier, [shaded_disc(number) for number in range(SHADES)]
         return [Lesion(f"disc-{k}", prediction(model, x), f"disc-{k}", x, mask) for k, (x, mask) in enumerate(drawn)]
     data = labelled(run, "lesions").part(TEST)
-    with run.path("lesions/labels.csv").open(newline="") as file:
+    with run.path("lesions/labels.csv").open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["split"] == TEST]
     with np.load(run.path("lesions/lesion_masks.npz")) as held:
         packed = dict(zip(map(str, held["image_id"]), held["masks_packed"], strict=True))

@@ -62,7 +62,7 @@ def models(run: Run) -> tuple[Classifier, list[Classifier]]:
 
 def recognized(run: Run, count: int) -> dict[str, torch.Tensor]:
     """Pictures of imagenet_sample that lite0 classifies correctly, evenly spaced among these, by their names."""
-    with run.path(IMAGENET).open(newline="") as file:
+    with run.path(IMAGENET).open(newline="", encoding="utf-8") as file:
         names = [row["filename"].rpartition("/")[2].partition("_")[2].partition(".")[0] for row in csv.DictReader(file)]
     found = {}
     with torch.no_grad():

@@ -171,7 +171,9 @@ def run_study(run: Run, study: Study, module: ModuleType) -> Path:
     if study.figures:
         study.figures(run)
     path = run.folder / "results.md"
-    text = with_section(path.read_text() if path.exists() else "", run.section, section(run, study, module))
+    text = with_section(
+        path.read_text(encoding="utf-8") if path.exists() else "", run.section, section(run, study, module)
+    )
     run.folder.mkdir(parents=True, exist_ok=True)
     write_bytes_atomically(path, text.encode(), overwrite=True)
     return path

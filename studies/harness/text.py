@@ -14,7 +14,7 @@ def fill(name: str, scale: str, values: Mapping[str, Any]) -> str:
     A line that begins with "@small " is one of scale small alone; "@small,paper " of both.
     """
     paragraphs = []
-    for paragraph in re.split(r"\n{2,}", (TEXTS / f"{name}.md").read_text().strip()):
+    for paragraph in re.split(r"\n{2,}", (TEXTS / f"{name}.md").read_text(encoding="utf-8").strip()):
         lines = (_of_scale(line, scale) for line in paragraph.splitlines())
         paragraphs.append(" ".join(filter(None, lines)).format_map(values).strip())
     return "\n\n".join(filter(None, paragraphs))
@@ -24,7 +24,7 @@ def with_section(text: str, name: str, section: str) -> str:
     """results.md with a study's section in the place of its former one, or at the end."""
     begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
     marked = f"{begin}\n{section}\n{end}"
-    text = text or (TEXTS / "heading.md").read_text()
+    text = text or (TEXTS / "heading.md").read_text(encoding="utf-8")
     if begin in text and end in text:
         before, rest = text.split(begin, 1)
         return before + marked + rest.split(end, 1)[1]

@@ -12,7 +12,7 @@ from cli.tiny import ENVIRONMENT
 from preimage.version import __version__
 
 
-@pytest.mark.parametrize("command", ["", "denoise", "demo", "info"])
+@pytest.mark.parametrize("command", ["", "denoise", "demo", "doctor"])
 def test_help_shows_an_example(command, run):
     ran = run(*([command] if command else []), "--help")
     assert ran.code == 0
@@ -41,18 +41,11 @@ def test_no_command_shows_the_help(run):
         (["denoise", "a.png", "--prior", "u-net"], "--prior"),
         (["denoise", "a.png", "--range", "3"], "--range"),
         (["denoise", "a.png", "--steps"], "--steps"),
-        (["info", "a.png"], "a.png"),
+        (["doctor", "a.png"], "a.png"),
     ],
 )
 def test_a_wrong_command_line_is_one_line(tokens, word, run):
     assert run(*tokens).failed_in_one_line(word, code="option")
-
-
-def test_info_names_what_it_would_compute_with(run):
-    ran = run("info")
-    assert ran.code == 0
-    for word in ("preimage", "Python", "device", "precision", "threads", "memory", "torch", "numpy", "extra bench"):
-        assert any(line.startswith(word) for line in ran.out.splitlines()), word
 
 
 def test_demo_ends_with_paths_and_numbers(here, run):

@@ -53,7 +53,7 @@ def test_an_error_goes_nowhere_where_stderr_is_closed(here):
     assert (ran.returncode, ran.stdout) == (2, b"")
 
 
-@pytest.mark.parametrize("command", ["info", "--help"])
+@pytest.mark.parametrize("command", ["doctor", "--help"])
 def test_who_reads_one_line_and_leaves_made_nothing_fail(here, command):
     ran = shell(f"preimage {command} | head -1")
     assert (ran.returncode, ran.stderr) == (0, b"")

@@ -90,7 +90,7 @@ def test_importing_a_task_imports_no_torch(task: str):
 
 
 def test_help_of_all_commands_imports_no_torch():
-    names = [[], *([name] for name in (*TASKS, "demo", "info"))]
+    names = [[], *([name] for name in (*TASKS, "demo", "doctor"))]
     ends_well(
         f"""
 from preimage.cli import main

@@ -83,7 +83,7 @@ def _streams(call: str, out: str, err: str, env: dict[str, str], stop: bool, are
         "long": ((*fit[:4], *_LONG), ("out.png", "report.json", "out.png.checkpoint"), 143),
         "train": (("train", "colors", "-o", "out.pt", *TRAINING, "--epochs", 2), ("out.pt",), 0),
         "wrong": (("denoise", "no.png", "-o", "out.png", "--json"), (), 2),
-        "info": (("info",), (), 0),
+        "doctor": (("doctor",), (), 0),
         "help": (("--help",), (), 0),
     }[call]
     events = [("out.png.checkpoint", 0), (0.2, signal.SIGTERM)] if stop else ()
@@ -91,7 +91,7 @@ def _streams(call: str, out: str, err: str, env: dict[str, str], stop: bool, are
     heard = (err == "file" or (err == "out" and out == "file")) and "utf-16" not in env.values()
     if not heard or call == "json":  # what could not be said cannot be judged; beside --json, remarks are on stderr
         arena.faults = [fault for fault in arena.faults if fault[0] != "words"]
-    if out == "full" and call in ("json", "info", "help") and ran.code in (1, 2) and "Traceback" not in ran.err:
+    if out == "full" and call in ("json", "doctor", "help") and ran.code in (1, 2) and "Traceback" not in ran.err:
         code = ran.code  # what was asked for was what could not be printed
         arena.faults = [fault for fault in arena.faults if "refused, and wrote" not in fault[1]]
     if ran.code != code:
@@ -115,7 +115,7 @@ def streams(seed: int, count: int) -> list[Trial]:
     cases += [("long", out, err, {}, True) for out, err in (("head", "out"), ("file", "gone"), ("gone", "file"))]
     cases += [
         (call, out, err, {}, False)
-        for call in ("info", "help", "train")
+        for call in ("doctor", "help", "train")
         for out, err in (("head", "file"), ("full", "file"))
     ]
     for coding in ("ascii", "ascii:strict", "latin-1", "utf-16", "cp1252", "utf-8:strict"):

@@ -28,7 +28,7 @@ def build(folder: Path = OUT) -> int:
     config = folder / "mkdocs.yml"  # JSON is YAML
     config.write_text(json.dumps(settings(source, site), indent=2), encoding="utf-8")
     command = [sys.executable, "-m", "zensical", "build", "--clean", "--strict", "--config-file", str(config)]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8", check=False)
     said = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
     warnings = [
         line for line in said.splitlines() if re.match(r"(griffe|mkdocstrings|autorefs)\b|warning", line, re.IGNORECASE)

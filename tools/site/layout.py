@@ -12,7 +12,14 @@ Nav = list[dict[str, Any]]
 # Pages that are not there (yet) are left out; "*" stands for all generated pages of a folder, its index first.
 NAVIGATION: Nav = [
     {"Home": "index.md"},
-    {"Start": [{"Three minutes": "start.md"}, {"How to choose": "choose.md"}, {"In the browser": "studio.md"}]},
+    {
+        "Start": [
+            {"Three minutes": "start.md"},
+            {"Install": "install.md"},
+            {"How to choose": "choose.md"},
+            {"In the browser": "studio.md"},
+        ]
+    },
     {
         "How-to": [
             {"How-to": "how-to/index.md"},

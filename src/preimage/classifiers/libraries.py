@@ -15,7 +15,8 @@ from preimage.classifiers.classifier import Classifier
 from preimage.classifiers.processors import preprocessing_of
 from preimage.classifiers.resizing import Keep, Resizing
 from preimage.classifiers.weights import Taken, module_of
-from preimage.errors import InputError, MissingExtra
+from preimage.errors import InputError
+from preimage.extras import extra
 from preimage.rng import drawing_from
 
 NO_WEIGHTS = "none"
@@ -27,7 +28,8 @@ Made = tuple[Classifier, tuple[str, ...]]
 
 
 def _torchvision(name: str, weights: str | None, count: int | None) -> Made:
-    from torchvision import models
+    with extra("classifiers"):
+        from torchvision import models
 
     try:
         known: Any = models.get_model_weights(name).DEFAULT  # pyright: ignore[reportAttributeAccessIssue]
@@ -52,10 +54,8 @@ def _torchvision(name: str, weights: str | None, count: int | None) -> Made:
 
 def imported_timm() -> Any:
     """The package timm, or the one line that says how it is installed."""
-    try:
+    with extra("explain"):
         import timm  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise MissingExtra.of("timm", "explain") from error
     return timm
 
 
@@ -85,10 +85,8 @@ def _resizing_of_timm(settings: dict[str, Any]) -> Resizing:
 
 
 def _transformers(name: str, weights: str | None, count: int | None) -> Made:
-    try:
+    with extra("explain"):
         import transformers  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise MissingExtra.of("transformers", "explain") from error
 
     def read(kind: Any, **options: Any) -> Any:
         return _downloaded(f"hf:{name}", None, lambda: kind.from_pretrained(name, trust_remote_code=False, **options))

@@ -221,10 +221,16 @@ def rank_correlation(a: Sequence[float] | torch.Tensor, b: Sequence[float] | tor
         >>> rank_correlation([1, 2, 3], [9, 5, 1])
         -1.0
 
-    By scipy's ranks in double precision: torchmetrics sums tied ranks in 32 bits, too few for a row that is mostly zero.
+    In double precision: torchmetrics sums tied ranks in 32 bits, too few for a row that is mostly zero.
     """
-    from scipy.stats import rankdata
-
-    ranks = [torch.from_numpy(rankdata(torch.as_tensor(row).flatten().double().cpu().numpy())) for row in (a, b)]
+    ranks = [_ranks(torch.as_tensor(row).flatten().cpu().double()) for row in (a, b)]
     x, y = (row - row.mean() for row in ranks)
     return float((x @ y) / (x.norm() * y.norm()))
+
+
+def _ranks(row: torch.Tensor) -> torch.Tensor:
+    """From 1; equal numbers have the mean of their ranks, and all are nan if one is."""
+    if bool(row.isnan().any()):
+        return torch.full_like(row, torch.nan)
+    _, place, count = row.unique(return_inverse=True, return_counts=True)
+    return (count.cumsum(0) - (count - 1) / 2).to(row)[place]

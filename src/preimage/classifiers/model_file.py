@@ -24,6 +24,7 @@ from preimage.classifiers.modules import constants_of
 from preimage.classifiers.resizing import Resizing
 from preimage.classifiers.thin_resnet import BLOCKS, ThinResNet
 from preimage.errors import InputError
+from preimage.extras import extra
 from preimage.images.atomic import write_bytes_atomically
 from preimage.images.files import read_bytes
 from preimage.images.ranges import EIGHT_BITS, ValueRange
@@ -68,7 +69,8 @@ class Backbone:
             if not timm.is_model(own):  # hf-hub:... and local-dir:... would be fetched
                 raise InputError(f"timm has no model {own!r}: give one of timm.list_models()", code="not-found")
             return timm.create_model(own, pretrained=False, num_classes=classes)
-        from torchvision import models
+        with extra("classifiers"):
+            from torchvision import models
 
         try:
             model = models.get_model(self.name, weights=None, num_classes=classes)

@@ -9,6 +9,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from preimage.classifiers.loss_estimator import rank_correlation
+from preimage.extras import extra
 
 BINS = 15
 QUANTILES, RELIABLE = (0.3, 0.2, 0.1, 0.05), 0.95
@@ -82,7 +83,8 @@ class Epoch:
 
 def score(found: Predictions) -> Scores:
     """All scores of some predictions."""
-    from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_recall
+    with extra("classifiers"):
+        from torchmetrics.functional.classification import multiclass_calibration_error, multiclass_recall
 
     labels, logits, count = found.labels, found.logits, found.logits.shape[1]
     predicted = logits.argmax(1)

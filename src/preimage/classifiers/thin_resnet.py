@@ -19,6 +19,11 @@ class ThinResNet(nn.Module):
     Source: He, Zhang, Ren, Sun, Deep Residual Learning for Image Recognition, CVPR 2016, with half the channels of its ResNet-18.
     """
 
+    layer1: nn.Sequential
+    layer2: nn.Sequential
+    layer3: nn.Sequential
+    layer4: nn.Sequential
+
     def __init__(self, blocks: int, classes: int) -> None:
         super().__init__()
         self.stem: nn.Sequential = nn.Sequential(_convolution(3, WIDTHS[0]), nn.BatchNorm2d(WIDTHS[0]), nn.ReLU())

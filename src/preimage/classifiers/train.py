@@ -30,7 +30,7 @@ from preimage.classifiers.settings import Settings, optimizers, update_average
 from preimage.classifiers.shifts import shifted_pictures
 from preimage.classifiers.unusual import fit_terms
 from preimage.engine.checkpoint import fingerprint
-from preimage.engine.devices import choose_device, has_native_bfloat16
+from preimage.engine.devices import choose_device, has_native_bfloat16, wide
 from preimage.errors import InputError
 from preimage.memory import check_free, keeping_freed_memory
 from preimage.rng import drawing_from
@@ -161,7 +161,7 @@ class Training:
     def _batches(self, generator: torch.Generator) -> list[torch.Tensor]:
         """As many draws as there are images, each class equally often."""
         counts = self.learned.labels.bincount(minlength=len(self.data.classes)).clamp_min(1)
-        shares = 1 / counts.double()[self.learned.labels]
+        shares = 1 / wide(counts)[self.learned.labels]
         order = torch.multinomial(shares, len(self.learned), replacement=True, generator=generator)
         # One image has no order among others, and no deviation that a normalization could divide by.
         return [batch for batch in order.split(self.settings.batch) if len(batch) > 1]

@@ -59,7 +59,7 @@ class FeatureDensity(nn.Module):
     @torch.no_grad()
     def fit(self, features: torch.Tensor) -> None:
         """Fit to features (n, c) of usual pictures, n at least 2."""
-        x = features.detach().double()
+        x = features.detach().cpu().double()
         self.center.copy_(x.mean(0))
         _, singular, directions = torch.linalg.svd(x - x.mean(0), full_matrices=False)
         variances, rank = singular.square() / (len(x) - 1), self.basis.shape[1]

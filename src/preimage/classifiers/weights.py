@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from preimage.errors import InputError
+from preimage.errors import InputError, MissingExtra
+from preimage.extras import extra
 from preimage.images.files import check_file
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
@@ -92,10 +93,13 @@ def read_weights(path: Path, name: str) -> Any:
     check_file(path)
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file  # pyright: ignore[reportMissingImports]
+            with extra("explain", subject=f"{path} is a safetensors file"):
+                from safetensors.torch import load_file  # pyright: ignore[reportMissingImports]
 
             return load_file(path)
         return _unpickled(path)
+    except MissingExtra:
+        raise
     except Exception as error:  # pickle, zip and safetensors each raise their own
         way = "save model.state_dict() by torch.save, or safetensors"
         raise InputError(

@@ -1,4 +1,4 @@
-"""The commands: one for each task, drawn from its TaskSpec, and demo, status, studio and info. Importing this imports no torch.
+"""The commands: one for each task, drawn from its TaskSpec, and demo, status, studio and doctor. Importing this imports no torch.
 
 The command of a task has its options with their types, flags, help and ranges, its outputs, and how a job is run.
 """
@@ -49,15 +49,20 @@ _EXAMPLES = """Examples:
   preimage demo"""
 
 _OTHERS = {
-    "demo": ("Restore a noisy photograph that comes with scikit-image.", "preimage demo --output out/demo.png"),
+    "demo": ("Restore a noisy photograph that comes with the package.", "preimage demo --output out/demo.png"),
     "status": ("Print how a command over many images stands, from its output folder.", "preimage status out/"),
     "studio": ("Open the local web page: a picture, a brush and a live fit in the browser.", "preimage studio"),
-    "info": ("Print device, precision, threads, memory, versions and extras.", "preimage info"),
+    "doctor": ("Print what is installed, works and is missing: a report for an issue.", "preimage doctor"),
 }
 
 
-def build() -> App:
-    """The command line, without running it."""
+def build(first: str | None = None) -> App:
+    """The command line, without running it.
+
+    Args:
+        first: the first word of the tokens that it will be called with: of the others, names and summaries are enough, and no
+            time is spent on their options. None: all of it.
+    """
     app = App(
         name="preimage",
         help="Restore an image with an untrained network as its prior: no training data, and it stops by itself. "
@@ -68,18 +73,25 @@ def build() -> App:
         default_parameter=Parameter(negative=(), json_list=False, json_dict=False),  # a name "[scan] 1.png" is no JSON
         suppress_keyboard_interrupt=False,  # which would end the program without a word; `main` says one
     )
-    for name in TASKS:
+    for name in [first] if first in TASKS else TASKS:
         task = task_named(name)
         example = f"Example:\n  {task.example}"
-        app.command(command_of(task), name=name, help=task.summary, help_epilogue=example, usage=usage_of(task))
+        command = command_of(task) if first in (None, name) else _named_alone
+        app.command(command, name=name, help=task.summary, help_epilogue=example, usage=usage_of(task))
     for name, (summary, example) in _OTHERS.items():
+        if first in TASKS:
+            break
         app.command(f"preimage.cli.{name}:{name}", name=name, help=summary, help_epilogue=f"Example:\n  {example}")
     return app
 
 
+def _named_alone() -> None:
+    """Stands for a command in the list of all."""
+
+
 def call(tokens: list[str]) -> int:
     """Run one command; its exit code."""
-    app = build()
+    app = build(tokens[0] if tokens else "")
     try:
         code = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
     except UnusedCliTokensError as error:

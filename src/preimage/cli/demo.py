@@ -1,4 +1,4 @@
-"""`preimage demo`: noise added to a photograph that comes with scikit-image, and removed again."""
+"""`preimage demo`: noise added to a photograph that comes with the package, and removed again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_SIDE, _SIGMA = 256, 25
+_SIGMA = 25
 # Fewer steps than the recipe allows: a little less good than it could be, and soon done.
 _STEPS, _RESTARTS = 500, 2
 _MOST_SECONDS = 140  # a slow machine ends with the best so far, rather than let a newcomer wait
@@ -20,7 +20,12 @@ _MOST_SECONDS = 140  # a slow machine ends with the best so far, rather than let
 def demo(
     *,
     output: Annotated[Path, Parameter(name=("--output", "-o"), help="Restored image to write.")] = Path("out/demo.png"),
-    figure: Annotated[Path, Parameter(help="PNG: input, result, difference and curves.")] = Path("out/demo-figure.png"),
+    figure: Annotated[
+        Path | None,
+        Parameter(
+            help="PNG: input, result, difference and curves (default: out/demo-figure.png, with the extra figures)."
+        ),
+    ] = None,
     overwrite: Annotated[bool, Parameter(help="Replace files that exist.")] = False,
     recipe: Annotated[
         str, Parameter(help="Recipe: fast, balanced, best or paper, or a FILE.json of settings.")
@@ -30,6 +35,7 @@ def demo(
     """Restore a noisy photograph of a cat (public domain), in under three minutes on two cores."""
     from preimage.cli.interrupt import Interrupt
     from preimage.cli.progress import Progress
+    from preimage.extras import is_installed, require
     from preimage.figures.restoration import restoration_figure, save_figure
     from preimage.images import as_picture
     from preimage.metrics import psnr
@@ -37,12 +43,18 @@ def demo(
     from preimage.recipes import choose
     from preimage.restore.denoise import denoise, recipes
 
+    if figure is not None:
+        require("figures", subject="--figure is a drawing")
+    elif is_installed("matplotlib"):
+        figure = Path("out/demo-figure.png")
     for path in (output, figure):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
     clean, noisy = _cat(seed)
     picture = as_picture(noisy)
     picture.check_destination(output, overwrite=overwrite)
-    _check_figure(figure, output, overwrite)
+    if figure is not None:
+        _check_figure(figure, output, overwrite)
     base = choose(recipes(), recipe).adapted()
     steps, restarts = min(_STEPS, base.steps), min(_RESTARTS, base.restarts)
     run = denoise(picture, recipe=recipe, steps=steps, restarts=restarts, seed=seed)
@@ -59,13 +71,15 @@ def demo(
     result = run.result()
     result.save(output, overwrite=overwrite)
     reference = as_picture(clean).tensor
-    save_figure(restoration_figure(result, reference=reference, scores=curves.score), figure, overwrite=overwrite)
+    if figure is not None:
+        drawn = restoration_figure(result, reference=reference, scores=curves.score)
+        save_figure(drawn, figure, overwrite=overwrite)
     before, after = (float(psnr(image.clamp(0, 1), reference)) for image in (picture.tensor, result.image))
     for line in (result.reason, *result.remarks):
         print(line)
     print(f"PSNR: noisy {before:.2f} dB, restored {after:.2f} dB, in {result.seconds:.0f} s")
     print(f"clean picture: {output}")
-    print(f"before and after: {figure}")
+    print(f"before and after: {figure}" if figure else "no figure was drawn: pip install 'preimage[figures]'")
     return interrupt.exit_code if interrupt.number else 0
 
 
@@ -81,12 +95,11 @@ def _check_figure(figure: Path, output: Path, overwrite: bool) -> None:
 
 
 def _cat(seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """The middle of scikit-image's photograph `chelsea`, which is in the public domain (CC0), and the same with noise."""
+    """The middle, 256 x 256 pixels, of scikit-image's `chelsea`, which is in the public domain (CC0), and the same with noise."""
     import numpy as np
-    from skimage.data import chelsea
+    from PIL import Image
 
-    photograph = chelsea()
-    top, left = ((side - _SIDE) // 2 for side in photograph.shape[:2])
-    clean = photograph[top : top + _SIDE, left : left + _SIDE]
+    with Image.open(Path(__file__).parent / "pictures" / "chelsea.png") as image:
+        clean = np.array(image)
     noise = np.random.default_rng(seed).normal(0, _SIGMA, clean.shape)
     return clean, np.clip(np.rint(clean + noise), 0, 255).astype(np.uint8)

@@ -239,7 +239,7 @@ class _Lines:
         line: dict[str, Any] = {"input": turn.job.input, "state": ended.became, "error": ended.error}
         line |= {"task": turn.job.task, "output": turn.job.outputs.get("output")}
         line |= {} if record is None else dict(record.report)
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o666)
         try:
             os.write(descriptor, f"{json.dumps(line, allow_nan=False)}\n".encode())
         finally:

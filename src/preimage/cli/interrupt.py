@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP (a closed terminal) end a fit between two steps, so that the best so far can be written."""
+"""Ctrl-C, SIGTERM, SIGHUP (a closed terminal) and Ctrl-Break (Windows) end a fit between two steps: the best so far is kept."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import threading
 from types import FrameType
 from typing import Any, NoReturn
 
-SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
 _ENDING = b"\npreimage: ending after this step, then writing the best so far; once more aborts at once\n"
 
 
@@ -44,7 +44,7 @@ class Interrupt:
 
     @property
     def exit_code(self) -> int:
-        """By the shell's custom: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
+        """By the shell's custom: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP, 149 for Ctrl-Break."""
         return 128 + self.number
 
     def __enter__(self) -> Interrupt:

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, get_args
 
-import captum.attr
 import torch
 from torch.nn import functional
 
@@ -30,9 +29,12 @@ from preimage.engine.devices import choose_device
 from preimage.errors import InputError
 from preimage.explain.inputs import model_on, one_picture
 from preimage.explain.similarity import heat_map
+from preimage.extras import extra
 
-# These distinguish evidence for the class from evidence against it; the others are magnitudes only.
-SIGNED = ("input-x-gradient", "integrated-gradients", "gradcam", "occlusion")
+with extra("classifiers"):
+    import captum.attr
+
+SIGNED = ("input-x-gradient", "integrated-gradients", "gradcam", "occlusion")  # evidence for the class, or against it
 NOISY = ("mig-sg", "smoothgrad")
 SMOOTHGRAD_SAMPLES = 50  # as its paper
 WINDOWS = 8  # of occlusion along the short side; each overlaps the next by half

@@ -17,7 +17,8 @@ import torch
 from torch import nn
 
 from preimage.classifiers import Classifier
-from preimage.errors import InputError, MissingExtra
+from preimage.errors import InputError
+from preimage.extras import extra
 from preimage.rng import is_whole
 
 Target = int | str | torch.Tensor | Sequence[int | str] | None
@@ -128,9 +129,8 @@ def importing_toolbox(module: str) -> Iterator[None]:
     first = module not in sys.modules
     environment, python, arrays = dict(os.environ), random.getstate(), np.random.get_state()
     try:
-        yield
-    except ImportError as error:
-        raise MissingExtra.of("adversarial-robustness-toolbox", "defend") from error
+        with extra("defend"):
+            yield
     finally:
         if first:
             random.setstate(python)

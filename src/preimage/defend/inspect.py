@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from operator import methodcaller
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from preimage.defend.purify import recipes
 from preimage.errors import InputError
@@ -77,7 +77,7 @@ def start(image: Any, options: InspectOptions) -> InspectionRun | CalibrationRun
     return CalibrationRun(options)
 
 
-inspect = TaskSpec(
+inspect: Final = TaskSpec(
     name="inspect",
     summary="Check whether a classifier's predictions for an image and its early outputs are consistent.",
     example="preimage inspect --calibrate clean/ --classifier model.pt -o thresholds.json\n"
@@ -99,6 +99,7 @@ inspect = TaskSpec(
             (".png",),
             "preimage.defend.inspect_runs:write_figure",
             when=lambda options: options.calibrate is None,
+            extra="figures",
         ),
     ),
     recipes=recipes,

@@ -152,7 +152,8 @@ class Inspecting(Fit):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state of `state_dict`; a seed from the operating system is that of the state."""
         super().load_state_dict(state)
-        self.seed, self.given = state["seed"], state["given"]
+        self.seed: int = state["seed"]
+        self.given = state["given"]
         self.classified = {name: list(column) for name, column in state["classified"].items()}
 
     @torch.no_grad()

@@ -13,13 +13,16 @@ from collections.abc import Sequence
 from typing import Any, TypeVar, cast
 
 import torch
-from captum.attr import Attribution
 from torch import nn
 
 from preimage.defend.checks import Target, checked_images, checked_model, noise_level, target_numbers, whole_number
 from preimage.defend.users_model import at_rest, device_of, images_per_pass, in_range_of, target_gradient
 from preimage.errors import InputError
+from preimage.extras import extra
 from preimage.rng import checked_seed
+
+with extra("classifiers"):
+    from captum.attr import Attribution
 
 STEPS, SAMPLES, SIGMA = 50, 4, 0.15
 

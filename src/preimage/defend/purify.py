@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from preimage.errors import InputError
 from preimage.series.restoration import IMAGE_OUTPUTS, restoration
@@ -49,7 +49,7 @@ def plan(picture: Picture, options: PurifyOptions, choice: RecipeChoice) -> Plan
     return Plan(lambda part: Problem(part.tensor), recipe)
 
 
-purify = TaskSpec(
+purify: Final = TaskSpec(
     "purify",
     "Remove the perturbation of an adversarial attack.",
     "preimage purify suspicious.png -o purified.png",

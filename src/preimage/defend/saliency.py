@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from operator import methodcaller
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from preimage.errors import InputError
 from preimage.explain.options import CLASSIFIER, SeenOptions
@@ -92,7 +92,7 @@ def start(image: Any, options: SaliencyOptions) -> SaliencyRun:
     return SaliencyRun(image, options)
 
 
-saliency = TaskSpec(
+saliency: Final = TaskSpec(
     name="saliency",
     summary="Show which pixels a classifier's prediction depends on.",
     example="preimage saliency lesion.jpg --classifier lesions.pt --target mel --method mig-sg,gradcam",
@@ -105,6 +105,7 @@ saliency = TaskSpec(
             "Map drawn over the image, at its size; for several methods the figure.",
             write="preimage.defend.saliency_run:write_overlay",
             default="{stem}-{task}.png",
+            extra="figures",
         ),
         Output(
             "array",
@@ -118,6 +119,7 @@ saliency = TaskSpec(
             (".png",),
             "preimage.defend.saliency_run:write_figure",
             when=lambda options: len(methods_of(options.method)) == 1,  # of several the output is the figure already
+            extra="figures",
         ),
     ),
     report=methodcaller("report"),

@@ -118,7 +118,7 @@ class SaliencyRun(StepwiseRun[Progress, SaliencyResult]):
         self.options: SaliencyOptions = replace(options, classifier=self.classifier)
         self.maps: list[EvaluatedMap] = []
         image = at_working_size(self.picture.tensor, self.classifier).clamp(0, 1)
-        self.remarks = remarks_on(model, image.to(device), self.frame)
+        self.remarks: tuple[str, ...] = remarks_on(model, image.to(device), self.frame)
         if takes_unit_range(self.classifier) and set(NOISY) & set(self.methods) and options.sigma:
             self.remarks += ("the classifier takes images in 0 to 1 alone: the noise of the method is clipped to that",)
 

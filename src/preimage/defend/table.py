@@ -6,18 +6,17 @@ that was killed has left half-written is dropped.
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from statistics import NormalDist
 
 from preimage.errors import InputError
 from preimage.images.files import read_bytes
+from preimage.images.in_use import flush, lock
 
 Row = dict[str, str]
 # A row is identified by its image, the attack and the defense.
@@ -81,7 +80,7 @@ class Table:
     def append(self, rows: Sequence[Row]) -> None:
         """Add rows, those alone that are not there yet; they are on the disk when this returns."""
         with self.path.open("ab") as file:
-            _lock(file)
+            lock(file, wait=True)
             content = self.path.read_bytes()
             known = self.known()
             new = [row for row in rows if self.key_of(row) not in known]
@@ -92,21 +91,12 @@ class Table:
                 writer.writerow(self.columns)
             writer.writerows([row[name] for name in self.columns] for row in new)
             file.write(text.getvalue().encode("utf-8"))
-            file.flush()
-            os.fsync(file.fileno())
+            flush(file)
 
 
 def _whole(content: bytes) -> int:
     """How many bytes of a file are whole lines."""
     return content.rfind(b"\n") + 1
-
-
-def _lock(file: IO[Any]) -> None:
-    """Wait until no other process holds the file; the lock goes when it is closed, also by the end of a process."""
-    with contextlib.suppress(ImportError):  # Windows: one process a table
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX)
 
 
 @dataclass(frozen=True)
@@ -150,10 +140,13 @@ def wilson(correct: int, count: int) -> tuple[float, float]:
         >>> [round(end, 3) for end in wilson(9, 10)]
         [0.596, 0.982]
     """
-    from scipy.stats import binomtest
-
-    low, high = binomtest(correct, count).proportion_ci(method="wilson") if count else (0.0, 1.0)
-    return float(low), float(high)
+    if not count:
+        return 0.0, 1.0
+    share, z = correct / count, NormalDist().inv_cdf(0.975)
+    center = share + z**2 / (2 * count)
+    reach = z * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
+    scale = 1 + z**2 / count
+    return (0.0 if correct == 0 else (center - reach) / scale), (1.0 if correct == count else (center + reach) / scale)
 
 
 def accuracies(rows: Sequence[Row]) -> list[Accuracy]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from preimage.errors import InputError
 from preimage.explain.options import OUTPUT, Classes, ClassifierOutput, StatedOptions
@@ -213,7 +213,7 @@ def _score(value: float | None) -> str:
     return "none" if value is None else f"{value:.3f}"
 
 
-train = TaskSpec(
+train: Final = TaskSpec(
     name="train",
     summary="Train a classifier and the estimator of its loss on labeled images.",
     example="preimage train lesions/labels.csv --split-column split --group lesion_id --turned -o lesions.pt",

@@ -18,6 +18,7 @@ from preimage.defend.progress import Progress, StepwiseRun
 from preimage.defend.train import TrainOptions, settings_of
 from preimage.errors import InputError
 from preimage.explain.inputs import as_model
+from preimage.extras import require
 from preimage.images.ranges import EIGHT_BITS
 from preimage.images.stacks import Reading
 from preimage.modes import in_own_modes
@@ -58,6 +59,7 @@ class TrainingRun(StepwiseRun[TrainingStep, TrainedModel]):
 
     def __init__(self, data: str | Path | Labelled | None, options: TrainOptions) -> None:
         settings = settings_of(options)
+        require("classifiers", "torchmetrics", subject="a training is scored")
         self.options = options
         self.finished_classifier: TrainedModel | None = (
             None if options.classifier is None else as_model(options.classifier, options.stated)

@@ -55,6 +55,21 @@ def has_native_bfloat16(device: torch.device) -> bool:
     return False
 
 
+def has_float64(device: torch.device) -> bool:
+    """Whether a device computes in double precision: all but Apple's MPS."""
+    return device.type != "mps"
+
+
+def wide(x: torch.Tensor) -> torch.Tensor:
+    """In double precision, or in single precision where the device has no other.
+
+    Example:
+        >>> wide(torch.zeros(2)).dtype
+        torch.float64
+    """
+    return x.double() if has_float64(x.device) else x.float()
+
+
 def free_memory(device: torch.device) -> int | None:
     """Bytes that can still be allocated on a device, by the container's limit where there is one; None if unknown."""
     if device.type == "cuda":

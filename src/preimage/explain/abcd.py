@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from preimage.errors import InputError
+from preimage.extras import extra
 
 # Kasmi and Mokrani 2016, sRGB in 0 to 255, as they are quoted in public code.
 COLORS = {
@@ -90,9 +91,10 @@ def lesion_region(image: torch.Tensor) -> np.ndarray | None:
     corners of dermatoscopic pictures are often black. Of the connected parts the one of the largest centrally weighted area
     is kept, holes filled.
     """
-    from scipy.ndimage import binary_fill_holes
-    from skimage.filters import gaussian, threshold_otsu
-    from skimage.measure import label
+    with extra("explain"):
+        from scipy.ndimage import binary_fill_holes
+        from skimage.filters import gaussian, threshold_otsu
+        from skimage.measure import label
 
     height, width = image.shape[-2:]
     blue = gaussian(_array(image)[..., 2], SMOOTHING * min(height, width))
@@ -110,7 +112,8 @@ def lesion_region(image: torch.Tensor) -> np.ndarray | None:
 
 def asymmetry(region: np.ndarray) -> float:
     """The share of a region (h, w) that its mirror image leaves uncovered, mean over its two principal axes; 0 to 1."""
-    from scipy.ndimage import map_coordinates
+    with extra("explain"):
+        from scipy.ndimage import map_coordinates
 
     places = np.argwhere(region).astype(float)
     offsets = places - places.mean(0)
@@ -125,7 +128,8 @@ def border_irregularity(region: np.ndarray) -> float:
 
     The perimeter is Crofton's, in four directions, which errs least on a grid of pixels: discs get 0.99 to 1.04.
     """
-    from skimage.measure import perimeter_crofton
+    with extra("explain"):
+        from skimage.measure import perimeter_crofton
 
     framed = np.pad(region, 1)
     return float(perimeter_crofton(framed, directions=4) ** 2 / (4 * math.pi * framed.sum()))
@@ -133,7 +137,8 @@ def border_irregularity(region: np.ndarray) -> float:
 
 def color_names(colors: np.ndarray) -> list[str]:
     """Which of the six dermoscopic colors cover more than 5 % of some pixels (n, 3): each is the nearest one in CIELAB."""
-    from skimage.color import rgb2lab
+    with extra("explain"):
+        from skimage.color import rgb2lab
 
     known = rgb2lab(np.array(list(COLORS.values())) / 255)
     nearest = np.linalg.norm(rgb2lab(colors)[:, None] - known, axis=2).argmin(1)
@@ -143,14 +148,16 @@ def color_names(colors: np.ndarray) -> list[str]:
 
 def color_spread(colors: np.ndarray) -> float:
     """The root of the summed variances of L, a and b of some pixels (n, 3): a variety of colors without steps."""
-    from skimage.color import rgb2lab
+    with extra("explain"):
+        from skimage.color import rgb2lab
 
     return float(np.sqrt(rgb2lab(colors).var(0).sum()))
 
 
 def diameter(region: np.ndarray) -> float:
     """Feret's diameter of a region (h, w) over the picture's diagonal: a picture rarely says how large a pixel is."""
-    from skimage.measure import regionprops
+    with extra("explain"):
+        from skimage.measure import regionprops
 
     return float(regionprops(region.astype(np.uint8))[0].feret_diameter_max / math.hypot(*region.shape))
 

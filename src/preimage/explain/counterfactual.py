@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from preimage.errors import InputError
 from preimage.explain.options import (
@@ -32,6 +32,7 @@ from preimage.explain.options import (
     explaining,
     further_images,
 )
+from preimage.extras import require
 from preimage.tasks import Output, option
 
 if TYPE_CHECKING:
@@ -148,6 +149,9 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
     from preimage.explain.uncertainty import UncertaintyPenalty
     from preimage.problem import Problem
 
+    require("classifiers", "torchmetrics", subject="a counterfactual is compared by MS-SSIM")
+    if options.lesion_mask is not None:
+        require("explain", "skimage", "scipy", subject="with a lesion mask the signs of the lesion are measured")
     given = given_by(image, options.classifier, options.device, options.stated)
     model, classifier, x0, prior = given.model, given.classifier, given.image, prior_of(options, given.model)
     region = None if options.region is None else region_of(options.region, given)
@@ -270,14 +274,14 @@ def _target(classifier: Classifier, probabilities: torch.Tensor, target: str | i
     return index
 
 
-counterfactual = explaining(
+counterfactual: Final = explaining(
     "counterfactual",
     "Change an image so that a classifier predicts another class.",
     "preimage counterfactual lesion.jpg --classifier lesions.pt --target mel --html why.html",
     CounterfactualOptions,
     start,
     "RECOVERY",
-    Output("film", FILM, (".gif", ".webp"), "preimage.figures.explanation:save_change_film"),
-    Output("strengths", STRENGTHS, (".png",), "preimage.figures.explanation:save_strip_figure"),
+    Output("film", FILM, (".gif", ".webp"), "preimage.figures.explanation:save_change_film", extra="figures"),
+    Output("strengths", STRENGTHS, (".png",), "preimage.figures.explanation:save_strip_figure", extra="figures"),
     further=further_images,
 )

@@ -8,7 +8,7 @@ Source: Ulyanov, Vedaldi, Lempitsky, Deep Image Prior, CVPR 2018; Mahendran and 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from preimage.errors import InputError
 from preimage.explain.options import JitterOptions, PriorOptions, StopOptions, explaining
@@ -95,7 +95,7 @@ def inversion(given: Given, layer: str, options: InvertOptions) -> ExplanationRu
     )
 
 
-invert = explaining(
+invert: Final = explaining(
     "invert",
     "Find an image that has the features of the input at a layer.",
     "preimage invert photo.png --classifier torchvision:resnet18@weights.pth --layers all",

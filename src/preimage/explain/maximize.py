@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from preimage.errors import InputError
 from preimage.explain.options import (
@@ -265,7 +265,7 @@ def _size(size: Any) -> tuple[int, int]:
     return height, width
 
 
-maximize = explaining(
+maximize: Final = explaining(
     "maximize",
     "Find an image that excites a class, a channel or a unit the most.",
     "preimage maximize --classifier lesions.pt --target mel",

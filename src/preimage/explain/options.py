@@ -210,8 +210,13 @@ def explaining(
         further=further,
     )
     drawn = "preimage.figures.explanation:save_explanation_figure"
-    figure = Output("figure", "PNG of all images and curves.", (".png",), drawn)
-    outputs = (image, figure, Output("html", PAGE, (".html", ".htm"), "preimage.figures.page:save_page"), *more)
+    figure = Output("figure", "PNG of all images and curves.", (".png",), drawn, extra="figures")
+    outputs = (
+        image,
+        figure,
+        Output("html", PAGE, (".html", ".htm"), "preimage.figures.page:save_page", extra="figures"),
+        *more,
+    )
 
     def named() -> Mapping[str, Recipe]:
         return getattr(import_module("preimage.explain.recipes"), recipes)

@@ -16,6 +16,7 @@ from torch import nn
 
 from preimage.classifiers import Classifier, LossEstimator
 from preimage.classifiers.loss_estimator import rank_correlation
+from preimage.engine.devices import wide
 from preimage.errors import InputError
 from preimage.explain.abcd import abcd
 from preimage.explain.similarity import (
@@ -172,7 +173,7 @@ def stability(changes: torch.Tensor) -> Stability:
 
 def _mean_correlation(rows: torch.Tensor) -> float:
     count = len(rows)
-    table = torch.corrcoef(rows.double().flatten(1))
+    table = torch.corrcoef(wide(rows).flatten(1))
     return float((table.sum() - table.trace()) / (count * (count - 1)))
 
 

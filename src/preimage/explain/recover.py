@@ -8,7 +8,7 @@ Source: Narayanaswamy, Thiagarajan, Spanias, ICASSP 2021, eq. 4.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from preimage.explain.options import FeatureOptions, StopOptions, explaining
 
@@ -100,7 +100,7 @@ def start(image: Any, options: RecoverOptions) -> ExplanationRun[Explanation]:
     )
 
 
-recover = explaining(
+recover: Final = explaining(
     "recover",
     "Recover an image from its features at an early block, such that the classifier is confident.",
     "preimage recover lesion.jpg --classifier lesions.pt",

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 
 import torch
 
+from preimage.engine.devices import wide
 from preimage.errors import InputError
+from preimage.extras import extra
 
 BETAS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang, Simoncelli, Bovik 2003
 WINDOW = 11  # pixels a side, of the Gaussian window of SSIM
@@ -42,7 +44,8 @@ def ms_ssim(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         InputError: shapes that differ, or a side below 11 pixels.
     Source: Wang, Simoncelli, Bovik, Multiscale structural similarity for image quality assessment, Asilomar 2003.
     """
-    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
+    with extra("classifiers"):
+        from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
     check_alike(a, b)
     side = min(a.shape[-2:])
@@ -94,7 +97,7 @@ def high_frequency_share(change: torch.Tensor, cutoff: float = 0.25) -> torch.Te
     """
     if not 0 <= cutoff <= 0.5:
         raise InputError(f"the cutoff must be from 0 to 0.5 cycles per pixel, got {cutoff}: 0.25 is usual")
-    change = change.double()
+    change = wide(change)
     varying = change - change.mean((2, 3), keepdim=True)
     energy = torch.fft.fft2(varying).abs().square().sum(1)
     vertical, horizontal = (torch.fft.fftfreq(side, device=change.device) for side in change.shape[-2:])

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from preimage.extras import extra
 from preimage.figures.restoration import displayed, figure_of_panels, label_curves, save_figure, show_panel
 from preimage.images.film import write_film
 
@@ -39,7 +40,8 @@ def is_heat_map(title: str, panel: Any) -> bool:
 
 def strip_figure(counterfactual: Any) -> Figure:
     """A Counterfactual from none of its change to all of it, with the probability of the target above each image."""
-    from matplotlib.figure import Figure
+    with extra("figures"):
+        from matplotlib.figure import Figure
 
     strip, name = counterfactual.strengths()[::5], counterfactual.classes[counterfactual.target]
     figure = Figure(figsize=(2.6 * len(strip), 2.9), dpi=150, layout="constrained")
@@ -52,8 +54,10 @@ def strip_figure(counterfactual: Any) -> Figure:
 def save_change_film(counterfactual: Any, path: str | Path, *, overwrite: bool = False) -> Path:
     """Write the film from the picture to the counterfactual, GIF or WebP: ever more of the change, and its effect."""
     import numpy as np
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+
+    with extra("figures"):
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
 
     name = counterfactual.classes[counterfactual.target]
     figure = Figure(figsize=(3.6, 3.9), dpi=120, layout="constrained")
@@ -72,7 +76,8 @@ def save_change_film(counterfactual: Any, path: str | Path, *, overwrite: bool =
 
 def curves_figure(explanation: Any) -> Figure:
     """The loss and the curves of an Explanation, without panels."""
-    from matplotlib.figure import Figure
+    with extra("figures"):
+        from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.0, 2.8), dpi=120, layout="constrained")
     _curves(figure.subfigures(1, 1), explanation)

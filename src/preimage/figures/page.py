@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from preimage.errors import InputError
+from preimage.extras import extra
 from preimage.figures.explanation import curves_figure, is_heat_map
 from preimage.figures.restoration import displayed, png_of
 from preimage.images import write_bytes_atomically
@@ -108,7 +109,8 @@ def _shown(value: Any) -> str:
 
 
 def _panel_png(title: str, panel: torch.Tensor) -> bytes:
-    from matplotlib import colormaps
+    with extra("figures"):
+        from matplotlib import colormaps
     from PIL import Image
 
     shown = colormaps["inferno"](panel[0].numpy())[..., :3] if is_heat_map(title, panel) else displayed(panel)

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from preimage.errors import InputError
+from preimage.extras import extra
 from preimage.images import Picture, write_bytes_atomically
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ def figure_of_panels(
     size: tuple[float, float], ratios: tuple[float, float], rows: int, columns: int
 ) -> tuple[Figure, NDArray[Any], Any]:
     """A figure of (width, height) inches: axes for panels in its upper part, and the lower part, heights by ratios."""
-    from matplotlib.figure import Figure
+    with extra("figures"):
+        from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, dpi=150, layout="constrained")
     parts: Any = figure.subfigures(2, 1, height_ratios=ratios)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from preimage.extras import extra
 from preimage.figures.restoration import displayed, figure_of_panels, label_curves, largest, show_panel
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ def overlay(
         saliency_map: (1, h, w), at least 0; the value that 99.5 % are below is the brightest.
         limits: the image's values that are shown black and white.
     """
-    import matplotlib
+    with extra("figures"):
+        import matplotlib
 
     heat = (saliency_map / largest(saliency_map)).clamp(0, 1).cpu()
     colors = torch.from_numpy(matplotlib.colormaps["inferno"](heat[0].numpy())[..., :3]).float().movedim(-1, 0)

@@ -18,11 +18,11 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from preimage.errors import InputError, MissingExtra
+from preimage.errors import InputError
+from preimage.extras import require
 from preimage.folders.run import GRACE, Doing, FolderRun, Turn
 from preimage.folders.work import Ended
 from preimage.folders.worker import take_turn, turn_line
@@ -72,8 +72,7 @@ def connected(address: str) -> Any:
     Raises:
         InputError: no Ray, no cluster, an address that does not answer within 10 seconds, another version.
     """
-    if find_spec("ray") is None:
-        raise MissingExtra.of("ray", "ray")
+    require("ray")
     stated = os.environ.get("RAY_ADDRESS", "auto") if address == "auto" else address
     if stated != "auto":
         _reach(stated)
@@ -254,7 +253,7 @@ class RayRun(FolderRun):
         try:
             said = self._ray.get(reference)
         except Exception as error:  # none of a picture's own, these are in what a task says: the cluster cannot do it
-            self.broken = _line(error) if self.broken is None else self.broken
+            self.broken: str | None = _line(error) if self.broken is None else self.broken
             self.stop()
             return
         if said is not None:

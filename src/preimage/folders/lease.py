@@ -13,10 +13,14 @@ import json
 import os
 import secrets
 import socket
+import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from types import TracebackType
+
+from preimage.images.in_use import patiently
 
 BEAT, STALE = 5.0, 60.0  # seconds
 
@@ -68,8 +72,12 @@ class Lease:
             descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         except FileExistsError:
             return None  # another one was faster
+        except PermissionError:
+            if sys.platform == "win32" and _now(path.parent, default=None) is not None:
+                return None  # a file that was given back is on its way out
+            raise
         try:
-            with os.fdopen(descriptor, "w") as file:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 json.dump({"owner": token, "host": _machine(), "pid": os.getpid()}, file)
         except OSError:  # a full disk
             path.unlink(missing_ok=True)
@@ -93,7 +101,8 @@ class Lease:
         self._ended.set()
         if self._is_own():
             for number in range(self._number, 0, -1):
-                _file(self._name, number).unlink(missing_ok=True)
+                with contextlib.suppress(PermissionError):  # on Windows, of one who reads it too long: it becomes stale
+                    patiently(partial(_file(self._name, number).unlink, missing_ok=True))
 
     def __enter__(self) -> Lease:
         return self
@@ -145,7 +154,7 @@ def _machine() -> str:
 
 def _content(path: Path) -> dict[str, object]:
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
@@ -161,12 +170,15 @@ def _is_stale(path: Path, seconds: float) -> bool:
         beaten = path.stat().st_mtime
     except FileNotFoundError:
         return True
-    return _now(path.parent) - beaten > seconds
+    now = _now(path.parent, default=time.time())
+    return now is not None and now - beaten > seconds
 
 
 def _is_running(pid: int) -> bool:
-    if os.name == "nt":  # a signal of 0 would end it
-        return True
+    if sys.platform == "win32":  # a signal of 0 would end it
+        import psutil
+
+        return psutil.pid_exists(pid)
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -176,13 +188,14 @@ def _is_running(pid: int) -> bool:
     return True
 
 
-def _now(folder: Path) -> float:
-    """The time by the clock of the file system, which may be another machine's."""
+def _now(folder: Path, *, default: float | None) -> float | None:
+    """The time by the clock of the file system, which may be another machine's; `default` where nothing can be written."""
     probe = folder / f".clock-{secrets.token_hex(6)}"
     try:
         probe.touch()
         return probe.stat().st_mtime
     except OSError:
-        return time.time()
+        return default
     finally:
-        probe.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            patiently(partial(probe.unlink, missing_ok=True))

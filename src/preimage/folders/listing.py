@@ -13,6 +13,7 @@ from pathlib import Path
 from preimage.errors import InputError
 from preimage.images.files import read_text
 from preimage.images.formats import EXTENSIONS, SUFFIXES
+from preimage.images.in_use import name_key
 from preimage.jobs.places import stem_and_suffix
 
 HIDDEN = ".preimage"  # in the output folder
@@ -121,11 +122,11 @@ def _apart(entries: Iterable[Entry]) -> tuple[Entry, ...]:
     entries = list(entries)
     stems: dict[tuple[Path, str], set[str]] = {}
     for entry in entries:
-        key = (entry.folder, os.path.normcase(entry.stem))
+        key = (entry.folder, name_key(entry.stem))
         stems.setdefault(key, set()).add(os.path.realpath(entry.source))
     return tuple(
         entry
-        if len(stems[entry.folder, os.path.normcase(entry.stem)]) == 1
+        if len(stems[entry.folder, name_key(entry.stem)]) == 1
         else Entry(entry.source, entry.folder, _own_stem(entry), entry.values)
         for entry in entries
     )

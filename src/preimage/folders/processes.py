@@ -71,7 +71,11 @@ class ProcessRun(FolderRun):
         environment = dict(os.environ) | ({"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} if gpus else {})
         pipe = subprocess.PIPE
         process = subprocess.Popen(
-            [sys.executable, "-m", "preimage.folders.worker"], stdin=pipe, stdout=pipe, text=True, env=environment
+            [sys.executable, "-m", "preimage.folders.worker"],
+            stdin=pipe,
+            stdout=pipe,
+            encoding="utf-8",
+            env=environment,
         )
         with self._lock:
             self._processes[number] = process
@@ -89,7 +93,7 @@ class ProcessRun(FolderRun):
         process.wait()
         self._stillborn += 1
         if self._stillborn >= MOST_ATTEMPTS and not self._stops:
-            self.broken = f"worker processes end as they begin ({_words(process.returncode)}), see above"
+            self.broken: str | None = f"worker processes end as they begin ({_words(process.returncode)}), see above"
             self.stop()
         self._again(turn, 0.0)
         return False

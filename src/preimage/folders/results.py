@@ -27,7 +27,7 @@ def records_in(out: Path) -> Iterator[tuple[Place, Record]]:
         for name in sorted(names):
             if not name.endswith(".json"):
                 continue
-            record = Record.from_json((Path(folder) / name).read_text(errors="replace"))
+            record = Record.from_json((Path(folder) / name).read_text(encoding="utf-8", errors="replace"))
             if record is None:
                 continue
             known_as = (Path(folder) / name).relative_to(root).as_posix()

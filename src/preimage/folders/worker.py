@@ -91,7 +91,12 @@ def main() -> int:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     worker = _Worker(answers)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started it, who ends the input
+    for name in (
+        "SIGINT",
+        "SIGBREAK",
+    ):  # Ctrl-C and, on Windows, Ctrl-Break are for whoever started it, who ends the input
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: worker.ends.set())
     worker.say({"ready": True})
     for line in worker.turns():

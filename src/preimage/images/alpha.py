@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from preimage.images.nearest import nearest_outside
 from preimage.images.picture import Picture
 from preimage.images.ranges import quantize
 
@@ -59,13 +59,11 @@ def without_hidden_color(picture: Picture) -> Picture:
 
 def _sources(hidden: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """(h, w) rows and columns of the visible pixel that each pixel takes its color from: itself, or one across the border."""
-    from scipy.ndimage import distance_transform_edt
-
     own = np.indices(hidden.shape)
     last = np.array(hidden.shape)[:, None, None] - 1
     source, left = own.copy(), hidden
     for _ in range(_ROUNDS):
-        border: Any = distance_transform_edt(left, return_distances=False, return_indices=True)
+        border = nearest_outside(left)
         mirrored = 2 * border - own
         across = np.clip(mirrored, 0, last)
         # What lies too deep to be mirrored takes the mirror image of what was filled, in a later round.
@@ -74,6 +72,6 @@ def _sources(hidden: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.in
         if not filled.any() or not (left := left & ~filled).any():
             break
     if left.any():
-        border = distance_transform_edt(left, return_distances=False, return_indices=True)
+        border = nearest_outside(left)
         source[:, left] = source[:, border[0][left], border[1][left]]
     return source[0], source[1]

@@ -8,25 +8,26 @@ import hashlib
 import os
 import secrets
 import shutil
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from preimage.errors import InputError
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
+from preimage.images.in_use import flush, lock, patiently, refused_name
 
 _NO_PERMISSION = "no permission to write there: choose another folder"
+_TOO_LONG = "the name is too long: choose a shorter one"
+_LONGEST_PATH = 259  # characters, on Windows
+_ORPHANED = 60.0  # seconds, on Windows: a writer closes a file for a moment before it has its name
 _WAYS_OUT = {
     errno.ENOSPC: "the disk is full: free some space or choose another folder",
     errno.EDQUOT: "the disk quota is used up: free some space or choose another folder",
     errno.EACCES: _NO_PERMISSION,
     errno.EPERM: _NO_PERMISSION,
     errno.EROFS: "that disk can only be read: choose another folder",
-    errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
+    errno.ENAMETOOLONG: _TOO_LONG,
     errno.EFBIG: "the file is larger than that disk or the set limit allows: choose another folder",
 }
 
@@ -37,8 +38,8 @@ def write_bytes_atomically(
     """Write a file so that no failure, at any moment, leaves half of it or harms the one that was there.
 
     Example:
-        >>> write_bytes_atomically("report.html", b"<p>37.2 dB</p>")
-        PosixPath('report.html')
+        >>> write_bytes_atomically("report.html", b"<p>37.2 dB</p>").name
+        'report.html'
 
     data is the content, or a function that writes it to the open binary file it is given. Raises InputError as
     `check_place` does, and where the disk is full.
@@ -55,13 +56,14 @@ def write_bytes_atomically(
                     file.write(data)
                 else:
                     data(file)
-                file.flush()
-                os.fsync(file.fileno())
-            if overwrite and target.exists():
-                shutil.copymode(target, partial)
-            _rename(partial, target, overwrite=overwrite)
+                flush(file)
+                if sys.platform != "win32":  # locked until it has its name
+                    _rename(partial, target, overwrite=overwrite)
+            if sys.platform == "win32":  # an open file keeps its name there
+                _rename(partial, target, overwrite=overwrite)
         finally:
-            partial.unlink(missing_ok=True)
+            with contextlib.suppress(PermissionError):  # on Windows, of one who reads it: it is an orphan later
+                partial.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # not every system can open a folder; the file itself is safe already
             descriptor = os.open(target.parent, os.O_RDONLY)
             try:
@@ -86,6 +88,8 @@ def check_place(path: str | Path, *, overwrite: bool = False) -> None:
     path = Path(path)
     target = Path(os.path.realpath(path))
     folder = target.parent
+    if (refused := refused_name(path)) is not None:
+        raise InputError(f"{path}: Windows has no file {refused!r}: choose another name", code="unwritable")
     with _clear_errors(path):
         if target.is_dir():
             raise InputError(f"{path} is a folder: give the name of a file in it", code="unwritable")
@@ -114,12 +118,15 @@ def remove_orphans(target: Path) -> None:
     Example:
         >>> remove_orphans(Path("report.html"))
     """
-    if fcntl is None:
-        return
     for orphan in target.parent.glob(f"{_prefix(target)}*.partial"):
-        with contextlib.suppress(OSError), orphan.open("rb") as file:  # its writer is at work, or removed it
-            _lock(file)
-            orphan.unlink()
+        with contextlib.suppress(OSError):  # its writer is at work, or removed it
+            if sys.platform == "win32":  # an open file cannot be removed there
+                if time.time() - orphan.stat().st_mtime > _ORPHANED:
+                    orphan.unlink()
+            else:
+                with orphan.open("rb") as file:
+                    lock(file, wait=False)
+                    orphan.unlink()
 
 
 def _partial_name(target: Path) -> Path:
@@ -137,19 +144,19 @@ def _new_partial(target: Path) -> tuple[Path, BinaryIO]:
         partial = _partial_name(target)
         file = partial.open("x+b")  # what a writer refers to is read again
         with contextlib.suppress(OSError):  # some network folders know no locks
-            _lock(file)
-        if fcntl is None or partial.exists():  # else it was taken for an orphan before it was locked
+            if sys.platform != "win32":
+                lock(file, wait=False)
+        if sys.platform == "win32" or partial.exists():  # else it was taken for an orphan before it was locked
             return partial, file
         file.close()
 
 
-def _lock(file: BinaryIO) -> None:
-    """Lock a file for as long as it is open; OSError if another one has it."""
-    if fcntl is not None:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
 def _rename(partial: Path, target: Path, *, overwrite: bool) -> None:
+    if sys.platform == "win32":  # there a rename fails if the file exists
+        patiently(lambda: partial.replace(target) if overwrite else partial.rename(target))
+        return
+    if overwrite and target.exists():
+        shutil.copymode(target, partial)
     if not overwrite:
         try:
             os.link(partial, target)  # unlike a rename, fails if someone else made the file meanwhile
@@ -169,4 +176,14 @@ def _clear_errors(path: Path) -> Iterator[None]:
         raise InputError(f"{path} exists already: {advice}", code="exists") from error
     except OSError as error:
         way_out = _WAYS_OUT.get(error.errno or 0, f"{error.strerror or error}: choose another folder")
+        if sys.platform == "win32":
+            if isinstance(error, PermissionError):
+                way_out = (
+                    "another program has it open, or no permission to write there: close it, or choose another folder"
+                )
+            elif (
+                len(os.path.realpath(path.parent)) + 1 + max(len(path.name), len(_partial_name(path).name))
+                > _LONGEST_PATH
+            ):
+                way_out = _TOO_LONG
         raise InputError(f"{path} cannot be written, {way_out}", code="unwritable") from error

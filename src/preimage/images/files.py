@@ -104,8 +104,8 @@ def in_folder(path: Path, source: str | Path | None) -> Path:
     """The file that belongs to an input: path itself, or, of a folder, the file of the input's name, else of its stem.
 
     Example:
-        >>> in_folder(Path("mask.png"), "photos/shot1.jpg")
-        PosixPath('mask.png')
+        >>> in_folder(Path("mask.png"), "photos/shot1.jpg").name
+        'mask.png'
 
     Raises InputError for a folder without such a file ("not-found"), or with several that differ in their extension ("option").
     """

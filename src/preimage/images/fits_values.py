@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from preimage.errors import MissingExtra
+from preimage.extras import extra
 from preimage.images.samples import FitsLayout, apart_from
 
 DTYPES = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
@@ -22,10 +22,8 @@ SHIFTED = (np.int8, np.uint16, np.uint32, np.uint64)
 
 def library(what: str) -> Any:
     """astropy.io.fits; raises MissingExtra that begins with what is to be read or written."""
-    try:
+    with extra("fits", subject=what):
         return importlib.import_module("astropy.io.fits")
-    except ImportError as error:
-        raise MissingExtra(f"{what}, and astropy is not installed: pip install 'preimage[fits]'") from error
 
 
 def text_of(header: Any) -> bytes:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from preimage.errors import InputError, MissingExtra
+from preimage.errors import InputError
+from preimage.extras import extra
 from preimage.images.exif import HEADER
 from preimage.images.files import read_bytes
 from preimage.images.samples import Metadata, Samples, check_density, check_size
@@ -110,10 +111,8 @@ def encode_heic(pixels: NDArray[Any], metadata: Metadata, name: str) -> bytes:
 
 
 def _library(what: str) -> Any:
-    try:
+    with extra("heif", subject=what):
         import pillow_heif
-    except ImportError as error:
-        raise MissingExtra(f"{what}, and pillow-heif is not installed: pip install 'preimage[heif]'") from error
     return pillow_heif
 
 

@@ -33,8 +33,8 @@ class Picture:
         >>> picture = read("photo.png")
         >>> picture.tensor.shape
         torch.Size([1, 3, 32, 32])
-        >>> picture.write(picture.tensor, "copy.png")
-        PosixPath('copy.png')
+        >>> picture.write(picture.tensor, "copy.png").name
+        'copy.png'
 
     tensor is (b, c, h, w) float32, 0 to 1, upright, without alpha; b is the number of pages read. alpha is (b, h, w),
     upright, in dtype. low and high are the values, in file units, that are 0 and 1 in the tensor. orientation is the
@@ -128,8 +128,8 @@ class Picture:
 
         Example:
             >>> picture = read("transparent.png")
-            >>> picture.opaque().write(picture.tensor, "whole.png")
-            PosixPath('whole.png')
+            >>> picture.opaque().write(picture.tensor, "whole.png").name
+            'whole.png'
 
         A picture without alpha is returned as it is.
         """
@@ -201,8 +201,8 @@ class Picture:
 
         Example:
             >>> picture = read("noisy.tif")
-            >>> picture.write(picture.tensor / 2, "restored.tif")
-            PosixPath('restored.tif')
+            >>> picture.write(picture.tensor / 2, "restored.tif").name
+            'restored.tif'
             >>> read("restored.tif").dtype
             dtype('uint16')
 

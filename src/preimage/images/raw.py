@@ -11,7 +11,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from preimage.errors import InputError, MissingExtra
+from preimage.errors import InputError
+from preimage.extras import extra
 from preimage.images.exif import block_of, directories_of
 from preimage.images.files import read_bytes
 from preimage.images.heif import kind_of
@@ -65,11 +66,8 @@ def read_raw(path: Path, name: str, *, mosaic: bool) -> Samples:
 
     Raises InputError if it is damaged, of an unknown kind, too large or, of a mosaic, has none; MissingExtra without rawpy.
     """
-    try:
+    with extra("raw", subject=f"{name} is a raw file of a camera", way_out="or develop it to a TIFF first"):
         import rawpy
-    except ImportError as error:
-        held = f"{name} is a raw file of a camera, and rawpy is not installed"
-        raise MissingExtra(f"{held}: pip install 'preimage[raw]', or develop it to a TIFF first") from error
     data = read_bytes(path)
     # What asks for the sizes cannot unpack any more: once for each.
     sizes = _opened(rawpy, data, name, lambda raw: raw.sizes)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from preimage.images.nearest import distances
 from preimage.images.ranges import known_ends
 
 Mask = NDArray[np.bool_]
@@ -243,9 +244,5 @@ def _cut(pages: NDArray[Any], counted: Mask, ends: tuple[float, float]) -> tuple
 
 def _depth(mask: Mask) -> float:
     """The most pixels from a masked value to one that is not, of its page and channel."""
-    from scipy.ndimage import distance_transform_edt
-
-    depths: Any = [
-        distance_transform_edt(np.pad(plane, 1)) for plane in np.moveaxis(mask, 3, 1).reshape(-1, *mask.shape[1:3])
-    ]
-    return max(float(each.max()) for each in depths)
+    planes = np.moveaxis(mask, 3, 1).reshape(-1, *mask.shape[1:3])
+    return max(float(distances(np.pad(plane, 1)).max()) for plane in planes)

@@ -56,14 +56,15 @@ def _by_pillow(path: Path, index: int, keyframe: TiffPage) -> NDArray[Any] | Non
 def _by_opencv(path: Path, index: int) -> NDArray[Any] | None:
     import cv2
 
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    log: Any = getattr(cv2.utils, "logging", cv2)  # in OpenCV 4 the functions are its own
+    level = log.getLogLevel()
+    log.setLogLevel(0)  # silent
     try:
         done, pages = cv2.imreadmulti(str(path), index, 1, flags=cv2.IMREAD_UNCHANGED)
     except cv2.error:
         return None
     finally:
-        cv2.utils.logging.setLogLevel(level)
+        log.setLogLevel(level)
     if not done or len(pages) != 1:
         return None
     pixels = np.asarray(pages[0])

@@ -64,8 +64,8 @@ def write_float_tiff(tensor: torch.Tensor | NDArray[Any], path: str | Path, *, o
     """Write a map of real numbers, such as an uncertainty, as float32 TIFF.
 
     Example:
-        >>> write_float_tiff(torch.zeros(1, 1, 32, 32), "uncertainty.tif")
-        PosixPath('uncertainty.tif')
+        >>> write_float_tiff(torch.zeros(1, 1, 32, 32), "uncertainty.tif").name
+        'uncertainty.tif'
 
     A tensor is (h, w), (c, h, w) or (b, c, h, w), an array (h, w) or (h, w, c); any unit; one channel becomes (h, w),
     and b > 1 pages. Raises InputError for another shape, values that are not finite, another extension than .tif or

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from preimage.errors import InputError
+from preimage.extras import require
 from preimage.images import check_place
 from preimage.images.files import in_folder
 from preimage.images.formats import EXTENSIONS
+from preimage.images.in_use import name_key
 from preimage.jobs.job import Job, is_resumable, named_by_options
 from preimage.tasks import Output
 
@@ -132,6 +134,9 @@ def _written(job: Job) -> dict[str, Path]:
             written[output.name] = _place_of(output, given, job)
         elif output.default is not None:
             written[output.name] = Path(usual_name(output, job))
+    for output in outputs:
+        if output.extra and output.name in written:
+            require(output.extra, subject=f"--{output.name} is a drawing")
     main = outputs[0] if outputs else None
     if main is not None and main.further is not None and main.name in written:
         further = main.further(chosen, written[main.name])
@@ -143,6 +148,7 @@ def _read(job: Job) -> dict[Path, str]:
     """The input and the files that options name, each with its option."""
     read = {} if job.input is None else {Path(job.input): "the input"}
     if job.run.reference is not None:
+        require("metrics", subject="--reference is compared by SSIM")
         read[in_folder(job.run.reference, job.input)] = "--reference"
     for name, stated, each in named_by_options(job, "image", "file", "classifier", "classifiers"):
         path = in_folder(Path(each), job.input) if stated.kind == "image" else Path(each)
@@ -207,4 +213,4 @@ def _check_free(path: Path, option: str, taken: Mapping[str, Any]) -> None:
 
 
 def _key(path: Path) -> str:
-    return os.path.normcase(os.path.realpath(path))
+    return name_key(os.path.realpath(path))

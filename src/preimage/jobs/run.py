@@ -199,7 +199,7 @@ class Running:
             self._save_rest()
             return Outcome("interrupted")
         try:
-            result = self.result = self.run.result()
+            self.result: Any = self.run.result()
         except InputError:
             if complete:
                 raise
@@ -209,11 +209,11 @@ class Running:
         first = not complete and self.saves and not self.resumable
         if first:
             self._save_rest()
-        self._write_or_keep(result)
+        self._write_or_keep(self.result)
         if not complete and not first:
             self._save_rest()
-        report = make_report(self, result)
-        lines = report_lines(self, result, report)
+        report = make_report(self, self.result)
+        lines = report_lines(self, self.result, report)
         if run.preview and self.whole_shape is not None:
             lines += (projected(report["seconds"], self.whole_shape),)
         hashes = hashes_of(self.job, self.places) if hashed or run.report is not None else None

@@ -53,7 +53,7 @@ def coefficients_of(images: torch.Tensor) -> torch.Tensor:
     values = images.clamp(NEAREST, 1 - NEAREST).logit() / CONTRAST
     if values.shape[1] == 3:
         colors = torch.tensor(_COLORS, device=values.device)
-        inverse = torch.linalg.inv((colors / colors.norm(dim=1).max()).double()).to(values)
+        inverse = torch.linalg.inv((colors / colors.norm(dim=1).max()).cpu().double()).to(values)
         values = torch.einsum("oc,bchw->bohw", inverse, values)
     size = images.shape[-2:]
     return torch.view_as_real(torch.fft.rfft2(values, norm="ortho") / amplitudes((size[0], size[1])).to(values))

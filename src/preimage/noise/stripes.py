@@ -220,17 +220,27 @@ def _trend(height: Tensor, white: float, walk: float) -> Tensor:
     """The random walk of this variance a step, with jumps, in a curve with white noise of that variance: argmin over t of
     sum (height - t)^2 / white + sum log(1 + (t' / reach)^2)."""
     import numpy as np
-    from scipy.linalg import solveh_banded
 
     curve = height.double().numpy()
     weight, trend = np.ones(len(curve) - 1), curve
     for _ in range(8):
         links = weight * white / walk
-        banded = np.zeros((2, len(curve)))
-        banded[0, 1:] = -links
-        banded[1] = 1
-        banded[1, :-1] += links
-        banded[1, 1:] += links
-        trend = solveh_banded(banded, curve)
+        diagonal = np.ones(len(curve))
+        diagonal[:-1] += links
+        diagonal[1:] += links
+        trend = np.array(_solved(diagonal.tolist(), (-links).tolist(), curve.tolist()))
         weight = 1 / (1 + np.diff(trend) ** 2 / (_JUMP**2 * walk))
     return torch.from_numpy(trend).to(height)
+
+
+def _solved(diagonal: list[float], beside: list[float], right: list[float]) -> list[float]:
+    """The solution of a symmetric tridiagonal system that is positive definite, by elimination (Thomas)."""
+    known = [right[0]]
+    for i, link in enumerate(beside):
+        share = link / diagonal[i]
+        diagonal[i + 1] -= share * link
+        known.append(right[i + 1] - share * known[i])
+    known[-1] /= diagonal[-1]
+    for i in range(len(beside) - 1, -1, -1):
+        known[i] = (known[i] - beside[i] * known[i + 1]) / diagonal[i]
+    return known

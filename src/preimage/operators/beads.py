@@ -5,6 +5,7 @@ k = (b - median of its border) within the bead, 0 elsewhere;    sum over r of k(
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -74,17 +75,17 @@ def _ring(values: NDArray[Any]) -> NDArray[Any]:
 
 def _bead(values: NDArray[Any], least: float) -> NDArray[Any]:
     """The brightest spot above `least`, a pixel wider on every side, and zeros elsewhere."""
-    from scipy.ndimage import binary_dilation, label
+    import cv2
 
-    parts: Any = label(values > max(least, 1e-3 * values.max()), np.ones((3, 3)))[0]  # pyright: ignore[reportIndexIssue]
+    bright = values > max(least, 1e-3 * values.max())
+    _, parts = cv2.connectedComponents(bright.astype(np.uint8), connectivity=8)
     own = parts == parts[np.unravel_index(values.argmax(), values.shape)]
-    return np.where(binary_dilation(own, np.ones((3, 3))), values, 0).clip(min=0)
+    wider = cv2.dilate(own.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    return np.where(wider, values, 0).clip(min=0)
 
 
 def _centered(values: NDArray[Any], *, odd: bool) -> NDArray[Any]:
     """The values with their centroid in the middle of the smallest square of odd, or even, sides that holds them."""
-    from scipy.ndimage import shift
-
     centroid = (
         np.array([(values.sum(1 - axis) * np.arange(values.shape[axis])).sum() for axis in (0, 1)]) / values.sum()
     )
@@ -95,5 +96,18 @@ def _centered(values: NDArray[Any], *, odd: bool) -> NDArray[Any]:
     padded = np.pad(values, size)
     start = np.rint(centroid + size - half).astype(int)
     off = start + half - (centroid + size)
-    moved = shift(padded, off, order=3).clip(min=0) if np.abs(off).max() > OFF else padded
+    moved = _shifted(_shifted(padded, off[0]).T, off[1]).T.clip(min=0) if np.abs(off).max() > OFF else padded
     return moved[start[0] : start[0] + size, start[1] : start[1] + size]
+
+
+def _shifted(values: NDArray[Any], off: float) -> NDArray[Any]:
+    """The values moved by less than a row downward, between zeros, by the cubic spline through them (Unser 1999)."""
+    count = len(values)
+    spline = (4 * np.eye(count) + np.eye(count, k=1) + np.eye(count, k=-1)) / 6
+    coefficients = np.pad(np.linalg.solve(spline, values), ((2, 2), (0, 0)))
+    first = math.floor(-off)
+    t = -off - first
+    weights = ((1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3)
+    rows = np.arange(count) + 2 + first
+    taken = [coefficients[(rows + k - 1).clip(0, count + 3)] for k in range(4)]
+    return sum((weight / 6 * part for weight, part in zip(weights, taken, strict=True)), np.zeros(values.shape))

@@ -83,12 +83,28 @@ def directly(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
 
 def by_fourier(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
     """The same as `directly`, in O(h w log(h w)): the circular convolution where it does not wrap around."""
-    from scipy.fft import next_fast_len
-
     (h, w), (kh, kw) = x.shape[-2:], kernel.shape
-    size = (next_fast_len(h, real=True), next_fast_len(w, real=True))
+    size = (fast_length(h), fast_length(w))
     product = torch.fft.rfft2(x, s=size) * torch.fft.rfft2(kernel, s=size)
     return torch.fft.irfft2(product, s=size)[..., kh - 1 : h, kw - 1 : w]
+
+
+def fast_length(least: int) -> int:
+    """The smallest length, at least this, that has no prime factor above 5: a Fourier transform of it is fast.
+
+    Example:
+        >>> fast_length(97), fast_length(1024)
+        (100, 1024)
+    """
+    length = max(1, least)
+    while True:
+        rest = length
+        for prime in (2, 3, 5):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return length
+        length += 1
 
 
 def gaussian_blurred(x: torch.Tensor, sigma: float) -> torch.Tensor:

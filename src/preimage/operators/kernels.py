@@ -186,7 +186,7 @@ def check_kernel(kernel: torch.Tensor, size: tuple[int, int] | None = None, *, o
             f"give a smaller kernel or a larger picture",
             code="kernel",
         )
-    total = float(kernel.detach().double().sum())
+    total = float(kernel.detach().cpu().double().sum())
     if not abs(total - 1) < 1e-3:  # also for NaN
         raise InputError(
             f"the kernel must be finite and sum to 1, it sums to {total:g}: pass it through read_kernel", code="kernel"

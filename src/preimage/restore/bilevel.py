@@ -30,6 +30,7 @@ TONES = 0.05  # of neighbors that would differ by chance, at least: all else is 
 DITHERED = 0.5  # of all that is not one color
 APART = 2  # pixels between a speck and what is larger
 SMALLEST, SHARE = 2, 0.5  # pixels of a speck, at most: or this share of the square of a stroke's width
+MOST_ASKED = 4096  # spots whose neighbors are looked for
 REGULAR, FEWEST = 1.35, 30  # nearest distances of spots over those by chance (Clark and Evans 1954), and spots to tell
 
 
@@ -96,59 +97,68 @@ def most_of_speck(white: NDArray[np.bool_]) -> int:
 
 def _small(marks: NDArray[np.bool_], most: int) -> NDArray[np.bool_]:
     """Spots, connected over corners as well, of so many pixels at most, apart from what is larger: parts of letters are not."""
-    from scipy.ndimage import binary_dilation, label
+    import cv2
 
-    parts: Any = label(marks, np.ones((3, 3)))
-    small = np.bincount(parts[0].ravel()) <= most
+    parts: Any = cv2.connectedComponents(marks.astype(np.uint8), connectivity=8)[1]
+    small = np.bincount(parts.ravel()) <= most
     small[0] = False
-    near = binary_dilation(marks & ~small[parts[0]], np.ones((2 * APART + 1,) * 2))
-    small[parts[0][near]] = False
-    return small[parts[0]]
+    large = (marks & ~small[parts]).astype(np.uint8)
+    near = cv2.dilate(large, np.ones((2 * APART + 1,) * 2, np.uint8)) > 0
+    small[parts[near]] = False
+    return small[parts]
+
+
+def _mean_around(values: NDArray[Any], side: int) -> NDArray[np.float64]:
+    """The mean of the square around each pixel, mirrored at the border."""
+    import cv2
+
+    return np.asarray(cv2.blur(values.astype(np.float64), (side, side), borderType=cv2.BORDER_REFLECT), np.float64)
 
 
 def _by_chance(white: NDArray[np.bool_]) -> NDArray[np.float64]:
     """The share of neighbors that would differ, by the share of white around."""
-    from scipy.ndimage import uniform_filter
-
-    share = uniform_filter(white.astype(float), WINDOW, mode="reflect")
+    share = _mean_around(white, WINDOW)
     return 2 * share * (1 - share) * WINDOW**2 / (WINDOW**2 - 1)
 
 
 def _varied(white: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    from scipy.ndimage import uniform_filter
-
-    return uniform_filter(_by_chance(white), BLOCK) > TONES
+    return _mean_around(_by_chance(white), BLOCK) > TONES
 
 
 def _dithered(white: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Where more neighbors differ than by chance."""
-    from scipy.ndimage import uniform_filter
-
     padded = np.pad(white, ((0, 1), (0, 1)), mode="reflect")
     differ = ((white != padded[1:, :-1]).astype(float) + (white != padded[:-1, 1:])) / 2
-    chance = uniform_filter(_by_chance(white), BLOCK)
-    return (uniform_filter(differ, BLOCK) > UNLIKE * chance) & (chance > TONES)
+    chance = _mean_around(_by_chance(white), BLOCK)
+    return (_mean_around(differ, BLOCK) > UNLIKE * chance) & (chance > TONES)
 
 
 def _centers(spots: NDArray[np.bool_]) -> NDArray[np.float64]:
-    from scipy.ndimage import center_of_mass, label
+    import cv2
 
-    parts: Any = label(spots, np.ones((3, 3)))
-    return np.array(center_of_mass(spots, parts[0], range(1, parts[1] + 1))).reshape(-1, 2)
+    centers = cv2.connectedComponentsWithStats(spots.astype(np.uint8), connectivity=8)[3]
+    return np.asarray(centers, np.float64)[1:, ::-1]  # (x, y), that of all else first
 
 
 def _count(spots: NDArray[np.bool_]) -> int:
     return len(_centers(spots))
 
 
+def _nearest(centers: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """(n, count): the distances of the nearest to each center, itself first; of very many to every n-th."""
+    places = torch.from_numpy(np.ascontiguousarray(centers))
+    asked = places[:: math.ceil(len(places) / MOST_ASKED)]
+    exact = "donot_use_mm_for_euclid_dist"
+    found = [torch.cdist(part, places, compute_mode=exact).topk(count, largest=False)[0] for part in asked.split(128)]
+    return torch.cat(found).numpy()
+
+
 def _is_screen(spots: NDArray[np.bool_]) -> bool:
     """Whether spots lie as regularly as those of a screen: further apart than by chance."""
-    from scipy.spatial import KDTree
-
     centers = _centers(spots)
     if len(centers) < FEWEST:
         return False
-    distances = KDTree(centers).query(centers, k=min(9, len(centers)))[0]
+    distances = _nearest(centers, min(9, len(centers)))
     nearest, eighth = distances[:, 1], distances[:, -1]
     # The density around each spot, by the distance of its eighth neighbor: pictures have more dots where they are darker.
     density = (distances.shape[1] - 1) / (math.pi * eighth**2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from preimage.errors import InputError
 from preimage.tasks import Output, SeededOptions, TaskSpec, option
@@ -68,7 +68,7 @@ def start(images: Any, options: CalibrateOptions) -> Search:
     return Search(images, options)
 
 
-calibrate = TaskSpec(
+calibrate: Final = TaskSpec(
     "calibrate",
     "Find the recipe and number of steps that restore images like yours best.",
     "preimage calibrate clean/ --degradation gaussian:25 -o recipe.json",

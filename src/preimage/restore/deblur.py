@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from preimage.errors import InputError
 from preimage.series.restoration import IMAGE_OUTPUTS, restoration
@@ -178,7 +178,7 @@ def _numbers(name: str, count: int) -> list[float]:
     return values
 
 
-deblur = TaskSpec(
+deblur: Final = TaskSpec(
     "deblur",
     "Undo a blur and remove noise.",
     "preimage deblur photo.png --kernel gaussian:1.6 -o sharp.png",

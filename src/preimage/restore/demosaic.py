@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from preimage.errors import InputError
 from preimage.series.restoration import IMAGE_OUTPUTS, restoration
@@ -113,7 +113,7 @@ def plan(picture: Picture, options: DemosaicOptions, choice: RecipeChoice) -> Pl
     )
 
 
-demosaic = TaskSpec(
+demosaic: Final = TaskSpec(
     "demosaic",
     "Turn a Bayer mosaic into a color image.",
     "preimage demosaic raw.tif --pattern RGGB -o color.tif",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from preimage.series.restoration import IMAGE_OUTPUTS, restoration
 from preimage.tasks import FitOptions, TaskSpec, option
@@ -265,7 +265,7 @@ def _advice(found: Noise, specified: bool) -> tuple[str, ...]:
     )
 
 
-denoise = TaskSpec(
+denoise: Final = TaskSpec(
     "denoise",
     "Remove noise.",
     "preimage denoise photo.png -o clean.png",

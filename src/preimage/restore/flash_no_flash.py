@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from preimage.errors import InputError
 from preimage.series.restoration import IMAGE_OUTPUTS, restoration
@@ -86,7 +86,7 @@ def _check_pair(picture: Picture, flash: Picture) -> None:
         )
 
 
-flash_no_flash = TaskSpec(
+flash_no_flash: Final = TaskSpec(
     "flash-no-flash",
     "Denoise an image taken without flash by one taken with it.",
     "preimage flash-no-flash ambient.png --flash flash.png -o clean.png",

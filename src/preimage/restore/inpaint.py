@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from preimage.errors import InputError
 from preimage.series.restoration import IMAGE_OUTPUTS, restoration
@@ -164,7 +164,7 @@ def plan(picture: Picture, options: InpaintOptions, choice: RecipeChoice) -> Pla
     )
 
 
-inpaint = TaskSpec(
+inpaint: Final = TaskSpec(
     "inpaint",
     "Fill in missing pixels.",
     "preimage inpaint photo.png --mask holes.png --mask-white missing",

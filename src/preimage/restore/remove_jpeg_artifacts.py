@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from preimage.series.restoration import IMAGE_OUTPUTS, restoration
 from preimage.tasks import FitOptions, TaskSpec, option
@@ -75,7 +75,7 @@ def plan(picture: Picture, options: JpegOptions, choice: RecipeChoice) -> Plan:
     )
 
 
-remove_jpeg_artifacts = TaskSpec(
+remove_jpeg_artifacts: Final = TaskSpec(
     "remove-jpeg-artifacts",
     "Remove the blocks and ringing of JPEG compression.",
     "preimage remove-jpeg-artifacts photo.jpg -o clean.png",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from preimage.errors import InputError
 from preimage.series.restoration import IMAGE_OUTPUTS, restoration
@@ -133,7 +133,7 @@ def _number(text: str, whole: str) -> float:
     return value
 
 
-super_resolve = TaskSpec(
+super_resolve: Final = TaskSpec(
     "super-resolve",
     "Enlarge an image.",
     "preimage super-resolve small.png --factor 4 -o large.png",

@@ -53,7 +53,7 @@ class Frames(Series):
         self.picture = picture
         self.task = task
         self.warm = warm
-        self.initial = initial
+        self.initial: Any = initial
         self.pages: list[Picture] = pages_of(picture)
         super().__init__("page", len(self.pages))
         self.fingerprint: dict[str, Any] = {"initial": "the last page" if warm else None, **merged(fingerprints)}

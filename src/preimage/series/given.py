@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from torch.nn import functional
 
 from preimage.distances import filtered
 from preimage.images import Picture
+from preimage.images.nearest import nearest_outside
 from preimage.noise.stripes import remove_stripes
 from preimage.operators import Mask, compose
 from preimage.problem import Problem, name_of
@@ -148,12 +148,10 @@ def planned_on(picture: Picture) -> Picture:
 
 def _stood_in(values: torch.Tensor, holes: torch.Tensor) -> torch.Tensor:
     """(h, w): values with others in place of the holes."""
-    from scipy.ndimage import distance_transform_edt
-
     if not bool(holes.any()) or bool(holes.all()):
         return values
     rows, columns = (each.numpy() for each in holes.nonzero(as_tuple=True))
-    nearest: Any = distance_transform_edt(holes.numpy(), return_distances=False, return_indices=True)
+    nearest = nearest_outside(holes.numpy())
     mirrored = [2 * nearest[axis][rows, columns] - at for axis, at in enumerate((rows, columns))]
     inside = [at.clip(0, side - 1) for at, side in zip(mirrored, holes.shape, strict=True)]
     source = values[inside[0], inside[1]]

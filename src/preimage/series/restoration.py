@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 IMAGE_OUTPUTS = (
     Output("output", "Image to write; its extension chooses the format.", default="{stem}-{task}{suffix}"),
-    Output("figure", "PNG: input, result, difference, loss and stopping curve.", (".png",)),
+    Output("figure", "PNG: input, result, difference, loss and stopping curve.", (".png",), extra="figures"),
     Output(
         "uncertainty",
         "TIFF: standard deviation over the restarts (2 or more), in units of the input.",

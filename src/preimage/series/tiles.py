@@ -92,11 +92,10 @@ class Tiles(Series):
         self.picture: Picture = as_picture(image, missing=True)
         self.channels: int = channels or self.picture.tensor.shape[1]
         self.written: Picture = written or replace(self.picture, missing=None)
-        self.beside: dict[str, Picture] = {
-            name: as_picture(given, missing=True) for name, given in (beside or {}).items()
-        }
+        self.beside: dict[str, Picture] = {n: as_picture(each, missing=True) for n, each in (beside or {}).items()}
         check_companions(self.picture, self.beside)
-        side, self.overlap = checked(side, overlap)
+        side, overlap = checked(side, overlap)
+        self.overlap: int = overlap
         self.side: int = max(grid, side // grid * grid)
         self.axes: list[Axis] = [
             Axis(length, spans(length, self.side, self.overlap, grid=grid, from_end=end), self.overlap)

@@ -8,13 +8,14 @@ from itertools import compress
 
 import torch
 
+from preimage.engine.devices import wide
 from preimage.engine.step import Step
 from preimage.errors import InputError
 from preimage.noise.blend import early_where_settled
 from preimage.noise.camera import estimate_camera_noise, likely_noise
 from preimage.problem import Problem
 from preimage.stopping.rule import StoppingRule, fixed
-from preimage.stopping.tracker import ScoreTracker, Tracker, wide
+from preimage.stopping.tracker import ScoreTracker, Tracker
 
 SETTLED = (
     0.75  # deviation up to which a block's residual is all noise; MEASURED on the tuned sets of the study camera_noise

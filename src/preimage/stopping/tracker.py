@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
+from preimage.engine.devices import wide
 from preimage.engine.step import Step
 
 if TYPE_CHECKING:
@@ -55,11 +56,6 @@ class Tracker(Protocol):
 
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
-
-
-def wide(x: torch.Tensor) -> torch.Tensor:
-    """In float64, where the device knows it."""
-    return x.float() if x.device.type == "mps" else x.double()
 
 
 class ScoreTracker:

@@ -10,12 +10,13 @@ from typing import Any, ClassVar
 import torch
 
 from preimage.distances import squared
+from preimage.engine.devices import wide
 from preimage.engine.step import Step
 from preimage.errors import InputError
 from preimage.problem import Problem
 from preimage.rng import generator
 from preimage.stopping.rule import StoppingRule, fixed
-from preimage.stopping.tracker import ScoreTracker, Tracker, wide
+from preimage.stopping.tracker import ScoreTracker, Tracker
 
 # A fit whose squared error is below this share of the noise's has begun to fit it; at its best it has 0.8 to 0.95 of it. Noise of
 # a lower deviation is not estimated well enough for that. MEASURED on crops of 100 to 160 pixels.

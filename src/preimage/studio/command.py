@@ -11,7 +11,8 @@ import webbrowser
 from pathlib import Path
 from typing import Any
 
-from preimage.errors import InputError, MissingExtra
+from preimage.errors import InputError
+from preimage.extras import require
 from preimage.studio.settings import LOOPBACK, Settings, held, kept_token, prepared, usual_folder
 
 _JOB_MEMORY = 0.8  # of the machine's, that all jobs together may take
@@ -44,7 +45,7 @@ def serve(
     Raises:
         InputError: a port that is taken, a folder that cannot be written to, another machine's address without a password.
     """
-    check_extra()
+    require("studio", subject="the studio is a local web page")
     if host not in LOOPBACK and not password:
         raise InputError(
             f"--host {host} lets other machines in: give --password, and let a proxy in front do TLS", code="option"
@@ -70,15 +71,6 @@ def serve(
             names=tuple(name.lower() for name in names),
         )
         return _run(settings, listening, browser)
-
-
-def check_extra() -> None:
-    """Raise MissingExtra without the packages of the extra."""
-    try:
-        import starlette  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ImportError as error:
-        raise MissingExtra.of(error.name or "starlette", "studio") from error
 
 
 def bound(host: str, port: int) -> socket.socket:
