@@ -16,8 +16,8 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from preimage.errors import InputError
+from preimage.extras import EXTRAS, missing_of
 from preimage.studio.answers import HANDLERS, body_of, download_of, error_answer, png_answer
-from preimage.studio.extras import installed_extras
 from preimage.studio.forms import forms
 from preimage.studio.guard import Guard
 from preimage.studio.job_addresses import JobAddresses
@@ -84,7 +84,7 @@ class Addresses:
                 "root": settings.root is not None,
                 "code_classifiers": list(settings.classifiers),
                 "tasks": list(await asyncio.to_thread(forms)),
-                "extras": await asyncio.to_thread(installed_extras),
+                "extras": {name: not missing_of(name) for name in EXTRAS},
             }
         )
 

@@ -142,7 +142,10 @@ class _Reader:
     """Values of JSON as options have them."""
 
     def __init__(self, task: TaskSpec[..., Any], folder: Path, file_of: FileOf, classifiers: tuple[str, ...]) -> None:
-        self.task, self.folder, self.file_of, self.classifiers = task, folder, file_of, classifiers
+        self.task = task
+        self.folder = folder
+        self.file_of = file_of
+        self.classifiers = classifiers
         self.names: dict[str, str] = {}
         self.allow_code = False
 

@@ -21,8 +21,8 @@ MOST_CONNECTIONS = 400
 class PatientProtocol(H11Protocol):
     """HTTP/1.1 whose connections are closed if they do not say within `wait` seconds what they want."""
 
-    wait = 10.0
-    most = MOST_CONNECTIONS
+    wait: float = 10.0
+    most: int = MOST_CONNECTIONS
 
     def connection_made(self, transport: Any) -> None:
         self._waiting: asyncio.TimerHandle | None = None

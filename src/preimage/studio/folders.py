@@ -71,7 +71,11 @@ class Folders:
     """
 
     def __init__(self, folder: Path, settings: Settings, files: Files, hub: Hub, prober: Prober) -> None:
-        self.folder, self.settings, self.files, self.hub, self.prober = folder, settings, files, hub, prober
+        self.folder = folder
+        self.settings = settings
+        self.files = files
+        self.hub = hub
+        self.prober = prober
         self.all: dict[str, Run] = {}
         self._processes: dict[str, asyncio.subprocess.Process] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}

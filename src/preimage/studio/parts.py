@@ -26,7 +26,8 @@ class Parts:
     """
 
     def __init__(self, settings: Settings, stop: Callable[[], object] = lambda: None) -> None:
-        self.settings, self.stop = settings, stop
+        self.settings = settings
+        self.stop = stop
         base = settings.folder
         idle = base / "empty"
         idle.mkdir(exist_ok=True)

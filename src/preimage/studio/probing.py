@@ -39,7 +39,10 @@ class Prober:
     def __init__(
         self, folder: Path, *, memory: int, seconds: float, environment: dict[str, str], yields: bool = False
     ) -> None:
-        self.folder, self.memory, self.seconds, self.environment = folder, memory, seconds, environment
+        self.folder = folder
+        self.memory = memory
+        self.seconds = seconds
+        self.environment = environment
         self.yields = yields
         self.device: str = "auto"  # that on which a job computes, once the process has told it
         self._process: asyncio.subprocess.Process | None = None

@@ -21,7 +21,8 @@ class WorkerProcesses:
     """
 
     def __init__(self, folder: Path, memory: int) -> None:
-        self.folder, self.memory = folder, memory
+        self.folder = folder
+        self.memory = memory
         self._spare: Process | None = None
         self._is_preparing = self._is_over = False
 

@@ -42,7 +42,11 @@ class Jobs:
     """
 
     def __init__(self, folder: Path, settings: Settings, files: Files, hub: Hub, prober: Prober) -> None:
-        self.folder, self.settings, self.files, self.hub, self.prober = folder, settings, files, hub, prober
+        self.folder = folder
+        self.settings = settings
+        self.files = files
+        self.hub = hub
+        self.prober = prober
         self.all: dict[str, Entry] = {}
         self.paces: dict[str, float] = _paces(read_json(folder.parent / "paces.json"))
         self._processes: dict[str, asyncio.subprocess.Process] = {}

@@ -86,8 +86,12 @@ class Files:
         timer: Prober,
         paces: Callable[[], tuple[dict[str, float], bool]],
     ) -> None:
-        self.folder, self.settings, self.hub, self.paces = folder, settings, hub, paces
-        self.prober, self.timer = prober, timer
+        self.folder = folder
+        self.settings = settings
+        self.hub = hub
+        self.paces = paces
+        self.prober = prober
+        self.timer = timer
         self.all: dict[str, File] = {}
         self._coming = 0  # bytes of what is being uploaded
         self._at_once = 0

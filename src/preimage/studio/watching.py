@@ -37,7 +37,9 @@ class Watching:
     """
 
     def __init__(self, running: Any, folder: Path, say: Callable[[dict[str, Any]], None]) -> None:
-        self.running, self.folder, self.say = running, folder, say
+        self.running = running
+        self.folder = folder
+        self.say = say
         self.number: int = 0  # of the newest preview
         self._told = self._due = 0.0
         self._points: list[list[Any]] = []

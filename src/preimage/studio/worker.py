@@ -84,7 +84,10 @@ class Work:
     """One job, from its checkpoint if there is one."""
 
     def __init__(self, folder: Path, orders: Orders, answers: TextIO, *, allow_code: bool) -> None:
-        self.folder, self.orders, self.answers, self.allow_code = folder, orders, answers, allow_code
+        self.folder = folder
+        self.orders = orders
+        self.answers = answers
+        self.allow_code = allow_code
         self._saying = threading.Lock()
 
     def say(self, what: dict[str, Any]) -> None:
