@@ -95,7 +95,7 @@ def test_a_server_that_is_killed_in_mid_fit_is_followed_by_one_that_goes_on(tmp_
     path = f"/api/jobs/{job['id']}"
     page.until(path, lambda found: found["step"] > 10)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.communicate()
     out = tmp_path / "state" / "jobs" / job["id"] / "out"
     deadline = time.monotonic() + 60
     while not list(out.glob("*.checkpoint")):  # its worker saves and leaves
@@ -113,7 +113,8 @@ def test_a_server_that_is_killed_in_mid_fit_is_followed_by_one_that_goes_on(tmp_
         assert page.get(f"{path}/download/output").body == output.read_bytes()
     finally:
         assert page.post("/api/shutdown").status == 200
-        assert process.wait(60) == 0
+        process.communicate(timeout=60)
+        assert process.returncode == 0
 
 
 def test_two_studios_do_not_share_a_folder(tmp_path: Path):

@@ -52,6 +52,7 @@ class Entry:
     remarks: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     preview: int = 0
+    preview_at: float | None = None
     rule: dict[str, Any] | None = None
     has: dict[str, bool] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)

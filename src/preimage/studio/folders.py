@@ -239,10 +239,10 @@ class Folders:
         if what == "input":
             path = base / name
         else:
-            found = await self.prober.ask("written", out=told["out"], name=name, task=run.task)
-            if found[0] is None:
+            (found,), _ = await self.prober.ask("written", out=told["out"], name=name, task=run.task)
+            if found is None:
                 raise NotThere("there is no result")
-            path = base / found[0]
+            path = base / found
         real = path.resolve()
         if self.root not in real.parents or not real.is_file():
             raise NotThere("there is no such picture")

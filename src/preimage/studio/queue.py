@@ -294,6 +294,7 @@ class Jobs:
                 setattr(entry, name, said[name])
         if said.get("preview"):  # numbers go on where those of the process before ended
             entry.preview = entry.earlier_previews + said["preview"]
+            entry.preview_at = said.get("preview_at", entry.preview_at)
         if "remarks" in said:
             entry.remarks = entry.plain(said["remarks"])
         if said.get("paused"):

@@ -41,11 +41,12 @@ class Watching:
         self.folder = folder
         self.say = say
         self.number: int = 0  # of the newest preview
+        self.at: float | None = None  # when its step was computed, in seconds since 1970
         self._told = self._due = 0.0
         self._points: list[list[Any]] = []
         self._begun = time.monotonic()
         self._first: Any = None
-        self._pictures: queue.SimpleQueue[tuple[int, np.ndarray] | None] = queue.SimpleQueue()
+        self._pictures: queue.SimpleQueue[tuple[float, np.ndarray] | None] = queue.SimpleQueue()
         self._is_drawing = False
         self._window = self._window_of(running)
         self._thread = threading.Thread(target=self._draw, daemon=True)
@@ -90,6 +91,7 @@ class Watching:
             "loss": loss,
             "why": getattr(step, "status", "") or None,
             "preview": self.number,
+            "preview_at": self.at,
         }
 
     def _scores(self, step: Any) -> list[Any]:
@@ -109,23 +111,24 @@ class Watching:
         picture = getattr(step, "picture", step.image).detach()
         image = picture[min(page, len(picture) - 1)].float().cpu().numpy()
         self._is_drawing = True
-        self._pictures.put((step.index, image))
+        self._pictures.put((time.time(), image))
         self._spent = time.perf_counter() - begun
 
     def _draw(self) -> None:
         while (taken := self._pictures.get()) is not None:
             begun = time.perf_counter()
-            _, image = taken
+            at, image = taken
             values = looks.shrunk(np.moveaxis(image, 0, 2), SIDE)
             data = looks.png(looks.colored(values, self._window, inks=self._inks))
             partial = self.folder / f"{PREVIEW}.partial"
             partial.write_bytes(data)
             partial.replace(self.folder / PREVIEW)
+            self.at = round(at, 3)
             self.number += 1
             spent = self._spent + time.perf_counter() - begun
             self._due = time.monotonic() + spent / SHARE
             self._is_drawing = False
-            self.say({"preview": self.number})
+            self.say({"preview": self.number, "preview_at": self.at})
 
     def _window_of(self, running: Any) -> tuple[float, float]:
         self._spent = 0.0

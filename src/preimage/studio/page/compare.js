@@ -52,7 +52,7 @@ export class Compare {
       this.#built = key;
       this.#build(false);
     }
-    if (!finished && job.preview && job.preview !== this.#previewed) this.#preview(job.preview);
+    if (!finished && job.preview && job.preview !== this.#previewed) this.#preview(job.preview, job.preview_at);
     this.#cover(facts, finished);
   }
 
@@ -62,12 +62,14 @@ export class Compare {
     else this.stage.setCover(h("p", { class: "quiet" }, t(job.state === "failed" ? "job.noPicture" : "job.soon")));
   }
 
-  async #preview(numbered) {
+  async #preview(numbered, at) {
     this.#previewed = numbered;
     try {
       const image = await this.live.show(api.preview(this.job.id, numbered));
       if (image && !this.layers.before) this.stage.viewer.frame(image.naturalWidth, image.naturalHeight);
-      if (image) this.stage.node.dataset.previews = Number(this.stage.node.dataset.previews ?? 0) + 1;
+      if (!image) return;
+      this.stage.node.dataset.previewAt = at; // when its step was computed: benchmarks/studio.py
+      this.stage.node.dataset.previews = Number(this.stage.node.dataset.previews ?? 0) + 1;
     } catch {
       // the next one comes
     }
