@@ -104,7 +104,7 @@ def alone(picture: Path, folder: Path, number: int) -> float:
     report = folder / f"alone-{number}.json"
     options = {"steps": STEPS, "stop": "steps"}
     outputs = {"output": str(folder / f"alone-{number}.png")}
-    job = Job("denoise", options, str(picture), outputs, RunOptions(threads=1, report=str(report)))
+    job = Job("denoise", options, str(picture), outputs, RunOptions(threads=1, report=report))
     (folder / "job.json").write_text(job.to_json(), encoding="utf-8")
     code = "import sys; from benchmarks.studio import fitted; print(fitted(sys.argv[1]))"
     ran = subprocess.run(
