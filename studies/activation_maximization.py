@@ -80,7 +80,7 @@ def measure(run: Run, classifier: str, name: str, prior):
         changes |= {"rate": RATE_OF_CHANNELS}
     how = recipe(RECIPE[run.scale], **changes)
     height, width = model.size or subject.pictures[0].shape[-2:]
-    found = maximize(classifier=model, **goal, size=(height, width), prior=prior, recipe=how).run()
+    found = maximize(classifier=model, **goal, copies=0, size=(height, width), prior=prior, recipe=how).run()
     image = found.image.clamp(0, 1)
     figures.keep_picture(image, run.figure(classifier, name, prior))
     with torch.no_grad():

@@ -18,15 +18,15 @@ COMPARED = ("zebra", "golden retriever", "pineapple", f"{LAYER} channel {CHANNEL
 TOP, WANTED = 5, 0.7
 SHOWN = "copies"  # the method of the sheet in pictures/
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
-    "copies": ("deep prior, altered copies, coarse to fine", {"copies": 4}),
-    "plain": ("default: deep prior alone, as published", {}),
+    "copies": ("default: deep prior, altered copies, coarse to fine", {"copies": 4}),
+    "plain": ("deep prior alone, as published", {"copies": 0}),
     "spectrum": (
         "spectrum and altered copies (Olah et al. 2017)",
         {"prior": "spectrum", "copies": 4, "coarse_to_fine": False},
     ),
     "tv-copies": ("pixels with total variation, altered copies, coarse to fine", {"prior": "tv", "copies": 4}),
-    "tv": ("pixels with total variation", {"prior": "tv"}),
-    "pixels": ("pixels", {"prior": "none"}),
+    "tv": ("pixels with total variation", {"prior": "tv", "copies": 0}),
+    "pixels": ("pixels", {"prior": "none", "copies": 0}),
 }
 
 

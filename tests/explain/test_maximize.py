@@ -173,3 +173,20 @@ def test_likeness_is_1_of_equals():
     torch.testing.assert_close(likeness(x.expand(3, -1, -1, -1)), torch.ones(3))
     assert float(likeness(torch.cat([x, x.flip(1)]))[0]) < 1
     torch.testing.assert_close(likeness(x), torch.zeros(1))
+
+
+@pytest.mark.parametrize(
+    ("settings", "copies"),
+    [
+        ({"size": (96, 100)}, 4),
+        ({"size": (96, 100), "prior": "tv", "recipe": PIXELS}, 4),
+        ({"size": (96, 100), "prior": "none", "recipe": PIXELS}, 0),
+        ({"size": (96, 100), "copies": 1}, 1),
+        ({"size": (95, 100)}, 0),
+        ({"size": (96, 100), "recipe": "paper"}, 0),
+    ],
+)
+def test_copies_by_default_are_of_large_images_under_a_prior(settings, copies):
+    given = {"classifier": tiny(), "recipe": THIN, "device": "cpu", "target": 0} | settings
+    remark = maximize(**given).remarks[0]
+    assert (f"{copies} altered copies" in remark) if copies else ("altered" not in remark)

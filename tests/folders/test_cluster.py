@@ -36,7 +36,7 @@ def test_a_cluster_without_room_for_one_picture_is_refused(threads, share):
 
 
 def test_without_ray_the_extra_is_named(monkeypatch):
-    monkeypatch.setattr(cluster, "find_spec", lambda name: None)
+    monkeypatch.setattr("preimage.extras.find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r"pip install 'preimage\[ray\]'"):
         connected("auto")
 

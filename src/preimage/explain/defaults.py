@@ -1,4 +1,4 @@
-"""What a counterfactual is made with where nothing is stated: which prior, and how many altered copies."""
+"""What is made with what where nothing is stated: the prior of a counterfactual, how many altered copies."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from preimage.recipes import choose
 if TYPE_CHECKING:
     from preimage.classifiers.model_file import TrainedModel
     from preimage.explain.counterfactual import CounterfactualOptions
+    from preimage.explain.maximize import MaximizeOptions
 
 COPIES = 4
+SMALLEST_SIDE = 96  # of images of which copies are made to maximize: measured at 224 pixels, not below
 
 
 def prior_of(options: CounterfactualOptions, model: TrainedModel) -> AnyPrior:
@@ -32,3 +34,10 @@ def copies_of(options: CounterfactualOptions, model: TrainedModel, recipe: str, 
     if options.copies is not None:
         return options.copies
     return 0 if recipe == "paper" or prior == "none" or model.estimator is not None else COPIES
+
+
+def copies_to_maximize(options: MaximizeOptions, recipe: str, size: tuple[int, int]) -> int:
+    """Copies by default under any prior but none, as published with the recipe "paper"; of small images none."""
+    if options.copies is not None:
+        return options.copies
+    return 0 if recipe == "paper" or options.prior == "none" or min(size) < SMALLEST_SIDE else COPIES

@@ -56,10 +56,10 @@ class MaximizeOptions(ExplainOptions, PriorOptions, FrequencyOptions, StopOption
         None,
         help="HEIGHT WIDTH of the image in pixels, 16 or more (default: the classifier's input size, else 224 224).",
     )
-    copies: int = option(
-        0,
+    copies: int | None = option(
+        None,
         help="Altered copies (shift, scale, turn, color) of the image at each step, all of which are to excite it; 0: the image "
-        "itself alone, as published.",
+        "itself alone, as published (default: 4; with recipe paper, prior none, or images under 96 pixels 0).",
         minimum=0,
     )
     count: int = option(1, help="Number of images, of different seeds, 1 to 100.", minimum=1, maximum=100)
@@ -85,6 +85,7 @@ def start(image: None, options: MaximizeOptions) -> ExplanationRun[Explanation]:
     from preimage.engine.devices import choose_device
     from preimage.explain.coarse_to_fine import CoarseToFine
     from preimage.explain.copies import Alteration, Copies
+    from preimage.explain.defaults import copies_to_maximize
     from preimage.explain.explanation import Explanation, extended
     from preimage.explain.forward import CachedForward
     from preimage.explain.inputs import Given, model_on
@@ -101,13 +102,13 @@ def start(image: None, options: MaximizeOptions) -> ExplanationRun[Explanation]:
     _check_unit(options)
     index = None if options.target is None else classifier.class_index(options.target)
     size = _size((classifier.size or (DEFAULT_SIDE, DEFAULT_SIDE)) if options.size is None else options.size)
-    recipe, _ = chosen(MAXIMIZATION, options.recipe, options.steps, prior)
+    recipe, name = chosen(MAXIMIZATION, options.recipe, options.steps, prior)
     blank = torch.full((1, classifier.mean.shape[1], *size), 0.5)
     given = Given(model, blank, blank.to(place))
     classifier.check_gradient(given.on_device)
     layer, diverse = options.layer or "", options.count > 1 and options.diversity > 0
     compared = (layer or block_layers(classifier, given.on_device)[-1]) if diverse else ""
-    copied = options.copies
+    copied = copies_to_maximize(options, name, size)
     copies = Copies(Alteration(copied, **ALTERED), blank.shape[1], size, place) if copied else None
     coarse = bool(copied) if options.coarse_to_fine is None else options.coarse_to_fine
     coarse_to_fine = CoarseToFine(size, recipe.steps, place) if coarse else None
