@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import threading
@@ -61,7 +62,8 @@ class Page:
                 connection.putheader(name, value)
             if data is not None and "Transfer-Encoding" not in own and "Content-Length" not in own:
                 connection.putheader("Content-Length", str(len(data)))
-            connection.endheaders(data)
+            with contextlib.suppress(BrokenPipeError):  # the server has answered before it was told all
+                connection.endheaders(data)
             return Answer(connection.getresponse())
         finally:
             connection.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import signal
 import socket
 import subprocess
@@ -52,16 +51,9 @@ def test_what_cannot_be_used_is_one_line(
 def test_without_the_extra_it_says_what_to_install(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    own = builtins.__import__
-
-    def without(name: str, *rest, **more):
-        if name.partition(".")[0] in ("starlette", "uvicorn"):
-            raise ImportError(name=name)
-        return own(name, *rest, **more)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setattr("preimage.extras.find_spec", lambda name: None)
     assert main(["studio", "--folder", str(tmp_path)]) == 2
-    assert "pip install 'preimage[studio]'" in capfd.readouterr().err
+    assert "starlette is not installed: pip install 'preimage[studio]'" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
