@@ -147,6 +147,19 @@ def test_a_job_pauses_and_goes_on(page: Page, photo: bytes):
     assert page.get(path).status == 404
 
 
+def test_a_job_that_goes_on_can_be_ended_while_its_last_process_is_still_leaving(page: Page, photo: bytes):
+    job = page.job("denoise", page.upload(photo)["id"], options=LONG)
+    path = f"/api/jobs/{job['id']}"
+    page.until(path, lambda found: found["step"] > 3)
+    page.post(f"{path}/pause")
+    page.until(path, lambda found: found["state"] == "paused")
+    assert page.post(f"{path}/resume").json["state"] == "running"
+    page.post(f"{path}/cancel")
+    ended = page.ended(job["id"])
+    assert ended["state"] == "cancelled"
+    assert "output" in ended["outputs"]
+
+
 def test_a_job_at_work_can_be_deleted(page: Page, folder: Path, photo: bytes):
     job = page.job("denoise", page.upload(photo)["id"], options=LONG)
     page.until(f"/api/jobs/{job['id']}", lambda found: found["step"] > 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any, Literal
 
 State = Literal["waiting", "running", "paused", "done", "cancelled", "failed"]
@@ -80,3 +80,14 @@ def stem_of(name: str) -> str:
     """The beginning of the names of what is written, as the command line makes it of sky.fits.gz as well."""
     path = PurePath(name)
     return PurePath(path.stem).stem if path.suffix.lower() in (".gz", ".fz") else path.stem
+
+
+def outputs_of(job: str) -> list[Path]:
+    """The files that a job writes, from its JSON."""
+    return [Path(each) for each in json.loads(job)["outputs"].values()]
+
+
+def is_asked(body: Any, name: str) -> bool:
+    """Whether the page asked for an output by its name."""
+    wanted = body.get("outputs")
+    return isinstance(wanted, list) and name in wanted

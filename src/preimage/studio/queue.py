@@ -16,7 +16,7 @@ from typing import Any, Literal
 from preimage.errors import InputError
 from preimage.jobs.job import Job
 from preimage.studio.asked import asked, code_in, command_line
-from preimage.studio.entry import ENDED, Entry, stem_of
+from preimage.studio.entry import ENDED, Entry, is_asked, outputs_of, stem_of
 from preimage.studio.events import Hub
 from preimage.studio.probing import Prober, killed
 from preimage.studio.processes import WorkerProcesses
@@ -144,7 +144,7 @@ class Jobs:
             raise
         (place / "job.json").write_text(checked["job"], encoding="utf-8")
         names: dict[str, str] = checked["names"]
-        shown = {key: value for key, value in names.items() if key == "output" or _is_asked(body, key)}
+        shown = {key: value for key, value in names.items() if key == "output" or is_asked(body, key)}
         entry = Entry(
             id=id,
             number=1 + max((each.number for each in self.all.values()), default=0),
@@ -155,7 +155,7 @@ class Jobs:
             command=command_line(wanted.job, wanted.names, shown),
             options=_plain(body.get("options")),
             names=names,
-            paths={**wanted.names, **{str(path): names[path.stem] for path in _outputs(checked["job"])}},
+            paths={**wanted.names, **{str(path): names[path.stem] for path in outputs_of(checked["job"])}},
             allow_code=wanted.allow_code,
             is_restoration=checked["restores"],
             threads=wanted.job.run.threads or 1,
@@ -188,6 +188,7 @@ class Jobs:
                 entry.state = "waiting"
         elif running:
             self._send(entry, what)
+            self._orders[entry.id] = what  # for the next process, if this one is leaving after a pause
             entry.phase = "ending"
         elif self._has_checkpoint(entry):  # the best so far is in it
             self._orders[entry.id] = what
@@ -262,9 +263,11 @@ class Jobs:
         process = None
         try:
             process = self._processes[entry.id] = await self._workers.started(self.place(entry), code=entry.allow_code)
-            order = self._orders.pop(entry.id, None)
+            order = self._orders.get(entry.id)
             if order is not None:
                 self._send(entry, order)
+            if order in ("pause", "resume"):
+                del self._orders[entry.id]
             await self._listen(entry, process)
             await process.wait()
         except Exception as error:
@@ -311,9 +314,8 @@ class Jobs:
         if outcome is not None:
             self._end(entry, outcome)
         elif entry.state == "paused" or (code == 0 and self._has_checkpoint(entry)):
-            entry.state, entry.phase, entry.seconds_left = (
-                ("paused", "", None) if entry.state == "paused" else ("waiting", "", None)
-            )
+            entry.state = "paused" if entry.state == "paused" else "waiting"
+            entry.phase, entry.seconds_left = "", None
             self._save(entry)
         else:
             how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
@@ -322,6 +324,7 @@ class Jobs:
         self._tell(entry)
 
     def _end(self, entry: Entry, outcome: dict[str, Any]) -> None:
+        self._orders.pop(entry.id, None)
         entry.state, entry.ended = outcome["state"], time.time()
         entry.phase, entry.seconds_left = "", None
         for name in ("report", "lines", "error", "code", "why", "warnings"):
@@ -382,15 +385,6 @@ def _paces(found: Any) -> dict[str, float]:
     if not isinstance(found, dict):
         return {}
     return {str(task): float(pace) for task, pace in found.items() if isinstance(pace, int | float)}
-
-
-def _outputs(job: str) -> list[Path]:
-    return [Path(each) for each in json.loads(job)["outputs"].values()]
-
-
-def _is_asked(body: Any, name: str) -> bool:
-    wanted = body.get("outputs")
-    return isinstance(wanted, list) and name in wanted
 
 
 def _plain(options: Any) -> dict[str, Any]:
