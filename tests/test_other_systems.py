@@ -320,7 +320,7 @@ def undecided(tree: ast.AST) -> list[int]:
         is_text = (
             name in TEXT
             and not (name in OWN and not owner)
-            and owner not in ("os", "Image", "Pillow", "fits", "archive", "zip")
+            and owner not in ("os", "Image", "Pillow", "fits", "archive", "zip", "webbrowser")
         )
         if not is_text or "encoding" in stated:
             continue

@@ -122,7 +122,7 @@ def kept_token(folder: Path) -> str:
     """The token of a folder: random, the same after a restart so that open pages go on, and readable by its owner alone."""
     path = folder / "token"
     try:
-        found = path.read_text().strip()
+        found = path.read_text(encoding="utf-8").strip()
         if len(found) >= 43:
             return found
     except (OSError, UnicodeDecodeError):
@@ -140,7 +140,7 @@ def held(folder: Path) -> IO[Any]:
     Raises:
         InputError: another studio has it.
     """
-    file = (folder / "lock").open("a+")
+    file = (folder / "lock").open("a+", encoding="utf-8")
     if fcntl is not None:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

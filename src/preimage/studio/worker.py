@@ -202,7 +202,7 @@ def _rule(running: Running) -> dict[str, Any] | None:
 
 def _alone(folder: Path) -> Any:
     """The lock of the job, once the process before this one has left."""
-    file = (folder / "lock").open("a+")
+    file = (folder / "lock").open("a+", encoding="utf-8")
     if fcntl is None:
         return file
     until = time.monotonic() + _WAITED_FOR
