@@ -210,7 +210,8 @@ def read_all(path: Path) -> str:
         tensor = getattr(found, "tensor", None)
         if tensor is not None:
             inside = (tensor >= 0) & (tensor <= 1)
-            if not bool((inside if found.bright is None else inside | (found.bright & tensor.isfinite())).all()):
+            # Bright sources are beyond, and so may be what stands for a missing value or an outlier in one.
+            if not bool((inside if found.unfitted is None else inside | (found.unfitted & tensor.isfinite())).all()):
                 raise ValueError("values outside of 0 to 1, or NaN")
             found.to_array(tensor)
         results.append("read")

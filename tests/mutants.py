@@ -205,7 +205,8 @@ def notices(file: str, tree: ast.Module | None, tests: Sequence[str], seconds: f
                 sys.meta_path.insert(0, Finder(file, tree))
             import pytest
 
-            code = int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *tests]))
+            loaded = "ignore::pytest.PytestAssertRewriteWarning"  # libraries that were loaded before the fork
+            code = int(pytest.main(["-x", "-q", "-W", loaded, "-p", "no:cacheprovider", "-p", "no:xdist", *tests]))
         finally:
             os._exit(code)
     until = time.monotonic() + seconds
