@@ -106,9 +106,11 @@ sbom: .venv/installed-tools
 		--output-file out/sbom.json --pyproject pyproject.toml $(BIN)/python$(EXE)
 	@$(BIN)/python -c "import json; print(len(json.load(open('out/sbom.json'))['components']), 'components in out/sbom.json')"
 
-# Renews the pinned demo environment: the newest versions that pyproject.toml allows, for every system, with the hash of each file.
+# Renews the pinned demo environment: the newest versions that pyproject.toml and pip's own constraints allow, for every system,
+# with the hash of each file.
 requirements: .venv/installed-tools
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --upgrade --python-version 3.11 --no-header pyproject.toml requirements/build.in \
+	C=$$($(BIN)/python -m pip config get global.constraint 2>/dev/null); \
+	$(BIN)/uv pip compile --quiet $${C:+--constraint "$$C"} --universal --generate-hashes --upgrade --python-version 3.11 --no-header pyproject.toml requirements/build.in \
 		--output-file requirements/demo.txt
 
 # The documentation, in out/site; warnings and broken links are errors.
