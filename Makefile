@@ -109,9 +109,9 @@ sbom: .venv/installed-tools
 # Renews the pinned demo environment: the newest versions that pyproject.toml and pip's own constraints allow, for every system,
 # with the hash of each file.
 requirements: .venv/installed-tools
-	C=$$($(BIN)/python -m pip config get global.constraint 2>/dev/null); \
-	$(BIN)/uv pip compile --quiet $${C:+--constraint "$$C"} --universal --generate-hashes --upgrade --python-version 3.11 --no-header pyproject.toml requirements/build.in \
-		--output-file requirements/demo.txt
+	@limits=$$($(BIN)/python -m pip config list | sed -n "s/^global.constraint='\(.*\)'/\1/p"); \
+	$(BIN)/uv pip compile --quiet $${limits:+--constraint "$$limits"} --universal --generate-hashes --upgrade --python-version 3.11 \
+		--no-header --no-annotate pyproject.toml requirements/build.in --output-file requirements/demo.txt
 
 # The documentation, in out/site; warnings and broken links are errors.
 site: .venv/installed-docs
