@@ -111,7 +111,7 @@ sbom: .venv/installed-tools
 requirements: .venv/installed-tools
 	@limits=$$($(BIN)/python -m pip config list | sed -n "s/^global.constraint='\(.*\)'/\1/p"); \
 	$(BIN)/uv pip compile --quiet $${limits:+--constraint "$$limits"} --universal --generate-hashes --upgrade --python-version 3.11 \
-		--no-header --no-annotate pyproject.toml requirements/build.in --output-file requirements/demo.txt
+		--no-header --no-annotate --extra figures pyproject.toml requirements/build.in --output-file requirements/demo.txt
 
 # The documentation, in out/site; warnings and broken links are errors.
 site: .venv/installed-docs
@@ -123,7 +123,7 @@ $(BIN)/python$(EXE):
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 .venv/installed: $(BIN)/python$(EXE) pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m pip install --quiet --editable '.[figures]'
 	@touch $@
 
 .venv/installed-test: $(BIN)/python$(EXE) pyproject.toml
