@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 
 import pytest
@@ -93,3 +94,17 @@ def test_a_network_that_cannot_run_without_data_has_no_estimate(error):
 
     recipe = replace(THIN, network=lambda a, b, h, w: Stubborn(a, b, 1))
     assert estimated_bytes(recipe.prior(3, (32, 32), device="cpu"), recipe) is None
+
+
+def test_nothing_of_an_estimate_stays():
+    """A graph that held its own outputs would stay for good: a quarter of a megabyte for each picture of a folder."""
+
+    def left() -> int:
+        gc.collect()
+        return sum(each.is_meta for each in gc.get_objects() if isinstance(each, torch.nn.Parameter))
+
+    prior = THIN.prior(3, (32, 32), members=1, device="cpu")
+    before = left()
+    for _ in range(3):
+        assert saved_bytes(prior)
+    assert left() == before

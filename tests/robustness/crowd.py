@@ -228,8 +228,9 @@ class Trouble:
                         each.kill()
                     self._found.drivers += 1
                 elif what == "kill":
-                    # One that has ended its process three times is set aside, as it should be.
-                    others = [each for each in leases if self._killed[each.name.partition(".png")[0]] < 2]
+                    # One that has ended its process three times is set aside, as it should be: here once, for a command that is
+                    # killed counts as well, and so does the next picture of a process that had just done with this one.
+                    others = [each for each in leases if not self._killed[each.name.partition(".png")[0]]]
                     others = [each for each in others if not each.name.startswith("poison")]
                     chosen = self._rng.choice(others) if others else None
                     if chosen is None or not self._kill(chosen):

@@ -84,14 +84,14 @@ def saved_bytes(prior: Prior) -> int | None:
     """Bytes of the tensors that autograd keeps in one forward pass of one member, in the prior's precision."""
     saved: dict[int, torch.UntypedStorage] = {}
 
-    def note(tensor: torch.Tensor) -> torch.Tensor:
+    def note(tensor: torch.Tensor) -> None:
+        """Keep none of them in the graph: an output that its own node holds would never be freed."""
         storage = tensor.untyped_storage()
         saved[storage._cdata] = storage
-        return tensor
 
     try:
         network = copy.deepcopy(prior.networks[0]).to("meta")
-        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda _: torch.empty(0)):
             network(torch.empty(prior.input_shape, device="meta"))
     except (RuntimeError, NotImplementedError):
         return None
