@@ -15,7 +15,7 @@ from typing import Any, Literal
 from preimage.errors import InputError
 from preimage.studio.asked import Upload
 from preimage.studio.events import Hub
-from preimage.studio.probing import Prober
+from preimage.studio.probing import Busy, Prober
 from preimage.studio.settings import Limits, Settings
 from preimage.studio.state import bytes_in, ending_of, is_id, new_id, read_json, remove, shown_name, write_json
 
@@ -92,6 +92,7 @@ class Files:
         self.paces = paces
         self.prober = prober
         self.timer = timer
+        self._finding = asyncio.Semaphore(4)
         self.all: dict[str, File] = {}
         self._coming = 0  # bytes of what is being uploaded
         self._at_once = 0
@@ -247,7 +248,8 @@ class Files:
     async def _find_facts(self, id: str) -> None:  # noqa: A002
         path = self.path_of(self.all[id])
         try:
-            facts, _ = await self.prober.ask("facts", path=str(path), pixels=self.limits.pixels)
+            async with self._finding:  # however many files come at once, a page's own requests find a place
+                facts, _ = await self._facts_of(path)
         except InputError as error:
             kind: Kind = "other" if path.suffix in _OTHERS else "picture"
             self._know(id, kind=kind, error=str(error).replace(str(path), self.all[id].name if id in self.all else ""))
@@ -257,10 +259,16 @@ class Files:
         facts["seconds"] = {task: round(pace * pixels, 1) for task, pace in paces.items()}
         self._know(id, facts=facts)
         if is_idle and facts["suggested"]["task"] not in facts["seconds"]:
-            with contextlib.suppress(InputError):
+            with contextlib.suppress(InputError, Busy):
                 threads = self.settings.threads
                 seconds, _ = await self.timer.ask("seconds", path=str(path), of=facts, threads=threads)
                 self._know(id, facts={**facts, "seconds": {**facts["seconds"], **seconds}})
+
+    async def _facts_of(self, path: Path) -> tuple[Any, bytes]:
+        while True:
+            with contextlib.suppress(Busy):
+                return await self.prober.ask("facts", path=str(path), pixels=self.limits.pixels)
+            await asyncio.sleep(0.2)
 
     def _know(self, id: str, **what: Any) -> None:  # noqa: A002
         if id not in self.all:  # it was removed meanwhile
