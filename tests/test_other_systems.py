@@ -15,12 +15,12 @@ from typing import Any
 import psutil
 import pytest
 
-from preimage import InputError
+from preimage import InputError, in_use
 from preimage.folders import lease
 from preimage.folders.lease import Lease
 from preimage.folders.listing import listing_of
-from preimage.images import atomic, in_use, remove_orphans, write_bytes_atomically
-from preimage.images.in_use import name_key, patiently, refused_name
+from preimage.images import atomic, remove_orphans, write_bytes_atomically
+from preimage.in_use import name_key, patiently, refused_name
 from preimage.jobs.job import Job
 from preimage.jobs.places import places_of
 

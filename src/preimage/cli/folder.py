@@ -25,7 +25,6 @@ from preimage.folders.run import FolderRun, Turn, looked_at
 from preimage.folders.work import Ended
 from preimage.folders.workers import Workers, out_folder
 from preimage.images import check_place
-from preimage.images.files import check_file
 from preimage.jobs.job import restores
 from preimage.jobs.projection import in_words
 
@@ -72,11 +71,11 @@ def execute_folder(command: Command, asked: FolderOptions) -> int:
     report = None if command.run.report is None else _Lines(command.run.report)
     shown = Shown(command.quiet, skipped=listing.skipped)
     with Interrupt(quiet=True) as interrupt:
-        turns = _turns(every, listing, shown)
+        turns = every.turns(listing.entries, shown.refuse, raises_alone=True)
         code = _run(turns, crew, asked, command, interrupt, shown, report)
         while asked.watch and not interrupt.number:
             appeared = _appeared(command, asked, shares, out, {turn.name for turn in turns}, interrupt)
-            new = _turns(every, appeared, shown)
+            new = every.turns(appeared.entries, shown.refuse, raises_alone=True)
             turns += new
             code = max(code, _run(new, crew, asked, command, interrupt, shown, report))
     if table is not None:
@@ -111,20 +110,6 @@ def _crew(asked: FolderOptions, gpus: tuple[str, ...], threads: int | None) -> _
     ray = connected(asked.ray)
     slots = Slots.of(ray.cluster_resources(), threads, asked.gpu_share)
     return _Crew(partial(RayRun, ray=ray, slots=slots), slots.count)
-
-
-def _turns(every: Asked, listing: Listing, shown: Shown) -> list[Turn]:
-    """The turn of each picture; one whose companions are missing is said, and keeps no other from its turn."""
-    turns: list[Turn] = []
-    for entry in listing.entries:
-        try:
-            check_file(entry.source)
-            turns.append(every.turn(entry))
-        except InputError as error:
-            if len(listing.entries) == 1 or error.code == "option":
-                raise  # what is wrong for all
-            shown.refuse(entry.name, str(error))
-    return turns
 
 
 def _run(
@@ -202,7 +187,7 @@ def _appeared(
 def _dry_run(every: Asked, listing: Listing, asked: FolderOptions, workers: int) -> int:
     """What would be done; how long it takes and with how much memory is known by four steps of the first picture."""
     shown = Shown(quiet=False)
-    turns = _turns(every, listing, shown)
+    turns = every.turns(listing.entries, shown.refuse, raises_alone=True)
     counts = looked_at(turns, retry_failed=asked.retry_failed)
     say(f"{len(turns)} images: {counts['to do']} to do", stream="stdout")
     for became, words in WORDS.items():

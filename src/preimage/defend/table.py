@@ -16,7 +16,7 @@ from statistics import NormalDist
 
 from preimage.errors import InputError
 from preimage.images.files import read_bytes
-from preimage.images.in_use import flush, lock
+from preimage.in_use import flush, lock
 
 Row = dict[str, str]
 # A row is identified by its image, the attack and the defense.

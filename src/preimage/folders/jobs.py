@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from preimage.errors import InputError
 from preimage.folders.listing import Entry
 from preimage.folders.records import Place
 from preimage.folders.run import Turn
-from preimage.images.files import in_folder
+from preimage.images.files import check_file, in_folder
 from preimage.jobs.job import Job, RunOptions
 from preimage.jobs.places import places_of, usual_name
 from preimage.tasks import TaskSpec, described
@@ -63,6 +63,29 @@ class Asked:
         job = replace(bare, outputs=outputs)
         places_of(job)  # which says what cannot be asked for
         return Turn(Place.of(self.out, entry, self.task.name), job)
+
+    def turns(
+        self, entries: Sequence[Entry], refuse: Callable[[str, str], None], *, raises_alone: bool = False
+    ) -> list[Turn]:
+        """The turn of each picture; one that cannot be begun keeps no other from its turn.
+
+        Args:
+            refuse: is told the name of such a picture, and why.
+            raises_alone: whether what is wrong with the only picture is raised as well.
+
+        Raises:
+            InputError: what is wrong for all.
+        """
+        turns: list[Turn] = []
+        for entry in entries:
+            try:
+                check_file(entry.source)
+                turns.append(self.turn(entry))
+            except InputError as error:
+                if error.code == "option" or (raises_alone and len(entries) == 1):
+                    raise
+                refuse(entry.name, str(error))
+        return turns
 
     def _of(self, name: str, value: Any, entry: Entry) -> Any:
         """An option of one picture: of a folder of masks the mask that belongs to it."""

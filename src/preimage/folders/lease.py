@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 
-from preimage.images.in_use import patiently
+from preimage.in_use import patiently
 
 BEAT, STALE = 5.0, 60.0  # seconds
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from preimage.errors import InputError
 from preimage.images.files import read_text
 from preimage.images.formats import EXTENSIONS, SUFFIXES
-from preimage.images.in_use import name_key
+from preimage.in_use import name_key
 from preimage.jobs.places import stem_and_suffix
 
 HIDDEN = ".preimage"  # in the output folder

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from preimage.errors import InputError
-from preimage.images.in_use import flush, lock, patiently, refused_name
+from preimage.in_use import flush, lock, patiently, refused_name
 
 _NO_PERMISSION = "no permission to write there: choose another folder"
 _TOO_LONG = "the name is too long: choose a shorter one"

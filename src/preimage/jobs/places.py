@@ -15,7 +15,7 @@ from preimage.extras import require
 from preimage.images import check_place
 from preimage.images.files import in_folder
 from preimage.images.formats import EXTENSIONS
-from preimage.images.in_use import name_key
+from preimage.in_use import name_key
 from preimage.jobs.job import Job, is_resumable, named_by_options
 from preimage.tasks import Output
 

@@ -24,7 +24,6 @@ from preimage.folders.results import write_table
 from preimage.folders.run import Turn
 from preimage.folders.work import Ended
 from preimage.folders.workers import Workers, out_folder
-from preimage.images.files import check_file
 from preimage.jobs.failures import explain
 from preimage.jobs.job import Job, restores
 
@@ -38,6 +37,9 @@ class Told:
     def __init__(self) -> None:
         self._file = os.fdopen(os.dup(1), "w", encoding="utf-8")
         os.dup2(2, 1)
+
+    def refuse(self, name: str, error: str) -> None:
+        self.say({"row": {"name": name, "state": "failed", "error": error, "seconds": None}})
 
     def say(self, what: dict[str, Any]) -> None:
         try:
@@ -53,16 +55,7 @@ def turns_of(wanted: dict[str, Any], told: Told) -> tuple[list[Turn], Job]:
     out = Path(wanted["out"])
     listing = listing_of([Path(wanted["folder"])], recursive=bool(wanted.get("recursive")), apart_from=out)
     every = Asked(model.spec, model.options, out_folder(out), {}, model.run)
-    turns: list[Turn] = []
-    for entry in listing.entries:
-        try:
-            check_file(entry.source)
-            turns.append(every.turn(entry))
-        except InputError as error:
-            if error.code == "option":
-                raise
-            told.say({"row": {"name": entry.name, "state": "failed", "error": str(error), "seconds": None}})
-    return turns, model
+    return every.turns(listing.entries, told.refuse), model
 
 
 def work(folder: Path, told: Told, stops: threading.Event) -> str:

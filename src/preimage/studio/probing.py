@@ -57,14 +57,14 @@ class Prober:
         with contextlib.suppress(InputError, Busy):
             self.device, _ = await self.ask("device")
 
-    async def ask(self, what: str, **details: Any) -> tuple[Any, bytes]:
+    async def ask(self, what: str, *, patient: bool = False, **details: Any) -> tuple[Any, bytes]:
         """A value, and bytes with some of them.
 
         Raises:
             InputError: what is wrong with the file or the request.
-            Busy: too many requests wait already.
+            Busy: too many requests wait already, and this one is not patient.
         """
-        if self._waiting >= _MOST_WAITING:
+        if self._waiting >= _MOST_WAITING and not patient:
             raise Busy
         self._waiting += 1
         try:  # a page that has gone away must not leave half of an answer in the pipe

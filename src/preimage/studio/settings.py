@@ -9,11 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from preimage.errors import InputError
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
+from preimage.in_use import lock
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 DAY = 86_400.0
@@ -141,10 +137,9 @@ def held(folder: Path) -> IO[Any]:
         InputError: another studio has it.
     """
     file = (folder / "lock").open("a+", encoding="utf-8")
-    if fcntl is not None:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.close()
-            raise InputError(f"another studio works in {folder}: end it, or give --folder", code="exists") from error
+    try:
+        lock(file, wait=False)
+    except OSError as error:
+        file.close()
+        raise InputError(f"another studio works in {folder}: end it, or give --folder", code="exists") from error
     return file

@@ -249,7 +249,7 @@ class Files:
         path = self.path_of(self.all[id])
         try:
             async with self._finding:  # however many files come at once, a page's own requests find a place
-                facts, _ = await self._facts_of(path)
+                facts, _ = await self.prober.ask("facts", patient=True, path=str(path), pixels=self.limits.pixels)
         except InputError as error:
             kind: Kind = "other" if path.suffix in _OTHERS else "picture"
             self._know(id, kind=kind, error=str(error).replace(str(path), self.all[id].name if id in self.all else ""))
@@ -263,12 +263,6 @@ class Files:
                 threads = self.settings.threads
                 seconds, _ = await self.timer.ask("seconds", path=str(path), of=facts, threads=threads)
                 self._know(id, facts={**facts, "seconds": {**facts["seconds"], **seconds}})
-
-    async def _facts_of(self, path: Path) -> tuple[Any, bytes]:
-        while True:
-            with contextlib.suppress(Busy):
-                return await self.prober.ask("facts", path=str(path), pixels=self.limits.pixels)
-            await asyncio.sleep(0.2)
 
     def _know(self, id: str, **what: Any) -> None:  # noqa: A002
         if id not in self.all:  # it was removed meanwhile

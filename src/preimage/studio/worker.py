@@ -22,6 +22,7 @@ from typing import Any, Literal, TextIO
 import numpy as np
 
 from preimage.errors import InputError, SalvageWarning
+from preimage.in_use import lock
 from preimage.jobs.failures import explain
 from preimage.jobs.job import Job
 from preimage.jobs.places import places_of
@@ -30,11 +31,6 @@ from preimage.studio.limits import limit_memory
 from preimage.studio.results import RESULT
 from preimage.studio.state import write_json
 from preimage.studio.watching import Watching
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
 
 SAVED_EVERY = 20.0  # seconds between two checkpoints
 OUTCOME = "outcome.json"
@@ -203,12 +199,10 @@ def _rule(running: Running) -> dict[str, Any] | None:
 def _alone(folder: Path) -> Any:
     """The lock of the job, once the process before this one has left."""
     file = (folder / "lock").open("a+", encoding="utf-8")
-    if fcntl is None:
-        return file
     until = time.monotonic() + _WAITED_FOR
     while True:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file, wait=False)
             return file
         except OSError:
             if time.monotonic() > until:
