@@ -189,6 +189,23 @@ def test_a_header_of_a_real_big_picture_is_no_bomb(tmp_path: Path) -> None:
     assert limit == Image.MAX_IMAGE_PIXELS
 
 
+@pytest.mark.parametrize("chunk", [b"IDAT", b"IEND"])
+def test_a_chunk_that_says_to_be_longer_than_the_file_takes_no_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: bytes
+) -> None:
+    file, deep = io.BytesIO(), PIXELS[..., 0].astype(np.uint16) * 257
+    Image.fromarray(deep).save(file, "png")
+    data = bytearray(file.getvalue())
+    (tmp_path / "more.png").write_bytes(data + b"what follows the end")
+    whole = read(tmp_path / "more.png")
+    np.testing.assert_array_equal(whole.to_array(whole.tensor), deep)
+    at = data.index(chunk) - 4
+    data[at : at + 4] = struct.pack(">I", 2**31 + 2**24)
+    (tmp_path / "deep.png").write_bytes(data)
+    monkeypatch.setattr(cv2, "imdecode", None)  # it would ask for two gigabytes
+    assert "a part of it is longer than the file" in refusal(tmp_path / "deep.png")
+
+
 def test_small_sides_and_many_channels(tmp_path: Path) -> None:
     Image.fromarray(PIXELS[:15]).save(tmp_path / "a.png")
     assert "is 48 x 15 pixels, and 16 x 16 is the least: give a larger picture" in refusal(tmp_path / "a.png")

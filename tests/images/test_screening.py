@@ -252,3 +252,13 @@ def test_a_result_that_equals_the_mark_of_missing_by_chance_is_not_missing(tmp_p
 def test_large_integers_beside_the_mark_of_missing_stay_exact(nodata):
     values = np.array([2**62 + 1, 5, 0], np.int64)
     assert apart_from(values, nodata).tolist() == [2**62 + 1, 5, 1 if nodata == 0 else 0]
+
+
+@pytest.mark.parametrize("unit", [1e-40, 1e-42])
+def test_a_range_in_whose_units_the_rest_cannot_be_told_is_none(unit: float) -> None:
+    """Damaged floats: most of the bits are zero, and a few values are as large as the format has them."""
+    values = (np.random.default_rng(1).integers(0, 2, (24, 32)) * unit).astype(np.float32)
+    values[::5, ::7] = 1e38
+    picture = as_picture(values, missing=True)
+    assert picture.tensor.isfinite().all()
+    assert (picture.low, picture.high) == (0, pytest.approx(1e38))

@@ -21,7 +21,7 @@ from preimage.images.files import open_file
 from preimage.images.formats import READ_BY_PILLOW
 from preimage.images.heif import deepened, depth_of_avif, kind_of
 from preimage.images.jpeg_coding import jpeg_coding_of
-from preimage.images.salvage import jpeg_lacks, mended, png_lacks
+from preimage.images.salvage import jpeg_lacks, mended, png_lacks, png_overreaches
 from preimage.images.samples import Metadata, Samples, check_density, check_size
 from preimage.memory import check_free
 
@@ -210,6 +210,8 @@ def _decode(image: Image.Image, coding: str, name: str) -> tuple[NDArray[Any], N
 def _decode_16(image: Image.Image, data: bytes, coding: str, name: str) -> tuple[NDArray[Any], NDArray[Any] | None]:
     import cv2
 
+    if image.format == "PNG" and png_overreaches(data):
+        raise damaged(name, ValueError("a part of it is longer than the file"))
     decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if decoded is None or decoded.dtype != np.uint16 or decoded.shape[:2] != (image.height, image.width):
         raise damaged(name, ValueError("its 16-bit pixels could not be decoded"))

@@ -170,6 +170,17 @@ def png_lacks(data: bytes) -> str:
     return f"{held} bytes of pixels, and its header counts {wanted}" if held < wanted else ""
 
 
+def png_overreaches(data: bytes) -> bool:
+    """Whether a chunk of a PNG is longer than what is left of the file: libpng would ask for that much memory first."""
+    at = len(_PNG)
+    while at + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        at += length + 12
+        if kind == b"IEND":
+            break  # what follows is not the picture's
+    return at > len(data)
+
+
 def _png(data: bytes) -> tuple[list[tuple[bytes, bytes]], list[bytes], int] | None:
     """The other chunks, the compressed pixels, and how many bytes these are by the header."""
     kept, compressed, at = [], [], len(_PNG)

@@ -35,6 +35,7 @@ _FEW, _DEEP = (
     0.1,
     10,
 )  # of the values beyond the cut, and pixels to their edges: more are no stars, but what the picture shows
+_WIDEST = 1e30  # times the range of the others: what is beyond could not be told in its units as float32
 _SAMPLE, _CHUNK = 2**20, 2**16
 
 
@@ -88,6 +89,9 @@ def screened(
         cut = _cut(pages, counted if outliers is None else counted & ~outliers, ends)
         bright = None if cut == ends else counted & ((pages < cut[0]) | (pages > cut[1]))
         bright = bright if bright is None or outliers is None else bright & ~outliers
+        whole = _ends(pages, counted)
+        if (whole[1] - whole[0]) / _WIDEST > cut[1] - cut[0]:
+            return Screened(whole, missing, sentinel=sentinel)
         ends = cut
     return Screened(ends, missing, _or_none(outliers), _or_none(bright), sentinel)
 
