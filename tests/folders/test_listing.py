@@ -23,6 +23,7 @@ def scans(tmp_path: Path) -> Path:
         "sky.fits.gz",
         "page/1.jpg",
         "page/deep/2.webp",
+        "roll/3.NEF",
     ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(b"")
@@ -41,7 +42,7 @@ def test_of_a_folder_those_with_the_name_of_an_image_format(scans):
 
 def test_folders_within_keep_their_structure(scans):
     found = listing_of([scans], recursive=True)
-    assert names(found) == ["a.PNG", "b.tif", "page/1.jpg", "page/deep/2.webp", "sky.fits.gz"]
+    assert names(found) == ["a.PNG", "b.tif", "page/1.jpg", "page/deep/2.webp", "roll/3.NEF", "sky.fits.gz"]
     assert [entry.folder for entry in found.entries[2:4]] == [Path("page"), Path("page/deep")]
 
 

@@ -19,6 +19,9 @@ def root(tmp_path_factory: pytest.TempPathFactory, sample_files: Path) -> Path:
     root = tmp_path_factory.mktemp("root")
     shutil.copytree(sample_files / "clean", root / "scans" / "day 1")
     (root / "scans" / "notes.txt").write_text("no picture")
+    (root / "sky").mkdir()
+    for name in ("m31.fits.gz", "m31.NEF", "notes.gz"):
+        (root / "sky" / name).write_bytes(b"counted by its name alone")
     (root / ".hidden").mkdir()
     outside = root.parent / f"{root.name}-outside"
     shutil.copytree(sample_files / "clean", outside)
@@ -33,8 +36,9 @@ def rooted(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Iterator[Pag
 
 
 def test_folders_below_the_root_are_listed(rooted: Page):
-    assert rooted.get("/api/folders").json == {"path": "", "folders": ["scans"], "pictures": 0}
+    assert rooted.get("/api/folders").json == {"path": "", "folders": ["scans", "sky"], "pictures": 0}
     assert rooted.get("/api/folders?path=scans/day%201").json == {"path": "scans/day 1", "folders": [], "pictures": 3}
+    assert rooted.get("/api/folders?path=sky").json["pictures"] == 2
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from preimage.errors import InputError
 from preimage.images.files import read_text
-from preimage.images.formats import EXTENSIONS, SUFFIXES
+from preimage.images.formats import is_image_name
 from preimage.in_use import name_key
 from preimage.jobs.places import stem_and_suffix
 
@@ -147,18 +147,11 @@ def _pictures_in(folder: Path, recursive: bool) -> tuple[list[Path], int]:
         for name in sorted(names):
             if name.startswith("."):
                 continue
-            if _is_picture(Path(name)):
+            if is_image_name(name):
                 found.append(Path(place) / name)
             else:
                 others += 1
     return found, others
-
-
-def _is_picture(path: Path) -> bool:
-    suffix = path.suffix.lower()
-    if suffix in (".gz", ".fz"):  # of sky.fits.gz
-        return Path(path.stem).suffix.lower() in EXTENSIONS
-    return suffix in SUFFIXES
 
 
 def _refuse(error: OSError) -> None:

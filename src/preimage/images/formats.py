@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from preimage.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class Format:
     ) -> list[str]:
         """What such an image has and the format cannot hold; side is the longest, in pixels."""
         beyond = {
-            f"{dtype.name} values": dtype.name not in self.dtypes and not (dtype == np.uint16 and bits in self.depths),
+            f"{dtype.name} values": dtype.name not in self.dtypes
+            and not (dtype.name == "uint16" and bits in self.depths),
             "CMYK colors" if cmyk else f"{channels} channels": not self.cmyk if cmyk else channels not in self.channels,
             "transparency": alpha and not self.alpha,
             f"{pages} pages": pages > 1 and not self.pages,
@@ -52,7 +55,28 @@ READ_BY_PILLOW = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "AVIF")
 EXTENSIONS = {".png": PNG, ".jpg": JPEG, ".jpeg": JPEG, ".webp": WEBP, ".bmp": BMP, ".tif": TIFF, ".tiff": TIFF}
 EXTENSIONS |= {".avif": AVIF, ".heic": HEIC, ".heif": HEIC, ".fits": FITS, ".fit": FITS, ".fts": FITS}
 SUFFIXES = (*EXTENSIONS, ".gif")
-"""Of the files that are taken for pictures in a folder."""
+"""Of images of every kind but raw ones."""
+RAW_SUFFIXES = (
+    *(".dng", ".nef", ".nrw", ".cr2", ".cr3", ".arw", ".sr2", ".raf", ".rw2", ".orf", ".pef", ".srw"),
+    ".3fr",
+    ".iiq",
+)
+"""Of the raw files of cameras."""
+_PACKED = (".gz", ".fz")  # of sky.fits.gz
+
+
+def is_image_name(name: str | Path) -> bool:
+    """Whether a file in a folder is taken for an image: by its name alone.
+
+    Example:
+        >>> [is_image_name(each) for each in ("a.TIF", "sky.fits.gz", "b.nef", "notes.txt")]
+        [True, True, True, False]
+    """
+    path = Path(name)
+    suffix = path.suffix.lower()
+    if suffix in _PACKED:
+        return Path(path.stem).suffix.lower() in EXTENSIONS
+    return suffix in SUFFIXES or suffix in RAW_SUFFIXES
 
 
 def check_holds(

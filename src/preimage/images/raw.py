@@ -15,26 +15,11 @@ from preimage.errors import InputError
 from preimage.extras import extra
 from preimage.images.exif import block_of, directories_of
 from preimage.images.files import read_bytes
+from preimage.images.formats import RAW_SUFFIXES
 from preimage.images.heif import kind_of
 from preimage.images.samples import Metadata, Samples, check_density, check_size, upright
 from preimage.memory import check_free
 
-SUFFIXES = (
-    ".dng",
-    ".nef",
-    ".nrw",
-    ".cr2",
-    ".cr3",
-    ".arw",
-    ".sr2",
-    ".raf",
-    ".rw2",
-    ".orf",
-    ".pef",
-    ".srw",
-    ".3fr",
-    ".iiq",
-)
 _OWN = (b"FUJIFILMCCD-RAW", b"IIU\0", b"IIRO", b"IIRS", b"MMOR", b"FOVb", b"\0MRM")
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PHOTOMETRIC, _SUBTYPE, _FURTHER_PAGES, _DNG = 262, 254, 330, 50706
@@ -53,7 +38,7 @@ def is_raw(path: Path, head: bytes, file: BinaryIO) -> bool:
         return True
     if head[:4] not in _TIFF:
         return False
-    if path.suffix.lower() in SUFFIXES or head[8:10] == b"CR":
+    if path.suffix.lower() in RAW_SUFFIXES or head[8:10] == b"CR":
         return True
     found = directories_of(file)
     tags = {} if found is None else {each.tag: each.number(found.order) for each in found.main}

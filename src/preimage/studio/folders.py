@@ -15,21 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from preimage.errors import InputError
+from preimage.images.formats import is_image_name
 from preimage.studio.asked import asked, command_line, task_of
 from preimage.studio.events import Hub
 from preimage.studio.probing import Prober, environment, killed, start
 from preimage.studio.settings import Settings
-from preimage.studio.state import ending_of, is_id, new_id, read_json, remove, write_json
+from preimage.studio.state import is_id, new_id, read_json, remove, write_json
 from preimage.studio.uploads import Files, NotThere
 
 ENDED = ("done", "failed", "stopped")
 MOST_SHOWN = 2000  # folders, and rows
 _TO_LEAVE = 20.0
-# By their names; the readers decide. As preimage.images.formats.SUFFIXES, whose import takes seconds.
-_PICTURES = (
-    *(".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic", ".heif"),
-    *(".fits", ".fit", ".fts", ".dng", ".nef", ".cr2", ".cr3", ".arw"),
-)
 
 
 @dataclass
@@ -139,10 +135,7 @@ class Folders:
                 if each.is_dir():
                     folders.append(each.name)
                 else:
-                    pictures += (
-                        ending_of(each.name).split(".")[1:2] != []
-                        and f".{ending_of(each.name).split('.')[1]}" in _PICTURES
-                    )
+                    pictures += is_image_name(each.name)
         except OSError as error:
             raise InputError(f"the folder cannot be read ({error.strerror})", code="unreadable") from error
         return {"path": self._shown(place), "folders": folders[:MOST_SHOWN], "pictures": int(pictures)}
