@@ -93,11 +93,11 @@ bench: .venv/installed-bench
 	$(BIN)/python -m benchmarks
 
 # make study NAME=denoising SCALE=smoke WORKERS=2 runs one study; without NAME, all are listed. At SCALE=imagenet a CLASSIFIER of
-# your own.
+# your own. RAY=auto or HOST:PORT: the workers are tasks of a cluster.
 SCALE ?= small
 WORKERS ?= 1
 study: .venv/installed-test
-	$(BIN)/python -m studies $(NAME) --scale $(SCALE) --workers $(WORKERS) $(if $(CLASSIFIER),--classifier $(CLASSIFIER))
+	$(BIN)/python -m studies $(NAME) --scale $(SCALE) --workers $(WORKERS) $(if $(CLASSIFIER),--classifier $(CLASSIFIER)) $(if $(RAY),--ray $(RAY))
 
 # What .venv holds, with versions, licenses and sources: out/sbom.json (CycloneDX); the tool has an environment of its own.
 sbom: .venv/installed-tools

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from preimage.errors import InputError
+from preimage.ray_cluster import Slots, check_shared, connected
 from studies import AT_IMAGENET, STUDIES, study, summary
 from studies.harness import SCALES, StudyError
 
@@ -17,6 +18,20 @@ def share(text: str) -> tuple[int, int]:
     if not (number.isdigit() and workers.isdigit() and 1 <= int(number) <= int(workers)):
         raise argparse.ArgumentTypeError(f"must be K/N with K from 1 to N, as 1/4, got {text!r}")
     return int(number) - 1, int(workers)
+
+
+def without(options: list[str], arguments: list[str]) -> list[str]:
+    """Arguments without some options and their values.
+
+    Example:
+        >>> without(["--workers"], ["blur", "--workers", "2", "--scale=smoke"])
+        ['blur', '--scale=smoke']
+    """
+    kept = list(arguments)
+    for name in options:
+        for place in reversed([k for k, word in enumerate(kept) if word.partition("=")[0] == name]):
+            del kept[place : place + (1 if "=" in kept[place] else 2)]
+    return kept
 
 
 def shared(workers: int, arguments: list[str]) -> int:
@@ -33,6 +48,22 @@ def shared(workers: int, arguments: list[str]) -> int:
         raise
 
 
+def shared_on(address: str, workers: int, arguments: list[str]) -> int:
+    """The same by tasks of a cluster of Ray, whose machines know this folder by the same path."""
+    ray = connected(address)
+    slots = Slots.of(ray.cluster_resources(), None, None)
+    command = [sys.executable, "-m", "studies", *arguments]
+    task = ray.remote(num_cpus=slots.threads, num_gpus=slots.gpus, max_retries=3)(measured)
+    here = str(Path.cwd())
+    return max(ray.get([task.remote([*command, "--worker", f"{k}/{workers}"], here) for k in range(1, workers + 1)]))
+
+
+def measured(command: list[str], here: str) -> int:
+    """A share, in a process of its own in the folder of the project."""
+    check_shared(here)
+    return subprocess.run(command, cwd=here).returncode
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one study, or list all of them."""
     scales = "smoke: seconds, to see that it works; small: at most two hours on two cores; paper: all of it; imagenet: "
@@ -46,6 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--worker", type=share, default=(0, 1), help="K/N: K-th of N shares; without it once at the end"
     )
     parser.add_argument("--workers", type=int, default=1, help="processes, each of which measures a share of the cases")
+    parser.add_argument("--ray", help="auto or HOST:PORT of a cluster of Ray, on which the --workers are its tasks")
     parser.add_argument("--classifier", help="of --scale imagenet: another than EfficientNet-Lite0, as of `preimage`")
     given = parser.parse_args(arguments)
     if given.name is None:
@@ -53,14 +85,13 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     if given.workers < 1 or (given.workers > 1 and given.worker != (0, 1)):
         parser.error(f"--workers must be at least 1, and without --worker, got {given.workers}")
-    if given.workers > 1:
-        words = list(sys.argv[1:] if arguments is None else arguments)
-        place = next(k for k, word in enumerate(words) if word.partition("=")[0] == "--workers")
-        del words[place : place + (1 if "=" in words[place] else 2)]
-        if code := shared(given.workers, words):
-            return code
-    options = {key: value for key, value in vars(given).items() if key not in ("name", "workers")}
+    options = {key: value for key, value in vars(given).items() if key not in ("name", "workers", "ray")}
     try:
+        if given.workers > 1 or given.ray:
+            words = without(["--workers", "--ray"], list(sys.argv[1:] if arguments is None else arguments))
+            code = shared_on(given.ray, given.workers, words) if given.ray else shared(given.workers, words)
+            if code:
+                return code
         print(study(given.name, **options))
     except (InputError, StudyError) as error:
         print(f"python -m studies: {error}", file=sys.stderr)

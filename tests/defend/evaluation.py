@@ -18,10 +18,10 @@ THREATS = [
 DEFENCES = {"none": None, "shifted": Shifted()}
 
 
-def evaluated(table: object, worker: tuple[int, int] = (0, 1), count: int = 8) -> list:
+def evaluated(table: object, worker: tuple[int, int] = (0, 1), count: int = 8, ray: str | None = None) -> list:
     images, labels = pictures(count, seed=4)
     return evaluate_defence(
-        trained(), images, labels, THREATS, DEFENCES, table=str(table), seed=3, batch=4, worker=worker
+        trained(), images, labels, THREATS, DEFENCES, table=str(table), seed=3, batch=4, worker=worker, ray=ray
     )
 
 

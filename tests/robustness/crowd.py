@@ -28,6 +28,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from preimage.in_use import lock
 from studies.harness.rows import append_rows
 
 WAYS = ("ray", "workers", "shards")
@@ -173,6 +174,14 @@ def cluster(way: str, environment: dict[str, str]) -> Iterator[None]:
     if way != "ray":
         yield
         return
+    with (Path(tempfile.gettempdir()) / f"preimage-ray-{PORT}.lock").open("a") as turn:  # tests run side by side
+        lock(turn, wait=True)
+        with _ray(environment):
+            yield
+
+
+@contextmanager
+def _ray(environment: dict[str, str]) -> Iterator[None]:
     temporary = tempfile.mkdtemp(prefix="r", dir="/tmp")  # the paths of its sockets must be short
     start = ["start", "--head", "--port", str(PORT), "--num-cpus", "2", "--include-dashboard", "false"]
     start += ["--node-ip-address", "127.0.0.1", "--temp-dir", temporary, "--object-store-memory", str(10**8)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -234,6 +235,39 @@ def test_processes_share_a_study_before_its_text_is_written(monkeypatch, capsys)
     assert capsys.readouterr().out == "denoising (0, 1)\n"
     assert main(["denoising", "--workers=2"]) == 2  # one of them failed
     assert not capsys.readouterr().out
+
+
+def test_a_cluster_measures_the_shares_of_a_study(monkeypatch, capsys):
+    commands, codes = [], iter([0, 0, 0, 2])
+
+    class Ray:
+        def cluster_resources(self):
+            return {"CPU": 2.0}
+
+        def remote(self, **own):
+            assert own["num_cpus"] == 1
+            return lambda do: SimpleNamespace(remote=do)
+
+        def get(self, found):
+            return found
+
+    def run(command, cwd):
+        commands.append(command[3:])
+        assert cwd == str(Path.cwd())
+        return SimpleNamespace(returncode=next(codes))
+
+    monkeypatch.setattr("studies.__main__.connected", lambda address: Ray())
+    monkeypatch.setattr("studies.__main__.subprocess.run", run)
+    monkeypatch.setattr("studies.__main__.study", lambda name, **options: f"{name} {options['worker']}")
+    assert main(["denoising", "--ray=auto", "--workers", "2", "--scale=smoke"]) == 0
+    assert commands == [["denoising", "--scale=smoke", "--worker", f"{k}/2"] for k in (1, 2)]
+    assert capsys.readouterr().out == "denoising (0, 1)\n"
+    assert main(["denoising", "--ray", "auto", "--workers=2"]) == 2
+
+
+def test_a_cluster_that_is_none_is_one_line(capsys):
+    assert main(["denoising", "--ray", "nonsense"]) == 2
+    assert capsys.readouterr().err == "python -m studies: --ray must be auto or HOST:PORT, got 'nonsense'\n"
 
 
 @pytest.mark.parametrize("wrong", [["--workers", "0"], ["--workers", "2", "--worker", "1/2"], ["--workers", "two"]])

@@ -105,7 +105,8 @@ def _crew(asked: FolderOptions, gpus: tuple[str, ...], threads: int | None) -> _
         return _Crew(partial(ProcessRun, workers=workers), workers.count)
     if asked.workers is not None or gpus:
         raise InputError("--ray chooses the machines: leave --workers and --gpus out", code="option")
-    from preimage.folders.cluster import RayRun, Slots, connected
+    from preimage.folders.cluster import RayRun
+    from preimage.ray_cluster import Slots, connected
 
     ray = connected(asked.ray)
     slots = Slots.of(ray.cluster_resources(), threads, asked.gpu_share)

@@ -21,6 +21,7 @@ from preimage.classifiers.model_file import short_fingerprint
 from preimage.defend.adaptive import bpda_eot, prior_perturbation
 from preimage.defend.attacks import PGD_STEPS, attack
 from preimage.defend.checks import checked_images, checked_labels, checked_model, whole_number
+from preimage.defend.cluster import share_out
 from preimage.defend.defence import Defence, DefendedClassifier
 from preimage.defend.table import COLUMNS, KEY, Accuracy, Row, Table, accuracies
 from preimage.defend.threat import NONE, UNATTACKED, Threat
@@ -42,6 +43,7 @@ def evaluate_defence(
     samples: int = 1,
     batch: int = 32,
     worker: tuple[int, int] = (0, 1),
+    ray: str | None = None,
 ) -> list[Accuracy]:
     """Accuracy on unattacked and on attacked images, behind each defense; every result is written at once.
 
@@ -69,16 +71,23 @@ def evaluate_defence(
         batch: images that are attacked and purified side by side.
         worker: (k, n): this process does the k-th of n shares of the batches, and others may write to the same table meanwhile
             (not on Windows).
+        ray: "auto" or HOST:PORT of a cluster of Ray (`preimage[ray]`), each of whose cores does one batch at a time; the table is
+            then on storage that all machines share. A lost machine's batch is begun again on another.
 
     Returns:
         The accuracies over all images of this call that are in the table; while other workers compute, not all of them.
 
     Raises:
-        InputError: images, labels, attacks, defenses or a table that cannot be used, or a classifier without gradient.
+        InputError: images, labels, attacks, defenses or a table that cannot be used, a classifier without gradient, or a cluster
+            that does not answer.
     """
     number, workers = worker
     if not 0 <= number < workers:
         raise InputError(f"worker must be (k, n) with k from 0 to n - 1, got {worker}")
+    if ray is not None and workers > 1:
+        raise InputError(
+            "worker shares the batches out by hand, ray does it itself: give one of the two", code="option"
+        )
     whole_number(batch, "batch")
     whole_number(samples, "samples")
     _check_defences(defences)
@@ -99,6 +108,10 @@ def evaluate_defence(
             check_gradient(model, first_image)
         evaluation = _Evaluation(model, images, labels, defences, seed, samples)
         kept = Table(table, columns=COLUMNS, key=KEY)
+        if ray is not None:
+            given = {"model": model, "images": images, "labels": labels, "attacks": attacks, "defences": defences}
+            given |= {"table": str(Path(table).absolute()), "seed": seed, "samples": samples, "batch": batch}
+            share_out(ray, evaluate_defence, given, shares=-(-len(images) // batch))
         known = kept.known()
         for first in list(range(0, len(images), batch))[number::workers]:
             chosen = range(first, min(first + batch, len(images)))

@@ -10,117 +10,20 @@ Not Ray Data: that is made for rows of seconds which stream from one operation t
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from preimage.errors import InputError
-from preimage.extras import require
 from preimage.folders.run import GRACE, Doing, FolderRun, Turn
 from preimage.folders.work import Ended
 from preimage.folders.worker import take_turn, turn_line
+from preimage.ray_cluster import Slots, check_shared, reason_of
 
-TIMEOUT = 10.0  # seconds until an address is said not to answer
 TOLD_EVERY = 2.0  # seconds between two words of a task
 LOOKED_EVERY = 1.0  # seconds between two looks at what is done
 AHEAD = 2  # tasks for each slot, so that none waits for the next
-
-
-@dataclass(frozen=True)
-class Slots:
-    """What a picture takes of a cluster, and how many find room at once.
-
-    Args:
-        threads: processor threads of each.
-        gpus: the part of a GPU of each.
-        count: how many find room.
-    """
-
-    threads: int
-    gpus: float
-    count: int
-
-    @classmethod
-    def of(cls, resources: dict[str, float], threads: int | None, gpu_share: float | None) -> Slots:
-        """Of the resources of a cluster; each picture takes a core and, where there are GPUs, one of these, if nothing is stated.
-
-        Raises:
-            InputError: more than the cluster has.
-        """
-        cores, cards = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
-        own, share = threads or 1, gpu_share if gpu_share is not None else min(1.0, cards)
-        count = min([cores // own] + ([cards / share] if share else []))
-        if count < 1:
-            raise InputError(
-                f"the cluster has {cores:g} cores and {cards:g} GPUs, an image is to take {own} and {share:g}: "
-                "lower --threads or --gpu-share, or add machines",
-                code="option",
-            )
-        return cls(own, share, int(count))
-
-
-def connected(address: str) -> Any:
-    """The module `ray`, connected to a cluster: "auto" is the one that runs on this machine, or that RAY_ADDRESS names.
-
-    Raises:
-        InputError: no Ray, no cluster, an address that does not answer within 10 seconds, another version.
-    """
-    require("ray")
-    stated = os.environ.get("RAY_ADDRESS", "auto") if address == "auto" else address
-    if stated != "auto":
-        _reach(stated)
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    import ray
-
-    try:
-        ray.init(
-            stated, namespace="preimage", log_to_driver=False, logging_level=logging.CRITICAL, ignore_reinit_error=True
-        )
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        if address == "auto" and stated == "auto":
-            raise InputError("--ray auto: no cluster runs on this machine: ray start --head", code="option") from error
-        raise InputError(f"--ray {address}: {_line(error)}", code="option") from error
-    return ray
-
-
-def _reach(address: str) -> None:
-    """See that a cluster answers: `ray.init` would wait for minutes, for whatever else listens there as well.
-
-    Raises:
-        InputError: an address without a port, or that does not answer.
-    """
-    host, _, port = address.rpartition("//")[2].partition("?")[0].rpartition(":")
-    if not host or not port.isdigit():
-        raise InputError(f"--ray must be auto or HOST:PORT, got {address!r}", code="option")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), TIMEOUT).close()
-        healthy = (
-            address.startswith("ray://")
-            or not subprocess.run(
-                [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address],
-                capture_output=True,
-                timeout=TIMEOUT,
-            ).returncode
-        )
-        reason = None if healthy else "no cluster of this version of Ray"
-    except (TimeoutError, subprocess.TimeoutExpired):
-        reason = f"no answer within {TIMEOUT:g} seconds"
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-    if reason is not None:
-        raise InputError(f"--ray {address}: {reason}: is it the address that ray start --head printed?", code="option")
-
-
-def _line(error: BaseException) -> str:
-    """What it says in its last line: those before are the traceback of another process, if anything."""
-    return (str(error).strip() or type(error).__name__).splitlines()[-1]
 
 
 class Board:
@@ -182,10 +85,7 @@ def _task(line: str, name: str, board: Any, here: str, out: str) -> tuple[str, s
         return None
     with contextlib.suppress(OSError):  # of which absolute paths have no need
         os.chdir(here)
-    if not Path(out).is_dir():
-        raise FileNotFoundError(
-            f"{socket.gethostname()} has no folder {out}: give paths of storage that all machines share"
-        )
+    check_shared(out)
     try:
         ended = take_turn(line, stops=teller.stops, shows=teller.shows)
     finally:
@@ -253,7 +153,7 @@ class RayRun(FolderRun):
         try:
             said = self._ray.get(reference)
         except Exception as error:  # none of a picture's own, these are in what a task says: the cluster cannot do it
-            self.broken: str | None = _line(error) if self.broken is None else self.broken
+            self.broken: str | None = reason_of(error) if self.broken is None else self.broken
             self.stop()
             return
         if said is not None:
