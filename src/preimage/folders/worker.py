@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -98,6 +99,7 @@ def main() -> int:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: worker.ends.set())
+    import_module("preimage.engine.fit")  # what cannot be imported ends it before it has an image
     worker.say({"ready": True})
     for line in worker.turns():
         worker.take(line)
