@@ -68,6 +68,7 @@ def test_the_report_has_every_fit(clean, run):
     assert report["curves"][chosen][report["steps"] - 1] == max(map(max, report["curves"]))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("degradation", "task", "flags"),
     [
@@ -136,6 +137,7 @@ def test_an_existing_file_is_replaced_only_if_asked(clean, run):
         Path(name).unlink()
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX systems")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_no_recipe_and_a_checkpoint_to_go_on_from(clean, run, monkeypatch, number):

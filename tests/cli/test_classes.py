@@ -35,6 +35,7 @@ def test_classes_are_named_in_the_report(weights, run):
     assert "--classes" not in ran.out
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "command", [("maximize", "--target", "dog"), ("counterfactual", "noisy.png", "--target", "cat"),
                 ("inspect", "noisy.png", "--steps", 12)],

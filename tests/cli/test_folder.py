@@ -75,6 +75,7 @@ def test_a_dry_run_does_nothing_and_says_what_it_would(scans, run):
     assert not Path("out").exists()
 
 
+@pytest.mark.long
 def test_two_shares_do_all_and_nothing_twice(scans, run):
     for k in (1, 2):
         run("denoise", str(scans), "-o", "out", "--recursive", "--shard", f"{k}/2", *STEPS)
@@ -82,6 +83,7 @@ def test_two_shares_do_all_and_nothing_twice(scans, run):
     assert "3 done before, 1 failed before" in run("denoise", str(scans), "-o", "out", "--recursive", *STEPS).out
 
 
+@pytest.mark.long
 def test_a_list_by_standard_input_and_what_is_in_the_way(scans, run, monkeypatch):
     Path("list.txt").write_text("scans/a.png\nscans/page/c.png\n")
     Path("out/scans").mkdir(parents=True)

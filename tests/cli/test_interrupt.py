@@ -60,6 +60,7 @@ def test_ctrl_c_writes_the_best_so_far_and_keeps_the_checkpoint(long, run):
     assert Path("out.png").read_bytes() == Path("whole.png").read_bytes()
 
 
+@pytest.mark.long
 def test_killed_at_random_moments_and_resumed_gives_the_same_bytes(long, run):
     extra = ("--film", "film.gif", "--every", "40", "--figure", "figure.png", "--reference", "clean.png")
     pause = random.Random(time.time_ns())

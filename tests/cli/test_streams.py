@@ -29,6 +29,7 @@ def shell(command: str, **environment: str) -> subprocess.CompletedProcess[bytes
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "streams",
     ["2>&-", ">&- 2>&-", ">/dev/full 2>/dev/full", "2>&1 | true"],

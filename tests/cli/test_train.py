@@ -141,6 +141,7 @@ def test_the_loss_estimator_alone(colors, run, spec):
 # ---------------------------------------------------------------------- kept, interrupted, resumed
 
 
+@pytest.mark.long
 def test_killed_and_resumed_it_is_the_same_model(colors, run):
     tokens = [str(token) for token in ("colors", *SMALL, "--epochs", 6)]
     command = [sys.executable, "-m", "preimage", "train", *tokens, "-o", "model.pt", "--quiet"]

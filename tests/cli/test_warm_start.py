@@ -207,6 +207,7 @@ def end(run: Any, *tokens: object, at: int, kill: bool) -> None:
             assert run(*tokens).code == 143
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX systems")
 @pytest.mark.parametrize(
     ("at", "kill", "reference"),
@@ -225,6 +226,7 @@ def test_pages_resumed_give_the_same_bytes(here, run, at, kill, reference):
     assert not list(here.glob("*.checkpoint"))
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX systems")
 @pytest.mark.parametrize("every", [1, 100])
 @pytest.mark.parametrize("kill", [True, False], ids=["killed", "asked"])

@@ -122,6 +122,7 @@ def test_the_model_file_is_read_again(run, tmp_path):
     write_trained(run.result(), tmp_path / "model.pt", overwrite=True)
 
 
+@pytest.mark.long
 def test_a_checkpoint_of_any_moment_continues_after_the_last_complete_epoch(data, run, tmp_path):
     first = train(data, **BRIEF)
     for _ in range(4):  # two batches, the end of the first epoch, a batch of the second

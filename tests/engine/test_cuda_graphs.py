@@ -102,6 +102,7 @@ def test_a_result_asked_for_between_two_readings_knows_every_step():
     assert fit.tracker.kept_step[0] == before
 
 
+@pytest.mark.long
 @each_rule
 def test_looking_at_the_result_between_two_readings_changes_nothing(rule):
     plain, looked_at = (fitted(rule(), read_every=READ_EVERY) for _ in range(2))

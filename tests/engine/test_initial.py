@@ -108,6 +108,7 @@ def test_weights_are_those_of_the_stop_however_far_a_copy_goes_on():
         assert not all(torch.equal(now[name], value) for name, value in other["network"].items())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("recipe", [THIN, THIN_ADAM], ids=["muon", "adam"])
 @pytest.mark.parametrize("level", [0.0, 1.0])
 def test_a_cut_to_another_scene_is_no_divergence(recipe, level):

@@ -39,6 +39,7 @@ MIXED: dict[str, Callable[[], Fit]] = {
 }
 
 
+@pytest.mark.long
 def test_eight_threads_of_mixed_fits_give_what_each_gives_alone():
     """While another one draws from PyTorch's global generator, which none of them may read or set."""
 

@@ -39,6 +39,7 @@ def model(request, tmp_path_factory) -> TrainedModel:
         return transformer(tmp_path_factory.mktemp("vit")) if request.param == "hf" else as_model(request.param)
 
 
+@pytest.mark.long
 def test_a_counterfactual(model):
     one = counterfactual(picture(48, 40), classifier=model, **SETTINGS).run()
     assert one.image.shape == (1, 3, 48, 40)

@@ -59,6 +59,7 @@ OUTPUTS = ["labels", "label-probabilities"]
 # ---------------------------------------------------------------------- counterfactual
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize(
     ("colors", "target", "is_to_be"),
@@ -183,6 +184,7 @@ def test_an_option_states_labels_for_any_classifier():
     assert exclusive.output is None
 
 
+@pytest.mark.long
 def test_a_checkpoint_of_labels_goes_on_as_if_it_had_not_ended():
     def started():
         return counterfactual(painted(0.8, 0.3, 0.3), classifier=labels(), target="red", class_weight=2.0, **SETTINGS)

@@ -55,6 +55,7 @@ def test_a_strip_goes_from_none_of_the_change_to_all_of_it():
     assert torch.allclose(strip[-1][1], one.changed)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("ending", [".gif", ".webp"])
 @pytest.mark.parametrize("options", [{}, {"count": 2}])
 def test_a_film_goes_from_the_picture_to_the_counterfactual(tmp_path, ending, options):

@@ -37,6 +37,7 @@ def test_one_hot_pixel_does_not_darken_a_16_bit_picture():
     assert display_range(as_picture(picture(1))) == (0.0, 1.0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("channels", "dtype"), [(3, np.uint8), (2, np.uint16), (1, np.float32), (5, np.uint8)])
 def test_equal_results_give_equal_bytes(channels, dtype, tmp_path: Path):
     for name in ("a.png", "b.png"):

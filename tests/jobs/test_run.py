@@ -193,6 +193,7 @@ def processes(*commands: tuple[str, ...]) -> list[tuple[int, str]]:
     return [(process.returncode, err) for process in begun for _, err in [process.communicate(timeout=300)]]
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.name == "nt", reason="hard links")
 def test_of_processes_with_one_output_one_writes(here):
     found = processes(*[("denoise", "noisy.png", "-o", "out.png", "--quiet")] * 2)
@@ -205,6 +206,7 @@ def test_of_processes_with_one_output_one_writes(here):
     assert not list(here.glob(".preimage*"))
 
 
+@pytest.mark.long
 def test_processes_at_once_give_what_each_gives_alone(here):
     names = [f"p{seed}" for seed in range(2)]
     for seed, name in enumerate(names):

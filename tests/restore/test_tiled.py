@@ -215,6 +215,7 @@ def test_a_gap_wider_than_a_tile_is_told():
 # ---------------------------------------------------------------------- JPEG
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("orientation", "color"), [(1, True), (6, True), (3, False), (8, False)])
 def test_tiles_hold_whole_blocks_of_the_file(orientation, color):
     picture = as_picture(grey_jpeg(orientation=orientation, color=color))

@@ -63,6 +63,7 @@ def with_noise(clean: torch.Tensor, sigma: float) -> torch.Tensor:
 CASES = [(name, stated) for name in PICTURES for stated in (False, True) if (name, stated) != ("page", True)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "stated"), CASES)
 @pytest.mark.parametrize("sigma", [1.0, 2.0])
 def test_with_little_noise_it_is_never_worse_than_given(name, sigma, stated):
@@ -75,6 +76,7 @@ def test_with_little_noise_it_is_never_worse_than_given(name, sigma, stated):
         assert float((result.image - given).square().mean().sqrt()) < 1.1 * sigma / 255
 
 
+@pytest.mark.long
 def test_small_gray_pictures_full_of_detail_are_stopped_near_their_best():
     """On the mean: how near a single one is depends on how the processor rounds; 0.05, 0.4 and 0.7 dB were seen."""
     lost = []

@@ -58,6 +58,7 @@ def test_pictures_that_were_learned_from_come_in_turn_from_the_training_part(tmp
         assert torch.equal(image, torch.from_numpy(pictures[number]).movedim(-1, 0) / 255)
 
 
+@pytest.mark.long
 def test_a_missing_robust_classifier_is_trained_against_attacks_and_kept(tmp_path, monkeypatch):
     random = np.random.default_rng(0)
     (tmp_path / "cifar10").mkdir()

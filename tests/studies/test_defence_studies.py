@@ -224,6 +224,7 @@ def test_pictures_by_which_steps_are_chosen_are_classified_correctly(tmp_path):
     assert torch.equal(classifier(found.images).argmax(1), found.labels)
 
 
+@pytest.mark.long
 def test_scores_are_known_by_their_classifier_and_settings(tmp_path):
     study = Run("defence_table", "smoke", None, tmp_path)
     table = defence_table.STUDY.measured[1]

@@ -89,6 +89,7 @@ def test_held_out_lesions_come_with_their_own_names_and_masks(folder):
         assert each.area == pytest.approx((50 + 5 * int(each.name[1:])) / 150, abs=0.01)
 
 
+@pytest.mark.long
 def test_a_missing_classifier_is_trained_as_the_command_does_and_kept(folder, capfd, monkeypatch):
     few = "--turned --epochs 2 --batch 4 --backbone thin_resnet10 --device cpu"
     monkeypatch.setitem(classifiers.OPTIONS, "lesions", few)

@@ -64,6 +64,7 @@ def test_saliency_lies_over_the_picture(explained: Page, photo: bytes):
     assert f"--classifier {NAME}" in done["command"]
 
 
+@pytest.mark.long
 def test_a_counterfactual_shows_its_probabilities(explained: Page, photo: bytes):
     file = explained.upload(photo)["id"]
     job = explained.job("counterfactual", file, options={"classifier": NAME, "steps": 12, "layer": "0"})

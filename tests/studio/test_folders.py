@@ -82,6 +82,7 @@ def test_a_folder_is_restored_and_its_pictures_are_looked_at(rooted: Page, root:
     assert rooted.until(path, lambda found: found["state"] == "done")["counts"]["done"] == 3
 
 
+@pytest.mark.long
 def test_a_folder_run_can_be_stopped_and_goes_on(rooted: Page, root: Path):
     body = {"path": "scans/day 1", "out": "slow", "task": "denoise", "options": {"steps": 5000, "stop": "steps"}}
     run = rooted.post("/api/folders", body).json

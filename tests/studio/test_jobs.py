@@ -126,6 +126,7 @@ def test_a_job_can_be_cancelled_and_keeps_the_best(page: Page, photo: bytes):
     assert pixels(page.get(f"{path}/view/output").body).shape == (32, 32, 3)
 
 
+@pytest.mark.long
 def test_a_job_pauses_and_goes_on(page: Page, photo: bytes):
     job = page.job("denoise", page.upload(photo)["id"], options=LONG)
     path = f"/api/jobs/{job['id']}"
@@ -147,6 +148,7 @@ def test_a_job_pauses_and_goes_on(page: Page, photo: bytes):
     assert page.get(path).status == 404
 
 
+@pytest.mark.long
 def test_a_job_that_goes_on_can_be_ended_while_its_last_process_is_still_leaving(page: Page, photo: bytes):
     job = page.job("denoise", page.upload(photo)["id"], options=LONG)
     path = f"/api/jobs/{job['id']}"
@@ -160,6 +162,7 @@ def test_a_job_that_goes_on_can_be_ended_while_its_last_process_is_still_leaving
     assert "output" in ended["outputs"]
 
 
+@pytest.mark.long
 def test_a_job_at_work_can_be_deleted(page: Page, folder: Path, photo: bytes):
     job = page.job("denoise", page.upload(photo)["id"], options=LONG)
     page.until(f"/api/jobs/{job['id']}", lambda found: found["step"] > 0)
@@ -265,6 +268,7 @@ def test_the_stream_tells_what_changes_and_that_the_server_ends(tmp_path: Path, 
     assert "running" in states
 
 
+@pytest.mark.long
 def test_a_job_outlives_the_server(tmp_path: Path, photo: bytes):
     with served(tmp_path) as (page, _):
         file = page.upload(photo)["id"]

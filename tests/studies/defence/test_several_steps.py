@@ -32,6 +32,7 @@ def fits(monkeypatch):
     return made
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("recipe", [RECIPE, BRIEF], ids=["last output", "average"])
 @pytest.mark.parametrize("batch", [2, 64])
 def test_each_is_the_purification_that_ends_there(recipe, batch):
