@@ -6,6 +6,7 @@ python -m tools.studio_pictures              # about ten minutes on two cores; n
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -125,6 +126,14 @@ def stop(shots: Shots) -> None:
     tab.close()
 
 
+def train_as_the_example(studio: Studio) -> None:
+    """The classifier of the tests has seen fewer drawings than that of examples/counterfactual.py."""
+    place = studio.folder / "work" / "discs.py"
+    text = place.read_text(encoding="utf-8")
+    place.write_text(text.replace("draw_shapes(400, 64), epochs=3", "draw_shapes(1200, 64)"), encoding="utf-8")
+    subprocess.run([sys.executable, "-c", "import discs; discs.classifier()"], cwd=place.parent, check=True)
+
+
 def explain(shots: Shots) -> None:
     sys.path.insert(0, str(REPOSITORY / "examples"))
     drawing = import_module("shapes").draw_shapes(1, 64, seed=1).pictures[0].permute(1, 2, 0).numpy()
@@ -160,7 +169,7 @@ def folder(shots: Shots) -> None:
     tab.page.locator("[name=steps]").fill("200")
     tab.page.get_by_role("button", name="Restore the folder").click()
     tab.until(lambda: tab.page.locator(".table th button").count() == 6, "six results")
-    tab.page.get_by_role("button", name="rocket.png").click()
+    tab.page.get_by_role("button", name="cup.png").click()
     tab.page.get_by_role("slider", name="Boundary between before and after").wait_for()
     shots.take("folder", tab)
     tab.close()
@@ -207,6 +216,7 @@ def main() -> int:
     given = parser.parse_args()
     given.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as place, chromium() as browser, running(Path(place) / "studio") as studio:
+        train_as_the_example(studio)
         for name in given.only:
             SCENARIOS[name](Shots(browser, studio, given.output))
     return 0

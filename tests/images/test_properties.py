@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 import pytest
 import tifffile
 import torch
@@ -170,13 +172,15 @@ def test_an_array_comes_back_as_it_was(data: st.DataObject) -> None:
 
 def test_what_a_format_cannot_hold_is_refused_before_it_is_written(tmp_path: Path) -> None:
     """Whatever array and whatever extension: a file that holds it, or one line and no file."""
+    extras = {"FITS": find_spec("astropy"), "HEIC": find_spec("pillow_heif")}
+    writable = sorted(suffix for suffix, form in EXTENSIONS.items() if extras.get(form.name, True))
 
     @examples(60)
     @given(st.data())
     def holds(data: st.DataObject) -> None:
         dtype = data.draw(st.sampled_from(["uint8", "uint16", "int16", "float32", "float64"]))
         array = data.draw(any_array(Kind("", dtype, data.draw(st.integers(1, 5)))))
-        suffix = data.draw(st.sampled_from(sorted(EXTENSIONS)))
+        suffix = data.draw(st.sampled_from(writable))
         picture = as_picture(array)
         path = tmp_path / f"a{suffix}"
         path.unlink(missing_ok=True)
@@ -192,6 +196,8 @@ def test_what_a_format_cannot_hold_is_refused_before_it_is_written(tmp_path: Pat
             assert set(tmp_path.iterdir()) == others
         else:
             picture.write(picture.tensor, path)
-            assert read(path).tensor.shape == picture.tensor.shape
+            if (suffix, channels) == (".avif", 1) and int(PIL.__version__.partition(".")[0]) < 13:
+                channels = 3  # that Pillow writes gray as colors
+            assert read(path).tensor.shape == (1, channels, *size)
 
     holds()

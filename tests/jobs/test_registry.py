@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import MISSING, fields
 from typing import Any
 
 import pytest
@@ -59,8 +60,11 @@ RANGES = [each for each in OPTIONS if has_range(each.values[2])]
 
 @pytest.mark.parametrize(("options", "name", "stated"), RANGES)
 def test_ranges_are_checked(options: Any, name: str, stated: Option):
-    required = {"classifier": "any.pt", "degradation": "gaussian:25", "kernel": "gaussian:1", "flash": "flash.png"}
-    given = {each: value for each, value in required.items() if each in described(options)}
+    known = {"classifier": "any.pt", "degradation": "gaussian:25", "kernel": "gaussian:1", "flash": "flash.png"}
+    required = [f.name for f in fields(options) if f.default is MISSING and f.default_factory is MISSING]
+    given = {each: known.get(each, "1") for each in required} | {
+        k: v for k, v in known.items() if k in described(options)
+    }
     for value in outside(stated):
         with pytest.raises(InputError) as error:
             options(**{**given, name: value})

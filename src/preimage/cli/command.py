@@ -186,12 +186,16 @@ def _flags(each: Any) -> tuple[str, ...]:
     return each.metadata["option"].flags_of(each.name)
 
 
+_HAS_METAVAR = "metavar" in inspect.signature(Parameter).parameters  # since Cyclopts 5
+
+
 def _option(options: Any, each: Any) -> inspect.Parameter:
     """An option on the command line, with its type and help."""
     stated: Option = each.metadata["option"]
     kind = _type(options, each)
     members = [member for member in members_of(kind) if member is not type(None)]
     words_or_numbers = all(member in (int, str) or get_origin(member) is Literal for member in members)
+    own: dict[str, Any] = {"metavar": stated.metavar} if stated.metavar and _HAS_METAVAR else {}
     parameter = Parameter(
         name=_flags(each),
         help=stated.help,
@@ -200,6 +204,7 @@ def _option(options: Any, each: Any) -> inspect.Parameter:
         show_default=None if each.default not in (None, False, MISSING) else False,
         # What is on by default in some cases can be switched off.
         negative=f"--no-{each.name.replace('_', '-')}" if bool in members and each.default is None else (),
+        **own,
     )
     return _keyword(each.name, kind, parameter, inspect.Parameter.empty if each.default is MISSING else each.default)
 

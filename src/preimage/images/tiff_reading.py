@@ -215,7 +215,7 @@ def _decoded(tif: TiffFile, choice: Choice, planes: NDArray[Any], path: Path, na
                 return series.asarray()
             return tif.asarray(key=planes.ravel().tolist(), series=choice.number)
         except (ValueError, NotImplementedError, ImportError) as error:
-            if "imagecodecs" not in str(error):
+            if "imagecodecs" not in str(error) and "COMPRESSION" not in str(error):  # the latter before tifffile 2026
                 raise
     pages: Any = series.pages
     return np.stack([decode_page(path, pages[int(plane)].index, keyframe, name) for plane in planes.ravel()])

@@ -47,7 +47,8 @@ class RiskTracker(HeldOutTracker):
     def __init__(self, rule: HeldOut, problem: Problem, mask: torch.Tensor, total: int) -> None:
         if problem.noise_level is None:
             raise InputError(
-                "the risk rule needs the noise level: give the problem a noise_level, or use held_out()", code="noise"
+                "the risk rule needs the noise level: give the problem a noise_level, or use held_out(), --stop held-out",
+                code="noise",
             )
         super().__init__(rule, problem, mask, total)
         self.level: float | torch.Tensor = problem.noise_level

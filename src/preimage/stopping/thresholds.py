@@ -106,7 +106,8 @@ class Discrepancy(StoppingRule):
     def tracker(self, problem: Problem, *, members: int, total: int) -> Tracker:
         level = problem.noise_level if self.sigma is None else self.sigma**2
         if level is None:
-            raise InputError("the discrepancy rule needs sigma: discrepancy(sigma=...) or --sigma", code="noise")
+            way_out = "state it (discrepancy(sigma=...), --sigma where there is one) or use held_out(), --stop held-out"
+            raise InputError(f"the discrepancy rule needs sigma: {way_out}", code="noise")
         measured = problem if self.distance is None else replace(problem, distance=self.distance)
         return DiscrepancyTracker(self, measured, self.factor * level, members=members, total=total)
 
