@@ -113,6 +113,13 @@ class Problem:
             names.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
         return names
 
+    def steady_terms(self) -> list[int]:
+        """The numbers of the terms that have one value for one image, data term (0) first: all but those that draw at random
+        whenever they are computed, which say so by an attribute `is_random`.
+        """
+        terms = enumerate((each for _, each in self.regularizers), 1)
+        return [0, *(i for i, each in terms if not getattr(each, "is_random", False))]
+
     def members(self, indices: Sequence[int]) -> Problem:
         """The problem of some members, in that order; what serves all members stays as it is."""
         if list(indices) == list(range(self._members())):
@@ -240,6 +247,11 @@ class Each:
 
     def __len__(self) -> int:
         return len(self.functions)
+
+    @property
+    def is_random(self) -> bool:
+        """Whether one of them draws at random whenever it is computed."""
+        return any(getattr(each, "is_random", False) for each in self.functions)
 
     def __call__(self, x: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
         if len(x) != len(self):

@@ -10,7 +10,7 @@ from specimens import THIN, fit_of, noisy
 
 from preimage.engine.divergence import SNAPSHOT_EVERY, TRIES
 from preimage.engine.fit import Fit
-from preimage.problem import Problem
+from preimage.problem import Each, Problem
 
 
 class Spoiled:
@@ -65,3 +65,38 @@ def test_a_fit_that_keeps_diverging_is_given_up_with_its_best():
     assert bool(torch.isfinite(result.image).all())
     assert result.reason_code == "diverged"
     assert "lower rate" in result.reason
+
+
+class Noisy:
+    """A term that is now and then a hundred times what it was, as the class term of altered copies."""
+
+    def __init__(self, is_random: bool) -> None:
+        self.is_random, self.count = is_random, 0
+
+    def __call__(self, x):
+        self.count += 1
+        return x.square().flatten(1).mean(1) * (100 if self.count > 30 and self.count % 3 else 0.01)
+
+
+@pytest.mark.parametrize("members", [1, 2])
+@pytest.mark.parametrize("is_random", [True, False])
+def test_what_a_random_term_jumps_by_is_no_divergence(is_random, members):
+    recipe = replace(THIN, steps=60)
+    prior = recipe.prior(3, (32, 32), members=members, device="cpu")
+    term = Noisy(is_random) if members == 1 else Each([Noisy(is_random), Noisy(is_random)])
+    fit = Fit(Problem(noisy(), regularizers=((0.01, term),)), prior, recipe=recipe, restarts=1)
+    result = fit.run()
+    assert (result.reason_code != "diverged") is is_random
+    assert bool(result.history.events) is not is_random
+
+
+def test_of_a_random_term_what_is_not_finite_is_a_divergence():
+    def broken(x):
+        return x.flatten(1).mean(1) * float("nan")
+
+    broken.is_random = True
+    recipe = replace(THIN, steps=20)
+    result = Fit(
+        Problem(noisy(), regularizers=((1.0, broken),)), recipe.prior(3, (32, 32), device="cpu"), recipe=recipe
+    ).run()
+    assert result.reason_code == "diverged"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -18,10 +18,16 @@ TRIES = 4
 
 
 class DivergenceGuard:
-    """Watches the losses of every member of a fit and holds a snapshot of each: weights, optimizer and average."""
+    """Watches the losses of every member of a fit and holds a snapshot of each: weights, optimizer and average.
 
-    def __init__(self, theta: Theta, outputs: Averages) -> None:
-        self._theta, self._outputs = theta, outputs
+    Args:
+        theta, outputs: of the fit.
+        steady: the numbers of the terms whose jumps say something; of the others, which draw at random at every step, only
+            whether they are finite.
+    """
+
+    def __init__(self, theta: Theta, outputs: Averages, steady: Sequence[int]) -> None:
+        self._theta, self._outputs, self._steady = theta, outputs, list(steady)
         members = range(len(theta.prior))
         self._level = [math.inf for _ in members]  # the smoothed loss
         self._tries = [0 for _ in members]
@@ -29,13 +35,14 @@ class DivergenceGuard:
 
     def watch(self, index: int, members: list[int], table: torch.Tensor) -> list[str]:
         """Check the losses of one step, (terms, b); roll back members that diverged, and return a sentence for each."""
-        losses = table.sum(0).tolist()
+        wholes = table.sum(0).tolist()
+        losses = wholes if len(self._steady) == len(table) else table[self._steady].sum(0).tolist()
         events: list[str] = []
         good: list[int] = []
         for i in members:
-            if self._diverged(i, losses[i]):
+            if not math.isfinite(wholes[i]) or self._diverged(i, losses[i]):
                 rate = self._roll_back(i)
-                jump = f"step {index}, fit {i + 1}: the loss jumped to {losses[i]:.3g}"
+                jump = f"step {index}, fit {i + 1}: the loss jumped to {wholes[i]:.3g}"
                 events.append(f"{jump}; back to the last good state, rate {rate:.3g}")
                 continue
             known = math.isfinite(self._level[i])
@@ -46,8 +53,6 @@ class DivergenceGuard:
         return events
 
     def _diverged(self, i: int, loss: float) -> bool:
-        if not math.isfinite(loss):
-            return True
         if self._level[i] < 0:  # of what is made ever larger (an activation) no loss is a jump
             return False
         return self._outputs.counts[i] > SETTLED and loss > JUMP * max(self._level[i], 1e-12)

@@ -108,7 +108,7 @@ class Fit(Run):
         self.descent: Descent = Descent(prior, self.members, problem, self.theta)
         self.outputs: Averages = Averages(self.recipe, len(prior))
         self.history: History = History(problem.term_names())
-        self.guard: DivergenceGuard = DivergenceGuard(self.theta, self.outputs)
+        self.guard: DivergenceGuard = DivergenceGuard(self.theta, self.outputs, problem.steady_terms())
         self.judge: Judge = Judge(tracker, self.guard, len(prior))
         self.stopped: list[int] = self.judge.stopped  # the step at which each member stopped; 0: it is still active
         self.index: int = 0

@@ -92,6 +92,11 @@ class ClassTerm:
         """Whether it needs a forward pass of its own."""
         return self.is_altered and self.forward.is_altering
 
+    @property
+    def is_random(self) -> bool:
+        """Whether it is of copies, which are others at every step."""
+        return (self.is_altered and self.forward.copies is not None) or any(each.is_random for each in self.further)
+
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         passed = self.forward.of_copies(x) if self.is_apart else self.forward(x)
         own = self.loss(passed.logits).unflatten(0, (len(x), -1)).mean(1)

@@ -85,14 +85,16 @@ class ResultBuilder:
         if self.absent:
             confidence, valid = 1 - confidence, not valid
         lines = dict.fromkeys([self.prediction, self.target, *rows[2].argsort(descending=True)[:2].tolist()])
-        interrupted = result.reason_code == "interrupted"
+        # A fit that was given up says so itself; of several pairs it is known of the first alone.
+        alone = len(result.image) == 2
+        by_fit = result.reason_code == "interrupted" or (alone and result.reason_code == "diverged")
         return extended(
             result,
             Counterfactual,
             image=self._at_full_size(changed, change),
             kept_step=result.kept_step[member : member + 1],
-            reason_code=result.reason_code if interrupted else tracker.reason_code(member),
-            reason=result.reason if interrupted else tracker.reason(member),
+            reason_code=result.reason_code if by_fit else tracker.reason_code(member),
+            reason=result.reason if by_fit else tracker.reason(member),
             given=x0,
             changed=changed,
             reconstruction=reconstruction,
