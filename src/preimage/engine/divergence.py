@@ -23,11 +23,12 @@ class DivergenceGuard:
     Args:
         theta, outputs: of the fit.
         steady: the numbers of the terms whose jumps say something; of the others, which draw at random at every step, only
-            whether they are finite.
+            whether they are finite. None: all.
     """
 
-    def __init__(self, theta: Theta, outputs: Averages, steady: Sequence[int]) -> None:
-        self._theta, self._outputs, self._steady = theta, outputs, list(steady)
+    def __init__(self, theta: Theta, outputs: Averages, steady: Sequence[int] | None = None) -> None:
+        self._theta, self._outputs = theta, outputs
+        self._steady: list[int] | None = None if steady is None else list(steady)
         members = range(len(theta.prior))
         self._level = [math.inf for _ in members]  # the smoothed loss
         self._tries = [0 for _ in members]
@@ -36,7 +37,8 @@ class DivergenceGuard:
     def watch(self, index: int, members: list[int], table: torch.Tensor) -> list[str]:
         """Check the losses of one step, (terms, b); roll back members that diverged, and return a sentence for each."""
         wholes = table.sum(0).tolist()
-        losses = wholes if len(self._steady) == len(table) else table[self._steady].sum(0).tolist()
+        every = self._steady is None or len(self._steady) == len(table)
+        losses = wholes if every else table[self._steady].sum(0).tolist()
         events: list[str] = []
         good: list[int] = []
         for i in members:
