@@ -92,6 +92,16 @@ def test_the_usual_loss_is_a_mean_of_the_latest() -> None:
     assert len(fitted.step(JUMP * level * 1.001)) == 1
 
 
+def test_terms_that_are_not_steady_may_jump_and_must_be_finite() -> None:
+    fitted = Fitted()
+    fitted.guard = DivergenceGuard(fitted.theta, fitted.outputs, steady=[0])  # type: ignore[arg-type]
+    fitted.settled(1.0)
+    assert fitted.guard.watch(99, [0], torch.tensor([[0.25], [1000.0]])) == []
+    assert len(fitted.guard.watch(99, [0], torch.tensor([[0.25], [math.inf]]))) == 1
+    fitted.settled(1.0)
+    assert len(fitted.guard.watch(99, [0], torch.tensor([[25.0], [0.75]]))) == 1
+
+
 def test_a_first_loss_that_is_finite_counts_whole() -> None:
     fitted = Fitted()
     fitted.step(math.nan)

@@ -38,6 +38,7 @@ class DivergenceGuard:
         """Check the losses of one step, (terms, b); roll back members that diverged, and return a sentence for each."""
         wholes = table.sum(0).tolist()
         every = self._steady is None or len(self._steady) == len(table)
+        every = self._steady is None or len(self._steady) == len(table)
         losses = wholes if every else table[self._steady].sum(0).tolist()
         events: list[str] = []
         good: list[int] = []
