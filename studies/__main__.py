@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from preimage.errors import InputError
-from preimage.ray_cluster import Slots, check_shared, connected
+from preimage.ray_cluster import Slots, check_shared, connection
 from studies import AT_IMAGENET, STUDIES, study, summary
 from studies.harness import SCALES, StudyError
 
@@ -50,12 +50,14 @@ def shared(workers: int, arguments: list[str]) -> int:
 
 def shared_on(address: str, workers: int, arguments: list[str]) -> int:
     """The same by tasks of a cluster of Ray, whose machines know this folder by the same path."""
-    ray = connected(address)
-    slots = Slots.of(ray.cluster_resources(), None, None)
     command = [sys.executable, "-m", "studies", *arguments]
-    task = ray.remote(num_cpus=slots.threads, num_gpus=slots.gpus, max_retries=3)(measured)
     here = str(Path.cwd())
-    return max(ray.get([task.remote([*command, "--worker", f"{k}/{workers}"], here) for k in range(1, workers + 1)]))
+    with connection(address) as ray:
+        slots = Slots.of(ray.cluster_resources(), None, None)
+        task = ray.remote(num_cpus=slots.threads, num_gpus=slots.gpus, max_retries=3)(measured)
+        return max(
+            ray.get([task.remote([*command, "--worker", f"{k}/{workers}"], here) for k in range(1, workers + 1)])
+        )
 
 
 def measured(command: list[str], here: str) -> int:

@@ -10,6 +10,8 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,6 +77,23 @@ def connected(address: str) -> Any:
             raise InputError("--ray auto: no cluster runs on this machine: ray start --head", code="option") from error
         raise InputError(f"--ray {address}: {reason_of(error)}", code="option") from error
     return ray
+
+
+@contextmanager
+def connection(address: str) -> Iterator[Any]:
+    """The module `ray`, connected as by `connected` for as long as needed: with a cluster that ends, a connected process does.
+
+    Raises:
+        InputError: as `connected`.
+    """
+    known = sys.modules.get("ray")
+    was_connected = known is not None and known.is_initialized()
+    ray = connected(address)
+    try:
+        yield ray
+    finally:
+        if not was_connected:
+            ray.shutdown()
 
 
 def _reach(address: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +23,11 @@ class Ray(SimpleNamespace):
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__(asked=[], cancelled=[])
-        monkeypatch.setattr("preimage.defend.cluster.connected", lambda address: self)
+        monkeypatch.setattr("preimage.ray_cluster.connected", lambda address: self)
+        self.shut_down = 0
+
+    def shutdown(self) -> None:
+        self.shut_down += 1
 
     def cluster_resources(self) -> dict[str, float]:
         return {"CPU": 2.0}
@@ -51,6 +57,7 @@ def test_each_batch_is_a_task_of_one_core(tmp_path: Path, monkeypatch: pytest.Mo
     assert [each["worker"] for each in done] == [(2, 3), (1, 3), (0, 3)]
     assert {each["seed"] for each in done} == {3}
     assert ray.cancelled == []
+    assert ray.shut_down == 1
 
 
 class Wrapped(Exception):
@@ -77,6 +84,14 @@ def test_a_batch_that_fails_ends_the_others(
         share_out("auto", fail, {"table": str(tmp_path / "rows.csv")}, shares=3)
     assert "\n" not in str(caught.value)
     assert len(ray.cancelled) == 2
+    assert ray.shut_down == 1
+
+
+def test_a_connection_that_was_there_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = Ray(monkeypatch)
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(is_initialized=lambda: True))
+    share_out("auto", lambda **given: None, {"table": str(tmp_path / "rows.csv")}, shares=1)
+    assert ray.shut_down == 0
 
 
 def test_storage_that_is_not_shared_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,3 +112,4 @@ def test_the_rows_are_those_of_one_process_alone(tmp_path: Path) -> None:
         found = evaluated(tmp_path / "ray.csv", ray=f"127.0.0.1:{PORT}")
     assert rows_of(tmp_path / "ray.csv") == rows_of(tmp_path / "alone.csv")
     assert {accuracy.count for accuracy in found} == {8}
+    assert not import_module("ray").is_initialized()  # else this process would end with the cluster

@@ -251,18 +251,24 @@ def test_a_cluster_measures_the_shares_of_a_study(monkeypatch, capsys):
         def get(self, found):
             return found
 
+        def shutdown(self):
+            ended.append(self)
+
+    ended = []
+
     def run(command, cwd):
         commands.append(command[3:])
         assert cwd == str(Path.cwd())
         return SimpleNamespace(returncode=next(codes))
 
-    monkeypatch.setattr("studies.__main__.connected", lambda address: Ray())
+    monkeypatch.setattr("preimage.ray_cluster.connected", lambda address: Ray())
     monkeypatch.setattr("studies.__main__.subprocess.run", run)
     monkeypatch.setattr("studies.__main__.study", lambda name, **options: f"{name} {options['worker']}")
     assert main(["denoising", "--ray=auto", "--workers", "2", "--scale=smoke"]) == 0
     assert commands == [["denoising", "--scale=smoke", "--worker", f"{k}/2"] for k in (1, 2)]
     assert capsys.readouterr().out == "denoising (0, 1)\n"
     assert main(["denoising", "--ray", "auto", "--workers=2"]) == 2
+    assert len(ended) == 2
 
 
 def test_a_cluster_that_is_none_is_one_line(capsys):
