@@ -201,7 +201,7 @@ export class Compose {
         seed,
         threads,
       });
-      store.put("jobs", job);
+      store.add("jobs", job);
       history.replaceState(null, "", `#/${this.view}/${this.file.id}/${job.id}`); // Back finds the form as it is
       location.hash = `#/job/${job.id}`;
     } catch (error) {

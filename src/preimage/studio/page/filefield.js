@@ -38,7 +38,7 @@ export function uploadButton(taken, accept = "") {
       if (!chosen) return;
       try {
         const made = await upload(chosen);
-        store.put("files", made);
+        store.add("files", made);
         await taken(made);
       } catch (error) {
         trouble(error);

@@ -144,7 +144,7 @@ export class Folders {
         options: this.taskForm.values(),
         out: this.out.value.trim(),
       });
-      store.put("runs", run);
+      store.add("runs", run);
       location.hash = `#/folders/${run.id}`;
     } catch (error) {
       trouble(error);

@@ -62,7 +62,7 @@ async function take(files) {
       last = await upload(file, (share) =>
         fill(bar, t("upload.progress", { name: file.name, percent: number(Math.round(100 * share)) })),
       );
-      store.put("files", last);
+      store.add("files", last);
     }
     if (!last) return;
     say(t("upload.done", { name: last.name }));

@@ -8,26 +8,53 @@ class Store extends EventTarget {
   jobs = new Map();
   runs = new Map();
   online = true;
+  #fetching = []; // of each fetch under way the names of what the stream has told meanwhile, which is newer
 
   /** Fetch everything anew: at the start, and whenever the stream was interrupted. */
   async refresh() {
-    const [files, jobs, runs] = await Promise.all([api.files(), api.jobs(), this.start?.root ? api.runs() : []]);
-    this.files = byId(files.files ?? files);
-    this.jobs = byId(jobs.jobs ?? jobs);
-    this.runs = byId(runs.runs ?? runs);
-    this.tell("files");
-    this.tell("jobs");
-    this.tell("runs");
+    const told = new Set();
+    this.#fetching.push(told);
+    try {
+      const [files, jobs, runs] = await Promise.all([api.files(), api.jobs(), this.start?.root ? api.runs() : []]);
+      this.#take("files", byId(files.files ?? files), told);
+      this.#take("jobs", byId(jobs.jobs ?? jobs), told);
+      this.#take("runs", byId(runs.runs ?? runs), told);
+    } finally {
+      this.#fetching = this.#fetching.filter((each) => each !== told);
+    }
+  }
+
+  #take(kind, fetched, told) {
+    const before = this[kind];
+    for (const name of told) {
+      const [its, id] = name.split(" ");
+      if (its !== kind) continue;
+      if (before.has(id)) fetched.set(id, before.get(id));
+      else fetched.delete(id);
+    }
+    this[kind] = fetched;
+    this.tell(kind);
+  }
+
+  #told(kind, id) {
+    for (const each of this.#fetching) each.add(`${kind} ${id}`);
   }
 
   put(kind, item) {
     const known = this[kind].get(item.id);
     this[kind].set(item.id, { ...known, ...item });
+    this.#told(kind, item.id);
     this.tell(kind, item.id);
+  }
+
+  /** What was just made, as its request was answered: the stream may have told more of it already. */
+  add(kind, item) {
+    this.put(kind, { ...item, ...this[kind].get(item.id) });
   }
 
   drop(kind, id) {
     this[kind].delete(id);
+    this.#told(kind, id);
     this.tell(kind, id);
   }
 
