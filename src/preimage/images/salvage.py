@@ -172,26 +172,32 @@ def png_lacks(data: bytes) -> str:
 
 def png_overreaches(data: bytes) -> bool:
     """Whether a chunk of a PNG is longer than what is left of the file: libpng would ask for that much memory first."""
+    for kind, start, length in _chunks(data):
+        if start + length + 4 > len(data):
+            return True
+        if kind == b"IEND":
+            break  # what follows is not the picture's
+    return False
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """The kind of each chunk of a PNG, where its bytes begin, and how many it says to have."""
     at = len(_PNG)
     while at + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
+        yield kind, at + 8, length
         at += length + 12
-        if kind == b"IEND":
-            break  # what follows is not the picture's
-    return at > len(data)
 
 
 def _png(data: bytes) -> tuple[list[tuple[bytes, bytes]], list[bytes], int] | None:
     """The other chunks, the compressed pixels, and how many bytes these are by the header."""
-    kept, compressed, at = [], [], len(_PNG)
-    while at + 8 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, at)
-        body = data[at + 8 : at + 8 + length]
+    kept, compressed = [], []
+    for kind, start, length in _chunks(data):
+        body = data[start : start + length]
         if kind == b"IDAT":
             compressed.append(body)
         elif kind != b"IEND" and len(body) == length:
             kept.append((kind, body))
-        at += length + 12
     if not kept or kept[0][0] != b"IHDR" or len(kept[0][1]) < 13 or not compressed:
         return None
     width, height, depth, color, _, _, interlaced = struct.unpack(">IIBBBBB", kept[0][1][:13])
