@@ -87,28 +87,31 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=COUNT)
     parser.add_argument("--side", type=int, default=SIDE)
     parser.add_argument("--runs", type=int, default=RUNS)
+    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS), help="some of them alone")
     parser.add_argument("--sizing", action="store_true", help="print the table of images in a day; measure nothing")
     asked = parser.parse_args()
     if asked.sizing:
         print(sizing())
         return
     environment = os.environ | {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
-    found: dict[str, list[float]] = {way: [] for way in WAYS}
+    found: dict[str, list[float]] = {way: [] for way in asked.ways}
     with tempfile.TemporaryDirectory(prefix="preimage-folders-") as place, cluster("ray", environment):
         folder = Path(place) / "in"
         folder.mkdir()
         crops(folder, asked.count, asked.side)
         for number in range(asked.runs):
-            for way in WAYS:
+            for way in asked.ways:
                 seconds = seconds_of(way, folder, Path(place) / f"{way}-{number}", environment)
                 found[way].append(seconds)
                 row = {"way": way, "count": asked.count, "side": asked.side, "run": number, "seconds": seconds}
                 append_rows(TABLE, [row | {"a_minute": 60 * asked.count / seconds, "torch": torch.__version__}])
     middle = {way: statistics.median(each) for way, each in found.items()}
+    alone, workers, ray = WAYS
     for way, seconds in middle.items():
-        against = f"{middle['one process'] / seconds:.2f} times one process"
-        print(f"{way}: {60 * asked.count / seconds:.1f} images a minute, {against}")
-    print(f"Ray over two workers: {100 * (middle['Ray, two slots'] / middle['--workers 2'] - 1):+.1f} %")
+        against = f", {middle[alone] / seconds:.2f} times one process" if alone in middle else ""
+        print(f"{way}: {60 * asked.count / seconds:.1f} images a minute{against}")
+    if {workers, ray} <= middle.keys():
+        print(f"Ray over two workers: {100 * (middle[ray] / middle[workers] - 1):+.1f} %")
     print(f"rows: {len(read_rows(TABLE))} in {TABLE}")
 
 

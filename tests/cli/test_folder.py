@@ -137,6 +137,13 @@ def test_what_cannot_be_asked_for_is_one_line(scans, run, tokens, words):
     assert not Path("out/.preimage").exists()
 
 
+def test_workers_that_take_turns_on_a_gpu_are_said_to(scans, run, monkeypatch, tmp_path):
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path / "none"))
+    asked = ("denoise", str(scans), "-o", "out", "--gpus", "0,0", "--dry-run")
+    assert "nvidia-cuda-mps-control -d" in run(*asked).err
+    assert "mps" not in run(*asked, "--quiet").err
+
+
 def test_status_says_how_it_stands_from_the_files_alone(scans, run):
     assert run("status", "scans").failed_in_one_line("scans is no output folder")
     run("denoise", str(scans), "-o", "out", *STEPS)

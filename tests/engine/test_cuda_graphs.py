@@ -11,6 +11,7 @@ from specimens import THIN, THIN_ADAM, THIN_MASKED, StopApart, fit_of, noisy
 from waits import counted
 
 from preimage.engine import cuda_graphs as graphs
+from preimage.engine import replay
 from preimage.engine.fit import READ_EVERY, Fit
 from preimage.engine.members import Members, stacking_pays
 from preimage.problem import Problem
@@ -148,7 +149,7 @@ def test_replayed_steps_are_the_steps(recipe, restarts, stacked, cuda):
     made = replayed(recorded)
     assert torch.equal(plain.run().image, recorded.run().image)
     assert not made.plainly
-    assert [each.replays for each in captured] == [recorded.index - graphs.WARM_STEPS] == [made.replays]
+    assert [each.replays for each in captured] == [recorded.index - replay.WARM_STEPS] == [made.replays]
     assert not made.recorded  # let go of at the end, for it holds memory of its own
 
 
@@ -171,7 +172,7 @@ def test_members_are_branches_beside_each_other_that_are_waited_for(cuda):
     fit = apart(fitted(restarts=3))
     replayed(fit)
     steps = iter(fit)
-    for _ in range(graphs.WARM_STEPS):
+    for _ in range(replay.WARM_STEPS):
         next(steps)
     log.clear()
     next(steps)
@@ -183,16 +184,16 @@ def test_members_are_branches_beside_each_other_that_are_waited_for(cuda):
 
 
 def test_of_many_members_several_follow_each_other_in_a_branch(cuda):
-    fit = apart(fitted(restarts=graphs.BRANCHES + 2))
+    fit = apart(fitted(restarts=replay.BRANCHES + 2))
     made = replayed(fit)
     steps = iter(fit)
-    for _ in range(graphs.WARM_STEPS):
+    for _ in range(replay.WARM_STEPS):
         next(steps)
     log.clear()
     next(steps)
     entered = [each[1] for each in log if each[0] == "on"]
-    assert len(entered) == graphs.BRANCHES + 2
-    assert len(set(map(id, entered))) == graphs.BRANCHES
+    assert len(entered) == replay.BRANCHES + 2
+    assert len(set(map(id, entered))) == replay.BRANCHES
     assert made.recorded
 
 
@@ -211,7 +212,7 @@ def refusing(*ways: str):
     def record(calls, generators, way):
         if way in ways:
             raise RuntimeError("operation not permitted when stream is capturing")
-        return graphs.record_on_cuda(calls, generators, way)
+        return replay.record_on_cuda(calls, generators, way)
 
     return record
 
@@ -230,9 +231,9 @@ def test_a_replay_that_gives_another_loss_is_undone(wrong, left, cuda):
     plain, fit = (apart(fitted()) for _ in range(2))
 
     def record(calls, generators, way):
-        replay = graphs.record_on_cuda(calls, generators, way)
+        again = replay.record_on_cuda(calls, generators, way)
         factor = 2 if way in wrong else 1
-        return lambda: [(factor * terms, x) for terms, x in replay()]
+        return lambda: [(factor * terms, x) for terms, x in again()]
 
     made = replayed(fit, record=record)
     expected, found = plain.run(), fit.run()

@@ -12,7 +12,7 @@ import torch
 from specimens import THIN, THIN_ADAM, THIN_MASKED, clean, fit_of, noisy
 
 from preimage import memory
-from preimage.engine import cuda_graphs
+from preimage.engine import replay
 from preimage.engine.fit import Fit
 from preimage.engine.result import Result
 from preimage.problem import Problem
@@ -130,13 +130,13 @@ def test_one_capture_at_a_time(monkeypatch):
             modes.append(capture_error_mode)
 
         def __enter__(self) -> None:
-            assert cuda_graphs._CAPTURING.locked()
+            assert replay._CAPTURING.locked()
 
         def __exit__(self, *error: object) -> None: ...
 
     monkeypatch.setattr(torch.cuda, "graph", Capture)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: None)
-    cuda_graphs.record_on_cuda([lambda: (torch.zeros(1), torch.zeros(1))], (), "in a row")
+    replay.record_on_cuda([lambda: (torch.zeros(1), torch.zeros(1))], (), "in a row")
     assert modes == ["thread_local"]
-    assert not cuda_graphs._CAPTURING.locked()
+    assert not replay._CAPTURING.locked()

@@ -140,6 +140,15 @@ def test_workers_share_the_cores_and_the_gpus(monkeypatch):
     assert Workers.chosen(None, ("0", "1")) == Workers(2, 4, ("0", "1"))
 
 
+def test_workers_of_one_gpu_wait_for_each_other_unless_its_service_runs(monkeypatch, tmp_path):
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))
+    assert Workers(4, 1, ("0", "1")).wait_for_each_other()
+    assert not Workers(2, 1, ("0", "1")).wait_for_each_other()
+    assert not Workers(4).wait_for_each_other()
+    (tmp_path / "control").touch()
+    assert not Workers(4, 1, ("0", "0")).wait_for_each_other()
+
+
 def test_a_file_is_no_output_folder(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(InputError, match="is a file"):

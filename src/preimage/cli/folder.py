@@ -30,6 +30,7 @@ from preimage.jobs.projection import in_words
 
 SHOWN_EVERY = 0.5  # seconds between two looks at how it goes
 LOOKED_EVERY, AT_MOST_EVERY = 0.5, 5.0  # seconds between two looks at what has appeared: a large folder takes its time
+SERVICE = "workers of one GPU take turns while its multi-process service is off: nvidia-cuda-mps-control -d turns it on"
 AT_REST = 3.0  # seconds without a change, after which a file that appeared is taken for whole
 
 
@@ -53,6 +54,8 @@ def execute_folder(command: Command, asked: FolderOptions) -> int:
         raise InputError("--preview is of one image: leave it out", code="option")
     shares, gpus = asked.shares(), asked.gpu_numbers()
     crew = _crew(asked, gpus, command.run.threads)
+    if crew.advice and not command.quiet:
+        say(crew.advice)
     listing = listing_of(command.inputs, recursive=asked.recursive, listed=asked.listed, apart_from=out)
     listing = listing if shares is None else listing.shard(*shares)
     further = {name: path for name, path in command.outputs.items() if name != "output"}
@@ -86,10 +89,11 @@ def execute_folder(command: Command, asked: FolderOptions) -> int:
 
 @dataclass(frozen=True)
 class _Crew:
-    """Who works on the pictures: a run of given pictures, and how many are worked on at once."""
+    """Who works on the pictures: a run of given pictures, how many are worked on at once, and what would make it faster."""
 
     run: Callable[..., FolderRun]
     count: int
+    advice: str = ""
 
 
 def _crew(asked: FolderOptions, gpus: tuple[str, ...], threads: int | None) -> _Crew:
@@ -102,7 +106,9 @@ def _crew(asked: FolderOptions, gpus: tuple[str, ...], threads: int | None) -> _
         if asked.gpu_share is not None:
             raise InputError("--gpu-share is of a cluster: give --ray ADDRESS, or --gpus here", code="option")
         workers = Workers.chosen(asked.workers, gpus, threads)
-        return _Crew(partial(ProcessRun, workers=workers), workers.count)
+        return _Crew(
+            partial(ProcessRun, workers=workers), workers.count, SERVICE if workers.wait_for_each_other() else ""
+        )
     if asked.workers is not None or gpus:
         raise InputError("--ray chooses the machines: leave --workers and --gpus out", code="option")
     from preimage.folders.cluster import RayRun

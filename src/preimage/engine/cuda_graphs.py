@@ -7,25 +7,17 @@ a network of a few channels leaves most of a GPU idle, and several beside each o
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import torch
 
 from preimage.engine.descent import Descent, Groups, Outputs
+from preimage.engine.replay import WARM_STEPS, Way, on_a_side_stream, record_on_cuda
 from preimage.prior import Inputs
 
-# Steps that run as they are, aside, before one is recorded: libraries and optimizers allocate in their first ones.
-WARM_STEPS = 3
 # A recorded step whose loss is further than this share from that of the same step computed plainly is not trusted.
 TRUSTED = 0.05
-BRANCHES = 8  # at most this many beside each other; further members follow one of these
-
-_CAPTURING = threading.Lock()
-
 Call = Callable[[], Outputs]
-Way = Literal["branches", "in a row"]
 Recorder = Callable[[Sequence[Call], Sequence[torch.Generator], Way], Callable[[], list[Outputs]]]
 
 
@@ -146,50 +138,3 @@ class _Recording:
 
 def _tensors(inputs: Inputs) -> list[torch.Tensor]:
     return [*inputs.codes, *([] if inputs.loss_mask is None else [inputs.loss_mask])]
-
-
-def record_on_cuda(
-    calls: Sequence[Call], generators: Sequence[torch.Generator], way: Way
-) -> Callable[[], list[Outputs]]:
-    """Calls as a CUDA graph: nothing is computed while it is recorded; its outputs are overwritten by each replay."""
-    torch.cuda.empty_cache()  # the graph has memory of its own
-    graph = torch.cuda.CUDAGraph()
-    for each in generators:
-        graph.register_generator_state(each)
-    # One capture at a time in the process, and other threads' work on the device is none of it.
-    with _CAPTURING, torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        outputs = branched(calls) if way == "branches" else [call() for call in calls]
-
-    def replay() -> list[Outputs]:
-        graph.replay()
-        return outputs
-
-    return replay
-
-
-def branched(calls: Sequence[Call]) -> list[Outputs]:
-    """Calls on streams beside the current one, which waits for all of them."""
-    trunk = torch.cuda.current_stream()
-    branches = [torch.cuda.Stream() for _ in calls[:BRANCHES]]
-    for branch in branches:
-        branch.wait_stream(trunk)
-    outputs: list[Outputs] = []
-    for number, call in enumerate(calls):
-        with torch.cuda.stream(branches[number % len(branches)]):
-            outputs.append(call())
-    for branch in branches:
-        trunk.wait_stream(branch)
-    return outputs
-
-
-def on_a_side_stream(call: Callable[[], list[Outputs]]) -> list[Outputs]:
-    """A call on a stream of its own, as PyTorch wants it before a graph is recorded."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        outputs = call()
-    torch.cuda.current_stream().wait_stream(stream)
-    for each in outputs:
-        for output in each:
-            output.record_stream(torch.cuda.current_stream())
-    return outputs

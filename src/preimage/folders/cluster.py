@@ -13,6 +13,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -47,27 +48,36 @@ class Board:
         return self._doing
 
 
-class _Teller:
-    """A task's side of the board; one that is lost keeps no task from its end."""
+class Teller:
+    """A task's side of the board; one that is lost keeps no task from its end.
+
+    It waits for no answer by `ray.get`: a task that does gives back its cores meanwhile, and Ray begins another one on them.
+    """
 
     def __init__(self, board: Any, name: str) -> None:
         self._board, self._name = board, name
         self._at = (0, 0)
-        self._told = 0.0
+        self._told = -TOLD_EVERY
+        self._answer: Future[bool] | None = None
         self._stops = False
 
     def shows(self, running: Any, step: Any) -> None:
         self._at = step.index, max(step.total, step.index)
 
-    def stops(self) -> bool:
-        import ray
-        from ray.exceptions import RayError
-
+    def stops(self, wait: float = 0.0) -> bool:
+        """Whether the run is to stop, as far as is known within so many seconds."""
         now = time.monotonic()
-        if not self._stops and now - self._told > TOLD_EVERY:
+        if not self._stops and self._answer is None and now - self._told >= TOLD_EVERY:
             self._told = now
-            with contextlib.suppress(RayError):
-                self._stops = bool(ray.get(self._board.tell.remote(self._name, *self._at), timeout=TOLD_EVERY))
+            self._answer = self._board.tell.remote(self._name, *self._at).future()
+        if self._answer is not None:
+            try:
+                self._stops = self._answer.result(timeout=wait)
+            except TimeoutError:
+                return self._stops
+            except Exception:  # the board is lost
+                self._stops = False
+            self._answer = None
         return self._stops
 
     def leave(self) -> None:
@@ -80,8 +90,8 @@ def _task(line: str, name: str, board: Any, here: str, out: str) -> tuple[str, s
     Raises:
         FileNotFoundError: the machine does not know the output folder.
     """
-    teller = _Teller(board, name)
-    if teller.stops():
+    teller = Teller(board, name)
+    if teller.stops(wait=TOLD_EVERY):
         return None
     with contextlib.suppress(OSError):  # of which absolute paths have no need
         os.chdir(here)

@@ -42,6 +42,14 @@ class Workers:
         own = threads if threads is not None or count == 1 else max(1, cores // count)
         return cls(count, own, tuple(gpus))
 
+    def wait_for_each_other(self) -> bool:
+        """Whether several of them have one GPU, and none is computed beside another: NVIDIA's multi-process service is off.
+
+        Its daemon has a pipe, where CUDA_MPS_PIPE_DIRECTORY says or at /tmp/nvidia-mps (NVIDIA, Multi-Process Service).
+        """
+        pipe = Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps"), "control")
+        return bool(self.gpus) and self.count > len(set(self.gpus)) and not pipe.exists()
+
 
 def out_folder(path: Path) -> Path:
     """An output folder, made if it is not there.

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import torch
 
+from preimage.engine.replay import Replay
 from preimage.engine.step import Step
 from preimage.errors import InputError
 from preimage.problem import Problem
@@ -36,9 +37,10 @@ class HeldOutTracker(ScoreTracker):
                 code="mask",
             )
 
+        self.error: Replay = Replay(lambda x: (self.problem.data_term(self.problem.apply(x), self.held_out),))
+
     def score_of(self, step: Step) -> torch.Tensor:
-        with torch.no_grad():
-            return self.problem.data_term(self.problem.apply(step.average), self.held_out)
+        return self.error(step.average)[0]
 
 
 class RiskTracker(HeldOutTracker):
@@ -55,18 +57,21 @@ class RiskTracker(HeldOutTracker):
         # Of each image, so that none of a batch is judged by what is missing in another.
         weight = problem.weight
         self.valid: float | torch.Tensor = 1.0 if weight is None else (weight > 0).float().flatten(1).mean(1)
+        self.risk: Replay = Replay(self._risk)
 
     def score_of(self, step: Step) -> torch.Tensor:
-        with torch.no_grad():
-            prediction = self.problem.apply(step.average)
-            fitted = self.problem.data_term(prediction, self.fitted)
-            held_out = self.problem.data_term(prediction, self.held_out)
-            freedom = 1 - (fitted / held_out.clamp_min(1e-12)).clamp(0, 1).sqrt()
-            if step.restarts > 1:  # what is returned is the mean: its error, but the mean freedom of its members
-                mean = self.problem.apply(step.mean.repeat_interleave(step.restarts, 0))
-                fitted = self.problem.data_term(mean, self.fitted)
-        risks = self.valid * (fitted + 2 * self.level * freedom) + (1 - self.valid) * held_out - self.level
-        return risks.unflatten(0, (-1, step.restarts)).mean(1).repeat_interleave(step.restarts)
+        risks = self.risk(step.average, *([step.mean.repeat_interleave(step.restarts, 0)] if step.restarts > 1 else []))
+        return risks[0].unflatten(0, (-1, step.restarts)).mean(1).repeat_interleave(step.restarts)
+
+    def _risk(self, average: torch.Tensor, mean: torch.Tensor | None = None) -> tuple[torch.Tensor]:
+        """Of each member; of restarts what is returned is their mean: its error, but the mean freedom of its members."""
+        prediction = self.problem.apply(average)
+        fitted = self.problem.data_term(prediction, self.fitted)
+        held_out = self.problem.data_term(prediction, self.held_out)
+        freedom = 1 - (fitted / held_out.clamp_min(1e-12)).clamp(0, 1).sqrt()
+        if mean is not None:
+            fitted = self.problem.data_term(self.problem.apply(mean), self.fitted)
+        return (self.valid * (fitted + 2 * self.level * freedom) + (1 - self.valid) * held_out - self.level,)
 
 
 @dataclass(frozen=True)

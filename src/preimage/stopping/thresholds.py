@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
+from preimage.engine.replay import Replay
 from preimage.engine.step import Step
 from preimage.errors import InputError
 from preimage.problem import Distance, Problem
@@ -119,12 +120,10 @@ class DiscrepancyTracker(ScoreTracker):
         self, rule: Discrepancy, problem: Problem, floor: float | torch.Tensor, *, members: int, total: int
     ) -> None:
         super().__init__(rule, members=members, total=total)
-        self.problem = problem
-        self.floor = floor
+        self.above: Replay = Replay(lambda x: ((problem.data_term(problem.apply(x)) - floor).clamp_min(0),))
 
     def score_of(self, step: Step) -> torch.Tensor:
-        with torch.no_grad():
-            return (self.problem.data_term(self.problem.apply(step.average)) - self.floor).clamp_min(0)
+        return self.above(step.average)[0]
 
     def accepts(self, step: Step, member: int) -> bool:
         return self.best_score[member] > 0

@@ -11,6 +11,7 @@ import torch
 
 from preimage.distances import squared
 from preimage.engine.devices import wide
+from preimage.engine.replay import Replay
 from preimage.engine.step import Step
 from preimage.errors import InputError
 from preimage.problem import Problem
@@ -39,6 +40,7 @@ class VarianceTracker(ScoreTracker):
         self.problem = problem  # with strong Gaussian noise of a known level; else None
         self.chosen: torch.Tensor | None = None
         self.losses: list[float] = [float("inf")] * members  # at the best score
+        self.error: Replay = Replay(self._error)
 
     def subset(self, image: torch.Tensor) -> torch.Tensor:
         """The same values of every image at every step, (b, n); those of a fit that diverged (and will go back) are 0."""
@@ -49,13 +51,16 @@ class VarianceTracker(ScoreTracker):
             self.chosen = torch.randint(x.shape[1], (self.rule.values,), generator=self.draws).to(x.device)
         return x[:, self.chosen]
 
+    def _error(self, average: torch.Tensor) -> tuple[torch.Tensor]:
+        assert self.problem is not None
+        return (self.problem.data_term(self.problem.apply(average)),)
+
     def measure(self, step: Step) -> torch.Tensor:
         """(3, b): score and loss of each member, and whether it has begun to fit the noise."""
         numbers = super().measure(step)
         fitting = torch.zeros_like(numbers[:1])
         if self.problem is not None and self.problem.noise_level is not None:
-            with torch.no_grad():
-                error = self.problem.data_term(self.problem.apply(step.average))
+            error = self.error(step.average)[0]
             fitting[0] = (error < _FITTING * self.problem.noise_level).to(numbers)
         return torch.cat([numbers, fitting])
 
@@ -124,15 +129,27 @@ class MovingTracker(VarianceTracker):
     mean: torch.Tensor | None = None
     variance: torch.Tensor | None = None
 
+    def __init__(
+        self, rule: VarianceRule, draws: torch.Generator, *, members: int, total: int, problem: Problem | None = None
+    ) -> None:
+        super().__init__(rule, draws, members=members, total=total, problem=problem)
+        self.moved: Replay = Replay(self._moved)
+
     def score_of(self, step: Step) -> torch.Tensor:
-        x, alpha = wide(self.subset(step.image)), float(self.rule.alpha)
         if self.mean is None or self.variance is None:
-            self.mean, self.variance = x, x.new_zeros(len(x))
-            return torch.full((len(x),), float("nan"))
-        difference = (x - self.mean).square().mean(1)
-        self.variance = (1 - alpha) * (self.variance + alpha * difference)
-        self.mean = torch.lerp(self.mean, x, alpha)
-        return self.variance if step.index > 3 / alpha else torch.full((len(x),), float("nan"))
+            self.mean = wide(self.subset(step.image))
+            self.variance = self.mean.new_zeros(len(self.mean))
+            return torch.full((len(self.mean),), float("nan"))
+        self.mean, self.variance = self.moved(step.image, self.mean, self.variance)
+        return self.variance if step.index > 3 / self.rule.alpha else torch.full_like(self.variance, float("nan"))
+
+    def _moved(
+        self, image: torch.Tensor, mean: torch.Tensor, variance: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and variance with one more image."""
+        x, alpha = wide(self.subset(image)), float(self.rule.alpha)
+        difference = (x - mean).square().mean(1)
+        return torch.lerp(mean, x, alpha), (1 - alpha) * (variance + alpha * difference)
 
 
 @dataclass(frozen=True)
