@@ -2,6 +2,7 @@
 
 python -m benchmarks.explain                 # lesions of PREIMAGE_DATA; out/models/lesions.pt if it is there
 python -m benchmarks.explain --epoch         # and one epoch of training, projected to a whole training
+python -m benchmarks.explain --imagenet      # instead: by default at 224 px, of EfficientNet-Lite0 (extra imagenet)
 
 The fast recipe runs to its end, RUNS lesions; of the published setting STEPS steps are timed and its 5000 projected. Without
 a trained classifier an untrained one is asked, whose counterfactual takes all steps. Rows are appended to
@@ -27,18 +28,22 @@ from preimage.classifiers.model_file import Backbone, TrainedModel
 from preimage.classifiers.settings import Settings
 from preimage.classifiers.train import Batch, Training
 from preimage.explain.counterfactual import counterfactual
+from preimage.explain.invert import invert
+from preimage.explain.maximize import maximize
 from preimage.explain.recipes import PAPER_RECOVERY
 from preimage.explain.recover import recover
 from preimage.explain.run import ExplanationRun
 from studies.harness.classifiers import LESION_CLASSES as CLASSES
 from studies.harness.classifiers import labelled
 from studies.harness.lesions import Lesion, some_lesions
+from studies.harness.lite import lite0, recognized
 from studies.harness.rows import append_rows
 from studies.harness.study import Run
 
 MODEL = Path("out/models/lesions.pt")
 TABLE = Path("docs/results/explain_seconds.csv")
 RUNS, STEPS, WARM_UP = 3, 8, 2
+MIDDLE = "_blocks.8"  # of EfficientNet-Lite0's 16
 TASKS: dict[str, Callable[..., ExplanationRun]] = {"recover": recover, "counterfactual": counterfactual}
 
 
@@ -88,8 +93,30 @@ def epoch(study: Run) -> tuple[float, float]:
     return a_step, a_step * total * training.settings.epochs
 
 
+def at_imagenet(study: Run) -> list[dict[str, Any]]:
+    """Each explanation of an ImageNet classifier once, nothing stated but the classifier, of inversion the middle layer."""
+    model, (name, picture) = lite0(), next(iter(recognized(study, 1).items()))
+    asked: dict[str, Callable[[], Any]] = {
+        "counterfactual": lambda: counterfactual(picture, classifier=model, uncertainty="none").run(),
+        "maximize": lambda: maximize(classifier=model, target="zebra").run(),
+        "invert": lambda: invert(picture, classifier=model, layers=MIDDLE).run(),
+    }
+    rows = []
+    for task, run in asked.items():
+        begin = time.perf_counter()
+        found = run()
+        row = {"task": f"{task} at 224 px", "picture": name if task != "maximize" else "zebra"}
+        row |= {"seconds": time.perf_counter() - begin, "steps": found.steps}
+        rows.append(row | {"threads": torch.get_num_threads(), "trained": True})
+        print(", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+    return rows
+
+
 def main() -> None:
     study = Run("explain", "small")
+    if "--imagenet" in sys.argv:
+        append_rows(TABLE, at_imagenet(study))
+        return
     lesions = some_lesions(study, RUNS)
     model = classifier(lesions)
     console = Console()
