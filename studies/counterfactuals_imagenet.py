@@ -19,10 +19,11 @@ AIMS = {"followed": 0.6, "high_frequency_share": 0.15, "same": 0.9}
 
 @dataclass(frozen=True)
 class Method:
-    """How a counterfactual is made."""
+    """How a counterfactual is made; in_ensemble: the first judges that are asked as well, and judge no more."""
 
     title: str
     options: dict[str, Any] = field(default_factory=dict)
+    in_ensemble: int = 0
 
 
 METHODS = {
@@ -30,6 +31,10 @@ METHODS = {
     "copies": Method("deep prior, altered copies, coarse to fine", {"prior": "deep"}),
     "copies-alone": Method("deep prior, altered copies", {"prior": "deep", "coarse_to_fine": False}),
     "plain": Method("deep prior alone, as published", {"prior": "deep", "copies": 0}),
+    "spectrum": Method(
+        "Fourier coefficients in decorrelated colors, altered copies, coarse to fine", {"prior": "spectrum"}
+    ),
+    "ensemble": Method("the default of an ensemble with Lite1 (Lite2 alone judges)", in_ensemble=1),
     "pixels": Method("pixels (adversarial)", {"prior": "none"}),
     "tv": Method("pixels with total variation", {"prior": "tv", "copies": 0}),
 }
@@ -54,9 +59,12 @@ def cases(run: Run) -> list[tuple[str, str]]:
 
 def measure(run: Run, picture: str, method: str):
     model, judges = run.once(lite.models)
+    asked = min(METHODS[method].in_ensemble, len(judges) - 1)
     options: dict[str, Any] = METHODS[method].options | (
         {} if STEPS[run.scale] is None else {"steps": STEPS[run.scale]}
     )
+    if asked:
+        options["further_classifiers"] = judges[:asked]
     found = counterfactual(run.once(pictures)[picture], classifier=model, uncertainty="none", **options).run()
     before, change = found.given, found.difference
     assert before is not None
@@ -72,7 +80,8 @@ def measure(run: Run, picture: str, method: str):
             first, last = (judge.probabilities(x.clamp(0, 1))[0] for x in (base, found.changed))
             row |= {f"followed_{number}": int(int(last.argmax()) == index)}
             row |= {f"gain_{number}": float(last[index] - first[index])}
-    row["followed"] = sum(row[f"followed_{k}"] for k in range(1, len(judges) + 1)) / len(judges)
+    free = [row[f"followed_{k}"] for k in range(1 + asked, len(judges) + 1)]
+    row["followed"] = sum(free) / len(free)
     row["high_frequency_share"] = float(high_frequency_share(found.changed - base)[0])
     row["change"] = 255 * float((found.changed - base).square().mean().sqrt())
     shown = [(f"input, {row['class']}", before), (f"reconstruction, {row['kept']:.2f}", found.reconstruction)]
@@ -81,7 +90,13 @@ def measure(run: Run, picture: str, method: str):
     return row | {"psi": found.numbers["layer"], "steps": found.steps, "seconds": found.seconds}
 
 
-COLUMNS = {"valid": "valid:.2f", "judges follow": "followed:.2f", "their gain": "gain_1:.2f"}
+def gain(own: Any) -> str:
+    """Of the first judge that judges."""
+    name = f"gain_{METHODS[own[0]['method']].in_ensemble + 1}"
+    return f"{tables.mean(own, name if name in own[0] else 'gain_1'):.2f}"
+
+
+COLUMNS: dict[str, Any] = {"valid": "valid:.2f", "judges follow": "followed:.2f", "their gain": gain}
 COLUMNS |= {"high-frequency share": "high_frequency_share:.3f", "change, of 255": "change:.1f"}
 COLUMNS |= {"reconstruction of the same class": "same:.2f", "seconds": "seconds:.0f"}
 
