@@ -84,6 +84,11 @@ def without_gradient() -> Classifier:
     return tiny(output="detached")
 
 
+def as_softmax() -> Classifier:
+    """A function whose classifier returns probabilities, of which nothing is stated."""
+    return Classifier(nn.Sequential(Tiny(), nn.Softmax(1)), ["round", "square", "star"], (0.5,) * 3, (0.25,) * 3)
+
+
 def of_other_classes() -> Classifier:
     """A function whose classifier has none of the classes of `own_classifier`."""
     return Classifier(Tiny(2), ["left", "right"])

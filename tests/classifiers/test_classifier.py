@@ -116,6 +116,17 @@ def test_a_class_by_name_or_number(name, index):
     assert tiny().class_index(name) == index
 
 
+@pytest.mark.parametrize(("name", "index"), [("2", 1), ("4", 2), ("1", 1), (1, 1), ("0", 0)])
+def test_a_class_that_is_called_by_a_number_is_found_by_its_name_first(name, index):
+    assert Classifier(Tiny(), ["0", "2", "4"]).class_index(name) == index
+
+
+def test_the_name_of_a_class_is_no_index():
+    said = refused("class", Classifier(Tiny(), ["0", "2", "4"]).class_index, 4)
+    assert "no class of index 4" in said
+    assert "did you mean" not in said
+
+
 @pytest.mark.parametrize("name", ["squares", 3, "-1", "", 1.5])
 def test_an_unknown_class_is_one_line(name):
     assert repr(name) in refused("class", tiny().class_index, name)

@@ -35,6 +35,24 @@ def test_classes_are_named_in_the_report(weights, run):
     assert "--classes" not in ran.out
 
 
+def test_a_class_that_is_called_by_a_number_is_meant_by_it(here, run):
+    own = (
+        "--classifier",
+        "classifiers.small:own_classifier",
+        "--classes",
+        "5,2,1",
+        "--method",
+        "gradient",
+        "-o",
+        "map.png",
+        "--overwrite",
+    )
+    for name in ("2", "1", "5"):
+        ran = run("saliency", "noisy.png", *own, "--target", name, "--report", "map.json")
+        assert ran.code == 0, ran.err
+        assert json.loads(Path("map.json").read_text())["target"] == name
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(
     "command", [("maximize", "--target", "dog"), ("counterfactual", "noisy.png", "--target", "cat"),

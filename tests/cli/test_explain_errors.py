@@ -65,6 +65,7 @@ BAD = {
         (["--lesion-mask", "empty.png"], ["lesion"]),
         (["--lesion-mask", "full.png"], ["lesion"]),
         (["--second-classifier", "missing.pt"], ["missing.pt"]),
+        (["--second-classifier", "classifiers.small:as_softmax"], ["second", "--second-classifier-output"]),
         (["--second-classifier", "classifiers.small:of_other_classes"], ["class"]),
         (["--strengths", "strip.jpg"], ["--strengths strip.jpg", ".png"]),
         (["--strengths", "a.png", "--figure", "a.png"], ["a.png", "--figure"]),
@@ -118,6 +119,13 @@ def test_bad_input_is_one_line_and_nothing_is_written(here, run, monkeypatch, co
     ran = run(command, *given, *tokens)
     assert ran.failed_in_one_line(*words), ran
     assert sorted(here.rglob("*")) == before
+
+
+@pytest.mark.parametrize("command", ["counterfactual", "recover", "invert"])
+def test_an_output_that_cannot_hold_the_result_is_refused_before_the_fit(here, run, monkeypatch, command):
+    monkeypatch.setattr("preimage.engine.fit.Fit.__next__", lambda fit: pytest.fail("a fit was begun"))
+    own = ["--classifier", OWN, "--recipe", "tiny.json"]
+    assert run(command, "deep.png", *own, "-o", "out.jpg").failed_in_one_line("out.jpg", "uint16")
 
 
 @pytest.mark.parametrize("command", ["counterfactual", "recover", "invert"])

@@ -112,6 +112,24 @@ def test_a_page_of_a_stack(run):
     assert scores[0] == scores[1]
 
 
+def test_the_range_and_the_page_are_those_of_the_files_that_are_calibrated_on(here, run):
+    folder = here / "twelve"
+    folder.mkdir()
+    clean, noisy = (picture.astype(np.uint16) * 16 for picture in pictures())
+    for number in range(3):
+        tifffile.imwrite(folder / f"{number}.tif", noisy // (number + 1), photometric="rgb")
+    asked = ("inspect", "--calibrate", "twelve", *OWN, *BRIEF)
+    assert run(*asked, "-o", "dark.json").code == 0
+    assert run(*asked, "--range", "0", "4095", "-o", "light.json").code == 0
+    dark, light = (json.loads(Path(name).read_text())["scores"] for name in ("dark.json", "light.json"))
+    assert dark != light
+    stack = np.stack([clean[..., 0], noisy[..., 0]])
+    tifffile.imwrite(folder / "3.tif", stack, photometric="minisblack", metadata=None)
+    assert run(*asked, "-o", "none.json").failed_in_one_line("3.tif", "--page", code="shape")
+    assert run(*asked, "--page", "2", "-o", "second.json").code == 0
+    assert json.loads(Path("second.json").read_text())["scores"][:3] == dark
+
+
 def test_a_picture_larger_than_the_classifier_looks_at(here, run):
     clean, _ = pictures(60, 90)
     Image.fromarray(clean).save("large.png")

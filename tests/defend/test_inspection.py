@@ -64,6 +64,15 @@ def test_the_score_is_the_total_variation_distance_to_the_mean_of_later_outputs(
     assert predictions([1.0, 0.0], [[0.0, 1.0]] * 2).score == 1
 
 
+def test_of_independent_labels_the_one_that_changes_most_is_named():
+    given, early = torch.tensor([0.99, 0.3, 0.05]), torch.tensor([[0.99, 0.9, 0.05]])
+    found = Inspection(given, (4,), early, torch.zeros(1, 3, 16, 16), 1, independent=True)
+    assert (found.predicted, found.early_predicted) == (1, 1)
+    assert found.score == pytest.approx(0.6)
+    one = Inspection(given, (4,), early, torch.zeros(1, 3, 16, 16), 1)
+    assert (one.predicted, one.early_predicted) == (0, 0)
+
+
 def test_the_classifier_may_see_larger_pictures_than_are_fitted():
     larger = nn.functional.interpolate(IMAGES, scale_factor=2, mode="bilinear")
     found = inspecting(seen=larger).run()

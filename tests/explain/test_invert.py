@@ -15,8 +15,10 @@ from PIL import Image
 from preimage.engine.checkpoint import load, save
 from preimage.engine.recipe import Recipe
 from preimage.errors import InputError
+from preimage.explain.inputs import one_picture
 from preimage.explain.invert import invert
 from preimage.explain.maximize import maximize
+from preimage.explain.options import summary_lines
 from preimage.explain.run import Layers, blocks_of
 from preimage.images import read
 
@@ -88,6 +90,9 @@ def test_a_sheet_has_a_panel_for_each_layer_and_the_pictures_of_each_alone():
     for layer in LAYERS:
         assert torch.equal(whole.panels[f"{layer}, deep prior"], found(layers=layer, recipe=SHORT).image[0].clamp(0, 1))
     assert torch.equal(whole.image, found(layers="head", recipe=SHORT).image)
+    lines = summary_lines(whole)
+    assert [line.split()[0] for line in lines] == LAYERS
+    assert all("feature error" in line for line in lines)
 
 
 @pytest.mark.parametrize("stop", [4, 10, 25])
@@ -130,6 +135,13 @@ def test_a_sheet_of_other_layers_does_not_take_the_checkpoint(tmp_path):
 def test_gray_stays_gray():
     one = invert(picture()[:1], classifier=tiny(), layers="block1", recipe=THIN, device="cpu").run()
     assert one.image.shape == (1, 1, 32, 32)
+
+
+@pytest.mark.parametrize(("white", "said"), [(4095, True), (16000, True), (65535, False)])
+def test_16_bits_of_which_few_are_used_are_said_to_be_dark(white, said):
+    values = np.linspace(0, white, 32 * 32 * 3).reshape(32, 32, 3).astype(np.uint16)
+    assert any("--range" in remark for remark in one_picture(values).remarks) == said
+    assert not any("--range" in remark for remark in one_picture(values, (0, white)).remarks)
 
 
 @pytest.mark.parametrize("make", [partial(invert, layers="block1"), partial(invert, layers=["block1", "block2"])])

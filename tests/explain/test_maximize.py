@@ -131,6 +131,8 @@ def test_resuming_ends_bit_for_bit_as_if_it_had_never_stopped(tmp_path):
         ({"target": 0, "size": (32, 32, 3)}, "type"),
         ({"target": 0, "size": (10**6, 10**6)}, "size"),
         ({"target": 0, "classifier": tiny(output="detached")}, "classifier"),
+        ({"target": 0, "diversity": float("inf")}, "invalid-value"),
+        ({"target": 0, "diversity": float("nan")}, "invalid-value"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_line(settings, code):

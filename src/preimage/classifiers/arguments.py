@@ -55,6 +55,9 @@ def class_number(name: Any, classes: Sequence[str]) -> int:
             return found[0]
     if str(name).isdecimal() and int(name) < len(classes):
         return int(name)
+    if not isinstance(name, str) and str(name) in classes:
+        way = f"its class called {str(name)!r} is given as text"
+        raise InputError(f"the classifier has no class of index {name} (0 to {len(classes) - 1}): {way}", code="class")
     near = f"{suggestion(str(name), classes)} (its indices are 0 to {len(classes) - 1})"
     raise InputError(f"the classifier has no class {name!r}{near}", code="class")
 

@@ -213,7 +213,7 @@ def whole(kind: Any, tokens: Sequence[Token]) -> int | str:
     """A whole number, of which 3.5 is none (it would be rounded), or one of the words that stand for one."""
     given = tokens[0].value
     words = [word for member in members_of(kind) if get_origin(member) is Literal for word in get_args(member)]
-    if given in words or (str in members_of(kind) and not given.lstrip("+-").isdigit()):
+    if given in words or str in members_of(kind):  # a class may be called 2, and have another index
         return given
     return int(given)
 

@@ -32,6 +32,10 @@ class InspectOptions(SeenOptions):
         None, help="Folder of unattacked images, 19 or more, to calibrate a threshold on; without INPUT.", kind="file"
     )
     salvage: bool = option(False, help="Read what is there of files that are cut off.", kind="python")
+    value_range: tuple[float, float] | None = option(
+        None, help="Black and white of the files of calibrate.", kind="python"
+    )
+    page: int | None = option(None, help="Page of the files of calibrate, from 1.", kind="python")
     thresholds: str | Path | None = option(
         None, help="Thresholds file written by --calibrate (default: a score without a verdict).", kind="file"
     )

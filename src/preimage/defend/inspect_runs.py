@@ -176,7 +176,14 @@ class CalibrationRun(Series):
         return Inspecting(**_arguments(seen, self.classifier, self.options))
 
     def _read(self, path: Path) -> Picture:
-        return one_picture(path, values=self.classifier.values, salvage=self.options.salvage)
+        own = self.options
+        ways: Any = {"values": self.classifier.values, "salvage": own.salvage}
+        try:
+            return one_picture(path, own.value_range, **ways)
+        except InputError:
+            if own.page is None:
+                raise
+            return one_picture(path, own.value_range, page=own.page, **ways)  # of the files that have several
 
     def end(self, result: Any) -> dict[str, Any]:
         return {"scores": [found.score for found in result], "seconds": self.current.seconds}

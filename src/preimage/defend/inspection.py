@@ -70,13 +70,16 @@ class Inspection:
 
     @property
     def predicted(self) -> int:
-        """The predicted class of the image."""
-        return int(self.given.argmax())
+        """The predicted class of the image; of independent labels the one that the score is of."""
+        return self._most_different() if self.independent else int(self.given.argmax())
 
     @property
     def early_predicted(self) -> int:
-        """The predicted class of the early outputs, by their mean."""
-        return int(self.mean.argmax())
+        """The predicted class of the early outputs, by their mean; of independent labels the same one."""
+        return self._most_different() if self.independent else int(self.mean.argmax())
+
+    def _most_different(self) -> int:
+        return int((self.given - self.mean).abs().argmax())
 
     def curve(self, index: int) -> list[tuple[int, float]]:
         """(step, probability) of a class over the early outputs."""

@@ -116,6 +116,8 @@ class CounterfactualOptions(FeatureOptions, FrequencyOptions):
         if self.confidence is not None:
             check_finite(confidence=self.confidence)
         check_finite(class_weight=self.class_weight)
+        if self.class_weight_growth is not None:
+            check_finite(class_weight_growth=self.class_weight_growth)
         if not is_whole(self.count):
             raise InputError(f"count must be a whole number, at least 1, got {self.count!r}")
 
@@ -141,7 +143,7 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
     from preimage.explain.defaults import copies_of, prior_of
     from preimage.explain.ensemble import further_of
     from preimage.explain.forward import CachedForward, Features
-    from preimage.explain.inputs import beside, given_by
+    from preimage.explain.inputs import beside, check_sound, given_by
     from preimage.explain.masks import lesion_of, region_of, seen_share
     from preimage.explain.psi import psi_of
     from preimage.explain.recipes import RECOVERY, chosen, pixel_regularizers, pixels_of
@@ -162,6 +164,7 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
     second = options.second_classifier
     if second is not None:
         second = beside(second, given, Stated(options.second_classifier_output, options.classes))
+        check_sound(second, given.on_device, "the second classifier", "--second-classifier-output")
     psi = psi_of(model, given.on_device, options.layer)
     layer = psi.layer
     rate = COEFFICIENTS_RATE if prior == "spectrum" else PIXELS_RATE

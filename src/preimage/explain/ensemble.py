@@ -14,7 +14,7 @@ from preimage.classifiers import Classifier
 from preimage.errors import InputError
 from preimage.explain.class_term import ClassTerm, loss_of
 from preimage.explain.forward import CachedForward
-from preimage.explain.inputs import AnyClassifier, Given, beside
+from preimage.explain.inputs import AnyClassifier, Given, beside, check_sound
 from preimage.explain.options import Stated
 
 
@@ -58,6 +58,7 @@ def further_of(
 
 def _further(given_as: AnyClassifier, given: Given, forward: CachedForward, stated: Stated) -> Further:
     classifier = beside(given_as, given, stated)
+    check_sound(classifier, given.on_device, "a further classifier")
     if classifier.independent != given.classifier.independent:
         raise InputError(
             "an ensemble has classes that exclude one another or independent labels, not both: leave the other one out",

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from preimage.classifiers import Classifier
-from preimage.classifiers.classifier import on_device
+from preimage.classifiers.classifier import check_answer, on_device
 from preimage.classifiers.load import load_model, with_classes
 from preimage.classifiers.model_file import TrainedModel
 from preimage.classifiers.modules import original
@@ -31,6 +31,7 @@ AnyClassifier = Classifier | TrainedModel | str | Path
 
 # Images of more than so many times the classifier's pixels are explained at the classifier's own size.
 LARGEST = 2.0
+DARK = 0.25  # of white: a 16-bit image whose values end below it was probably taken with fewer bits
 SQUEEZED = 0.05  # difference of proportions from which on it is said
 
 
@@ -161,6 +162,24 @@ def beside(classifier: AnyClassifier, given: Given, stated: Stated) -> Classifie
     return found if given.frame is None else for_input(found)
 
 
+@torch.no_grad()
+def check_sound(classifier: Classifier, image: torch.Tensor, whose: str, option: str = "") -> None:
+    """See that a further classifier answers for an image (1, c, h, w), before a fit that needs its answer.
+
+    Args:
+        whose: the classifier, as the error names it.
+        option: that states what it returns; "": none does.
+
+    Raises:
+        InputError: it returns no logits, or none that are finite.
+    """
+    try:
+        check_answer(classifier.probabilities(image))
+    except InputError as error:
+        said = str(error).replace(" (--classifier-output)", f" ({option})" if option else "")
+        raise InputError(f"{whose}: {said}", code=error.code) from error
+
+
 def one_picture(
     image: Any,
     value_range: tuple[float, float] | None = None,
@@ -224,14 +243,18 @@ def _within(picture: Picture, values: ValueRange) -> Picture:
 
 def _with_range_of_type(picture: Picture) -> Picture:
     low, high = picture.units()
+    remarks = picture.remarks
     if picture.dtype == np.uint16:
         black, white = 0.0, 65535.0
+        if high < white * DARK:
+            remarks += (f"its 16-bit values end at {high:g} of 65535: specify --range LOW HIGH if that is white",)
     elif picture.dtype.kind == "f" and low >= 0 and high <= 1:
         black, white = 0.0, 1.0
     else:
         return picture
     values = low + picture.tensor.double() * (high - low)
-    return replace(picture, tensor=((values - black) / (white - black)).float(), low=black, high=white)
+    tensor = ((values - black) / (white - black)).float()
+    return replace(picture, tensor=tensor, low=black, high=white, remarks=remarks)
 
 
 def at_working_size(image: torch.Tensor, classifier: Classifier) -> torch.Tensor:

@@ -17,6 +17,7 @@ from preimage.explain.options import (
     FrequencyOptions,
     PriorOptions,
     StopOptions,
+    check_finite,
     explaining,
     further_images,
 )
@@ -66,6 +67,10 @@ class MaximizeOptions(ExplainOptions, PriorOptions, FrequencyOptions, StopOption
     diversity: float = option(
         DIVERSITY, help="Weight, at least 0, of how alike several images are, as the classifier sees them.", minimum=0
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_finite(diversity=self.diversity)
 
 
 def start(image: None, options: MaximizeOptions) -> ExplanationRun[Explanation]:

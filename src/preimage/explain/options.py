@@ -232,12 +232,19 @@ def report(result: Any) -> dict[str, Any]:
 
 
 def summary_lines(result: Any) -> list[str]:
-    """The numbers of an Explanation that are not tables, a line each: name and value."""
-    return [
+    """The numbers of an Explanation that are not tables, a line each: name and value; of several layers a line for each."""
+    layers = result.numbers.get("layers", [])
+    return [_of_layer(each) for each in layers] + [
         f"{name.replace('_', ' '):24} {_shown(value)}"
         for name, value in result.numbers.items()
         if not isinstance(value, dict | list)
     ]
+
+
+def _of_layer(numbers: dict[str, Any]) -> str:
+    """Of one of several layers: its name, and its numbers that are of it alone."""
+    own = [f"{name.replace('_', ' ')} {_shown(numbers[name])}" for name in ("feature_error", "psnr") if name in numbers]
+    return f"{numbers.get('layer', ''):24} {', '.join(own)}"
 
 
 def _shown(value: Any) -> str:

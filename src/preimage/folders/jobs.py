@@ -104,7 +104,7 @@ class Asked:
                 f"{entry.source}: the table has no column {self.target_column!r}, it has {have}: name one of them",
                 code="option",
             )
-        return int(value) if value.isdigit() else value
+        return value
 
 
 def _below(folder: Path, entry: Entry) -> Path:

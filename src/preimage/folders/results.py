@@ -110,3 +110,6 @@ def _numbers(report: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         one = value[0] if isinstance(value, list) and len(value) == 1 else value
         if isinstance(one, str | int | float | bool):
             yield name, one
+        elif name == "layers" and isinstance(value, list):
+            for each in value:
+                yield f"feature_error_{each['layer']}", each["feature_error"]

@@ -28,7 +28,8 @@ class RunOptions(TaskOptions):
     )
     value_range: tuple[float, float] | None = option(
         None,
-        help="LOW HIGH: file values of black and white (default: 0 255 for 8 bits, else the least and greatest but outliers).",
+        help="LOW HIGH: file values of black and white (default: 0 255 for 8 bits, else the least and greatest but outliers; "
+        "where a classifier looks, 0 65535 for 16 bits, 0 1 for floats within).",
         group="Files",
         flags=("--range",),
     )

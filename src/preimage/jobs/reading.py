@@ -52,7 +52,12 @@ def read_input(job: Job, places: Places) -> Picture | None:
     if run.page == "all":
         raise InputError(f"{job.task} takes one page at a time: give --page N, from 1", code="option")
     values = values_of_model(job.options["classifier"]) if "classifier" in job.options else None
-    return one_picture(path, run.value_range, page=run.page, values=values, salvage=run.salvage)
+    picture = one_picture(path, run.value_range, page=run.page, values=values, salvage=run.salvage)
+    if places.output is not None and spec.recipes is not None and not spec.outputs[0].suffixes:
+        picture.check_destination(
+            places.output, overwrite=places.may_replace
+        )  # a fit, which ends in an image like the input
+    return picture
 
 
 def options_of(job: Job, places: Places, whole: Picture | None, initial: Any = None) -> Any:
@@ -69,8 +74,9 @@ def options_of(job: Job, places: Places, whole: Picture | None, initial: Any = N
             found[name] = _companion(in_folder(Path(value), job.input), job, whole)
     if initial is not None:
         found["initial"] = initial
-    if job.run.salvage and "salvage" in declared:  # what a folder or table holds
-        found["salvage"] = True
+    for name in ("salvage", "value_range", "page"):  # of what a folder or table holds
+        if name in declared and declared[name].kind == "python" and getattr(job.run, name):
+            found[name] = getattr(job.run, name)
     return job.spec.options(**found)
 
 
