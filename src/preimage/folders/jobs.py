@@ -85,6 +85,12 @@ class Asked:
                 if error.code == "option" or (raises_alone and len(entries) == 1):
                     raise
                 refuse(entry.name, str(error))
+            except OSError as error:  # a name that becomes too long, a folder that may not be entered
+                reason, way = error.strerror or error, "give it a shorter name, or change the rights of its folder"
+                told = f"{error.filename or entry.source} cannot be used ({reason}): {way}"
+                if raises_alone and len(entries) == 1:
+                    raise InputError(told, code="unwritable") from error
+                refuse(entry.name, told)
         return turns
 
     def _of(self, name: str, value: Any, entry: Entry) -> Any:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -29,16 +30,23 @@ class Entry:
         folder: of its results, relative to the output folder.
         stem: with which their names begin.
         values: of the further columns of the table that named it.
+        known_as: instead of its file's name, where that is another's as well.
     """
 
     source: Path
     folder: Path
     stem: str
     values: Mapping[str, str] = field(default_factory=dict)
+    known_as: str | None = None
 
     @property
     def name(self) -> str:
         """By which it is known in the output folder: "scans/page1.tif"."""
+        return (self.folder / (self.known_as or self.source.name)).as_posix()
+
+    @property
+    def listed_as(self) -> str:
+        """Its file's name with its folder, wherever that lies; pictures from several folders may share it."""
         return (self.folder / self.source.name).as_posix()
 
 
@@ -62,7 +70,7 @@ class Listing:
         """
         if not 1 <= number <= of:
             raise InputError(f"--shard must be K/N with K from 1 to N, got {number}/{of}", code="option")
-        return Listing(tuple(e for e in self.entries if share_of(e.name, of) == number - 1), self.skipped)
+        return Listing(tuple(e for e in self.entries if share_of(e.listed_as, of) == number - 1), self.skipped)
 
 
 def share_of(name: str, shares: int) -> int:
@@ -117,25 +125,32 @@ def _entry(path: Path, folder: Path, values: Mapping[str, str] | None = None) ->
 def _apart(entries: Iterable[Entry]) -> tuple[Entry, ...]:
     """Of those that would be written under one name, as page.png and page.jpg or two of the same name, each gets its own.
 
-    What is added depends on the file alone and not on which others there are, once there is another one.
+    What is added depends on the file alone and not on which others there are, once there is another one. Those of the same name
+    are known by what was added, too. Of many thousands two may have the same six digits: they get more.
     """
     entries = list(entries)
-    stems: dict[tuple[Path, str], set[str]] = {}
-    for entry in entries:
-        key = (entry.folder, name_key(entry.stem))
-        stems.setdefault(key, set()).add(os.path.realpath(entry.source))
-    return tuple(
-        entry
-        if len(stems[entry.folder, name_key(entry.stem)]) == 1
-        else Entry(entry.source, entry.folder, _own_stem(entry), entry.values)
-        for entry in entries
-    )
+    names = Counter(name_key(entry.listed_as) for entry in entries)
+    for digits in (6, 24):
+        stems = Counter(_place_of(entry) for entry in entries)
+        entries = [
+            entry
+            if stems[_place_of(entry)] == 1
+            else _with_own_stem(entry, digits, renamed=names[name_key(entry.listed_as)] > 1)
+            for entry in entries
+        ]
+    return tuple(entries)
 
 
-def _own_stem(entry: Entry) -> str:
-    suffix = entry.source.suffix.lstrip(".").lower()
-    place = sha256(os.fsencode(os.path.realpath(entry.source.parent))).hexdigest()[:6]
-    return f"{entry.stem}-{suffix or 'file'}-{place}"
+def _place_of(entry: Entry) -> str:
+    return name_key((entry.folder / entry.stem).as_posix())
+
+
+def _with_own_stem(entry: Entry, digits: int, *, renamed: bool) -> Entry:
+    stem, _ = stem_and_suffix(entry.source)
+    kind = entry.source.suffix.lstrip(".").lower()
+    whole = Path(os.path.realpath(entry.source.parent)) / entry.source.name
+    own = f"{stem}-{kind or 'file'}-{sha256(os.fsencode(whole)).hexdigest()[:digits]}"
+    return replace(entry, stem=own, known_as=f"{own}{entry.source.name[len(stem) :]}" if renamed else None)
 
 
 def _pictures_in(folder: Path, recursive: bool) -> tuple[list[Path], int]:
@@ -186,7 +201,14 @@ def _listed(name: str) -> Iterator[Entry]:
 
 
 def _of_table(name: str, text: str, root: Path) -> Iterator[Entry]:
-    rows = list(csv.DictReader(text.splitlines(), delimiter="\t" if name.lower().endswith(".tsv") else ","))
+    if "\0" in text:
+        raise InputError(f"{name} holds a zero byte, which no table has: save it anew as text in UTF-8", code="format")
+    try:
+        rows = list(csv.DictReader(text.splitlines(), delimiter="\t" if name.lower().endswith(".tsv") else ","))
+    except csv.Error as error:
+        raise InputError(
+            f"{name} is no such table ({error}): see whether a quote is left open", code="format"
+        ) from error
     columns = [] if not rows else [column for column in rows[0] if column]
     column = next((each for each in columns if each.lower() in FILENAMES), None)
     if column is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
@@ -15,13 +16,14 @@ from preimage.folders.listing import HIDDEN, Entry
 from preimage.images import write_bytes_atomically
 from preimage.images.files import read_text
 from preimage.jobs.job import Job, RunOptions, sha256_of
-from preimage.jobs.places import Places, places_of
+from preimage.jobs.places import LONGEST_NAME, Places, places_of
 from preimage.version import __version__
 
 FORMAT = 1
 MOST_ATTEMPTS = 3  # of a picture that ends its process
 State = Literal["started", "writing", "interrupted", "done", "failed"]
 NOT_THE_PICTURE = ("unwritable", "device")  # what may have gone when it is tried again
+_LONGEST_ENDING = ".lease.99999"
 # How a job is run without an effect on its result; everything else is part of what it is known by.
 _WAYS = ("overwrite", "report", "threads", "autosave", "resume", "reference")
 
@@ -131,6 +133,10 @@ class Record:
         name = below(path, out)
         return any(each.path == name and each.is_unchanged(out) for each in self.written.values())
 
+    def is_as_written(self, out: Path) -> bool:
+        """Whether all of these results are as they were written."""
+        return all(each.is_unchanged(out) for each in self.written.values())
+
 
 @dataclass(frozen=True)
 class Place:
@@ -151,9 +157,17 @@ class Place:
         return cls(out, entry.name, task)
 
     @property
+    def _known_as(self) -> Path:
+        """The name with its folder; where no file could have it and the endings, a hash of it."""
+        path = Path(self.name)
+        if len(os.fsencode(f"{path.name}.{self.task}{_LONGEST_ENDING}")) <= LONGEST_NAME:
+            return path
+        return path.with_name(hashlib.sha256(os.fsencode(path.name)).hexdigest()[:32])
+
+    @property
     def stem(self) -> Path:
         """To which the lease adds its endings."""
-        return self.out / HIDDEN / f"{self.name}.{self.task}"
+        return self.out / HIDDEN / f"{self._known_as}.{self.task}"
 
     @property
     def file(self) -> Path:
@@ -162,7 +176,7 @@ class Place:
     @property
     def aside(self) -> Path:
         """Where it is said of a picture that was set aside, beside the results."""
-        return self.out / f"{self.name}.failed.json"
+        return self.out / f"{self._known_as}.failed.json"
 
     def read(self) -> Record | None:
         """The record; None if there is none."""
@@ -214,12 +228,7 @@ def standing(
 
 
 def _is_done(record: Record | None, known_by: str, out: Path) -> bool:
-    return (
-        record is not None
-        and record.state == "done"
-        and record.job == known_by
-        and all(each.is_unchanged(out) for each in record.written.values())
-    )
+    return record is not None and record.state == "done" and record.job == known_by and record.is_as_written(out)
 
 
 def job_hash(job: Job, reads: Mapping[str, Written] | None = None) -> str:

@@ -50,7 +50,11 @@ def look(place: Place, job: Job, *, retry_failed: bool = False) -> Ended | None:
     if found == "failed" and record is not None:
         return Ended("had failed", record.error, record)
     if found == "in the way":
-        there = next(path for path in places.written.values() if path.exists())
+        there = next(
+            path
+            for path in places.written.values()
+            if path.exists() and (record is None or not record.has_written(path, place.out))
+        )
         return Ended("in the way", f"{there} is there, and no result of this command: move it, or --overwrite", record)
     return None
 
@@ -108,9 +112,11 @@ def _failed(place: Place, job: Job, lease: Lease, error: str, code: str | None) 
         return Ended("lost")
     _sweep(job)
     known = place.read()
-    job_known = known.job if known is not None else _hash_or_nothing(job)
+    known_by = _hash_or_nothing(job, known)
+    if known is not None and _stands(known, known_by, place):
+        return Ended("failed", error, known)
     kept: dict[str, Any] = {} if known is None else {"reads": known.reads, **known.ours}
-    record = Record(job.task, str(job.input), job_known, "failed", error=error, code=code, **kept)
+    record = Record(job.task, str(job.input), known_by, "failed", error=error, code=code, **kept)
     try:
         return Ended("failed", error, place.write(record))
     except InputError:  # a full disk: it is said, and done the next time
@@ -125,10 +131,16 @@ def _sweep(job: Job) -> None:
             remove_orphans(path)
 
 
-def _hash_or_nothing(job: Job) -> str:
+def _stands(known: Record, known_by: str, place: Place) -> bool:
+    """Whether a failure leaves a record as it is: of results that are there, or of a checkpoint while a file is away."""
+    return (known.state == "done" and known.is_as_written(place.out)) or (known.state == "interrupted" and not known_by)
+
+
+def _hash_or_nothing(job: Job, known: Record | None) -> str:
+    """What a job is known by; "", which no job is, while a file that it reads is away."""
     try:
-        return job_hash(job)
-    except InputError:
+        return job_hash(job, read_for(job, known))
+    except (InputError, OSError):
         return ""
 
 

@@ -107,7 +107,7 @@ def in_folder(path: Path, source: str | Path | None) -> Path:
         >>> in_folder(Path("mask.png"), "photos/shot1.jpg").name
         'mask.png'
 
-    Raises InputError for a folder without such a file ("not-found"), or with several that differ in their extension ("option").
+    Raises InputError ("not-found") for a folder without such a file, or with several that differ in their extension.
     """
     if source is None or not path.is_dir():
         return path
@@ -123,6 +123,6 @@ def in_folder(path: Path, source: str | Path | None) -> Path:
     if len(alike) > 1:
         raise InputError(
             f"{path} has several images for {source}, {' and '.join(each.name for each in alike)}: leave one of them there",
-            code="option",
+            code="not-found",
         )
     return alike[0]

@@ -20,7 +20,7 @@ from preimage.jobs.job import Job, is_resumable, named_by_options
 from preimage.tasks import Output
 
 PREVIEW_SIDE = 256
-_LONGEST_NAME = 255  # bytes, of a file on most disks
+LONGEST_NAME = 255  # bytes, of a file on most disks
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Places:
         if self.output is None or not is_resumable(self.job.spec):
             return None
         name = f"{self.output.name}.checkpoint"
-        if len(os.fsencode(name)) > _LONGEST_NAME:
+        if len(os.fsencode(name)) > LONGEST_NAME:
             name = f"{hashlib.sha256(os.fsencode(name)).hexdigest()[:32]}.checkpoint"
         return self.output.with_name(name)
 
