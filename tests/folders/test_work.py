@@ -16,7 +16,7 @@ from preimage import images
 from preimage.folders import records
 from preimage.folders.lease import Lease
 from preimage.folders.listing import Entry
-from preimage.folders.records import MOST_ATTEMPTS, Place, Record, job_hash
+from preimage.folders.records import MOST_ATTEMPTS, Place, Record, Written, job_hash
 from preimage.folders.work import Ended, look, set_aside, work_on
 from preimage.images import atomic
 from preimage.jobs.job import Job, RunOptions, sha256_of
@@ -333,3 +333,44 @@ def test_records_are_read_as_they_were_written(picture, out):
     ended = work_on(place, job)
     assert isinstance(ended, Ended)
     assert place.read() == ended.record
+
+
+@pytest.mark.parametrize(
+    ("task", "named"), [("deblur", "kernel"), ("counterfactual", "recipe"), ("saliency", "classifier")]
+)
+@pytest.mark.parametrize("before", ["done", "interrupted", "failed", None])
+def test_a_file_that_is_away_for_a_moment_undoes_nothing(picture, out, tmp_path, task, named, before):
+    path = tmp_path / {"kernel": "kernel.npy", "recipe": "recipe.json", "classifier": "model.pt"}[named]
+    path.write_text("{}")
+    options = ({} if task == "deblur" else {"classifier": "timm:test_resnet"}) | {named: str(path)}
+    job = Job(task, options, str(picture), {"output": str(out / "photo-result.png")}, RunOptions(threads=1))
+    place = Place.of(out, Entry(picture, Path(), picture.stem), task)
+    if before is not None:
+        place.stem.parent.mkdir(parents=True)
+        (out / "photo-result.png").write_bytes(b"result")
+        reads = records.read_for(job)
+        written = {"output": Written.of(out / "photo-result.png", out)}
+        place.write(Record(task, str(picture), job_hash(job, reads), before, reads=reads, written=written))
+    known = place.read()
+    path.rename(tmp_path / "away")
+    ended = work_on(place, job)
+    assert ended.became == "failed"
+    assert "not exist" in str(ended.error)
+    assert before not in ("done", "interrupted") or place.read() == known
+    (tmp_path / "away").rename(path)
+    found = look(place, job)
+    assert (None if found is None else found.became) == ("was done" if before == "done" else None)
+
+
+@pytest.mark.parametrize("change", ["changed", "deleted"])
+def test_a_result_that_is_no_longer_as_written_is_no_reason_to_keep_its_record(picture, out, change):
+    place, job = asked(picture, out)
+    work_on(place, job)
+    (out / "photo-denoise.png").write_bytes(b"mine")
+    if change == "deleted":
+        (out / "photo-denoise.png").unlink()
+    ended = set_aside(place, job, "no")
+    assert ended is not None
+    assert place.read() == ended.record
+    assert ended.record is not None
+    assert ended.record.state == "failed"

@@ -15,7 +15,7 @@ from preimage.errors import InputError
 from preimage.folders.listing import HIDDEN, Entry
 from preimage.images import write_bytes_atomically
 from preimage.images.files import read_text
-from preimage.jobs.job import Job, RunOptions, sha256_of
+from preimage.jobs.job import Job, RunOptions, named_by_options, sha256_of
 from preimage.jobs.places import LONGEST_NAME, Places, places_of
 from preimage.version import __version__
 
@@ -257,7 +257,10 @@ def read_for(job: Job, record: Record | None = None) -> dict[str, Written]:
         InputError: a file that cannot be read.
     """
     known = {} if record is None else record.reads
-    return {str(path): _content(path, known.get(str(path))) for path in places_of(job).read}
+    paths = set(places_of(job).read)
+    named = {Path(each) for _, _, each in named_by_options(job, "image", "file", "classifier", "classifiers")}
+    away = {path for path in named - paths if str(path) in known}  # it was a file, and is no name of something else
+    return {str(path): _content(path, known.get(str(path))) for path in sorted(paths | away)}
 
 
 def _is_file(value: Any) -> bool:
