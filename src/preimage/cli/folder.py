@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from preimage.cli.execute import Command
+from preimage.cli.folder_files import Lines, check_files, check_table
 from preimage.cli.folder_shown import UNDONE, WORDS, Shown
 from preimage.cli.interrupt import Interrupt
 from preimage.cli.streams import say
@@ -57,6 +56,8 @@ def execute_folder(command: Command, asked: FolderOptions) -> int:
     if crew.advice and not command.quiet:
         say(crew.advice)
     listing = listing_of(command.inputs, recursive=asked.recursive, listed=asked.listed, apart_from=out)
+    table = asked.table if asked.table is not None or restores(command.task) else out / "results.csv"
+    check_files(command, asked, listing.entries, table)
     listing = listing if shares is None else listing.shard(*shares)
     further = {name: path for name, path in command.outputs.items() if name != "output"}
     if asked.dry_run:
@@ -68,11 +69,10 @@ def execute_folder(command: Command, asked: FolderOptions) -> int:
         )
     made = {name: out_folder(path) for name, path in further.items()}
     every = Asked(command.task, command.options, out_folder(out), made, command.run, asked.target_column)
-    table = asked.table if asked.table is not None or restores(command.task) else out / "results.csv"
     if asked.table is not None:
         check_place(asked.table, overwrite=True)
-    report = None if command.run.report is None else _Lines(command.run.report)
     shown = Shown(command.quiet, skipped=listing.skipped)
+    report = None if command.run.report is None else Lines(command.run.report, shown.tell)
     with Interrupt(quiet=True) as interrupt:
         turns = every.turns(listing.entries, shown.refuse, raises_alone=True)
         code = _run(turns, crew, asked, command, interrupt, shown, report)
@@ -81,10 +81,12 @@ def execute_folder(command: Command, asked: FolderOptions) -> int:
             new = every.turns(appeared.entries, shown.refuse, raises_alone=True)
             turns += new
             code = max(code, _run(new, crew, asked, command, interrupt, shown, report))
+    _sum_up(shown, command)
     if table is not None:
-        write_table(out, command.task.name, table)
-    _sum_up(shown, command, table)
-    return interrupt.exit_code if interrupt.number else code or (2 if shown.refused else 0)
+        _write_table(command, out, table)
+    if interrupt.number:
+        return interrupt.exit_code
+    return code or (2 if shown.refused or (report is not None and report.lost) else 0)
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def _run(
     command: Command,
     interrupt: Interrupt,
     shown: Shown,
-    report: _Lines | None,
+    report: Lines | None,
 ) -> int:
     if not turns:
         return 0
@@ -146,10 +148,12 @@ def _run(
                 told = True
                 say("preimage: ending: what is at hand is saved, the same command goes on")
                 run.stop()
-    shown.counts["left"] += run.total - sum(run.counts.values())
+    left = run.total - sum(run.counts.values())
+    shown.counts["left"] += left
     if run.broken is not None:
-        raise InputError(f"no image can be worked on: {run.broken}", code="device")
-    return 2 if any(run.counts[each] for each in UNDONE) else 0
+        what = "no further image" if run.counts else "no image"
+        raise InputError(f"{what} can be worked on: {run.broken}", code="device")
+    return 2 if any(run.counts[each] for each in UNDONE) or (left and not interrupt.number) else 0
 
 
 def _appeared(
@@ -217,28 +221,7 @@ def _dry_run(every: Asked, listing: Listing, asked: FolderOptions, workers: int)
     return 0
 
 
-class _Lines:
-    """A report as JSON lines, one for each picture; each is added in one piece, so that several commands can share the file."""
-
-    def __init__(self, path: Path) -> None:
-        if path.suffix.lower() not in (".json", ".jsonl"):
-            raise InputError(f"--report {path}: it is written as .jsonl or .json: give such a name", code="format")
-        check_place(path, overwrite=True)
-        self.path = path
-
-    def add(self, turn: Turn, ended: Ended) -> None:
-        record = turn.place.read() if ended.record is None else ended.record
-        line: dict[str, Any] = {"input": turn.job.input, "state": ended.became, "error": ended.error}
-        line |= {"task": turn.job.task, "output": turn.job.outputs.get("output")}
-        line |= {} if record is None else dict(record.report)
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o666)
-        try:
-            os.write(descriptor, f"{json.dumps(line, allow_nan=False)}\n".encode())
-        finally:
-            os.close(descriptor)
-
-
-def _sum_up(shown: Shown, command: Command, table: Path | None) -> None:
+def _sum_up(shown: Shown, command: Command) -> None:
     counts = shown.counts
     if command.json:
         print(json.dumps({"counts": dict(counts), "refused": shown.refused}), flush=True)
@@ -247,7 +230,13 @@ def _sum_up(shown: Shown, command: Command, table: Path | None) -> None:
     told = [f"{counts[became]} {words}" for became, words in WORDS.items() if counts[became]]
     told += [f"{shown.refused} refused"] if shown.refused else []
     told += [f"{shown.skipped} skipped (no images by their names)"] if shown.skipped else []
-    to = "stderr" if command.json else "stdout"
-    say(f"{', '.join(told) or 'nothing to do'} -> {command.outputs['output']}", stream=to)
-    if table is not None:
-        say(f"  table: {table}", stream=to)
+    told_to = "stderr" if command.json else "stdout"
+    say(f"{', '.join(told) or 'nothing to do'} -> {command.outputs['output']}", stream=told_to)
+
+
+def _write_table(command: Command, out: Path, table: Path) -> None:
+    if not command.run.overwrite:
+        check_table(table)  # once more: hours have passed
+    write_table(out, command.task.name, table)
+    if not command.quiet:
+        say(f"  table: {table}", stream="stderr" if command.json else "stdout")

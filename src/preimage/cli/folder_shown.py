@@ -64,13 +64,14 @@ class Shown:
         self.counts[ended.became] += 1
         if ended.became in UNDONE and ended.error is not None:
             source = str(turn.job.input)
-            self._say(f"preimage: {ended.error if source in ended.error else f'{source}: {ended.error}'}")
+            self.tell(f"preimage: {ended.error if source in ended.error else f'{source}: {ended.error}'}")
 
     def refuse(self, name: str, reason: str) -> None:
         self.refused += 1
-        self._say(f"preimage: {name}: {reason}")
+        self.tell(f"preimage: {name}: {reason}")
 
-    def _say(self, text: str) -> None:
+    def tell(self, text: str) -> None:
+        """A line that stays."""
         if self._live is not None and self._live.is_started:
             self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:

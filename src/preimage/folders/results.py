@@ -17,6 +17,10 @@ from preimage.folders.lease import is_held
 from preimage.folders.listing import HIDDEN
 from preimage.folders.records import Place, Record
 from preimage.images import write_bytes_atomically
+from preimage.images.files import open_file
+
+COLUMNS = ("input", "state", "output", "error")  # of every table, before the numbers
+BEGIN = ",".join(COLUMNS)
 
 
 def records_in(out: Path) -> Iterator[tuple[Place, Record]]:
@@ -88,12 +92,23 @@ def standings_in(out: Path) -> Standings:
 def write_table(out: Path, task: str, path: Path) -> Path:
     """One CSV of all pictures of a task: input, state, output, error, and the numbers of their reports."""
     rows = [_row(record, out) for _, record in records_in(out) if record.task == task]
-    columns = list(dict.fromkeys(column for row in rows for column in row))
+    columns = list(dict.fromkeys([*COLUMNS, *(column for row in rows for column in row)]))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    return write_bytes_atomically(path, text.getvalue().encode(), overwrite=True)
+    return write_bytes_atomically(path, text.getvalue().encode(errors="surrogateescape"), overwrite=True)
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file is empty, or begins as `write_table` begins.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    with open_file(path, "the table") as file:
+        begin = file.read(len(BEGIN) + 1)
+    return not begin or (begin[:-1] == BEGIN.encode() and begin[-1:] in (b",", b"\n"))
 
 
 def _row(record: Record, out: Path) -> dict[str, Any]:

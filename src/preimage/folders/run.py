@@ -17,6 +17,7 @@ from preimage.errors import InputError
 from preimage.folders import lease
 from preimage.folders.records import Place
 from preimage.folders.work import Became, Ended, look
+from preimage.jobs.failures import explain
 from preimage.jobs.job import Job
 
 WAITED = 1.0  # seconds until a picture that another process has is looked at again
@@ -78,7 +79,7 @@ class FolderRun(ABC):
         self.counts: Counter[Became] = Counter()
         self.doing: dict[int | str, Doing] = {}
         self.begun: float = time.monotonic()
-        self.broken: str | None = None  # why no picture can be worked on
+        self.broken: str | None = None  # why no further picture can be worked on
         self._retry, self._allow, self._hears = retry_failed, allow_code, hears
         self._waiting: deque[tuple[float, Turn]] = deque((0.0, turn) for turn in turns)
         self._open = len(turns)  # neither ended nor left
@@ -134,8 +135,14 @@ class FolderRun(ABC):
         self._tell_to_stop()
 
     def _attend(self, attendant: Callable[[], object]) -> None:
+        """Run an attendant; what it cannot go on from ends the run, for nobody else would do its pictures."""
         try:
             attendant()
+        except Exception as error:
+            with self._lock:
+                self.broken = explain(error) if self.broken is None else self.broken
+            with contextlib.suppress(Exception):
+                self.stop()
         finally:
             with self._lock:
                 self._lock.notify_all()
