@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from pathlib import Path
 
@@ -96,6 +97,15 @@ def test_a_list_by_standard_input_and_what_is_in_the_way(scans, run, monkeypatch
     assert Path("out/scans/a-denoise.png").read_bytes() != b"mine"
 
 
+@pytest.mark.parametrize("flags", [("--from", "-"), ("--from=-",), ("--recursive", "--from", "-", "--dry-run")])
+def test_a_list_comes_from_standard_input(scans, run, monkeypatch, flags):
+    monkeypatch.setattr("sys.stdin", io.StringIO("scans/a.png\0./scans/page/c.png\0"))
+    ran = run("denoise", *flags, "-o", "out", *STEPS)
+    assert ran.code == 0, ran
+    done = {"scans/a-denoise.png", "scans/page/c-denoise.png"}
+    assert left("out") == (set() if "--dry-run" in flags else done)
+
+
 def test_a_table_has_the_targets_and_a_table_comes_of_them(scans, run, classifier):
     Path("labels.csv").write_text("filename,wanted\nscans/a.png,1\nscans/page/c.png,2\n")
     asked = ("--from", "labels.csv", "--target-column", "wanted", "--classifier", classifier, "-o", "out")
@@ -119,8 +129,13 @@ def test_a_table_has_the_targets_and_a_table_comes_of_them(scans, run, classifie
         (["scans", "-o", "scans/out"], ["lies in the input folder"]),
         (["scans", "-o", "out", "--shard", "3/2"], ["--shard", "3/2"]),
         (["scans", "-o", "out", "--shard", "x"], ["--shard", "'x'"]),
+        (["scans", "-o", "out", "--shard", "²/3"], ["--shard", "'²/3'"]),
         (["scans", "-o", "out", "--workers", "0"], ["workers"]),
         (["scans", "-o", "out", "--gpus", "a"], ["--gpus", "'a'"]),
+        (["scans", "-o", "out", "--gpus", "²"], ["--gpus", "'²'"]),
+        (["scans", "-o", "out", "--figure", "scans/a.png"], ["--figure scans/a.png must be a folder"]),
+        (["--from", "list.txt", "-o", "out", "--watch"], ["--watch", "--from"]),
+        (["nowhere", "-o", "out", "--watch"], ["nowhere", "does not exist"]),
         (["scans", "-o", "scans/a.png/x"], ["scans/a.png/x"]),
         (["scans", "-o", "scans/notes.txt"], ["notes.txt"]),
         (["scans", "-o", "out", "--preview"], ["--preview"]),

@@ -103,6 +103,26 @@ def test_pictures_that_appear_are_restored_once_they_are_whole(tmp_path):
     assert "failed" not in out
 
 
+def test_a_folder_that_is_empty_at_first_and_what_cannot_be_begun_end_no_watch(tmp_path):
+    for name in ("in", "truth"):
+        (tmp_path / name).mkdir()
+    process = started(
+        tmp_path / "in", "-o", tmp_path / "out", "--watch", "--steps", "2", "--reference", tmp_path / "truth"
+    )
+    time.sleep(3)
+    for k in range(3):  # none has a reference but the last
+        if k == 2:
+            Image.fromarray(np.eye(32, dtype=np.uint8) * 255).save(tmp_path / "truth" / "2.png")
+        draw(tmp_path / "in" / f"{k}.png", k)
+        time.sleep(6)
+    wait_for((tmp_path / "out" / "2-denoise.png").exists)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "1 done, 2 refused" in out
+    assert [err.count(f"no image for {tmp_path / 'in' / name}") for name in ("0.png", "1.png")] == [1, 1]
+
+
 def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path):
     """Resident memory of the worker, over 300 pictures: of the last third within 5 % of the first."""
     (tmp_path / "in").mkdir()

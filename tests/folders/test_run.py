@@ -18,6 +18,7 @@ from preimage.folders.listing import Entry
 from preimage.folders.processes import ProcessRun
 from preimage.folders.records import Place
 from preimage.folders.run import FolderRun, Turn, looked_at
+from preimage.folders.work import Ended
 from preimage.folders.workers import Workers, out_folder
 from preimage.jobs.job import Job, RunOptions
 
@@ -112,6 +113,45 @@ def test_processes_that_end_as_they_begin_are_said_to(tmp_path, out, monkeypatch
     assert run.broken == "worker processes end as they begin (exit code 7), see above"
     assert not run.counts
     assert not list(out.rglob("*.json"))
+
+
+class Faulty(FolderRun):
+    """One attendant that cannot go on, and one that waits for what is left."""
+
+    def _attendants(self):
+        return [self._fails, self._waits]
+
+    def _fails(self) -> None:
+        raise OSError(28, "No space left on device", "x")
+
+    def _waits(self) -> None:
+        while self._taken(waits=True) is not None:
+            pass
+
+    def _tell_to_stop(self) -> None: ...
+
+    def _end_by_force(self) -> None: ...
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_an_attendant_that_cannot_go_on_ends_the_run_and_is_heard_of(tmp_path, out, count):
+    run = finished(Faulty(turns(tmp_path, out, count)), 20)
+    assert run.broken == "x: No space left on device: check the place and try again"
+    assert not run.counts
+
+
+@pytest.mark.parametrize("error", [ValueError("no number"), InputError("no room", code="unwritable"), KeyError("k")])
+def test_what_a_listener_raises_ends_the_run_in_one_line(tmp_path, out, error):
+    def hears(turn, ended) -> None:
+        raise error
+
+    class Ends(Faulty):
+        def _fails(self) -> None:
+            self._end(self._waiting[0][1], Ended("done"))
+
+    run = finished(Ends(turns(tmp_path, out, 3), hears=hears), 20)
+    assert run.broken is not None
+    assert str(error) in run.broken
 
 
 def test_the_lease_of_one_that_died_after_its_work_is_removed(tmp_path, out):

@@ -92,6 +92,7 @@ def _named_alone() -> None:
 def call(tokens: list[str]) -> int:
     """Run one command; its exit code."""
     app = build(tokens[0] if tokens else "")
+    tokens = _with_standard_input(tokens)
     try:
         code = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
     except UnusedCliTokensError as error:
@@ -104,6 +105,17 @@ def call(tokens: list[str]) -> int:
             text += f" (if the file {named} is meant: ./{named})"
         raise InputError(f"{text} (preimage --help lists commands and options)", code="option") from error
     return code if isinstance(code, int) else 0
+
+
+def _with_standard_input(tokens: Sequence[str]) -> list[str]:
+    """With --from - as one token: a "-" by itself is taken for an option that has no name."""
+    joined: list[str] = []
+    for token in tokens:
+        if token == "-" and joined and joined[-1] == "--from" and "--" not in joined:
+            joined[-1] = "--from=-"
+        else:
+            joined.append(token)
+    return joined
 
 
 def _too_many(command: str, what: str) -> str:

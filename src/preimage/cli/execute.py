@@ -115,7 +115,10 @@ def _planned(command: Command) -> tuple[list[Places], dict[str | None, Picture],
                 done += [report] if report else []
                 file = places.output
                 _check_weights(command, job, file)
-                _print((f"{file} is there, without a checkpoint: finished (--overwrite computes it anew)",), command)
+                told = f"{file} is there"
+                if not report:
+                    told += ", and no checkpoint, so that nothing tells whether it is finished"
+                _print((f"{told}: left as it is (--overwrite computes it anew)",), command)
                 continue
             picture = read_input(job, places) if command.several else None
             if picture is not None and source is not None:

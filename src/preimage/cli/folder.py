@@ -16,7 +16,7 @@ from preimage.cli.interrupt import Interrupt
 from preimage.cli.streams import say
 from preimage.errors import InputError
 from preimage.folders.jobs import Asked
-from preimage.folders.listing import Listing, listing_of
+from preimage.folders.listing import Entry, Listing, listing_of
 from preimage.folders.options import FolderOptions
 from preimage.folders.processes import ProcessRun
 from preimage.folders.results import write_table
@@ -51,11 +51,19 @@ def execute_folder(command: Command, asked: FolderOptions) -> int:
         raise InputError("--warm-start goes from file to file: name the files, without a folder", code="option")
     if command.run.preview:
         raise InputError("--preview is of one image: leave it out", code="option")
+    if asked.watch and asked.listed is not None:
+        raise InputError("--watch is of folders, and --from names a list: leave one of them out", code="option")
     shares, gpus = asked.shares(), asked.gpu_numbers()
     crew = _crew(asked, gpus, command.run.threads)
     if crew.advice and not command.quiet:
         say(crew.advice)
-    listing = listing_of(command.inputs, recursive=asked.recursive, listed=asked.listed, apart_from=out)
+    listing = listing_of(
+        command.inputs,
+        recursive=asked.recursive,
+        listed=asked.listed,
+        apart_from=out,
+        may_be_empty=asked.watch,
+    )
     table = asked.table if asked.table is not None or restores(command.task) else out / "results.csv"
     check_files(command, asked, listing.entries, table)
     listing = listing if shares is None else listing.shard(*shares)
@@ -67,26 +75,37 @@ def execute_folder(command: Command, asked: FolderOptions) -> int:
             asked,
             crew.count,
         )
-    made = {name: out_folder(path) for name, path in further.items()}
+    made = {name: out_folder(path, f"--{name}") for name, path in further.items()}
     every = Asked(command.task, command.options, out_folder(out), made, command.run, asked.target_column)
     if asked.table is not None:
         check_place(asked.table, overwrite=True)
     shown = Shown(command.quiet, skipped=listing.skipped)
     report = None if command.run.report is None else Lines(command.run.report, shown.tell)
     with Interrupt(quiet=True) as interrupt:
-        turns = every.turns(listing.entries, shown.refuse, raises_alone=True)
+        alone = not (asked.watch and any(each.is_dir() for each in command.inputs))
+        turns = every.turns(listing.entries, shown.refuse, raises_alone=alone)
+        known = {entry.name for entry in listing.entries}
         code = _run(turns, crew, asked, command, interrupt, shown, report)
         while asked.watch and not interrupt.number:
-            appeared = _appeared(command, asked, shares, out, {turn.name for turn in turns}, interrupt)
-            new = every.turns(appeared.entries, shown.refuse, raises_alone=True)
-            turns += new
-            code = max(code, _run(new, crew, asked, command, interrupt, shown, report))
+            appeared = _appeared(command, asked, shares, out, known, interrupt)
+            known |= {entry.name for entry in appeared.entries}
+            turns = [turn for entry in appeared.entries for turn in _turns_of(entry, every, shown)]
+            code = max(code, _run(turns, crew, asked, command, interrupt, shown, report))
     _sum_up(shown, command)
     if table is not None:
         _write_table(command, out, table)
     if interrupt.number:
         return interrupt.exit_code
     return code or (2 if shown.refused or (report is not None and report.lost) else 0)
+
+
+def _turns_of(entry: Entry, every: Asked, shown: Shown) -> list[Turn]:
+    """The turn of a picture that appeared; none if it cannot be begun, which is told and ends nothing."""
+    try:
+        return every.turns([entry], shown.refuse)
+    except InputError as error:
+        shown.refuse(entry.name, str(error))
+        return []
 
 
 @dataclass(frozen=True)
@@ -171,7 +190,7 @@ def _appeared(
         time.sleep(min(AT_MOST_EVERY, max(LOOKED_EVERY, 4 * took)))
         begun = time.monotonic()
         try:
-            found = listing_of(command.inputs, recursive=asked.recursive, apart_from=out)
+            found = listing_of(command.inputs, recursive=asked.recursive, apart_from=out, may_be_empty=True)
         except InputError:
             continue
         found = found if shares is None else found.shard(*shares)

@@ -84,7 +84,12 @@ def share_of(name: str, shares: int) -> int:
 
 
 def listing_of(
-    inputs: Sequence[Path], *, recursive: bool = False, listed: str | None = None, apart_from: Path | None = None
+    inputs: Sequence[Path],
+    *,
+    recursive: bool = False,
+    listed: str | None = None,
+    apart_from: Path | None = None,
+    may_be_empty: bool = False,
 ) -> Listing:
     """The pictures of files, folders and lists.
 
@@ -93,6 +98,7 @@ def listing_of(
         recursive: folders within folders as well; their structure is kept.
         listed: a file with a path on each line, or a table (.csv, .tsv) with a column of them; "-": standard input.
         apart_from: the output folder; nothing in its `.preimage` is an input, and it must not be an input or lie in one.
+        may_be_empty: whether a folder without a picture is taken, in which some will appear.
 
     Raises:
         InputError: nothing there, a folder without a picture, an output folder within an input.
@@ -110,7 +116,7 @@ def listing_of(
         found, others = _pictures_in(given, recursive)
         entries += [_entry(path, path.parent.relative_to(given)) for path in found]
         skipped += others
-        if not found:
+        if not found and not may_be_empty:
             below = "" if recursive else " (--recursive looks in the folders below it)"
             raise InputError(f"{given} has no image{below}: check the name", code="not-found")
     entries += () if listed is None else _listed(listed)

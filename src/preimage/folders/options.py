@@ -73,7 +73,7 @@ class FolderOptions(TaskOptions):
         if self.shard is None:
             return None
         number, slash, of = self.shard.partition("/")
-        if not (slash and number.strip().isdigit() and of.strip().isdigit()):
+        if not (slash and number.strip().isdecimal() and of.strip().isdecimal()):
             raise InputError(f"--shard must be K/N with K from 1 to N, got {self.shard!r}", code="option")
         return int(number), int(of)
 
@@ -86,7 +86,7 @@ class FolderOptions(TaskOptions):
         if self.gpus is None:
             return ()
         found = tuple(each.strip() for each in self.gpus.split(","))
-        if not all(each.isdigit() for each in found):
+        if not all(each.isdecimal() for each in found):
             raise InputError(f"--gpus must be numbers with commas between, as 0,1, got {self.gpus!r}", code="option")
         return found
 

@@ -51,19 +51,19 @@ class Workers:
         return bool(self.gpus) and self.count > len(set(self.gpus)) and not pipe.exists()
 
 
-def out_folder(path: Path) -> Path:
-    """An output folder, made if it is not there.
+def out_folder(path: Path, option: str = "--output") -> Path:
+    """An output folder, made if it is not there; `option` names it in messages.
 
     Raises:
         InputError: a file of that name, or a folder that cannot be made.
     """
     if path.exists() and not path.is_dir():
         raise InputError(
-            f"--output {path} must be a folder for several inputs, and is a file: give another name", code="option"
+            f"{option} {path} must be a folder for several inputs, and is a file: give another name", code="option"
         )
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise InputError(f"--output {path} cannot be made ({reason}): give another name", code="unwritable") from error
+        raise InputError(f"{option} {path} cannot be made ({reason}): give another name", code="unwritable") from error
     return path
