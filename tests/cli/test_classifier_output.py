@@ -106,7 +106,7 @@ def test_a_second_classifier_has_an_option_of_its_own(here, run):
         "--second-classifier",
     )
     second = own("softmaxed")[1]
-    assert "--classifier-output" in run(*ask, second).err
+    assert run(*ask, second).failed_in_one_line("second classifier", "--second-classifier-output", code="classifier")
     ran = run(*ask, second, "--second-classifier-output", "probabilities", "--report", "report.json")
     assert ran.code == 0, ran.err
     assert "transfer_reached" in json.loads(Path("report.json").read_text())

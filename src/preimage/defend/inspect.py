@@ -33,7 +33,7 @@ class InspectOptions(SeenOptions):
     )
     salvage: bool = option(False, help="Read what is there of files that are cut off.", kind="python")
     value_range: tuple[float, float] | None = option(
-        None, help="Black and white of the files of calibrate.", kind="python"
+        None, help="Black and white of the files of calibrate.", kind="python", flags=("--range",)
     )
     page: int | None = option(None, help="Page of the files of calibrate, from 1.", kind="python")
     thresholds: str | Path | None = option(

@@ -11,7 +11,7 @@ from preimage.errors import InputError
 from preimage.folders.listing import Entry
 from preimage.folders.records import Place
 from preimage.folders.run import Turn
-from preimage.images.files import check_file, in_folder
+from preimage.images.files import SeveralCompanions, check_file, in_folder
 from preimage.jobs.job import Job, RunOptions
 from preimage.jobs.places import places_of, usual_name
 from preimage.tasks import TaskSpec, described
@@ -82,7 +82,8 @@ class Asked:
                 check_file(entry.source)
                 turns.append(self.turn(entry))
             except InputError as error:
-                if error.code == "option" or (raises_alone and len(entries) == 1):
+                for_all = error.code == "option" and not isinstance(error, SeveralCompanions)
+                if for_all or (raises_alone and len(entries) == 1):
                     raise
                 refuse(entry.name, str(error))
             except OSError as error:  # a name that becomes too long, a folder that may not be entered

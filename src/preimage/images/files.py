@@ -100,6 +100,10 @@ def _refusal(error: Exception, shown: str) -> InputError:
     return InputError(f"{shown} cannot be read ({reason}): check the name", code="unreadable")
 
 
+class SeveralCompanions(InputError):
+    """A folder has several images of the name of one picture: wrong for that picture alone."""
+
+
 def in_folder(path: Path, source: str | Path | None) -> Path:
     """The file that belongs to an input: path itself, or, of a folder, the file of the input's name, else of its stem.
 
@@ -121,8 +125,8 @@ def in_folder(path: Path, source: str | Path | None) -> Path:
             code="not-found",
         )
     if len(alike) > 1:
-        raise InputError(
+        raise SeveralCompanions(
             f"{path} has several images for {source}, {' and '.join(each.name for each in alike)}: leave one of them there",
-            code="not-found",
+            code="option",
         )
     return alike[0]
