@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from preimage.classifiers.arguments import suggestion
 from preimage.classifiers.classifier import Classifier
 from preimage.classifiers.layout import LayerOutput, spatial_outputs
 from preimage.errors import InputError
@@ -27,7 +28,7 @@ def block_layers(classifier: Classifier, x: torch.Tensor) -> list[str]:
     """The last layer of each resolution, at most four; of a network of one resolution (ViT), four of its blocks, spaced evenly.
 
     Raises:
-        InputError: a classifier without blocks.
+        InputError: a classifier in which no layer with places was found.
     """
     return stages(classifier, x)[-MOST_LAYERS:]
 
@@ -63,7 +64,9 @@ def stages(classifier: Classifier, x: torch.Tensor) -> list[str]:
             of_size.pop(size, None)
             of_size[size] = each.name
     if not of_size:
-        raise InputError("the classifier has no blocks for a loss estimator: name layers of it", code="layer")
+        names = classifier.layers()
+        way = f"name one with --layer or --layers NAME{suggestion('', names)}" if names else "take another classifier"
+        raise InputError(f"no layer with places was found in the classifier: {way}", code="layer")
     return list(of_size.values())
 
 

@@ -112,7 +112,13 @@ def start(image: None, options: MaximizeOptions) -> ExplanationRun[Explanation]:
     given = Given(model, blank, blank.to(place))
     classifier.check_gradient(given.on_device)
     layer, diverse = options.layer or "", options.count > 1 and options.diversity > 0
-    compared = (layer or block_layers(classifier, given.on_device)[-1]) if diverse else ""
+    try:
+        compared = (layer or block_layers(classifier, given.on_device)[-1]) if diverse else ""
+    except InputError as error:
+        if error.code != "layer":
+            raise
+        message = "no layer with places was found, by which several images are made unlike: take diversity 0"
+        raise InputError(message, code="layer") from error
     copied = copies_to_maximize(options, name, size)
     copies = Copies(Alteration(copied, **ALTERED), blank.shape[1], size, place) if copied else None
     coarse = bool(copied) if options.coarse_to_fine is None else options.coarse_to_fine
