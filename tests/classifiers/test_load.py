@@ -267,6 +267,18 @@ def test_what_does_not_exist_is_one_line_that_names_it(spec, code, found):
     assert found in refused(code, load_classifier, spec)
 
 
+@pytest.mark.parametrize("empty", ["", " "])
+@pytest.mark.parametrize(
+    "name", ["torchvision:resnet18", "timm:test_vit", "hf:vit", "classifiers.small:own_classifier"]
+)
+def test_nothing_behind_the_at_sign_is_not_the_pretrained_weights(monkeypatch, name, empty):
+    monkeypatch.setattr("preimage.classifiers.load.from_library", None)
+    for call in (load_classifier, load_model):
+        message = refused("option", call, f"{name}@{empty}")
+        assert f"{name}@FILE" in message
+        assert f"or {name} for" in message
+
+
 def test_a_module_that_fails_when_it_is_imported_is_one_line(tmp_path, monkeypatch):
     (tmp_path / "broken_classifier.py").write_text("raise RuntimeError('boom')\n")
     monkeypatch.chdir(tmp_path)

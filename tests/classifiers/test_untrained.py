@@ -69,6 +69,34 @@ def test_a_network_without_normalizations_is_known_by_its_answers(output):
     assert looks_untrained(Classifier(certain, 3, output=output), X) == ""
 
 
+def of_colors(steep: float = 60.0) -> Classifier:
+    """Which of red, green and blue exceeds the other two."""
+    contrast, head = nn.Conv2d(3, 3, 1), nn.Linear(3, 3)
+    with torch.no_grad():
+        contrast.weight[:] = (1.5 * torch.eye(3) - 0.5)[..., None, None]
+        contrast.bias = nn.Parameter(torch.full((3,), -0.5))
+        head.weight[:] = steep * torch.eye(3)
+        head.bias[:] = torch.tensor([0.01, 0.0, -0.01])
+    model = nn.Sequential(contrast, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
+    return Classifier(model, ["red", "green", "blue"], (0.5,) * 3, (0.25,) * 3)
+
+
+GRAY = X.mean(1, keepdim=True).expand_as(X)
+SHADES = {"gray": GRAY, "dark": 0.2 * GRAY, "bright": 1 - 0.2 * GRAY, "black": 0 * GRAY, "white": 0 * GRAY + 1}
+
+
+@pytest.mark.parametrize("shade", SHADES)
+def test_one_that_tells_colors_apart_is_not_suspected_for_an_image_without_any(shade):
+    for classifier in (of_colors(), of_colors().with_output("labels")):
+        assert looks_untrained(classifier, SHADES[shade]) == ""
+
+
+@pytest.mark.parametrize("shade", SHADES)
+def test_an_untrained_network_is_noticed_by_gray_images_as_well(shade):
+    for classifier in (tiny(), tiny(5), of_colors(0.01)):
+        assert "noise" in looks_untrained(classifier, SHADES[shade])
+
+
 def test_one_that_fails_for_other_images_is_not_suspected():
     class Fails(nn.Module):
         def forward(self, x):

@@ -15,6 +15,7 @@ from torch import nn
 
 from preimage.classifiers import load_classifier, load_model
 from preimage.classifiers.model_file import TrainedModel, write_model
+from preimage.classifiers.thin_resnet import BLOCKS, ThinResNet
 from preimage.classifiers.weights import module_of
 
 X = torch.rand(2, 3, 40, 48, generator=torch.Generator().manual_seed(0))
@@ -300,6 +301,43 @@ def test_what_does_not_fit_is_one_line_with_the_first_names_and_the_way_out(tmp_
     assert all(words in message for words in found), message
     assert "w.pth" in message
     assert ("module.path:function@w.pth" in message) is ("two networks" not in message)
+
+
+def stage(*names: str) -> nn.Sequential:
+    """Layers with names that a ResNet has as well, in each of its shortcuts: 0.weight, 1.bias."""
+    parts = {"convolution": nn.Conv2d(3, 8, 3), "norm": nn.BatchNorm2d(8), "line": nn.Linear(8, 3)}
+    return nn.Sequential(*(parts[name] for name in names))
+
+
+@pytest.mark.parametrize(
+    ("names", "lacks"),
+    [
+        (("convolution", "norm", "line"), "lacks 0.weight and"),
+        (("convolution", "convolution", "line"), "lacks 0.weight and"),
+        (("convolution", "line"), "lacks 0.weight and"),
+        (("line",), "lacks 0.weight and"),
+    ],
+)
+@pytest.mark.parametrize("key", ["", "model."])
+def test_parts_of_one_network_that_share_a_few_names_with_another_are_not_two_networks(tmp_path, names, lacks, key):
+    thin = ThinResNet(BLOCKS["thin_resnet10"], 5)
+    torch.save({f"{key}{name}": value for name, value in thin.state_dict().items()}, tmp_path / "w.pth")
+    message = refused("classifier", module_of, lambda _: stage(*names), tmp_path / "w.pth", "mine:f", 3)
+    assert "it lacks" in message, message
+    assert "it has" in message, message
+
+
+@pytest.mark.parametrize("names", [("convolution", "norm", "line"), ("convolution", "line"), ("line",)])
+@pytest.mark.parametrize("classes", [3, 5])
+def test_two_networks_of_few_layers_are_still_two(tmp_path, names, classes):
+    def held() -> dict[str, torch.Tensor]:
+        made = stage(*names)
+        made[-1] = nn.Linear(8, classes)
+        return made.state_dict()
+
+    torch.save({"student": held(), "teacher": held()}, tmp_path / "w.pth")
+    message = refused("classifier", module_of, lambda _: stage(*names), tmp_path / "w.pth", "mine:f", 3)
+    assert "two networks, student and teacher" in message
 
 
 # ---------------------------------------------------------------------- safety

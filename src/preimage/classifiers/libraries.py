@@ -40,16 +40,23 @@ def _torchvision(name: str, weights: str | None, count: int | None) -> Made:
     if not hasattr(preset, "crop_size"):
         raise InputError(f"{spec} is no classifier of images: give resnet18, say", code="classifier")
     pretrained, side = known if weights is None else None, preset.crop_size[0]
-    sized = {"image_size": side} if name.startswith("vit_") and pretrained is None else {}
+    as_pretrained = _options_of(name.lower(), side, weights == NO_WEIGHTS) if pretrained is None else {}
 
     def make(count: int | None) -> nn.Module:
-        options = sized if count is None else {"num_classes": count, **sized}
+        options = as_pretrained if count is None else {"num_classes": count, **as_pretrained}
         return _downloaded(spec, known.url, lambda: models.get_model(name, weights=pretrained, **options))
 
     taken = _taken(make, weights, name, len(own), count)
     resizing = Resizing("crop", preset.resize_size[0], preset.interpolation.value)
     statistics = preset.mean, preset.std, side
     return Classifier(taken.module, _classes(taken, own), *statistics, resizing=resizing, copy=False), taken.remarks
+
+
+def _options_of(name: str, side: int, drawn: bool) -> dict[str, Any]:
+    """What torchvision gives a network along with its own weights: without them it would make another one."""
+    if name in ("googlenet", "inception_v3"):
+        return {"transform_input": True, "init_weights": drawn}
+    return {"image_size": side} if name.startswith("vit_") else {}
 
 
 def imported_timm() -> Any:
@@ -63,6 +70,7 @@ def _timm(name: str, weights: str | None, count: int | None) -> Made:
     timm = imported_timm()
     if not timm.is_model(name.split(".")[0]):
         raise InputError(f"timm has no model {name!r}{suggestion(name, timm.list_models())}", code="not-found")
+    _check_tag(timm, name)
 
     def make(count: int | None) -> nn.Module:
         options = {} if count is None else {"num_classes": count}
@@ -75,6 +83,16 @@ def _timm(name: str, weights: str | None, count: int | None) -> Made:
     classes = _classes(taken, _distinct([str(label) for label in labels]))
     statistics, resizing = (settings["mean"], settings["std"], settings["input_size"][1:]), _resizing_of_timm(settings)
     return Classifier(model, classes, *statistics, resizing=resizing, copy=False), taken.remarks
+
+
+def _check_tag(timm: Any, name: str) -> None:
+    """That a name of timm has no tag (behind its dot) but those of its network."""
+    try:
+        timm.get_pretrained_cfg(name)
+    except RuntimeError as error:
+        network, _, tag = name.partition(".")
+        near = suggestion(name, timm.list_models(f"{network}.*", pretrained=True) or [network])
+        raise InputError(f"timm has no weights {tag!r} of {network}{near}", code="not-found") from error
 
 
 def _resizing_of_timm(settings: dict[str, Any]) -> Resizing:

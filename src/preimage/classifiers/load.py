@@ -19,7 +19,7 @@ from preimage.classifiers.libraries import LIBRARIES, NO_WEIGHTS, from_library
 from preimage.classifiers.model_file import Backbone, TrainedModel, built, estimator_of, read_held, values_of
 from preimage.classifiers.outputs import OutputKind
 from preimage.classifiers.resizing import Resizing
-from preimage.classifiers.weights import module_of
+from preimage.classifiers.weights import module_of, without_auxiliary
 from preimage.errors import InputError
 from preimage.images.files import open_file
 from preimage.images.ranges import ValueRange
@@ -116,7 +116,13 @@ def with_classes(model: TrainedModel, classes: Classes) -> TrainedModel:
 
 
 def _loaded(text: str, backbone: str | Function | None, count: int | None) -> TrainedModel:
-    function, _, file = text.rpartition("@")
+    function, at, file = text.rpartition("@")
+    if at and not file.strip():
+        own = "its own" if function.partition(":")[0] in LIBRARIES else "the function's own"
+        way = f"give {function}@FILE, or {function} for {own}"
+        raise InputError(
+            f"{text!r} names no weights behind its @ (is a variable of the shell empty?): {way}", code="option"
+        )
     if backbone is None and FUNCTION.fullmatch(function) and function.partition(":")[0] not in LIBRARIES:
         return _of_function_and_file(function, Path(file))
     if Path(text).suffix in (".pt", ".pth") and text.partition(":")[0] not in LIBRARIES:
@@ -217,7 +223,7 @@ def _architecture(
             own, count = rest.rpartition("@")[0] or rest, len(held["classes"])
 
             def make(outputs: int) -> nn.Module:
-                return from_library(kind, own, NO_WEIGHTS, outputs)[0].model
+                return without_auxiliary(from_library(kind, own, NO_WEIGHTS, outputs)[0].model, held["weights"])
 
             try:
                 module = built(lambda: make(count), held["weights"])

@@ -7,9 +7,8 @@ own names stand (of `module.`, `_orig_mod.`, a checkpoint of Lightning, a whole 
 from __future__ import annotations
 
 import re
-import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,16 +16,13 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from preimage.errors import InputError, MissingExtra
-from preimage.extras import extra
-from preimage.images.files import check_file
+from preimage.classifiers.weight_files import Tensors, flattened, read_weights
+from preimage.errors import InputError
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
-Tensors = dict[str, torch.Tensor]
 
-_WRAPPERS = re.compile(r"\b(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")  # wherever they stand
 _LOSSES = ("loss", "criterion", "metric")  # parts of a Lightning module that are none of its network
-_DEEPEST, _MOST = 24, 50_000  # dictionaries and modules in one another, and in all
+_AUXILIARY = ("aux1", "aux2", "AuxLogits")  # of torchvision's GoogLeNet and Inception
 _NAMES = ("class_names", "classes", "class_to_idx", "idx_to_class", "id2label", "categories")
 _FAILURES = (RuntimeError, TypeError, ValueError, AttributeError)
 
@@ -75,97 +71,26 @@ def module_of(make: Callable[[int | None], nn.Module], path: Path, name: str, ow
         InputError: no file, one that cannot be read without running its code, several networks, or weights that do not fit.
     """
     held = read_weights(path, name)
-    module = make(None)
+    tensors = flattened(held)
+    module = without_auxiliary(make(None), tensors)
     usual = own if isinstance(own, int) else own(module)
-    found = _matched(module, _flattened(held), path, usual)
+    found = _matched(module, tensors, path, usual)
     count = _number_of_classes(module, found.own, usual)
     if count is not None:
-        module = make(count)
+        module = without_auxiliary(make(count), tensors)
     _load(module, found, path, name)
     count = count or usual
     return Taken(module, count, _class_names(held, max(count, 2)), tuple(found.remarks))
 
 
-def read_weights(path: Path, name: str) -> Any:
-    """What a file of weights holds, read without importing or calling what it names: other objects become empty stand-ins."""
-    if not path.exists():
-        raise InputError(f"{path} does not exist: give the weights of {name} as {name}@FILE", code="not-found")
-    check_file(path)
-    try:
-        if path.suffix == ".safetensors":
-            with extra("explain", subject=f"{path} is a safetensors file"):
-                from safetensors.torch import load_file  # pyright: ignore[reportMissingImports]
-
-            return load_file(path)
-        return _unpickled(path)
-    except MissingExtra:
-        raise
-    except Exception as error:  # pickle, zip and safetensors each raise their own
-        way = "save model.state_dict() by torch.save, or safetensors"
-        raise InputError(
-            f"{path} holds no weights that can be read without running code: {way}", code="unreadable"
-        ) from error
-
-
-class _StandIn:
-    """Stands for an object of a class that is not imported: it keeps the state, and does nothing."""
-
-    def __new__(cls, *_: Any) -> _StandIn:
-        return object.__new__(cls)
-
-    def __init__(self, *_: Any) -> None:
-        self.state: Any = None
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-
-class _DictStandIn:
-    """Stands for a subclass of dict: a plain one."""
-
-    def __new__(cls, *_: Any) -> Any:
-        return {}
-
-
-def _unpickled(path: Path) -> Any:
-    """By PyTorch's own reader, which calls nothing of a file; settings and histories beside the weights must not prevent it."""
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:
-        if not zipfile.is_zipfile(path):
-            raise
-    foreign = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    of_dicts = [(_DictStandIn if each.lower().endswith("dict") else _StandIn, each) for each in foreign]
-    with torch.serialization.safe_globals(list[Any](of_dicts)):
-        return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _flattened(held: Any) -> Tensors:
-    """All tensors by their keys, those of dictionaries joined by "/", those of modules by "."."""
-    return {_WRAPPERS.sub("", name): value for name, value in _entries(held, "", 0, Counter())}
-
-
-def _entries(held: Any, before: str, depth: int, seen: Counter[str]) -> Iterator[tuple[str, torch.Tensor]]:
-    seen["parts"] += 1
-    if isinstance(held, _StandIn) and isinstance(held.state, dict):  # a pickled module, or an object that has one
-        parts = [held.state.get(kind) for kind in ("_parameters", "_buffers", "_modules")]
-        held = {name: value for part in parts if isinstance(part, dict) for name, value in part.items()} or held.state
-        before = before.removesuffix("/") + "." if before else ""
-    if not isinstance(held, Mapping) or depth > _DEEPEST or seen["parts"] > _MOST:
-        return
-    for key, value in held.items():
-        if isinstance(value, torch.Tensor) and _is_plain(value):
-            yield f"{before}{key}", value.detach()
-        elif isinstance(value, _StandIn | Mapping):
-            after = "" if isinstance(value, _StandIn) else "/"
-            yield from _entries(value, f"{before}{key}{after}", depth + 1, seen)
-
-
-def _is_plain(value: torch.Tensor) -> bool:
-    """Whether its numbers are all in the file; an expanded tensor could claim to be of any size."""
-    if (value.layout, value.device.type) != (torch.strided, "cpu") or value.is_quantized:
-        return False
-    return value.nbytes <= value.untyped_storage().nbytes()
+def without_auxiliary(module: ModuleT, names: Iterable[str]) -> ModuleT:
+    """A network of torchvision without those heads for training that none of the names is of."""
+    parts = {part for name in names for part in re.split(r"[./]", name)}
+    for head in _AUXILIARY:
+        if type(module).__module__.startswith("torchvision.") and hasattr(module, head) and head not in parts:
+            setattr(module, head, None)
+            module.aux_logits = False  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
+    return module
 
 
 # ---------------------------------------------------------------------- names
@@ -182,9 +107,13 @@ def _matched(module: nn.Module, tensors: Tensors, path: Path, own: int) -> _Foun
                 scores[name[:place]] = (alike + (value.shape == wanted[name[place:]].shape), named + 1)
     best = max(scores.values(), default=(0, 0))
     remarks: list[str] = []
-    prefix = _one_of([each for each, score in scores.items() if score == best], wanted, tensors, path, remarks)
+    equal = [each for each, score in scores.items() if score == best] or [""]
+    # Another network may have a few of the names, as 0.weight, in many places; two may be of other shapes: the head's.
+    is_whole = 2 * min(best[0] + 2, best[1]) > sum(value.is_floating_point() for value in wanted.values())
+    prefix = _one_of(equal, wanted, tensors, path, remarks) if is_whole else equal[0]
     within = prefix[: prefix.rfind("/") + 1]
-    copies = tuple(each for each, (alike, _) in scores.items() if each not in ("", prefix) and 2 * alike > best[0] > 1)
+    rivals = scores if is_whole else {}
+    copies = tuple(each for each, (alike, _) in rivals.items() if each not in ("", prefix) and 2 * alike > best[0] > 1)
     inside = {name: tensors[prefix + name] for name in wanted if prefix + name in tensors}
     # Counters and indices are each network's own.
     missing = [name for name, value in wanted.items() if name not in inside and value.is_floating_point()]
@@ -209,7 +138,7 @@ def _one_of(prefixes: list[str], wanted: Mapping[str, Any], tensors: Tensors, pa
     averages = [each for each in prefixes if "ema" in re.split(r"[^a-z]+", each.lower())]
     if averages and len(prefixes) > len(averages):
         remarks.append(f"of {path.name} the averaged weights are taken ({averages[0].rstrip('./')})")
-    left = averages or prefixes or [""]
+    left = averages or prefixes
     for other in left[1:]:
         for name in wanted:
             first, second = (tensors.get(prefix + name) for prefix in (left[0], other))
