@@ -36,11 +36,13 @@ class HeldOutTracker(ScoreTracker):
                 "fraction, and only one rule that holds out",
                 code="mask",
             )
-
-        self.error: Replay = Replay(lambda x: (self.problem.data_term(self.problem.apply(x), self.held_out),))
+        self.measured: Replay = Replay(self._measured)
 
     def score_of(self, step: Step) -> torch.Tensor:
-        return self.error(step.average)[0]
+        return self.measured(step.average)[0]
+
+    def _measured(self, average: torch.Tensor, mean: torch.Tensor | None = None) -> tuple[torch.Tensor]:
+        return (self.problem.data_term(self.problem.apply(average), self.held_out),)
 
 
 class RiskTracker(HeldOutTracker):
@@ -57,13 +59,14 @@ class RiskTracker(HeldOutTracker):
         # Of each image, so that none of a batch is judged by what is missing in another.
         weight = problem.weight
         self.valid: float | torch.Tensor = 1.0 if weight is None else (weight > 0).float().flatten(1).mean(1)
-        self.risk: Replay = Replay(self._risk)
 
     def score_of(self, step: Step) -> torch.Tensor:
-        risks = self.risk(step.average, *([step.mean.repeat_interleave(step.restarts, 0)] if step.restarts > 1 else []))
+        risks = self.measured(
+            step.average, *([step.mean.repeat_interleave(step.restarts, 0)] if step.restarts > 1 else [])
+        )
         return risks[0].unflatten(0, (-1, step.restarts)).mean(1).repeat_interleave(step.restarts)
 
-    def _risk(self, average: torch.Tensor, mean: torch.Tensor | None = None) -> tuple[torch.Tensor]:
+    def _measured(self, average: torch.Tensor, mean: torch.Tensor | None = None) -> tuple[torch.Tensor]:
         """Of each member; of restarts what is returned is their mean: its error, but the mean freedom of its members."""
         prediction = self.problem.apply(average)
         fitted = self.problem.data_term(prediction, self.fitted)
