@@ -219,7 +219,9 @@ def test_an_inspection_is_of_each_label_by_itself(output):
     torch.testing.assert_close(found.given, p, atol=1e-4, rtol=1e-3)
     assert report["labels"] == dict(zip(FINDINGS, found.given.tolist(), strict=True))
     assert report["score"] == pytest.approx(float((found.given - found.mean).abs().max()))
-    assert report["confidence"] == pytest.approx(float(p.max()), abs=1e-4)
+    moved = int((found.given - found.mean).abs().argmax())  # the label that the score is of
+    assert (report["class"], report["early_class"]) == (FINDINGS[moved], FINDINGS[moved])
+    assert report["confidence"] == pytest.approx(float(p[moved]), abs=1e-4)
     assert inspection_figure(ONE[0], found, FINDINGS).axes
 
 
