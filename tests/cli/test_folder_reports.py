@@ -110,3 +110,47 @@ def test_a_report_that_has_no_room_is_said_once_and_every_picture_done(scans, ru
     assert ran.stderr.count("no line can be added to r.jsonl") == 1
     assert "Traceback" not in ran.stderr
     assert Path("r.jsonl").read_text() == f"{begin}\n"  # nothing of a line
+
+
+def test_what_cannot_be_begun_is_in_the_report_the_table_and_the_status(scans, run):
+    Path("list.txt").write_text("scans/a.png\nscans/late.png\n")
+    options = ("--from", "list.txt", "-o", "out", "--report", "all.jsonl", "--table", "all.csv", *STEPS)
+    ran = run("denoise", *options)
+    assert ran.code == 2
+    assert ran.err.count("late.png") == 1
+    lines = {line["input"]: line for line in map(json.loads, Path("all.jsonl").read_text().splitlines())}
+    assert {name: line["state"] for name, line in lines.items()} == {"scans/a.png": "done", "scans/late.png": "failed"}
+    assert "does not exist" in lines["scans/late.png"]["error"]
+    rows = {row["input"]: row for row in csv.DictReader(Path("all.csv").read_text().splitlines())}
+    assert rows["scans/late.png"]["state"] == "failed"
+    told = run("status", "out")
+    assert told.code == 2
+    assert "1 done" in told.out
+    assert "scans/late.png does not exist" in told.out
+    draw("scans/late.png")
+    assert run("denoise", *options).code == 0
+    assert run("status", "out").code == 0
+
+
+def test_a_dry_run_says_what_cannot_be_begun(scans, run):
+    options = ("scans/a.png", "scans/b.png", "--workers", "1", "-o", "out", *STEPS)
+    assert run("denoise", *options).code == 0
+    Path("scans/b.png").unlink()
+    ran = run("denoise", *options, "--dry-run")
+    assert ran.code == 2
+    assert "scans/b.png does not exist" in ran.err
+    for line in ("2 images: 0 to do", "1 done before", "1 that cannot be begun"):
+        assert line in ran.out
+
+
+@pytest.mark.parametrize(
+    ("tokens", "words"),
+    [
+        (["scans", "-o", "tidy.png"], ["tidy.png must be a folder", "leave .png out"]),
+        (["scans/a.png", "--table", "t.csv"], ["-o FOLDER"]),
+    ],
+)
+def test_the_place_of_many_results_is_a_folder(scans, run, tokens, words):
+    before = set(Path().iterdir())
+    assert run("denoise", *tokens, *STEPS).failed_in_one_line(*words)
+    assert set(Path().iterdir()) == before

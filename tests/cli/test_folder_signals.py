@@ -96,10 +96,13 @@ def test_pictures_that_appear_are_restored_once_they_are_whole(tmp_path):
             file.flush()
             time.sleep(0.8)
     wait_for((tmp_path / "out" / "1-denoise.png").exists)
+    (tmp_path / "whole.png").rename(tmp_path / "in" / "0.jpg")  # of the first one's name, which is not done anew for it
+    wait_for(lambda: list((tmp_path / "out").glob("0-jpg-*-denoise.jpg")))
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert "2 done" in out
+    assert "3 done" in out
+    assert len([path for path in (tmp_path / "out").iterdir() if path.is_file()]) == 3
     assert "failed" not in out
 
 

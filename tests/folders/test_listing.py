@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
+import sys
+from codecs import BOM_UTF8
 from pathlib import Path
 
 import pytest
@@ -60,6 +63,34 @@ def test_a_list_names_paths_from_its_own_folder(scans, name, text):
 def test_standard_input_is_a_list(scans, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{scans / 'a.PNG'}\n{scans / 'page' / '1.jpg'}\n"))
     assert names(listing_of([], listed="-")) == ["1.jpg", "a.PNG"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes")
+@pytest.mark.parametrize("begin", [b"", BOM_UTF8])
+def test_names_of_a_list_are_those_of_files_whatever_their_bytes(scans, monkeypatch, begin):
+    name = os.fsdecode(b"caf\xe9.png")
+    (scans / name).write_bytes(b"")
+    listed = begin + os.fsencode(scans / name) + b"\n"
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(listed), encoding="utf-8"))
+    (scans / "l.txt").write_bytes(listed)
+    for given in ("-", str(scans / "l.txt")):
+        (entry,) = listing_of([], listed=given).entries
+        assert (entry.source, entry.name) == (scans / name, name)
+
+
+def test_of_a_picture_with_several_targets_each_is_an_entry(scans):
+    rows = "a.PNG,mel\nb.tif,nv\na.PNG,nv\na.PNG,bcc / 2\na.PNG,bcc / 2\na.PNG,bcc - 2\n"
+    (scans / "labels.csv").write_text(f"filename,target\n{rows}")
+    found = listing_of([], listed=str(scans / "labels.csv"), target_column="target").entries
+    assert [(entry.stem, entry.values["target"]) for entry in found][2:] == [
+        ("a-mel", "mel"),
+        ("a-nv", "nv"),
+        ("b", "nv"),
+    ]
+    assert [entry.values["target"] for entry in found[:2]] == ["bcc - 2", "bcc / 2"]  # which one name would be of
+    assert len({entry.stem for entry in found}) == len({entry.name for entry in found}) == 5
+    assert all(entry.name == f"{entry.stem}.PNG" for entry in found if entry.source.name == "a.PNG")
+    assert len(listing_of([], listed=str(scans / "labels.csv")).entries) == 2
 
 
 def test_a_table_names_them_in_a_column_and_has_more_to_say(scans):

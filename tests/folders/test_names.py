@@ -17,7 +17,7 @@ from preimage.folders.jobs import Asked
 from preimage.folders.lease import Lease
 from preimage.folders.listing import Entry, Listing, listing_of
 from preimage.folders.records import Place, Record
-from preimage.folders.results import records_in
+from preimage.folders.results import records_in, standings_in
 from preimage.folders.work import look, work_on
 from preimage.jobs.job import RunOptions
 from preimage.registry import task_named
@@ -40,7 +40,7 @@ def asked(out: Path, task: str = "denoise", options: Mapping[str, Any] = OPTIONS
 def turns(asked: Asked, found: Listing, *, alone: bool = False) -> tuple[list[str], list[tuple[str, str]]]:
     """The names of those that have a turn, and those that are refused with the reason."""
     refused: list[tuple[str, str]] = []
-    given = asked.turns(found.entries, lambda name, why: refused.append((name, why)), raises_alone=alone)
+    given = asked.turns(found.entries, lambda entry, why: refused.append((entry.name, str(why))), raises_alone=alone)
     return [turn.name for turn in given], refused
 
 
@@ -124,6 +124,13 @@ def test_a_long_name_that_its_result_can_have_is_done_and_known(tmp_path, letter
     ((place, record),) = records_in(tmp_path / "out")
     assert record.input == str(picture)
     assert place.file == turn.place.file  # by which others find it again
+
+
+def test_a_picture_is_told_by_its_file_where_a_hash_stands_for_it(tmp_path):
+    name = f"{'n' * 240}.png"
+    place = Place(tmp_path, f"deep/{name}", "denoise")
+    place.write(Record("denoise", f"/scans/{name}", "", "failed", error="no"))
+    assert standings_in(tmp_path).failed == [(f"deep/{name}", "no")]
 
 
 @pytest.mark.parametrize("name", ["photo.png", "scans/page1.tif", "n" * 200 + ".png"])
@@ -212,3 +219,29 @@ def test_the_file_in_the_way_is_named_and_not_a_result_beside_it(tmp_path, monke
     assert ended is not None
     assert ended.became == "in the way"
     assert str(ended.error).startswith(str(written["uncertainty"]))
+
+
+def test_one_that_cannot_be_begun_has_a_record_which_ends_when_it_can(tmp_path):
+    every = asked(tmp_path / "out")
+    (entry,) = listing_of([tmp_path / "late.png"]).entries
+    ended = every.refused(entry, InputError("late.png does not exist", code="not-found"))
+    assert (ended.became, ended.error) == ("failed", "late.png does not exist")
+    ((place, record),) = records_in(tmp_path / "out")
+    assert (record.state, record.input, record.error) == ("failed", str(entry.source), "late.png does not exist")
+    assert place.aside.is_file()
+    draw(entry.source)
+    turn = every.turn(entry)
+    assert work_on(turn.place, turn.job).became == "done"
+    assert not place.aside.exists()
+    every.refused(entry, InputError("late.png does not exist", code="not-found"))
+    assert next(records_in(tmp_path / "out"))[1].state == "done"  # its result is there
+    assert every.refused(Entry(Path("n" * 250), Path("n" * 300), "n"), InputError("no")).became == "failed"
+
+
+def test_what_is_said_of_a_task_beside_the_results_is_not_taken_away_by_another(tmp_path):
+    for task in ("denoise", "deblur"):
+        Place(tmp_path, "a.png", task).write(Record(task, "a.png", "", "failed", error="no"))
+    Place(tmp_path, "a.png", "denoise").write(Record("denoise", "a.png", "", "done"))
+    assert (tmp_path / "a.png.failed.json").is_file()
+    Place(tmp_path, "a.png", "deblur").write(Record("deblur", "a.png", "", "done"))
+    assert not (tmp_path / "a.png.failed.json").exists()

@@ -47,6 +47,10 @@ def finished(run: FolderRun, seconds: float = 120, meanwhile=lambda: None) -> Fo
     return run
 
 
+def refuse_none(turn: Turn, error: InputError) -> None:
+    raise AssertionError(f"{turn.name}: {error}")
+
+
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
     return out_folder(tmp_path / "out" / "of" / "it")
@@ -57,7 +61,8 @@ def test_every_picture_is_done_once_and_a_broken_one_stops_no_other(tmp_path, ou
     (tmp_path / "2.png").write_bytes(b"broken")
     heard: list[str] = []
     run = ProcessRun(asked, Workers(2), hears=lambda turn, ended: heard.append(f"{turn.name} {ended.became}"))
-    assert looked_at(asked) == {"to do": 5}
+    counts, to_do = looked_at(asked, refuse_none)
+    assert (counts, to_do) == ({}, asked)
     finished(run)
     assert run.counts == {"done": 4, "failed": 1}
     assert sorted(heard) == ["0.png done", "1.png done", "2.png failed", "3.png done", "4.png done"]
@@ -195,3 +200,12 @@ def test_a_file_is_no_output_folder(tmp_path):
         out_folder(tmp_path / "file")
     with pytest.raises(InputError, match="cannot be made"):
         out_folder(tmp_path / "file" / "below")
+
+
+def test_one_whose_file_is_away_is_told_and_the_others_are_counted(tmp_path, out):
+    asked = turns(tmp_path, out, 3)
+    finished(ProcessRun(asked[:2], Workers(1)))
+    (tmp_path / "1.png").unlink()
+    told: list[str] = []
+    counts, to_do = looked_at(asked, lambda turn, error: told.append(f"{turn.name}: {error.code}"))
+    assert (counts, to_do, told) == ({"was done": 1}, asked[2:], ["1.png: not-found"])

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
@@ -12,6 +15,12 @@ import numpy as np
 import pytest
 from PIL import Image
 from studio.served import Page, served
+
+from preimage.classifiers import Classifier, TrainedModel
+from preimage.classifiers.model_file import Backbone, write_model
+from preimage.jobs.job import Job, RunOptions
+
+BACKBONE = Backbone("timm:test_resnet")
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +89,25 @@ def test_a_folder_is_restored_and_its_pictures_are_looked_at(rooted: Page, root:
     again = rooted.post(f"{path}/resume").json
     assert again["state"] == "running"
     assert rooted.until(path, lambda found: found["state"] == "done")["counts"]["done"] == 3
+
+
+def test_a_table_of_something_else_is_not_replaced(tmp_path: Path, sample_files: Path):
+    shutil.copytree(sample_files / "clean", tmp_path / "scans")
+    write_model(
+        tmp_path / "model.pt",
+        TrainedModel(Classifier(BACKBONE.build(2), ["a", "b"], size=(32, 32)), None, {}, BACKBONE),
+    )
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "results.csv").write_text("name,grade\na,1\n")
+    job = Job("saliency", {"classifier": str(tmp_path / "model.pt")}, None, {}, RunOptions())
+    wanted = {"job": job.to_json(), "folder": str(tmp_path / "scans"), "out": str(tmp_path / "out"), "workers": 1}
+    (tmp_path / "run.json").write_text(json.dumps(wanted))
+    worker = [sys.executable, "-m", "preimage.studio.folder_worker", str(tmp_path)]
+    said = subprocess.run(worker, stdin=subprocess.PIPE, capture_output=True, text=True, check=True).stdout
+    ended = json.loads(said.splitlines()[-1])
+    assert ended["ended"] == "failed"
+    assert "results.csv is there" in ended["error"]
+    assert (tmp_path / "out" / "results.csv").read_text() == "name,grade\na,1\n"
 
 
 @pytest.mark.long

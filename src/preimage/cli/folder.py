@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from preimage.cli.execute import Command
-from preimage.cli.folder_files import Lines, check_files, check_table
+from preimage.cli.folder_files import ANOTHER_TABLE, Lines, check_files
 from preimage.cli.folder_shown import UNDONE, WORDS, Shown
 from preimage.cli.interrupt import Interrupt
 from preimage.cli.streams import say
@@ -19,7 +19,7 @@ from preimage.folders.jobs import Asked
 from preimage.folders.listing import Entry, Listing, listing_of
 from preimage.folders.options import FolderOptions
 from preimage.folders.processes import ProcessRun
-from preimage.folders.results import write_table
+from preimage.folders.results import check_table, write_table
 from preimage.folders.run import FolderRun, Turn, looked_at
 from preimage.folders.work import Ended
 from preimage.folders.workers import Workers, out_folder
@@ -62,6 +62,7 @@ def execute_folder(command: Command, asked: FolderOptions) -> int:
         recursive=asked.recursive,
         listed=asked.listed,
         apart_from=out,
+        target_column=asked.target_column,
         may_be_empty=asked.watch,
     )
     table = asked.table if asked.table is not None or restores(command.task) else out / "results.csv"
@@ -81,15 +82,22 @@ def execute_folder(command: Command, asked: FolderOptions) -> int:
         check_place(asked.table, overwrite=True)
     shown = Shown(command.quiet, skipped=listing.skipped)
     report = None if command.run.report is None else Lines(command.run.report, shown.tell)
+
+    def refuse(entry: Entry, error: InputError) -> None:
+        shown.refuse(entry.name, str(error))
+        ended = every.refused(entry, error)
+        if report is not None:
+            report.add_refused(entry.source, command.task.name, ended)
+
     with Interrupt(quiet=True) as interrupt:
         alone = not (asked.watch and any(each.is_dir() for each in command.inputs))
-        turns = every.turns(listing.entries, shown.refuse, raises_alone=alone)
-        known = {entry.name for entry in listing.entries}
+        turns = every.turns(listing.entries, refuse, raises_alone=alone)
+        known = {entry.source for entry in listing.entries}
         code = _run(turns, crew, asked, command, interrupt, shown, report)
         while asked.watch and not interrupt.number:
             appeared = _appeared(command, asked, shares, out, known, interrupt)
-            known |= {entry.name for entry in appeared.entries}
-            turns = [turn for entry in appeared.entries for turn in _turns_of(entry, every, shown)]
+            known |= {entry.source for entry in appeared.entries}
+            turns = [turn for entry in appeared.entries for turn in _turns_of(entry, every, refuse)]
             code = max(code, _run(turns, crew, asked, command, interrupt, shown, report))
     _sum_up(shown, command)
     if table is not None:
@@ -99,12 +107,12 @@ def execute_folder(command: Command, asked: FolderOptions) -> int:
     return code or (2 if shown.refused or (report is not None and report.lost) else 0)
 
 
-def _turns_of(entry: Entry, every: Asked, shown: Shown) -> list[Turn]:
+def _turns_of(entry: Entry, every: Asked, refuse: Callable[[Entry, InputError], None]) -> list[Turn]:
     """The turn of a picture that appeared; none if it cannot be begun, which is told and ends nothing."""
     try:
-        return every.turns([entry], shown.refuse)
+        return every.turns([entry], refuse)
     except InputError as error:
-        shown.refuse(entry.name, str(error))
+        refuse(entry, error)
         return []
 
 
@@ -180,7 +188,7 @@ def _appeared(
     asked: FolderOptions,
     shares: tuple[int, int] | None,
     out: Path,
-    known: set[str],
+    known: set[Path],
     interrupt: Interrupt,
 ) -> Listing:
     """Wait for pictures that were not there before and are whole, by their size and time at rest; none after a signal."""
@@ -197,7 +205,7 @@ def _appeared(
         now, ready = time.monotonic(), []
         took = now - begun
         for entry in found.entries:
-            if entry.name in known:
+            if entry.source in known:
                 continue
             try:
                 stat = entry.source.stat()
@@ -217,27 +225,31 @@ def _appeared(
 def _dry_run(every: Asked, listing: Listing, asked: FolderOptions, workers: int) -> int:
     """What would be done; how long it takes and with how much memory is known by four steps of the first picture."""
     shown = Shown(quiet=False)
-    turns = every.turns(listing.entries, shown.refuse, raises_alone=True)
-    counts = looked_at(turns, retry_failed=asked.retry_failed)
-    say(f"{len(turns)} images: {counts['to do']} to do", stream="stdout")
+    turns = every.turns(listing.entries, lambda entry, error: shown.refuse(entry.name, str(error)), raises_alone=True)
+    counts, to_do = looked_at(
+        turns, lambda turn, error: shown.refuse(turn.name, str(error)), retry_failed=asked.retry_failed
+    )
+    say(f"{len(listing.entries)} images: {len(to_do)} to do", stream="stdout")
     for became, words in WORDS.items():
         if counts[became]:
             say(f"  {counts[became]} {words}", stream="stdout")
+    if shown.refused:
+        say(f"  {shown.refused} that cannot be begun", stream="stdout")
     if listing.skipped:
         say(f"  {listing.skipped} skipped (no images by their names)", stream="stdout")
-    if counts["to do"]:
+    if to_do:
         from preimage.folders.foreseen import foreseen
 
-        first = foreseen(turns, retry_failed=asked.retry_failed)
+        first = foreseen(to_do)
         if first is not None:
-            seconds = in_words(first.seconds * counts["to do"] / workers)
+            seconds = in_words(first.seconds * len(to_do) / workers)
             memory = f"{first.memory * workers / 2**30:.1f} GB"
             say(
                 f"by four steps of {first.name}: at most {seconds} with {workers} workers if all are of its size, "
                 f"{memory} of memory",
                 stream="stdout",
             )
-    return 0
+    return 2 if shown.refused else 0
 
 
 def _sum_up(shown: Shown, command: Command) -> None:
@@ -255,7 +267,7 @@ def _sum_up(shown: Shown, command: Command) -> None:
 
 def _write_table(command: Command, out: Path, table: Path) -> None:
     if not command.run.overwrite:
-        check_table(table)  # once more: hours have passed
+        check_table(table, ANOTHER_TABLE)  # once more: hours have passed
     write_table(out, command.task.name, table)
     if not command.quiet:
         say(f"  table: {table}", stream="stderr" if command.json else "stdout")

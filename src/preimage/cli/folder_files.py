@@ -13,7 +13,7 @@ from preimage.cli.execute import Command
 from preimage.errors import InputError
 from preimage.folders.listing import Entry
 from preimage.folders.options import FolderOptions
-from preimage.folders.results import BEGIN, is_table
+from preimage.folders.results import check_table
 from preimage.folders.run import Turn
 from preimage.folders.work import Ended
 from preimage.images import check_place
@@ -23,6 +23,7 @@ from preimage.jobs.job import Job, named_by_options
 
 LINE = {"input", "state", "error", "task", "output"}  # names in each line of a report
 LONGEST = 2**24  # bytes of a line
+ANOTHER_TABLE = "give another name with --table, or --overwrite"
 
 
 def check_files(command: Command, asked: FolderOptions, entries: Iterable[Entry], table: Path | None) -> None:
@@ -42,18 +43,11 @@ def check_files(command: Command, asked: FolderOptions, entries: Iterable[Entry]
             if _key(own) == _key(path):
                 raise InputError(f"{own} ({option}) is also {what}: give another name with {option}", code="option")
     if table is not None and not command.run.overwrite:
-        check_table(table)
+        check_table(table, ANOTHER_TABLE)
     if report is not None and report.is_file() and not _is_report(report):
         raise InputError(
             f"--report {report}: the file that is there is no report of lines: give another name", code="exists"
         )
-
-
-def check_table(path: Path) -> None:
-    """Raise InputError for a file that is no table of such a command: it is replaced only if that is asked for."""
-    if path.is_file() and not is_table(path):
-        way_out = "give another name with --table, or --overwrite"
-        raise InputError(f"{path} is there, and its first line does not begin {BEGIN}: {way_out}", code="exists")
 
 
 def _read(command: Command, asked: FolderOptions, entries: Iterable[Entry]) -> Iterable[tuple[Path, str]]:
@@ -102,9 +96,16 @@ class Lines:
     def add(self, turn: Turn, ended: Ended) -> None:
         """Add the line of a picture; a disk that has no room for it ends nothing."""
         record = turn.place.read() if ended.record is None else ended.record
-        line: dict[str, Any] = {"input": turn.job.input, "state": ended.became, "error": ended.error}
-        line |= {"task": turn.job.task, "output": turn.job.outputs.get("output")}
-        line |= {} if record is None else dict(record.report)
+        numbers = {} if record is None else dict(record.report)
+        self._add(turn.job.input, ended, turn.job.task, turn.job.outputs.get("output"), numbers)
+
+    def add_refused(self, source: Path, task: str, ended: Ended) -> None:
+        """Add the line of a picture that could not be begun."""
+        self._add(str(source), ended, task, None, {})
+
+    def _add(self, source: str | None, ended: Ended, task: str, output: str | None, numbers: dict[str, Any]) -> None:
+        line: dict[str, Any] = {"input": source, "state": ended.became, "error": ended.error}
+        line |= {"task": task, "output": output, **numbers}
         try:
             self._append(f"{json.dumps(line, allow_nan=False)}\n".encode())
         except (OSError, ValueError) as error:

@@ -68,7 +68,7 @@ class Shown:
 
     def refuse(self, name: str, reason: str) -> None:
         self.refused += 1
-        self.tell(f"preimage: {name}: {reason}")
+        self.tell(f"preimage: {reason if name in reason else f'{name}: {reason}'}")
 
     def tell(self, text: str) -> None:
         """A line that stays."""

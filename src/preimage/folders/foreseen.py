@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 from preimage.errors import InputError
 from preimage.folders.run import Turn
-from preimage.folders.work import look
 from preimage.jobs.projection import FIRST
 
 
@@ -20,14 +19,12 @@ class Foreseen:
     memory: int
 
 
-def foreseen(turns: Sequence[Turn], *, retry_failed: bool = False) -> Foreseen | None:
-    """By the first picture that is to do and can be read; nothing is written. None where none can."""
+def foreseen(turns: Sequence[Turn]) -> Foreseen | None:
+    """By the first picture that can be read; nothing is written. None where none can."""
     from preimage.jobs.report import peak_memory
     from preimage.jobs.run import Running, threads_of
 
     for turn in turns:
-        if look(turn.place, turn.job, retry_failed=retry_failed) is not None:
-            continue
         job = replace(turn.job, outputs={}, run=replace(turn.job.run, overwrite=True, resume=False, autosave=None))
         try:
             with threads_of(job.run.threads):

@@ -11,6 +11,7 @@ from preimage.errors import InputError
 from preimage.folders.listing import Entry
 from preimage.folders.records import Place
 from preimage.folders.run import Turn
+from preimage.folders.work import Ended, refuse
 from preimage.images.files import SeveralCompanions, check_file, in_folder
 from preimage.jobs.job import Job, RunOptions
 from preimage.jobs.places import places_of, usual_name
@@ -65,12 +66,12 @@ class Asked:
         return Turn(Place.of(self.out, entry, self.task.name), job)
 
     def turns(
-        self, entries: Sequence[Entry], refuse: Callable[[str, str], None], *, raises_alone: bool = False
+        self, entries: Sequence[Entry], refuse: Callable[[Entry, InputError], None], *, raises_alone: bool = False
     ) -> list[Turn]:
         """The turn of each picture; one that cannot be begun keeps no other from its turn.
 
         Args:
-            refuse: is told the name of such a picture, and why.
+            refuse: is told of such a picture, and why.
             raises_alone: whether what is wrong with the only picture is raised as well.
 
         Raises:
@@ -85,14 +86,20 @@ class Asked:
                 for_all = error.code == "option" and not isinstance(error, SeveralCompanions)
                 if for_all or (raises_alone and len(entries) == 1):
                     raise
-                refuse(entry.name, str(error))
+                refuse(entry, error)
             except OSError as error:  # a name that becomes too long, a folder that may not be entered
                 reason, way = error.strerror or error, "give it a shorter name, or change the rights of its folder"
-                told = f"{error.filename or entry.source} cannot be used ({reason}): {way}"
+                told = InputError(
+                    f"{error.filename or entry.source} cannot be used ({reason}): {way}", code="unwritable"
+                )
                 if raises_alone and len(entries) == 1:
-                    raise InputError(told, code="unwritable") from error
-                refuse(entry.name, told)
+                    raise told from error
+                refuse(entry, told)
         return turns
+
+    def refused(self, entry: Entry, error: InputError) -> Ended:
+        """Keep in the record of a picture why it has no turn."""
+        return refuse(Place.of(self.out, entry, self.task.name), str(entry.source), str(error), error.code)
 
     def _of(self, name: str, value: Any, entry: Entry) -> Any:
         """An option of one picture: of a folder of masks the mask that belongs to it."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import sys
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,12 +14,13 @@ from hashlib import sha256
 from pathlib import Path
 
 from preimage.errors import InputError
-from preimage.images.files import read_text
+from preimage.images.files import read_bytes, read_text
 from preimage.images.formats import is_image_name
 from preimage.in_use import name_key
 from preimage.jobs.places import stem_and_suffix
 
 HIDDEN = ".preimage"  # in the output folder
+_NO_NAME = re.compile(r"[^\w.+-]")  # what of a target no file is called
 FILENAMES = ("filename", "file", "path", "image", "input")  # columns of a table that name the picture
 
 
@@ -31,6 +34,7 @@ class Entry:
         stem: with which their names begin.
         values: of the further columns of the table that named it.
         known_as: instead of its file's name, where that is another's as well.
+        target: which of the targets that a table gives for its file; "" where there is one.
     """
 
     source: Path
@@ -38,6 +42,7 @@ class Entry:
     stem: str
     values: Mapping[str, str] = field(default_factory=dict)
     known_as: str | None = None
+    target: str = ""
 
     @property
     def name(self) -> str:
@@ -89,6 +94,7 @@ def listing_of(
     recursive: bool = False,
     listed: str | None = None,
     apart_from: Path | None = None,
+    target_column: str | None = None,
     may_be_empty: bool = False,
 ) -> Listing:
     """The pictures of files, folders and lists.
@@ -98,6 +104,7 @@ def listing_of(
         recursive: folders within folders as well; their structure is kept.
         listed: a file with a path on each line, or a table (.csv, .tsv) with a column of them; "-": standard input.
         apart_from: the output folder; nothing in its `.preimage` is an input, and it must not be an input or lie in one.
+        target_column: of a table: of a picture with several targets there each is an entry.
         may_be_empty: whether a folder without a picture is taken, in which some will appear.
 
     Raises:
@@ -120,8 +127,27 @@ def listing_of(
             below = "" if recursive else " (--recursive looks in the folders below it)"
             raise InputError(f"{given} has no image{below}: check the name", code="not-found")
     entries += () if listed is None else _listed(listed)
-    unique = {os.path.realpath(entry.source): entry for entry in entries}
-    return Listing(_apart(sorted(unique.values(), key=lambda entry: entry.name)), skipped)
+    unique = {(os.path.realpath(entry.source), entry.values.get(target_column or "")): entry for entry in entries}
+    targets = Counter(path for path, _ in unique)
+    entries = [
+        _of_target(entry, target or "none") if targets[path] > 1 else entry for (path, target), entry in unique.items()
+    ]
+    return Listing(_apart(sorted(entries, key=lambda entry: entry.name)), skipped)
+
+
+def _of_target(entry: Entry, target: str) -> Entry:
+    """One of the entries of a picture with several targets: its results have the target in their names."""
+    entry = replace(entry, target=target)
+    return replace(entry, stem=_stem_of(entry), known_as=f"{_stem_of(entry)}{_ending_of(entry)}")
+
+
+def _stem_of(entry: Entry) -> str:
+    stem = stem_and_suffix(entry.source)[0]
+    return f"{stem}-{_NO_NAME.sub('_', entry.target)}" if entry.target else stem
+
+
+def _ending_of(entry: Entry) -> str:
+    return entry.source.name[len(stem_and_suffix(entry.source)[0]) :]
 
 
 def _entry(path: Path, folder: Path, values: Mapping[str, str] | None = None) -> Entry:
@@ -152,11 +178,11 @@ def _place_of(entry: Entry) -> str:
 
 
 def _with_own_stem(entry: Entry, digits: int, *, renamed: bool) -> Entry:
-    stem, _ = stem_and_suffix(entry.source)
     kind = entry.source.suffix.lstrip(".").lower()
     whole = Path(os.path.realpath(entry.source.parent)) / entry.source.name
-    own = f"{stem}-{kind or 'file'}-{sha256(os.fsencode(whole)).hexdigest()[:digits]}"
-    return replace(entry, stem=own, known_as=f"{own}{entry.source.name[len(stem) :]}" if renamed else None)
+    key = os.fsencode(whole) + (f"\0{entry.target}".encode() if entry.target else b"")
+    own = f"{_stem_of(entry)}-{kind or 'file'}-{sha256(key).hexdigest()[:digits]}"
+    return replace(entry, stem=own, known_as=f"{own}{_ending_of(entry)}" if renamed else None)
 
 
 def _pictures_in(folder: Path, recursive: bool) -> tuple[list[Path], int]:
@@ -191,12 +217,12 @@ def _is_within(path: Path, folder: Path) -> bool:
 def _listed(name: str) -> Iterator[Entry]:
     """The entries of a list; paths in a file are relative to its folder, those of standard input to the working folder."""
     if name == "-":
-        text, root = sys.stdin.read(), Path()
-    else:
-        text, root = read_text(name, "the list"), Path(name).parent
-    if Path(name).suffix.lower() in (".csv", ".tsv"):
-        yield from _of_table(name, text, root)
+        text, root = _standard_input(), Path()
+    elif Path(name).suffix.lower() in (".csv", ".tsv"):
+        yield from _of_table(name, read_text(name, "the list"), Path(name).parent)
         return
+    else:  # its names are those of files, whatever bytes these have
+        text, root = _of_names(read_bytes(name, "the list")), Path(name).parent
     lines = [line.strip() for line in text.split("\0" if "\0" in text else "\n")]
     if not any(lines):
         raise InputError(
@@ -204,6 +230,15 @@ def _listed(name: str) -> Iterator[Entry]:
         )
     for line in filter(None, lines):
         yield _entry(root / line, _folder_of(Path(line)))
+
+
+def _standard_input() -> str:
+    binary = getattr(sys.stdin, "buffer", None)
+    return sys.stdin.read() if binary is None else _of_names(binary.read())
+
+
+def _of_names(read: bytes) -> str:
+    return os.fsdecode(read.removeprefix(BOM_UTF8))
 
 
 def _of_table(name: str, text: str, root: Path) -> Iterator[Entry]:

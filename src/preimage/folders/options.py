@@ -16,7 +16,9 @@ GROUP: Any = "Folder"
 class FolderOptions(TaskOptions):
     """Options of a command whose input is a folder or a list; each of them also makes a list of the files that are named."""
 
-    recursive: bool = option(False, help="Folders within folders as well; their structure is kept.", group=GROUP)
+    recursive: bool = option(
+        False, help="Folders within folders as well, but not links to folders; their structure is kept.", group=GROUP
+    )
     listed: str | None = option(
         None,
         help="File with a path on each line, or a table (.csv, .tsv) with a column of them; -: standard input.",
@@ -92,7 +94,7 @@ class FolderOptions(TaskOptions):
 
     def is_any(self) -> bool:
         """Whether anything was asked for."""
-        return any(getattr(self, each.name) != each.default for each in fields(self) if each.name != "table")
+        return any(getattr(self, each.name) != each.default for each in fields(self))
 
 
 def takes_folders(task: TaskSpec[..., Any]) -> bool:

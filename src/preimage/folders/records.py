@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
@@ -24,6 +25,7 @@ MOST_ATTEMPTS = 3  # of a picture that ends its process
 State = Literal["started", "writing", "interrupted", "done", "failed"]
 NOT_THE_PICTURE = ("unwritable", "device")  # what may have gone when it is tried again
 _LONGEST_ENDING = ".lease.99999"
+_A_HASH = re.compile("[0-9a-f]{32}")
 # How a job is run without an effect on its result; everything else is part of what it is known by.
 _WAYS = ("overwrite", "report", "threads", "autosave", "resume", "reference")
 
@@ -164,6 +166,11 @@ class Place:
             return path
         return path.with_name(hashlib.sha256(os.fsencode(path.name)).hexdigest()[:32])
 
+    def shown(self, source: str) -> str:
+        """The name for people: where a hash stands for it, that of its file."""
+        path = Path(self.name)
+        return path.with_name(Path(source).name).as_posix() if _A_HASH.fullmatch(path.name) else self.name
+
     @property
     def stem(self) -> Path:
         """To which the lease adds its endings."""
@@ -197,9 +204,16 @@ class Place:
             shown = {"task": record.task, "input": record.input, "error": record.error, "code": record.code}
             self.aside.parent.mkdir(parents=True, exist_ok=True)
             write_bytes_atomically(self.aside, f"{json.dumps(shown, indent=2)}\n".encode(), overwrite=True)
-        elif record.state == "done":
+        elif record.state == "done" and self._aside_is_ours():
             self.aside.unlink(missing_ok=True)
         return record
+
+    def _aside_is_ours(self) -> bool:
+        """Whether what is said beside the results is of this task: all tasks of an output folder have one such file."""
+        try:
+            return json.loads(read_text(self.aside))["task"] == self.task
+        except (InputError, ValueError, TypeError, KeyError):
+            return False
 
 
 Standing = Literal["to do", "done", "failed", "in the way"]

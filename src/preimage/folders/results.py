@@ -83,9 +83,9 @@ def standings_in(out: Path) -> Standings:
         if state == "done":
             found.ended.append(place.file.stat().st_mtime)
         if state == "failed":
-            found.failed.append((place.name, str(record.error)))
+            found.failed.append((place.shown(record.input), str(record.error)))
         elif state == "running":
-            found.running.append(place.name)
+            found.running.append(place.shown(record.input))
     return found
 
 
@@ -109,6 +109,12 @@ def is_table(path: Path) -> bool:
     with open_file(path, "the table") as file:
         begin = file.read(len(BEGIN) + 1)
     return not begin or (begin[:-1] == BEGIN.encode() and begin[-1:] in (b",", b"\n"))
+
+
+def check_table(path: Path, way_out: str) -> None:
+    """Raise InputError, with the way out, for a file that is no such table: it is replaced only if that is asked for."""
+    if path.is_file() and not is_table(path):
+        raise InputError(f"{path} is there, and its first line does not begin {BEGIN}: {way_out}", code="exists")
 
 
 def _row(record: Record, out: Path) -> dict[str, Any]:

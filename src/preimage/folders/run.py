@@ -202,10 +202,26 @@ class FolderRun(ABC):
             self._lock.notify_all()
 
 
-def looked_at(turns: Sequence[Turn], *, retry_failed: bool = False) -> Counter[str]:
-    """How many pictures stand how, without working on any: "to do", and what `look` says."""
+def looked_at(
+    turns: Sequence[Turn], refuse: Callable[[Turn, InputError], object], *, retry_failed: bool = False
+) -> tuple[Counter[str], list[Turn]]:
+    """How many pictures stand how, without working on any, by what `look` says; and those that are to do.
+
+    Args:
+        turns: each picture once.
+        refuse: is told of one whose files cannot be read, and why.
+        retry_failed: whether those that failed are tried again.
+    """
     found: Counter[str] = Counter()
+    to_do: list[Turn] = []
     for turn in turns:
-        known = look(turn.place, turn.job, retry_failed=retry_failed)
-        found["to do" if known is None else known.became] += 1
-    return found
+        try:
+            known = look(turn.place, turn.job, retry_failed=retry_failed)
+        except InputError as error:
+            refuse(turn, error)
+            continue
+        if known is None:
+            to_do.append(turn)
+        else:
+            found[known.became] += 1
+    return found, to_do

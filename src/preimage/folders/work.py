@@ -112,15 +112,33 @@ def _failed(place: Place, job: Job, lease: Lease, error: str, code: str | None) 
         return Ended("lost")
     _sweep(job)
     known = place.read()
-    known_by = _hash_or_nothing(job, known)
-    if known is not None and _stands(known, known_by, place):
-        return Ended("failed", error, known)
-    kept: dict[str, Any] = {} if known is None else {"reads": known.reads, **known.ours}
-    record = Record(job.task, str(job.input), known_by, "failed", error=error, code=code, **kept)
+    record = Record(job.task, str(job.input), _hash_or_nothing(job, known), "failed", error=error, code=code)
+    return _kept(place, known, record)
+
+
+def refuse(place: Place, source: str, error: str, code: str | None) -> Ended:
+    """Keep in its record why a picture cannot even be begun; it is tried again the next time, whatever that is known by."""
+    record = Record(place.task, source, "", "failed", error=error, code=code)
     try:
-        return Ended("failed", error, place.write(record))
-    except InputError:  # a full disk: it is said, and done the next time
+        place.stem.parent.mkdir(parents=True, exist_ok=True)
+        lease = Lease.take(place.stem)
+        if lease is None:  # another process is at it
+            return Ended("failed", error)
+        with lease:
+            return _kept(place, place.read(), record)
+    except OSError:  # a name that no file can have, a folder that cannot be written to
         return Ended("failed", error)
+
+
+def _kept(place: Place, known: Record | None, failed: Record) -> Ended:
+    """Write the record of a failure, unless what is known stands."""
+    if known is not None and _stands(known, failed.job, place):
+        return Ended("failed", failed.error, known)
+    kept: dict[str, Any] = {} if known is None else {"reads": known.reads, **known.ours}
+    try:
+        return Ended("failed", failed.error, place.write(replace(failed, **kept)))
+    except InputError:  # a full disk: it is said, and done the next time
+        return Ended("failed", failed.error)
 
 
 def _sweep(job: Job) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from preimage.errors import InputError
+from preimage.images.formats import is_image_name
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,11 @@ def out_folder(path: Path, option: str = "--output") -> Path:
     if path.exists() and not path.is_dir():
         raise InputError(
             f"{option} {path} must be a folder for several inputs, and is a file: give another name", code="option"
+        )
+    if is_image_name(path.name) and not path.exists():
+        raise InputError(
+            f"{option} {path} must be a folder for several inputs, and has the name of a file: leave {path.suffix} out",
+            code="option",
         )
     try:
         path.mkdir(parents=True, exist_ok=True)

@@ -18,9 +18,9 @@ from typing import Any
 
 from preimage.errors import InputError
 from preimage.folders.jobs import Asked
-from preimage.folders.listing import listing_of
+from preimage.folders.listing import Entry, listing_of
 from preimage.folders.processes import ProcessRun
-from preimage.folders.results import write_table
+from preimage.folders.results import check_table, write_table
 from preimage.folders.run import Turn
 from preimage.folders.work import Ended
 from preimage.folders.workers import Workers, out_folder
@@ -35,10 +35,13 @@ class Told:
     """Lines for the server."""
 
     def __init__(self) -> None:
+        self.refused: int = 0  # pictures that have no turn
         self._file = os.fdopen(os.dup(1), "w", encoding="utf-8")
         os.dup2(2, 1)
 
     def refuse(self, name: str, error: str) -> None:
+        """Say of a picture why it has no turn."""
+        self.refused += 1
         self.say({"row": {"name": name, "state": "failed", "error": error, "seconds": None}})
 
     def say(self, what: dict[str, Any]) -> None:
@@ -55,13 +58,21 @@ def turns_of(wanted: dict[str, Any], told: Told) -> tuple[list[Turn], Job]:
     out = Path(wanted["out"])
     listing = listing_of([Path(wanted["folder"])], recursive=bool(wanted.get("recursive")), apart_from=out)
     every = Asked(model.spec, model.options, out_folder(out), {}, model.run)
-    return every.turns(listing.entries, told.refuse), model
+
+    def refuse(entry: Entry, error: InputError) -> None:
+        every.refused(entry, error)
+        told.refuse(entry.name, str(error))
+
+    return every.turns(listing.entries, refuse), model
 
 
 def work(folder: Path, told: Told, stops: threading.Event) -> str:
     """Do what is left; the state of the run."""
     wanted = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     turns, model = turns_of(wanted, told)
+    table = Path(wanted["out"], "results.csv")
+    if not restores(model.spec):
+        check_table(table, "move it, or choose another output folder")
     told.say({"total": len(turns)})
     begun: dict[str, float] = {}
 
@@ -86,10 +97,10 @@ def work(folder: Path, told: Told, stops: threading.Event) -> str:
     if run.broken is not None:
         raise InputError(f"no image can be worked on: {run.broken}", code="device")
     if not restores(model.spec):
-        write_table(Path(wanted["out"]), model.task, Path(wanted["out"]) / "results.csv")
+        write_table(Path(wanted["out"]), model.task, table)
     if sum(run.counts.values()) < run.total or run.counts["interrupted"]:
         return "stopped"
-    return "failed" if any(run.counts[each] for each in _UNDONE) else "done"
+    return "failed" if told.refused or any(run.counts[each] for each in _UNDONE) else "done"
 
 
 def main() -> int:
