@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from preimage.classifiers.model_file import short_fingerprint
+from preimage.classifiers.fingerprint import short_fingerprint
 from preimage.defend.adaptive import bpda_eot, prior_perturbation
 from preimage.defend.defence import DefendedClassifier, Purification
 from preimage.defend.evaluate import evaluate_defence, settings_of

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from preimage.classifiers import Classifier
-from preimage.classifiers.model_file import short_fingerprint
+from preimage.classifiers.fingerprint import short_fingerprint
 from preimage.defend.purification import PAPER
 from preimage.defend.purify import purify
 from preimage.images import read

@@ -11,7 +11,7 @@ from classifiers.small import Tiny, refused, tiny
 from torch import nn
 
 from preimage.classifiers import Classifier
-from preimage.classifiers.model_file import model_fingerprint
+from preimage.classifiers.fingerprint import model_fingerprint
 from preimage.errors import InputError
 
 

@@ -11,7 +11,7 @@ from classifiers.small import refused
 from classifiers.test_modules import ONE, PICTURES, classifier_of, compiled, saliency_of
 from torch import nn
 
-from preimage.classifiers.model_file import model_fingerprint
+from preimage.classifiers.fingerprint import model_fingerprint
 from preimage.defend.faithfulness import insertion
 from preimage.defend.migsg import MIGSG
 from preimage.explain.inputs import given_by

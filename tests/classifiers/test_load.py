@@ -14,7 +14,8 @@ from specimens import save_sealed
 
 from preimage.classifiers import Classifier, LossEstimator, TrainedModel, load_classifier, load_model, read_model
 from preimage.classifiers.blocks import block_layers
-from preimage.classifiers.model_file import Backbone, model_fingerprint, write_model
+from preimage.classifiers.fingerprint import model_fingerprint
+from preimage.classifiers.model_file import Backbone, write_model
 
 X = torch.rand(1, 3, 40, 50)
 

@@ -10,7 +10,7 @@ from classifiers.small import Tiny, refused, tiny
 from torch import nn
 
 from preimage.classifiers import Classifier
-from preimage.classifiers.model_file import model_fingerprint
+from preimage.classifiers.fingerprint import model_fingerprint
 from preimage.defend.attribution import saliency_map
 from preimage.defend.saliency import SaliencyOptions
 from preimage.explain.inputs import as_model

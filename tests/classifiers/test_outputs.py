@@ -12,7 +12,7 @@ from classifiers.test_classifier import hooks_of
 from torch import nn
 
 from preimage.classifiers import Classifier, load_classifier
-from preimage.classifiers.model_file import model_fingerprint
+from preimage.classifiers.fingerprint import model_fingerprint
 from preimage.classifiers.outputs import OutputKind, logits_from
 from preimage.explain.options import ClassifierOutput
 

@@ -10,7 +10,8 @@ from PIL import Image
 from torch import nn
 
 from preimage.classifiers import Classifier, TrainedModel, load_classifier, read_model
-from preimage.classifiers.model_file import Backbone, model_fingerprint, write_model
+from preimage.classifiers.fingerprint import model_fingerprint
+from preimage.classifiers.model_file import Backbone, write_model
 from preimage.classifiers.resizing import Resizing, for_input, with_resizing
 
 SIZES = ((250, 375), (331, 224), (100, 90), (301, 301), (224, 500))  # height, width

@@ -8,7 +8,8 @@ import pytest
 from classifiers.small import refused
 
 from preimage.classifiers import Classifier, TrainedModel, load_classifier, load_model
-from preimage.classifiers.model_file import Backbone, model_fingerprint, write_model
+from preimage.classifiers.fingerprint import model_fingerprint
+from preimage.classifiers.model_file import Backbone, write_model
 from preimage.classifiers.outputs import OutputKind
 
 

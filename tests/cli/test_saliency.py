@@ -32,6 +32,13 @@ def report_of(path: str = "report.json") -> dict:
     return json.loads(Path(path).read_text())
 
 
+@pytest.mark.parametrize(("name", "least"), [("steps", 1), ("samples", 1), ("sigma", 0)])
+def test_a_value_out_of_range_is_said_of_the_option_as_it_is_called(here, run, name, least):
+    ran = run(*ASK[:6], f"--{name}", "-1")
+    assert ran.failed_in_one_line(f"{name} must be at least {least}, got -1"), ran
+    assert "n_" not in ran.err
+
+
 def test_one_method_with_all_its_files(here, run):
     ran = run(*ASK, "--target", "star", "--array", "map.npy", "--figure", "figure.png", "--report", "report.json",
               "--sigma", "0.1", "--baseline", "gray", "--seed", "3", "--threads", "1")  # fmt: skip

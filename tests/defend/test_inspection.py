@@ -11,7 +11,7 @@ from defend.small import BRIEF, CLASSES, Broken, Detached, pictures, trained
 from torch import nn
 
 from preimage.classifiers import Classifier
-from preimage.classifiers.model_file import short_fingerprint
+from preimage.classifiers.fingerprint import short_fingerprint
 from preimage.defend.inspection import Inspecting, Inspection, Threshold, false_alarm_threshold, steps_between
 from preimage.defend.purification import FAST, PAPER
 from preimage.defend.purify import purify
@@ -214,6 +214,12 @@ def test_a_fingerprint_knows_all_that_a_classifier_is():
 
     assert of() == of() == short_fingerprint(trained())
     assert len({of(), of(size=20), of(mean=(0.4,) * 3), of(classes=("a", "b", "c"))}) == 4
+    net, before = trained(), of()
+    net.model.transform_input = True  # as GoogLeNet and Inception have it
+    try:
+        assert short_fingerprint(net) != before
+    finally:
+        del net.model.transform_input
     model = nn.BatchNorm2d(3)
     before = short_fingerprint(model)
     model.running_mean += 1

@@ -9,7 +9,7 @@ from defend.small import BRIEF, CLASSES, SIDE, Small, accuracy, pictures, traine
 from torch import nn
 
 from preimage.classifiers import Classifier
-from preimage.classifiers.model_file import short_fingerprint
+from preimage.classifiers.fingerprint import short_fingerprint
 from preimage.defend.adaptive import bpda_eot, prior_perturbation
 from preimage.defend.attacks import attack
 from preimage.defend.attribution import saliency_map

@@ -18,7 +18,7 @@ from torch import nn
 
 from preimage.classifiers import Classifier
 from preimage.classifiers.classifier import on_device
-from preimage.classifiers.model_file import model_fingerprint
+from preimage.classifiers.fingerprint import model_fingerprint
 from preimage.defend.attacks import attack, global_generators
 from preimage.defend.attribution import saliency_map
 from preimage.defend.faithfulness import deletion

@@ -8,6 +8,7 @@ import torch
 from preimage.engine.step import Step
 from preimage.errors import InputError
 from preimage.explain.class_schedule import ClassReached, ClassTracker
+from preimage.explain.class_term import counted
 from preimage.problem import Problem
 
 
@@ -54,6 +55,18 @@ def test_a_class_never_reached_keeps_the_most_confident_of_the_later_steps():
     assert stops(tracker, values.__getitem__) is None
     assert tracker.kept_step == [50, 50]
     assert tracker.reason_code(0) == "all-steps"
+    assert tracker.reason(0).startswith("a confidence of 0.9 was not reached, 0.60 at most; kept step 50")
+
+
+def test_it_is_said_whose_confidence_was_not_reached():
+    _, tracker = started(lambda v: 0.6, counted=counted(4, 1))
+    stops(tracker, lambda i: 0.2)
+    assert "reached by the mean over altered copies and classifiers and by the image as it is, 0.60" in tracker.reason(
+        0
+    )
+    assert counted(4, 0) == "by the mean over altered copies and by the image as it is"
+    assert counted(0, 2) == "by the mean over classifiers"
+    assert not counted(0, 0)
 
 
 def test_the_class_weight_grows_only_while_the_class_is_not_reached():

@@ -12,7 +12,7 @@ from explain.small import THIN, estimated, picture
 from torch import nn
 
 from preimage.classifiers import Classifier, TrainedModel
-from preimage.classifiers.model_file import model_fingerprint
+from preimage.classifiers.fingerprint import model_fingerprint
 from preimage.errors import InputError
 from preimage.explain.forward import CachedForward, Features
 from preimage.explain.inputs import at_working_size, model_on, one_picture

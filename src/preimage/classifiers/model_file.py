@@ -1,11 +1,7 @@
-"""A model file: a classifier that was trained here, and its loss estimator, as plain data and tensors; no pickled code.
-
-By its fingerprint a checkpoint, a table or a threshold knows its classifier.
-"""
+"""A model file: a classifier that was trained here, and its loss estimator, as plain data and tensors; no pickled code."""
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import asdict, astuple, dataclass, field
@@ -20,14 +16,12 @@ from torch.overrides import TorchFunctionMode
 from preimage.classifiers.classifier import Classifier
 from preimage.classifiers.libraries import imported_timm
 from preimage.classifiers.loss_estimator import LossEstimator
-from preimage.classifiers.modules import constants_of
-from preimage.classifiers.resizing import Resizing
 from preimage.classifiers.thin_resnet import BLOCKS, ThinResNet
 from preimage.errors import InputError
 from preimage.extras import extra
 from preimage.images.atomic import write_bytes_atomically
 from preimage.images.files import read_bytes
-from preimage.images.ranges import EIGHT_BITS, ValueRange
+from preimage.images.ranges import ValueRange
 from preimage.images.sealed import sealed, unsealed
 from preimage.version import __version__
 
@@ -262,39 +256,5 @@ def estimator_of(held: dict[str, Any]) -> LossEstimator | None:
         return None
     stated = held["estimator"]
     later = stated.get("moments", 1), stated.get("rank", 0), stated.get("shifts", False)  # of earlier files: these
-    kind = stated["channels"], stated["units"], *later
-    estimator = built(lambda: LossEstimator(*kind), stated["weights"])
+    estimator = built(lambda: LossEstimator(stated["channels"], stated["units"], *later), stated["weights"])
     return estimator.eval().requires_grad_(False)
-
-
-def model_fingerprint(*models: nn.Module | None) -> str:
-    """SHA-256 of all parameters and buffers, and of how a Classifier prepares its images: 64 hexadecimal digits.
-
-    Example:
-        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3, 2))
-        >>> model_fingerprint(Classifier(model, 2)) == model_fingerprint(Classifier(model, 2, size=64))
-        False
-    """
-    digest = hashlib.sha256()
-    for model in (each for each in models if each is not None):
-        digest.update(type(model).__name__.encode())
-        if isinstance(model, Classifier):
-            digest.update(repr((model.classes, model.size, type(model.model).__name__)).encode())
-            if model.values not in (None, EIGHT_BITS):  # hashes of 8 bits are as they were
-                digest.update(repr(model.values).encode())
-            if model.output not in (None, "logits"):
-                digest.update(repr((model.output, model.label)).encode())
-            if (model.resizing, model.channel_order) != (Resizing(), "rgb"):  # and those of squeezed images
-                digest.update(repr((model.resizing, model.channel_order)).encode())
-        held = model.state_dict()
-        transient = {name: buffer for name, buffer in model.named_buffers() if name not in held}  # persistent=False
-        for name, value in (*held.items(), *transient.items(), *constants_of(model)):
-            digest.update(name.encode())
-            if isinstance(value, torch.Tensor):
-                digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-def short_fingerprint(model: nn.Module) -> str:
-    """The first 16 digits of a model's fingerprint, by which files of thresholds and rows of tables know it."""
-    return model_fingerprint(model)[:16]

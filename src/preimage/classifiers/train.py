@@ -21,9 +21,10 @@ from torch.optim.swa_utils import AveragedModel
 
 from preimage.classifiers.augmentation import Targets, augmented, loss_of, mixup, sent
 from preimage.classifiers.classifier import Classifier
+from preimage.classifiers.fingerprint import model_fingerprint
 from preimage.classifiers.labelled import TEST, TRAIN, VALIDATION, Labelled
 from preimage.classifiers.loss_estimator import LossEstimator, order_of_shifted, ranking_loss, untrained_estimator
-from preimage.classifiers.model_file import SMALL_SIDE, Backbone, TrainedModel, model_fingerprint
+from preimage.classifiers.model_file import SMALL_SIDE, Backbone, TrainedModel
 from preimage.classifiers.resizing import Resizing
 from preimage.classifiers.scores import Batch, Epoch, Predictions, score, target_quantile
 from preimage.classifiers.settings import Settings, optimizers, update_average

@@ -12,10 +12,20 @@ EXIT_CODE = 2
 
 def report_failure(error: Exception, subject: object = None, *, command: str = "") -> int:
     """Print one line about an error, and the file it is about unless the line names it; the exit code for it."""
-    text = explain(error, command)
+    text = _with_flag(explain(error, command), command)
     if subject is not None and str(subject) not in text:
         text = f"{subject}: {text}"
     say(f"preimage: {text}")
     if debugging():
         traceback.print_exception(error)
     return EXIT_CODE
+
+
+def _with_flag(text: str, command: str) -> str:
+    """What is said first of an option, by its name on the command line where that is another one: "steps must be", of n_steps."""
+    from preimage.registry import TASKS, task_named
+    from preimage.tasks import described
+
+    name, must, rest = text.partition(" must be ")
+    stated = described(task_named(command).options).get(name) if must and command in TASKS else None
+    return text if stated is None or not stated.flags else f"{stated.flags[0].lstrip('-')}{must}{rest}"

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from preimage.classifiers.classifier import check_answer
-from preimage.classifiers.model_file import short_fingerprint
+from preimage.classifiers.fingerprint import short_fingerprint
 from preimage.defend.adaptive import bpda_eot, prior_perturbation
 from preimage.defend.attacks import PGD_STEPS, attack
 from preimage.defend.checks import checked_images, checked_labels, checked_model, whole_number

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from preimage.classifiers import Classifier
-from preimage.classifiers.model_file import model_fingerprint, short_fingerprint
+from preimage.classifiers.fingerprint import model_fingerprint, short_fingerprint
 from preimage.classifiers.resizing import explained_frame, for_input
 from preimage.defend.inspect import InspectOptions
 from preimage.defend.inspection import Inspecting, Inspection, Threshold

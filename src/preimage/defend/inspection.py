@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from preimage.classifiers.classifier import check_answer, on_device
-from preimage.classifiers.model_file import short_fingerprint
+from preimage.classifiers.fingerprint import short_fingerprint
 from preimage.defend.checks import checked_images, checked_model
 from preimage.defend.defence import random_source
 from preimage.defend.purification import adapted, as_given, prior_of

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from preimage.classifiers import Classifier
-from preimage.classifiers.model_file import model_fingerprint
+from preimage.classifiers.fingerprint import model_fingerprint
 from preimage.classifiers.modules import takes_unit_range
 from preimage.classifiers.resizing import Frame, explained_frame, for_input
 from preimage.defend.attribution import NOISY, SaliencyMap, saliency_map

@@ -34,6 +34,7 @@ class ClassReached(StoppingRule):
         keeps_class: of the reconstruction's probabilities (classes,): whether it still has the class of the picture; None: it
             need not.
         confidence: the probability to be reached, between 0 and 1.
+        counted: whose probability is to reach it, where that is not the classifier's alone, for messages.
         wait: steps; None: a fifth of the recipe's.
         tolerance: root mean square by which the average may change between evaluations, in 0 to 1 of the image.
         every: steps between two evaluations.
@@ -46,6 +47,7 @@ class ClassReached(StoppingRule):
     absent: bool = field(default=False, kw_only=True)
     keeps_class: Callable[[torch.Tensor], bool] | None = field(default=None, kw_only=True)
     confidence: float = field(default=0.9, kw_only=True)
+    counted: str = field(default="", kw_only=True)
     wait: int | None = field(default=None, kw_only=True)
     tolerance: float = field(default=0.002, kw_only=True)
     growth: float = field(default=1.25, kw_only=True)
@@ -168,7 +170,8 @@ class ClassTracker(ScoreTracker):
         if self.confident[pair] >= 1:
             return f"the class was reached, but the image had not settled at the last step; kept step {kept}: more steps may help"
         return (
-            f"a confidence of {self.rule.confidence:g} was not reached, {self.confident[pair]:.2f} at most; kept step {kept}, "
+            f"a confidence of {self.rule.confidence:g} was not reached{self.rule.counted and f' {self.rule.counted}'}, "
+            f"{self.confident[pair]:.2f} at most; kept step {kept}, "
             "the most confident: use more steps or a larger class weight"
         )
 

@@ -137,6 +137,17 @@ def of_pairs(
     return torch.stack([sought, own[1::2]], 1).flatten(0, 1)
 
 
+def counted(copies: int, further: int) -> str:
+    """Whose probability `of_pairs` gives, in words.
+
+    Example:
+        >>> counted(4, 1)
+        'by the mean over altered copies and classifiers and by the image as it is'
+    """
+    over = [word for word, there in (("altered copies", copies), ("classifiers", further)) if there]
+    return f"by the mean over {' and '.join(over)}{' and by the image as it is' if copies else ''}" if over else ""
+
+
 def keeps_class(classifier: Classifier, given: torch.Tensor, found: torch.Tensor) -> bool:
     """Whether the answer is that on the given image: its class, or all of its labels; probabilities (classes,) each."""
     if classifier.independent:

@@ -133,10 +133,18 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
 
     import torch
 
-    from preimage.classifiers.model_file import model_fingerprint
+    from preimage.classifiers.fingerprint import model_fingerprint
     from preimage.engine.checkpoint import fingerprint
     from preimage.explain.class_schedule import ClassReached
-    from preimage.explain.class_term import ClassTerm, ClassTerms, keeps_class, loss_of, loss_of_change, of_pairs
+    from preimage.explain.class_term import (
+        ClassTerm,
+        ClassTerms,
+        counted,
+        keeps_class,
+        loss_of,
+        loss_of_change,
+        of_pairs,
+    )
     from preimage.explain.coarse_to_fine import CoarseToFine
     from preimage.explain.copies import Alteration, Copies
     from preimage.explain.counterfactual_result import ResultBuilder
@@ -201,6 +209,7 @@ def start(image: Any, options: CounterfactualOptions) -> ExplanationRun[Counterf
         absent=absent,
         keeps_class=None if name == "paper" else partial(keeps_class, classifier, probabilities),
         confidence=confidence,
+        counted=counted(copies, len(further)),
         growth=growth,
     )
     on_device = probabilities.to(given.device)

@@ -10,7 +10,7 @@ import torch
 
 from preimage.classifiers import Classifier
 from preimage.classifiers.blocks import block_layers
-from preimage.classifiers.model_file import model_fingerprint
+from preimage.classifiers.fingerprint import model_fingerprint
 from preimage.engine.checkpoint import fingerprint as content
 from preimage.engine.fit import Fit
 from preimage.engine.recipe import Recipe
