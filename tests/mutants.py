@@ -44,6 +44,7 @@ TESTS = {
     "engine/judge.py": ("engine/test_judge.py", "engine/test_waiting.py"),
     "engine/members.py": ("engine/test_fit.py", "engine/test_waiting.py"),
     "engine/recipe.py": ("engine/test_recipe.py",),
+    "engine/replay.py": ("engine/test_replay.py", "engine/test_cuda_graphs.py"),
     "engine/result.py": ("engine/test_result.py",),
     "engine/run.py": ("engine/test_fit.py",),
     "engine/step.py": ("engine/test_step.py",),
