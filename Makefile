@@ -12,7 +12,7 @@ ifneq ($(wildcard $(DATA)/README.md),)
 export PREIMAGE_DATA ?= $(DATA)
 endif
 
-.PHONY: demo demo-pinned test test-long test-newest test-oldest properties fuzz mutants coverage torture check bench study site sbom requirements release clean
+.PHONY: demo demo-pinned test test-long slow-tests test-newest test-oldest properties fuzz mutants coverage torture check bench study site sbom requirements release clean
 
 demo: .venv/installed
 	@$(BIN)/preimage demo --output out/demo.png --figure out/demo-figure.png --overwrite
@@ -23,23 +23,29 @@ demo-pinned: $(BIN)/python$(EXE)
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@$(BIN)/preimage demo --output out/demo.png --figure out/demo-figure.png --overwrite
 
-# The tests that are not marked long.
+# All tests but those marked long, and those that tests/slow.txt names: minutes.
 test: .venv/installed-test
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal
 
-# The tests marked long: minutes each.
+# Those that `make test` leaves: they are marked long, minutes each, or tests/slow.txt names them.
 test-long: .venv/installed-test
-	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal -m long
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal -m 'long or slow'
+
+# Names in tests/slow.txt what takes long now.
+slow-tests: .venv/installed-test
+	@mkdir -p out
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal -m 'not long' -o junit_family=xunit1 --junitxml out/tests.xml
+	$(BIN)/python -m tests.slow out/tests.xml
 
 # With the newest version of everything, and pre-releases of nothing.
 test-newest: .venv/installed-test
 	$(BIN)/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable '.[test]'
 	$(BIN)/python -m pip list
-	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal -m 'not long'
 
 # Property tests with many examples, other ones each time.
 properties: .venv/installed-test
-	PREIMAGE_EXAMPLES=$(or $(EXAMPLES),200) $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 tests/*/test_properties.py
+	PREIMAGE_EXAMPLES=$(or $(EXAMPLES),200) $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 -m 'not long' tests/*/test_properties.py
 
 # Damaged files of every format, for so many seconds; what a reader does wrong is kept in out/fuzz.
 FUZZ_SECONDS ?= 600
@@ -54,7 +60,7 @@ mutants: .venv/installed-test
 # Lines and branches that the tests run, those of processes that they start as well; PATHS="tests/engine" for a part.
 coverage: .venv/installed-test
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal $(PATHS)
+	$(BIN)/coverage run -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal -m 'not long' $(PATHS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report $(if $(PATHS),--fail-under=0)
 
@@ -65,7 +71,7 @@ test-oldest: .venv/installed-test
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python .venv-oldest
 	$(BIN)/uv pip install --quiet --python .venv-oldest/$(notdir $(BIN))/python --resolution lowest-direct --editable '.[oldest]'
-	.venv-oldest/$(notdir $(BIN))/python -m pytest -W ignore::DeprecationWarning $(OLDEST)
+	.venv-oldest/$(notdir $(BIN))/python -m pytest -W ignore::DeprecationWarning -m 'not long' $(OLDEST)
 
 # Builds what is uploaded, and checks it; uploading is left to a person.
 release: .venv/installed-test

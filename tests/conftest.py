@@ -13,11 +13,21 @@ import torch
 from hypothesis import settings
 
 from preimage.engine import memory
+from tests.slow import slow_tests, without_parameters
 
 torch.set_num_threads(1)
 # Equal runs, equal examples; and a slow machine is no failure.
 settings.register_profile("tests", deadline=None, derandomize=True, database=None)
 settings.load_profile("tests")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What tests/slow.txt names is marked slow, before it is chosen by marks."""
+    slow = slow_tests()
+    for item in items:
+        if without_parameters(item.nodeid) in slow:
+            item.add_marker("slow")
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -207,7 +207,8 @@ def notices(file: str, tree: ast.Module | None, tests: Sequence[str], seconds: f
             import pytest
 
             loaded = "ignore::pytest.PytestAssertRewriteWarning"  # libraries that were loaded before the fork
-            code = int(pytest.main(["-x", "-q", "-W", loaded, "-p", "no:cacheprovider", "-p", "no:xdist", *tests]))
+            chosen = ["-x", "-q", "-m", "not long", "-W", loaded, "-p", "no:cacheprovider", "-p", "no:xdist"]
+            code = int(pytest.main([*chosen, *tests]))
         finally:
             os._exit(code)
     until = time.monotonic() + seconds
