@@ -244,9 +244,9 @@ def _dry_run(every: Asked, listing: Listing, asked: FolderOptions, workers: int)
         if first is not None:
             seconds = in_words(first.seconds * len(to_do) / workers)
             memory = f"{first.memory * workers / 2**30:.1f} GB"
+            by = "1 worker" if workers == 1 else f"{workers} workers"
             say(
-                f"by four steps of {first.name}: at most {seconds} with {workers} workers if all are of its size, "
-                f"{memory} of memory",
+                f"by four steps of {first.name}: at most {seconds} with {by} if all are of its size, {memory} of memory",
                 stream="stdout",
             )
     return 2 if shown.refused else 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from preimage.errors import InputError
 from preimage.folders.run import Turn
@@ -29,16 +30,14 @@ def foreseen(turns: Sequence[Turn]) -> Foreseen | None:
         try:
             with threads_of(job.run.threads):
                 running = Running(job, allow_code=True)
-                begun = last = None
-                for count, step in enumerate(running):
-                    begun, last = begun or step, step
-                    if count + 1 == FIRST:
-                        break
+                steps = list(islice(running, FIRST))
+                again = Running(job, allow_code=True)  # as of all further pictures: what it needs is loaded
         except InputError:
             continue
-        if begun is None or last is None:
+        if not steps:
             continue
+        begun, last = steps[0], steps[-1]
         pace = (last.seconds - begun.seconds) / max(1, last.index - begun.index)
         total = getattr(running.run, "usual_steps", None) or last.total
-        return Foreseen(turn.name, running.setup + pace * total, peak_memory("cpu"))
+        return Foreseen(turn.name, again.setup + pace * total, peak_memory("cpu"))
     return None
