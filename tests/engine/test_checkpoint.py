@@ -372,3 +372,30 @@ def test_killed_at_any_moment_and_resumed_it_ends_bit_for_bit_the_same(tmp_path)
     finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
     assert torch.equal(torch.load(tmp_path / "resumed.pt"), torch.load(tmp_path / "straight.pt"))
+
+
+@pytest.mark.parametrize("index", [-1, SHORT.steps + 1, 10**6])
+def test_a_step_that_the_recipe_does_not_have_is_refused(tmp_path, index):
+    path = tmp_path / "a.checkpoint"
+    save(denoising(), path)
+    saved = read(path)
+    saved["state"]["index"] = index
+    save_sealed(saved, path)
+    with pytest.raises(InputError, match="holds no state of this job") as raised:
+        load(denoising(), path)
+    assert raised.value.code == "checkpoint"
+
+
+def test_observers_that_do_not_fit_are_refused(tmp_path):
+    class Odd:
+        def state_dict(self):
+            return {}
+
+        def load_state_dict(self, state):
+            raise KeyError("none")
+
+    path = tmp_path / "a.checkpoint"
+    save(denoising(), path, {"odd": Odd()})
+    with pytest.raises(InputError, match="holds no state of this job"):
+        load(denoising(), path, {"odd": Odd()})
+    load(denoising(), path, {"another": Odd()})  # of which nothing was saved

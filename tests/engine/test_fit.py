@@ -299,3 +299,18 @@ def test_the_published_recipe_is_the_default():
     recipe = Recipe()
     assert isinstance(recipe.network, SkipNet.Config)
     assert (recipe.rate, recipe.steps, recipe.jitter, recipe.averaging) == (0.01, 3000, 1 / 30, 0.99)
+
+
+def test_memory_that_was_kept_for_the_steps_is_given_back_at_the_end_and_once(monkeypatch):
+    kept, given = [], []
+    monkeypatch.setattr("preimage.engine.fit.keep_freed_memory", lambda: kept.append(1))
+    monkeypatch.setattr("preimage.engine.fit.give_back_memory", lambda: given.append(1))
+    fit = fit_of(noisy())
+    steps = iter(fit)
+    next(steps)
+    assert (len(kept), len(given)) == (1, 0)
+    for _ in steps:
+        pass
+    assert (len(kept), len(given)) == (1, 1)
+    del fit, steps
+    assert (len(kept), len(given)) == (1, 1)

@@ -1,0 +1,84 @@
+"""Which members are computed in one call, and how their weights lie in memory: by the table of what was measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from specimens import THIN, fit_of, noisy
+
+from preimage.engine.members import Members, stacking_pays
+from preimage.engine.recipe import Recipe
+from preimage.prior import Prior
+
+
+class Elsewhere:
+    """A prior, said to be on another device or of another precision."""
+
+    def __init__(self, prior: Prior, device: str, dtype: torch.dtype = torch.float32) -> None:
+        self._prior, self.device, self.dtype = prior, torch.device(device), dtype
+        self.formats: list[torch.memory_format] = []
+
+    def __len__(self) -> int:
+        return len(self._prior)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._prior, name)
+
+    def to_memory_format(self, kind: torch.memory_format) -> None:
+        self.formats.append(kind)
+
+
+def prior_of(size: tuple[int, int], members: int = 2, recipe: Recipe = THIN) -> Prior:
+    return recipe.prior(3, size, members=members, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("device", "size", "pays"),
+    [
+        ("cuda", (64, 64), True),
+        ("cuda", (64, 96), False),
+        ("mps", (64, 96), True),
+        ("cpu", (64, 64), True),
+        ("cpu", (64, 96), False),
+    ],
+)
+def test_one_call_for_all_is_by_the_table_of_the_device(device, size, pays):
+    prior = prior_of(size)
+    assert sum(each.numel() for each in prior.networks[0].parameters()) <= 100_000
+    assert stacking_pays(Elsewhere(prior, device)) is pays  # type: ignore[arg-type]
+    assert not stacking_pays(Elsewhere(prior_of(size, members=1), device))  # type: ignore[arg-type]
+
+
+def test_large_networks_share_a_call_for_small_pictures_alone():
+    assert stacking_pays(prior_of((32, 32), recipe=Recipe()))
+    assert not stacking_pays(prior_of((64, 64), recipe=Recipe()))
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "stacked", "plain"),
+    [
+        ("cpu", torch.float32, False, False),
+        ("cpu", torch.float32, True, True),
+        ("cuda", torch.float32, False, True),
+        ("cuda", torch.bfloat16, False, False),
+        ("mps", torch.float32, False, False),
+    ],
+)
+def test_weights_lie_as_is_best_for_the_device(device, dtype, stacked, plain):
+    prior = Elsewhere(prior_of((32, 32)), device, dtype)
+    Members(prior, stacked)  # type: ignore[arg-type]
+    assert prior.formats == [torch.contiguous_format if plain else torch.channels_last]
+
+
+def test_groups_are_of_all_or_of_each():
+    assert Members(prior_of((32, 32), 3), stacked=True).groups([0, 2]) == [[0, 2]]
+    assert Members(prior_of((32, 32), 3), stacked=False).groups([0, 2]) == [[0], [2]]
+    assert Members(prior_of((32, 32), 3), stacked=True).groups([]) == []
+
+
+def test_a_step_leaves_no_gradients():
+    fit = fit_of(noisy())
+    next(iter(fit))
+    assert all(each.grad is None for network in fit.prior.networks for each in network.parameters())
