@@ -48,7 +48,12 @@ TESTS = {
     "engine/result.py": ("engine/test_result.py",),
     "engine/run.py": ("engine/test_fit.py",),
     "engine/step.py": ("engine/test_step.py",),
-    "engine/theta.py": ("engine/test_members.py", "engine/test_fit.py", "engine/test_initial.py", "engine/test_checkpoint.py"),
+    "engine/theta.py": (
+        "engine/test_members.py",
+        "engine/test_fit.py",
+        "engine/test_initial.py",
+        "engine/test_checkpoint.py",
+    ),
     "stopping/rule.py": ("stopping/test_properties.py", "stopping/test_rule.py"),
     "stopping/tracker.py": ("stopping/test_properties.py", "stopping/test_rule.py"),
 }

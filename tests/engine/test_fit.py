@@ -314,3 +314,14 @@ def test_memory_that_was_kept_for_the_steps_is_given_back_at_the_end_and_once(mo
     assert (len(kept), len(given)) == (1, 1)
     del fit, steps
     assert (len(kept), len(given)) == (1, 1)
+
+
+def test_memory_is_looked_at_before_the_first_step_and_not_again(monkeypatch):
+    looked: list[int] = []
+    monkeypatch.setattr("preimage.engine.fit.check_memory", lambda prior, recipe: looked.append(len(prior)))
+    fit = fit_of(noisy())
+    assert not looked
+    steps = iter(fit)
+    for _ in range(3):
+        next(steps)
+    assert looked == [1]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from specimens import THIN, fit_of, noisy
 
+from preimage.engine.fit import Fit
 from preimage.engine.members import Members, stacking_pays
 from preimage.engine.recipe import Recipe
 from preimage.prior import Prior
+from preimage.problem import Problem
 
 
 class Elsewhere:
@@ -38,10 +41,10 @@ def prior_of(size: tuple[int, int], members: int = 2, recipe: Recipe = THIN) -> 
     ("device", "size", "pays"),
     [
         ("cuda", (64, 64), True),
-        ("cuda", (64, 96), False),
+        ("cuda", (64, 65), False),
         ("mps", (64, 96), True),
         ("cpu", (64, 64), True),
-        ("cpu", (64, 96), False),
+        ("cpu", (64, 65), False),
     ],
 )
 def test_one_call_for_all_is_by_the_table_of_the_device(device, size, pays):
@@ -49,6 +52,24 @@ def test_one_call_for_all_is_by_the_table_of_the_device(device, size, pays):
     assert sum(each.numel() for each in prior.networks[0].parameters()) <= 100_000
     assert stacking_pays(Elsewhere(prior, device)) is pays  # type: ignore[arg-type]
     assert not stacking_pays(Elsewhere(prior_of(size, members=1), device))  # type: ignore[arg-type]
+
+
+class OwnLayers(torch.nn.Module):
+    """A network of layers that do not take the weights of several members."""
+
+    def __init__(self, inner: int, channels: int, height: int, width: int) -> None:
+        super().__init__()
+        self.layer = torch.nn.Conv2d(inner, channels, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x)
+
+
+def test_layers_of_ones_own_share_a_call_in_single_precision_alone():
+    prior = prior_of((32, 32), recipe=replace(THIN, network=OwnLayers))
+    assert stacking_pays(prior)
+    assert not stacking_pays(Elsewhere(prior, "cpu", torch.bfloat16))  # type: ignore[arg-type]
+    assert stacking_pays(Elsewhere(prior_of((32, 32)), "cpu", torch.bfloat16))  # type: ignore[arg-type]
 
 
 def test_large_networks_share_a_call_for_small_pictures_alone():
@@ -82,3 +103,7 @@ def test_a_step_leaves_no_gradients():
     fit = fit_of(noisy())
     next(iter(fit))
     assert all(each.grad is None for network in fit.prior.networks for each in network.parameters())
+    operator = torch.nn.Conv2d(3, 3, 1)
+    fit = Fit(Problem(noisy(), operator=operator), prior_of((32, 32), members=1), recipe=THIN)
+    next(iter(fit))
+    assert all(each.grad is None for own in fit.theta.operators for each in own.parameters())

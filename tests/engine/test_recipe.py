@@ -106,6 +106,7 @@ def test_describe_names_everything_that_a_fit_depends_on():
         ({"steps": "10"}, "steps must be a whole number, at least 1, got '10'"),
         ({"restarts": 0}, "restarts must be a whole number, at least 1, got 0"),
         ({"restarts": True}, "restarts must be a whole number"),
+        ({"restarts": 10_001}, "restarts must be at most 10000, got 10001"),
         ({"rate": 0}, "rate must be above 0, got 0"),
         ({"rate": float("nan")}, "rate must be above 0, got nan"),
         ({"rate": float("inf")}, "rate must be above 0, got inf"),
@@ -303,3 +304,15 @@ def test_what_is_no_recipe_is_an_error(call, code):
     with pytest.raises(InputError) as caught:
         call()
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize(("size", "fits"), [((4096, 16), True), ((4096, 4096), False), ((16, 4096), True)])
+def test_codes_that_do_not_fit_into_memory_are_refused_before_they_are_made(monkeypatch, size, fits):
+    monkeypatch.setattr("preimage.engine.recipe.free_memory", lambda device: 2**29)
+    recipe = replace(THIN, code=Noise(8), jitter_pool=None)
+    if fits:
+        assert recipe.prior(3, size, device="cpu").size == size
+    else:
+        with pytest.raises(InputError, match=r"0\.5 GB is free") as raised:
+            recipe.prior(3, size, device="cpu")
+        assert raised.value.code == "memory"

@@ -16,6 +16,10 @@ def averages() -> torch.Tensor:
     return torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
+def test_every_member_is_active_unless_it_is_said():
+    assert step_of(averages()[:1]).active == (True,)
+
+
 def test_the_loss_is_the_sum_of_the_terms():
     assert step_of(averages()).loss.tolist() == [2, 3, 4, 5]
 

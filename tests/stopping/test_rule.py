@@ -292,3 +292,11 @@ def test_the_truth_is_no_argument_anywhere():
                         continue
                     assert not arguments & truths, f"{module.__name__}.{name}"
     assert not truths & (set(Step.__dataclass_fields__) | set(Problem.__dataclass_fields__))
+
+
+def test_the_state_of_two_rules_is_of_two():
+    tracker = started(after(5) | after(9), Problem(torch.zeros(1, 1, 16, 16)))
+    state = tracker.state_dict()
+    tracker.load_state_dict(state)
+    with pytest.raises(ValueError, match="shorter"):
+        tracker.load_state_dict({**state, "trackers": state["trackers"][:1]})
