@@ -51,6 +51,12 @@ class CudaGraphs:
         self.recorded: _Recording | None = None
 
     def __call__(self, groups: Groups) -> list[Outputs]:
+        with torch.cuda.device_of(
+            next(self._descent.prior.networks[0].parameters())
+        ):  # of which graphs and streams are
+            return self._seen(groups)
+
+    def _seen(self, groups: Groups) -> list[Outputs]:
         key = tuple(map(tuple, groups))
         if key != self.key:  # one recording at a time: each has memory of its own
             self.forget()

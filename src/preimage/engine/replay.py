@@ -30,18 +30,18 @@ def recordable(x: torch.Tensor) -> bool:
 
 
 class Replay:
-    """`function(*tensors)`, recorded at its fourth call and replayed from then on; called as it is anywhere but on CUDA.
+    """A function of tensors, recorded at its fourth call and replayed from then on; called as it is anywhere but on CUDA.
 
-    The function changes nothing, and what it reads besides its arguments stays where it is; what it returns here is never
-    overwritten. Where it cannot be recorded, or the first replay gives other numbers, it is called as it is.
+    The function is the same at every call, and is not kept: as a method it would keep the object that has its Replay. It changes
+    nothing, and what it reads besides its arguments stays where it is; what it returns here is never overwritten. Where it cannot
+    be recorded, or the first replay gives other numbers, it is called as it is.
 
     Example:
-        >>> Replay(lambda x: (2 * x, x.sum()))(torch.ones(2))
+        >>> Replay()(lambda x: (2 * x, x.sum()), torch.ones(2))
         (tensor([2., 2.]), tensor(2.))
     """
 
-    def __init__(self, function: Callable[..., Tensors]) -> None:
-        self._function = function
+    def __init__(self) -> None:
         self.plainly: bool = False  # whether it cannot be recorded
         self._forget()
 
@@ -52,26 +52,30 @@ class Replay:
         self._replay: Callable[[], list[Tensors]] | None = None
 
     @torch.no_grad()
-    def __call__(self, *given: torch.Tensor) -> Tensors:
+    def __call__(self, function: Callable[..., Tensors], *given: torch.Tensor) -> Tensors:
         if self.plainly or not recordable(given[0]):
-            return self._function(*given)
+            return function(*given)
+        with torch.cuda.device_of(given[0]):  # graphs and streams are of the current device
+            return self._seen(function, given)
+
+    def _seen(self, function: Callable[..., Tensors], given: Tensors) -> Tensors:
         shapes = [tuple(x.shape) for x in given]
         if shapes != self._shapes:
             self._forget()
             self._shapes = shapes
         self.calls += 1
         if self.calls <= WARM_STEPS:
-            return on_a_side_stream(lambda: [self._function(*given)])[0]
+            return on_a_side_stream(lambda: [function(*given)])[0]
         if self._replay is None:
-            return self._first(given)
+            return self._first(function, given)
         return self._replayed(given)
 
-    def _first(self, given: Tensors) -> Tensors:
+    def _first(self, function: Callable[..., Tensors], given: Tensors) -> Tensors:
         """Record, and replay for the first time."""
-        expected = self._function(*given)
+        expected = function(*given)
         self._given = [x.clone() for x in given]
         try:
-            self._replay = record_on_cuda([lambda: self._function(*self._given)], [], "in a row")
+            self._replay = record_on_cuda([lambda: function(*self._given)], [], "in a row")
         except RuntimeError:  # PyTorch's for whatever a CUDA graph cannot hold
             self.plainly = True
             return expected

@@ -36,10 +36,10 @@ class HeldOutTracker(ScoreTracker):
                 "fraction, and only one rule that holds out",
                 code="mask",
             )
-        self.measured: Replay = Replay(self._measured)
+        self.measured: Replay = Replay()
 
     def score_of(self, step: Step) -> torch.Tensor:
-        return self.measured(step.average)[0]
+        return self.measured(self._measured, step.average)[0]
 
     def _measured(self, average: torch.Tensor, mean: torch.Tensor | None = None) -> tuple[torch.Tensor]:
         return (self.problem.data_term(self.problem.apply(average), self.held_out),)
@@ -61,9 +61,8 @@ class RiskTracker(HeldOutTracker):
         self.valid: float | torch.Tensor = 1.0 if weight is None else (weight > 0).float().flatten(1).mean(1)
 
     def score_of(self, step: Step) -> torch.Tensor:
-        risks = self.measured(
-            step.average, *([step.mean.repeat_interleave(step.restarts, 0)] if step.restarts > 1 else [])
-        )
+        means = [step.mean.repeat_interleave(step.restarts, 0)] if step.restarts > 1 else []
+        risks = self.measured(self._measured, step.average, *means)
         return risks[0].unflatten(0, (-1, step.restarts)).mean(1).repeat_interleave(step.restarts)
 
     def _measured(self, average: torch.Tensor, mean: torch.Tensor | None = None) -> tuple[torch.Tensor]:

@@ -120,10 +120,15 @@ class DiscrepancyTracker(ScoreTracker):
         self, rule: Discrepancy, problem: Problem, floor: float | torch.Tensor, *, members: int, total: int
     ) -> None:
         super().__init__(rule, members=members, total=total)
-        self.above: Replay = Replay(lambda x: ((problem.data_term(problem.apply(x)) - floor).clamp_min(0),))
+        self.problem: Problem = problem
+        self.floor: float | torch.Tensor = floor
+        self.above: Replay = Replay()
 
     def score_of(self, step: Step) -> torch.Tensor:
-        return self.above(step.average)[0]
+        return self.above(self._above, step.average)[0]
+
+    def _above(self, average: torch.Tensor) -> tuple[torch.Tensor]:
+        return ((self.problem.data_term(self.problem.apply(average)) - self.floor).clamp_min(0),)
 
     def accepts(self, step: Step, member: int) -> bool:
         return self.best_score[member] > 0

@@ -40,7 +40,7 @@ class VarianceTracker(ScoreTracker):
         self.problem = problem  # with strong Gaussian noise of a known level; else None
         self.chosen: torch.Tensor | None = None
         self.losses: list[float] = [float("inf")] * members  # at the best score
-        self.error: Replay = Replay(self._error)
+        self.error: Replay = Replay()
 
     def subset(self, image: torch.Tensor) -> torch.Tensor:
         """The same values of every image at every step, (b, n); those of a fit that diverged (and will go back) are 0."""
@@ -60,7 +60,7 @@ class VarianceTracker(ScoreTracker):
         numbers = super().measure(step)
         fitting = torch.zeros_like(numbers[:1])
         if self.problem is not None and self.problem.noise_level is not None:
-            error = self.error(step.average)[0]
+            error = self.error(self._error, step.average)[0]
             fitting[0] = (error < _FITTING * self.problem.noise_level).to(numbers)
         return torch.cat([numbers, fitting])
 
@@ -133,14 +133,14 @@ class MovingTracker(VarianceTracker):
         self, rule: VarianceRule, draws: torch.Generator, *, members: int, total: int, problem: Problem | None = None
     ) -> None:
         super().__init__(rule, draws, members=members, total=total, problem=problem)
-        self.moved: Replay = Replay(self._moved)
+        self.moved: Replay = Replay()
 
     def score_of(self, step: Step) -> torch.Tensor:
         if self.mean is None or self.variance is None:
             self.mean = wide(self.subset(step.image))
             self.variance = self.mean.new_zeros(len(self.mean))
             return torch.full((len(self.mean),), float("nan"))
-        self.mean, self.variance = self.moved(step.image, self.mean, self.variance)
+        self.mean, self.variance = self.moved(self._moved, step.image, self.mean, self.variance)
         return self.variance if step.index > 3 / self.rule.alpha else torch.full_like(self.variance, float("nan"))
 
     def _moved(
