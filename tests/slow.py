@@ -37,7 +37,8 @@ def slow_in(report: str | Path, limit: float = LIMIT) -> list[str]:
     """The tests of a report that take so long."""
     seconds: dict[str, list[float]] = defaultdict(list)
     for case in ElementTree.parse(report).iter("testcase"):
-        seconds[without_parameters(f"{case.get('file')}::{case.get('name')}")].append(float(case.get("time") or 0))
+        file = (case.get("file") or "").replace("\\", "/")
+        seconds[without_parameters(f"{file}::{case.get('name')}")].append(float(case.get("time") or 0))
     return sorted(test for test, each in seconds.items() if sum(each) / len(each) >= limit)
 
 

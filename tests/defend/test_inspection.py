@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 import torch
 from defend.small import BRIEF, CLASSES, Broken, Detached, pictures, trained
 from torch import nn
 
 from preimage.classifiers import Classifier
 from preimage.classifiers.fingerprint import short_fingerprint
+from preimage.defend.inspect import InspectOptions, start
 from preimage.defend.inspection import Inspecting, Inspection, Threshold, false_alarm_threshold, steps_between
 from preimage.defend.purification import FAST, PAPER
 from preimage.defend.purify import purify
@@ -224,6 +228,29 @@ def test_a_fingerprint_knows_all_that_a_classifier_is():
     before = short_fingerprint(model)
     model.running_mean += 1
     assert short_fingerprint(model) != before
+
+
+def test_an_image_is_read_with_the_range_and_page_that_are_stated(tmp_path):
+    scans = np.random.default_rng(0).integers(0, 4096, (2, 24, 24, 3), dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "two.tif", scans, photometric="rgb")
+    ways = {"classifier": trained(), "recipe": BRIEF, "device": "cpu"}
+    for given in (scans[1], tmp_path / "two.tif"):
+        page = None if given is scans[1] else 2
+        run = start(given, InspectOptions(value_range=(0, 4095), page=page, **ways))
+        assert np.allclose(run.shown.tensor[0].permute(1, 2, 0), scans[1] / 4095, atol=1e-6)
+        assert not any("--range" in remark for remark in run.remarks)
+    with pytest.raises(InputError, match="2 pages"):
+        start(tmp_path / "two.tif", InspectOptions(**ways))
+
+
+def test_many_remarks_on_the_images_of_a_calibration_are_counted(tmp_path):
+    for k in range(6):
+        scan = np.random.default_rng(k).integers(0, 4000 + k, (24, 24, 3), dtype=np.uint16)
+        tifffile.imwrite(tmp_path / f"{k}.tif", scan if k else 0 * scan, photometric="rgb")
+    run = start(None, InspectOptions(calibrate=tmp_path, classifier=trained(), recipe=BRIEF, device="cpu"))
+    assert [Path(remark.split(" ")[0]).name for remark in run.remarks] == ["0.tif", "1.tif", "2.tif", "3"]
+    assert "end at 0 of" not in run.remarks[0]  # nothing can be said of its white
+    assert run.remarks[-1] == "3 more remarks on images like these"
 
 
 # ---------------------------------------------------------------------- the figure

@@ -93,6 +93,41 @@ def test_of_a_picture_with_several_targets_each_is_an_entry(scans):
     assert len(listing_of([], listed=str(scans / "labels.csv")).entries) == 2
 
 
+@pytest.mark.parametrize("coding", ["utf-16", "utf-16-be"])
+def test_a_list_in_utf_16_is_refused_and_not_taken_letter_by_letter(scans, monkeypatch, coding):
+    text = "\ufeffa.PNG\r\nb.tif\r\n" if coding == "utf-16-be" else "a.PNG\r\nb.tif\r\n"
+    (scans / "l.txt").write_bytes(text.encode(coding))
+    with pytest.raises(InputError, match="no text in UTF-8") as raised:
+        listing_of([], listed=str(scans / "l.txt"))
+    assert raised.value.code == "unreadable"
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode(coding))))
+    with pytest.raises(InputError, match="the list on standard input is no text"):
+        listing_of([], listed="-")
+
+
+def test_bytes_that_a_system_has_no_name_for_are_refused(scans, monkeypatch):
+    def fsdecode(read: bytes) -> str:  # as on Windows
+        return read.decode("utf-8", "surrogatepass")
+
+    (scans / "l.txt").write_bytes(b"caf\xe9.png\n")
+    monkeypatch.setattr("preimage.folders.listing.os.fsdecode", fsdecode)
+    with pytest.raises(InputError, match="no text in UTF-8: save it anew"):
+        listing_of([], listed=str(scans / "l.txt"))
+
+
+def test_a_folder_beside_a_table_has_the_targets_of_the_table(scans):
+    (scans / "labels.csv").write_text("filename,target\na.PNG,mel\nb.tif,\nb.tif,none\n")
+    found = listing_of([scans], listed=str(scans / "labels.csv"), target_column="target").entries
+    assert [
+        (entry.source.name, entry.values.get("target")) for entry in found if entry.source.name != "sky.fits.gz"
+    ] == [
+        ("a.PNG", "mel"),
+        ("b.tif", ""),
+        ("b.tif", "none"),
+    ]
+    assert len({entry.name for entry in found}) == len({entry.stem for entry in found}) == 4
+
+
 def test_a_table_names_them_in_a_column_and_has_more_to_say(scans):
     (scans / "labels.csv").write_text("filename,target\na.PNG,mel\npage/1.jpg,nv\n")
     found = listing_of([], listed=str(scans / "labels.csv"))

@@ -245,3 +245,17 @@ def test_what_is_said_of_a_task_beside_the_results_is_not_taken_away_by_another(
     assert (tmp_path / "a.png.failed.json").is_file()
     Place(tmp_path, "a.png", "deblur").write(Record("deblur", "a.png", "", "done"))
     assert not (tmp_path / "a.png.failed.json").exists()
+
+
+@pytest.mark.parametrize("state", ["started", "writing", "interrupted"])
+def test_one_whose_file_is_away_keeps_its_checkpoint(tmp_path, state):
+    every = asked(tmp_path / "out")
+    (entry,) = listing_of([draw(tmp_path / "a.png")]).entries
+    turn = every.turn(entry)
+    turn.place.write(Record("denoise", str(entry.source), "known by this", state, 1))
+    entry.source.unlink()
+    every.refused(entry, InputError("a.png does not exist", code="not-found"))
+    assert work_on(turn.place, turn.job).became == "failed"
+    record = turn.place.read()
+    assert record is not None
+    assert (record.state, record.job) == (state, "known by this")

@@ -55,8 +55,6 @@ def execute_folder(command: Command, asked: FolderOptions) -> int:
         raise InputError("--watch is of folders, and --from names a list: leave one of them out", code="option")
     shares, gpus = asked.shares(), asked.gpu_numbers()
     crew = _crew(asked, gpus, command.run.threads)
-    if crew.advice and not command.quiet:
-        say(crew.advice)
     listing = listing_of(
         command.inputs,
         recursive=asked.recursive,
@@ -68,6 +66,8 @@ def execute_folder(command: Command, asked: FolderOptions) -> int:
     table = asked.table if asked.table is not None or restores(command.task) else out / "results.csv"
     check_files(command, asked, listing.entries, table)
     listing = listing if shares is None else listing.shard(*shares)
+    if crew.advice and not command.quiet:
+        say(crew.advice)
     further = {name: path for name, path in command.outputs.items() if name != "output"}
     if asked.dry_run:
         return _dry_run(

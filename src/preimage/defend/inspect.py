@@ -33,9 +33,9 @@ class InspectOptions(SeenOptions):
     )
     salvage: bool = option(False, help="Read what is there of files that are cut off.", kind="python")
     value_range: tuple[float, float] | None = option(
-        None, help="Black and white of the files of calibrate.", kind="python", flags=("--range",)
+        None, help="Black and white of the image, or of the files of calibrate.", kind="python", flags=("--range",)
     )
-    page: int | None = option(None, help="Page of the files of calibrate, from 1.", kind="python")
+    page: int | None = option(None, help="Page of the image, or of the files of calibrate, from 1.", kind="python")
     thresholds: str | Path | None = option(
         None, help="Thresholds file written by --calibrate (default: a score without a verdict).", kind="file"
     )

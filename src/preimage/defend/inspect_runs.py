@@ -26,6 +26,7 @@ from preimage.images.formats import SUFFIXES
 from preimage.recipes import RecipeLike
 from preimage.series.parts import Series
 
+MOST_REMARKS = 3  # on the images of a calibration; of further ones their number is said
 TOGETHER = 16  # unattacked images of one size that are fitted side by side
 
 
@@ -99,7 +100,8 @@ class InspectionRun(Inspecting):
     def __init__(self, image: Any, options: InspectOptions) -> None:
         model = as_model(options.classifier, options.stated)
         self.classifier: Classifier = model.classifier
-        self.shown: Picture = one_picture(image, values=self.classifier.values)
+        ways: Any = {} if isinstance(image, Picture) else {"value_range": options.value_range, "page": options.page}
+        self.shown: Picture = one_picture(image, values=self.classifier.values, **ways)
         self.threshold: Threshold | None = None
         if options.thresholds is not None:
             recipe: Any = options.recipe
@@ -143,10 +145,12 @@ class CalibrationRun(Series):
         self.classifier: Classifier = as_model(options.classifier, options.stated).classifier
         # All images are decoded once before the first fit, which may take hours.
         by_shape: dict[tuple[int, ...], list[Path]] = {}
+        remarks: list[str] = []
         for path in self.paths:
             picture = self._read(path)
-            self.remarks += picture.remarks
+            remarks += picture.remarks
             by_shape.setdefault(tuple(picture.tensor.shape), []).append(path)
+        self.remarks += (*remarks[:MOST_REMARKS], *_of_more(len(remarks) - MOST_REMARKS))
         self.groups: list[list[Path]] = []
         self.total: int = 0
         for shape, paths in by_shape.items():
@@ -207,6 +211,10 @@ def _arguments(seen: torch.Tensor, classifier: Classifier, options: InspectOptio
     (images, model), device = _working(seen, classifier), choose_device(options.device)
     own = {"recipe": options.recipe, "every": options.every, "seed": options.seed, "device": device}
     return {"images": images, "model": model, "seen": seen if model is classifier else images, **own}
+
+
+def _of_more(count: int) -> list[str]:
+    return [f"{count} more remarks on images like these"] if count > 0 else []
 
 
 def _working(seen: torch.Tensor, classifier: Classifier) -> tuple[torch.Tensor, Classifier]:

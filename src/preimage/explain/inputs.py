@@ -246,8 +246,9 @@ def _with_range_of_type(picture: Picture) -> Picture:
     remarks = picture.remarks
     if picture.dtype == np.uint16:
         black, white = 0.0, 65535.0
-        if high < white * DARK:
-            remarks += (f"its 16-bit values end at {high:g} of 65535: specify --range LOW HIGH if that is white",)
+        if 0 < high < white * DARK:
+            what = f"{picture.name} has 16-bit values that end at {high:g} of 65535"
+            remarks += (f"{what}: specify --range LOW HIGH if that is white",)
     elif picture.dtype.kind == "f" and low >= 0 and high <= 1:
         black, white = 0.0, 1.0
     else:

@@ -30,14 +30,16 @@ def foreseen(turns: Sequence[Turn]) -> Foreseen | None:
         try:
             with threads_of(job.run.threads):
                 running = Running(job, allow_code=True)
-                steps = list(islice(running, FIRST))
-                again = Running(job, allow_code=True)  # as of all further pictures: what it needs is loaded
+                steps = [(step.index, step.seconds, step.total) for step in islice(running, FIRST)]
+                if not steps:
+                    continue
+                (first, begun, total), (last, ended, _) = steps[0], steps[-1]
+                total = getattr(running.run, "usual_steps", None) or total
+                memory = peak_memory("cpu")
+                del running
+                setup = Running(job, allow_code=True).setup  # as of all further pictures: what it needs is loaded
         except InputError:
             continue
-        if not steps:
-            continue
-        begun, last = steps[0], steps[-1]
-        pace = (last.seconds - begun.seconds) / max(1, last.index - begun.index)
-        total = getattr(running.run, "usual_steps", None) or last.total
-        return Foreseen(turn.name, again.setup + pace * total, peak_memory("cpu"))
+        pace = (ended - begun) / max(1, last - first)
+        return Foreseen(turn.name, setup + pace * total, memory)
     return None

@@ -6,7 +6,7 @@ import csv
 import os
 import re
 import sys
-from codecs import BOM_UTF8
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -34,7 +34,7 @@ class Entry:
         stem: with which their names begin.
         values: of the further columns of the table that named it.
         known_as: instead of its file's name, where that is another's as well.
-        target: which of the targets that a table gives for its file; "" where there is one.
+        target: which of the targets that a table gives for its file; None where there is one.
     """
 
     source: Path
@@ -42,7 +42,7 @@ class Entry:
     stem: str
     values: Mapping[str, str] = field(default_factory=dict)
     known_as: str | None = None
-    target: str = ""
+    target: str | None = None
 
     @property
     def name(self) -> str:
@@ -128,9 +128,11 @@ def listing_of(
             raise InputError(f"{given} has no image{below}: check the name", code="not-found")
     entries += () if listed is None else _listed(listed)
     unique = {(os.path.realpath(entry.source), entry.values.get(target_column or "")): entry for entry in entries}
-    targets = Counter(path for path, _ in unique)
+    targets = Counter(path for path, target in unique if target is not None)
     entries = [
-        _of_target(entry, target or "none") if targets[path] > 1 else entry for (path, target), entry in unique.items()
+        entry if target is None or targets[path] == 1 else _of_target(entry, target)
+        for (path, target), entry in unique.items()
+        if target is not None or not targets[path]  # a file that is named beside the table that has its target
     ]
     return Listing(_apart(sorted(entries, key=lambda entry: entry.name)), skipped)
 
@@ -143,7 +145,7 @@ def _of_target(entry: Entry, target: str) -> Entry:
 
 def _stem_of(entry: Entry) -> str:
     stem = stem_and_suffix(entry.source)[0]
-    return f"{stem}-{_NO_NAME.sub('_', entry.target)}" if entry.target else stem
+    return stem if entry.target is None else f"{stem}-{_NO_NAME.sub('_', entry.target)}"
 
 
 def _ending_of(entry: Entry) -> str:
@@ -180,7 +182,7 @@ def _place_of(entry: Entry) -> str:
 def _with_own_stem(entry: Entry, digits: int, *, renamed: bool) -> Entry:
     kind = entry.source.suffix.lstrip(".").lower()
     whole = Path(os.path.realpath(entry.source.parent)) / entry.source.name
-    key = os.fsencode(whole) + (f"\0{entry.target}".encode() if entry.target else b"")
+    key = os.fsencode(whole) + (b"" if entry.target is None else f"\0{entry.target}".encode(errors="surrogateescape"))
     own = f"{_stem_of(entry)}-{kind or 'file'}-{sha256(key).hexdigest()[:digits]}"
     return replace(entry, stem=own, known_as=f"{own}{_ending_of(entry)}" if renamed else None)
 
@@ -222,7 +224,7 @@ def _listed(name: str) -> Iterator[Entry]:
         yield from _of_table(name, read_text(name, "the list"), Path(name).parent)
         return
     else:  # its names are those of files, whatever bytes these have
-        text, root = _of_names(read_bytes(name, "the list")), Path(name).parent
+        text, root = _of_names(read_bytes(name, "the list"), f"the list {name}"), Path(name).parent
     lines = [line.strip() for line in text.split("\0" if "\0" in text else "\n")]
     if not any(lines):
         raise InputError(
@@ -234,11 +236,17 @@ def _listed(name: str) -> Iterator[Entry]:
 
 def _standard_input() -> str:
     binary = getattr(sys.stdin, "buffer", None)
-    return sys.stdin.read() if binary is None else _of_names(binary.read())
+    return sys.stdin.read() if binary is None else _of_names(binary.read(), "the list on standard input")
 
 
-def _of_names(read: bytes) -> str:
-    return os.fsdecode(read.removeprefix(BOM_UTF8))
+def _of_names(read: bytes, what: str) -> str:
+    """Names of files, whatever bytes these have: as the system reads them."""
+    try:
+        if not read.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+            return os.fsdecode(read.removeprefix(BOM_UTF8))
+    except UnicodeDecodeError:
+        pass
+    raise InputError(f"{what} is no text in UTF-8: save it anew in UTF-8", code="unreadable")
 
 
 def _of_table(name: str, text: str, root: Path) -> Iterator[Entry]:

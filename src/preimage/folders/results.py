@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -97,7 +98,7 @@ def write_table(out: Path, task: str, path: Path) -> Path:
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    return write_bytes_atomically(path, text.getvalue().encode(errors="surrogateescape"), overwrite=True)
+    return write_bytes_atomically(path, text.getvalue().encode(errors=sys.getfilesystemencodeerrors()), overwrite=True)
 
 
 def is_table(path: Path) -> bool:

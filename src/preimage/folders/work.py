@@ -151,7 +151,9 @@ def _sweep(job: Job) -> None:
 
 def _stands(known: Record, known_by: str, place: Place) -> bool:
     """Whether a failure leaves a record as it is: of results that are there, or of a checkpoint while a file is away."""
-    return (known.state == "done" and known.is_as_written(place.out)) or (known.state == "interrupted" and not known_by)
+    if known.state == "done":
+        return known.is_as_written(place.out)
+    return known.state in ("started", "writing", "interrupted") and not known_by
 
 
 def _hash_or_nothing(job: Job, known: Record | None) -> str:

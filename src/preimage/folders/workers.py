@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,8 @@ class Workers:
 
         Its daemon has a pipe, where CUDA_MPS_PIPE_DIRECTORY says or at /tmp/nvidia-mps (NVIDIA, Multi-Process Service).
         """
+        if sys.platform == "win32":  # which has no such service
+            return False
         pipe = Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps"), "control")
         return bool(self.gpus) and self.count > len(set(self.gpus)) and not pipe.exists()
 

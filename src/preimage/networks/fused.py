@@ -50,7 +50,8 @@ def normed_and_activated(
         return None
     if not _holds(x.device, x.dtype, x.is_contiguous()):
         return None
-    return _kernels().NormedAndActivated.apply(x, weight, bias, slope, epsilon)
+    with torch.cuda.device_of(x):  # Triton launches on the current device
+        return _kernels().NormedAndActivated.apply(x, weight, bias, slope, epsilon)
 
 
 @functools.cache
@@ -81,7 +82,8 @@ def differs(apply: Any, device: torch.device | str, dtype: torch.dtype, contiguo
         x = image.to(device, dtype, memory_format=order).requires_grad_()
         own = [value.to(device).requires_grad_() for value in (weight, bias)]
         if fused:
-            y = apply(x, *own, 0.2, 1e-5)
+            with torch.cuda.device_of(x):
+                y = apply(x, *own, 0.2, 1e-5)
         else:
             y = functional.leaky_relu(functional.batch_norm(x, None, None, *own, training=True, eps=1e-5), 0.2)
         gradients = torch.autograd.grad(y, [x, *own], seen.to(device, dtype, memory_format=order))
