@@ -325,3 +325,38 @@ def test_memory_is_looked_at_before_the_first_step_and_not_again(monkeypatch):
     for _ in range(3):
         next(steps)
     assert looked == [1]
+
+
+def test_the_prior_is_told_what_is_restored_and_where_it_is_known(monkeypatch):
+    told = []
+    monkeypatch.setattr(Prior, "set_image", lambda self, image, weight=None: told.append((image, weight)))
+    target, weight = noisy(), torch.ones(1, 1, 32, 32)
+    prior = THIN.prior(3, (32, 32), device="cpu")
+    told.clear()
+    Fit(Problem(target, weight=weight), prior, recipe=THIN)
+    ((image, known),) = told
+    assert torch.equal(image, target)
+    assert torch.equal(known, weight)
+
+
+def test_what_is_read_now_and_then_is_read_at_the_last_step():
+    fit = fit_of(noisy(), replace(THIN, steps=12))
+    fit.read_every = 10
+    assert len(list(fit)) == 12
+    assert fit.result().steps == 12
+
+
+def test_the_seconds_of_a_step_are_those_of_the_fit():
+    fit = fit_of(noisy(), replace(THIN, steps=5))
+    seconds = [step.seconds for step in fit]
+    assert seconds == sorted(seconds)
+    assert seconds[0] > 0
+    assert seconds[-1] <= fit.seconds
+
+
+def test_a_fit_has_as_many_steps_as_its_last_member():
+    recipe = replace(THIN, steps=12)
+    prior = recipe.prior(3, (32, 32), members=2, device="cpu")
+    fit = Fit(Problem(noisy()), prior, recipe=recipe, restarts=2, rule=StopApart(3, 9))
+    result = fit.run()
+    assert min(fit.stopped) < max(fit.stopped) == result.steps

@@ -11,6 +11,7 @@ from specimens import THIN, clean, fit_of, noisy
 
 from preimage.engine.fit import Fit
 from preimage.problem import Problem
+from preimage.stopping import after
 
 
 class Brightness(torch.nn.Module):
@@ -107,3 +108,12 @@ def test_a_fitted_operator_starts_the_next_fit():
     for operator, other in zip(warm.theta.operators, first.operators, strict=True):
         assert torch.equal(operator.state_dict()["factor"], other.state_dict()["factor"])
         assert float(operator.state_dict()["factor"]) != 1
+
+
+def test_what_goes_on_has_an_operator_of_its_own():
+    fit = brightness_fit(1, 2 * clean())
+    before = [float(own.state_dict()["factor"]) for own in fit.run().operators]
+    other = fit.extended(after(12), steps=12)
+    assert other.problem.operator is not fit.problem.operator
+    other.run()
+    assert [float(own.state_dict()["factor"]) for own in fit.result().operators] == before

@@ -42,6 +42,7 @@ def prior_of(size: tuple[int, int], members: int = 2, recipe: Recipe = THIN) -> 
     [
         ("cuda", (64, 64), True),
         ("cuda", (64, 65), False),
+        ("cuda", (40, 96), True),
         ("mps", (64, 96), True),
         ("cpu", (64, 64), True),
         ("cpu", (64, 65), False),
@@ -97,6 +98,21 @@ def test_groups_are_of_all_or_of_each():
     assert Members(prior_of((32, 32), 3), stacked=True).groups([0, 2]) == [[0, 2]]
     assert Members(prior_of((32, 32), 3), stacked=False).groups([0, 2]) == [[0], [2]]
     assert Members(prior_of((32, 32), 3), stacked=True).groups([]) == []
+
+
+def outputs_of(members: Members) -> torch.Tensor:
+    prior = members.prior
+    return members.outputs(range(len(prior)), [torch.ones(1, 8, 32, 32) * (k + 1) for k in range(len(prior))])
+
+
+@pytest.mark.parametrize("network", [THIN.network, OwnLayers], ids=["ours", "one's own"])
+def test_members_in_one_call_give_what_each_gives_alone(network):
+    recipe = replace(THIN, network=network, jitter_pool=None)
+    apart, together = (Members(prior_of((32, 32), 3, recipe), stacked=stacked) for stacked in (False, True))
+    torch.testing.assert_close(outputs_of(together), outputs_of(apart), rtol=1e-4, atol=1e-5)
+    assert not apart.weights  # nothing is copied together where each is alone
+    assert together._weights_of(range(3)) is together.weights  # and for all there is nothing to copy
+    assert all(len(each) == 2 for each in together._weights_of([0, 2]).values())
 
 
 def test_a_step_leaves_no_gradients():

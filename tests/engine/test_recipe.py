@@ -306,6 +306,20 @@ def test_what_is_no_recipe_is_an_error(call, code):
     assert caught.value.code == code
 
 
+def test_what_is_not_stated_of_a_recipe_and_its_prior():
+    assert Recipe().debiased
+    given, other = (
+        replace(THIN, jitter_pool=None).prior(3, (32, 32), device="cpu", **seed) for seed in ({}, {"seed": 0})
+    )
+    for ours, theirs in zip(given.networks[0].parameters(), other.networks[0].parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_what_is_small_is_made_whatever_memory_is_said_to_be_free(monkeypatch):
+    monkeypatch.setattr("preimage.engine.recipe.free_memory", lambda device: 1000)
+    assert len(THIN.prior(3, (32, 32), device="cpu")) == 1
+
+
 @pytest.mark.parametrize(("size", "fits"), [((4096, 16), True), ((4096, 4096), False), ((16, 4096), True)])
 def test_codes_that_do_not_fit_into_memory_are_refused_before_they_are_made(monkeypatch, size, fits):
     monkeypatch.setattr("preimage.engine.recipe.free_memory", lambda device: 2**29)

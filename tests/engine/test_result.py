@@ -198,3 +198,11 @@ def test_the_picture_is_never_that_of_another(tmp_path):
     result = denoised(noisy(20))
     with pytest.raises(InputError, match="3 channels"):
         replace(result, image=clean(20, 1)).to_array()
+
+
+def test_what_leaves_0_to_1_is_written_as_black_and_white(tmp_path):
+    image = (
+        torch.tensor([[-1.0, 0.5], [1.0, 2.0]]).repeat_interleave(16, 0).repeat_interleave(16, 1).expand(1, 3, 32, 32)
+    )
+    replace(fit_of(noisy()).run(), image=image, picture=None).save(tmp_path / "a.png")
+    assert np.asarray(Image.open(tmp_path / "a.png"))[::16, ::16, 0].tolist() == [[0, 128], [255, 255]]

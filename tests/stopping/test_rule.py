@@ -300,3 +300,36 @@ def test_the_state_of_two_rules_is_of_two():
     tracker.load_state_dict(state)
     with pytest.raises(ValueError, match="shorter"):
         tracker.load_state_dict({**state, "trackers": state["trackers"][:1]})
+
+
+def stops_at(rule: StoppingRule, scores: Callable[[int], float]) -> int:
+    """The step at which scripted scores stop it; 0: they do not."""
+
+    class Scripted(StoppingRule):
+        name = "scripted"
+
+        def score(self, step):
+            return torch.tensor([scores(step.index)])
+
+    scripted = Scripted(**{each: getattr(rule, each) for each in ("patience", "min_delta", "patience_ratio")})
+    tracker = started(scripted, Problem(torch.zeros(1, 1, 16, 16)))
+    stopped = follow(tracker, [step_of(i, torch.zeros(1, 1, 16, 16)) for i in range(1, 101)])[0]
+    assert tracker.reason_code(0) == ("patience" if stopped else "all-steps")
+    assert tracker.reason(0).startswith("scripted: " if stopped else "all steps were done before scripted")
+    return stopped
+
+
+@pytest.mark.parametrize(
+    ("settings", "scores", "at"),
+    [
+        ({}, lambda i: 10.0 if i < 2 else 9.5, 7),
+        ({"min_delta": 0.1}, lambda i: 10.0 if i < 2 else 9.5, 6),
+        ({"min_delta": 0.1}, lambda i: 10.0 if i < 2 else 8.5, 7),
+        ({"min_delta": 0.1}, lambda i: -10.0 if i < 2 else -10.5, 6),
+        ({"patience_ratio": 2.0}, lambda i: float(abs(i - 10)), 30),
+        ({"patience_ratio": 0.2}, lambda i: float(abs(i - 10)), 15),
+        ({}, lambda i: -float(i), 0),
+    ],
+)
+def test_patience_and_what_counts_as_an_improvement(settings, scores, at):
+    assert stops_at(StoppingRule(patience=5, **settings), scores) == at
