@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli.tiny import ENVIRONMENT
+from cli.tiny import UNMEASURED
 
 from preimage.engine import checkpoint
 from preimage.errors import InputError
@@ -70,7 +70,7 @@ def test_under_a_limit_of_file_sizes_the_picture_is_there(here):
     tokens = ["denoise", "noisy.png", *OPTIONS, "-o", "out.png", "--autosave", "2"]
     ran = subprocess.run(
         [sys.executable, "-m", "preimage", *tokens],
-        env=ENVIRONMENT,
+        env=UNMEASURED,
         capture_output=True,
         text=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192)),

@@ -20,6 +20,8 @@ TINY = {
 
 # For commands in processes of their own: one thread, so that equal runs are equal, and this very library.
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(preimage.cli.__file__).parents[2])}
+# Of what has no disk to write to, or is interrupted before it begins: the coverage of these processes is not measured.
+UNMEASURED = {name: value for name, value in ENVIRONMENT.items() if name != "COVERAGE_PROCESS_CONFIG"}
 
 
 def pictures(height: int = 20, width: int = 24) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
