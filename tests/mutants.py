@@ -37,7 +37,11 @@ COLUMNS = ("file", "number", "line", "change", "verdict", "seconds")
 # The tests of each file, those that are most likely to notice first.
 TESTS = {
     "engine/averages.py": ("engine/test_averages.py", "engine/test_properties.py", "engine/test_fit.py"),
-    "engine/checkpoint.py": ("engine/test_properties.py", "engine/test_checkpoint.py"),
+    "engine/checkpoint.py": (
+        "engine/test_edited_checkpoint.py",
+        "engine/test_properties.py",
+        "engine/test_checkpoint.py",
+    ),
     "engine/descent.py": ("engine/test_fit.py", "engine/test_cuda_graphs.py"),
     "engine/divergence.py": ("engine/test_guard.py", "engine/test_divergence.py"),
     "engine/fit.py": (

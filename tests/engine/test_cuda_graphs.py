@@ -280,3 +280,11 @@ def test_on_a_gpu_only_small_images_are_computed_in_one_call(side, stacked):
     prior = THIN.prior(3, (side, side), members=2, device="cpu")
     prior.device = torch.device("cuda")
     assert stacking_pays(prior) == stacked
+
+
+def test_a_fit_that_has_ended_holds_no_recording(cuda):
+    fit = fitted(after(12))
+    made = replayed(fit)
+    fit.run()
+    assert made.replays > 2
+    assert made.recorded is None

@@ -308,6 +308,8 @@ def test_what_is_no_recipe_is_an_error(call, code):
 
 def test_what_is_not_stated_of_a_recipe_and_its_prior():
     assert Recipe().debiased
+    assert len(THIN.prior(3, (32, 32), device="cpu")) == 1
+    assert replace(THIN, restarts=10_000).restarts == 10_000
     given, other = (
         replace(THIN, jitter_pool=None).prior(3, (32, 32), device="cpu", **seed) for seed in ({}, {"seed": 0})
     )
@@ -330,3 +332,9 @@ def test_codes_that_do_not_fit_into_memory_are_refused_before_they_are_made(monk
         with pytest.raises(InputError, match=r"0\.5 GB is free") as raised:
             recipe.prior(3, size, device="cpu")
         assert raised.value.code == "memory"
+
+
+def test_a_pool_of_jittered_codes_counts_as_memory(monkeypatch):
+    monkeypatch.setattr("preimage.engine.recipe.free_memory", lambda device: 2**29)
+    with pytest.raises(InputError, match=r"need 1\.1 GB"):
+        replace(THIN, code=Noise(8), jitter_pool=16).prior(3, (1024, 1024), device="cpu")
