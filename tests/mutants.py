@@ -49,6 +49,7 @@ TESTS = {
         "engine/test_result.py",
         "engine/test_waiting.py",
         "engine/test_fitted_operators.py",
+        "engine/test_cuda_graphs.py",
     ),
     "engine/judge.py": ("engine/test_judge.py", "engine/test_waiting.py"),
     "engine/members.py": ("engine/test_members.py", "engine/test_fit.py", "engine/test_waiting.py"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from specimens import THIN, THIN_ADAM, noisy, save_sealed
@@ -83,3 +84,16 @@ def test_weights_that_are_not_finite_and_an_optimizer_of_others_are_refused(tmp_
     assert not refused(state)
     assert refused(state | {"theta": edited(state["theta"], infinite)})
     assert refused(state | {"theta": edited(state["theta"], foreign)})
+
+
+def test_a_number_of_numpy_is_no_other_option(tmp_path):
+    path = tmp_path / "a.checkpoint"
+    fit, other = denoising(), denoising()
+    fit.fingerprint |= {"count": np.int64(3), "share": np.float32(0.5)}
+    save(fit, path)
+    other.fingerprint |= {"count": 3, "share": 0.5}
+    load(other, path)
+    other.fingerprint |= {"count": 4}
+    with pytest.raises(InputError, match="was made with count") as raised:
+        load(other, path)
+    assert raised.value.code == "checkpoint"

@@ -309,6 +309,8 @@ def test_what_is_no_recipe_is_an_error(call, code):
 def test_what_is_not_stated_of_a_recipe_and_its_prior():
     assert Recipe().debiased
     assert len(THIN.prior(3, (32, 32), device="cpu")) == 1
+    least = {"steps": 1, "restarts": 1, "averaging": 0.0, "jitter": 0.0, "jitter_pool": 1}
+    assert replace(THIN, **least).averaging == 0
     assert replace(THIN, restarts=10_000).restarts == 10_000
     given, other = (
         replace(THIN, jitter_pool=None).prior(3, (32, 32), device="cpu", **seed) for seed in ({}, {"seed": 0})
