@@ -27,6 +27,7 @@ from PIL import Image
 
 from preimage import deblur, denoise, recipe
 from preimage.engine.devices import choose_device
+from preimage.errors import InputError
 from preimage.images import read
 from studies.harness.imaging import center_crop, dB, with_gaussian_noise
 from studies.harness.rows import append_rows
@@ -151,7 +152,10 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=4, help="processes of a folder run on the card")
     parser.add_argument("--quick", action="store_true", help="32 px and few steps; nothing is kept")
     asked = parser.parse_args()
-    device = choose_device(asked.device)
+    try:
+        device = choose_device(asked.device)
+    except InputError as error:
+        parser.error(str(error))
     card = torch.cuda.get_device_name() if device.type == "cuda" else device.type
     print(f"{card}, PyTorch {torch.__version__}\n\n| | measured | asked |\n|---|---|---|", flush=True)
     bench = Bench(device, quick=asked.quick)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 import torch
 from specimens import THIN
 
@@ -39,3 +42,11 @@ def test_what_has_stopped_is_shown_as_it_is_kept():
     averages, best = gathered(1.0), torch.full((2, 1, 2, 2), 7.0)
     assert averages.shown([0, 3], best).mean((1, 2, 3)).tolist() == [1.0, 7.0]
     assert averages.shown([0, 3], None).mean((1, 2, 3)).tolist() == [1.0, 10.0]
+
+
+def test_the_weight_of_the_latest_output():
+    recipe = replace(THIN, averaging=0.9)
+    assert recipe.ema_weight(1) == 1
+    assert recipe.ema_weight(2) == pytest.approx(0.1 / (1 - 0.9**2))
+    recipe = replace(recipe, debiased=False)
+    assert [recipe.ema_weight(count) for count in (1, 2, 9)] == pytest.approx([1, 0.1, 0.1])

@@ -97,3 +97,13 @@ def test_a_number_of_numpy_is_no_other_option(tmp_path):
     with pytest.raises(InputError, match="was made with count") as raised:
         load(other, path)
     assert raised.value.code == "checkpoint"
+
+
+@pytest.mark.parametrize("edit", [{"task": None}, {"state": None}, {"state": 3}, {"observers": []}])
+def test_what_lacks_a_part_is_no_whole_checkpoint(tmp_path, edit):
+    path = tmp_path / "a.checkpoint"
+    save(denoising(), path)
+    saved = {name: value for name, value in (read(path) | edit).items() if value is not None}
+    save_sealed(saved, path)
+    with pytest.raises(InputError, match="is not a whole checkpoint"):
+        read(path)

@@ -360,3 +360,17 @@ def test_a_fit_has_as_many_steps_as_its_last_member():
     fit = Fit(Problem(noisy()), prior, recipe=recipe, restarts=2, rule=StopApart(3, 9))
     result = fit.run()
     assert min(fit.stopped) < max(fit.stopped) == result.steps
+
+
+def test_a_result_is_a_copy_of_what_is_kept():
+    fit = fit_of(noisy(), replace(THIN, steps=4))
+    before = fit.run().image.clone()
+    fit.result().image.add_(1)
+    assert torch.equal(fit.result().image, before)
+
+
+def test_the_first_step_says_nothing_of_a_score_and_later_ones_do():
+    rule = held_out()
+    statuses = [step.status for step in fit_of(noisy(), replace(THIN, steps=4), rule=rule)]
+    assert statuses[:3] == ["", rule.name, rule.name]  # it has not looked yet
+    assert float(statuses[3].removeprefix(f"{rule.name} ")) > 0

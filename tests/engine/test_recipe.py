@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
-from specimens import THIN, THIN_ADAM
+from specimens import THIN, THIN_ADAM, THIN_MASKED
 
 from preimage.codes import Mesh, Noise
 from preimage.engine.recipe import Recipe
@@ -340,3 +340,21 @@ def test_a_pool_of_jittered_codes_counts_as_memory(monkeypatch):
     monkeypatch.setattr("preimage.engine.recipe.free_memory", lambda device: 2**29)
     with pytest.raises(InputError, match=r"need 1\.1 GB"):
         replace(THIN, code=Noise(8), jitter_pool=16).prior(3, (1024, 1024), device="cpu")
+
+
+@pytest.mark.parametrize("channels", [0, 17])
+def test_an_image_has_1_to_16_channels(channels):
+    assert [len(THIN.prior(count, (32, 32), device="cpu")) for count in (1, 16)] == [1, 1]
+    with pytest.raises(InputError, match=f"1 to 16 channels, got {channels}"):
+        THIN.prior(channels, (32, 32), device="cpu")
+
+
+def test_a_prior_of_a_masked_code_can_be_asked_before_it_has_an_image():
+    prior = THIN_MASKED.prior(3, (32, 32), device="cpu")
+    assert prior.outputs([0], prior.inputs([0]).codes).shape == (1, 3, 32, 32)
+
+
+def test_tuples_are_lists_in_plain_data():
+    network = THIN.describe()["network"]
+    assert network["down"] == [16, 16, 16]
+    assert isinstance(network["down"], list)

@@ -76,11 +76,20 @@ def test_a_replay_that_gives_other_numbers_is_not_trusted(cuda, monkeypatch):
         replayed = record(*given)
         return lambda: [tuple(x + 1 for x in each) for each in replayed()]
 
+    def nearly(*given):
+        replayed = record(*given)
+        return lambda: [tuple(x + 1e-3 for x in each) for each in replayed()]
+
     monkeypatch.setattr(replay, "record_on_cuda", wrong)
     twice = Replay()
     for _ in range(LATER):
         assert twice(doubled, torch.ones(2), torch.ones(()))[0].tolist() == [3.0, 3.0]
     assert twice.plainly
+    small = Replay()
+    monkeypatch.setattr(replay, "record_on_cuda", nearly)
+    for _ in range(LATER):
+        assert small(doubled, torch.zeros(2), torch.zeros(()))[0].tolist() == [0.0, 0.0]
+    assert small.plainly
 
 
 @pytest.mark.parametrize("name", RECORDED)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError
+
+import pytest
 import torch
 
 from preimage.engine.step import Step
@@ -43,3 +46,8 @@ def test_the_picture_is_the_finished_mean():
     assert step.picture.shape == (2, 3, 5, 6)
     assert torch.equal(step.picture, step.mean[..., 1:6, 2:].clamp_min(0.5))
     assert step.average.shape == (4, 3, 8, 8)
+
+
+def test_a_step_is_a_value():
+    with pytest.raises(FrozenInstanceError):
+        step_of(averages()).index = 5  # type: ignore[misc]

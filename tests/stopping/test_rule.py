@@ -329,7 +329,30 @@ def stops_at(rule: StoppingRule, scores: Callable[[int], float]) -> int:
         ({"patience_ratio": 2.0}, lambda i: float(abs(i - 10)), 30),
         ({"patience_ratio": 0.2}, lambda i: float(abs(i - 10)), 15),
         ({}, lambda i: -float(i), 0),
+        ({}, lambda i: 1.0, 6),
     ],
 )
 def test_patience_and_what_counts_as_an_improvement(settings, scores, at):
     assert stops_at(StoppingRule(patience=5, **settings), scores) == at
+
+
+def test_a_score_is_shown_where_there_is_one_and_asked_for_now_and_then():
+    class Counted(StoppingRule):
+        name = "counted"
+
+        def score(self, step):
+            asked.append(step.index)
+            return torch.tensor([step.index / 4, math.nan])
+
+    asked: list[int] = []
+    rule = Counted(patience=50, every=4)
+    tracker = started(rule, Problem(torch.zeros(2, 1, 16, 16)), members=2, total=10)
+    assert tracker.status() == "counted"
+    for index in range(1, 11):
+        look(tracker, replace(step_of(index, torch.zeros(2, 1, 16, 16)), total=10))
+        if index == 8:
+            assert tracker.score(8) == 2.0
+            assert tracker.score(7) is None
+            assert tracker.status() == "counted 2"
+    assert asked == [4, 8, 10]
+    assert (rule | after(3)).name == "counted | steps"
