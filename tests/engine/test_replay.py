@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -132,3 +133,15 @@ def test_streams_and_graphs_are_of_the_device_of_the_tensors(cuda, monkeypatch):
     fitted(RECORDED["risk"]()).run()
     assert {each.device.type for each in entered} == {"cpu"}
     assert len(entered) > 2 * LATER
+
+
+def test_what_is_not_known_yet_is_replayed_as_well(cuda):
+    unknown = Replay()
+    for _ in range(LATER):
+        assert unknown(lambda x: (x / x,), torch.zeros(2))[0].isnan().all()
+    assert not unknown.plainly
+
+
+@pytest.mark.parametrize("is_cuda", [True, False])
+def test_only_on_cuda_anything_is_recorded(is_cuda):
+    assert replay.recordable(SimpleNamespace(is_cuda=is_cuda)) is is_cuda  # type: ignore[arg-type]

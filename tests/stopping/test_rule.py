@@ -342,17 +342,17 @@ def test_a_score_is_shown_where_there_is_one_and_asked_for_now_and_then():
 
         def score(self, step):
             asked.append(step.index)
-            return torch.tensor([step.index / 4, math.nan])
+            return torch.tensor([step.index / 4, step.index / 2, math.nan])
 
     asked: list[int] = []
     rule = Counted(patience=50, every=4)
-    tracker = started(rule, Problem(torch.zeros(2, 1, 16, 16)), members=2, total=10)
+    tracker = started(rule, Problem(torch.zeros(3, 1, 16, 16)), members=3, total=10)
     assert tracker.status() == "counted"
     for index in range(1, 11):
-        look(tracker, replace(step_of(index, torch.zeros(2, 1, 16, 16)), total=10))
+        look(tracker, replace(step_of(index, torch.zeros(3, 1, 16, 16)), total=10))
         if index == 8:
-            assert tracker.score(8) == 2.0
+            assert tracker.score(8) == 3.0
             assert tracker.score(7) is None
-            assert tracker.status() == "counted 2"
+            assert tracker.status() == "counted 3"
     assert asked == [4, 8, 10]
     assert (rule | after(3)).name == "counted | steps"
