@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from preimage.errors import InputError
-from preimage.images.files import read_bytes, read_text
+from preimage.images.files import MOST_TEXT, read_bytes, read_text
 from preimage.images.formats import is_image_name
 from preimage.in_use import name_key
 from preimage.jobs.places import stem_and_suffix
@@ -224,7 +224,7 @@ def _listed(name: str) -> Iterator[Entry]:
         yield from _of_table(name, read_text(name, "the list"), Path(name).parent)
         return
     else:  # its names are those of files, whatever bytes these have
-        text, root = _of_names(read_bytes(name, "the list"), f"the list {name}"), Path(name).parent
+        text, root = _of_names(read_bytes(name, "the list", most=MOST_TEXT), f"the list {name}"), Path(name).parent
     lines = [line.strip() for line in text.split("\0" if "\0" in text else "\n")]
     if not any(lines):
         raise InputError(
