@@ -13,12 +13,15 @@ EXIT_CODE = 2
 def report_failure(error: Exception, subject: object = None, *, command: str = "") -> int:
     """Print one line about an error, and the file it is about unless the line names it; the exit code for it."""
     text = _with_flag(explain(error, command), command)
-    if subject is not None and str(subject) not in text:
-        text = f"{subject}: {text}"
-    say(f"preimage: {text}")
+    say(f"preimage: {text if subject is None else about(subject, text)}")
     if debugging():
         traceback.print_exception(error)
     return EXIT_CODE
+
+
+def about(subject: object, text: str) -> str:
+    """A line that names what it is about, as it is where it does so already."""
+    return text if str(subject) in text else f"{subject}: {text}"
 
 
 def _with_flag(text: str, command: str) -> str:

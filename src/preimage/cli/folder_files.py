@@ -18,8 +18,9 @@ from preimage.folders.run import Turn
 from preimage.folders.work import Ended
 from preimage.images import check_place
 from preimage.images.files import open_file
-from preimage.in_use import lock, name_key
+from preimage.in_use import lock
 from preimage.jobs.job import Job, named_by_options
+from preimage.jobs.places import file_key
 
 LINE = {"input", "state", "error", "task", "output"}  # names in each line of a report
 LONGEST = 2**24  # bytes of a line
@@ -40,7 +41,7 @@ def check_files(command: Command, asked: FolderOptions, entries: Iterable[Entry]
     written = {option: path for option, path in (("--table", table), ("--report", report)) if path is not None}
     for path, what in _read(command, asked, entries) if any(path.exists() for path in written.values()) else ():
         for option, own in written.items():
-            if _key(own) == _key(path):
+            if file_key(own) == file_key(path):
                 raise InputError(f"{own} ({option}) is also {what}: give another name with {option}", code="option")
     if table is not None and not command.run.overwrite:
         check_table(table, ANOTHER_TABLE)
@@ -63,10 +64,6 @@ def _read(command: Command, asked: FolderOptions, entries: Iterable[Entry]) -> I
     recipe = command.options.get("recipe")
     if isinstance(recipe, str):
         yield Path(recipe), "what --recipe reads"
-
-
-def _key(path: Path) -> str:
-    return name_key(os.path.realpath(path))
 
 
 def _is_report(path: Path) -> bool:

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
+from preimage.cli.failures import about
 from preimage.cli.streams import say
 from preimage.folders.run import FolderRun, Turn
 from preimage.folders.work import Ended
@@ -63,12 +64,11 @@ class Shown:
     def hear(self, turn: Turn, ended: Ended) -> None:
         self.counts[ended.became] += 1
         if ended.became in UNDONE and ended.error is not None:
-            source = str(turn.job.input)
-            self.tell(f"preimage: {ended.error if source in ended.error else f'{source}: {ended.error}'}")
+            self.tell(f"preimage: {about(turn.job.input, ended.error)}")
 
     def refuse(self, name: str, reason: str) -> None:
         self.refused += 1
-        self.tell(f"preimage: {reason if name in reason else f'{name}: {reason}'}")
+        self.tell(f"preimage: {about(name, reason)}")
 
     def tell(self, text: str) -> None:
         """A line that stays."""

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from preimage.cli.failures import about
 from preimage.cli.streams import say
 from preimage.folders.results import Standings, standings_in
 
@@ -46,8 +47,6 @@ def _lines(found: Standings) -> list[str]:
     if found.a_minute:
         lines.append(f"{found.a_minute:7.1f} a minute, over the last {found.minutes:.0f} minutes")
     named = [f"  running: {name}" for name in found.running[:MOST_NAMED]]
-    named += [
-        f"  failed: {error if name in error else f'{name}: {error}'}" for name, error in found.failed[:MOST_NAMED]
-    ]
+    named += [f"  failed: {about(name, error)}" for name, error in found.failed[:MOST_NAMED]]
     more = max(0, len(found.failed) - MOST_NAMED)
     return [*(lines or ["nothing has been begun"]), *named, *([f"  and {more} more"] if more else [])]

@@ -51,9 +51,8 @@ class CudaGraphs:
         self.recorded: _Recording | None = None
 
     def __call__(self, groups: Groups) -> list[Outputs]:
-        with torch.cuda.device_of(
-            next(self._descent.prior.networks[0].parameters())
-        ):  # of which graphs and streams are
+        weights = next(self._descent.prior.networks[0].parameters())
+        with torch.cuda.device_of(weights):  # graphs and streams are of the current device
             return self._seen(groups)
 
     def _seen(self, groups: Groups) -> list[Outputs]:

@@ -74,7 +74,7 @@ class Places:
             )
         if run.resume and checkpoint is not None and checkpoint.is_symlink() and not checkpoint.exists():
             raise InputError(f"{checkpoint} is a link that leads nowhere: mount or remove it", code="checkpoint")
-        taken = {_key(path): f"what {option} reads" for path, option in self.read.items()}
+        taken = {file_key(path): f"what {option} reads" for path, option in self.read.items()}
         files = {f"--{name}": path for name, path in self.written.items()}
         if run.report is not None:
             check_report(run.report)
@@ -83,7 +83,7 @@ class Places:
             files["the checkpoint"] = checkpoint
         for option, path in files.items():
             _check_free(path, option, taken)
-            taken[_key(path)] = option
+            taken[file_key(path)] = option
             if path is not checkpoint:
                 check_place(path, overwrite=self.may_replace or self.is_there)
             elif run.autosave is not None:
@@ -201,16 +201,19 @@ def check_apart(places: Places, others: Iterable[Places]) -> None:
     """Raise InputError where two jobs would write one file, or one what another reads."""
     taken: dict[str, str] = {}
     for other in others:
-        taken |= {_key(path): f"what is written for {other.job.input}" for path in other.written.values()}
-        taken |= {_key(path): f"the input {path}" for path in other.read}
+        taken |= {file_key(path): f"what is written for {other.job.input}" for path in other.written.values()}
+        taken |= {file_key(path): f"the input {path}" for path in other.read}
     for name, path in places.written.items():
         _check_free(path, f"--{name} for {places.job.input}", taken)
 
 
 def _check_free(path: Path, option: str, taken: Mapping[str, Any]) -> None:
-    if _key(path) in taken:
-        raise InputError(f"{path} ({option}) is also {taken[_key(path)]}: choose another name or folder", code="option")
+    if file_key(path) in taken:
+        raise InputError(
+            f"{path} ({option}) is also {taken[file_key(path)]}: choose another name or folder", code="option"
+        )
 
 
-def _key(path: Path) -> str:
+def file_key(path: Path) -> str:
+    """Equal for two paths of one file, links followed."""
     return name_key(os.path.realpath(path))
