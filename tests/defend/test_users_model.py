@@ -24,7 +24,7 @@ from preimage.defend.attribution import saliency_map
 from preimage.defend.faithfulness import deletion
 from preimage.defend.migsg import MIGSG
 from preimage.defend.saliency import Method, SaliencyOptions
-from preimage.defend.users_model import at_rest, same_weights
+from preimage.defend.users_model import at_rest
 
 
 def state_of(model: nn.Module) -> list:
@@ -80,14 +80,6 @@ def test_every_method_leaves_hooks_modes_and_flags(method):
     before = state_of(classifier)
     saliency_map(pictures(1), SaliencyOptions(classifier, method=method, n_steps=2, n_samples=2, device="cpu"))
     assert state_of(classifier) == before
-
-
-def test_a_copy_shares_the_weights_and_no_hook():
-    model = tiny()
-    copied = same_weights(model)
-    assert all(a is b for a, b in zip(copied.parameters(), model.parameters(), strict=True))
-    next(copied.children()).register_forward_hook(lambda *_: None)
-    assert not any(module._forward_hooks for module in model.modules())
 
 
 def test_a_fingerprint_knows_every_parameter_and_buffer():

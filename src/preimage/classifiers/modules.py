@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from copy import deepcopy
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
 from preimage.classifiers.arguments import in_one_line
 from preimage.errors import InputError
+
+Model = TypeVar("Model", bound=nn.Module)
 
 _HALF = (torch.float16, torch.bfloat16)
 _GUARDS = "_guards_fn"  # what torch.export adds to a graph
@@ -97,6 +99,18 @@ def called(model: nn.Module, x: torch.Tensor) -> Any:
         height, width = x.shape[-2:]
         reason = f"the classifier cannot process images of {width} x {height} ({type(error).__name__}: {text})"
         raise InputError(f"{reason}: {_way_out(text)}", code="classifier") from error
+
+
+def same_weights(model: Model) -> Model:
+    """A copy with modules and hooks of its own on the very same parameters and buffers, for methods that register hooks.
+
+    A model that cannot be copied (it holds a lock or an open file) is returned itself.
+    """
+    shared: dict[int, Any] = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
+    try:
+        return deepcopy(model, shared)
+    except (TypeError, RuntimeError, ValueError):
+        return model
 
 
 def takes_unit_range(model: nn.Module) -> bool:

@@ -17,14 +17,15 @@ from torch.nn import functional
 from preimage.classifiers import Classifier
 from preimage.classifiers.classifier import check_answer, gradient_of
 from preimage.classifiers.filters import resampled
+from preimage.classifiers.folding import folded
 from preimage.classifiers.layout import Layout, spatial_outputs
-from preimage.classifiers.modules import takes_unit_range
+from preimage.classifiers.modules import same_weights, takes_unit_range
 from preimage.classifiers.resizing import Frame, explained_frame, for_input
 from preimage.defend.checks import noise_level, whole_number
 from preimage.defend.faithfulness import blurred
 from preimage.defend.migsg import MIGSG, SAMPLES, baseline_like
 from preimage.defend.saliency import Baseline, Method, SaliencyOptions, methods_of
-from preimage.defend.users_model import at_rest, images_per_pass, in_range_of, same_weights, target_gradient
+from preimage.defend.users_model import at_rest, images_per_pass, in_range_of, target_gradient
 from preimage.engine.devices import choose_device
 from preimage.errors import InputError
 from preimage.explain.inputs import model_on, one_picture
@@ -36,6 +37,7 @@ with extra("classifiers"):
 
 SIGNED = ("input-x-gradient", "integrated-gradients", "gradcam", "occlusion")  # evidence for the class, or against it
 NOISY = ("mig-sg", "smoothgrad")
+MANY_PASSES = (*NOISY, "integrated-gradients", "occlusion")  # of no layers: worth to be made faster first
 SMOOTHGRAD_SAMPLES = 50  # as its paper
 WINDOWS = 8  # of occlusion along the short side; each overlaps the next by half
 _GRAYS: dict[str, float] = {"black": 0.0, "gray": 0.5, "white": 1.0}
@@ -106,7 +108,8 @@ def saliency_map(image: Any, options: SaliencyOptions, method: Method | None = N
         if method != "occlusion":
             model.check_gradient(x)
         leaf = x.clone().requires_grad_()  # captum would warn about another
-        attribution, settings = METHODS[method](Question(model, leaf, target, _baseline(baseline, x), options))
+        asked = folded(model, x) if method in MANY_PASSES else model
+        attribution, settings = METHODS[method](Question(asked, leaf, target, _baseline(baseline, x), options))
     attribution = attribution.detach().float().cpu()
     if not bool(attribution.isfinite().all()):
         raise InputError(f"{method} gives values that are not finite: take another method", code="classifier")

@@ -7,10 +7,8 @@ records its state, and the last one restores it.
 from __future__ import annotations
 
 import contextlib
-import copy
 import threading
 from collections.abc import Iterator, Sequence
-from itertools import chain
 from typing import Any
 
 import torch
@@ -73,18 +71,6 @@ def device_of(model: nn.Module, otherwise: torch.device = _CPU) -> torch.device:
 def in_range_of(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
     """Noisy images, clipped to 0 to 1 for a model that takes no others, as one that purifies them."""
     return images.clamp(0, 1) if takes_unit_range(model) else images
-
-
-def same_weights(model: nn.Module) -> nn.Module:
-    """A copy with modules and hooks of its own on the very same parameters and buffers, for methods that register hooks.
-
-    A model that cannot be copied (it holds a lock or an open file) is returned itself.
-    """
-    shared: dict[int, Any] = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
-    try:
-        return copy.deepcopy(model, shared)
-    except (TypeError, RuntimeError, ValueError):
-        return model
 
 
 # ---------------------------------------------------------------------- passes

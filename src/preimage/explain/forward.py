@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 
 from preimage.classifiers import Classifier
+from preimage.classifiers.folding import folded
 from preimage.classifiers.modules import takes_unit_range
 from preimage.errors import InputError
 from preimage.explain.coarse_to_fine import CoarseToFine
@@ -115,6 +116,7 @@ class CachedForward:
         self.is_clipped: bool = takes_unit_range(classifier)
         self._input: torch.Tensor | None = None
         self._output: ForwardPass | None = None
+        self._folded: Classifier | None = None  # the classifier of the fit's passes, from the first one on
 
     def set_step(self, step: int | None) -> None:
         """Shift the input as at a step, counted from 0; None: no shift. Forgets what is cached."""
@@ -169,7 +171,9 @@ class CachedForward:
         return self.classifier.probabilities(self.composed(x))
 
     def _passed(self, x: torch.Tensor) -> ForwardPass:
-        logits, features = self.classifier.logits_and_features(self._clipped(x), self.layers)
+        if self._folded is None:
+            self._folded = folded(self.classifier, x, self.layers)
+        logits, features = self._folded.logits_and_features(self._clipped(x), self.layers)
         return ForwardPass(_wide(logits), {name: _wide(value) for name, value in features.items()})
 
     def _clipped(self, x: torch.Tensor) -> torch.Tensor:
