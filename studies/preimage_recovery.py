@@ -22,12 +22,16 @@ VARIED = "_settings"
 class Setting:
     """What differs from the study's own: block (from 1), weight of M, target loss (a quantile), steps, network.
 
+    own: whether the target is the quantile of the picture's own estimated loss.
+    late: whether M has a weight in the last third of the steps alone: a fit of these, from the weights of the others.
     plain: whether the plain recovery differs as well; if not it is the study's.
     """
 
     weight: float = WEIGHT
     block: int | None = None
     target: float | None = None
+    own: bool = False
+    late: bool = False
     longer: int = 1
     unet: bool = False
     plain: bool = False
@@ -39,6 +43,8 @@ SETTINGS = {
     "weight of M 0.0002": Setting(weight=0.0002),
     "target loss: the 0.05 quantile": Setting(target=0.05),
     "target loss: the median": Setting(target=0.5),
+    "target loss: the picture's own": Setting(own=True),
+    "M in the last third of the steps alone": Setting(late=True, plain=True),
     "features of the second block": Setting(block=2, plain=True),
     "features of the third block": Setting(block=3, plain=True),
     "U-Net as published, other settings of the fast recipe": Setting(unet=True, plain=True),
@@ -52,18 +58,32 @@ def recovered(run: Run, picture: torch.Tensor, number: int, setting: Setting) ->
     recipe = replace(FAST_RECOVERY, **lesions.THIN) if run.smoke else FAST_RECOVERY
     recipe = replace(recipe, steps=setting.longer * recipe.steps)
     blocks = model.estimator.layers if model.estimator is not None else ()
-    fit = recover(
-        picture,
-        classifier=model,
-        layer=None if setting.block is None else blocks[min(setting.block, len(blocks)) - 1],
-        uncertainty="loss" if setting.weight else "none",
-        loss_weight=setting.weight,
-        target_loss=setting.target,
-        recipe=replace(recipe, network=PAPER_RECOVERY.network) if setting.unet else recipe,
-        input_jitter=not setting.unet,  # as published
-        seed=number,
-    )
-    return fit.run()
+
+    def fit(steps: int, weight: float, initial: Any = None) -> Any:
+        how = replace(recipe, steps=steps)
+        return recover(
+            picture,
+            classifier=model,
+            layer=None if setting.block is None else blocks[min(setting.block, len(blocks)) - 1],
+            uncertainty="loss" if weight else "none",
+            loss_weight=weight,
+            target_loss=own_quantile(run, picture) if setting.own else setting.target,
+            recipe=replace(how, network=PAPER_RECOVERY.network) if setting.unet else how,
+            input_jitter=not setting.unet,  # as published
+            seed=number,
+            initial=initial,
+        ).run()
+
+    last = recipe.steps // 3 if setting.late else recipe.steps
+    return fit(last, setting.weight, fit(recipe.steps - last, 0.0) if setting.late else None)
+
+
+def own_quantile(run: Run, picture: torch.Tensor) -> float:
+    """The share of held-out pictures whose estimated loss is below that of a picture (1, 3, h, w)."""
+    estimator = classifiers.classifier(run, "lesions").estimator
+    assert estimator is not None
+    levels = (estimator.quantiles - estimator.quantile(0.5)) / estimator.spread
+    return float((levels < lesions.loss_of(run, picture)).float().mean())
 
 
 def some(run: Run) -> dict[str, tuple[int, lesions.Lesion]]:
