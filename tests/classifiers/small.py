@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from preimage.classifiers import Classifier
+from preimage.classifiers.labelled import Labelled
 from preimage.errors import InputError
 
 
@@ -92,3 +94,29 @@ def as_softmax() -> Classifier:
 def of_other_classes() -> Classifier:
     """A function whose classifier has none of the classes of `own_classifier`."""
     return Classifier(Tiny(2), ["left", "right"])
+
+
+def draw(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def auroc(strange: torch.Tensor, usual: torch.Tensor) -> float:
+    above = (strange[:, None] > usual[None, :]).float() + 0.5 * (strange[:, None] == usual[None, :]).float()
+    return float(above.mean())
+
+
+def discs(count: int = 90, side: int = 32) -> Labelled:
+    """Discs of three colors on a ramp, with fine stripes on all: pictures of three classes."""
+    random, (rows, columns) = np.random.default_rng(0), np.mgrid[:side, :side]
+    colors = np.array([(220, 60, 60), (60, 220, 60), (60, 60, 220)])
+    images = []
+    for i in range(count):
+        y, x, radius = random.uniform(10, 22), random.uniform(10, 22), random.uniform(5, 10)
+        inside = ((rows - y) ** 2 + (columns - x) ** 2 < radius**2)[..., None]
+        ground = (80 + random.uniform(1, 3) * columns)[..., None] + random.normal(0, 3, (side, side, 3))
+        color = colors[i % 3] + random.normal(0, 25, 3)
+        stripes = 20 * np.sin(2.1 * rows + random.uniform(0, 6))[..., None]
+        images.append((np.where(inside, color, ground) + stripes).clip(0, 255).astype(np.uint8))
+    parts = tuple("test" if i % 5 == 0 else "train" for i in range(count))
+    pictures = torch.from_numpy(np.stack(images)).movedim(-1, 1)
+    return Labelled(pictures, torch.arange(count) % 3, tuple(map(str, range(count))), parts, ("r", "g", "b"), "discs")

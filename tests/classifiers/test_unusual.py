@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
-from classifiers.small import tiny
+from classifiers.small import auroc, discs, draw, tiny
 from specimens import save_sealed
 
 from preimage.classifiers import Classifier, LossEstimator, TrainedModel, read_model
-from preimage.classifiers.labelled import Labelled
-from preimage.classifiers.loss_estimator import order_of_shifted, pooled, ranking_loss
+from preimage.classifiers.loss_estimator import above_by_margin, pooled
 from preimage.classifiers.model_file import Backbone, write_model
 from preimage.classifiers.settings import Settings
 from preimage.classifiers.shifts import shifted_pictures
@@ -23,32 +21,6 @@ from preimage.explain.forward import CachedForward
 from preimage.explain.uncertainty import UncertaintyPenalty
 
 BRIEF = Settings(backbone="thin_resnet10", epochs=4, batch=16, mix=0.0, rate=3e-3)
-
-
-def draw(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def auroc(strange: torch.Tensor, usual: torch.Tensor) -> float:
-    above = (strange[:, None] > usual[None, :]).float() + 0.5 * (strange[:, None] == usual[None, :]).float()
-    return float(above.mean())
-
-
-def discs(count: int = 90, side: int = 32) -> Labelled:
-    """Discs of three colors on a ramp, with fine stripes on all: pictures of three classes."""
-    random, (rows, columns) = np.random.default_rng(0), np.mgrid[:side, :side]
-    colors = np.array([(220, 60, 60), (60, 220, 60), (60, 60, 220)])
-    images = []
-    for i in range(count):
-        y, x, radius = random.uniform(10, 22), random.uniform(10, 22), random.uniform(5, 10)
-        inside = ((rows - y) ** 2 + (columns - x) ** 2 < radius**2)[..., None]
-        ground = (80 + random.uniform(1, 3) * columns)[..., None] + random.normal(0, 3, (side, side, 3))
-        color = colors[i % 3] + random.normal(0, 25, 3)
-        stripes = 20 * np.sin(2.1 * rows + random.uniform(0, 6))[..., None]
-        images.append((np.where(inside, color, ground) + stripes).clip(0, 255).astype(np.uint8))
-    parts = tuple("test" if i % 5 == 0 else "train" for i in range(count))
-    pictures = torch.from_numpy(np.stack(images)).movedim(-1, 1)
-    return Labelled(pictures, torch.arange(count) % 3, tuple(map(str, range(count))), parts, ("r", "g", "b"), "discs")
 
 
 # ---------------------------------------------------------------------- the terms
@@ -122,13 +94,13 @@ def test_two_moments_are_mean_and_deviation_over_places(shape):
     assert torch.allclose(deviation, expected, atol=2e-3)
 
 
-def test_shifted_pictures_are_above_all_others_by_the_margin_and_in_order_among_themselves():
-    losses = torch.tensor([0.1, 0.9, 0.2, 0.8])
-    assert float(order_of_shifted(torch.tensor([0.0, 0.5, 1.5, 2.5]), losses)) == 0
-    estimates = torch.tensor([0.0, 0.5, 1.0, 2.5])  # 0.5 too little above the second
-    assert float(order_of_shifted(estimates, losses)) == pytest.approx(0.5 / 4)
-    wrong = torch.tensor([0.0, 0.5, 2.5, 1.5])
-    assert float(order_of_shifted(wrong, losses)) == pytest.approx(float(ranking_loss(wrong[2:], losses[2:])))
+def test_shifted_pictures_are_above_all_others_by_the_margin():
+    usual = torch.tensor([0.0, 0.5])
+    assert float(above_by_margin(usual, torch.tensor([1.5, 2.5]))) == 0
+    assert float(above_by_margin(usual, torch.tensor([2.5, 1.5]))) == 0
+    assert float(above_by_margin(usual, torch.tensor([1.0, 2.5]))) == pytest.approx(
+        0.5 / 4
+    )  # too little above the second
 
 
 def test_low_precision_around_it_does_not_reach_the_density():

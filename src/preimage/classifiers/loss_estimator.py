@@ -75,12 +75,29 @@ class LossEstimator(nn.Module):
     def forward(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
         """{layer: (b, c, ...)}, of tokens (b, n, c) -> (b,) on the features' device; the scale has no meaning of its own."""
         own, place = self.head.weight.device, next(iter(features.values())).device
-        each = [torch.relu(branch(x.to(own))) for branch, x in zip(self.branches, self.pooled(features), strict=True)]
-        return self.head(torch.cat(each, 1)).squeeze(1).to(place)
+        return self.of_pooled([x.to(own) for x in self.pooled(features)]).to(place)
+
+    def of_pooled(self, moments: list[torch.Tensor]) -> torch.Tensor:
+        """The same of what `pooled` returns: (b, moments * c) of each layer -> (b,)."""
+        each = [torch.relu(branch(x)) for branch, x in zip(self.branches, moments, strict=True)]
+        return self.head(torch.cat(each, 1)).squeeze(1)
 
     def pooled(self, features: dict[str, torch.Tensor]) -> list[torch.Tensor]:
         """(b, moments * c) of each layer."""
         return [pooled(features[layer], count, self.moments) for layer, count in self.channels.items()]
+
+    @property
+    def widths(self) -> list[int]:
+        """How many values `pooled` has of each layer."""
+        return [self.moments * count for count in self.channels.values()]
+
+    @torch.no_grad()
+    def take_units(self, means: Sequence[torch.Tensor], deviations: Sequence[torch.Tensor]) -> None:
+        """Take what `pooled` returns as it is, after a training on (values - means) / deviations, (moments * c) of each layer."""
+        for branch, mean, deviation in zip(self.branches, means, deviations, strict=True):
+            assert isinstance(branch, nn.Linear)
+            branch.weight.div_(deviation)
+            branch.bias.sub_(branch.weight @ mean)
 
     def add_terms(self, rank: int) -> None:
         """Make `score` add what is unusual; `unusual.fit` comes next."""
@@ -199,19 +216,16 @@ def ranking_loss(estimates: torch.Tensor, losses: torch.Tensor) -> torch.Tensor:
     return (hinge * ordered).sum() / ordered.sum().clamp_min(1)
 
 
-def order_of_shifted(estimates: torch.Tensor, losses: torch.Tensor) -> torch.Tensor:
-    """The loss of estimates (2 b,) of b pictures as they are, then of b shifted ones, with their true losses (2 b,): ().
+def above_by_margin(usual: torch.Tensor, shifted: torch.Tensor) -> torch.Tensor:
+    """Mean over all pairs of max(0, gamma - (shifted_i - usual_j)): scores (n,), (m,) of pictures as they are and shifted -> ().
 
-    Every shifted one must get a larger estimate than every one as it is, by the margin; among themselves they are in the order of
-    their true losses, as by `ranking_loss`.
+    Among themselves the shifted ones are in no order: that of their true losses costs what the score is for (benchmarks/LOG.md).
 
     Example:
-        >>> order_of_shifted(torch.tensor([0.0, 0.0, 2.0, 4.0]), torch.tensor([0.1, 0.2, 0.5, 0.9]))
+        >>> above_by_margin(torch.tensor([0.0, 0.5]), torch.tensor([1.5, 4.0]))
         tensor(0.)
     """
-    usual, shifted = estimates.chunk(2)
-    between = (MARGIN - (shifted[:, None] - usual[None, :])).clamp_min(0).mean()
-    return between + ranking_loss(shifted, losses.chunk(2)[1])
+    return (MARGIN - (shifted[:, None] - usual[None, :])).clamp_min(0).mean()
 
 
 def rank_correlation(a: Sequence[float] | torch.Tensor, b: Sequence[float] | torch.Tensor) -> float:

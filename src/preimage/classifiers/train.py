@@ -23,12 +23,12 @@ from preimage.classifiers.augmentation import Targets, augmented, loss_of, mixup
 from preimage.classifiers.classifier import Classifier
 from preimage.classifiers.fingerprint import model_fingerprint
 from preimage.classifiers.labelled import TEST, TRAIN, VALIDATION, Labelled
-from preimage.classifiers.loss_estimator import LossEstimator, order_of_shifted, ranking_loss, untrained_estimator
+from preimage.classifiers.loss_estimator import LossEstimator, ranking_loss, untrained_estimator
 from preimage.classifiers.model_file import SMALL_SIDE, Backbone, TrainedModel
 from preimage.classifiers.resizing import Resizing
 from preimage.classifiers.scores import Batch, Epoch, Predictions, score, target_quantile
 from preimage.classifiers.settings import Settings, optimizers, update_average
-from preimage.classifiers.shifts import shifted_pictures
+from preimage.classifiers.shift_head import fit_shift_head
 from preimage.classifiers.unusual import fit_terms
 from preimage.engine.checkpoint import fingerprint
 from preimage.engine.devices import choose_device, has_native_bfloat16, wide
@@ -182,8 +182,6 @@ class Training:
         seed = int(torch.randint(2**31, (), generator=generator))
         with drawing_from(torch.Generator().manual_seed(seed)):  # a model's own draws, as of dropout
             primary, auxiliary = self._losses(mixed, targets)
-        if self.settings.shifts:
-            auxiliary = auxiliary + self._order_of_shifted(x, labels, generator)
         self.both.zero_grad(set_to_none=True)
         (auxiliary if self.frozen else primary + AUXILIARY * auxiliary).backward()
         for optimizer, _ in self._optimizers:
@@ -201,16 +199,6 @@ class Training:
         with self._precision():
             estimates = self.estimator(features)
         return primary.mean(), ranking_loss(estimates.float(), primary)
-
-    def _order_of_shifted(self, x: torch.Tensor, labels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """The loss of the head that knows shifted pictures; of the classifier as it is used: not by its batch norm."""
-        both = torch.cat([x, shifted_pictures(x, generator, self.settings.shifts)])
-        self.classifier.model.eval()
-        with self._precision(), torch.no_grad():
-            logits, features = self.classifier.logits_and_features(both, self.estimator.layers)
-        with self._precision():
-            estimates = self.estimator.shift_score(features)
-        return order_of_shifted(estimates.float(), loss_of(logits, [(1.0, labels.repeat(2))]))
 
     def _augmented(self, batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         height, width = (max(16, round(self.settings.crop * side / 4) * 4) for side in self.data.size)
@@ -261,6 +249,8 @@ class Training:
     def _result(self) -> TrainedModel:
         classifier, estimator = models = copy.deepcopy(self.averaged)
         if self.settings.shifts:
+            seed = self.settings.seed
+            fit_shift_head(classifier, estimator, self.learned, self.settings.shifts, self.device, seed=seed)
             fit_terms(classifier, estimator, self.learned, self.validation, self.device)
         found, tested = (self.predictions(data, models) for data in (self.validation, self.data.part(TEST)))
         classifier.cpu().requires_grad_(False)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from preimage.classifiers.loss_estimator import LossEstimator
 
 MOST_FITTED = 4000  # images whose features a density is fitted to
-USUAL, WEIGHTS = 0.9, (8.0, 4.0)  # of the shift head and of the distance
+USUAL, WEIGHTS = 0.9, (4.0, 5.0)  # of the shift head and of the distance
 RANK = 16  # principal components
 LEAST = 1e-4  # of the largest variance; below it a component is noise
 
