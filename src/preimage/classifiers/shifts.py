@@ -1,7 +1,6 @@
 """Shifted pictures: made of those that a classifier is trained on, and unlike them. The loss estimator learns to rank them above.
 
-They are crops to at most 40 % of the area, blur, noise, cutout, mixes of two pictures, and other colors. Each keeps its label, so
-that its true loss is known.
+They are crops to at most 40 % of the area, blur, noise, cutout, mixes of two pictures, and other colors.
 """
 
 from __future__ import annotations
