@@ -82,7 +82,7 @@ def own_quantile(run: Run, picture: torch.Tensor) -> float:
     """The share of held-out pictures whose estimated loss is below that of a picture (1, 3, h, w)."""
     estimator = classifiers.classifier(run, "lesions").estimator
     assert estimator is not None
-    levels = (estimator.quantiles - estimator.quantile(0.5)) / estimator.spread
+    levels = estimator.relative(estimator.quantiles, 0.5)
     return float((levels < lesions.loss_of(run, picture)).float().mean())
 
 

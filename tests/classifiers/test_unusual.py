@@ -98,9 +98,8 @@ def test_shifted_pictures_are_above_all_others_by_the_margin():
     usual = torch.tensor([0.0, 0.5])
     assert float(above_by_margin(usual, torch.tensor([1.5, 2.5]))) == 0
     assert float(above_by_margin(usual, torch.tensor([2.5, 1.5]))) == 0
-    assert float(above_by_margin(usual, torch.tensor([1.0, 2.5]))) == pytest.approx(
-        0.5 / 4
-    )  # too little above the second
+    too_little = torch.tensor([1.0, 2.5])  # above the second
+    assert float(above_by_margin(usual, too_little)) == pytest.approx(0.5 / 4)
 
 
 def test_low_precision_around_it_does_not_reach_the_density():

@@ -101,7 +101,7 @@ class LossEstimator(nn.Module):
 
     def add_terms(self, rank: int) -> None:
         """Make `score` add what is unusual; `unusual.fit` comes next."""
-        self.unusual = Unusualness(self.moments * next(iter(self.channels.values())), rank)
+        self.unusual = Unusualness(self.widths[0], rank)
 
     def shift_score(self, features: dict[str, torch.Tensor]) -> torch.Tensor:
         """How much images look like shifted ones, (b,); 0 without a head that knows."""
