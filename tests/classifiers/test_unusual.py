@@ -215,7 +215,9 @@ def test_terms_are_fitted_to_a_classifier_at_hand():
     data, classifier = discs(), tiny(3)
     estimator = LossEstimator({"block1": 8, "block2": 12}, moments=2)  # without a head for shifted pictures
     learned, validation = data.learned_and_validation(0)
-    fit_terms(classifier, estimator, learned, validation, torch.device("cpu"))
+    device = torch.device("cpu")
+    known = (classifier.logits_and_features(batch, estimator.layers)[1] for batch in learned.batches(device))
+    fit_terms(classifier, estimator, torch.cat([estimator.first(each) for each in known]), validation, device)
     x = validation.pictures.float() / 255
     logits, features = classifier.logits_and_features(x, estimator.layers)
     assert estimator.unusual is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,10 @@ class Labelled:
         groups, parts = (tuple(values[i] for i in indices) for values in (self.groups, self.parts))
         return replace(self, pictures=self.pictures[rows], labels=self.labels[rows], groups=groups, parts=parts)
 
+    def thinned(self, count: int) -> Labelled:
+        """Every n-th image, so that about `count` of many are left: fewer than twice as many."""
+        return self.subset(range(0, len(self), max(1, len(self) // count)))
+
     def split(self, share: float, seed: int) -> tuple[Labelled, Labelled]:
         """(rest, held out): the latter about a share, 0 to 1, of each class, by whole groups, of which each class has two."""
         held = set(_held_out(self.labels.tolist(), self.groups, share, seed, self.classes))
@@ -104,6 +108,10 @@ class Labelled:
         """The images of some indices, (b, 3, h, w) float32 in 0 to 1 on a device, channels last."""
         chosen = self.pictures[sent(torch.as_tensor(indices), self.pictures.device)]
         return (chosen.to(device).float() / 255).contiguous(memory_format=torch.channels_last)
+
+    def batches(self, device: torch.device, size: int = 128) -> Iterator[torch.Tensor]:
+        """All images in their order, as `batch` returns them, so many at a time."""
+        return (self.batch(indices, device) for indices in torch.arange(len(self)).split(size))
 
     def near(self, device: torch.device) -> Labelled:
         """The same with its images on a GPU, if they take no more than a quarter of the free memory there."""

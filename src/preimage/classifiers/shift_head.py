@@ -33,7 +33,7 @@ def fit_shift_head(
     device: torch.device,
     *,
     seed: int,
-) -> None:
+) -> torch.Tensor:
     """Train the head of an estimator to rank pictures shifted in some kinds (shifts.py) above the learned ones as they are.
 
     Args:
@@ -41,25 +41,25 @@ def fit_shift_head(
         estimator: with a head for shifted pictures, which is changed in place.
         learned: the pictures that the classifier has learned from, two or more.
         seed: of the shifts and of the order of the batches.
+
+    Returns:
+        `LossEstimator.first` of the learned pictures that were passed, (n, values).
     """
     head = estimator.shifted
     assert head is not None
     generator = torch.Generator().manual_seed(seed)
-    some = learned.subset(list(range(0, len(learned), max(1, 2 * len(learned) // MOST_PASSED))))
-    usual = _taken(classifier, head, _batches(some, device))
+    some = learned.thinned(MOST_PASSED // 2)
+    usual = _taken(classifier, head, some.batches(device, BATCH))
     drawings = range(min(DRAWINGS, max(1, MOST_PASSED // len(some) - 1)))
     shifted = (_taken(classifier, head, _shifted_batches(some, device, kinds, generator)) for _ in drawings)
     _train(head, usual, torch.cat(list(shifted)), generator)
-
-
-def _batches(data: Labelled, device: torch.device) -> Iterator[torch.Tensor]:
-    return (data.batch(indices, device) for indices in torch.arange(len(data)).split(BATCH))
+    return usual[:, : head.widths[0]]
 
 
 def _shifted_batches(
     data: Labelled, device: torch.device, kinds: Sequence[str], generator: torch.Generator
 ) -> Iterator[torch.Tensor]:
-    for x in _batches(data, device):
+    for x in data.batches(device, BATCH):
         if len(x) > 1:  # a mix needs another
             yield shifted_pictures(x, generator, kinds)
 

@@ -223,8 +223,7 @@ class Training:
         """Labels, logits and estimated losses of images, by the averaged weights or by other models."""
         classifier, estimator = models or self.averaged
         logits, estimates = [], []
-        for indices in torch.arange(len(data)).split(128):
-            x = data.batch(indices, self.device)
+        for x in data.batches(self.device):
             with self._precision():
                 found, features = classifier.logits_and_features(x, estimator.layers)
                 logits.append(found.float())
@@ -249,9 +248,9 @@ class Training:
     def _result(self) -> TrainedModel:
         classifier, estimator = models = copy.deepcopy(self.averaged)
         if self.settings.shifts:
-            seed = self.settings.seed
-            fit_shift_head(classifier, estimator, self.learned, self.settings.shifts, self.device, seed=seed)
-            fit_terms(classifier, estimator, self.learned, self.validation, self.device)
+            seed, kinds = self.settings.seed, self.settings.shifts
+            passed = fit_shift_head(classifier, estimator, self.learned, kinds, self.device, seed=seed)
+            fit_terms(classifier, estimator, passed, self.validation, self.device)
         found, tested = (self.predictions(data, models) for data in (self.validation, self.data.part(TEST)))
         classifier.cpu().requires_grad_(False)
         estimator.cpu().eval().requires_grad_(False)
@@ -309,8 +308,7 @@ class Training:
         """Random weights; its input is normalized by mean and standard deviation of the training images."""
         with drawing_from(torch.Generator().manual_seed(self.settings.seed)):
             model = self.backbone.build(len(self.data.classes))
-        images = self.learned.pictures
-        sample = images[:: max(1, len(images) // _SAMPLES)].cpu().float() / 255
+        sample = self.learned.thinned(_SAMPLES).pictures.cpu().float() / 255
         mean, std = sample.mean((0, 2, 3)), sample.std((0, 2, 3)).clamp_min(1e-3)
         # No size yet: crops of the images are classified as they are.
         return Classifier(model, self.data.classes, mean.tolist(), std.tolist(), copy=False, values=self.data.values)

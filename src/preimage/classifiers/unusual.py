@@ -156,20 +156,23 @@ def entropy(logits: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def fit_terms(
-    classifier: Classifier, estimator: LossEstimator, learned: Labelled, validation: Labelled, device: torch.device
+    classifier: Classifier, estimator: LossEstimator, trained: torch.Tensor, held: Labelled, device: torch.device
 ) -> None:
-    """Give an estimator the terms that its score adds, fitted to features of what was learned from, and to held-out pictures."""
+    """Give an estimator the terms that its score adds.
 
-    def gathered(data: Labelled) -> list[torch.Tensor]:
-        found = []
-        for indices in torch.arange(len(data)).split(128):
-            logits, features = classifier.logits_and_features(data.batch(indices, device), estimator.layers)
-            found.append((estimator(features), estimator.shift_score(features), logits, estimator.first(features)))
-        return [torch.cat(parts) for parts in zip(*found, strict=True)]
-
+    Args:
+        classifier: finished.
+        estimator: which is changed in place.
+        trained: `LossEstimator.first` of pictures that were learned from, (n, values).
+        held: held-out pictures.
+        device: where all of them are.
+    """
     estimator.add_terms(RANK)
     estimator.to(device)
     assert estimator.unusual is not None
-    trained = gathered(learned.subset(list(range(0, len(learned), max(1, len(learned) // MOST_FITTED)))))[3]
-    estimates, shifted, logits, features = gathered(validation)
-    estimator.unusual.fit(trained, estimates, shifted, logits, features)
+    found = []
+    for x in held.batches(device):
+        logits, features = classifier.logits_and_features(x, estimator.layers)
+        found.append((estimator(features), estimator.shift_score(features), logits, estimator.first(features)))
+    some = trained[:: max(1, len(trained) // MOST_FITTED)]
+    estimator.unusual.fit(some, *(torch.cat(parts) for parts in zip(*found, strict=True)))
