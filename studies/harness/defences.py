@@ -85,9 +85,12 @@ class Plan:
         return found
 
     def against(self, threat: Threat) -> Defences:
-        """Of the few pictures the defences that an adaptive attack is made for."""
+        """Of the few pictures the defences that an adaptive attack is made for.
+
+        Where no published recipe is measured on all pictures, those of the few are too slow for it.
+        """
         if not threat.per_defence:
-            return self.defences(few=True)
+            return self.defences(few=bool(self.on_all))
         middle = {ended(name, self.steps[1]): Purification(r, self.steps[1]) for name, r in self.on_all.items()}
         return self.cheap() | (middle if threat.knows_seed else {})
 

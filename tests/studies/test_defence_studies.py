@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -210,6 +211,8 @@ def test_adaptive_attacks_are_made_where_they_can_be_paid_for():
     assert set(plan.defences(few=True)) - set(plan.defences(few=False)) == {
         f"128 channels, {steps} steps" for steps in (500, 750, 1000)
     }
+    large = replace(PLANS["imagenet"], on_few={"128 channels": PLANS["imagenet"].fast})  # as where there is no GPU
+    assert set(large.against(large.adaptive[0])) == set(large.cheap()) < set(large.defences(few=True))
 
 
 def test_pictures_by_which_steps_are_chosen_are_classified_correctly(tmp_path):
