@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from typing import get_args
 
 import pytest
@@ -13,7 +14,7 @@ from torch import nn
 
 from preimage.classifiers import Classifier, load_classifier
 from preimage.classifiers.fingerprint import model_fingerprint
-from preimage.classifiers.outputs import OutputKind, logits_from
+from preimage.classifiers.outputs import NoLogitsError, OutputKind, logits_from
 from preimage.explain.options import ClassifierOutput
 
 HALVES = {"mean": (0.5,) * 3, "std": (0.25,) * 3}
@@ -199,6 +200,13 @@ def test_logits_that_are_stated_to_be_probabilities_are_refused(output):
     message = refused("classifier", Classifier(Ends(lambda z: z), 3, **HALVES, output=output), PICTURES)
     assert repr(output) in message
     assert "logits" in message
+
+
+def test_the_error_of_a_classifier_names_the_option_that_states_it_and_survives_another_process():
+    error = NoLogitsError("it returns no logits", "'sigmoid'", "--second-classifier-output")
+    again = pickle.loads(pickle.dumps(error))
+    assert str(again) == str(error)
+    assert (str(again).count("output="), again.option, again.code) == (1, "--second-classifier-output", "classifier")
 
 
 def test_sigmoids_that_are_stated_to_be_probabilities_of_sum_1_name_their_sums():

@@ -48,6 +48,25 @@ _SAME = (
 )
 
 
+class NoLogitsError(InputError):
+    """A model returns no logits, and what it returns is not stated.
+
+    Args:
+        reason: what it returns.
+        way: how that is stated in Python, behind output=.
+        option: by which it is stated at the command line.
+    """
+
+    def __init__(self, reason: str, way: str, option: str = "--classifier-output") -> None:
+        super().__init__(f"{reason}: state output={way} of its Classifier ({option})", code="classifier")
+        self.reason: str = reason
+        self.way: str = way
+        self.option: str = option
+
+    def __reduce__(self) -> tuple[type[NoLogitsError], tuple[str, str, str]]:
+        return NoLogitsError, (self.reason, self.way, self.option)
+
+
 def checked_output(output: Any) -> OutputKind | None:
     """The kind of output, or None, if it is one.
 
@@ -200,7 +219,7 @@ def check_output(
     rest = " of sum 1" if found == "probabilities" else ""
     way = "'probabilities'" if rest else "'sigmoid', or 'label-probabilities' for independent labels"
     reason = f"the classifier returns no logits but values from 0 to 1{rest}"
-    raise InputError(f"{reason}: state output={way} of its Classifier (--classifier-output)", code="classifier")
+    raise NoLogitsError(reason, way)
 
 
 class Probes:

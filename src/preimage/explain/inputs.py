@@ -17,6 +17,7 @@ from preimage.classifiers.classifier import check_answer, on_device
 from preimage.classifiers.load import load_model, with_classes
 from preimage.classifiers.model_file import TrainedModel
 from preimage.classifiers.modules import original
+from preimage.classifiers.outputs import NoLogitsError
 from preimage.classifiers.resizing import Frame, explained_frame, for_input, frame_of, with_resizing
 from preimage.classifiers.untrained import looks_untrained
 from preimage.engine.devices import choose_device
@@ -163,21 +164,22 @@ def beside(classifier: AnyClassifier, given: Given, stated: Stated) -> Classifie
 
 
 @torch.no_grad()
-def check_sound(classifier: Classifier, image: torch.Tensor, whose: str, option: str = "") -> None:
+def check_sound(classifier: Classifier, image: torch.Tensor, whose: str, option: str = "--classifier-output") -> None:
     """See that a further classifier answers for an image (1, c, h, w), before a fit that needs its answer.
 
     Args:
         whose: the classifier, as the error names it.
-        option: that states what it returns; "": none does.
+        option: that states what it returns.
 
     Raises:
         InputError: it returns no logits, or none that are finite.
     """
     try:
         check_answer(classifier.probabilities(image))
+    except NoLogitsError as error:
+        raise NoLogitsError(f"{whose}: {error.reason}", error.way, option) from error
     except InputError as error:
-        said = str(error).replace(" (--classifier-output)", f" ({option})" if option else "")
-        raise InputError(f"{whose}: {said}", code=error.code) from error
+        raise InputError(f"{whose}: {error}", code=error.code) from error
 
 
 def one_picture(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePath
 from typing import Any, Literal
@@ -74,6 +75,38 @@ class Entry:
         for path, name in sorted(self.paths.items(), key=lambda pair: -len(pair[0])):
             text = text.replace(json.dumps(path)[1:-1], json.dumps(name)[1:-1])
         return json.loads(text)
+
+    def hear(self, said: dict[str, Any]) -> None:
+        """Take what its process says: where it is, a preview, remarks, that it has paused."""
+        for name in ("step", "of", "usual", "seconds_left", "loss", "why", "phase", "rule"):
+            if name in said:
+                setattr(self, name, said[name])
+        if said.get("preview"):  # numbers go on where those of the process before ended
+            self.preview = self.earlier_previews + said["preview"]
+            self.preview_at = said.get("preview_at", self.preview_at)
+        if "remarks" in said:
+            self.remarks = self.plain(said["remarks"])
+        if said.get("paused"):
+            self.state = "paused"
+
+    def end(self, outcome: dict[str, Any], *, has_result: bool) -> None:
+        """Take what has become of it; has_result: whether its picture is there as an array."""
+        self.state, self.ended = outcome["state"], time.time()
+        self.phase, self.seconds_left = "", None
+        for name in ("report", "lines", "error", "code", "why", "warnings"):
+            if outcome.get(name) is not None:
+                setattr(self, name, self.plain(outcome[name]))
+        self.outputs = [name for name in outcome.get("written", []) if "-" not in name]
+        if "uncertainty" in self.outputs:
+            self.names.setdefault("uncertainty", f"{stem_of(self.names.get('output', self.name))}-uncertainty.tif")
+        is_compared = has_result and bool(outcome.get("same_size"))
+        self.has = {
+            "uncertainty": "uncertainty" in self.outputs,
+            "film": "film" in self.outputs,
+            "difference": is_compared,
+            "blend": is_compared,
+            "saliency": "array" in self.outputs,
+        }
 
 
 def stem_of(name: str) -> str:

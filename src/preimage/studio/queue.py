@@ -18,6 +18,7 @@ from preimage.jobs.job import Job
 from preimage.studio.asked import asked, code_in, command_line
 from preimage.studio.entry import ENDED, Entry, is_asked, outputs_of, stem_of
 from preimage.studio.events import Hub
+from preimage.studio.paces import Paces
 from preimage.studio.probing import Prober, killed
 from preimage.studio.processes import WorkerProcesses
 from preimage.studio.settings import Settings
@@ -48,7 +49,7 @@ class Jobs:
         self.hub = hub
         self.prober = prober
         self.all: dict[str, Entry] = {}
-        self.paces: dict[str, float] = _paces(read_json(folder.parent / "paces.json"))
+        self.paces = Paces(folder.parent / "paces.json")
         self._processes: dict[str, asyncio.subprocess.Process] = {}
         self._attending: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -87,7 +88,7 @@ class Jobs:
     @property
     def paces_now(self) -> tuple[dict[str, float], bool]:
         """Of each task the seconds that a pixel took here, and whether no job runs."""
-        return self.paces, not self._attending
+        return self.paces.of, not self._attending
 
     def begin(self) -> None:
         """Begin with what is waiting."""
@@ -292,16 +293,8 @@ class Jobs:
                 self._hear(entry, json.loads(line))
 
     def _hear(self, entry: Entry, said: dict[str, Any]) -> None:
-        for name in ("step", "of", "usual", "seconds_left", "loss", "why", "phase", "rule"):
-            if name in said:
-                setattr(entry, name, said[name])
-        if said.get("preview"):  # numbers go on where those of the process before ended
-            entry.preview = entry.earlier_previews + said["preview"]
-            entry.preview_at = said.get("preview_at", entry.preview_at)
-        if "remarks" in said:
-            entry.remarks = entry.plain(said["remarks"])
+        entry.hear(said)
         if said.get("paused"):
-            entry.state = "paused"
             self._save(entry)
         if entry.step > entry.saved_step and entry.attempts > 1:
             entry.attempts, entry.saved_step = 1, entry.step
@@ -325,37 +318,12 @@ class Jobs:
 
     def _end(self, entry: Entry, outcome: dict[str, Any]) -> None:
         self._orders.pop(entry.id, None)
-        entry.state, entry.ended = outcome["state"], time.time()
-        entry.phase, entry.seconds_left = "", None
-        for name in ("report", "lines", "error", "code", "why", "warnings"):
-            if outcome.get(name) is not None:
-                setattr(entry, name, entry.plain(outcome[name]))
-        entry.outputs = [name for name in outcome.get("written", []) if "-" not in name]
-        if "uncertainty" in entry.outputs:
-            entry.names.setdefault("uncertainty", f"{stem_of(entry.names.get('output', entry.name))}-uncertainty.tif")
-        result = (self.place(entry) / "result.npy").exists()
-        entry.has = {
-            "uncertainty": "uncertainty" in entry.outputs,
-            "film": "film" in entry.outputs,
-            "difference": result and bool(outcome.get("same_size")),
-            "blend": result and bool(outcome.get("same_size")),
-            "saliency": "array" in entry.outputs,
-        }
-        if entry.report is not None and entry.is_restoration and entry.state == "done":
-            self._learn(entry)
+        entry.end(outcome, has_result=(self.place(entry) / "result.npy").exists())
+        if entry.report is not None and entry.is_restoration and entry.state == "done" and not entry.options:
+            self.paces.learn(entry.task, entry.report)
         self.files.recount()
         self._save(entry)
         self._tell(entry)
-
-    def _learn(self, entry: Entry) -> None:
-        """The pace of a task here, for what is foreseen of the next picture."""
-        report = entry.report or {}
-        size, seconds = report.get("size"), report.get("seconds")
-        if entry.options or not size or not seconds:
-            return
-        self.paces[entry.task] = seconds / (size[0] * size[1] * report.get("pages", 1))
-        with contextlib.suppress(OSError):
-            write_json(self.folder.parent / "paces.json", self.paces)
 
     def _save(self, entry: Entry) -> None:
         if entry.id not in self._deleted:
@@ -379,12 +347,6 @@ class Jobs:
         for process in list(self._processes.values()):
             await killed(process)
         await asyncio.gather(*self._tasks, *tasks, return_exceptions=True)
-
-
-def _paces(found: Any) -> dict[str, float]:
-    if not isinstance(found, dict):
-        return {}
-    return {str(task): float(pace) for task, pace in found.items() if isinstance(pace, int | float)}
 
 
 def _plain(options: Any) -> dict[str, Any]:
