@@ -24,7 +24,7 @@ class Paces:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path: Path = path
         found = read_json(path)
         known = found.items() if isinstance(found, dict) else ()
         self.of: dict[str, float] = {str(task): float(pace) for task, pace in known if isinstance(pace, int | float)}

@@ -49,7 +49,7 @@ class Jobs:
         self.hub = hub
         self.prober = prober
         self.all: dict[str, Entry] = {}
-        self.paces = Paces(folder.parent / "paces.json")
+        self.paces: Paces = Paces(folder.parent / "paces.json")
         self._processes: dict[str, asyncio.subprocess.Process] = {}
         self._attending: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
