@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from specimens import THIN
 
 from preimage.errors import InputError
-from preimage.figures.restoration import display_range, displayed, restoration_figure, save_figure
+from preimage.figures.restoration import (
+    display_range,
+    displayed,
+    figure_of_panels,
+    png_of,
+    restoration_figure,
+    save_figure,
+    show_panel,
+)
 from preimage.images import as_picture
 from preimage.restore.denoise import denoise
 
@@ -58,3 +68,20 @@ def test_only_png(tmp_path: Path):
     result = denoise(picture(1), recipe=THIN, restarts=1).run()
     with pytest.raises(InputError, match="PNG"):
         save_figure(result.plot(), tmp_path / "a.pdf")
+
+
+@pytest.mark.parametrize("size", [(13.2, 5.4), (9.6, 6.0), (13.2, 4.2)])
+def test_titles_are_whole_also_above_images_of_other_proportions(size):
+    """The layout is settled when a figure is written: written again it is the same, and no title touches its edge."""
+    figure, places, lower = figure_of_panels(size, (2.3, 3), 1, 6)
+    for k, axes in enumerate(places):
+        show_panel(
+            axes, np.zeros((224, 224, 3) if k else (256, 341, 3)), f"step {k}: tabby 0.25", fontsize=8, sharp=True
+        )
+    lower.subplots(1, 1).plot([1, 2])
+    lower.suptitle("disagreement 0.2", fontsize=9)
+    written = png_of(figure)
+    assert png_of(figure) == written
+    with Image.open(io.BytesIO(written)) as image:
+        edge = np.asarray(image.convert("L"))[:2]
+    assert edge.min() == 255

@@ -110,6 +110,7 @@ def save_figure(figure: Figure, path: str | Path, *, overwrite: bool = False) ->
 def png_of(figure: Figure) -> bytes:
     """A figure as the bytes of a PNG file, equal for equal figures."""
     buffer = io.BytesIO()
+    figure.draw_without_rendering()  # where images end is known by drawing, and titles above them are placed by that
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
 
