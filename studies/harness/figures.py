@@ -1,6 +1,5 @@
 """Figures of studies: pictures side by side, sheets of kept pictures, curves."""
 
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from preimage.figures.restoration import displayed, save_figure
+from preimage.figures.restoration import coded_figure, displayed, save_figure
 from preimage.images import as_picture, read, write_bytes_atomically
 
 LARGEST_ROW = 5
@@ -109,9 +108,7 @@ def _written(figure: Any, path: Path) -> Path:
     """As PNG, or as JPEG by a name that ends so: a tenth of the bytes, for sheets that are committed."""
     if path.suffix != ".jpg":
         return save_figure(figure, path, overwrite=True)
-    coded = io.BytesIO()
-    figure.savefig(coded, format="jpg", pil_kwargs={"quality": 88})
-    return write_bytes_atomically(path, coded.getvalue(), overwrite=True)
+    return write_bytes_atomically(path, coded_figure(figure, "jpg", pil_kwargs={"quality": 88}), overwrite=True)
 
 
 def _figure(width: float, height: float) -> Any:

@@ -109,9 +109,14 @@ def save_figure(figure: Figure, path: str | Path, *, overwrite: bool = False) ->
 
 def png_of(figure: Figure) -> bytes:
     """A figure as the bytes of a PNG file, equal for equal figures."""
-    buffer = io.BytesIO()
+    return coded_figure(figure, "png", metadata={"Software": None})
+
+
+def coded_figure(figure: Figure, file_format: str, **options: Any) -> bytes:
+    """A figure as the bytes of a file of some format ("png", "jpg"), with options of matplotlib's savefig."""
     figure.draw_without_rendering()  # where images end is known by drawing, and titles above them are placed by that
-    figure.savefig(buffer, format="png", metadata={"Software": None})
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=file_format, **options)
     return buffer.getvalue()
 
 
