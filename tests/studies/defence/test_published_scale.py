@@ -45,8 +45,8 @@ def small(monkeypatch, tmp_path):
     asked, made = [], []
     monkeypatch.setattr(classifiers, "load_classifier", lambda spec, device: asked.append(spec) or own)
     monkeypatch.setattr(classifiers, "choose_device", lambda: torch.device("cpu"))
-    plan = replace(PLANS["smoke"], count=3, few=COUNT, batch=1, draws=3, under=UNAWARE[2:4], on_all={})
-    monkeypatch.setitem(PLANS, "imagenet", replace(plan, on_few={WIDE: TINY}))
+    plan = replace(PLANS["smoke"], count=3, few=COUNT, batch=1, draws=3, under=UNAWARE[2:4], on_all={}, on_few={})
+    monkeypatch.setitem(PLANS, "imagenet", plan)
     monkeypatch.setattr(attacked, "PAPER", TINY)
     monkeypatch.setattr(attacked, "LOOKS", LOOKS)
     for module, name, value in (
@@ -72,20 +72,29 @@ def rows_of(path):
 
 
 @pytest.mark.long
-def test_one_fit_of_a_picture_serves_the_table_and_both_figures(small, tmp_path):
+@pytest.mark.parametrize("gpu", [False, True])
+def test_one_fit_of_a_picture_serves_the_table_and_both_figures(small, tmp_path, monkeypatch, gpu):
     asked, made = small
+    monkeypatch.setattr(defences, "on_gpu", lambda: gpu)
+    pictures = COUNT + gpu
     options = {"scale": "imagenet", "data": tmp_path, "output": tmp_path / "out", "classifier": SPEC}
     for name in ("adversary_curves", "saliency_over_steps"):
         study(name, **options)
         assert made == [LOOKS] * (3 * COUNT), "two pictures, as they are and under two attacks"
     study("defence_table", **options)
-    assert made[3 * COUNT :] == [PLANS["imagenet"].steps] * COUNT, "only the prior's perturbation is fitted anew"
+    if gpu:
+        unattacked_and_attacked = pictures * (1 + len(UNAWARE))
+        assert len(made) == unattacked_and_attacked + COUNT, "each once; few of them under the prior's perturbation too"
+    else:
+        assert made == [LOOKS] * (3 * COUNT), "none is fitted anew, nor against the prior's perturbation: too slow"
     assert set(asked) == {SPEC}
     results = {path.name: rows_of(path) for path in (tmp_path / "out" / "results").iterdir()}
     assert set(results) == {f"{name}-imagenet-weights.pth.csv" for name in studies.AT_IMAGENET}
     rows = results["defence_table-imagenet-weights.pth.csv"]
     judged = {(row["attack"], row["number"]) for row in rows if row["defence"] == ended(WIDE, 7)}
-    assert judged == {(attack, k) for attack in (NONE, "fgsm", "bi", "prior") for k in "01"}
+    assert {attack for attack, _ in judged} == {NONE, "fgsm", "bi"} | ({"llci", "prior"} if gpu else set())
+    assert {k for _, k in judged} == {str(k) for k in range(pictures)}
+    assert {k for attack, k in judged if attack == "prior"} == ({"0", "1"} if gpu else set())
     assert {row["number"] for row in rows if row["defence"] == FASTEST and row["seed"] == "0"} == {"0", "1", "2"}
     assert {row["seed"] for row in rows if row["defence"] == RESIZING} == {"0", "1", "2"}
     text = (tmp_path / "out" / "results.md").read_text()
