@@ -10,8 +10,8 @@ from studies.feature_inversion import correlation
 from studies.harness import Measured, Run, Study, by_scale, chosen, classifiers, figures, imaging, lite, tables
 
 PRIORS = ("deep", "spectrum", "tv")
-COUNT = by_scale(1, 2, 6)
-STEPS = by_scale(6, 150, None)
+COUNT = by_scale(1, 3, 6)
+STEPS = by_scale(6, None, None)
 BLUR = 8  # pixels of 224: standard deviation before colors are compared
 AIM = 0.9
 UNMEASURED = "Nothing is measured yet: `make study NAME=inversion_imagenet`."
