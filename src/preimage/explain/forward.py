@@ -193,14 +193,16 @@ class Features:
     Args:
         forward: has the layer among its own.
         image: the given image, (1, c, h, w), on the classifier's device.
+        is_altered: of the pass of `CachedForward.of_copies`, whose gradient is from coarse to fine; it must have no copies.
 
     Raises:
         InputError: a layer whose features are all zero.
     """
 
-    def __init__(self, forward: CachedForward, layer: str, image: torch.Tensor) -> None:
+    def __init__(self, forward: CachedForward, layer: str, image: torch.Tensor, *, is_altered: bool = False) -> None:
         self.forward = forward
         self.layer = layer
+        self.is_altered = is_altered
         features = self._at_step(None, image)
         self.scale: float = float(features.square().mean().sqrt())
         if not self.scale > 0:
@@ -224,7 +226,8 @@ class Features:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Phi(x)."""
-        features = self.forward(x).features[self.layer] / self.scale
+        passed = self.forward.of_copies(x) if self.is_altered else self.forward(x)
+        features = passed.features[self.layer] / self.scale
         if self.of_shifted is None or self.forward.jitter is None:
             return features
         return features - self.of_shifted.index_select(0, self.forward.jitter.number)

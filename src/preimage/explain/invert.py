@@ -34,6 +34,11 @@ class InvertOptions(JitterOptions, PriorOptions, StopOptions):
         help="Layer as in Classifier.layers(), several separated by commas, or all: the blocks from shallow to deep.",
         flags=("--layers", "--layer"),
     )
+    coarse_to_fine: bool | None = option(
+        None,
+        help="Low frequencies follow the features first: for 30 % of the steps the gradient is blurred, less from step to step "
+        "(default: with the deep prior, except with recipe paper).",
+    )
 
 
 def start(image: Any, options: InvertOptions) -> ExplanationRun[Explanation] | Layers:
@@ -61,6 +66,7 @@ def start(image: Any, options: InvertOptions) -> ExplanationRun[Explanation] | L
 
 def inversion(given: Given, layer: str, options: InvertOptions) -> ExplanationRun[Explanation]:
     """The Run of one layer."""
+    from preimage.explain.coarse_to_fine import UNTIL_OF_FEATURES, CoarseToFine
     from preimage.explain.explanation import Explanation, extended
     from preimage.explain.forward import CachedForward, Features
     from preimage.explain.recipes import INVERSION, chosen, pixel_regularizers
@@ -71,8 +77,10 @@ def inversion(given: Given, layer: str, options: InvertOptions) -> ExplanationRu
     prior, x0 = options.prior, given.image
     recipe, name = chosen(INVERSION, options.recipe, options.steps, prior)
     jitter = given.jitter(options.input_jitter, published=name == "paper" and prior == "deep")
-    forward = CachedForward(given.classifier, [layer], jitter=jitter)
-    features = Features(forward, layer, given.on_device)
+    coarse = prior == "deep" and name != "paper" if options.coarse_to_fine is None else options.coarse_to_fine
+    falling = CoarseToFine(given.size, recipe.steps, given.device, until=UNTIL_OF_FEATURES, last=0) if coarse else None
+    forward = CachedForward(given.classifier, [layer], jitter=jitter, coarse_to_fine=falling)
+    features = Features(forward, layer, given.on_device, is_altered=True)
 
     def build(result: Result, _: Tracker) -> Explanation:
         found = result.image.clamp(0, 1)
@@ -90,7 +98,7 @@ def inversion(given: Given, layer: str, options: InvertOptions) -> ExplanationRu
         forward=forward,
         recipe=recipe,
         rule=options.stop,
-        fingerprint={"layer": layer, "prior": prior},
+        fingerprint={"layer": layer, "prior": prior, "coarse_to_fine": coarse},
         remark=f"layer {layer}, {prior} prior",
     )
 
