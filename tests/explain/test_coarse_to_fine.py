@@ -62,6 +62,11 @@ def test_of_features_all_frequencies_follow_after_a_third_of_the_steps(size):
     shares = [float(high_frequency_share(each).mean()) for each in (first, later, after)]
     assert shares == sorted(shares)
     assert shares[0] < 0.5 * shares[2]
+    falling, x = CoarseToFine(size, total=100, until=UNTIL_OF_FEATURES, last=0), torch.rand(1, 3, *size)
+    falling.set_step(30)
+    assert falling(x) is x, "no work for a blur of nothing"
+    falling.is_blurring = True
+    assert torch.equal(falling(x), x), "bit by bit what a recorded step goes on with"
 
 
 def test_the_class_term_keeps_its_value_and_the_reconstruction_its_gradient():

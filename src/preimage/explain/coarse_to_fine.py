@@ -57,14 +57,19 @@ class CoarseToFine:
         self._kernels: torch.Tensor = (bells / bells.sum(1, keepdim=True)).to(device)
         # Changed in place: what was recorded of a step (a CUDA graph) holds this very tensor.
         self.kernel: torch.Tensor = self._kernels[:1].clone()
+        self.is_blurring: bool = True
 
     def set_step(self, step: int | None) -> None:
         """Blur as at a step, counted from 0; None: as at the last."""
         share = 1.0 if step is None else min(1.0, step / self.falling)
-        self.kernel.copy_(self._kernels[round(share * (LEVELS - 1))][None])
+        level = round(share * (LEVELS - 1))
+        self.kernel.copy_(self._kernels[level][None])
+        self.is_blurring = self.deviations[level] > 0
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """(b, c, h, w) -> the same values."""
+        if not self.is_blurring:  # the kernel would change nothing; what was recorded while it did goes on with it
+            return x
         kernel = self.kernel.to(x.dtype)[None].expand(x.shape[1], 1, -1)
         padded = functional.pad(x, (self.reach,) * 4, mode="reflect")
         across = functional.conv2d(padded, kernel[:, :, None, :], groups=x.shape[1])
